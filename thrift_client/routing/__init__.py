@@ -1,0 +1,44 @@
+"""Which server serves a call: stable hashes of keys, routers that place keys, balancers that don't.
+
+The names below are imported from their modules at first use: a client of one server hashes nothing
+and shall not pay for loading what hashes.
+"""
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from thrift_client.routing.base import Router, Table
+    from thrift_client.routing.keys import canonical_bytes, key_hash
+    from thrift_client.routing.modulo import Modulo
+    from thrift_client.routing.named import router
+
+__all__ = [
+    'Modulo',
+    'Router',
+    'Table',
+    'canonical_bytes',
+    'key_hash',
+    'router',
+]
+
+_MODULES = {
+    'Modulo': 'modulo',
+    'Router': 'base',
+    'Table': 'base',
+    'canonical_bytes': 'keys',
+    'key_hash': 'keys',
+    'router': 'named',
+}
+
+
+def __getattr__(name: str) -> object:
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    value = getattr(import_module(f'{__name__}.{module}'), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

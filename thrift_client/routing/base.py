@@ -1,0 +1,86 @@
+"""What a router is: a name, and a table for each list of servers."""
+from typing import Protocol
+
+__all__ = ['Router', 'Table']
+
+
+class Table(Protocol):
+    """Where keys go among one list of servers; immutable, so any thread may use it."""
+
+    def index(self, key: object, /) -> int:
+        """Find the server of a key.
+
+        Returns:
+            The server's position in the list that the table was made of.
+
+        Raises:
+            LookupError: the list is empty.
+            TypeError, ValueError: the key has no stable hash.
+        """
+
+    def ranked(self, key: object, n: int, /) -> list[int]:
+        """Find the servers that a key prefers.
+
+        Args:
+            key: any key that `index` takes.
+            n: how many servers; more than there are gives all of them.
+
+        Returns:
+            Distinct positions, the most preferred first; the first is that of `index`.
+
+        Raises:
+            TypeError, ValueError: the key has no stable hash.
+        """
+
+
+class Router(Protocol):
+    """A way to place keys on servers."""
+
+    name: str
+
+    def table(self, names: tuple[str, ...], weights: tuple[float, ...], /) -> Table:
+        """Prepare the placement on a list of servers.
+
+        Args:
+            names: the servers' names, no two equal.
+            weights: as many finite numbers above 0; the servers' shares of the keys are
+                proportional to them.
+
+        Returns:
+            A table whose positions are those of `names`.
+
+        Raises:
+            ValueError: the weights don't fit the names, or the router can't respect them.
+        """
+
+
+def check_weights(names: tuple[str, ...], weights: tuple[float, ...]) -> None:
+    """Refuse weights that are no weights.
+
+    Raises:
+        ValueError: there are not as many weights as names, or one is not a finite number above 0.
+    """
+    if len(names) != len(weights):
+        raise ValueError(f'{len(names)} servers but {len(weights)} weights')
+    for name, weight in zip(names, weights, strict=True):
+        if not 0 < weight < float('inf'):
+            raise ValueError(f'the weight of {name} must be finite and above 0, not {weight!r}')
+
+
+def check_equal_weights(router: str, names: tuple[str, ...], weights: tuple[float, ...]) -> None:
+    """Refuse weights that a router could only ignore.
+
+    Raises:
+        ValueError: the weights are no weights, or they differ.
+    """
+    check_weights(names, weights)
+    if len(set(weights)) > 1:
+        raise ValueError(
+            f"routing {router!r} knows no weights and the servers' weights differ: "
+            "use 'ketama', 'maglev' or 'rendezvous', or give all servers one weight"
+        )
+
+
+def no_servers() -> LookupError:
+    """Make the error of a table without servers."""
+    return LookupError('there are no servers')

@@ -1,0 +1,45 @@
+"""The remainder of a key divided by the number of servers: most keys move with each change."""
+from thrift_client.routing.keys import key_hash
+from thrift_client.routing.base import check_equal_weights, no_servers
+
+__all__ = ['Modulo']
+
+
+class Modulo:
+    """Place an int key on server ``key % n`` as Python does it, any other on ``key_hash(key) % n``.
+
+    A bool is no int here; an `IntEnum` is. Positions decide, not names; weights must be equal.
+    """
+
+    name = 'modulo'
+
+    def table(self, names: tuple[str, ...], weights: tuple[float, ...]) -> '_Table':
+        """Prepare the placement on a list of servers; see `Router.table`."""
+        check_equal_weights(self.name, names, weights)
+        return _Table(len(names))
+
+
+class _Table:
+    __slots__ = ('_count',)
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def index(self, key: object) -> int:
+        try:
+            if type(key) is str:
+                return key_hash(key) % self._count
+            if type(key) is int:
+                return key % self._count
+            if isinstance(key, int) and type(key) is not bool:
+                return int.__mod__(key, self._count)
+            return key_hash(key) % self._count
+        except ZeroDivisionError:
+            raise no_servers() from None
+
+    def ranked(self, key: object, n: int) -> list[int]:
+        count = self._count
+        if not count:
+            return []
+        first = self.index(key)
+        return [(first + step) % count for step in range(min(n, count))]
