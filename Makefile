@@ -1,0 +1,88 @@
+# Everything sets itself up: a clone, python3 (3.11 or later, with venv) and make are enough.
+
+SHELL := /bin/sh
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip -qq --disable-pip-version-check
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types check check-all coverage matrix faults soak bench bench-quick docs gen clean
+
+.NOTPARALLEL:  # two pips would work on one environment
+
+help:  ## what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+# A stamp is newer than what it was made from: nothing is installed twice, and a changed
+# pyproject.toml installs anew. The demo needs the package alone, the rest one group each.
+
+$(VENV)/.python:
+	@for python in "$${PYTHON:-python3}" python3.13 python3.12 python3.11; do \
+	  if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	  then echo "setting up $(VENV) with $$("$$python" --version)"; \
+	       "$$python" -m venv --clear $(VENV) && touch $@; exit; fi; done; \
+	echo 'No python3 of version 3.11 or later with venv and ensurepip was found.' >&2; \
+	echo 'Debian, Ubuntu: apt install python3-venv; or name one: make PYTHON=/path/to/python3' >&2; exit 1
+
+$(VENV)/.package: pyproject.toml setup.py thrift_client/_version.py $(VENV)/.python
+	@$(PIP) install 'pip>=25.1'  # the first that knows dependency groups
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.extras: $(VENV)/.package
+	@$(PIP) install --editable '.[all]'
+	@touch $@
+
+$(VENV)/.%: $(VENV)/.extras
+	@$(PIP) install --group $*
+	@touch $@
+
+demo: $(VENV)/.package  ## the README's story against four real servers
+	@$(PY) demo/demo.py
+
+test: $(VENV)/.test  ## all tests but the soaks (PYTEST_ARGS='-k name' for some of them)
+	@$(PY) -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.lint  ## ruff
+	@$(VENV)/bin/ruff check .
+
+types: $(VENV)/.lint  ## mypy --strict on the package
+	@$(VENV)/bin/mypy
+
+check: lint types test  ## what has to pass before a change is proposed
+
+check-all: $(VENV)/.nox  ## check on every Python with every thrift, then the long soaks
+	@$(VENV)/bin/nox
+	@$(MAKE) soak
+
+coverage: $(VENV)/.test  ## the tests' branch coverage
+	@$(VENV)/bin/coverage run -m pytest $(PYTEST_ARGS)
+	@$(VENV)/bin/coverage combine --quiet
+	@$(VENV)/bin/coverage report
+
+matrix: $(VENV)/.test  ## every client option against every kind of server
+	@$(PY) -m pytest test/wire $(PYTEST_ARGS)
+
+faults: $(VENV)/.test  ## every fault that a network or a server can have
+	@$(PY) -m pytest test/faults $(PYTEST_ARGS)
+
+soak: $(VENV)/.test  ## the long runs
+	@$(PY) -m pytest -m soak --timeout 3600 $(PYTEST_ARGS)
+
+bench: $(VENV)/.bench  ## bench/results.md and its plots
+	@$(PY) bench/run.py
+
+bench-quick: $(VENV)/.bench  ## the same in less than a minute, to the terminal
+	@$(PY) bench/run.py --quick
+
+docs: $(VENV)/.docs  ## docs/_build/html, warnings are errors
+	@$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+gen:  ## test/gen-py from the IDL, with the thrift compiler
+	@sh test/gen.sh
+
+clean:  ## everything that is not in git's care
+	@rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* \
+	  htmlcov build dist docs/_build *.egg-info
+	@find . -name __pycache__ -prune -exec rm -rf {} +
