@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from thrift_client.routing.base import Router, Table
+    from thrift_client.routing.jump import Jump
     from thrift_client.routing.keys import canonical_bytes, key_hash
+    from thrift_client.routing.maglev import Maglev
     from thrift_client.routing.modulo import Modulo
     from thrift_client.routing.named import router
+    from thrift_client.routing.rendezvous import Rendezvous
+    from thrift_client.routing.ring import Ketama
 
 __all__ = [
+    'Jump',
+    'Ketama',
+    'Maglev',
     'Modulo',
+    'Rendezvous',
     'Router',
     'Table',
     'canonical_bytes',
@@ -22,7 +30,11 @@ __all__ = [
 ]
 
 _MODULES = {
+    'Jump': 'jump',
+    'Ketama': 'ring',
+    'Maglev': 'maglev',
     'Modulo': 'modulo',
+    'Rendezvous': 'rendezvous',
     'Router': 'base',
     'Table': 'base',
     'canonical_bytes': 'keys',

@@ -3,6 +3,8 @@ from typing import Protocol
 
 __all__ = ['Router', 'Table']
 
+_64_BITS = 2**64 - 1
+
 
 class Table(Protocol):
     """Where keys go among one list of servers; immutable, so any thread may use it."""
@@ -84,3 +86,14 @@ def check_equal_weights(router: str, names: tuple[str, ...], weights: tuple[floa
 def no_servers() -> LookupError:
     """Make the error of a table without servers."""
     return LookupError('there are no servers')
+
+
+def mix(number: int) -> int:
+    """Spread the bits of a number over 64 bits: the finaliser of SplitMix64.
+
+    Source:
+        Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014.
+    """
+    number = (number ^ (number >> 30)) * 0xBF58476D1CE4E5B9 & _64_BITS
+    number = (number ^ (number >> 27)) * 0x94D049BB133111EB & _64_BITS
+    return number ^ (number >> 31)

@@ -44,6 +44,7 @@ What follows from the table, and why:
 from collections.abc import Callable, Iterable
 from enum import Enum
 from hashlib import blake2b
+from math import isnan
 from struct import Struct
 from typing import Any
 
@@ -128,7 +129,7 @@ def _int(key: int) -> bytes:
 
 def _float(key: float) -> bytes:
     # Adding 0.0 turns -0.0 into 0.0 and leaves every other number as it is.
-    return _NAN if key != key else b'd' + _double(float.__add__(key, 0.0))
+    return _NAN if isnan(key) else b'd' + _double(float.__add__(key, 0.0))
 
 
 def _str(key: str) -> bytes:
@@ -141,7 +142,7 @@ _SCALARS: dict[type, Callable[[Any], bytes]] = {
     bool: lambda key: b'o\1' if key else b'o\0',
     int: _int,
     float: _float,
-    type(None): lambda key: b'n',
+    type(None): lambda _: b'n',
     bytearray: lambda key: b'b' + key,
     memoryview: lambda key: b'b' + key.tobytes(),
 }

@@ -1,6 +1,6 @@
 """The remainder of a key divided by the number of servers: most keys move with each change."""
-from thrift_client.routing.keys import key_hash
 from thrift_client.routing.base import check_equal_weights, no_servers
+from thrift_client.routing.keys import key_hash
 
 __all__ = ['Modulo']
 

@@ -8,7 +8,11 @@ __all__ = ['router']
 
 # Name: module and class. A router's module is loaded only by those who use it.
 _ROUTERS = {
+    'jump': ('jump', 'Jump'),
+    'ketama': ('ring', 'Ketama'),
+    'maglev': ('maglev', 'Maglev'),
     'modulo': ('modulo', 'Modulo'),
+    'rendezvous': ('rendezvous', 'Rendezvous'),
 }
 
 
@@ -30,11 +34,12 @@ def router(routing: str | Router) -> Router:
             raise unknown_name('routing', routing, _ROUTERS)
         module, class_name = _ROUTERS[routing]
         found = getattr(import_module(f'thrift_client.routing.{module}'), class_name)
-        return cast(Router, found())
+        return cast('Router', found())
     is_router = hasattr(routing, 'name') and callable(getattr(routing, 'table', None))
     if isinstance(routing, type) or not is_router:
         raise TypeError(
-            f'routing must be a name or an object with name and table(names, weights), not {routing!r}'
+            'routing must be a name or an object with name and table(names, weights), '
+            f'not {routing!r}'
         )
     return routing
 

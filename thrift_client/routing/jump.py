@@ -1,0 +1,71 @@
+"""Jump consistent hashing: perfectly even and without memory, for fleets that grow at their end."""
+from thrift_client.routing.base import check_equal_weights, mix, no_servers
+from thrift_client.routing.keys import key_hash
+
+__all__ = ['Jump']
+
+_64_BITS = 2**64 - 1
+_GOLDEN_GAMMA = 0x9E3779B97F4A7C15
+
+
+class Jump:
+    """Place a key by jump consistent hashing of its `key_hash`.
+
+    Positions decide, not names: only a server added or removed at the end of the list moves its
+    share alone; one removed from the middle renumbers those behind it. Weights must be equal.
+
+    Source:
+        Lamping, Veach: A Fast, Minimal Memory, Consistent Hash Algorithm, 2014.
+    """
+
+    name = 'jump'
+
+    def table(self, names: tuple[str, ...], weights: tuple[float, ...]) -> '_Table':
+        """Prepare the placement on a list of servers; see `Router.table`."""
+        check_equal_weights(self.name, names, weights)
+        return _Table(len(names))
+
+
+class _Table:
+    __slots__ = ('_count',)
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def index(self, key: object) -> int:
+        if not self._count:
+            raise no_servers()
+        return _jump(key_hash(key), self._count)
+
+    def ranked(self, key: object, n: int) -> list[int]:
+        """Find the servers that a key prefers; see `Table.ranked`.
+
+        The first is the key's own; further ones are where it jumps with its hash mixed anew, so
+        that the keys of one server have their second choices on all others. Where that finds nobody
+        new for long, the positions that follow fill the list.
+        """
+        n = min(n, self._count)
+        if n <= 0:
+            return []
+        number = key_hash(key)
+        ranked = {_jump(number, self._count): None}
+        for _ in range(2 * self._count):
+            if len(ranked) >= n:
+                break
+            number = (number + _GOLDEN_GAMMA) & _64_BITS
+            ranked[_jump(mix(number), self._count)] = None
+        first = next(iter(ranked))
+        for step in range(self._count):
+            if len(ranked) >= n:
+                break
+            ranked[(first + step) % self._count] = None
+        return list(ranked)
+
+
+def _jump(number: int, count: int) -> int:
+    bucket, following = -1, 0
+    while following < count:
+        bucket = following
+        number = (number * 2862933555777941757 + 1) & _64_BITS
+        following = int((bucket + 1) * ((1 << 31) / ((number >> 33) + 1)))
+    return bucket
