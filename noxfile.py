@@ -12,13 +12,9 @@ nox.options.sessions = ['lint', 'types', 'tests']
 PYTHONS = ['3.11', '3.12', '3.13']
 THRIFTS = ['0.20', '0.21', '0.22', '0.23', '0.24', '0.25']
 
-# pyenv's interpreters are no commands unless a version is chosen; nox looks for commands.
-os.environ['PATH'] = os.pathsep.join(
-    [
-        os.environ['PATH'],
-        *(str(path) for path in sorted(Path.home().glob('.pyenv/versions/3.1[123].*/bin'))),
-    ]
-)
+# pyenv's interpreters go first: its shims have the same names, and fail unless a version is chosen.
+PYENV = (str(path) for path in Path.home().glob('.pyenv/versions/3.*/bin'))
+os.environ['PATH'] = os.pathsep.join((*PYENV, os.environ['PATH']))
 
 
 def install(session: nox.Session, group: str, *extra: str) -> None:
