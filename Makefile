@@ -71,10 +71,10 @@ soak: $(VENV)/.test  ## the long runs
 	@$(PY) -m pytest -m soak --timeout 3600 $(PYTEST_ARGS)
 
 bench: $(VENV)/.bench  ## bench/results.md and its plots
-	@$(PY) -m bench
+	@$(PY) -m bench.run
 
 bench-quick: $(VENV)/.bench  ## the same in less than a minute, to the terminal
-	@$(PY) -m bench --quick
+	@$(PY) -m bench.run --quick
 
 docs: $(VENV)/.docs  ## docs/_build/html, warnings are errors
 	@$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
