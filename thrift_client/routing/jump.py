@@ -2,7 +2,7 @@
 from thrift_client.routing.base import check_equal_weights, mix, no_servers
 from thrift_client.routing.keys import key_hash
 
-__all__ = ['Jump']
+__all__ = ['Jump', 'jump']
 
 _64_BITS = 2**64 - 1
 _GOLDEN_GAMMA = 0x9E3779B97F4A7C15
@@ -35,7 +35,7 @@ class _Table:
     def index(self, key: object) -> int:
         if not self._count:
             raise no_servers()
-        return _jump(key_hash(key), self._count)
+        return jump(key_hash(key), self._count)
 
     def ranked(self, key: object, n: int) -> list[int]:
         """Find the servers that a key prefers; see `Table.ranked`.
@@ -48,12 +48,12 @@ class _Table:
         if n <= 0:
             return []
         number = key_hash(key)
-        ranked = {_jump(number, self._count): None}
+        ranked = {jump(number, self._count): None}
         for _ in range(2 * self._count):
             if len(ranked) >= n:
                 break
             number = (number + _GOLDEN_GAMMA) & _64_BITS
-            ranked[_jump(mix(number), self._count)] = None
+            ranked[jump(mix(number), self._count)] = None
         first = next(iter(ranked))
         for step in range(self._count):
             if len(ranked) >= n:
@@ -62,7 +62,8 @@ class _Table:
         return list(ranked)
 
 
-def _jump(number: int, count: int) -> int:
+def jump(number: int, count: int) -> int:
+    """Find the bucket of a 64-bit number among `count` of them, of which there is at least one."""
     bucket, following = -1, 0
     while following < count:
         bucket = following

@@ -6,7 +6,7 @@ from math import isqrt
 from thrift_client.routing.base import check_weights, no_servers
 from thrift_client.routing.keys import key_hash
 
-__all__ = ['Maglev']
+__all__ = ['Maglev', 'fill']
 
 
 class Maglev:
@@ -54,7 +54,7 @@ class _Table:
     def __init__(self, names: tuple[str, ...], weights: tuple[float, ...], size: int) -> None:
         self._by_name = sorted(range(len(names)), key=names.__getitem__)
         self._size = size
-        self._slots = _fill(names, weights, self._by_name, size) if names else array('i')
+        self._slots = _slots(names, weights, self._by_name, size) if names else array('i')
 
     def index(self, key: object) -> int:
         if not self._slots:
@@ -76,27 +76,46 @@ class _Table:
         return list(ranked)
 
 
-def _fill(
+def _slots(
     names: tuple[str, ...], weights: tuple[float, ...], by_name: list[int], size: int
 ) -> 'array[int]':
-    slots = array('i', [-1]) * size
-    next_slot = [key_hash((name, 'offset')) % size for name in names]
-    skip = [key_hash((name, 'skip')) % (size - 1) + 1 for name in names]
     greatest = max(weights)
-    turns = [weight / greatest for weight in weights]
-    credit = [0.0] * len(names)
+    slots = fill(
+        [key_hash((names[position], 'offset')) % size for position in by_name],
+        [key_hash((names[position], 'skip')) % (size - 1) + 1 for position in by_name],
+        [weights[position] / greatest for position in by_name],
+        size,
+    )
+    return array('i', [by_name[number] for number in slots])
+
+
+def fill(offsets: list[int], skips: list[int], turns: list[float], size: int) -> 'array[int]':
+    """Let servers take slots in turns until none is free.
+
+    Args:
+        offsets: the slot that each server wants first.
+        skips: how many slots on each finds the one it wants next; from 1 to `size` - 1.
+        turns: which part of the turns each takes; 1 for at least one server.
+        size: how many slots there are, a prime number.
+
+    Returns:
+        For each slot the number of the server that took it.
+    """
+    slots = array('i', [-1]) * size
+    wanted = list(offsets)
+    credit = [0.0] * len(turns)
     free = size
     while True:
-        for position in by_name:
-            credit[position] += turns[position]
-            if credit[position] < 1:
+        for server, turn in enumerate(turns):
+            credit[server] += turn
+            if credit[server] < 1:
                 continue
-            credit[position] -= 1
-            slot = next_slot[position]
+            credit[server] -= 1
+            slot = wanted[server]
             while slots[slot] >= 0:
-                slot = (slot + skip[position]) % size
-            slots[slot] = position
-            next_slot[position] = slot
+                slot = (slot + skips[server]) % size
+            slots[slot] = server
+            wanted[server] = slot
             free -= 1
             if not free:
                 return slots
