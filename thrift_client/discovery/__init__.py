@@ -1,0 +1,45 @@
+"""Who is in the pool: sources of servers, and the registration of servers in them."""
+
+from thrift_client.discovery.dns import DnsSource, SrvSource
+from thrift_client.discovery.etcd import EtcdSource
+from thrift_client.discovery.file import FileSource
+from thrift_client.discovery.member import Member
+from thrift_client.discovery.polled import CallableSource
+from thrift_client.discovery.registration import Registration
+from thrift_client.discovery.source import (
+    Listener,
+    Reader,
+    Reading,
+    Source,
+    SourceError,
+    Watch,
+    Watchable,
+)
+from thrift_client.discovery.stable import Change, Policy, diff
+from thrift_client.discovery.static import StaticSource
+from thrift_client.discovery.urls import register, source
+from thrift_client.discovery.zookeeper import ZooKeeperSource
+
+__all__ = [
+    'CallableSource',
+    'Change',
+    'DnsSource',
+    'EtcdSource',
+    'FileSource',
+    'Listener',
+    'Member',
+    'Policy',
+    'Reader',
+    'Reading',
+    'Registration',
+    'Source',
+    'SourceError',
+    'SrvSource',
+    'StaticSource',
+    'Watch',
+    'Watchable',
+    'ZooKeeperSource',
+    'diff',
+    'register',
+    'source',
+]

@@ -1,0 +1,292 @@
+"""Keys with leases under a prefix in etcd: followed and registered.
+
+The last part of a key is the server's name; its value is an address, or JSON as in a file:
+
+    /services/kv/one -> kv-1:9090
+    /services/kv/two -> {"host": "kv-2", "port": 9090, "weight": 2}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Unpack
+
+from thrift_client import address as addresses
+from thrift_client.discovery.member import Member
+from thrift_client.discovery.polled import checked_interval
+from thrift_client.discovery.registration import Registration
+from thrift_client.discovery.source import Reading, Source, SourceError, logger
+from thrift_client.discovery.stable import Policy, PolicyOptions
+
+if TYPE_CHECKING:
+    from thrift_client.discovery.etcd_session import Access, Session
+
+_PORT = 2379
+
+#: A server whose lease expired while etcd was away comes back when it registers again.
+_GRACE: PolicyOptions = {'grace': 2_000}
+
+
+class EtcdSource(Source):
+    """Follows the keys under a prefix.
+
+    Args:
+        hosts: of the cluster, `'etcd1:2379,etcd2:2379'`; the next is asked when one fails.
+        prefix: such as `/services/kv/`, with or without the slash at its end.
+        tls: whether to speak TLS; the server's certificate and name are checked.
+        ca, cert, key: paths of PEM files; without `ca` the usual authorities are trusted.
+        username, password: of etcd's own users.
+        watch: whether to be told of changes at once, rather than see them when next asked.
+        interval: ms between questions for the whole list, which also notice a lost server.
+        timeout: ms for one connect, and for each wait for an answer.
+        policy: see `Policy`.
+
+    Raises:
+        ValueError: an argument that can't be right.
+        ImportError: etcd3gw is not installed.
+    """
+
+    def __init__(
+        self,
+        hosts: str,
+        prefix: str,
+        *,
+        tls: bool = False,
+        ca: str | None = None,
+        cert: str | None = None,
+        key: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        watch: bool = True,
+        interval: float = 5_000,
+        timeout: float = 2_000,
+        **policy: Unpack[PolicyOptions],
+    ) -> None:
+        self._prefix = _checked_prefix(prefix)
+        super().__init__(_label(hosts, self._prefix, tls=tls), Policy(**(_GRACE | policy)))
+        self._access = _access(
+            hosts,
+            tls=tls,
+            ca=ca,
+            cert=cert,
+            key=key,
+            username=username,
+            password=password,
+            timeout=timeout,
+        )
+        self._watch = watch
+        self._interval = checked_interval(interval)
+
+    def open(self, wake: Callable[[], None]) -> EtcdReader:
+        """Make a reader that connects when it first reads."""
+        tell = wake if self._watch else None
+        return EtcdReader(_session(self._access), self._prefix, self._interval, tell)
+
+
+class EtcdReader:
+    """Reads every key under a prefix."""
+
+    def __init__(
+        self, session: Session, prefix: str, interval: float, wake: Callable[[], None] | None
+    ) -> None:
+        self._session = session
+        self._prefix = prefix
+        self._interval = interval
+        self._wake = wake
+        self._broken: dict[str, bytes] = {}
+
+    def read(self) -> Reading:
+        """The members that are there now."""
+        with self._session.client() as client:
+            found = {
+                entry['key'].decode('utf-8', 'replace'): value
+                for value, entry in client.get_prefix(self._prefix)
+            }
+            if self._wake is not None:
+                self._session.listen(self._prefix, self._wake)
+        members = [self._member(key, value) for key, value in found.items()]
+        self._broken = {key: value for key, value in self._broken.items() if key in found}
+        if members and not any(members):
+            raise SourceError(f'{self._prefix} has no key that can be read')
+        return Reading(tuple(member for member in members if member), self._interval)
+
+    def interrupt(self) -> None:
+        """A request can't be ended, but has its timeout."""
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def _member(self, key: str, value: bytes) -> Member | None:
+        try:
+            member = decode(value, key.removeprefix(self._prefix))
+        except ValueError as exc:
+            if self._broken.get(key) != value:
+                logger.warning('%s in etcd is no server: %s', key, exc)
+                self._broken[key] = value
+            return None
+        self._broken.pop(key, None)
+        return member
+
+
+def decode(value: bytes, name: str) -> Member:
+    """Read a key's value.
+
+    Raises:
+        ValueError: it is no address and no JSON object that names one.
+    """
+    text = value.decode().strip()
+    return Member.of(json.loads(text) if text.startswith('{') else text, name)
+
+
+def register(
+    hosts: str,
+    prefix: str,
+    address: str,
+    *,
+    name: str = '',
+    weight: float = 1,
+    metadata: Mapping[str, Any] | None = None,
+    ttl: float = 10_000,
+    tls: bool = False,
+    ca: str | None = None,
+    cert: str | None = None,
+    key: str | None = None,
+    username: str | None = None,
+    password: str | None = None,
+    timeout: float = 2_000,
+) -> Registration:
+    """Register a server under a prefix: a key with a lease, kept alive and made anew when lost.
+
+    Returns at once; the key is made in the background.
+
+    Args:
+        hosts, prefix and how to connect: as for `EtcdSource`.
+        address: where clients reach the server.
+        name, weight, metadata: as for `Member`; the name must have no slash.
+        ttl: ms after which etcd drops a server that it no longer hears of, in whole seconds.
+
+    Raises:
+        ValueError: an argument that can't be right.
+        ImportError: etcd3gw is not installed.
+    """
+    member = Member(address, name, weight, metadata or {})
+    if '/' in name:
+        raise ValueError(f'a name with a slash would be a path: {name!r}')
+    if ttl < 1000:
+        raise ValueError(f'ttl must be 1000 ms or more, not {ttl!r}')
+    last = member.name.replace('/', '%2F')
+    value = {'address': address, 'name': member.name, 'weight': weight}
+    if metadata:
+        value['metadata'] = dict(metadata)
+    prefix = _checked_prefix(prefix)
+    access = _access(
+        hosts,
+        tls=tls,
+        ca=ca,
+        cert=cert,
+        key=key,
+        username=username,
+        password=password,
+        timeout=timeout,
+    )
+    return Registration(
+        f'{member.name} at {_label(hosts, prefix, tls=tls)}',
+        lambda _: _Key(_session(access), prefix + last, json.dumps(value), int(ttl / 1000)),
+        Policy(),
+    )
+
+
+class _Key:
+    """The key of one server, and its lease."""
+
+    def __init__(self, session: Session, key: str, value: str, ttl: int) -> None:
+        self._session = session
+        self._key = key
+        self._value = value
+        self._ttl = ttl
+        self._lease: Any = None
+
+    def hold(self) -> float:
+        """Keep the lease alive and see that the key is there."""
+        with self._session.client() as client:
+            if self._lease is not None:
+                self._lease.client = client
+                if self._lease.refresh() <= 0:
+                    self._lease = None
+            if self._lease is None:
+                self._lease = client.lease(self._ttl)
+            if not self._is_there(client):
+                client.put(self._key, self._value, lease=self._lease)
+        # Two tries may fail before the lease is gone.
+        return self._ttl * 1000 / 3
+
+    def interrupt(self) -> None:
+        """A request can't be ended, but has its timeout."""
+
+    def leave(self) -> None:
+        """End the lease, and with it the key."""
+        try:
+            if self._lease is not None:
+                with self._session.client() as client:
+                    self._lease.client = client
+                    self._lease.revoke()
+        except SourceError:
+            pass  # it will expire
+        finally:
+            self._session.close()
+
+    def _is_there(self, client: Any) -> bool:
+        found = client.get(self._key, metadata=True)
+        return bool(found) and int(found[0][1].get('lease', 0)) == self._lease.id
+
+
+def _checked_prefix(prefix: str) -> str:
+    if not prefix.strip('/'):
+        raise ValueError(f"a prefix in etcd is written '/services/kv/', not {prefix!r}")
+    return prefix.removesuffix('/') + '/'
+
+
+def _label(hosts: str, prefix: str, *, tls: bool) -> str:
+    return f'{"etcds" if tls else "etcd"}://{hosts}/{prefix.removeprefix("/")}'
+
+
+def _access(
+    hosts: str,
+    *,
+    tls: bool,
+    ca: str | None,
+    cert: str | None,
+    key: str | None,
+    username: str | None,
+    password: str | None,
+    timeout: float,
+) -> Access:
+    try:
+        import etcd3gw  # noqa: F401
+    except ImportError as exc:
+        raise ImportError(
+            "etcd needs etcd3gw: pip install 'thrift_client[etcd]'", name='etcd3gw'
+        ) from exc
+    from thrift_client.discovery.etcd_session import Access
+
+    if password is not None and username is None:
+        raise ValueError('a password needs a username')
+    if (ca or cert or key) and not tls:
+        raise ValueError('ca, cert and key need tls')
+    parsed = tuple(_with_port(host) for host in hosts.split(','))
+    return Access(parsed, tls, ca, cert, key, username, password, checked_interval(timeout))
+
+
+def _with_port(host: str) -> str:
+    """`host` with etcd's port where it has none."""
+    without = addresses.parse(host)
+    bare = without.host == host.strip('[]')
+    return addresses.join(without.host, _PORT if bare else without.port)
+
+
+def _session(access: Access) -> Session:
+    from thrift_client.discovery.etcd_session import Session
+
+    return Session(access)

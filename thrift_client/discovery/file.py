@@ -1,0 +1,115 @@
+"""A JSON or YAML file, watched.
+
+It holds a list, by itself or under a key:
+
+["kv-1:9090", {"host": "kv-2", "port": 9090, "name": "two", "weight": 2}]
+{"servers": [...]}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Unpack
+
+from thrift_client.discovery.member import Member, members_of
+from thrift_client.discovery.polled import checked_interval
+from thrift_client.discovery.source import Reading, Source, SourceError
+from thrift_client.discovery.stable import Policy, PolicyOptions
+
+#: A file changed less than this ago may be written again within one tick of its time stamp.
+_FRESH_NS = 2_000_000_000
+
+
+class FileSource(Source):
+    """Follows a file, replaced or written in place; its order is kept.
+
+    Args:
+        path: of a `.yaml` or `.yml` file, which needs PyYAML, or of a JSON file.
+        interval: ms between looks at the file; one that failed is looked at again as often.
+        policy: see `Policy`.
+
+    Raises:
+        ValueError: a duration that can't be right.
+        ImportError: a YAML file, and PyYAML is not installed.
+    """
+
+    ordered = True
+
+    def __init__(
+        self, path: str | Path, *, interval: float = 1_000, **policy: Unpack[PolicyOptions]
+    ) -> None:
+        self._path = Path(path)
+        self._interval = checked_interval(interval)
+        self._load = _loader(self._path)
+        patience: PolicyOptions = {'retry': interval, 'max_retry': interval}
+        super().__init__(f'file:{path}', Policy(**(patience | policy)))
+
+    def open(self, wake: Callable[[], None]) -> FileReader:
+        """Make a reader of the file."""
+        del wake
+        return FileReader(self._path, self._load, self._interval)
+
+
+class FileReader:
+    """Reads the file when it is not the one that it was."""
+
+    def __init__(self, path: Path, load: Callable[[str], Any], interval: float) -> None:
+        self._path = path
+        self._load = load
+        self._interval = interval
+        self._seen: tuple[int, ...] | None = None
+        self._members: tuple[Member, ...] = ()
+
+    def read(self) -> Reading:
+        """The list that the file holds."""
+        try:
+            with self._path.open(encoding='utf-8') as file:
+                seen = _identity(file.fileno())
+                if seen is None or seen != self._seen:
+                    self._seen = None
+                    self._members = _servers(self._load(file.read()))
+                    self._seen = seen
+        except OSError as exc:
+            raise SourceError(f'cannot read {self._path}: {exc.strerror}') from exc
+        except Exception as exc:
+            # A YAML error is no ValueError, and PyYAML is not there to be named.
+            raise SourceError(f'{self._path} is no list of servers: {exc}') from exc
+        return Reading(self._members, self._interval)
+
+    def interrupt(self) -> None:
+        """Nothing that it does takes long."""
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def _identity(descriptor: int) -> tuple[int, ...] | None:
+    """What tells this content of the file from another; None while that is in doubt."""
+    stat = os.fstat(descriptor)
+    if abs(time.time_ns() - stat.st_mtime_ns) < _FRESH_NS:
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def _servers(document: object) -> tuple[Member, ...]:
+    if isinstance(document, dict):
+        if set(document) != {'servers'}:
+            raise ValueError('expected a list, or an object with the one key "servers"')
+        document = document['servers']
+    return members_of(document)
+
+
+def _loader(path: Path) -> Callable[[str], Any]:
+    if path.suffix.lower() not in ('.yaml', '.yml'):
+        return json.loads
+    try:
+        import yaml
+    except ImportError as exc:
+        raise ImportError(
+            f"{path} needs PyYAML: pip install 'thrift_client[yaml]'", name='yaml'
+        ) from exc
+    return yaml.safe_load

@@ -1,0 +1,53 @@
+"""A function that is asked for the list now and then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Unpack
+
+from thrift_client.discovery.member import members_of
+from thrift_client.discovery.source import FunctionReader, Reading, Source
+from thrift_client.discovery.stable import Policy, PolicyOptions
+
+
+class CallableSource(Source):
+    """Calls a function for the list, in the watch's thread.
+
+    Args:
+        function: takes nothing and returns a list of what `Member.of` takes, whose order is
+            kept; what it raises counts as a failure of the source.
+        interval: ms between calls.
+        policy: see `Policy`.
+
+    Raises:
+        TypeError: `function` can't be called.
+        ValueError: a duration that can't be right.
+    """
+
+    ordered = True
+
+    def __init__(
+        self,
+        function: Callable[[], Iterable[Any]],
+        *,
+        interval: float = 30_000,
+        **policy: Unpack[PolicyOptions],
+    ) -> None:
+        if not callable(function):
+            raise TypeError(f'a source must be a URL, a list, a function or a source: {function!r}')
+        name = getattr(function, '__qualname__', type(function).__name__)
+        super().__init__(f'callable:{name}', Policy(**policy))
+        self._function = function
+        self._interval = checked_interval(interval)
+
+    def open(self, wake: Callable[[], None]) -> FunctionReader:
+        """Make a reader that calls the function."""
+        del wake
+        return FunctionReader(lambda: Reading(members_of(self._function()), self._interval))
+
+
+def checked_interval(interval: float) -> float:
+    """`interval` if it is a number of ms above 0; else ValueError."""
+    if not interval > 0:
+        raise ValueError(f'interval must be above 0 ms, not {interval!r}')
+    return interval

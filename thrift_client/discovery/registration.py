@@ -1,0 +1,108 @@
+"""A server's own entry where its clients look for it, kept there until it is closed."""
+
+from __future__ import annotations
+
+import atexit
+import random
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from thrift_client.discovery.loop import Loop
+from thrift_client.discovery.source import logger
+from thrift_client.discovery.stable import Policy, backoff
+
+
+class Entry(Protocol):
+    """How an entry is kept in one kind of registry; `hold` and `leave` run in one thread."""
+
+    def hold(self) -> float | None:
+        """See that the entry is there, in bounded time; raises if that can't be had.
+
+        Returns:
+            Ms until it has to be looked after again; None: when the registry wakes us.
+        """
+
+    def interrupt(self) -> None:
+        """Have a `hold` that is under way end soon; from any thread."""
+
+    def leave(self) -> None:
+        """Take the entry away and let go of every connection. Never raises."""
+
+
+class Registration:
+    """Keeps an entry in a registry, in the background, from its construction to `close`.
+
+    An entry that is lost (session or lease expired, node deleted, registry restarted) is made
+    anew, tried again at growing, jittered intervals. It is taken away by `close` and at the
+    interpreter's exit, but not by a forked child.
+
+    Args:
+        label: what it is called in logs: no secrets.
+        open_entry: makes the entry, without I/O, given a function that has it looked after.
+        policy: the intervals between tries.
+    """
+
+    def __init__(
+        self, label: str, open_entry: Callable[[Callable[[], None]], Entry], policy: Policy
+    ) -> None:
+        self._label = label
+        self._policy = policy
+        self._failures = 0
+        self._there = threading.Event()
+        self._loop = Loop(
+            f'thrift_client registers {label}', self._step, self._interrupt, self._stop
+        )
+        self._entry = open_entry(self._loop.wake)
+        atexit.register(self.close)
+        self._loop.start()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the entry is there, at most `timeout` ms; None waits for ever.
+
+        Returns:
+            Whether it is there.
+        """
+        return self._there.wait(None if timeout is None else timeout / 1000)
+
+    def close(self) -> None:
+        """Take the entry away. Waits less than a second. Idempotent.
+
+        Let clients notice before the server stops: they follow with the delay of their
+        source's `grace`.
+        """
+        atexit.unregister(self.close)
+        self._loop.close()
+
+    def __enter__(self) -> Registration:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = 'closed' if self._loop.closed else 'there' if self._there.is_set() else 'absent'
+        return f'<Registration {self._label} {state}>'
+
+    def _step(self, woken: bool) -> float | None:
+        del woken
+        try:
+            again = self._entry.hold()
+        except Exception as exc:  # noqa: BLE001  a registry may fail in any way
+            self._there.clear()
+            self._failures += 1
+            if self._failures == 1 and not self._loop.closed:
+                logger.warning('%s is not registered: %s', self._label, exc)
+            return backoff(self._failures, self._policy, random.random())
+        if not self._there.is_set():
+            logger.info('%s is registered', self._label)
+        self._failures = 0
+        self._there.set()
+        return again
+
+    def _interrupt(self) -> None:
+        self._entry.interrupt()
+
+    def _stop(self) -> None:
+        self._there.clear()
+        self._entry.leave()

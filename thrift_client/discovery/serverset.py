@@ -1,0 +1,89 @@
+"""The nodes that Finagle and Aurora keep in ZooKeeper: one JSON object per server.
+
+    {"serviceEndpoint": {"host": "kv-1", "port": 9090}, "additionalEndpoints": {},
+     "status": "ALIVE", "shard": 3, "metadata": {"weight": "2"}}
+
+The format is that of twitter.common.zookeeper's JSON codec, in which metadata maps strings
+to strings; the weight goes there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from thrift_client import address as addresses
+from thrift_client.discovery.member import Member
+
+#: What the names of the nodes begin with.
+PREFIX = 'member_'
+
+_WEIGHT = 'weight'
+
+
+def decode(data: bytes, endpoint: str | None, *, by_shard: bool) -> Member | None:
+    """Read a node.
+
+    Args:
+        endpoint: one of the additional endpoints; None for the service's own.
+        by_shard: whether the server is named by its shard rather than its address.
+
+    Returns:
+        None for a server that says it isn't alive.
+
+    Raises:
+        ValueError: this is no such node, or it lacks the endpoint or the shard.
+    """
+    node = _mapping(json.loads(data), 'node')
+    if node.get('status', 'ALIVE') != 'ALIVE':
+        return None
+    if endpoint is None:
+        place = _mapping(node.get('serviceEndpoint'), 'serviceEndpoint')
+    else:
+        further = _mapping(node.get('additionalEndpoints'), 'additionalEndpoints')
+        place = _mapping(further.get(endpoint), f'endpoint {endpoint!r}')
+    metadata = dict(_mapping(node.get('metadata') or {}, 'metadata'))
+    shard = node.get('shard')
+    if shard is not None:
+        metadata['shard'] = shard
+    elif by_shard:
+        raise ValueError('it has no shard to be named by')
+    weight = float(metadata.pop(_WEIGHT, 1))
+    name = f'shard-{shard}' if by_shard else ''
+    return Member.of(
+        {'host': place.get('host'), 'port': place.get('port'), 'name': name}
+        | {'weight': weight, 'metadata': metadata}
+    )
+
+
+def encode(
+    host: str,
+    port: int,
+    *,
+    shard: int | None,
+    weight: float,
+    additional: Mapping[str, str],
+) -> bytes:
+    """Write a node; `additional` maps names of further endpoints to their addresses."""
+    node: dict[str, Any] = {
+        'serviceEndpoint': {'host': host, 'port': port},
+        'additionalEndpoints': {name: _endpoint(text) for name, text in additional.items()},
+        'status': 'ALIVE',
+    }
+    if shard is not None:
+        node['shard'] = shard
+    if weight != 1:
+        node['metadata'] = {_WEIGHT: str(weight)}
+    return json.dumps(node).encode()
+
+
+def _endpoint(text: str) -> dict[str, Any]:
+    parsed = addresses.parse(text)
+    return {'host': parsed.host, 'port': parsed.port}
+
+
+def _mapping(value: object, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f'{what} is no object')
+    return value

@@ -1,0 +1,224 @@
+"""What follows a fleet, and what is told of it: the protocol between pools and sources.
+
+    watch = source.watch(listener)      # returns at once
+    listener.update((Member, ...))      # every list that differs from the one before
+    listener.trouble(SourceError)       # the source was lost, or says nothing usable
+    watch.close()
+
+A pool follows lists by `stable.diff`. It needs nothing of a source but `watch`; an own one
+can be any object that has it, or a subclass of `Source` that says how to read a list.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from thrift_client.discovery.loop import DONE, Loop
+from thrift_client.discovery.member import Member
+from thrift_client.discovery.stable import Policy, Roster, backoff
+from thrift_client.errors import ThriftClientError
+
+logger = logging.getLogger('thrift_client.discovery')
+
+
+class SourceError(ThriftClientError):
+    """A source can't be reached, or what it says is no list of servers."""
+
+
+class Listener(Protocol):
+    """Who is told; its methods run in the source's thread, one at a time."""
+
+    def update(self, members: tuple[Member, ...]) -> None:
+        """These are the servers now, in an order that is the same in every process."""
+
+    def trouble(self, exception: Exception) -> None:
+        """The source failed; the servers stay as they were. Told once until it works again."""
+
+
+class Watch(Protocol):
+    """One listener's following of one source."""
+
+    def close(self) -> None:
+        """Stop; nothing is told afterwards. Waits less than a second. Idempotent."""
+
+
+@runtime_checkable
+class Watchable(Protocol):
+    """All that a pool needs of a source."""
+
+    def watch(self, listener: Listener) -> Watch:
+        """Start to follow, in the background."""
+
+
+class Reading(NamedTuple):
+    """What a source said, and when to ask again."""
+
+    members: tuple[Member, ...]
+    #: ms; None: when the source wakes us; `DONE`: it never changes
+    again: float | None
+
+
+class Reader(Protocol):
+    """One watch's access to its source, with the connections that it needs.
+
+    `read` and `close` run in the watch's thread alone.
+    """
+
+    def read(self) -> Reading:
+        """Get the whole list, in bounded time; raises if it can't be had."""
+
+    def interrupt(self) -> None:
+        """Have a `read` that is under way end soon, if anything can; from any thread."""
+
+    def close(self) -> None:
+        """Let go of every connection and thread. Never raises."""
+
+
+class FunctionReader:
+    """A reader that calls a function and holds nothing."""
+
+    def __init__(self, read: Callable[[], Reading]) -> None:
+        self.read = read
+
+    def interrupt(self) -> None:
+        """Nothing can end a function but itself."""
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class Source(ABC):
+    """Where lists of servers come from; it does nothing until it is watched.
+
+    Args:
+        label: what it is called in logs and errors: no secrets.
+        policy: how carefully it is believed.
+    """
+
+    #: Whether the order of its lists is the user's; see `Roster`.
+    ordered = False
+
+    def __init__(self, label: str, policy: Policy) -> None:
+        self.label = label
+        self.policy = policy
+
+    @abstractmethod
+    def open(self, wake: Callable[[], None]) -> Reader:
+        """Make a reader, without I/O; `wake` has it read soon, from any thread."""
+
+    def watch(self, listener: Listener) -> SourceWatch:
+        """Start to tell `listener`, which is held weakly: with it the watch ends."""
+        return SourceWatch(self, listener)
+
+    def __repr__(self) -> str:
+        return f'<{type(self).__name__} {self.label}>'
+
+
+class SourceWatch:
+    """Reads a source in a thread of its own and tells a listener what matters."""
+
+    def __init__(self, source: Source, listener: Listener) -> None:
+        follower = _Follower(source)
+        self._label = source.label
+        self._loop = Loop(
+            f'thrift_client {source.label}', follower.step, follower.interrupt, follower.stop
+        )
+        follower.begin(source.open(self._loop.wake), listener, self._loop)
+        self._loop.start()
+
+    def close(self) -> None:
+        """Stop; nothing is told afterwards, and no thread or socket is left.
+
+        Waits less than a second. A thread inside a name look-up or a user's function ends
+        when that returns. Idempotent; in a forked child it only forgets.
+        """
+        self._loop.close()
+
+    def __repr__(self) -> str:
+        return f'<{type(self).__name__} {self._label}{" closed" if self._loop.closed else ""}>'
+
+
+class _Follower:
+    """The steps of a watch. It knows its listener weakly, so that it keeps no pool alive."""
+
+    def __init__(self, source: Source) -> None:
+        self._label = source.label
+        self._policy = source.policy
+        self._roster = Roster(source.policy, ordered=source.ordered)
+        self._failures = 0
+        self._due: float | None = 0
+
+    def begin(self, reader: Reader, listener: Listener, loop: Loop) -> None:
+        self._reader = reader
+        self._loop = loop
+        self._listener = weakref.ref(listener, lambda _: loop.finish())
+
+    def step(self, woken: bool) -> float | None:
+        if woken or (self._due is not None and self._due <= _now()):
+            self._read()
+        else:
+            self._tell(self._roster.expire(_now()))
+        if self._due == DONE:
+            return DONE
+        times = [at for at in (self._due, self._roster.due) if at is not None]
+        return max(0.0, min(times) - _now()) if times else None
+
+    def interrupt(self) -> None:
+        self._reader.interrupt()
+
+    def stop(self) -> None:
+        self._reader.close()
+
+    def _read(self) -> None:
+        try:
+            members, again = self._reader.read()
+            if not members and not self._policy.allow_empty:
+                raise SourceError(f'{self._label} lists no servers')
+        except Exception as exc:  # noqa: BLE001  a source may fail in any way
+            self._failed(exc)
+            return
+        self._due = again if again is None or again == DONE else _now() + again
+        if self._failures:
+            self._failures = 0
+            logger.info('%s works again', self._label)
+        self._tell(self._roster.update(members, _now()))
+
+    def _failed(self, exc: Exception) -> None:
+        self._failures += 1
+        self._due = _now() + backoff(self._failures, self._policy, random.random())
+        if self._failures > 1 or self._loop.closed:
+            return
+        kept = self._roster.members
+        logger.warning(
+            '%s: %s; %s',
+            self._label,
+            exc,
+            'there is no list yet' if kept is None else f'keeping the last {len(kept)} servers',
+        )
+        listener = self._listener()
+        if listener is not None:
+            self._call(partial(listener.trouble, exc))
+
+    def _tell(self, members: tuple[Member, ...] | None) -> None:
+        listener = self._listener()
+        if members is not None and listener is not None:
+            self._call(partial(listener.update, members))
+
+    def _call(self, tell: Callable[[], None]) -> None:
+        if self._loop.closed:
+            return
+        try:
+            tell()
+        except Exception:
+            logger.exception('%s: a listener failed', self._label)
+
+
+def _now() -> float:
+    return time.monotonic() * 1000

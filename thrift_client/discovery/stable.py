@@ -1,0 +1,148 @@
+"""What a pool is told of what a source says: decisions, given the time and chance.
+
+A source's list is believed with care. A failure or an empty list changes nothing, a member
+that is missing stays for a while in case it comes back, and what fails is tried again at
+growing, jittered intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple, TypedDict
+
+from thrift_client.discovery.member import Member
+
+
+class PolicyOptions(TypedDict, total=False):
+    """The options that every source takes; `Policy` tells what they mean."""
+
+    allow_empty: bool
+    grace: float
+    retry: float
+    max_retry: float
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How carefully a source is believed.
+
+    Args:
+        allow_empty: whether an empty list may empty the pool.
+        grace: ms for which a missing member stays, in case it comes back; 0 for not at all.
+        retry: ms to the first new try after a failure, before jitter.
+        max_retry: ms that no wait between tries exceeds.
+
+    Raises:
+        ValueError: a duration that can't be right.
+    """
+
+    allow_empty: bool = False
+    grace: float = 0
+    retry: float = 500
+    max_retry: float = 30_000
+
+    def __post_init__(self) -> None:
+        if self.grace < 0:
+            raise ValueError(f'grace must be 0 ms or more, not {self.grace!r}')
+        if not 0 < self.retry <= self.max_retry:
+            raise ValueError(
+                f'retry must be above 0 and at most max_retry {self.max_retry!r}: {self.retry!r}'
+            )
+
+
+def backoff(failures: int, policy: Policy, chance: float) -> float:
+    """Ms until the next try.
+
+    Half of the wait is fixed so that a source is never hammered, half is chance so that a
+    fleet of clients that lost it together does not come back together.
+
+    Args:
+        failures: tries in a row that failed, 1 or more.
+        chance: a random number from 0 to 1.
+    """
+    # The exponent is bounded because a float overflows after 1024 doublings.
+    whole = min(policy.max_retry, policy.retry * 2.0 ** min(failures - 1, 32))
+    return whole * (1 + chance) / 2
+
+
+class Change(NamedTuple):
+    """What differs between two lists, by name."""
+
+    added: tuple[Member, ...]
+    removed: tuple[Member, ...]
+    changed: tuple[tuple[Member, Member], ...]  # the old one and the new one
+
+
+def diff(old: Iterable[Member], new: Iterable[Member]) -> Change:
+    """Compare two lists of members by their names."""
+    before = {member.name: member for member in old}
+    after = {member.name: member for member in new}
+    return Change(
+        added=tuple(member for name, member in after.items() if name not in before),
+        removed=tuple(member for name, member in before.items() if name not in after),
+        changed=tuple(
+            (before[name], member)
+            for name, member in after.items()
+            if name in before and before[name] != member
+        ),
+    )
+
+
+class Roster:
+    """The list that a listener was last told, and the members that only might have left.
+
+    Args:
+        policy: how carefully the source is believed.
+        ordered: whether the source's order means something; if not, members are sorted by
+            name, so that every process that follows the source has the same order.
+    """
+
+    def __init__(self, policy: Policy, *, ordered: bool) -> None:
+        self._policy = policy
+        self._ordered = ordered
+        self._snapshot: tuple[Member, ...] = ()
+        self._missing: dict[str, tuple[Member, float]] = {}
+        #: None until there is a first list.
+        self.members: tuple[Member, ...] | None = None
+
+    def update(self, snapshot: Iterable[Member], now: float) -> tuple[Member, ...] | None:
+        """Take in a list.
+
+        Of two members of one name the later one counts: an ephemeral node of a lost session
+        stands beside that of the session that followed.
+
+        Args:
+            now: ms on any clock that only goes forward.
+
+        Returns:
+            The list to tell, or None if there is nothing new.
+        """
+        by_name = {member.name: member for member in snapshot}
+        if not by_name and not self._policy.allow_empty:
+            return None
+        if self._policy.grace:
+            for member in self.members or ():
+                if member.name not in by_name and member.name not in self._missing:
+                    self._missing[member.name] = (member, now + self._policy.grace)
+        for name in by_name:
+            self._missing.pop(name, None)
+        self._snapshot = tuple(by_name.values())
+        return self.expire(now)
+
+    def expire(self, now: float) -> tuple[Member, ...] | None:
+        """Drop the members whose grace is over; returns as `update` does."""
+        self._missing = {name: held for name, held in self._missing.items() if held[1] > now}
+        kept = tuple(member for member, _ in self._missing.values())
+        members = self._snapshot + kept
+        if not self._ordered:
+            members = tuple(sorted(members, key=lambda member: member.name))
+        if members == self.members or (not members and not self._policy.allow_empty):
+            return None
+        self.members = members
+        return members
+
+    @property
+    def due(self) -> float | None:
+        """When the next grace is over; None if no member is missing."""
+        return min((until for _, until in self._missing.values()), default=None)

@@ -1,0 +1,35 @@
+"""A list that never changes, where a source is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from thrift_client.discovery.loop import DONE
+from thrift_client.discovery.member import members_of
+from thrift_client.discovery.source import FunctionReader, Reading, Source
+from thrift_client.discovery.stable import Policy
+
+
+class StaticSource(Source):
+    """Tells one list, once.
+
+    Args:
+        servers: in any of the forms that `Member.of` takes; their order is kept.
+
+    Raises:
+        ValueError: one of them is no server, two have the same name, or there is none.
+    """
+
+    ordered = True
+
+    def __init__(self, servers: Iterable[Any]) -> None:
+        self._members = members_of(servers)
+        if not self._members:
+            raise ValueError('a list of servers needs at least one')
+        super().__init__(f'static:{",".join(m.name for m in self._members)}', Policy())
+
+    def open(self, wake: Callable[[], None]) -> FunctionReader:
+        """Make a reader of the list."""
+        del wake
+        return FunctionReader(lambda: Reading(self._members, DONE))

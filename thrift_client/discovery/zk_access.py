@@ -1,0 +1,67 @@
+"""What is checked of how ZooKeeper is reached before kazoo is imported for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from thrift_client import address as addresses
+from thrift_client.discovery.polled import checked_interval
+from thrift_client.discovery.stable import Policy
+
+if TYPE_CHECKING:
+    from thrift_client.discovery.zk_session import Access, Session
+
+
+def checked_path(path: str) -> str:
+    """`path` if it is one that ZooKeeper takes; else ValueError."""
+    parts = path.split('/')
+    if len(path) < 2 or parts[0] or not all(parts[1:]) or {'.', '..'} & set(parts):
+        raise ValueError(f"a path in ZooKeeper is written '/services/kv', not {path!r}")
+    return path
+
+
+def access(
+    hosts: str,
+    *,
+    username: str | None,
+    password: str | None,
+    session_timeout: float,
+    connect_timeout: float,
+    timeout: float,
+    policy: Policy,
+) -> Access:
+    """How to reach an ensemble.
+
+    Raises:
+        ValueError: hosts, credentials or a duration that can't be right.
+        ImportError: kazoo is not installed.
+    """
+    try:
+        import kazoo  # noqa: F401
+    except ImportError as exc:
+        raise ImportError(
+            "ZooKeeper needs kazoo: pip install 'thrift_client[zookeeper]'", name='kazoo'
+        ) from exc
+    from thrift_client.discovery.zk_session import Access
+
+    for host in hosts.split(','):
+        addresses.parse(host)
+    if password is not None and username is None:
+        raise ValueError('a password needs a username')
+    return Access(
+        hosts,
+        username,
+        password,
+        checked_interval(session_timeout),
+        checked_interval(connect_timeout),
+        checked_interval(timeout),
+        policy,
+    )
+
+
+def session(access: Access, wake: Callable[[], None]) -> Session:
+    """A session that connects when it is first used; `wake` is called when it changes."""
+    from thrift_client.discovery.zk_session import Session
+
+    return Session(access, wake)

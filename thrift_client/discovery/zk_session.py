@@ -1,0 +1,173 @@
+"""A ZooKeeper session through kazoo that tells when it changes and ends promptly.
+
+The one module that imports kazoo, so it is imported only where ZooKeeper is asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from kazoo.client import KazooClient
+from kazoo.exceptions import KazooException
+from kazoo.handlers.threading import KazooTimeoutError, SequentialThreadingHandler
+from kazoo.protocol.states import KazooState, KeeperState
+
+from thrift_client.discovery.source import SourceError
+from thrift_client.discovery.stable import Policy
+
+#: How long the server has to confirm the end of a session, in ms.
+_GOODBYE = 300
+
+_ENDED = (KeeperState.CLOSED, KeeperState.AUTH_FAILED)
+
+# kazoo logs requests at DEBUG, the one that carries the password too, and warns of every
+# try to connect, where one warning for each change of state is told by the watch.
+_quiet = logging.getLogger('thrift_client.discovery.kazoo')
+_quiet.addFilter(lambda record: record.levelno >= logging.ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to reach an ensemble; durations in ms."""
+
+    hosts: str
+    username: str | None
+    password: str | None = field(repr=False)
+    session_timeout: float
+    connect_timeout: float
+    timeout: float
+    policy: Policy
+
+
+class _Handler(SequentialThreadingHandler):
+    """kazoo's threads, with connects that are bounded and a connection that can be cut."""
+
+    def __init__(self, connect_timeout: float) -> None:
+        super().__init__()
+        self._connect_timeout = connect_timeout / 1000
+        self._connected: socket.socket | None = None
+
+    def create_connection(self, *args: Any, **kwargs: Any) -> socket.socket:
+        # kazoo allows a connect the whole session timeout, in which it can't be stopped.
+        kwargs['timeout'] = min(kwargs['timeout'], self._connect_timeout)
+        connected: socket.socket = super().create_connection(*args, **kwargs)
+        self._connected = connected
+        return connected
+
+    def cut(self) -> None:
+        if self._connected is not None:
+            try:
+                self._connected.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it is closed already
+
+
+class Session:
+    """One session after another, for one thread; made anew when kazoo gives up on it.
+
+    Args:
+        wake: called in kazoo's threads whenever the session's state changes.
+    """
+
+    def __init__(self, access: Access, wake: Callable[[], None]) -> None:
+        self._access = access
+        self._wake = wake
+        self._client: KazooClient | None = None
+        self._handler = _Handler(access.connect_timeout)
+        self._news = threading.Event()
+        self._interrupted = False
+
+    def client(self) -> KazooClient:
+        """The client of a session that is connected; waits for the first connect alone.
+
+        Raises:
+            SourceError: there is no connection. kazoo goes on trying, and wakes us.
+        """
+        if self._client is not None and self._client.client_state in _ENDED:
+            self.close()
+        client = self._client
+        if client is None:
+            client = self._client = self._started()
+            self._wait(lambda: bool(client.connected))
+        if not client.connected:
+            raise SourceError(f'no connection to ZooKeeper at {self._access.hosts}')
+        return client
+
+    def ask(self, request: Any) -> Any:
+        """The result of one of kazoo's asynchronous requests.
+
+        Raises:
+            KazooException: what the server or the session says; those that only tell of a
+                lost connection come as a SourceError.
+        """
+        request.rawlink(lambda _: self._news.set())
+        self._wait(request.ready)
+        try:
+            return request.get(block=False)
+        except KazooTimeoutError:
+            raise SourceError(f'ZooKeeper at {self._access.hosts} does not answer') from None
+
+    def interrupt(self) -> None:
+        """Have a wait that is under way end; from any thread."""
+        self._interrupted = True
+        self._news.set()
+
+    def close(self) -> None:
+        """End the session, its connection and its threads."""
+        client, self._client = self._client, None
+        if client is None:
+            return
+        # A server that hangs would hold us until the session's timeout.
+        scissors = threading.Timer(_GOODBYE / 1000, self._handler.cut)
+        scissors.daemon = True
+        scissors.start()
+        try:
+            client.stop()
+            client.close()
+        except (KazooException, OSError):
+            pass  # the session is lost either way
+        finally:
+            scissors.cancel()
+
+    def _started(self) -> KazooClient:
+        access = self._access
+        self._handler = _Handler(access.connect_timeout)
+        auth = []
+        if access.username is not None:
+            auth.append(('digest', f'{access.username}:{access.password or ""}'))
+        client = KazooClient(
+            hosts=access.hosts,
+            timeout=access.session_timeout / 1000,
+            handler=self._handler,
+            auth_data=auth,
+            connection_retry={
+                'max_tries': -1,
+                'delay': access.policy.retry / 1000,
+                'max_delay': access.policy.max_retry / 1000,
+            },
+            logger=_quiet,
+        )
+        client.add_listener(self._on_state)
+        client.start_async()
+        return client
+
+    def _on_state(self, state: KazooState) -> None:
+        del state
+        self._news.set()
+        self._wake()
+
+    def _wait(self, ready: Callable[[], bool]) -> None:
+        """Wait for the first of: ready, interrupted, timed out."""
+        end = time.monotonic() + self._access.timeout / 1000
+        while not ready() and not self._interrupted:
+            remaining = end - time.monotonic()
+            if remaining <= 0:
+                return
+            self._news.wait(remaining)
+            self._news.clear()

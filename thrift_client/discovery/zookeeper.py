@@ -1,0 +1,284 @@
+"""ServerSets in ZooKeeper, as Finagle and Aurora keep them: followed and registered in."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Unpack
+
+from thrift_client.discovery import serverset
+from thrift_client.discovery.member import Member
+from thrift_client.discovery.registration import Registration
+from thrift_client.discovery.source import Reading, Source, SourceError, logger
+from thrift_client.discovery.stable import Policy, PolicyOptions
+from thrift_client.discovery.zk_access import access as zk_access
+from thrift_client.discovery.zk_access import checked_path, session
+
+if TYPE_CHECKING:
+    from thrift_client.discovery.zk_session import Session
+
+#: A server that registers again after its session expired is away for a moment.
+_GRACE: PolicyOptions = {'grace': 2_000}
+
+
+class ZooKeeperSource(Source):
+    """Follows the members of a ServerSet.
+
+    Args:
+        hosts: of the ensemble, `'zk1:2181,zk2:2181'`.
+        path: the node whose children `member_*` are the servers; it need not exist yet.
+        username, password: for the digest scheme; they only count where ACLs ask for them.
+        endpoint: one of the additional endpoints; None for the service's own.
+        by_shard: whether servers are named by their shard, so that one that moves to another
+            host keeps its keys, rather than by address.
+        session_timeout: ms without contact after which ZooKeeper forgets the session.
+        connect_timeout: ms for one connect.
+        timeout: ms for one request.
+        policy: see `Policy`.
+
+    Raises:
+        ValueError: an argument that can't be right.
+        ImportError: kazoo is not installed.
+    """
+
+    def __init__(
+        self,
+        hosts: str,
+        path: str,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        endpoint: str | None = None,
+        by_shard: bool = False,
+        session_timeout: float = 10_000,
+        connect_timeout: float = 2_000,
+        timeout: float = 3_000,
+        **policy: Unpack[PolicyOptions],
+    ) -> None:
+        self._path = checked_path(path)
+        super().__init__(f'zk://{hosts}{self._path}', Policy(**(_GRACE | policy)))
+        self._endpoint = endpoint
+        self._by_shard = by_shard
+        self._access = zk_access(
+            hosts,
+            username=username,
+            password=password,
+            session_timeout=session_timeout,
+            connect_timeout=connect_timeout,
+            timeout=timeout,
+            policy=self.policy,
+        )
+
+    def open(self, wake: Callable[[], None]) -> ZooKeeperReader:
+        """Make a reader that connects when it first reads."""
+        return ZooKeeperReader(session(self._access, wake), self._path, self._decode, wake)
+
+    def _decode(self, data: bytes) -> Member | None:
+        return serverset.decode(data, self._endpoint, by_shard=self._by_shard)
+
+
+class ZooKeeperReader:
+    """Reads the children of a node, and of those only the ones that changed."""
+
+    def __init__(
+        self,
+        session: Session,
+        path: str,
+        decode: Callable[[bytes], Member | None],
+        wake: Callable[[], None],
+    ) -> None:
+        self._session = session
+        self._path = path
+        self._decode = decode
+        self._wake = wake
+        self._known: dict[str, Member | None] = {}
+        # Names of nodes that changed since they were read, None for all: filled by kazoo's
+        # threads, emptied by ours before it reads, so that no change falls between.
+        self._changed: set[str | None] = set()
+
+    def read(self) -> Reading:
+        """The members that are alive now."""
+        from kazoo.exceptions import KazooException
+
+        try:
+            client = self._session.client()
+            self._forget_changed()
+            names = [name for name in self._children(client) if name.startswith(serverset.PREFIX)]
+            self._known = {name: self._known[name] for name in names if name in self._known}
+            self._fetch(client, sorted(set(names) - self._known.keys()))
+        except KazooException as exc:
+            raise SourceError(f'ZooKeeper: {type(exc).__name__} for {self._path}') from None
+        # Sequence numbers order the names, so that the later node of one server counts.
+        in_order = sorted(self._known.items(), key=lambda item: item[0].rpartition('_')[2])
+        return Reading(tuple(member for _, member in in_order if member is not None), None)
+
+    def interrupt(self) -> None:
+        """Have a wait for ZooKeeper end."""
+        self._session.interrupt()
+
+    def close(self) -> None:
+        """End the session."""
+        self._session.close()
+
+    def _children(self, client: Any) -> Iterable[str]:
+        from kazoo.exceptions import NoNodeError
+
+        while True:
+            try:
+                names: list[str] = self._session.ask(
+                    client.get_children_async(self._path, watch=self._on_event)
+                )
+                return names
+            except NoNodeError:
+                # A watch for its creation can only be left by asking whether it exists.
+                if self._session.ask(client.exists_async(self._path, watch=self._on_event)) is None:
+                    return ()
+
+    def _fetch(self, client: Any, names: list[str]) -> None:
+        from kazoo.exceptions import NoNodeError
+
+        requests = [
+            (name, client.get_async(f'{self._path}/{name}', watch=self._on_event)) for name in names
+        ]
+        broken = 0
+        for name, request in requests:
+            try:
+                data, _ = self._session.ask(request)
+                self._known[name] = self._decode(data)
+            except NoNodeError:
+                continue  # it left between the two questions
+            except (ValueError, TypeError) as exc:
+                broken += 1
+                self._known[name] = None
+                logger.warning('%s/%s is no member of a ServerSet: %s', self._path, name, exc)
+        if broken and broken == len(self._known):
+            self._known.clear()
+            raise SourceError(f'{self._path} has no member that can be read')
+
+    def _forget_changed(self) -> None:
+        while self._changed:
+            name = self._changed.pop()
+            if name is None:
+                self._known.clear()
+            else:
+                self._known.pop(name, None)
+
+    def _on_event(self, event: Any) -> None:
+        # An event without a path tells that kazoo lost the connection, and our watches.
+        self._changed.add(posixpath.basename(event.path) if event.path else None)
+        self._wake()
+
+
+def register(
+    hosts: str,
+    path: str,
+    address: str,
+    *,
+    shard: int | None = None,
+    weight: float = 1,
+    additional: Mapping[str, str] | None = None,
+    username: str | None = None,
+    password: str | None = None,
+    acl: Iterable[Any] | None = None,
+    session_timeout: float = 10_000,
+    connect_timeout: float = 2_000,
+    timeout: float = 3_000,
+) -> Registration:
+    """Register a server as a member of a ServerSet: an ephemeral node, made anew when it is lost.
+
+    Returns at once; the node is made in the background, with the path to it.
+
+    Args:
+        hosts, path, username, password and the durations: as for `ZooKeeperSource`.
+        address: where clients reach the server, `'host:port'`.
+        shard: its number, where the fleet has such.
+        weight: its share of the work; clients of other makes ignore it.
+        additional: further endpoints' addresses by name.
+        acl: of kazoo's making, for the node and the path. None: anyone may do anything, but
+            with a username all but reading is left to its owner.
+
+    Raises:
+        ValueError: an argument that can't be right.
+        ImportError: kazoo is not installed.
+    """
+    member = Member.of({'address': address, 'weight': weight})
+    if member.port is None:
+        raise ValueError(f'a ServerSet has no place for a unix socket: {address!r}')
+    data = serverset.encode(
+        member.host, member.port, shard=shard, weight=weight, additional=additional or {}
+    )
+    path = checked_path(path)
+    policy = Policy()
+    reached = zk_access(
+        hosts,
+        username=username,
+        password=password,
+        session_timeout=session_timeout,
+        connect_timeout=connect_timeout,
+        timeout=timeout,
+        policy=policy,
+    )
+    if acl is None and username is not None:
+        from kazoo.security import CREATOR_ALL_ACL, READ_ACL_UNSAFE
+
+        acl = CREATOR_ALL_ACL + READ_ACL_UNSAFE
+    acls = None if acl is None else list(acl)
+    return Registration(
+        f'{member.name} at zk://{hosts}{path}',
+        lambda wake: _Node(session(reached, wake), path, data, acls, wake),
+        policy,
+    )
+
+
+class _Node:
+    """The ephemeral node of one server."""
+
+    def __init__(
+        self,
+        session: Session,
+        path: str,
+        data: bytes,
+        acl: list[Any] | None,
+        wake: Callable[[], None],
+    ) -> None:
+        self._session = session
+        self._path = path
+        self._data = data
+        self._acl = acl
+        self._wake = wake
+        self._node: str | None = None
+
+    def hold(self) -> None:
+        """See that the node is there, and be woken when it goes."""
+        from kazoo.exceptions import KazooException
+
+        try:
+            client = self._session.client()
+            while not self._is_there(client):
+                self._node = self._session.ask(
+                    client.create_async(
+                        f'{self._path}/{serverset.PREFIX}',
+                        self._data,
+                        self._acl,
+                        ephemeral=True,
+                        sequence=True,
+                        makepath=True,
+                    )
+                )
+        except KazooException as exc:
+            raise SourceError(f'ZooKeeper: {type(exc).__name__}') from None
+
+    def interrupt(self) -> None:
+        """Have a wait for ZooKeeper end."""
+        self._session.interrupt()
+
+    def leave(self) -> None:
+        """End the session, and with it the node."""
+        self._session.close()
+
+    def _is_there(self, client: Any) -> bool:
+        if self._node is None:
+            return False
+        stat = self._session.ask(client.exists_async(self._node, watch=lambda _: self._wake()))
+        # A node of the session before goes when ZooKeeper notices that it expired.
+        return stat is not None and stat.owner_session_id == client.client_id[0]
