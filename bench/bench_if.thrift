@@ -1,0 +1,15 @@
+// What the benchmarks call. The generated code in gen-py is written anew with
+//   thrift --gen py -out gen-py bench_if.thrift
+namespace py bench_if
+
+struct Item {
+  1: i32 id,
+  2: string name,
+}
+
+service bench_service {
+  string getk(1: string key),
+  list<string> keys(),
+  binary blob(1: i32 size),
+  list<Item> items(1: i32 count),
+}

@@ -1,0 +1,76 @@
+"""A process of `bench.servers`, seen from the benchmark that talks to it."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Wire:
+    """How requests and replies are encoded and framed."""
+
+    protocol: str = 'binary'
+    framed: bool = False
+
+    def __str__(self) -> str:
+        return f'{self.protocol}, {"framed" if self.framed else "buffered"}'
+
+
+BUFFERED = Wire()
+
+
+class Fleet:
+    """`count` servers in one process of their own.
+
+    `delay` is ms before each reply; of a large one, `piece` bytes are sent at once (0: all).
+    """
+
+    def __init__(self, count: int = 1, wire: Wire = BUFFERED, delay: float = 0, piece: int = 0):
+        self.wire = wire
+        command = [sys.executable, '-m', 'bench.servers', f'--protocol={wire.protocol}']
+        command += [f'--count={count}', f'--delay={delay}', f'--piece={piece}']
+        command += ['--framed'] * wire.framed
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert self._process.stdout
+        self.ports: list[int] = json.loads(self._process.stdout.readline())
+
+    @property
+    def port(self) -> int:
+        """The first port."""
+        return self.ports[0]
+
+    def pin(self, processors: set[int]) -> None:
+        """Let the servers run on these processors only."""
+        os.sched_setaffinity(self._process.pid, processors)
+
+    def longest(self) -> float:
+        """Return the longest that a server with a delay took since this was last asked, in s."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(b'\n')
+        self._process.stdin.flush()
+        return float(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End the servers."""
+        self._process.communicate()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

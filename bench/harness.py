@@ -1,0 +1,141 @@
+"""Measuring several contestants side by side on a machine that has other things to do.
+
+The contestants take turns, a few milliseconds each, round after round, so that whatever slows the
+machine down for a while slows down all of them. A ratio is taken within each round, and the
+median over the rounds is the figure that counts; its quartiles tell how far it can be trusted.
+
+Garbage is collected before each round and what was alive before is frozen; within a round the
+collector runs as it does in users' programs.
+"""
+
+import gc
+import itertools
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from bench.fleet import Fleet
+
+
+class Cost(NamedTuple):
+    """What one call took of this process's processor time and of the clock, in seconds."""
+
+    cpu: float
+    wall: float
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Something that makes calls: `run(n)` makes n of them."""
+
+    name: str
+    run: Callable[[int], object]
+    close: Callable[[], object] = lambda: None
+
+
+def calling(name: str, call: Callable[[], object], close: Callable[[], object]) -> Contestant:
+    """Return a contestant of which one call is `call()`."""
+
+    def run(number: int) -> None:
+        for _ in itertools.repeat(None, number):
+            call()
+
+    return Contestant(name, run, close)
+
+
+class Spread(NamedTuple):
+    """A median and its quartiles."""
+
+    low: float
+    median: float
+    high: float
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return the median of `values` and their quartiles."""
+    if len(values) < 3:
+        return Spread(min(values), statistics.median(values), max(values))
+    return Spread(*statistics.quantiles(values, n=4, method='inclusive'))
+
+
+@dataclass
+class Rounds:
+    """What each contestant's calls cost, a value per round."""
+
+    costs: dict[str, list[Cost]] = field(default_factory=dict)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.costs
+
+    def of(self, name: str, metric: str) -> list[float]:
+        """Return a contestant's `cpu` or `wall`, in seconds per call."""
+        return [getattr(cost, metric) for cost in self.costs[name]]
+
+    def ratio(self, name: str, against: str, metric: str, floor: str | None = None) -> Spread:
+        """Return the spread of what `name` costs over what `against` costs.
+
+        With `floor`, both without what that contestant costs in the same round.
+        """
+        below = self.of(floor, metric) if floor else itertools.repeat(0.0)
+        rows = zip(self.of(name, metric), self.of(against, metric), below, strict=False)
+        return spread([(one - zero) / (other - zero) for one, other, zero in rows])
+
+
+def cost_of(contestant: Contestant, number: int) -> Cost:
+    """Return the cost of a call, from `number` of them."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    contestant.run(number)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    return Cost(cpu / number, wall / number)
+
+
+def calls_in(contestant: Contestant, slot: float) -> int:
+    """Return how many calls fill `slot` ms; what was lazy about the contestant is over then."""
+    contestant.run(1)
+    number = 1
+    while True:
+        took = cost_of(contestant, number).wall * number
+        if took > slot / 4000:
+            return max(1, round(number * slot / 1000 / took))
+        number *= 4
+
+
+def measure(
+    contestants: Sequence[Contestant], rounds: int, slot: float = 5, number: int | None = None
+) -> Rounds:
+    """Let the contestants take turns, `slot` ms or `number` calls each, then close them."""
+    result = Rounds({contestant.name: [] for contestant in contestants})
+    try:
+        numbers = [number or calls_in(contestant, slot) for contestant in contestants]
+        gc.collect()
+        gc.freeze()
+        for _ in range(rounds):
+            gc.collect()
+            for contestant, calls in zip(contestants, numbers, strict=True):
+                if calls > 1:  # brings this contestant's code into the caches
+                    contestant.run(1)
+                result.costs[contestant.name].append(cost_of(contestant, calls))
+    finally:
+        gc.unfreeze()
+        for contestant in contestants:
+            contestant.close()
+    return result
+
+
+@contextmanager
+def placed(fleets: Sequence[Fleet], pinned: bool) -> Iterator[None]:
+    """Keep this process and its servers on one processor, or leave them all there are."""
+    everywhere = os.sched_getaffinity(0)
+    here = {max(everywhere)} if pinned else everywhere
+    for fleet in fleets:
+        fleet.pin(here)
+    # Of the threads, only this one is moved: contestants start theirs from it.
+    os.sched_setaffinity(0, here)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, everywhere)

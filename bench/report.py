@@ -1,0 +1,108 @@
+"""Turns a Table into text: the terminal's, results.md, results.json."""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+
+from bench.table import Figure, Row, Table, amount
+
+
+def machine() -> str:
+    """Return what the figures depend on, and nothing that names the machine."""
+    return (
+        f'{platform.python_implementation()} {platform.python_version()}, thrift '
+        f'{version("thrift")}, {platform.system()} {platform.machine()}, '
+        f'{os.cpu_count()} processors'
+    )
+
+
+def _number(value: float | None, unit: str = '') -> str:
+    return '-' if value is None else f'{value:.2f}'.removesuffix('.00') + unit
+
+
+def row_cells(row: Row) -> list[str]:
+    """Return a row's cells, as text."""
+    measured, quartiles = '-', '-'
+    if row.measured:
+        measured = f'{row.measured.median:.2f}{row.unit}'
+        if row.measured.low != row.measured.high:
+            quartiles = f'{row.measured.low:.2f}-{row.measured.high:.2f}'
+    sign = '≥ ' if row.more_is_better else ''
+    bounds = [sign + _number(bound, row.unit) for bound in (row.must, row.aim)]
+    return [row.work, row.against, measured, quartiles, _number(row.floor), *bounds, row.verdict]
+
+
+def figure_cells(figure: Figure) -> list[str]:
+    """Return a figure's cells, as text."""
+    times = [f'{amount(each.median)} ({amount(each.low)}-{amount(each.high)})'
+             for each in (figure.cpu, figure.wall)]
+    return [figure.case, figure.contestant, figure.placement, *times]
+
+
+ROWS = ['work', 'against', 'measured', 'quartiles', 'floor', 'must', 'aim', 'reached']
+FIGURES = ['work', 'contestant', 'on', 'CPU', 'wall']
+
+
+def _grid(head: list[str], body: list[list[str]]) -> Iterator[str]:
+    yield '| ' + ' | '.join(head) + ' |'
+    yield '| ' + ' | '.join('---' for _ in head) + ' |'
+    for cells in body:
+        yield '| ' + ' | '.join(cells) + ' |'
+
+
+def as_text(table: Table) -> str:
+    """Return the table for a terminal, its columns aligned."""
+    lines = []
+    for head, body in (
+        (FIGURES, [figure_cells(figure) for figure in table.figures]),
+        (ROWS, [row_cells(row) for row in table.rows]),
+    ):
+        if body:
+            widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
+            for cells in (head, *body):
+                padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+                lines.append('  '.join(padded).rstrip())
+            lines.append('')
+    return '\n'.join([*lines, *dict.fromkeys(table.notes), machine()])
+
+
+INTRODUCTION = """\
+# What a call costs
+
+Written by `make bench`: {machine}.
+
+Ratios of costs, so less is better unless the bound says otherwise. The contestants took turns, a
+few milliseconds each; a ratio was taken in each round, and what stands here is the median of the
+rounds with its quartiles. CPU is that of the client process, the servers run in another. Small
+calls are measured with client and servers on one processor, all else on all there are. The floor
+is the same ratio for bare sockets that move the same bytes. The generated client is Apache's, over
+its own transports, connections kept open, with the C extension and without a time-out.
+"""
+
+
+def as_markdown(table: Table) -> str:
+    """Return results.md."""
+    parts = [
+        INTRODUCTION.format(machine=machine()),
+        *_grid(ROWS, [row_cells(row) for row in table.rows]),
+        '',
+        '## In figures',
+        '',
+        'The median of a call, with its quartiles.',
+        '',
+        *_grid(FIGURES, [figure_cells(figure) for figure in table.figures]),
+        '',
+        '## Besides',
+        '',
+        *(f'- {note}' for note in dict.fromkeys(table.notes)),
+    ]
+    return '\n'.join(parts) + '\n'
+
+
+def as_json(table: Table) -> str:
+    """Return results.json."""
+    data = {'machine': machine(), 'python': sys.version.split()[0], **table.as_data()}
+    return json.dumps(data, indent=1, ensure_ascii=False) + '\n'

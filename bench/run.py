@@ -1,0 +1,43 @@
+"""Runs the benchmarks: `python -m bench.run [--quick] [--only SECTION]`.
+
+A full run writes results.md, results.json and the plots; the others only print.
+"""
+
+import argparse
+import time
+
+from thrift.protocol import fastbinary  # noqa: F401  without it, Apache's client isn't itself
+
+from bench import report
+from bench.fleet import ROOT
+from bench.sections import SECTIONS, Effort
+from bench.servers import raise_descriptor_limit
+from bench.table import Table
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--quick', action='store_true', help='fewer rounds, under a minute')
+    parser.add_argument('--only', choices=SECTIONS, action='append', help='one section')
+    options = parser.parse_args()
+    raise_descriptor_limit()
+    effort = Effort(scale=0.2 if options.quick else 1, quick=options.quick)
+    table = Table()
+    for name in options.only or SECTIONS:
+        began = time.monotonic()
+        part = SECTIONS[name](effort)
+        table.extend(part)
+        print(f'== {name} ({time.monotonic() - began:.0f} s)\n{report.as_text(part)}\n', flush=True)
+    if options.quick or options.only:
+        return
+    from bench import plots
+
+    here = ROOT / 'bench'
+    (here / 'results.md').write_text(report.as_markdown(table))
+    (here / 'results.json').write_text(report.as_json(table))
+    plots.draw(table.figures, ROOT / 'docs' / 'plots')
+
+
+if __name__ == '__main__':
+    main()

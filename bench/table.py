@@ -1,0 +1,103 @@
+"""The rows and figures that a run collects."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bench.harness import Rounds, Spread, spread
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table of what must be reached.
+
+    `measured` is None where this library's part could not run; `floor` is what a bare socket
+    reaches in the same place, where that says something.
+    """
+
+    work: str
+    against: str
+    must: float
+    aim: float | None = None
+    measured: Spread | None = None
+    floor: float | None = None
+    unit: str = ''
+    more_is_better: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """What the median reached: `aim`, `must` or nothing."""
+        if self.measured is None:
+            return 'not measured'
+        for name, bound in (('aim', self.aim), ('must', self.must)):
+            if bound is not None and self._within(bound):
+                return name
+        return 'missed'
+
+    def _within(self, bound: float) -> bool:
+        assert self.measured
+        # Judged as printed: two digits after the point are more than the noise leaves.
+        value = round(self.measured.median, 2)
+        return value >= bound if self.more_is_better else value <= bound
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What one contestant's call costs in one place: seconds of processor time and of the clock."""
+
+    contestant: str
+    case: str
+    placement: str
+    cpu: Spread
+    wall: Spread
+
+
+@dataclass
+class Table:
+    """All that was measured."""
+
+    rows: list[Row] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add_figures(self, rounds: Rounds, case: str, placement: str) -> None:
+        """Add every contestant of `rounds`."""
+        for name in rounds.costs:
+            cpu, wall = spread(rounds.of(name, 'cpu')), spread(rounds.of(name, 'wall'))
+            self.figures.append(Figure(name, case, placement, cpu, wall))
+
+    def extend(self, other: 'Table') -> None:
+        """Add what another table holds."""
+        self.rows += other.rows
+        self.figures += other.figures
+        self.notes += other.notes
+
+    def as_data(self) -> dict[str, Any]:
+        """Return it as what JSON can hold, times in seconds."""
+        rows: Sequence[Row] = self.rows
+        return {
+            'rows': [
+                {
+                    **asdict(row),
+                    'measured': row.measured and row.measured._asdict(),
+                    'verdict': row.verdict,
+                }
+                for row in rows
+            ],
+            'figures': [
+                {**asdict(figure), 'cpu': figure.cpu._asdict(), 'wall': figure.wall._asdict()}
+                for figure in self.figures
+            ],
+            'notes': self.notes,
+        }
+
+
+def amount(seconds: float) -> str:
+    """Return a duration with three digits."""
+    if math.isnan(seconds):
+        return '-'
+    for factor, unit in ((1e6, 'µs'), (1e3, 'ms')):
+        if seconds * factor < 1000:
+            return f'{seconds * factor:.3g} {unit}'
+    return f'{seconds:.3g} s'
