@@ -45,9 +45,12 @@ def dotted(name: str) -> str:
     return '.'.join((PACKAGE, *Path(name).with_suffix('').parts)).removesuffix('.__init__')
 
 
+DOTTED = {dotted(name) for name in MODULES}
+
+
 def known(module: str) -> bool:
     """Tell whether a dotted name is one of the package's modules or the name of a layer."""
-    return module in map(dotted, MODULES) or (
+    return module in DOTTED or (
         module.count('.') == 1 and module.split('.')[1] in LEVELS
     )
 
