@@ -7,36 +7,58 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from thrift_client.routing.balance import (
+        Balancer,
+        LeastLoaded,
+        Load,
+        Random,
+        RoundRobin,
+        TwoChoices,
+    )
     from thrift_client.routing.base import Router, Table
     from thrift_client.routing.jump import Jump
     from thrift_client.routing.keys import canonical_bytes, key_hash
     from thrift_client.routing.maglev import Maglev
     from thrift_client.routing.modulo import Modulo
-    from thrift_client.routing.named import router
+    from thrift_client.routing.named import balancer, router
     from thrift_client.routing.rendezvous import Rendezvous
     from thrift_client.routing.ring import Ketama
 
 __all__ = [
+    'Balancer',
     'Jump',
     'Ketama',
+    'LeastLoaded',
+    'Load',
     'Maglev',
     'Modulo',
+    'Random',
     'Rendezvous',
+    'RoundRobin',
     'Router',
     'Table',
+    'TwoChoices',
+    'balancer',
     'canonical_bytes',
     'key_hash',
     'router',
 ]
 
 _MODULES = {
+    'Balancer': 'balance',
     'Jump': 'jump',
     'Ketama': 'ring',
+    'LeastLoaded': 'balance',
+    'Load': 'balance',
     'Maglev': 'maglev',
     'Modulo': 'modulo',
+    'Random': 'balance',
     'Rendezvous': 'rendezvous',
+    'RoundRobin': 'balance',
     'Router': 'base',
     'Table': 'base',
+    'TwoChoices': 'balance',
+    'balancer': 'named',
     'canonical_bytes': 'keys',
     'key_hash': 'keys',
     'router': 'named',

@@ -1,18 +1,27 @@
-"""Routers by their names."""
+"""Routers and balancers by their names."""
 from importlib import import_module
-from typing import cast
+from typing import TYPE_CHECKING, Any
 
 from thrift_client.routing.base import Router
 
-__all__ = ['router']
+if TYPE_CHECKING:
+    from thrift_client.routing.balance import Balancer
 
-# Name: module and class. A router's module is loaded only by those who use it.
+__all__ = ['balancer', 'router']
+
+# Name: module and class. A module is loaded only by those who use what is in it.
 _ROUTERS = {
     'jump': ('jump', 'Jump'),
     'ketama': ('ring', 'Ketama'),
     'maglev': ('maglev', 'Maglev'),
     'modulo': ('modulo', 'Modulo'),
     'rendezvous': ('rendezvous', 'Rendezvous'),
+}
+_BALANCERS = {
+    'least_loaded': ('balance', 'LeastLoaded'),
+    'p2c': ('balance', 'TwoChoices'),
+    'random': ('balance', 'Random'),
+    'round_robin': ('balance', 'RoundRobin'),
 }
 
 
@@ -29,25 +38,44 @@ def router(routing: str | Router) -> Router:
         ValueError: there is no router of this name.
         TypeError: neither a str nor an object with `name` and `table`.
     """
-    if isinstance(routing, str):
-        if routing not in _ROUTERS:
-            raise unknown_name('routing', routing, _ROUTERS)
-        module, class_name = _ROUTERS[routing]
-        found = getattr(import_module(f'thrift_client.routing.{module}'), class_name)
-        return cast('Router', found())
-    is_router = hasattr(routing, 'name') and callable(getattr(routing, 'table', None))
-    if isinstance(routing, type) or not is_router:
+    found: Router = _named('routing', routing, _ROUTERS, 'table(names, weights)')
+    return found
+
+
+def balancer(balance: 'str | Balancer') -> 'Balancer':
+    """Find a balancer by its name.
+
+    Args:
+        balance: a name, or an object that is a balancer itself.
+
+    Returns:
+        A new balancer of this name, or the object that was given.
+
+    Raises:
+        ValueError: there is no balancer of this name.
+        TypeError: neither a str nor an object with `name` and `pick`.
+    """
+    found: Balancer = _named('balance', balance, _BALANCERS, 'pick(candidates, now, random)')
+    return found
+
+
+def _named(option: str, given: object, known: dict[str, tuple[str, str]], method: str) -> Any:
+    if isinstance(given, str):
+        if given not in known:
+            raise _unknown_name(option, given, known)
+        module, class_name = known[given]
+        return getattr(import_module(f'thrift_client.routing.{module}'), class_name)()
+    verb = getattr(given, method.partition('(')[0], None)
+    if isinstance(given, type) or not hasattr(given, 'name') or not callable(verb):
         raise TypeError(
-            'routing must be a name or an object with name and table(names, weights), '
-            f'not {routing!r}'
+            f'{option} must be a name or an object with name and {method}, not {given!r}'
         )
-    return routing
+    return given
 
 
-def unknown_name(what: str, name: str, known: dict[str, tuple[str, str]]) -> ValueError:
-    """Make the error for a name that stands for nothing, with the nearest one that does."""
+def _unknown_name(option: str, name: str, known: dict[str, tuple[str, str]]) -> ValueError:
     from difflib import get_close_matches
 
     nearest = get_close_matches(name.lower(), known, n=1)
     hint = f'; did you mean {nearest[0]!r}?' if nearest else ''
-    return ValueError(f'unknown {what} {name!r}{hint} (there are: {", ".join(sorted(known))})')
+    return ValueError(f'unknown {option} {name!r}{hint} (there are: {", ".join(sorted(known))})')

@@ -1,0 +1,242 @@
+"""Which of several servers that can all serve a call gets it, judged by what each did so far.
+
+No lock is held anywhere. What threads share, and why their races do no harm:
+
+* The calls in flight at a server are the elements of a list whose `append` and `pop` are atomic, so
+  no start and no end is ever lost: a lost one would weigh on a server for ever.
+* `ewma` and `stamp` are written one after the other. Of two calls that end at once one may be
+  missing in the average, or be weighed by the other's time; the next call puts that right.
+* Two threads may both pick a server before either has started its call there. That is the error
+  that two random choices allow for.
+* The turns of `RoundRobin` come from one atomic counter.
+
+`now` is always monotonic seconds, `random` a function that returns a float from 0 up to but not
+including 1. Weights are finite numbers above 0.
+"""
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from itertools import accumulate, count
+from math import exp
+from typing import Protocol
+
+from thrift_client.routing.base import no_servers
+
+__all__ = ['Balancer', 'LeastLoaded', 'Load', 'Random', 'RoundRobin', 'TwoChoices']
+
+# Finagle's: after so many seconds without a call a server's latency counts for 1/e of what it was.
+_DECAY = 10.0
+# A failed call counts as this many ms or as twice the latency so far, up to the most: an error that
+# comes at once shall not make a server look fast.
+_LEAST_FAILURE = 1000.0
+_MOST_FAILURE = 60000.0
+# The latency in ms of a server that has never answered, for every call but the first.
+_UNTRIED = 1e9
+_GOLDEN_RATIO = 0.6180339887498949
+
+Randomness = Callable[[], float]
+
+
+class Load:
+    """What is known of one server: its calls in flight and how long its calls take.
+
+    The average is a peak-sensitive one: a call slower than it replaces it, a faster one lowers it
+    by a part that grows with the time since the last. It also falls while no calls come, so that a
+    server that was slow or dead is tried again: after a minute and a half at the latest if
+    the others take a millisecond.
+
+    Args:
+        weight: the server's share of the calls in proportion to the other servers' weights.
+    """
+
+    __slots__ = ('_calls', 'ewma', 'stamp', 'weight')
+
+    def __init__(self, weight: float = 1) -> None:
+        self.weight = weight
+        self.ewma = 0.0
+        self.stamp: float | None = None
+        self._calls: list[None] = []
+
+    def __repr__(self) -> str:
+        latency = 'untried' if self.stamp is None else f'{self.ewma:.3g} ms'
+        return f'<Load {latency}, {self.in_flight} in flight, weight {self.weight}>'
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls have started and not ended."""
+        return len(self._calls)
+
+    def start(self) -> None:
+        """Count a call as in flight until `done`."""
+        self._calls.append(None)
+
+    def done(self, now: float, elapsed: float, failed: bool) -> None:
+        """Learn how a started call ended.
+
+        Args:
+            now: when it ended.
+            elapsed: how many ms it took.
+            failed: whether the server or the network failed it; a declared exception is an answer.
+        """
+        self._calls.pop()
+        if failed:
+            elapsed = max(elapsed, _LEAST_FAILURE, min(2 * self.ewma, _MOST_FAILURE))
+        stamp = self.stamp
+        if stamp is None or elapsed >= self.ewma:
+            self.ewma = elapsed
+        else:
+            kept = _decayed(now - stamp)
+            self.ewma = kept * self.ewma + (1 - kept) * elapsed
+        self.stamp = now
+
+    def cost(self, now: float, unit: float = 1) -> float:
+        """Estimate how long a further call would wait and take.
+
+        A server that has never answered costs nothing without a call in flight and more than any
+        other with one: it gets single calls until it has answered.
+
+        Args:
+            now: the time of the estimate.
+            unit: the weight of a server whose calls in flight count once.
+
+        Returns:
+            The latency in ms, times one more than the calls in flight.
+        """
+        waiting = len(self._calls) * unit / self.weight
+        if self.stamp is None:
+            return waiting * _UNTRIED
+        return self.ewma * _decayed(now - self.stamp) * (waiting + 1)
+
+
+def _decayed(seconds: float) -> float:
+    # Another thread's later stamp may lie ahead of this one's time.
+    return exp(-seconds / _DECAY) if seconds > 0 else 1.0
+
+
+class Balancer(Protocol):
+    """A way to choose a server; one instance serves one pool and all its threads."""
+
+    name: str
+
+    def pick(self, candidates: Sequence[Load], now: float, random: Randomness, /) -> int:
+        """Choose the server of the next call.
+
+        Args:
+            candidates: the servers that may serve; one that is ejected is not among them.
+            now: the current time.
+            random: the source of chance.
+
+        Returns:
+            The chosen one's position in `candidates`.
+
+        Raises:
+            LookupError: there are no candidates.
+        """
+
+
+class RoundRobin:
+    """Each server in turn, from a random one on; with weights, turns in proportion to them."""
+
+    name = 'round_robin'
+
+    def __init__(self) -> None:
+        self._turns: count[int] | None = None
+
+    def pick(self, candidates: Sequence[Load], _now: float, random: Randomness) -> int:
+        """Choose the server whose turn it is; see `Balancer.pick`."""
+        turns = self._turns
+        if turns is None:
+            # Processes that start together shall not all begin with the first server.
+            turns = self._turns = count(int(random() * 2**16))
+        turn = next(turns)
+        weights = _unequal_weights(candidates)
+        if weights is None:
+            return turn % len(candidates)
+        # Multiples of the golden ratio fall evenly into the unit interval, whatever its parts.
+        return _drawn(weights, turn * _GOLDEN_RATIO % 1)
+
+
+class Random:
+    """Any server, with chances in proportion to the weights."""
+
+    name = 'random'
+
+    def pick(self, candidates: Sequence[Load], _now: float, random: Randomness) -> int:
+        """Draw a server; see `Balancer.pick`."""
+        weights = _unequal_weights(candidates)
+        if weights is None:
+            return int(random() * len(candidates))
+        return _drawn(weights, random())
+
+
+class LeastLoaded:
+    """The server with the fewest calls in flight for its weight; among equals a random one.
+
+    How fast a server answers counts only by how its calls pile up, so one that fails at once is
+    liked best: eject it, or use `TwoChoices`.
+    """
+
+    name = 'least_loaded'
+
+    def pick(self, candidates: Sequence[Load], _now: float, random: Randomness) -> int:
+        """Choose the server with the fewest calls; see `Balancer.pick`."""
+        waiting = [load.in_flight / load.weight for load in candidates]
+        if not waiting:
+            raise no_servers()
+        least = min(waiting)
+        idlest = [position for position, calls in enumerate(waiting) if calls == least]
+        return idlest[_drawn([candidates[position].weight for position in idlest], random())]
+
+
+class TwoChoices:
+    """The better of two random servers by `Load.cost`: latency times calls in flight.
+
+    Where weights differ, both are drawn in proportion to them, calls in flight count relative to
+    them, and the second has to cost less than half of the first.
+
+    Source:
+        Mitzenmacher: The Power of Two Choices in Randomized Load Balancing, 2001; the cost is that
+        of Finagle's peak-EWMA balancer.
+    """
+
+    name = 'p2c'
+
+    def pick(self, candidates: Sequence[Load], now: float, random: Randomness) -> int:
+        """Draw two servers and choose one of them; see `Balancer.pick`."""
+        weights = _unequal_weights(candidates)
+        total = len(candidates)
+        if total == 1:
+            return 0
+        if weights is not None:
+            return _better_weighted(candidates, weights, now, random)
+        first = int(random() * total)
+        second = int(random() * (total - 1))
+        second += second >= first
+        one, other = candidates[first], candidates[second]
+        return first if one.cost(now, one.weight) <= other.cost(now, one.weight) else second
+
+
+def _better_weighted(
+    candidates: Sequence[Load], weights: list[float], now: float, random: Randomness
+) -> int:
+    unit = sum(weights) / len(weights)
+    first = _drawn(weights, random())
+    weights[first] = 0
+    second = _drawn(weights, random())
+    one, other = candidates[first].cost(now, unit), candidates[second].cost(now, unit)
+    # To prefer any smaller cost would undo the proportions that the first draw has given.
+    return first if one <= 2 * other else second
+
+
+def _unequal_weights(candidates: Sequence[Load]) -> list[float] | None:
+    """Collect the weights, or None where they don't matter."""
+    weights = [load.weight for load in candidates]
+    if not weights:
+        raise no_servers()
+    return weights if len(set(weights)) > 1 else None
+
+
+def _drawn(weights: list[float], chance: float) -> int:
+    """Find the position at which a chance from 0 to 1 falls; a weight of 0 is never hit."""
+    sums = list(accumulate(weights))
+    # Rounding may put the product at the very end, behind the last position that has a weight.
+    return min(bisect_right(sums, chance * sums[-1]), bisect_left(sums, sums[-1]))
