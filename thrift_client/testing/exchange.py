@@ -1,0 +1,145 @@
+"""One turn of a conversation between a client and a fault server."""
+
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Callable
+
+from thrift_client.testing.wire import Request, Source, Wire
+
+_RST_ON_CLOSE = struct.pack('ii', 1, 0)
+
+
+class Stopped(Exception):
+    """The server is closing; the conversation ends where it is."""
+
+
+class Signal:
+    """Something that happens once, which other things can be made to follow."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._followers: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+
+    def set(self) -> None:
+        """Let it happen: everything that follows is called, in this thread."""
+        with self._lock:
+            self._event.set()
+            followers, self._followers = self._followers, []
+        for follower in followers:
+            follower()
+
+    def is_set(self) -> bool:
+        """Return whether it has happened."""
+        return self._event.is_set()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for it, None: for ever; return whether it has happened."""
+        return self._event.wait(seconds)
+
+    def follow(self, follower: Callable[[], None]) -> None:
+        """Have something called when it happens, at once if it has."""
+        with self._lock:
+            if not self._event.is_set():
+                self._followers.append(follower)
+                return
+        follower()
+
+    def leave(self, follower: Callable[[], None]) -> None:
+        """Forget a follower, if it is still one."""
+        with self._lock:
+            if follower in self._followers:
+                self._followers.remove(follower)
+
+
+class Exchange:
+    """What a behaviour has to work with: a connection and, in most cases, a request.
+
+    Args:
+        connection: the socket, before the TLS handshake if this is the connection's beginning.
+        wire: how messages look.
+        stop: set when the server closes.
+        executed: told of a request as soon as its last byte was read; None at the connection's
+            beginning, where nothing is taken for a request.
+        source: reads the connection.
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        wire: Wire,
+        stop: Signal,
+        source: Source,
+        executed: Callable[[Request], None] | None,
+    ) -> None:
+        self.connection = connection
+        self.wire = wire
+        self.source = source
+        self.closed = False
+        self._stop = stop
+        self._executed = executed
+        self._request: Request | None = None
+
+    @property
+    def request(self) -> Request:
+        """The request, which must have been read.
+
+        Raises:
+            RuntimeError: there is none; a reply can't be made at the connection's beginning.
+        """
+        if self._request is None:
+            raise RuntimeError('there is no request to answer')
+        return self._request
+
+    def read_request(self) -> None:
+        """Wait for the request's last byte, unless it was read or none is expected."""
+        if self._request is None and self._executed is not None:
+            self._request = self.wire.read(self.source)
+            self._executed(self._request)
+
+    def send(self, data: bytes) -> None:
+        """Send all of it, however long the peer takes."""
+        self.connection.sendall(data)
+
+    def pause(self, ms: float) -> None:
+        """Wait for a number of milliseconds.
+
+        Raises:
+            Stopped: the server closed meanwhile.
+        """
+        if self._stop.wait(ms / 1000):
+            raise Stopped
+
+    def wait(self, signal: Signal) -> None:
+        """Wait until a signal is set.
+
+        Raises:
+            Stopped: the server closed meanwhile.
+        """
+        wake = threading.Event()
+        for awaited in (signal, self._stop):
+            awaited.follow(wake.set)
+        wake.wait()
+        for awaited in (signal, self._stop):
+            awaited.leave(wake.set)
+        if self._stop.is_set():
+            raise Stopped
+
+    def park(self) -> None:
+        """Leave the connection alone, neither reading nor writing, until the server closes."""
+        self._stop.wait()
+        raise Stopped
+
+    def close(self) -> None:
+        """Close the connection; to the peer an orderly end if all it sent was read."""
+        self.closed = True
+        # Without a TLS goodbye: that would wait for the peer's.
+        self.connection.close()
+
+    def reset(self) -> None:
+        """Close the connection by a RST, which throws away what the peer has not received."""
+        with contextlib.suppress(OSError):
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
+        self.close()

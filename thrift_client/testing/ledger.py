@@ -1,0 +1,84 @@
+"""What a server has executed: the truth that "at most once" and "nothing lost" are held to."""
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One request that was read to its last byte."""
+
+    method: str
+    seqid: int
+    token: Any
+    connection: int
+    at: float
+
+
+class Ledger:
+    """Keep every execution in the order in which it happened; any thread may write and read.
+
+    One ledger may serve several servers, which shows whether a call ran on two of them.
+    """
+
+    def __init__(self) -> None:
+        self._executions: list[Execution] = []
+        self._changed = threading.Condition()
+
+    def record(self, method: str, seqid: int, token: Any, connection: int) -> None:
+        """Enter one execution, stamped with the monotonic clock in seconds.
+
+        Args:
+            method: the wire name, without the name of a multiplexed service.
+            seqid: the request's sequence id.
+            token: what tells this call from all others, such as its key.
+            connection: the number of the connection it came by, counted from 0.
+        """
+        with self._changed:
+            self._executions.append(
+                Execution(method, seqid, token, connection, time.monotonic()),
+            )
+            self._changed.notify_all()
+
+    @property
+    def executions(self) -> tuple[Execution, ...]:
+        """All executions so far."""
+        with self._changed:
+            return tuple(self._executions)
+
+    def __len__(self) -> int:
+        """Return the number of executions."""
+        with self._changed:
+            return len(self._executions)
+
+    def count(self, token: Any) -> int:
+        """Return how often a call with this token was executed."""
+        return sum(execution.token == token for execution in self.executions)
+
+    def wait_for(self, count: int, timeout_ms: float) -> tuple[Execution, ...]:
+        """Wait until that many requests were executed.
+
+        Args:
+            count: the least number of executions, counted from the ledger's beginning.
+            timeout_ms: how long to wait, in milliseconds.
+
+        Returns:
+            All executions, possibly more than asked for.
+
+        Raises:
+            TimeoutError: there were fewer at the end of the time.
+        """
+        with self._changed:
+            if not self._changed.wait_for(
+                lambda: len(self._executions) >= count, timeout_ms / 1000
+            ):
+                raise TimeoutError(
+                    f'{len(self._executions)} of {count} executions after {timeout_ms} ms'
+                )
+            return tuple(self._executions)
+
+    def __repr__(self) -> str:
+        """Show the number of executions."""
+        return f'<Ledger {len(self)} executions>'

@@ -1,0 +1,194 @@
+"""Thrift messages from a server's side: requests read whole, replies made to order."""
+
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from thrift.protocol.TBinaryProtocol import TBinaryProtocol
+from thrift.protocol.TCompactProtocol import TCompactProtocol
+from thrift.Thrift import TMessageType, TType
+from thrift.transport.TTransport import TMemoryBuffer
+
+_CHUNK = 65536
+_PROTOCOLS = {'binary': TBinaryProtocol, 'compact': TCompactProtocol}
+
+
+class Unfinished(Exception):
+    """The connection ended in the middle of a request."""
+
+
+class Malformed(Exception):
+    """The bytes that came are no request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that was read to its last byte."""
+
+    method: str
+    seqid: int
+    oneway: bool
+    args: Any
+    raw: bytes
+
+    def first_argument(self) -> Any:
+        """Return the argument with the lowest field id, or None if there is none."""
+        fields = [field for field in getattr(self.args, 'thrift_spec', ()) if field]
+        return getattr(self.args, fields[0][2]) if fields else None
+
+
+class Source:
+    """Read a connection without ever taking more of it than was asked for.
+
+    It has the two methods by which Apache's protocols read, so that a request can be decoded
+    straight from the socket, and keeps the bytes read since `begin`.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._ahead = b''
+        self.seen = bytearray()
+
+    def begin(self) -> bool:
+        """Wait for the first byte of a request; return False if the peer closed instead."""
+        self.seen.clear()
+        if not self._ahead:
+            self._ahead = self._connection.recv(1)
+        return bool(self._ahead)
+
+    def read(self, size: int) -> bytes:
+        """Wait for some bytes, at most `size`; return none at the end of the stream."""
+        data, self._ahead = self._ahead, b''
+        if not data:
+            data = self._connection.recv(min(size, _CHUNK))
+        self.seen += data
+        return data
+
+    def readAll(self, size: int) -> bytes:
+        """Wait for exactly `size` bytes.
+
+        Raises:
+            Unfinished: the stream ended before.
+        """
+        data = bytearray()
+        while len(data) < size:
+            piece = self.read(size - len(data))
+            if not piece:
+                raise Unfinished
+            data += piece
+        return bytes(data)
+
+    def drain(self) -> None:
+        """Read and forget everything until the peer closes."""
+        while self._connection.recv(_CHUNK):
+            pass
+
+
+class Wire:
+    """One way to put messages of one service into bytes.
+
+    Args:
+        service: a module that `thrift --gen py` wrote, or None if nothing is to be decoded
+            beyond the name of a method.
+        protocol: 'binary' or 'compact'.
+        framed: whether each message has its length in front.
+    """
+
+    def __init__(
+        self, service: ModuleType | None, protocol: str = 'binary', *, framed: bool = False
+    ) -> None:
+        if protocol not in _PROTOCOLS:
+            raise ValueError(f'protocol {protocol!r} is none of {sorted(_PROTOCOLS)}')
+        self._service = service
+        self.protocol = protocol
+        self.framed = framed
+
+    def read(self, source: Source) -> Request:
+        """Wait for the last byte of a request and decode it.
+
+        Raises:
+            Unfinished: the stream ended before.
+            Malformed: it is no request, or its frame holds more than a request.
+        """
+        if not self.framed:
+            return self._decode(source, source.seen)
+        (size,) = struct.unpack('!i', source.readAll(4))
+        if size < 0:
+            raise Malformed(f'frame length {size}')
+        body = TMemoryBuffer(source.readAll(size))
+        request = self._decode(body, source.seen)
+        if rest := body.read(-1):
+            raise Malformed(f'{len(rest)} bytes after the request in its frame')
+        return request
+
+    def _decode(self, transport: Any, seen: bytearray) -> Request:
+        protocol = self._over(transport)
+        try:
+            name, message_type, seqid = protocol.readMessageBegin()
+            if message_type not in {TMessageType.CALL, TMessageType.ONEWAY}:
+                raise Malformed(f'message type {message_type}')
+            method = name.rpartition(':')[2]
+            make_args = self._generated(f'{method}_args')
+            args = make_args() if make_args else None
+            if args is None:
+                protocol.skip(TType.STRUCT)
+            else:
+                args.read(protocol)
+            protocol.readMessageEnd()
+        except (OSError, Unfinished, Malformed):
+            raise
+        except Exception as error:
+            raise Malformed(repr(error)) from error
+        return Request(method, seqid, message_type == TMessageType.ONEWAY, args, bytes(seen))
+
+    def _over(self, transport: Any) -> Any:
+        if self.protocol == 'binary':
+            return TBinaryProtocol(transport, strictRead=True)
+        return TCompactProtocol(transport)
+
+    def _generated(self, name: str) -> Any:
+        """Find a generated class in the service's module or in those it inherits from."""
+        if self._service is None:
+            return None
+        for base in self._service.Client.__mro__:
+            found = getattr(sys.modules[base.__module__], name, None)
+            if found is not None:
+                return found
+        return None
+
+    def result(self, method: str) -> Any:
+        """Return an empty result of a method.
+
+        Raises:
+            LookupError: the service has no such method, or it is oneway.
+        """
+        found = self._generated(f'{method}_result')
+        if found is None:
+            raise LookupError(f'no result class for method {method!r}')
+        return found()
+
+    def message(
+        self, name: str, message_type: int, seqid: int, write_body: Callable[[Any], None]
+    ) -> bytes:
+        """Encode one message, without a frame.
+
+        Args:
+            name: the method's name.
+            message_type: one of `TMessageType`, or any other number for a faulty message.
+            seqid: the sequence id.
+            write_body: is given the protocol and writes the struct that follows the header.
+        """
+        buffer = TMemoryBuffer()
+        protocol = self._over(buffer)
+        protocol.writeMessageBegin(name, message_type, seqid)
+        write_body(protocol)
+        protocol.writeMessageEnd()
+        return bytes(buffer.getvalue())
+
+    def frame(self, payload: bytes) -> bytes:
+        """Put the length in front, where messages are framed."""
+        return struct.pack('!i', len(payload)) + payload if self.framed else payload
