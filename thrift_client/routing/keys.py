@@ -104,9 +104,8 @@ def _encode(key: object, parents: tuple[int, ...]) -> bytes:
     kind = type(key)
     if kind not in _SCALARS and kind not in _CONTAINERS:
         kind = _known_base(kind)
-    scalar = _SCALARS.get(kind)
-    if scalar is not None:
-        return scalar(key)
+    if kind in _SCALARS:
+        return _SCALARS[kind](key)
     container = _CONTAINERS.get(kind)
     if container is None:
         return _rare_scalar(key, parents)
