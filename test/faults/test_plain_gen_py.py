@@ -107,12 +107,12 @@ def test_a_frame_need_not_be_a_message(fault_server, unsound):
 
 
 def test_a_drip_stretches_the_timeout(fault_server):
-    """A timeout of 150 ms is one for each receive: a slow server takes as long as it likes."""
-    server = fault_server(test_service, drip(reply('slow'), size=3, every=60))
+    """A timeout of 400 ms is one for each receive: a slow server takes as long as it likes."""
+    server = fault_server(test_service, drip(reply('slow'), size=3, every=100))
     began = time.monotonic()
-    with connected(server.address, timeout=150) as client:
+    with connected(server.address, timeout=400) as client:
         assert client.getk('a') == 'slow'
-    assert time.monotonic() - began > 2 * 0.15
+    assert time.monotonic() - began > 2 * 0.4
 
 
 def test_an_encode_error_spoils_the_next_call(fault_server):

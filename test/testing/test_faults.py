@@ -345,6 +345,16 @@ def test_a_frame_length_comes_alone(fault_server, length):
         assert received(connection) == struct.pack('!i', length)
 
 
+def test_an_unknown_method_is_told_and_not_executed(fault_server):
+    """The client learns what it learns from Apache's servers."""
+    server = fault_server(rich_service, reply('1.0'))
+    with connected(server.address) as client:
+        with pytest.raises(TApplicationException, match='Unknown function ping') as caught:
+            client.ping()
+        assert caught.value.type == TApplicationException.UNKNOWN_METHOD
+    assert len(server.ledger) == 0
+
+
 def test_inherited_methods_are_known(fault_server):
     """What a service inherits from one of another module is answered too."""
     server = fault_server(rich_service, reply('1.0'))

@@ -136,14 +136,14 @@ def test_latency_delays_and_stops_when_removed(echo_server, toxic_proxy, directi
     proxy = toxic_proxy(echo_server)
     with dialled(proxy.address) as connection:
         assert echoed(connection, b'a') == b'a'
-        slow = proxy.add(Latency(80, direction=direction))
+        slow = proxy.add(Latency(150, direction=direction))
         began = time.monotonic()
         assert echoed(connection, b'b') == b'b'
-        assert 0.08 <= time.monotonic() - began < 0.16
+        assert 0.15 <= time.monotonic() - began < 0.3
         proxy.remove(slow)
         began = time.monotonic()
         assert echoed(connection, b'c') == b'c'
-        assert time.monotonic() - began < 0.08
+        assert time.monotonic() - began < 0.15
 
 
 def test_jitter_keeps_the_order(echo_server, toxic_proxy):
@@ -163,7 +163,7 @@ def test_bandwidth_takes_its_time(echo_server, toxic_proxy):
     with dialled(proxy.address) as connection:
         began = time.monotonic()
         assert echoed(connection, bytes(20_000)) == bytes(20_000)
-        assert 0.2 <= time.monotonic() - began < 0.5
+        assert 0.2 <= time.monotonic() - began < 2
 
 
 def test_a_slicer_makes_pieces(echo_server, toxic_proxy):
@@ -221,7 +221,7 @@ def test_half_open_tells_nobody(fault_server, toxic_proxy, direction):
     """Bytes and ends are swallowed, so the client times out; the server learns when it closes."""
     server = fault_server(test_service, [reply('pong'), reply('lost') + close()])
     proxy = toxic_proxy(server.address)
-    with connected(proxy.address, timeout=100) as client:
+    with connected(proxy.address, timeout=300) as client:
         assert client.ping() == 'pong'
         proxy.add(HalfOpen(direction=direction))
         with pytest.raises(TTransportException, match='timeout'):

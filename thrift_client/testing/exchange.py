@@ -6,7 +6,7 @@ import struct
 import threading
 from collections.abc import Callable
 
-from thrift_client.testing.wire import Request, Source, Wire
+from thrift_client.testing.wire import Request, Source, UnknownMethod, Wire
 
 _RST_ON_CLOSE = struct.pack('ii', 1, 0)
 
@@ -94,10 +94,20 @@ class Exchange:
         return self._request
 
     def read_request(self) -> None:
-        """Wait for the request's last byte, unless it was read or none is expected."""
-        if self._request is None and self._executed is not None:
-            self._request = self.wire.read(self.source)
-            self._executed(self._request)
+        """Wait for the request's last byte, unless it was read or none is expected.
+
+        Raises:
+            UnknownMethod: it is for another service; it was answered and not executed.
+        """
+        if self._request is not None or self._executed is None:
+            return
+        request = self.wire.read(self.source)
+        if not self.wire.knows(request):
+            if not request.oneway:
+                self.send(self.wire.unknown_method(request))
+            raise UnknownMethod
+        self._request = request
+        self._executed(request)
 
     def send(self, data: bytes) -> None:
         """Send all of it, however long the peer takes."""

@@ -23,7 +23,14 @@ from thrift_client.testing import addresses
 from thrift_client.testing.exchange import Exchange, Signal, Stopped
 from thrift_client.testing.ledger import Ledger
 from thrift_client.testing.script import Cue, Script
-from thrift_client.testing.wire import Malformed, Request, Source, Unfinished, Wire
+from thrift_client.testing.wire import (
+    Malformed,
+    Request,
+    Source,
+    Unfinished,
+    UnknownMethod,
+    Wire,
+)
 
 _JOIN_TIMEOUT = 5.0
 _ACCEPT_AGAIN = 0.01
@@ -44,6 +51,10 @@ class FaultServer:
             (its script counts connections); None does nothing.
         token: makes the ledger's token of a request; None takes its first argument.
         ledger: where executions are entered; None makes a new one.
+
+    `malformed` keeps the bytes of what was no request, `unfinished` those of requests whose end
+    never came, `errors` the mistakes of the script. A method that the service doesn't have is
+    answered as Apache's servers do, and not executed.
 
     It listens from `start()`, or the beginning of a `with` block, until `close()`.
     """
@@ -112,7 +123,9 @@ class FaultServer:
             raise RuntimeError('a fault server can be started once')
         self._listener = addresses.bind(*self._bind_to)
         self._listener.listen(128)
-        self._spawn(self._accept, self._listener)
+        wake, woken = socket.socketpair()
+        self._stop.follow(wake.close)
+        self._spawn(self._accept, self._listener, woken)
         return self
 
     def close(self) -> None:
@@ -128,11 +141,11 @@ class FaultServer:
                 _shut_down(connection)
         for thread in threads:
             thread.join(_JOIN_TIMEOUT)
-            if thread.is_alive():
-                raise RuntimeError(f'{thread.name} did not end')
         if self._listener is not None:
             addresses.release(self._listener)
             self._listener = None
+        if any(thread.is_alive() for thread in threads):
+            raise RuntimeError('a thread of the fault server did not end')
 
     def wait_open(self, count: int, timeout_ms: float) -> None:
         """Wait until exactly that many connections are open, as seen from here.
@@ -171,9 +184,7 @@ class FaultServer:
         self._threads = [*filter(threading.Thread.is_alive, self._threads), thread]
         thread.start()
 
-    def _accept(self, listener: socket.socket) -> None:
-        wake, woken = socket.socketpair()
-        self._stop.follow(wake.close)
+    def _accept(self, listener: socket.socket, woken: socket.socket) -> None:
         with woken, selectors.DefaultSelector() as selector:
             selector.register(listener, selectors.EVENT_READ)
             selector.register(woken, selectors.EVENT_READ)
@@ -250,6 +261,8 @@ class FaultServer:
             exchange = Exchange(connection, self._wire, self._stop, source, executed)
             try:
                 self._script.next(number, turn).act(exchange)
+            except UnknownMethod:
+                pass
             except Malformed:
                 self.malformed.append(bytes(source.seen))
                 return

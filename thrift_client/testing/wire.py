@@ -10,7 +10,7 @@ from typing import Any
 
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.protocol.TCompactProtocol import TCompactProtocol
-from thrift.Thrift import TMessageType, TType
+from thrift.Thrift import TApplicationException, TMessageType, TType
 from thrift.transport.TTransport import TMemoryBuffer
 
 _CHUNK = 65536
@@ -23,6 +23,10 @@ class Unfinished(Exception):
 
 class Malformed(Exception):
     """The bytes that came are no request."""
+
+
+class UnknownMethod(Exception):
+    """The service has no such method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,19 @@ class Wire:
             return TBinaryProtocol(transport, strictRead=True)
         return TCompactProtocol(transport)
 
+    def knows(self, request: Request) -> bool:
+        """Return whether the service, if there is one, has the request's method."""
+        return self._service is None or request.args is not None
+
+    def unknown_method(self, request: Request) -> bytes:
+        """Encode what Apache's servers answer to a method that they don't know."""
+        error = TApplicationException(
+            TApplicationException.UNKNOWN_METHOD, f'Unknown function {request.method}'
+        )
+        return self.frame(
+            self.message(request.method, TMessageType.EXCEPTION, request.seqid, error.write)
+        )
+
     def _generated(self, name: str) -> Any:
         """Find a generated class in the service's module or in those it inherits from."""
         if self._service is None:
@@ -164,7 +181,7 @@ class Wire:
         """Return an empty result of a method.
 
         Raises:
-            LookupError: the service has no such method, or it is oneway.
+            LookupError: the method is oneway, or unknown.
         """
         found = self._generated(f'{method}_result')
         if found is None:
