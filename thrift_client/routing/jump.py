@@ -51,15 +51,12 @@ class _Table:
         ranked = {jump(number, self._count): None}
         for _ in range(2 * self._count):
             if len(ranked) >= n:
-                break
+                return list(ranked)
             number = (number + _GOLDEN_GAMMA) & _64_BITS
             ranked[jump(mix(number), self._count)] = None
         first = next(iter(ranked))
-        for step in range(self._count):
-            if len(ranked) >= n:
-                break
-            ranked[(first + step) % self._count] = None
-        return list(ranked)
+        following = [(first + step) % self._count for step in range(self._count)]
+        return list(dict.fromkeys([*ranked, *following]))[:n]
 
 
 def jump(number: int, count: int) -> int:
