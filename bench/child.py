@@ -24,10 +24,15 @@ IMPORTS = {
 
 
 def ask(name: str, **arguments: Any) -> dict[str, Any]:
-    """Run the function `name` in a new process and return its dict."""
+    """Run the function `name` in a new process and return its dict.
+
+    Raises ImportError where the function does.
+    """
     command = [sys.executable, '-m', 'bench.child', name, json.dumps(arguments)]
     result = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
     answer: dict[str, Any] = json.loads(result.stdout)
+    if 'missing' in answer:
+        raise ImportError(answer['missing'])
     return answer
 
 
@@ -133,7 +138,11 @@ def main() -> None:
     """Run the function that the command line names."""
     functions = {'peak_memory': peak_memory, 'unused_client': unused_client}
     functions['made_and_closed'] = made_and_closed
-    print(json.dumps(functions[sys.argv[1]](**json.loads(sys.argv[2]))))
+    try:
+        answer = functions[sys.argv[1]](**json.loads(sys.argv[2]))
+    except ImportError as error:
+        answer = {'missing': str(error)}
+    print(json.dumps(answer))
 
 
 if __name__ == '__main__':

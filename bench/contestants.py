@@ -1,15 +1,12 @@
-"""Everything that is compared: each function here makes one way of calling.
+"""What is compared on one server: each function here makes one way of calling.
 
 Those that are not this library's are as their authors meant them: connections kept open, the C
 extension used, no time-outs (which would cost Apache's client a system call for each of its own).
 A function that needs what isn't installed raises ImportError, and the table goes without it.
 """
 
-import select
 import socket
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -145,7 +142,8 @@ def thriftpy2(fleet: Fleet, work: Work = getk) -> Contestant:
 # One server: this library.
 
 
-def _options(wire: Wire) -> dict[str, Any]:
+def options_of(wire: Wire) -> dict[str, Any]:
+    """Return the options of this library's clients."""
     return {'frame': wire.framed, 'protocol': wire.protocol}
 
 
@@ -153,7 +151,7 @@ def simple_client(fleet: Fleet, work: Work = getk) -> Contestant:
     """Make a SimpleClient with the options that it has by itself."""
     from thrift_client import SimpleClient
 
-    client = SimpleClient(bench_service, HOST, fleet.port, **_options(fleet.wire))
+    client = SimpleClient(bench_service, HOST, fleet.port, **options_of(fleet.wire))
     return calling('SimpleClient', work(client), client.close)
 
 
@@ -161,157 +159,8 @@ def hash_client(fleet: Fleet) -> Contestant:
     """Make a HashClient with a key function, its responses asked for their value."""
     from thrift_client import HashClient
 
-    pool = HashClient(bench_service, **_options(fleet.wire))
+    pool = HashClient(bench_service, **options_of(fleet.wire))
     for port in fleet.ports:
         pool.add_server(HOST, port)
     pool.getk.set_hash(lambda key: key)
     return calling('HashClient', lambda: pool.getk('key').value(), pool.close)
-
-
-# Many servers at once.
-
-
-def bare_sockets(fleet: Fleet) -> Contestant:
-    """Make the fan-out's floor: all requests sent, then the replies read as they come."""
-    request = request_of(fleet.wire, lambda client: client.keys)
-    connections = {}
-    poll = select.epoll()
-    for port in fleet.ports:
-        connection = socket.create_connection((HOST, port))
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connections[connection.fileno()] = connection
-        poll.register(connection, select.EPOLLIN)
-
-    def call() -> None:
-        for connection in connections.values():
-            connection.send(request)
-        missing = len(connections)
-        while missing:
-            for fd, _ in poll.poll():
-                connections[fd].recv(4096)
-                missing -= 1
-
-    def close() -> None:
-        poll.close()
-        for connection in connections.values():
-            connection.close()
-
-    return calling('bare sockets', call, close)
-
-
-def executor(fleet: Fleet, threads: int | None = None) -> Contestant:
-    """Make a ThreadPoolExecutor over generated clients kept open.
-
-    Its own number of threads is the faster where servers answer at once; where they take their
-    time, it needs one for each.
-    """
-    clients = [generated_client(port, fleet.wire) for port in fleet.ports]
-    pool = ThreadPoolExecutor(threads)
-
-    def call() -> None:
-        futures = [pool.submit(client.keys) for client, _ in clients]
-        for future in futures:
-            future.result()
-
-    def close() -> None:
-        pool.shutdown()
-        for _, connection in clients:
-            connection.close()
-
-    return calling('ThreadPoolExecutor', call, close)
-
-
-def thread_per_call(fleet: Fleet) -> Contestant:
-    """Make the original's way: for each call and server a thread and a connection."""
-
-    def one(port: int, replies: list[list[str]]) -> None:
-        client, connection = generated_client(port, fleet.wire)
-        replies.append(client.keys())
-        connection.close()
-
-    def call() -> None:
-        replies: list[list[str]] = []
-        threads = [threading.Thread(target=one, args=(port, replies)) for port in fleet.ports]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(replies) == len(fleet.ports)
-
-    return calling('thread per call', call, lambda: None)
-
-
-def pool_all(fleet: Fleet) -> Contestant:
-    """Make `all` of a ThreadedHashClient."""
-    from thrift_client import ThreadedHashClient
-
-    pool = ThreadedHashClient(bench_service, **_options(fleet.wire))
-
-    def call() -> Sequence[Any]:
-        return pool.all.keys()
-
-    return _fan_out('pool.all', pool, call, fleet)
-
-
-def replicated(fleet: Fleet) -> Contestant:
-    """Make a ReplicatedClient, which has no thread but the caller's."""
-    from thrift_client import ReplicatedClient
-
-    pool = ReplicatedClient(bench_service, **_options(fleet.wire))
-
-    def call() -> Sequence[Any]:
-        return pool.keys()
-
-    return _fan_out('ReplicatedClient', pool, call, fleet)
-
-
-def _fan_out(
-    name: str, pool: Any, call: Callable[[], Sequence[Any]], fleet: Fleet
-) -> Contestant:
-    for port in fleet.ports:
-        pool.add_server(HOST, port)
-    for response in call():
-        response.value()
-    return calling(name, call, pool.close)
-
-
-# One server, many threads. What these count as one call is one call on each thread.
-
-
-def _on_threads(
-    name: str, works: list[Callable[[], object]], close: Callable[[], object]
-) -> Contestant:
-    def run(number: int) -> None:
-        together = threading.Barrier(len(works))
-
-        def one(work: Callable[[], object]) -> None:
-            together.wait()
-            for _ in range(number):
-                work()
-
-        threads = [threading.Thread(target=one, args=(work,)) for work in works]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    return Contestant(name, run, close)
-
-
-def threads_with_a_client_each(fleet: Fleet, threads: int) -> Contestant:
-    """Make threads that have a generated client each."""
-    clients = [generated_client(fleet.port, fleet.wire) for _ in range(threads)]
-
-    def close() -> None:
-        for _, connection in clients:
-            connection.close()
-
-    return _on_threads('a generated client each', [getk(client) for client, _ in clients], close)
-
-
-def threads_sharing_one_client(fleet: Fleet, threads: int) -> Contestant:
-    """Make threads that share one SimpleClient."""
-    from thrift_client import SimpleClient
-
-    client = SimpleClient(bench_service, HOST, fleet.port, **_options(fleet.wire))
-    return _on_threads('one SimpleClient shared', [getk(client)] * threads, client.close)

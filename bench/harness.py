@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 from bench.fleet import Fleet
 
+WARM_UP = 40  # ms
+
 
 class Cost(NamedTuple):
     """What one call took of this process's processor time and of the clock, in seconds."""
@@ -94,12 +96,15 @@ def cost_of(contestant: Contestant, number: int) -> Cost:
 
 
 def calls_in(contestant: Contestant, slot: float) -> int:
-    """Return how many calls fill `slot` ms; what was lazy about the contestant is over then."""
+    """Return how many calls fill `slot` ms, having made more than a thousand small ones.
+
+    What a contestant learns from its first calls is learned then.
+    """
     contestant.run(1)
     number = 1
     while True:
         took = cost_of(contestant, number).wall * number
-        if took > slot / 4000:
+        if took > WARM_UP / 1000:
             return max(1, round(number * slot / 1000 / took))
         number *= 4
 

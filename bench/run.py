@@ -8,11 +8,23 @@ import time
 
 from thrift.protocol import fastbinary  # noqa: F401  without it, Apache's client isn't itself
 
-from bench import report
+from bench import fanout, footprint, report, single
 from bench.fleet import ROOT
-from bench.sections import SECTIONS, Effort
+from bench.section import Effort
 from bench.servers import raise_descriptor_limit
 from bench.table import Table
+
+# To add one, write a function that takes an Effort and returns a Table, and name it here.
+SECTIONS = {
+    'small': single.small,
+    'fanout': fanout.fan_out,
+    'large': single.large,
+    'sizes': single.sizes,
+    'memory': footprint.memory,
+    'threads': single.threads,
+    'imports': footprint.imports,
+    'closing': footprint.closing,
+}
 
 
 def main() -> None:
