@@ -1,0 +1,165 @@
+"""Addresses as users write them: `host:port`, `[::1]:9090`, `unix:/run/kv.sock`, URLs.
+
+Nothing here looks a name up: that happens at each connect.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+DEFAULT_PORT = 9090
+
+#: URL scheme -> (port where none is given, TLS, HTTP)
+SCHEMES = {
+    'thrift': (DEFAULT_PORT, False, False),
+    'thrifts': (DEFAULT_PORT, True, False),
+    'http': (80, False, True),
+    'https': (443, True, True),
+}
+
+
+class Address(NamedTuple):
+    """Where one server listens, and what its URL said besides."""
+
+    host: str
+    port: int | None  # None: `host` is the path of a unix socket
+    label: str  # the address as text, without query and credentials
+    scheme: str | None = None
+    path: str = ''  # of an HTTP URL
+    credentials: tuple[str, str] | None = None
+    query: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_unix(self) -> bool:
+        """Whether this is a unix socket."""
+        return self.port is None
+
+
+def parse(host: str, port: int | None = None) -> Address:
+    """Take an address apart.
+
+    `host` may name the port too; `port` then has to be the same.
+    Raises ValueError, quoting the address, for one that can't be right.
+    """
+    if not isinstance(host, str):
+        raise TypeError(f'host must be a str like "localhost:9090", not {host!r}')
+    if host.startswith('unix:'):
+        if port is not None:
+            raise ValueError(f'a unix socket has no port: {host!r} with port {port!r}')
+        path = _checked_path(host)
+        return Address(path, None, join(path, None))
+    if '://' in host:
+        return _parse_url(host, port)
+    name, written = _split_port(host, host)
+    number = _one_port(host, written, port, DEFAULT_PORT)
+    return Address(_checked_host(name, host), number, join(name, number))
+
+
+def join(host: str, port: int | None) -> str:
+    """The text of an address: `host:port`, with brackets around an IPv6 address."""
+    if port is None:
+        return f'unix:{host}'
+    return f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
+
+
+def _parse_url(url: str, port: int | None) -> Address:
+    from urllib.parse import parse_qsl, unquote, urlsplit
+
+    scheme = url.partition('://')[0].lower()
+    if scheme not in SCHEMES:
+        raise ValueError(
+            f'unknown scheme in {redacted(url)!r}; known are {", ".join(SCHEMES)} and unix:/path'
+        )
+    default_port, _, http = SCHEMES[scheme]
+    parts = urlsplit(url)
+    if parts.fragment:
+        raise ValueError(f'an address has no fragment: {redacted(url)!r}')
+    if not http and parts.path not in ('', '/'):
+        raise ValueError(f'a {scheme}:// address has no path: {redacted(url)!r}')
+    userinfo, _, netloc = parts.netloc.rpartition('@')
+    name, written = _split_port(netloc, url)
+    number = _one_port(url, written, port, default_port)
+    credentials = None
+    if userinfo:
+        user, _, password = userinfo.partition(':')
+        credentials = (unquote(user), unquote(password))
+    return Address(
+        host=_checked_host(name, url),
+        port=number,
+        label=f'{scheme}://{netloc}{parts.path if http else ""}',
+        scheme=scheme,
+        path=parts.path,
+        credentials=credentials,
+        query=tuple(parse_qsl(parts.query, keep_blank_values=True)),
+    )
+
+
+def redacted(url: str) -> str:
+    """A URL without its credentials, for messages."""
+    scheme, separator, rest = url.partition('://')
+    return scheme + separator + rest.rpartition('@')[2]
+
+
+def _split_port(netloc: str, whole: str) -> tuple[str, str | None]:
+    if netloc.startswith('['):
+        name, bracket, rest = netloc[1:].partition(']')
+        if not bracket or (rest and not rest.startswith(':')) or ':' not in name:
+            raise ValueError(f'not an address: {redacted(whole)!r}')
+        return name, rest[1:] if rest else None
+    if netloc.count(':') > 1:  # a bare IPv6 address
+        return netloc, None
+    name, colon, text = netloc.partition(':')
+    return name, text if colon else None
+
+
+def _one_port(whole: str, written: str | None, given: int | None, default: int) -> int:
+    number = None
+    if written is not None:
+        if not (written.isascii() and written.isdigit()):
+            raise ValueError(f'no port number after the colon: {redacted(whole)!r}')
+        number = int(written)
+    if given is not None:
+        if isinstance(given, bool) or not isinstance(given, int):
+            raise TypeError(f'port must be an int, not {given!r}')
+        if number is not None and number != given:
+            raise ValueError(f'two ports that differ: {redacted(whole)!r} and port {given}')
+        number = given
+    if number is None:
+        return default
+    if not 1 <= number <= 65535:
+        raise ValueError(f'port {number} is not between 1 and 65535: {redacted(whole)!r}')
+    return number
+
+
+def _checked_host(name: str, whole: str) -> str:
+    """`name`, if it can be one: RFC 1035 allows labels of 63 bytes, 253 in all."""
+    if not name or any(c.isspace() or not c.isprintable() or c in '/?#@[]' for c in name):
+        raise ValueError(f'not a host name: {redacted(whole)!r}')
+    if ':' in name:
+        _check_ipv6(name, whole)
+        return name
+    try:
+        ascii_name = name if name.isascii() else name.encode('idna').decode('ascii')
+    except UnicodeError as exc:
+        raise ValueError(f'not a host name: {redacted(whole)!r} ({exc})') from None
+    labels = ascii_name.removesuffix('.').split('.')
+    if len(ascii_name) > 253 or not all(0 < len(label) <= 63 for label in labels):
+        raise ValueError(f'not a host name: {redacted(whole)!r}')
+    return name
+
+
+def _check_ipv6(name: str, whole: str) -> None:
+    from ipaddress import IPv6Address
+
+    try:
+        IPv6Address(name)
+    except ValueError:
+        raise ValueError(f'not an IPv6 address: {redacted(whole)!r}') from None
+
+
+def _checked_path(host: str) -> str:
+    """The path of a unix socket: Linux takes 107 bytes (unix(7))."""
+    path = host.removeprefix('unix:').removeprefix('//')
+    if not path.startswith('/') or '\0' in path or len(path.encode()) > 107:
+        raise ValueError(f'not the path of a unix socket: {host!r}')
+    return path

@@ -1,0 +1,72 @@
+"""The transport that Apache's protocols read a reply from: a buffer that knows its end.
+
+The C decoder takes its bytes straight from `cstringio_buf`, which has to be a real
+`io.BytesIO`, and asks `cstringio_refill` for more; pure Python protocols use `read` and
+`readAll`. Where the bytes run out, `more` says what happens: a blocking connection
+reads on, anything else raises `Incomplete`. Never does a read return less than was asked
+for, because `TJSONProtocol` would spin for ever on that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+
+from thrift.transport.TTransport import CReadableTransport, TTransportBase
+
+from thrift_client.core.framing import too_large
+
+
+class Incomplete(Exception):
+    """The message goes on; `needed` more bytes are the least that can end it."""
+
+    def __init__(self, needed: int) -> None:
+        super().__init__(needed)
+        self.needed = needed
+
+
+class Reader(TTransportBase, CReadableTransport):
+    """The bytes of one reply.
+
+    `limit` bounds the bytes of a message. `more(partial, needed)` returns a buffer that
+    begins with `partial` and holds `needed` bytes or more.
+    """
+
+    # In the base class this is a property; the C code only gets it.
+    cstringio_buf: BytesIO = BytesIO()
+
+    def __init__(self, limit: int, more: Callable[[bytes, int], BytesIO] | None = None) -> None:
+        self.limit = limit
+        self._more = more or _incomplete
+        self._before = 0  # bytes of this message in buffers that are used up
+
+    def load(self, buffer: BytesIO) -> None:
+        """Begin a message at the position of `buffer`."""
+        self.cstringio_buf = buffer
+        self._before = -buffer.tell()
+
+    def at_end(self) -> bool:
+        """Whether everything that was received is used up."""
+        return not self.cstringio_buf.read(1)
+
+    def cstringio_refill(self, partial: bytes, needed: int) -> BytesIO:
+        """A buffer that starts with `partial` and holds `needed` bytes or more."""
+        used = self._before + self.cstringio_buf.tell() - len(partial)
+        if used + needed > self.limit:
+            raise too_large(f'at least {used + needed} bytes', self.limit)
+        self.cstringio_buf = self._more(partial, needed)
+        self._before = used
+        return self.cstringio_buf
+
+    def read(self, size: int) -> bytes:
+        """Exactly `size` bytes, under both names that protocols use."""
+        data = self.cstringio_buf.read(size)
+        if len(data) == size:
+            return data
+        return self.cstringio_refill(data, size).read(size)
+
+    readAll = read  # noqa: N815 - Apache's name
+
+
+def _incomplete(partial: bytes, needed: int) -> BytesIO:
+    raise Incomplete(needed - len(partial))

@@ -1,0 +1,207 @@
+"""What gen-py wrote about a service, read once: its methods and how they look on the wire.
+
+The generated client is the authority. Each of its `send_…` methods is run once against a
+protocol that only takes notes, which tells the wire name and message type whatever the
+method is called in Python; the classes of arguments and result are found in the module
+that defines it, so that inherited methods come from the parent service's module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+from thrift.Thrift import TApplicationException
+
+__all__ = ['Method', 'Service', 'service_of']
+
+
+class Method:
+    """One method of a service: its names, its classes, and how to read its result."""
+
+    __slots__ = (
+        'accelerated',
+        'arguments',
+        'doc',
+        'exceptions',
+        'function',
+        'has_specs',
+        'message_type',
+        'name',
+        'oneway',
+        'parameters',
+        'result',
+        'returns',
+        'wire_name',
+    )
+
+    def __init__(self, name: str, function: Any, client: type) -> None:
+        self.name = name
+        self.function = function  # of Iface: signature, defaults, annotations
+        self.doc: str | None = function.__doc__
+        code = function.__code__
+        self.parameters: tuple[str, ...] = code.co_varnames[1 : code.co_argcount]
+        self.wire_name, self.message_type = _sent_by(client, name, len(self.parameters))
+        module = getattr(client, f'send_{name}').__globals__
+        self.arguments = _class_of(module, name, self.wire_name, 'args')
+        self.oneway = not hasattr(client, f'recv_{name}')
+        self.result: Any = None
+        fields: tuple[str, ...] = ()
+        if not self.oneway:
+            self.result = _class_of(module, name, self.wire_name, 'result')
+            fields = _fields(self.result)
+        self.returns = 'success' in fields
+        self.exceptions = tuple(field for field in fields if field != 'success')
+        # None where a field has no id of its own in the IDL.
+        self.has_specs = self.arguments.thrift_spec is not None and (
+            self.oneway or self.result.thrift_spec is not None
+        )
+        # Compilers before 0.10 wrote code that the C extension of later runtimes refuses.
+        self.accelerated = '_fast_encode' in self.arguments.write.__code__.co_names
+
+    def __repr__(self) -> str:
+        return f'<Method {self.name}({", ".join(self.parameters)})>'
+
+    def unpack(self, result: Any) -> Any:
+        """The value in a result that was read, or the exception in it, raised."""
+        if type(result) is Raised:
+            raise result.exception
+        if self.returns and result.success is not None:
+            return result.success
+        for field in self.exceptions:
+            exception = getattr(result, field)
+            if exception is not None:
+                raise exception
+        if self.returns:
+            raise TApplicationException(
+                TApplicationException.MISSING_RESULT, f'{self.name} failed: unknown result'
+            )
+        return None
+
+
+class Raised:
+    """Stands for a result where the server answered with a TApplicationException."""
+
+    __slots__ = ('exception',)
+
+    def __init__(self, exception: Exception) -> None:
+        self.exception = exception
+
+
+class Service:
+    """A gen-py service module and its methods by name."""
+
+    __slots__ = ('methods', 'module', 'name')
+
+    def __init__(self, module: ModuleType) -> None:
+        _check(module)
+        self.module = module
+        self.name = module.__name__.rpartition('.')[2]
+        self.methods = {
+            name: Method(name, function, module.Client)
+            for name, function in _functions(module.Iface)
+        }
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether the C extension can encode and decode all of it."""
+        return all(method.accelerated for method in self.methods.values())
+
+    def __repr__(self) -> str:
+        return f'<Service {self.name}: {", ".join(self.methods)}>'
+
+
+_services: dict[ModuleType, Service] = {}
+
+
+def service_of(module: ModuleType) -> Service:
+    """The service of a gen-py module, read on first use and kept.
+
+    Raises TypeError for anything that is not such a module. Two threads that are first
+    at the same time read it twice and keep the same one.
+    """
+    service = _services.get(module) if isinstance(module, ModuleType) else None
+    return service or _services.setdefault(module, Service(module))
+
+
+def bind_functions(service: Service, template: str) -> dict[str, Callable[..., Any]]:
+    """A function for each method, with the signature and the doc of the generated one.
+
+    `template` is the body after the arguments object has been made, as the name
+    `__arguments`; it may use `{values}` (the tuple of the arguments) and `__method`.
+    Written as source because that gives exact signatures and TypeErrors at the cost of
+    a plain function; `*args, **kwargs` would be bound by hand in each call.
+    """
+    return {method.name: _compile(method, template) for method in service.methods.values()}
+
+
+def _compile(method: Method, template: str) -> Callable[..., Any]:
+    parameters = ''.join(f', {name}' for name in method.parameters)
+    lines = [f'def {method.name}(self{parameters}):', ' __arguments = __new(__class)']
+    lines += [f' __arguments.{name} = {name}' for name in method.parameters]
+    values = ''.join(f'{name}, ' for name in method.parameters)
+    lines.append(' ' + template.format(values=f'({values})'))
+    scope = {'__new': object.__new__, '__class': method.arguments, '__method': method}
+    exec('\n'.join(lines), scope)  # noqa: S102 - names from the generated module alone
+    function: Any = scope[method.name]
+    function.__doc__ = method.doc
+    function.__defaults__ = method.function.__defaults__
+    function.__annotations__ = dict(getattr(method.function, '__annotations__', {}))
+    function.__module__ = method.function.__module__
+    return function  # type: ignore[no-any-return]
+
+
+def _check(module: Any) -> None:
+    missing = [name for name in ('Iface', 'Client', 'Processor') if not hasattr(module, name)]
+    if not isinstance(module, ModuleType) or missing:
+        raise TypeError(
+            'service must be a module that `thrift --gen py` wrote, with Iface, Client and '
+            f'Processor (import test_if.test_service; …(test_if.test_service)), not {module!r}'
+        )
+
+
+def _functions(iface: type) -> Iterator[tuple[str, Any]]:
+    """The methods of an interface, inherited ones first, each in the order of the IDL."""
+    members = {
+        name: value for cls in reversed(iface.__mro__) for name, value in vars(cls).items()
+    }
+    for name, value in members.items():
+        if hasattr(value, '__code__') and not (name.startswith('__') and name.endswith('__')):
+            yield name, value
+
+
+def _class_of(module: dict[str, Any], name: str, wire_name: str, kind: str) -> Any:
+    """`getk_args`, `getk_result`: named after the method as the IDL has it."""
+    found = module.get(f'{wire_name}_{kind}') or module.get(f'{name}_{kind}')
+    if found is None:
+        raise TypeError(f'{module["__name__"]} has no {wire_name}_{kind}: not complete gen-py')
+    return found
+
+
+def _fields(result: Any) -> tuple[str, ...]:
+    """The fields of a result class, in the order in which the generated client looks."""
+    init = vars(result).get('__init__')
+    return init.__code__.co_varnames[1 : init.__code__.co_argcount] if init else ()
+
+
+class _Notes(Exception):
+    """Ends a generated `send_…` once it has said what it sends."""
+
+
+class _NoteTaker:
+    """A protocol that takes notes of the message header."""
+
+    trans = None
+
+    def writeMessageBegin(self, name: str, message_type: int, _seqid: int) -> None:
+        raise _Notes(name, message_type)
+
+
+def _sent_by(client: Any, name: str, arguments: int) -> tuple[str, int]:
+    try:
+        getattr(client(_NoteTaker()), f'send_{name}')(*[None] * arguments)
+    except _Notes as notes:
+        wire_name, message_type = notes.args
+        return wire_name, message_type
+    raise TypeError(f'{client!r} is no generated client: send_{name} sends nothing')

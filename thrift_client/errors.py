@@ -1,0 +1,243 @@
+"""Every error that the library raises of its own.
+
+    ThriftClientError
+    ├─ ConnectError              also TTransportException NOT_OPEN, ConnectionError
+    │   ├─ ResolveError
+    │   ├─ TLSError ── CertificateError
+    │   └─ AuthError
+    ├─ CallTimeout               also TTransportException TIMED_OUT, TimeoutError
+    │   └─ PoolExhausted
+    ├─ ConnectionLost            also TTransportException END_OF_FILE, ConnectionError
+    ├─ HttpStatusError           also TTransportException
+    ├─ EncodeError               also TProtocolException INVALID_DATA, ValueError
+    ├─ DecodeError               also TProtocolException INVALID_DATA
+    ├─ ReplyMismatch             also TProtocolException INVALID_DATA
+    ├─ WireMismatch              also TTransportException
+    ├─ MessageTooLarge           also TTransportException SIZE_LIMIT
+    ├─ CircuitOpen               also TTransportException NOT_OPEN
+    ├─ NoServersError            also TTransportException NOT_OPEN
+    ├─ InvalidServerName         also KeyError
+    ├─ ClientDisabledError
+    └─ ClientClosed
+
+What concerns the wire is also the exception of Apache's library that its own client
+would have raised, so that code written for that client keeps working. Exceptions that
+an IDL declares and `TApplicationException` are answers, not errors of this library:
+they come out of a call as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thrift.protocol.TProtocol import TProtocolException
+from thrift.transport.TTransport import TTransportException
+
+__all__ = [
+    'AuthError',
+    'CallTimeout',
+    'CertificateError',
+    'CircuitOpen',
+    'ClientClosed',
+    'ClientDisabledError',
+    'ConnectError',
+    'ConnectionLost',
+    'DecodeError',
+    'EncodeError',
+    'HttpStatusError',
+    'InvalidServerName',
+    'MessageTooLarge',
+    'NoServersError',
+    'PoolExhausted',
+    'ReplyMismatch',
+    'ResolveError',
+    'TLSError',
+    'ThriftClientError',
+    'WireMismatch',
+]
+
+
+class ThriftClientError(Exception):
+    """The root of every error that this library raises of its own.
+
+    `reason` says what happened; `hint` what to try. The other attributes say where:
+    `server` (the SimpleClient; its name after unpickling), `method`, `phase` of the call,
+    `attempts` begun so far, `elapsed` ms. `maybe_executed` is False only if the server
+    can't have run the call.
+    """
+
+    #: The `.type` that the Apache exception among the bases defines, where there is one.
+    type: int = 0
+    inner: BaseException | None = None
+
+    def __init__(
+        self,
+        reason: str = '',
+        *,
+        phase: str | None = None,
+        hint: str | None = None,
+        maybe_executed: bool = False,
+    ) -> None:
+        Exception.__init__(self, reason)
+        self.reason = reason
+        self.phase = phase
+        self.hint = hint
+        self.maybe_executed = maybe_executed
+        self.server: Any = None
+        self.method: str | None = None
+        self.attempts = 0
+        self.elapsed: float | None = None
+
+    @property
+    def message(self) -> str:
+        """The whole text, under the name that Apache's exceptions give it."""
+        return str(self)
+
+    def __str__(self) -> str:
+        text = self._where() + self.reason
+        details = []
+        if self.phase is not None:
+            details.append(f'while {self.phase}')
+        if self.elapsed is not None:
+            details.append(f'after {self.elapsed:.0f} ms')
+        if self.attempts > 1:
+            details.append(f'attempt {self.attempts}')
+        if details:
+            text += f' ({", ".join(details)})'
+        if self.method is not None:
+            ran = 'may have run' if self.maybe_executed else 'did not run'
+            text += f'; the call {ran}'
+        if self.hint:
+            text += f'; {self.hint}'
+        return text
+
+    def _where(self) -> str:
+        place = server_label(self.server)
+        if self.method is not None and place:
+            return f'{self.method} on {place}: '
+        return f'{self.method or place}: ' if self.method or place else ''
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = dict(self.__dict__)
+        state['server'] = getattr(self.server, 'name', self.server)
+        state.pop('inner', None)
+        return _restore, (type(self), self.args, state)
+
+
+def _restore(cls: Any, args: tuple[Any, ...], state: dict[str, Any]) -> ThriftClientError:
+    error: ThriftClientError = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+def server_label(server: Any) -> str:
+    """A server's name, with its address beside a name that differs; '' for None."""
+    name = getattr(server, 'name', server)
+    address = getattr(server, 'address', name)
+    if name is None:
+        return ''
+    return str(name) if name == address else f'{name} ({address})'
+
+
+class ConnectError(ThriftClientError, TTransportException, ConnectionError):
+    """No connection could be opened: refused, unreachable, no descriptor left."""
+
+    type = TTransportException.NOT_OPEN
+
+
+class ResolveError(ConnectError):
+    """The host's name has no address."""
+
+
+class TLSError(ConnectError):
+    """The TLS handshake failed, or the server refused the client's certificate."""
+
+
+class CertificateError(TLSError):
+    """The server's certificate isn't trusted, is out of date, or is for another name."""
+
+
+class AuthError(ConnectError):
+    """The server refused the credentials (SASL, HTTP 401)."""
+
+
+class CallTimeout(ThriftClientError, TTransportException, TimeoutError):
+    """The call's budget is spent, in whatever phase."""
+
+    type = TTransportException.TIMED_OUT
+
+
+class PoolExhausted(CallTimeout):
+    """The call's budget was spent waiting for a connection."""
+
+
+class ConnectionLost(ThriftClientError, TTransportException, ConnectionError):
+    """The connection was closed or reset while sending or reading."""
+
+    type = TTransportException.END_OF_FILE
+
+
+class HttpStatusError(ThriftClientError, TTransportException):
+    """The server answered with an HTTP status that is not 200.
+
+    `status` is the number, `body` the first bytes of what came with it.
+    """
+
+    type = TTransportException.UNKNOWN
+    status: int = 0
+    body: bytes = b''
+
+
+class EncodeError(ThriftClientError, TProtocolException, ValueError):
+    """An argument can't be encoded; nothing was sent."""
+
+    type = TProtocolException.INVALID_DATA
+
+
+class DecodeError(ThriftClientError, TProtocolException):
+    """The reply is no Thrift message."""
+
+    type = TProtocolException.INVALID_DATA
+
+
+class ReplyMismatch(ThriftClientError, TProtocolException):
+    """The reply is another call's: wrong sequence id, method name or message type."""
+
+    type = TProtocolException.INVALID_DATA
+
+
+class WireMismatch(ThriftClientError, TTransportException):
+    """The server speaks another transport or protocol than the client's options say."""
+
+    type = TTransportException.UNKNOWN
+
+
+class MessageTooLarge(ThriftClientError, TTransportException):
+    """A message is over `max_message_size` or a container over `max_container_length`."""
+
+    type = TTransportException.SIZE_LIMIT
+
+
+class CircuitOpen(ThriftClientError, TTransportException):
+    """The server is ejected by its circuit breaker; nothing was sent."""
+
+    type = TTransportException.NOT_OPEN
+
+
+class NoServersError(ThriftClientError, TTransportException):
+    """The pool has no server that may serve the call; nothing was sent."""
+
+    type = TTransportException.NOT_OPEN
+
+
+class InvalidServerName(ThriftClientError, KeyError):
+    """The pool has no server of that name or address."""
+
+
+class ClientDisabledError(ThriftClientError):
+    """The client was disabled with `disable()`; nothing was sent."""
+
+
+class ClientClosed(ThriftClientError):
+    """The client or pool is closed."""

@@ -1,0 +1,1 @@
+"""Blocking I/O: sockets, connections, and the stacks that keep them."""

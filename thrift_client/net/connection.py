@@ -1,0 +1,232 @@
+"""One connection: one call at a time, and the proof that it is clean afterwards.
+
+A connection belongs to the thread that took it until that thread gives it back, so
+nothing here is locked. Whatever raises leaves it in an unknown state: its owner discards
+it. An exception that the server answered with comes back as a result and is not raised.
+"""
+
+from __future__ import annotations
+
+import socket
+from io import BytesIO
+from struct import Struct
+from typing import Any
+
+from thrift_client.core.deadline import expiry
+from thrift_client.core.exchange import Exchange
+from thrift_client.core.framing import trailing_bytes
+from thrift_client.core.message import Plan, read_delimited
+from thrift_client.core.reader import Reader
+from thrift_client.core.service import Method
+from thrift_client.core.wire import Wire
+from thrift_client.net.stream import CHUNK, Stream, as_lost, closed_by_server
+
+_frame_length = Struct('!i').pack
+
+
+class Connection:
+    """An open connection to one server.
+
+    `born` is when it was opened, `stamp` when it was last taken (monotonic seconds),
+    `calls` how many it has carried. `fast` says that `small_call` may be used.
+    """
+
+    __slots__ = (
+        '__weakref__',
+        '_decode',
+        '_expires',
+        '_framed',
+        '_ids',
+        '_protocol',
+        '_reader',
+        '_recv',
+        '_send',
+        '_streaming',
+        '_timeout',
+        '_wire',
+        'born',
+        'calls',
+        'fast',
+        'first_read',
+        'stamp',
+        'stream',
+    )
+
+    def __init__(self, wire: Wire, sock: socket.socket, timeout: float | None, now: float) -> None:
+        self._wire = wire
+        self.stream = Stream(sock, timeout)
+        self._timeout = timeout
+        self._reader = Reader(wire.limit)
+        self._protocol = wire.codec.make_protocol(self._reader)
+        self._streaming: tuple[Reader, Any] | None = None
+        self._expires: float | None = None
+        self.first_read = min(CHUNK, wire.limit + 4)
+        self.born = self.stamp = now
+        self.calls = 0
+        # What the small call uses, bound once.
+        self.fast = self.stream.kernel_timed and wire.codec.encoder is not None
+        self._framed = wire.framing.delimited
+        self._send, self._recv = sock.send, sock.recv
+        self._decode = wire.codec.decoder
+        self._ids = wire.codec.ids if self.fast else {}
+
+    def small_call(self, plan: Plan, body: bytes, seqid: int, now: float) -> Any:
+        """One call in one `send` and one `recv`, each bounded by the kernel's timeout.
+
+        Only where `fast`, on a connection that was used before, in a call begun at `now`
+        with the timeout that it was opened with. Whatever turns out not to be a small
+        call with a value for an answer is left to `_answer`. Returns the result that was
+        read, None for oneway.
+        """
+        self.calls += 1
+        sequence = self._ids[seqid]
+        request = plan.call_head + sequence + plan.call_tail + body
+        if self._framed:
+            request = _frame_length(len(request)) + request
+        try:
+            sent = self._send(request)
+        except OSError as exc:
+            raise as_lost(exc, 'sending') from exc
+        if sent != len(request):
+            self.stream.send(request[sent:], expiry(now, self._timeout, None))
+        if plan.result_spec is None:
+            return None
+        try:
+            data = self._recv(self.first_read)
+        except OSError as exc:
+            raise as_lost(exc, 'waiting for the reply') from exc
+        result = self.read_small(plan, sequence, data)
+        if result is None:
+            return self._answer(plan.method, seqid, data, expiry(now, self._timeout, None))
+        return result
+
+    def read_small(self, plan: Plan, sequence: bytes, data: bytes) -> Any:
+        """The result in `data`, if that is just the whole reply to this call, else None."""
+        head = plan.reply_head + sequence + plan.reply_tail
+        if self._framed:
+            head = _frame_length(len(data) - 4) + head
+        if not data.startswith(head):
+            return None
+        buffer = BytesIO(data)
+        buffer.seek(len(head))
+        self._reader.cstringio_buf = buffer
+        result = plan.result()
+        try:
+            self._decode(result, self._protocol, plan.result_spec)  # type: ignore[misc]
+        except Exception:  # noqa: BLE001 - decoded again from its beginning, to name what is wrong
+            return None
+        return None if buffer.read(1) else result
+
+    def read_small_reply(self, method: Method, seqid: int, data: bytes) -> Any:
+        """`read_small` for a call that was not sent by `small_call`."""
+        plan = self._wire.codec.plan(method)
+        return None if plan is None else self.read_small(plan, self._wire.codec.ids[seqid], data)
+
+    def read_available(self, exchange: Exchange, data: bytes | None, times: int) -> bool:
+        """Feed an exchange with `data` and with what has arrived; True once it is whole.
+
+        Reads at most `times` in a row, and never blocks.
+        """
+        if data is not None and exchange.feed(data):
+            return True
+        for _ in range(times):
+            space = exchange.space
+            if space is not None:
+                count = self.stream.try_receive_into(space)
+                if count is None:
+                    return False
+                if not count:
+                    raise closed_by_server(partial=True)
+                if exchange.filled(count):
+                    return True
+            else:
+                data = self.stream.try_receive(CHUNK)
+                if data is None:
+                    return False
+                if not data:
+                    raise closed_by_server(partial=exchange.started)
+                if exchange.feed(data):
+                    return True
+        return False
+
+    def call(self, method: Method, request: bytes, seqid: int, expires: float | None) -> Any:
+        """One call, whatever its size, its protocol and its deadline.
+
+        `request` is what `Wire.request` made. Returns the result that was read, None for
+        oneway; raises CallTimeout, ConnectionLost, DecodeError, ReplyMismatch,
+        MessageTooLarge, or a TApplicationException that isn't about this call.
+        """
+        self.calls += 1
+        self.stream.send(request, expires)
+        if method.oneway:
+            return None
+        data = self.stream.receive(self.first_read, expires)
+        return self._answer(method, seqid, data, expires)
+
+    def _answer(self, method: Method, seqid: int, data: bytes, expires: float | None) -> Any:
+        """The result of a reply that begins with `data` and may go on."""
+        if not data:
+            raise closed_by_server(partial=False)
+        codec, self._expires = self._wire.codec, expires
+        if self._framed:
+            message = self._assemble(data)
+            return read_delimited(codec, method, seqid, message, self._reader, self._protocol)
+        if self._streaming is None:
+            reader = Reader(self._wire.limit, self._read_on)
+            self._streaming = reader, codec.make_protocol(reader)
+        reader, protocol = self._streaming
+        reader.load(BytesIO(data))
+        result = codec.answer(method, seqid, protocol)
+        if not reader.at_end():
+            raise trailing_bytes()
+        return result
+
+    def _assemble(self, data: bytes) -> BytesIO:
+        assembler = self._wire.framing.assembler(self._wire.limit)
+        message = assembler.feed(data)
+        while message is None:
+            space = assembler.space
+            if space is None:
+                message = assembler.feed(self._receive_more())
+            else:
+                count = self.stream.receive_into(space, self._expires)
+                if not count:
+                    raise closed_by_server(partial=True)
+                message = assembler.filled(count)
+        return message
+
+    def _read_on(self, partial: bytes, needed: int) -> BytesIO:
+        """A buffer of `partial` and what follows it, for the decoder of an unframed reply."""
+        data = partial + self._receive_more()
+        if len(data) >= needed:
+            return BytesIO(data)
+        buffer = BytesIO(bytes(needed))  # zeroed lazily: costs nothing until bytes arrive
+        with buffer.getbuffer() as space:
+            space[: len(data)] = data
+            self._fill(space[len(data) :])
+        return buffer
+
+    def _fill(self, space: memoryview) -> None:
+        while space:
+            count = self.stream.receive_into(space, self._expires)
+            if not count:
+                raise closed_by_server(partial=True)
+            space = space[count:]
+
+    def _receive_more(self) -> bytes:
+        data = self.stream.receive(CHUNK, self._expires)
+        if not data:
+            raise closed_by_server(partial=True)
+        return data
+
+    def fileno(self) -> int:
+        """The file descriptor, to poll."""
+        return self.stream.sock.fileno()
+
+    def is_quiet(self) -> bool:
+        """Whether it is still open, and nothing has arrived that nobody asked for."""
+        return self.stream.is_quiet()
+
+    def close(self, *, forked: bool = False) -> None:
+        """Close it, or in a forked child forget it."""
+        self.stream.close(forked=forked)

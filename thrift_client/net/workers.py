@@ -1,0 +1,84 @@
+"""A thread pool that exists from its first use on, and in each process anew.
+
+Who owns what: the executor belongs to one client or pool. `_lock` guards its making
+against a concurrent close. In a forked child the parent's executor is forgotten, since
+its threads don't exist there.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from thrift_client.errors import ClientClosed
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+#: Threads where no number was given: enough to connect to a rack at once.
+MAX_THREADS = 32
+
+
+class Workers:
+    """At most `max_threads` threads (None: MAX_THREADS), started when there is work for them."""
+
+    __slots__ = ('__weakref__', '_closed', '_executor', '_max_threads', '_unfinished')
+
+    def __init__(self, max_threads: int | None = None) -> None:
+        self._max_threads = max_threads or MAX_THREADS
+        self._executor: ThreadPoolExecutor | None = None
+        self._closed = False
+        self._unfinished: set[Future[Any]] = set()
+
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run a function in another thread and in this context; returns its Future.
+
+        Raises ClientClosed after `close`.
+        """
+        future = self._running().submit(copy_context().run, function, *args, **kwargs)
+        self._unfinished.add(future)
+        future.add_done_callback(self._unfinished.discard)
+        return future
+
+    def close(self) -> None:
+        """End the threads, each when its work is done; work not yet begun is cancelled."""
+        with _lock:
+            self._closed = True
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=not self._unfinished, cancel_futures=True)
+
+    def _running(self) -> ThreadPoolExecutor:
+        executor = self._executor
+        if executor is not None:
+            return executor
+        from concurrent.futures import ThreadPoolExecutor
+
+        with _lock:
+            if self._closed:
+                raise ClientClosed('the client is closed')
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(self._max_threads, 'thrift_client')
+                _all.add(self)
+            return self._executor
+
+    def _forget(self) -> None:
+        self._executor = None
+
+
+_lock = threading.Lock()
+_all: WeakSet[Workers] = WeakSet()
+
+
+def _forget_all() -> None:
+    global _lock
+    _lock = threading.Lock()
+    for workers in list(_all):
+        workers._forget()
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_forget_all)

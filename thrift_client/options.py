@@ -1,0 +1,197 @@
+"""The options of clients and pools: one table, frozen values, validated once.
+
+A value that was not given is absent, which is something else than None: a pool hands
+what it was given to its SimpleClients, `add_server` and a URL override it, and only then
+do the defaults of the table fill the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+PROTOCOLS = ('binary', 'compact')
+TRANSPORTS = ('buffered', 'framed')
+
+
+class Option(NamedTuple):
+    """One row of the table."""
+
+    default: Any
+    check: Callable[[str, Any], Any]  # (name, value) -> the value to keep; raises
+    text: str
+
+
+def _fail(name: str, value: object, expected: str) -> ValueError:
+    return ValueError(f'{name} must be {expected}, not {value!r}')
+
+
+def _number(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f'{name} must be a number, not {value!r}')
+
+
+def milliseconds(name: str, value: Any) -> float | None:
+    """A duration above 0, or None for no limit."""
+    if value is None:
+        return None
+    _number(name, value)
+    if not value > 0:
+        raise _fail(name, value, 'above 0 ms, or None for no limit')
+    return None if value == float('inf') else value
+
+
+def _count(least: int, none: bool) -> Callable[[str, Any], int | None]:
+    def check(name: str, value: Any) -> int | None:
+        if value is None and none:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f'{name} must be an int, not {value!r}')
+        if value < least:
+            raise _fail(name, value, f'at least {least}')
+        return value
+
+    return check
+
+
+def _one_of(names: tuple[str, ...], has: str) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        if isinstance(value, str):
+            if value not in names:
+                raise _fail(name, value, f'one of {", ".join(names)}{nearest(value, names)}')
+        elif not callable(getattr(value, has, None)):
+            raise TypeError(
+                f'{name} must be one of {", ".join(names)}, or an Apache {name} factory '
+                f'(it has {has}), not {value!r}'
+            )
+        return value
+
+    return check
+
+
+#: What a URL's text stands for, by the type of the option's default or its checker.
+TRUE, FALSE = ('1', 'true', 'yes', 'on'), ('0', 'false', 'no', 'off')
+
+OPTIONS: dict[str, Option] = {
+    'timeout': Option(60000, milliseconds, 'budget of a whole call in ms; None: no limit'),
+    'protocol': Option(
+        'binary', _one_of(PROTOCOLS, 'getProtocol'), 'a name or an Apache protocol factory'
+    ),
+    'transport': Option(
+        'buffered', _one_of(TRANSPORTS, 'getTransport'), 'a name or an Apache transport factory'
+    ),
+    'connect_timeout': Option(
+        None, milliseconds, "cap in ms on one connect inside the call's budget; None: no cap"
+    ),
+    'max_idle': Option(8, _count(0, none=False), 'most idle connections kept to one server'),
+    'idle_timeout': Option(
+        60000, milliseconds, 'an idle connection older than this, in ms, is closed; None: never'
+    ),
+    'max_message_size': Option(16384000, _count(1, none=False), 'most bytes of a reply'),
+    'max_container_length': Option(
+        None, _count(0, none=True), 'most elements of one list, set or map; None: no limit'
+    ),
+}
+
+#: What `with_options` may change: all that concerns one call and no connection.
+CALL_OPTIONS = ('timeout',)
+
+
+class Options:
+    """What was given, checked: an immutable mapping with the defaults behind it."""
+
+    __slots__ = ('_given', '_values')
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        checked = {name: _row(name).check(name, value) for name, value in given.items()}
+        object.__setattr__(self, '_given', checked)
+        object.__setattr__(
+            self, '_values', {name: row.default for name, row in OPTIONS.items()} | checked
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._values[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f'options are immutable; cannot set {name}')
+
+    def __repr__(self) -> str:
+        return f'Options({", ".join(f"{k}={v!r}" for k, v in self._given.items())})'
+
+    def replace(self, given: Mapping[str, Any]) -> Options:
+        """These options with some values changed."""
+        return Options({**self._given, **given}) if given else self
+
+
+def _row(name: str) -> Option:
+    try:
+        return OPTIONS[name]
+    except KeyError:
+        raise TypeError(f'unknown option {name!r}{nearest(name, OPTIONS)}') from None
+
+
+def with_frame(given: dict[str, Any], frame: object) -> dict[str, Any]:
+    """The options with `frame=True` spelled as `transport='framed'`."""
+    if not frame:
+        return given
+    if given.get('transport', 'framed') != 'framed':
+        raise ValueError(f"frame=True contradicts transport={given['transport']!r}")
+    return {**given, 'transport': 'framed'}
+
+
+def from_query(query: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """The options that a URL names: its keys are the options, and `frame`.
+
+    Raises ValueError for an unknown key or a text that is no value of it.
+    """
+    given: dict[str, Any] = {}
+    frame = False
+    for name, text in query:
+        if name == 'frame':
+            frame = flag(name, text)
+        elif name not in OPTIONS:
+            raise ValueError(f'unknown option {name!r} in a URL{nearest(name, OPTIONS)}')
+        else:
+            given[name] = _row(name).check(name, from_text(name, text))
+    return with_frame(given, frame)
+
+
+def from_text(name: str, text: str) -> Any:
+    """The value that a text in a URL, a file or the environment stands for."""
+    if text.lower() == 'none':
+        return None
+    if _row(name).check is milliseconds:
+        return _to_number(name, text, float)
+    if isinstance(OPTIONS[name].default, int) or name.startswith('max_'):
+        return _to_number(name, text, int)
+    return text
+
+
+def flag(name: str, text: str) -> bool:
+    """The truth of a text like `1`, `true` or `off`."""
+    if text.lower() not in TRUE + FALSE:
+        raise _fail(name, text, f'one of {", ".join(TRUE + FALSE)}')
+    return text.lower() in TRUE
+
+
+def _to_number(name: str, text: str, kind: type[int] | type[float]) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise _fail(name, text, 'a number') from None
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """'; did you mean …?' where one of `names` is like `name`, else ''."""
+    from difflib import get_close_matches
+
+    matches = get_close_matches(name, list(names), 1)
+    return f'; did you mean {matches[0]!r}?' if matches else ''
+
+
+def check_max_threads(value: Any) -> int | None:
+    """The most threads of a pool, None for the default."""
+    return _count(1, none=True)('max_threads', value)

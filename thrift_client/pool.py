@@ -1,0 +1,294 @@
+"""ThriftPool: named servers, added and removed while calls run; the base of every pool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+
+from thrift_client import address as addresses
+from thrift_client.binding import check_call_options, class_for, unknown_method
+from thrift_client.client import SimpleClient
+from thrift_client.core.service import Method, Service, bind_functions, service_of
+from thrift_client.errors import ClientClosed, NoServersError
+from thrift_client.membership import Membership, Roster
+from thrift_client.net.workers import Workers
+from thrift_client.options import Options, check_max_threads, with_frame
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+Self = TypeVar('Self', bound='ThriftPool')
+
+
+class PoolMethod:
+    """A method of the service on a pool; calling it makes the call.
+
+    For each method there is a subclass whose `__call__` has the method's signature.
+    """
+
+    __slots__ = ('_pool',)
+
+    method: ClassVar[Method]
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    def __repr__(self) -> str:
+        return f'<{self.method.name} of {self._pool!r}>'
+
+
+class _Attribute:
+    """Gives a pool its method objects, each made when it is first looked up."""
+
+    __slots__ = ('_kind', '_name')
+
+    def __init__(self, name: str, kind: type[PoolMethod]) -> None:
+        self._name, self._kind = name, kind
+
+    def __get__(self, pool: Any, owner: type) -> Any:
+        if pool is None:
+            return self._kind
+        method = pool.__dict__[self._name] = self._kind(pool)
+        return method
+
+
+class ThriftPool:
+    """Servers of one service under names.
+
+    `service`: a module that `thrift --gen py` wrote. `frame`, `timeout` (ms for a whole
+    call; None: no limit) and `options` are those of SimpleClient and hold for every
+    server that is added; `servers` is a list of addresses to begin with, `max_threads`
+    the most threads that the pool starts for what would block (None: 32).
+
+    Opens nothing before the first call. Safe for any number of threads, also while
+    servers are added and removed. Every call returns a ThriftResponse, or a list of them;
+    it raises only for what the caller did wrong.
+    """
+
+    _service: Service
+    _method_type: ClassVar[type[PoolMethod]] = PoolMethod
+
+    def __new__(cls, service: ModuleType, *_args: Any, **_options: Any) -> Any:
+        """Make one of the subclass that has the methods of the service."""
+        if not hasattr(cls._method_type, '_call'):
+            raise TypeError('ThriftPool is the base of the pools; make one of its subclasses')
+        of = service_of(service)
+        kinds = _method_kinds(of, cls._method_type)
+        return object.__new__(
+            class_for(cls, of, lambda: {name: _Attribute(name, kinds[name]) for name in kinds})
+        )
+
+    def __init__(
+        self,
+        service: ModuleType,  # noqa: ARG002 - `__new__` has used it
+        frame: bool = False,
+        timeout: float | None = 60000,
+        *,
+        servers: Iterable[str] = (),
+        max_threads: int | None = None,
+        **options: Any,
+    ) -> None:
+        self._given = with_frame({'timeout': timeout, **options}, frame)
+        Options(self._given)  # a wrong one fails here, not with the first server
+        self._call_options: dict[str, Any] = {}
+        self._membership = Membership(self._check_roster)
+        self._workers = Workers(check_max_threads(max_threads))
+        if isinstance(servers, str):
+            raise TypeError(f'servers must be a list of addresses, not {servers!r}')
+        for server in servers:
+            self.add_server(server)
+
+    @property
+    def service(self) -> ModuleType:
+        """The gen-py module."""
+        return self._service.module
+
+    @property
+    def servers(self) -> tuple[SimpleClient, ...]:
+        """The servers, in the order in which they were added."""
+        return self._membership.roster.servers
+
+    def add_server(
+        self,
+        host: str | None = None,
+        port: int | None = None,
+        server: SimpleClient | None = None,
+        name: str | None = None,
+        *,
+        weight: float = 1,
+        **options: Any,
+    ) -> SimpleClient:
+        """Add a server by its address, or an existing SimpleClient of the same service.
+
+        `name` defaults to the address; `weight` (above 0) is its share where the pool
+        knows shares; `options` override the pool's. Returns the SimpleClient. Raises
+        ValueError for a name that is taken or a bad value, with the pool unchanged.
+        """
+        _check_weight(weight)
+        if server is None:
+            given = {**self._given, **with_frame(options, options.pop('frame', False))}
+            timeout = given.pop('timeout')
+            server = SimpleClient(
+                self.service, host or 'localhost', port, timeout=timeout, name=name, **given
+            )
+        elif host is not None or port is not None or options:
+            raise TypeError('server= is a client with an address and options of its own')
+        elif getattr(server, 'service', None) is not self.service:
+            raise ValueError(f'{server!r} is no SimpleClient of {self.service.__name__}')
+        elif name is not None and name != server.name:
+            raise ValueError(f'{server!r} has its own name; it cannot also be {name!r}')
+        if self._membership.closed:
+            raise ClientClosed('the pool is closed')
+        self._membership.add(server, weight)
+        server._connections.retire(False)
+        return server
+
+    def remove_server(
+        self,
+        server: SimpleClient | None = None,
+        name: str | None = None,
+        host: str | None = None,
+        port: int | None = None,
+    ) -> SimpleClient:
+        """Take a server out, by itself, its name or its address; returns its SimpleClient.
+
+        Calls in flight finish; its connections are closed as they are done. Raises
+        InvalidServerName if it isn't in.
+        """
+        found = server if server is not None else self.get_server(name, host, port)
+        self._membership.remove(found)
+        found._connections.retire(True)
+        return found
+
+    def get_server(
+        self, name: str | None = None, host: str | None = None, port: int | None = None
+    ) -> SimpleClient:
+        """The server of that name, or at that address. Raises InvalidServerName."""
+        if name is None and host is None:
+            raise TypeError('a server is named by name=, or by host= and port=')
+        address = None
+        if host is not None:
+            parsed = addresses.parse(host, port)
+            address = parsed.host, parsed.port
+        return self._membership.find(name, address)
+
+    def random_server(self) -> SimpleClient:
+        """Any one of the servers. Raises NoServersError if there is none."""
+        from random import choice
+
+        return choice(self._roster().servers)
+
+    def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of the service by its name, also one that the pool hides."""
+        return self._method(method)(*args, **kwargs)
+
+    def submit(self, method: str, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Begin a call in another thread; returns its `concurrent.futures.Future` at once.
+
+        The deadline and other context are those of the caller. Wrong arguments raise here.
+        """
+        from inspect import signature
+
+        function = self._method(method)
+        signature(function).bind(*args, **kwargs)
+        return self._workers.submit(function, *args, **kwargs)
+
+    def with_options(self: Self, **options: Any) -> Self:
+        """A view of this pool with other per-call options: `timeout` (ms; None: no limit).
+
+        It has the same servers, connections and state; closing it closes the pool.
+        """
+        Options(check_call_options(options))
+        view = object.__new__(type(self))
+        view.__dict__.update(
+            (name, value) for name, value in self.__dict__.items() if name.startswith('_')
+        )
+        view._call_options = {**self._call_options, **options}
+        return view
+
+    def close(self) -> None:
+        """Close all connections, those in use when their calls are done; may be repeated."""
+        self._membership.closed = True
+        for server in self.servers:
+            server.close()
+        self._workers.close()
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self.servers)
+
+    def __bool__(self) -> bool:
+        return True  # an empty pool is one
+
+    def __iter__(self) -> Iterator[SimpleClient]:
+        return iter(self.servers)
+
+    def __contains__(self, server: object) -> bool:
+        roster = self._membership.roster
+        return server in roster.by_name if isinstance(server, str) else server in roster.servers
+
+    def __repr__(self) -> str:
+        return f'<{type(self).__name__} {self._service.name}: {len(self)} servers>'
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError('a pool has open connections and cannot be copied or pickled')
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise unknown_method(self._service, type(self).__name__, name)
+
+    def _method(self, name: str) -> Any:
+        kinds = _method_kinds(self._service, self._method_type)
+        if name not in kinds:
+            raise unknown_method(self._service, type(self).__name__, name)
+        return kinds[name](self)
+
+    def _roster(self) -> Roster:
+        """The servers that a call may go to. Raises ClientClosed, NoServersError."""
+        membership = self._membership
+        if membership.closed:
+            raise ClientClosed('the pool is closed')
+        if not membership.roster.servers:
+            raise NoServersError('the pool has no servers', hint='add_server() adds one')
+        return membership.roster
+
+    def _check_roster(self, roster: Roster) -> None:
+        """Raise ValueError if the pool can't work with these servers; any pool can."""
+
+
+_kinds: dict[tuple[Service, type], dict[str, type[PoolMethod]]] = {}
+
+
+def _method_kinds(service: Service, base: type[PoolMethod]) -> dict[str, type[PoolMethod]]:
+    """For each method of the service a subclass of `base` with the method's signature."""
+    kinds = _kinds.get((service, base))
+    if kinds is None:
+        calls = bind_functions(service, 'return self._call(__arguments, {values})')
+        kinds = {
+            name: type(
+                name,
+                (base,),
+                {
+                    '__slots__': (),
+                    '__call__': call,
+                    '__doc__': call.__doc__,
+                    '__name__': name,
+                    'method': service.methods[name],
+                },
+            )
+            for name, call in calls.items()
+        }
+        kinds = _kinds.setdefault((service, base), kinds)
+    return kinds
+
+
+def _check_weight(weight: object) -> None:
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+        raise TypeError(f'weight must be a number, not {weight!r}')
+    if not 0 < weight < float('inf'):
+        raise ValueError(f'weight must be above 0, not {weight!r}')

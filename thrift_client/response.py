@@ -1,0 +1,73 @@
+"""What a call through a pool comes back as: a value or an exception, and who served it."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from thrift.Thrift import TApplicationException
+
+from thrift_client.errors import ThriftClientError
+
+T = TypeVar('T')
+
+
+class ThriftResponse(Generic[T]):
+    """The answer of one server to one call.
+
+    `server` is the pool's own SimpleClient that served it (None where no server could be
+    chosen), `exception` what was raised or None, `elapsed` the time of the call in ms,
+    `attempts` how often it was tried.
+    """
+
+    __slots__ = ('_value', 'attempts', 'elapsed', 'exception', 'server')
+
+    def __init__(self, server: Any, value: Any, elapsed: float, attempts: int = 1) -> None:
+        self.server = server
+        self.exception: BaseException | None = None
+        self.elapsed = elapsed
+        self.attempts = attempts
+        self._value = value
+
+    def value(self) -> T:
+        """The value that the server returned.
+
+        Raises the exception that it raised, or what went wrong on the way; the same one
+        at each call, with a traceback that doesn't grow.
+        """
+        return self._value  # type: ignore[no-any-return]
+
+    def is_error(self) -> bool:
+        """Whether `value()` raises."""
+        return False
+
+    def __repr__(self) -> str:
+        name = getattr(self.server, 'name', None)
+        return f'<{type(self).__name__} {name}: {self._value!r} in {self.elapsed:.1f} ms>'
+
+
+class ThriftExceptionResponse(ThriftResponse[T]):
+    """A response whose `value()` raises."""
+
+    __slots__ = ('_traceback',)
+
+    def __init__(
+        self, server: Any, exception: BaseException, elapsed: float, attempts: int = 1
+    ) -> None:
+        super().__init__(server, None, elapsed, attempts)
+        self.exception = exception
+        self._traceback = exception.__traceback__
+        if isinstance(exception, (ThriftClientError, TApplicationException)):
+            exception.server = server
+
+    def value(self) -> T:
+        """Raise what went wrong."""
+        assert self.exception is not None
+        raise self.exception.with_traceback(self._traceback)
+
+    def is_error(self) -> bool:
+        """Whether `value()` raises."""
+        return True
+
+    def __repr__(self) -> str:
+        name = getattr(self.server, 'name', None)
+        return f'<{type(self).__name__} {name}: {self.exception!r} in {self.elapsed:.1f} ms>'
