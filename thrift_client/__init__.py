@@ -1,15 +1,22 @@
-"""Clients for Apache Thrift services that never hand you another call's reply."""
+"""Clients for Apache Thrift services that never hand you another call's reply.
 
-from thrift_client import errors
+Each name is imported from its module when it is first used, so that a program pays for
+what it uses: a client of one server loads no pools, a blocking one no asyncio.
+"""
+
+
 from thrift_client._version import __version__
-from thrift_client.budget import deadline
-from thrift_client.client import SimpleClient
-from thrift_client.hashed import HashClient, ThreadedHashClient
-from thrift_client.pool import ThriftPool
-from thrift_client.replicated import ReplicatedClient, ThreadedReplicatedClient
-from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 
-MultiClient = ThriftPool
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from thrift_client import errors, routing, testing
+    from thrift_client.budget import deadline
+    from thrift_client.client import SimpleClient
+    from thrift_client.hashed import HashClient, ThreadedHashClient
+    from thrift_client.pool import ThriftPool
+    from thrift_client.pool import ThriftPool as MultiClient
+    from thrift_client.replicated import ReplicatedClient, ThreadedReplicatedClient
+    from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 
 __all__ = [
     'HashClient',
@@ -24,4 +31,38 @@ __all__ = [
     '__version__',
     'deadline',
     'errors',
+    'routing',
+    'testing',
 ]
+
+#: Where each name is; a module stands for itself.
+_HOMES = {
+    'HashClient': 'hashed',
+    'MultiClient': 'pool',
+    'ReplicatedClient': 'replicated',
+    'SimpleClient': 'client',
+    'ThreadedHashClient': 'hashed',
+    'ThreadedReplicatedClient': 'replicated',
+    'ThriftExceptionResponse': 'response',
+    'ThriftPool': 'pool',
+    'ThriftResponse': 'response',
+    'deadline': 'budget',
+    'errors': '',
+    'routing': '',
+    'testing': '',
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from importlib import import_module
+
+    module = import_module(f'{__name__}.{home or name}')
+    value = globals()[name] = getattr(module, name) if home else module
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,8 +5,6 @@ Nothing here looks a name up: that happens at each connect.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 DEFAULT_PORT = 9090
 
 #: URL scheme -> (port where none is given, TLS, HTTP)
@@ -18,21 +16,37 @@ SCHEMES = {
 }
 
 
-class Address(NamedTuple):
-    """Where one server listens, and what its URL said besides."""
+class Address:
+    """Where one server listens, and what its URL said besides.
 
-    host: str
-    port: int | None  # None: `host` is the path of a unix socket
-    label: str  # the address as text, without query and credentials
-    scheme: str | None = None
-    path: str = ''  # of an HTTP URL
-    credentials: tuple[str, str] | None = None
-    query: tuple[tuple[str, str], ...] = ()
+    `port` is None for a unix socket, whose path `host` then is. `label` is the address as
+    text, without query and credentials. `scheme`, `path`, `credentials` and `query` are a
+    URL's.
+    """
 
-    @property
-    def is_unix(self) -> bool:
-        """Whether this is a unix socket."""
-        return self.port is None
+    __slots__ = ('credentials', 'host', 'label', 'path', 'port', 'query', 'scheme')
+
+    def __init__(
+        self,
+        host: str,
+        port: int | None,
+        label: str,
+        *,
+        scheme: str | None = None,
+        path: str = '',
+        credentials: tuple[str, str] | None = None,
+        query: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.label = label
+        self.scheme = scheme
+        self.path = path
+        self.credentials = credentials
+        self.query = query
+
+    def __repr__(self) -> str:
+        return f'<Address {self.label}>'
 
 
 def parse(host: str, port: int | None = None) -> Address:

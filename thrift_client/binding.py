@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from thrift_client.core.service import Service
 from thrift_client.options import CALL_OPTIONS, nearest
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 _classes: dict[tuple[type, Service], type] = {}
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import signal
 from time import monotonic
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from thrift_client import address as addresses
 from thrift_client.binding import check_call_options, class_for, unknown_method
@@ -26,8 +25,10 @@ from thrift_client.net.connections import CHECK_AFTER, Connections
 from thrift_client.net.workers import Workers
 from thrift_client.options import Options, from_query, with_frame
 
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from concurrent.futures import Future
+    from typing import Any, NoReturn
 
 # The C function behind signal.getsignal, which spends a microsecond on making an enum.
 _handler_of = getattr(signal, '_signal', signal).getsignal

@@ -28,10 +28,12 @@ they come out of a call as they are.
 
 from __future__ import annotations
 
-from typing import Any
-
 from thrift.protocol.TProtocol import TProtocolException
 from thrift.transport.TTransport import TTransportException
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     'AuthError',

@@ -104,9 +104,10 @@ class HashClient(ThriftPool):
         """The SimpleClient that would serve this call. Raises NoServersError."""
         from inspect import signature
 
-        bound: Any = signature(self._method(method)).bind(*args, **kwargs)
+        bound = signature(self._method(method)).bind(*args, **kwargs)
         bound.apply_defaults()
-        return self._server_of(self._keys.get(method, default_key)(*bound.args))
+        key: KeyFunction = self._keys.get(method, default_key)
+        return self._server_of(key(*bound.args))
 
     def _server_of(self, key: Any) -> SimpleClient:
         roster = self._roster()

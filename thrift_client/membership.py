@@ -7,13 +7,16 @@ one finishes on the old servers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from threading import Lock
-from typing import Any
 
 from thrift_client.client import SimpleClient
 from thrift_client.errors import InvalidServerName
 from thrift_client.options import nearest
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 
 class Roster:

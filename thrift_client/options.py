@@ -7,19 +7,25 @@ do the defaults of the table fill the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
 
 PROTOCOLS = ('binary', 'compact')
 TRANSPORTS = ('buffered', 'framed')
 
 
-class Option(NamedTuple):
-    """One row of the table."""
+class Option:
+    """One row of the table: `check(name, value)` gives the value to keep, or raises."""
 
-    default: Any
-    check: Callable[[str, Any], Any]  # (name, value) -> the value to keep; raises
-    text: str
+    __slots__ = ('check', 'default', 'text')
+
+    def __init__(self, default: Any, check: Callable[[str, Any], Any], text: str) -> None:
+        self.default = default
+        self.check = check
+        self.text = text
 
 
 def _fail(name: str, value: object, expected: str) -> ValueError:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from thrift_client import address as addresses
 from thrift_client.binding import check_call_options, class_for, unknown_method
@@ -15,10 +13,11 @@ from thrift_client.membership import Membership, Roster
 from thrift_client.net.workers import Workers
 from thrift_client.options import Options, check_max_threads, with_frame
 
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from concurrent.futures import Future
-
-Self = TypeVar('Self', bound='ThriftPool')
+    from typing import Any, ClassVar, NoReturn, Self
 
 
 class PoolMethod:
@@ -194,7 +193,7 @@ class ThriftPool:
         signature(function).bind(*args, **kwargs)
         return self._workers.submit(function, *args, **kwargs)
 
-    def with_options(self: Self, **options: Any) -> Self:
+    def with_options(self, **options: Any) -> Self:
         """A view of this pool with other per-call options: `timeout` (ms; None: no limit).
 
         It has the same servers, connections and state; closing it closes the pool.
@@ -214,7 +213,7 @@ class ThriftPool:
             server.close()
         self._workers.close()
 
-    def __enter__(self: Self) -> Self:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -292,3 +291,4 @@ def _check_weight(weight: object) -> None:
         raise TypeError(f'weight must be a number, not {weight!r}')
     if not 0 < weight < float('inf'):
         raise ValueError(f'weight must be above 0, not {weight!r}')
+MultiClient = ThriftPool

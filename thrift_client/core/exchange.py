@@ -8,15 +8,18 @@ has passed as the last try took. So all tries together cost little more than the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from io import BytesIO
-from typing import Any
 
 from thrift_client.core.framing import too_large, trailing_bytes
 from thrift_client.core.message import read_delimited
 from thrift_client.core.reader import Incomplete, Reader
 from thrift_client.core.service import Method
 from thrift_client.core.wire import Wire
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 
 class Exchange:

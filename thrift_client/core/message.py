@@ -9,10 +9,8 @@ that it must have: the same method, the same sequence id, a reply.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from io import BytesIO
 from itertools import count
-from typing import Any
 
 from thrift.protocol.TProtocol import TProtocolException
 from thrift.Thrift import TApplicationException, TMessageType
@@ -28,6 +26,11 @@ from thrift_client.errors import (
     ReplyMismatch,
     ThriftClientError,
 )
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 #: Sequence ids go round among these, all of one encoded length in every protocol. Few
 #: enough that each one's bytes are learned once, more than a connection can mix up: it

@@ -9,12 +9,15 @@ for, because `TJSONProtocol` would spin for ever on that.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from io import BytesIO
 
 from thrift.transport.TTransport import CReadableTransport, TTransportBase
 
 from thrift_client.core.framing import too_large
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Incomplete(Exception):

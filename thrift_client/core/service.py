@@ -8,11 +8,14 @@ that defines it, so that inherited methods come from the parent service's module
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import Any
 
 from thrift.Thrift import TApplicationException
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
 __all__ = ['Method', 'Service', 'service_of']
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from thrift_client.core.framing import Buffered, Framed, Framing
 from thrift_client.core.message import Codec
 from thrift_client.core.service import Service
 from thrift_client.options import Options
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import Any
 
 FRAMINGS: dict[str, type[Framing]] = {'buffered': Buffered, 'framed': Framed}
 

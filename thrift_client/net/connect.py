@@ -14,11 +14,17 @@ import select
 import socket
 import threading
 from time import monotonic
-from typing import Any
 
 from thrift_client.address import Address
 from thrift_client.errors import ConnectError, ResolveError
 from thrift_client.net.stream import timed_out
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import Any
+
+    #: What getaddrinfo found, of each entry: (family, socket address).
+    Found = list[tuple[int, Any]]
 
 #: RFC 8305: how long an attempt has before the next address is tried beside it.
 NEXT_ADDRESS_AFTER = 0.25
@@ -32,9 +38,6 @@ TCP_OPTIONS = (
     ('TCP_KEEPCNT', 3),
     ('TCP_USER_TIMEOUT', 60_000),
 )
-
-#: What getaddrinfo found, of each entry: (family, socket address).
-Found = list[tuple[int, Any]]
 
 
 class Connector:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import socket
 from io import BytesIO
 from struct import Struct
-from typing import Any
 
 from thrift_client.core.deadline import expiry
 from thrift_client.core.exchange import Exchange
@@ -20,6 +19,10 @@ from thrift_client.core.reader import Reader
 from thrift_client.core.service import Method
 from thrift_client.core.wire import Wire
 from thrift_client.net.stream import CHUNK, Stream, as_lost, closed_by_server
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import Any
 
 _frame_length = Struct('!i').pack
 

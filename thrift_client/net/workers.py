@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import threading
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from thrift_client.errors import ClientClosed
 
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
+    from typing import Any
 
 #: Threads where no number was given: enough to connect to a rack at once.
 MAX_THREADS = 32
