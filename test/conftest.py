@@ -76,8 +76,13 @@ def _threads():
 
 
 def _children():
-    lists = (task / 'children' for task in Path('/proc/self/task').iterdir())
-    return {pid for path in lists if path.exists() for pid in path.read_text().split()}
+    found = set()
+    for task in Path('/proc/self/task').iterdir():
+        try:
+            found.update((task / 'children').read_text().split())
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # the thread has ended; its children are now another's
+    return found
 
 
 def _left(sockets, threads, children):

@@ -16,7 +16,6 @@ from thrift.protocol.TMultiplexedProtocol import TMultiplexedProtocol
 from thrift.transport.THeaderTransport import THeaderClientType
 from thrift.transport.THttpClient import THttpClient
 from thrift.transport.TSocket import TSocket
-from thrift.transport.TSSLSocket import TSSLSocket
 from thrift.transport.TTransport import (
     TBufferedTransport,
     TFramedTransport,
@@ -56,15 +55,21 @@ def open_transport(server, transport='buffered', context=None):
         scheme = 'https' if context else 'http'
         opened = THttpClient(f'{scheme}://{server.address}/', ssl_context=context)
     else:
-        where = {'unix_socket': server.host} if server.port is None else {}
-        if context:
-            plain = TSSLSocket(server.host, server.port, ssl_context=context, **where)
-        else:
-            plain = TSocket(server.host, server.port, **where)
-        plain.setTimeout(10_000)
-        opened = TRANSPORTS['framed' if server.kind in ALWAYS_FRAMED else transport](plain)
+        plain = TSocket()
+        plain.setHandle(connect(server, context))
+        return TRANSPORTS['framed' if server.kind in ALWAYS_FRAMED else transport](plain)
     opened.open()
     return opened
+
+
+def connect(server, context):
+    """Connect a socket: TSSLSocket of older releases calls what newer Pythons no longer have."""
+    if server.port is None:
+        connected = socket.socket(socket.AF_UNIX)
+        connected.connect(server.host)
+        return connected
+    connected = socket.create_connection((server.host, server.port))
+    return context.wrap_socket(connected, server_hostname=server.host) if context else connected
 
 
 @contextmanager
