@@ -1,0 +1,674 @@
+"""SimpleClient: what each sentence of its contract says."""
+
+import copy
+import inspect
+import pickle
+import socket
+import threading
+import time
+import types
+
+import pytest
+from thrift.protocol.TBinaryProtocol import TBinaryProtocolAcceleratedFactory, TBinaryProtocolFactory
+from thrift.protocol.TCompactProtocol import TCompactProtocolAcceleratedFactory
+from thrift.protocol.TJSONProtocol import TJSONProtocolFactory
+from thrift.transport.TTransport import TBufferedTransportFactory, TFramedTransportFactory
+
+from rich_if import rich_service
+from rich_if.ttypes import Color, NotFound, Refused
+from shared.base.ttypes import Outdated
+from test_if import test_service
+from thrift_client import SimpleClient, deadline, errors
+from thrift_client.testing.addresses import ClosedPort
+from thrift_client.testing.behaviours import answer, close, hold, reply
+
+METHODS = [name for name in dir(rich_service.Iface) if not name.startswith('_')]
+HIDDEN = {'close', 'name', 'host', 'call', 'submit'}
+
+
+@pytest.fixture
+def rich(rich_server, client_of):
+    """A client of a real rich_service."""
+    return client_of(rich_server.address, rich_service)
+
+
+@pytest.mark.smoke
+def test_a_call_returns_what_the_server_returned(kv_server, client_of):
+    """Set, get and list over a real server."""
+    client = client_of(kv_server.address)
+    assert client.ping() == 'pong'
+    assert client.setk('simple', 'value') is None
+    assert client.getk('simple') == 'value'
+    assert 'simple' in client.keys()
+
+
+# Methods are real attributes.
+
+
+def test_every_method_is_an_attribute_of_the_class():
+    """Inherited ones too: `dir` of the class lists them, and one class serves all clients."""
+    one, other = SimpleClient(rich_service), SimpleClient(rich_service, port=9999)
+    assert type(one) is type(other)
+    assert set(METHODS) <= set(dir(type(one)))
+    assert {'version', 'stamped', 'require', 'note'} <= set(dir(one))
+
+
+@pytest.mark.parametrize('name', [name for name in METHODS if name not in HIDDEN])
+def test_a_methods_signature_and_doc_are_the_generated_ones(name):
+    """`inspect.signature` and `__doc__` say what the generated method says."""
+    ours = getattr(SimpleClient(rich_service), name)
+    generated = getattr(rich_service.Client(None), name)
+    assert inspect.signature(ours) == inspect.signature(generated)
+    assert ours.__doc__ == generated.__doc__
+    assert ours.__name__ == name
+
+
+@pytest.mark.smoke
+def test_arguments_go_by_position_or_keyword(rich):
+    """Each way, mixed, and with the names that a client uses itself."""
+    assert rich.add(2, 3) == rich.add(2, b=3) == rich.add(b=3, a=2) == 5
+    assert rich.arguments(timeout='a', method='b', server='c', name='d') == 'a b c d'
+    assert rich.call('arguments', timeout='a', method='b', server='c', name='d') == 'a b c d'
+    future = rich.submit('arguments', timeout='a', method='b', server='c', name='d')
+    assert future.result(5) == 'a b c d'
+
+
+def test_arguments_that_are_none_are_left_out(rich):
+    """As with the generated client, None sends no field and the server's default holds."""
+    assert rich.defaults('x', 1, None, []) == 'x 1 None []'
+    assert rich.defaults(None, None, Color.BLUE, None) == 'text 2 4 [1, 2]'
+
+
+def test_soft_keywords_are_methods(rich):
+    """`match`, `case` and `type` are names like any other."""
+    assert rich.match('a') == 'match a'
+    assert rich.case(type='b') == 'case b'
+    assert rich.type(match='c') == 'type c'
+
+
+def test_an_unknown_method_names_the_nearest(kv_server, client_of):
+    """An AttributeError, by attribute, `call` and `submit`, without a connection."""
+    client = client_of(kv_server.address)
+    with pytest.raises(AttributeError, match='getk'):
+        client.gtk('k')
+    with pytest.raises(AttributeError, match='getk'):
+        client.call('gtk', 'k')
+    with pytest.raises(AttributeError, match='getk'):
+        client.submit('gtk', 'k')
+    assert not hasattr(client, 'nothing_like_it')
+    assert getattr(client, 'nothing_like_it', None) is None
+
+
+WRONG = [((), {}), (('a', 'b'), {}), (('a',), {'key': 'a'}), ((), {'kee': 'a'})]
+
+
+@pytest.mark.parametrize(('args', 'kwargs'), WRONG)
+def test_wrong_arguments_are_a_type_error_before_anything_is_sent(
+    fault_server, client_of, args, kwargs
+):
+    """Too few, too many, twice, unknown: nobody connects, by any way of calling."""
+    server = fault_server(test_service, reply('x'))
+    client = client_of(server.address)
+    for make_call in (client.getk, lambda *a, **k: client.call('getk', *a, **k),
+                      lambda *a, **k: client.submit('getk', *a, **k)):
+        with pytest.raises(TypeError, match='argument'):
+            make_call(*args, **kwargs)
+    assert server.accepted == 0
+
+
+def test_an_argument_that_cannot_be_encoded_sends_nothing(fault_server, client_of):
+    """EncodeError, on a new and on a used connection, which stays in use."""
+    server = fault_server(test_service, answer(lambda args: args.key))
+    client = client_of(server.address)
+    for _ in range(2):
+        with pytest.raises(errors.EncodeError) as caught:
+            client.getk(object())
+        assert caught.value.maybe_executed is False
+        assert client.getk('k') == 'k'
+    assert [execution.token for execution in server.ledger.executions] == ['k', 'k']
+    assert (server.accepted, server.malformed, server.unfinished) == (1, [], [])
+
+
+@pytest.mark.parametrize(
+    ('method', 'args', 'error'),
+    [
+        ('find', ('missing', False), NotFound('missing')),
+        ('check', (7,), Refused(7, 'checked', [])),
+        ('require', ('0',), Outdated('1.0')),
+    ],
+)
+def test_a_declared_exception_comes_through_as_it_is(rich, method, args, error):
+    """The generated exception, equal to what the server raised, with nothing added."""
+    for _ in range(2):
+        with pytest.raises(type(error)) as caught:
+            rich.call(method, *args)
+        assert caught.value == error
+        assert vars(caught.value) == vars(error)
+
+
+def test_what_the_client_has_itself_wins_and_call_reaches_the_service(rich, rich_server):
+    """A method called like an attribute of the client is reached by `call` and `submit`."""
+    assert rich.host == '127.0.0.1'
+    assert rich.name == rich_server.address
+    assert rich.call('host') == 'host'
+    assert rich.call('name') == 'name'
+    assert rich.call('call', 'x') == 'call x'
+    assert rich.call('submit', 'x') == 'submit x'
+    assert rich.submit('close', 'x').result(5) == 'close x'
+    assert rich.call('close', 'still open') == 'close still open'
+    assert rich.call('all') == rich.all() == ['all']
+
+
+def test_submit_returns_a_future(fault_server, client_of):
+    """At once, while the server is still at it; several run side by side; errors come in it."""
+    gate = hold()
+    server = fault_server(test_service, gate + answer(lambda args: args.key))
+    client = client_of(server.address)
+    futures = [client.submit('getk', key) for key in 'abc']
+    server.ledger.wait_for(3, 5000)
+    assert not any(future.done() for future in futures)
+    gate.open()
+    assert [future.result(5) for future in futures] == ['a', 'b', 'c']
+    client.disable()
+    assert isinstance(client.submit('getk', 'd').exception(5), errors.ClientDisabledError)
+
+
+def test_submit_reads_the_deadline_of_the_caller(fault_server, client_of):
+    """The budget is that of the thread that submits, whatever thread does the work."""
+    server = fault_server(test_service, hold() + reply('never'))
+    client = client_of(server.address)
+    with deadline(100):
+        future = client.submit('getk', 'k')
+    assert isinstance(future.exception(5), errors.CallTimeout)
+
+
+# Attributes, state and life.
+
+
+def test_the_attributes_are_those_of_the_address():
+    """`.service .host .port .frame .timeout .name`."""
+    client = SimpleClient(test_service, 'localhost:9901', frame=True, timeout=5)
+    assert (client.service, client.host, client.port) == (test_service, 'localhost', 9901)
+    assert (client.frame, client.timeout, client.name) == (True, 5, 'localhost:9901')
+    plain = SimpleClient(test_service, name='kv')
+    assert (plain.host, plain.port, plain.frame) == ('localhost', 9090, False)
+    assert (plain.timeout, plain.name) == (60000, 'kv')
+    assert SimpleClient(test_service, timeout=None).timeout is None
+
+
+def test_a_disabled_client_raises_in_every_thread(kv_server, client_of):
+    """`disable` is seen by all threads at once, and `enable` as well."""
+    client = client_of(kv_server.address)
+    client.ping()
+    assert client.is_enabled()
+    outcomes = []
+
+    def call():
+        try:
+            outcomes.append(client.ping())
+        except errors.ClientDisabledError as exc:
+            outcomes.append(exc)
+
+    def in_threads():
+        outcomes.clear()
+        threads = [threading.Thread(target=call) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    client.disable()
+    in_threads()
+    assert not client.is_enabled()
+    assert [type(outcome) for outcome in outcomes] == [errors.ClientDisabledError] * 4
+    assert not any(outcome.maybe_executed for outcome in outcomes)
+    client.enable()
+    in_threads()
+    assert outcomes == ['pong'] * 4
+
+
+def test_a_disabled_client_sends_nothing(fault_server, client_of):
+    """Neither a call nor `warm_up` connects."""
+    server = fault_server(test_service, reply('x'))
+    client = client_of(server.address)
+    client.disable()
+    for refused in (client.warm_up, client.ping):
+        with pytest.raises(errors.ClientDisabledError):
+            refused()
+    assert server.accepted == 0
+
+
+def test_nothing_is_opened_before_the_first_call_and_the_connection_is_kept(
+    fault_server, client_of
+):
+    """No socket for a client that isn't called; one for many calls."""
+    server = fault_server(test_service, answer(lambda args: args.key))
+    client = client_of(server.address)
+    assert repr(client) and dir(client) and client.is_enabled()
+    assert server.accepted == 0
+    for number in range(20):
+        assert client.getk(str(number)) == str(number)
+    assert server.accepted == 1
+
+
+def test_warm_up_connects(fault_server, client_of):
+    """One connection, used by the next call, and not a second one when repeated."""
+    server = fault_server(test_service, reply('x'))
+    client = client_of(server.address)
+    client.warm_up()
+    server.wait_open(1, 5000)
+    client.warm_up()
+    assert client.getk('k') == 'x'
+    assert server.accepted == 1
+
+
+def test_warm_up_raises_where_nobody_listens(closing, client_of):
+    """ConnectError, which names the server."""
+    port = closing(ClosedPort())
+    client = client_of(port.address)
+    with pytest.raises(errors.ConnectError, match=port.address) as caught:
+        client.warm_up()
+    assert caught.value.server is client
+
+
+def test_close_is_idempotent_and_final(fault_server):
+    """Connections are gone, calls raise ClientClosed, closing again does nothing."""
+    server = fault_server(test_service, reply('x'))
+    client = SimpleClient(test_service, server.address)
+    client.getk('k')
+    client.submit('getk', 'k').result(5)
+    client.close()
+    client.close()
+    server.wait_open(0, 5000)
+    for refused in (client.ping, client.warm_up, lambda: client.submit('ping').result(5)):
+        with pytest.raises(errors.ClientClosed):
+            refused()
+    client.enable()
+    with pytest.raises(errors.ClientClosed):
+        client.ping()
+
+
+def test_close_lets_a_call_in_flight_finish(fault_server):
+    """Its answer arrives, and its connection is closed after it."""
+    gate = hold()
+    server = fault_server(test_service, [reply('first'), gate + reply('in flight')])
+    client = SimpleClient(test_service, server.address)
+    client.getk('a')
+    future = client.submit('getk', 'b')
+    gate.wait_reached(5000)
+    client.close()
+    gate.open()
+    assert future.result(5) == 'in flight'
+    server.wait_open(0, 5000)
+
+
+def test_a_with_block_closes(fault_server):
+    """Also when the block raises a declared exception, which newer gen-py makes immutable."""
+    server = fault_server(test_service, reply('x'))
+    with pytest.raises(NotFound), SimpleClient(test_service, server.address) as client:
+        client.getk('k')
+        raise NotFound('k')
+    server.wait_open(0, 5000)
+    with pytest.raises(errors.ClientClosed):
+        client.ping()
+
+
+# Views.
+
+
+def test_a_view_shares_connections_and_state(fault_server, client_of):
+    """`with_options` makes a view: same connections, same state, its own timeout."""
+    server = fault_server(test_service, answer(lambda args: args.key))
+    client = client_of(server.address, timeout=5000, name='kv')
+    view = client.with_options(timeout=300)
+    assert (view.timeout, client.timeout, view.name) == (300, 5000, 'kv')
+    assert (client.getk('a'), view.getk('b'), client.getk('c')) == ('a', 'b', 'c')
+    assert server.accepted == 1
+    view.disable()
+    with pytest.raises(errors.ClientDisabledError):
+        client.getk('d')
+    client.enable()
+    view.close()
+    with pytest.raises(errors.ClientClosed):
+        client.getk('e')
+
+
+def test_a_views_timeout_holds_on_the_clients_connections(fault_server, client_of):
+    """A shorter and a longer one than that of the client that opened the connection."""
+    gate = hold()
+    server = fault_server(test_service, [reply('warm'), gate + reply('late'), reply('x')])
+    client = client_of(server.address, timeout=30_000)
+    client.getk('a')
+    began = time.monotonic()
+    with pytest.raises(errors.CallTimeout):
+        client.with_options(timeout=100).getk('b')
+    assert time.monotonic() - began < 1
+    gate.open()
+    assert client.with_options(timeout=None).getk('c') == 'x'
+
+
+@pytest.mark.parametrize('options', [{'timeot': 5}, {'protocol': 'compact'}, {'max_idle': 1}])
+def test_a_view_takes_only_options_of_a_call(options):
+    """Anything else is a TypeError."""
+    with pytest.raises(TypeError, match=next(iter(options))):
+        SimpleClient(test_service).with_options(**options)
+
+
+def test_a_views_timeout_is_checked():
+    """0 or less is a ValueError, as in the constructor."""
+    with pytest.raises(ValueError, match='timeout'):
+        SimpleClient(test_service).with_options(timeout=0)
+
+
+# Addresses, services, options.
+
+
+def test_unix_sockets(server_process, client_of, tmp_path):
+    """`unix:/path` has the path as its host and no port."""
+    path = tmp_path / 'kv.sock'
+    server = server_process(host=f'unix:{path}')
+    client = client_of(server.address)
+    assert (client.host, client.port, client.name) == (str(path), None, f'unix:{path}')
+    client.setk('unix', 'value')
+    assert client.getk('unix') == 'value'
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason='this machine has no IPv6')
+def test_ipv6(fault_server, client_of):
+    """The host of `[::1]:port` is `::1`."""
+    server = fault_server(test_service, reply('x'), host='::1')
+    client = client_of(server.address)
+    assert (client.host, client.port) == ('::1', server.port)
+    assert client.getk('k') == 'x'
+
+
+def test_a_name_is_looked_up_at_each_connect(fault_server, client_of, monkeypatch):
+    """All its addresses are tried, and one that has moved is found again."""
+    first = fault_server(test_service, reply('first'))
+    second = fault_server(test_service, reply('second'))
+    ports = [first.port]
+
+    def getaddrinfo(host, port, *_):
+        assert (host, port) == ('kv.test', 9090)
+        nobody = (socket.AF_INET, socket.SOCK_STREAM, 6, '', ('127.0.0.1', 1))
+        return [nobody, (socket.AF_INET, socket.SOCK_STREAM, 6, '', ('127.0.0.1', ports[-1]))]
+
+    monkeypatch.setattr(socket, 'getaddrinfo', getaddrinfo)
+    client = client_of('kv.test', max_idle=0)
+    assert client.getk('k') == 'first'
+    ports.append(second.port)
+    assert client.getk('k') == 'second'
+    assert client.host == 'kv.test'
+
+
+@pytest.mark.parametrize('host', ['999.999.999.999', 'fe80::1%nosuchlink'])
+def test_a_name_without_an_address_is_a_resolve_error(client_of, host):
+    """Also one that looks like a number; nothing was sent."""
+    address = f'[{host}]:9090' if ':' in host else f'{host}:9090'
+    with pytest.raises(errors.ResolveError) as caught:
+        client_of(address).ping()
+    assert caught.value.maybe_executed is False
+
+
+def test_a_url_carries_options(fault_server, client_of):
+    """`thrift://host:port?frame=1&protocol=compact`."""
+    server = fault_server(test_service, reply('x'), protocol='compact', framed=True)
+    client = client_of(f'thrift://{server.address}?frame=1&protocol=compact&timeout=2000')
+    assert (client.frame, client.timeout) == (True, 2000)
+    assert client.name == f'thrift://{server.address}'
+    assert client.getk('k') == 'x'
+
+
+@pytest.mark.parametrize(
+    'address',
+    [
+        '', ' ', 'host:', ':9090', 'host:port', 'host:0', 'host:65536', 'host:-1', 'host:9090x',
+        'a b:9090', '[::1', '[::1]9090', '[zz]:9090', '[::1]:', 'ftp://host:1', 'thrift://',
+        'thrift://host:0', 'thrift://[::1', 'thrift://[zz]:9090', 'thrift://host/path',
+        'unix:', 'unix:relative', 'unix:/' + 'x' * 200, 'x' * 300, 'host:٣', 'a..b',
+    ],
+)  # fmt: skip
+def test_a_bad_address_is_a_value_error_that_quotes_it(address):
+    """At once, in the constructor."""
+    with pytest.raises(ValueError, match='.') as caught:
+        SimpleClient(test_service, address)
+    assert repr(address)[1:-1] in str(caught.value)
+
+
+@pytest.mark.parametrize(('host', 'port'), [('localhost', 0), ('h', 65536), ('h:1', 2), ('h', -5)])
+def test_a_bad_port_is_a_value_error_that_quotes_it(host, port):
+    """Outside 1…65535, or one beside another."""
+    with pytest.raises(ValueError, match=str(port)):
+        SimpleClient(test_service, host, port)
+
+
+def test_the_same_port_twice_is_no_contradiction():
+    """In the address and beside it."""
+    assert SimpleClient(test_service, 'h:9901', 9901).port == 9901
+
+
+def test_a_password_is_not_quoted():
+    """An error about a URL leaves its credentials out."""
+    with pytest.raises(ValueError, match='host') as caught:
+        SimpleClient(test_service, 'thrift://user:secret@host:0')
+    assert 'secret' not in str(caught.value)
+
+
+@pytest.mark.parametrize('scheme', ['thrifts', 'http', 'https'])
+def test_a_scheme_is_never_silently_ignored(fault_server, scheme):
+    """An address that asks for TLS or HTTP never sends a bare call: it is refused, or spoken."""
+    server = fault_server(test_service, reply('x') + close())
+    with pytest.raises((errors.ThriftClientError, ValueError, TypeError, ImportError)):
+        with SimpleClient(test_service, f'{scheme}://{server.address}', timeout=500) as client:
+            client.getk('k')
+    assert len(server.ledger) == 0
+
+
+@pytest.mark.parametrize(
+    'service',
+    [None, 'test_if.test_service', object(), test_service.Client, socket, types.ModuleType('m')],
+)
+def test_what_is_no_service_is_a_type_error(service):
+    """It says what was expected."""
+    with pytest.raises(TypeError, match='thrift --gen py'):
+        SimpleClient(service)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [{'time_out': 5}, {'retries': 3}, {'ssl': True}, {'hedge': None}, {'service_name': 'kv'},
+     {'max_connections': 4}],
+)  # fmt: skip
+def test_an_unknown_option_is_a_type_error(options):
+    """Never a silent no-op."""
+    with pytest.raises(TypeError, match=next(iter(options))):
+        SimpleClient(test_service, **options)
+
+
+def test_an_unknown_option_names_the_nearest():
+    """A typo is told apart from a wish."""
+    with pytest.raises(TypeError, match="'protocol'"):
+        SimpleClient(test_service, protocl='compact')
+
+
+@pytest.mark.parametrize('timeout', [0, -1, -0.5, float('nan')])
+def test_a_timeout_of_0_or_less_is_a_value_error(timeout):
+    """As durations go, only None is no limit."""
+    with pytest.raises(ValueError, match='timeout'):
+        SimpleClient(test_service, timeout=timeout)
+
+
+@pytest.mark.parametrize('timeout', [10**7, 10**12, 1e30])
+def test_a_timeout_may_be_as_long_as_anyone_likes(fault_server, client_of, timeout):
+    """No clock's or system call's range is a limit, on the first call and on those after it."""
+    gate = hold()
+    server = fault_server(test_service, gate + reply('x'))
+    client = client_of(server.address, timeout=timeout)
+    future = client.submit('getk', 'k')
+    gate.wait_reached(5000)
+    gate.open()
+    assert future.result(5) == 'x'
+    assert client.getk('k') == 'x'
+
+
+# Protocols and transports.
+
+
+@pytest.mark.parametrize('transport', ['buffered', 'framed'])
+@pytest.mark.parametrize('protocol', ['binary', 'compact'])
+def test_protocols_and_transports(fault_server, client_of, protocol, transport):
+    """By name, against a server that reads nothing else."""
+    framed = transport == 'framed'
+    server = fault_server(
+        test_service, answer(lambda args: args.key), protocol=protocol, framed=framed
+    )
+    client = client_of(server.address, protocol=protocol, transport=transport)
+    assert client.frame is framed
+    assert [client.getk(key) for key in ('', 'a', 'ä' * 5000)] == ['', 'a', 'ä' * 5000]
+
+
+@pytest.mark.parametrize('framed', [False, True])
+@pytest.mark.parametrize(
+    ('factory', 'protocol'),
+    [
+        (TBinaryProtocolFactory, 'binary'),
+        (TBinaryProtocolAcceleratedFactory, 'binary'),
+        (TCompactProtocolAcceleratedFactory, 'compact'),
+        (TJSONProtocolFactory, 'json'),
+    ],
+)
+def test_apache_protocol_factories(thrift_server, client_of, factory, protocol, framed):
+    """A factory stands for the protocol that it makes, and large values survive it."""
+    transport = 'framed' if framed else 'buffered'
+    server = thrift_server(test_service, Echo(), protocol=protocol, transport=transport)
+    client = client_of(server.address, protocol=factory(), frame=framed)
+    for key in ('a', 'b' * 100_000, 'ü'):
+        assert client.getk(key) == key
+
+
+class Echo:
+    def getk(self, key):
+        return key
+
+
+@pytest.mark.parametrize(
+    ('factory', 'framed'), [(TFramedTransportFactory, True), (TBufferedTransportFactory, False)]
+)
+def test_apache_transport_factories(fault_server, client_of, factory, framed):
+    """A factory stands for the transport that it makes."""
+    server = fault_server(test_service, answer(lambda args: args.key), framed=framed)
+    client = client_of(server.address, transport=factory())
+    assert [client.getk(key) for key in ('a', 'b' * 100_000)] == ['a', 'b' * 100_000]
+
+
+def test_frame_and_transport_may_not_differ():
+    """`frame=True` is `transport='framed'` and nothing else."""
+    assert SimpleClient(test_service, frame=True, transport='framed').frame
+    with pytest.raises(ValueError, match='buffered'):
+        SimpleClient(test_service, frame=True, transport='buffered')
+
+
+# Connections that live.
+
+
+def test_no_idle_connection_is_kept_with_max_idle_0(fault_server, client_of):
+    """Each call connects, and its connection is closed when it is done."""
+    server = fault_server(test_service, answer(lambda args: args.key))
+    client = client_of(server.address, max_idle=0)
+    for number in range(3):
+        assert client.getk(str(number)) == str(number)
+        server.wait_open(0, 5000)
+    assert server.accepted == 3
+
+
+def test_idle_connections_over_max_idle_are_closed(fault_server, client_of):
+    """Three calls at a time leave two."""
+    gate = hold()
+    server = fault_server(test_service, gate + reply('x'))
+    client = client_of(server.address, max_idle=2)
+    futures = [client.submit('getk', key) for key in 'abc']
+    server.ledger.wait_for(3, 5000)
+    gate.open()
+    assert [future.result(5) for future in futures] == ['x'] * 3
+    server.wait_open(2, 5000)
+    assert client.getk('d') == 'x'
+    assert server.accepted == 3
+
+
+def test_a_connection_idle_for_longer_than_idle_timeout_is_not_used(fault_server, client_of):
+    """It is closed, and the call goes over a new one."""
+    server = fault_server(test_service, reply('x'))
+    client = client_of(server.address, idle_timeout=50)
+    client.getk('a')
+    time.sleep(0.12)
+    client.getk('b')
+    assert [execution.connection for execution in server.ledger.executions] == [0, 1]
+    server.wait_open(1, 5000)
+
+
+def test_a_connection_closed_while_idle_is_replaced(fault_server, client_of):
+    """It is looked at after a pause, so its end costs no call."""
+    server = fault_server(test_service, reply('x') + close())
+    client = client_of(server.address)
+    client.getk('a')
+    server.wait_open(0, 5000)
+    time.sleep(1.1)
+    assert client.getk('b') == 'x'
+    assert server.accepted == 2
+
+
+def test_nagle_is_off_and_keepalive_on(fault_server, client_of):
+    """On the connection's own socket."""
+    server = fault_server(test_service, reply('x'))
+    client = client_of(server.address)
+    client.getk('k')
+    (connection,) = client._connections.idle
+    sock = connection.stream.sock
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_a_restarted_server_is_found_again(server_process, client_of):
+    """The refused call says so, and the next one after the restart is right."""
+    server = server_process()
+    client = client_of(server.address)
+    assert client.ping() == 'pong'
+    server.stop()
+    with pytest.raises(ConnectionError):
+        client.ping()
+    with pytest.raises(errors.ConnectError):
+        client.ping()
+    server.restart()
+    assert client.ping() == 'pong'
+
+
+# What other tools do to objects.
+
+
+PROBED = [
+    '_ipython_display_', '_repr_html_', '_repr_mimebundle_', '_repr_png_', '__html__',
+    '_ipython_canary_method_should_not_exist_', '__array__', '__len__', '__wrapped__',
+    '__deepcopy__', '__getstate_manages_dict__', '_sa_instance_state',
+]  # fmt: skip
+
+
+def test_looking_at_a_client_makes_no_call(fault_server, client_of):
+    """repr, dir, hasattr, and what IPython and others probe for: no connection, no method."""
+    server = fault_server(test_service, reply('x'))
+    client = client_of(server.address)
+    assert 'test_service' in repr(client)
+    assert server.address in repr(client)
+    assert 'kv' in repr(SimpleClient(test_service, name='kv'))
+    assert not [name for name in PROBED if hasattr(client, name)]
+    assert client == client
+    assert client != SimpleClient(test_service, server.address)
+    assert isinstance(hash(client), int)
+    assert isinstance(client, SimpleClient)
+    assert server.accepted == 0
+
+
+@pytest.mark.parametrize('duplicate', [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_client_cannot_be_copied_or_pickled(duplicate):
+    """A TypeError says why."""
+    with pytest.raises(TypeError, match='connections'):
+        duplicate(SimpleClient(test_service))
