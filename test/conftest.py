@@ -9,7 +9,7 @@ import pytest
 
 from servers import ServerProcess
 
-RICH = {'service': 'rich.rich_service', 'handler': 'handlers:Rich'}
+RICH = {'service': 'rich_if.rich_service', 'handler': 'handlers:Rich'}
 SETTLE_S = 2.0
 
 

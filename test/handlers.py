@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from rich.ttypes import NotFound, Refused, Small
+from rich_if.ttypes import NotFound, Refused, Small
 from shared.base.ttypes import Outdated
 
 

@@ -1,5 +1,7 @@
 // One of everything that a real service has.
 
+namespace py rich_if
+
 include "shared_base.thrift"
 
 typedef i64 UserId

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 # The C function behind signal.getsignal, which spends a microsecond on making an enum.
 _handler_of = getattr(signal, '_signal', signal).getsignal
+_ALARM = int(signal.SIGALRM)
 _NO_HANDLER = (int(signal.SIG_DFL), int(signal.SIG_IGN), None)
 
 
@@ -210,8 +211,10 @@ class SimpleClient:
         except KeyError:
             raise unknown_method(self._service, type(self).__name__, method) from None
 
-    def _call(self, method: Method, arguments: Any) -> Any:  # noqa: C901 - a call saved each
-        """A call, with its arguments in an instance of the generated class."""
+    def _call(  # noqa: C901 - a function for each case would cost what it saves
+        self, method: Method, arguments: Any, now: float | None = None
+    ) -> Any:
+        """A call begun at `now`, with its arguments in an instance of the generated class."""
         connections = self._connections
         plan = self._plans.get(method)
         if plan is None or connections.gate or budget.get() is not None:
@@ -220,7 +223,8 @@ class SimpleClient:
             body = plan.encode(arguments, plan.encode_spec)
         except Exception as exc:
             raise self._located(encode_error(method, exc), method.name, monotonic()) from exc
-        now = monotonic()
+        if now is None:
+            now = monotonic()
         idle = connections.idle
         try:
             connection = idle.pop()
@@ -229,7 +233,7 @@ class SimpleClient:
         if (
             now - connection.stamp > CHECK_AFTER
             or not connection.fast
-            or _handler_of(signal.SIGALRM) not in _NO_HANDLER
+            or _handler_of(_ALARM) not in _NO_HANDLER
         ):
             idle.append(connection)
             return self._call_any(method, arguments)
@@ -244,13 +248,13 @@ class SimpleClient:
                 raise self._failed(exc, method.name, now) from exc.__cause__
             raise
         idle.append(connection)
-        if len(idle) != 1 or connections.gate:
+        if len(idle) > connections.max_idle or now > connections.trim_at or connections.gate:
             connections.trim(now)
-        if plan.returns:
+        try:
             value = result.success
-            if value is not None:
-                return value
-        return method.unpack(result)
+        except AttributeError:
+            return method.unpack(result)
+        return method.unpack(result) if value is None else value
 
     def _call_any(self, method: Method, arguments: Any) -> Any:
         """A call in general: any connection, any protocol, any deadline."""

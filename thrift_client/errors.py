@@ -183,12 +183,14 @@ class ConnectionLost(ThriftClientError, TTransportException, ConnectionError):
 class HttpStatusError(ThriftClientError, TTransportException):
     """The server answered with an HTTP status that is not 200.
 
-    `status` is the number, `body` the first bytes of what came with it.
+    `status` is the number, `body` the first bytes of what came with it, `retry_after` the
+    ms after which the server asks to be tried again, None if it doesn't.
     """
 
     type = TTransportException.UNKNOWN
     status: int = 0
     body: bytes = b''
+    retry_after: float | None = None
 
 
 class EncodeError(ThriftClientError, TProtocolException, ValueError):

@@ -9,7 +9,6 @@ from typing import Any
 
 from thrift_client.client import SimpleClient
 from thrift_client.errors import EncodeError
-from thrift_client.membership import Roster
 from thrift_client.pool import PoolMethod, ThriftPool
 from thrift_client.replicated import ReplicatedClient, ThreadedReplicatedClient
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
@@ -38,11 +37,12 @@ class HashMethod(PoolMethod):
     def _call(self, arguments: Any, values: tuple[Any, ...]) -> ThriftResponse[Any]:
         pool, method = self._pool, self.method
         key = pool._keys.get(method.name, default_key)(*values)
-        server = pool._server_of(key)
+        roster = pool._membership.roster
+        server = roster.servers[roster.place(key)]
+        client = server.with_options(**pool._call_options) if pool._call_options else server
         started = monotonic()
         try:
-            client = server.with_options(**pool._call_options) if pool._call_options else server
-            value = client._call(method, arguments)
+            value = client._call(method, arguments, started)
         except EncodeError:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever the server or the network did
@@ -73,10 +73,15 @@ class HashClient(ThriftPool):
         max_threads: int | None = None,
         **options: Any,
     ) -> None:
-        self._router = router(routing)
         self._keys: dict[str, KeyFunction] = {}
         super().__init__(
-            service, frame, timeout, servers=servers, max_threads=max_threads, **options
+            service,
+            frame,
+            timeout,
+            servers=servers,
+            max_threads=max_threads,
+            router=router(routing),
+            **options,
         )
 
     @property
@@ -107,16 +112,8 @@ class HashClient(ThriftPool):
         bound = signature(self._method(method)).bind(*args, **kwargs)
         bound.apply_defaults()
         key: KeyFunction = self._keys.get(method, default_key)
-        return self._server_of(key(*bound.args))
-
-    def _server_of(self, key: Any) -> SimpleClient:
         roster = self._roster()
-        position: int = roster.table(self._router).index(key)
-        return roster.servers[position]
-
-    def _check_roster(self, roster: Roster) -> None:
-        if any(weight != 1 for weight in roster.weights):
-            roster.table(self._router)
+        return roster.servers[roster.place(key(*bound.args))]
 
 
 class ThreadedHashClient(HashClient):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from threading import Lock
 
 from thrift_client.client import SimpleClient
-from thrift_client.errors import InvalidServerName
+from thrift_client.errors import ClientClosed, InvalidServerName, NoServersError
 from thrift_client.options import nearest
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -20,42 +20,77 @@ if TYPE_CHECKING:
 
 
 class Roster:
-    """The servers of a pool at one moment, in the order in which they were added."""
+    """The servers of a pool at one moment, in the order in which they were added.
 
-    __slots__ = ('_table', 'by_name', 'servers', 'weights')
+    `place(key)` is the position of the server that a key belongs to, where the pool has a
+    router. Its table is made at first use, for a pool may be filled server by server.
+    """
 
-    def __init__(self, servers: tuple[SimpleClient, ...], weights: tuple[float, ...]) -> None:
+    __slots__ = ('_router', '_table', 'by_name', 'place', 'servers', 'weights')
+
+    def __init__(
+        self, servers: tuple[SimpleClient, ...], weights: tuple[float, ...], router: Any
+    ) -> None:
         self.servers = servers
         self.weights = weights
         self.by_name = {server.name: server for server in servers}
+        self._router = router
         self._table: Any = None
+        self.place: Callable[[Any], int] = self._place_first
 
-    def table(self, router: Any) -> Any:
-        """Where the router places keys on these servers; made at first use."""
+    @property
+    def table(self) -> Any:
+        """The router's table for these servers."""
         if self._table is None:
-            self._table = router.table(tuple(self.by_name), self.weights)
+            self._table = self._router.table(tuple(self.by_name), self.weights)
         return self._table
+
+    def _place_first(self, key: Any) -> int:
+        if not self.servers:
+            raise no_servers()
+        self.place = self.table.index
+        return self.place(key)
+
+
+class _Closed(Roster):
+    """The roster of a pool that is closed."""
+
+    def _place_first(self, key: Any) -> int:
+        raise closed()
+
+
+def no_servers() -> NoServersError:
+    """The error for a call that no server can serve."""
+    return NoServersError('the pool has no servers', hint='add_server() adds one')
+
+
+def closed() -> ClientClosed:
+    """The error for a call on a closed pool."""
+    return ClientClosed('the pool is closed')
 
 
 class Membership:
     """The servers of a pool, shared by its views and by `all`."""
 
-    __slots__ = ('_check', '_lock', 'closed', 'roster')
+    __slots__ = ('_lock', '_router', 'closed', 'roster')
 
-    def __init__(self, check: Callable[[Roster], object]) -> None:
-        self._check = check  # raises if a pool can't work with a roster
+    def __init__(self, router: Any) -> None:
+        self._router = router
         self._lock = Lock()
-        self.roster = Roster((), ())
+        self.roster = Roster((), (), router)
         self.closed = False
 
     def add(self, server: SimpleClient, weight: float) -> None:
         """Add a server at the end. ValueError for a name or a server that is there already."""
         with self._lock:
+            if self.closed:
+                raise closed()
             old = self.roster
             if server.name in old.by_name:
                 raise ValueError(f'the pool already has a server named {server.name!r}')
-            roster = Roster((*old.servers, server), (*old.weights, weight))
-            self._check(roster)
+            roster = Roster((*old.servers, server), (*old.weights, weight), self._router)
+            if self._router is not None and weight != 1:
+                roster.table  # noqa: B018 - raises for weights that the router can't take
             self.roster = roster
 
     def remove(self, server: SimpleClient) -> None:
@@ -66,8 +101,19 @@ class Membership:
                 raise InvalidServerName(f'the pool has no server {server!r}')
             keep = [i for i, member in enumerate(old.servers) if member is not server]
             self.roster = Roster(
-                tuple(old.servers[i] for i in keep), tuple(old.weights[i] for i in keep)
+                tuple(old.servers[i] for i in keep),
+                tuple(old.weights[i] for i in keep),
+                self._router,
             )
+
+    def close(self) -> tuple[SimpleClient, ...]:
+        """Let no more calls begin; the servers that were in."""
+        with self._lock:
+            servers = self.roster.servers
+            if not self.closed:
+                self.closed = True
+                self.roster = _Closed(servers, self.roster.weights, self._router)
+        return servers
 
     def find(self, name: str | None, address: tuple[str, int | None] | None) -> SimpleClient:
         """The server of that name or (host, port), where both are given of both."""

@@ -8,8 +8,7 @@ from thrift_client import address as addresses
 from thrift_client.binding import check_call_options, class_for, unknown_method
 from thrift_client.client import SimpleClient
 from thrift_client.core.service import Method, Service, bind_functions, service_of
-from thrift_client.errors import ClientClosed, NoServersError
-from thrift_client.membership import Membership, Roster
+from thrift_client.membership import Membership, Roster, closed, no_servers
 from thrift_client.net.workers import Workers
 from thrift_client.options import Options, check_max_threads, with_frame
 
@@ -86,12 +85,13 @@ class ThriftPool:
         *,
         servers: Iterable[str] = (),
         max_threads: int | None = None,
+        router: Any = None,
         **options: Any,
     ) -> None:
         self._given = with_frame({'timeout': timeout, **options}, frame)
         Options(self._given)  # a wrong one fails here, not with the first server
         self._call_options: dict[str, Any] = {}
-        self._membership = Membership(self._check_roster)
+        self._membership = Membership(router)
         self._workers = Workers(check_max_threads(max_threads))
         if isinstance(servers, str):
             raise TypeError(f'servers must be a list of addresses, not {servers!r}')
@@ -137,8 +137,6 @@ class ThriftPool:
             raise ValueError(f'{server!r} is no SimpleClient of {self.service.__name__}')
         elif name is not None and name != server.name:
             raise ValueError(f'{server!r} has its own name; it cannot also be {name!r}')
-        if self._membership.closed:
-            raise ClientClosed('the pool is closed')
         self._membership.add(server, weight)
         server._connections.retire(False)
         return server
@@ -208,8 +206,7 @@ class ThriftPool:
 
     def close(self) -> None:
         """Close all connections, those in use when their calls are done; may be repeated."""
-        self._membership.closed = True
-        for server in self.servers:
+        for server in self._membership.close():
             server.close()
         self._workers.close()
 
@@ -249,15 +246,12 @@ class ThriftPool:
 
     def _roster(self) -> Roster:
         """The servers that a call may go to. Raises ClientClosed, NoServersError."""
-        membership = self._membership
-        if membership.closed:
-            raise ClientClosed('the pool is closed')
-        if not membership.roster.servers:
-            raise NoServersError('the pool has no servers', hint='add_server() adds one')
-        return membership.roster
-
-    def _check_roster(self, roster: Roster) -> None:
-        """Raise ValueError if the pool can't work with these servers; any pool can."""
+        if self._membership.closed:
+            raise closed()
+        roster = self._membership.roster
+        if not roster.servers:
+            raise no_servers()
+        return roster
 
 
 _kinds: dict[tuple[Service, type], dict[str, type[PoolMethod]]] = {}

@@ -19,14 +19,15 @@ class ThriftResponse(Generic[T]):
     `attempts` how often it was tried.
     """
 
-    __slots__ = ('_value', 'attempts', 'elapsed', 'exception', 'server')
+    __slots__ = ('_value', 'attempts', 'elapsed', 'server')
+
+    exception: BaseException | None = None
 
     def __init__(self, server: Any, value: Any, elapsed: float, attempts: int = 1) -> None:
         self.server = server
-        self.exception: BaseException | None = None
+        self._value = value
         self.elapsed = elapsed
         self.attempts = attempts
-        self._value = value
 
     def value(self) -> T:
         """The value that the server returned.
@@ -48,7 +49,7 @@ class ThriftResponse(Generic[T]):
 class ThriftExceptionResponse(ThriftResponse[T]):
     """A response whose `value()` raises."""
 
-    __slots__ = ('_traceback',)
+    __slots__ = ('_traceback', 'exception')
 
     def __init__(
         self, server: Any, exception: BaseException, elapsed: float, attempts: int = 1

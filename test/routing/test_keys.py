@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from thrift.protocol.TBase import TBase, TFrozenBase
 from thrift.Thrift import TType
 
-from rich.rich_service import echo_args
-from rich.ttypes import Choice, NotFound, Small, Tree
+from rich_if.rich_service import echo_args
+from rich_if.ttypes import Choice, NotFound, Small, Tree
 from thrift_client.routing import canonical_bytes, key_hash
 
 HERE = Path(__file__).parent

@@ -8,7 +8,7 @@ from enum import Enum, IntEnum
 from math import inf, nan
 from uuid import UUID
 
-from rich.ttypes import Choice, Small, Tree
+from rich_if.ttypes import Choice, Small, Tree
 from thrift_client.routing import canonical_bytes, key_hash
 
 __all__ = ['NAMES']

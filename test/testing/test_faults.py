@@ -15,8 +15,8 @@ from thrift.transport.TTransport import TTransportException
 
 from plain_gen_py import connected
 from plain_socket import PING, PONG, dialled, received
-from rich import rich_service
-from rich.ttypes import NotFound
+from rich_if import rich_service
+from rich_if.ttypes import NotFound
 from test_if import test_service
 from thrift_client.testing import malformed
 from thrift_client.testing.addresses import BlackHole, ClosedPort, parse

@@ -23,7 +23,7 @@ from thrift.transport.TTransport import (
 )
 from thrift.transport.TZlibTransport import TZlibTransport
 
-import rich.rich_service
+import rich_if.rich_service
 import test_if.test_service
 from handlers import KeyValue, Rich
 from servers import ServerProcess
@@ -170,9 +170,9 @@ def test_serves_connections_side_by_side(kind):
             go_on.wait()
 
     with (
-        serve(rich.rich_service, Waiting(), kind) as server,
-        generated(server, rich.rich_service) as slow,
-        generated(server, rich.rich_service) as quick,
+        serve(rich_if.rich_service, Waiting(), kind) as server,
+        generated(server, rich_if.rich_service) as slow,
+        generated(server, rich_if.rich_service) as quick,
     ):
         slow.send_sleep_ms(0)
         assert quick.add(1, 2) == 3
@@ -184,8 +184,8 @@ def test_serves_connections_side_by_side(kind):
 def test_speaks_each_protocol(kind, protocol):
     """Each kind speaks each protocol, with large messages too."""
     with (
-        serve(rich.rich_service, Rich(), kind, protocol=protocol) as server,
-        generated(server, rich.rich_service, protocol) as client,
+        serve(rich_if.rich_service, Rich(), kind, protocol=protocol) as server,
+        generated(server, rich_if.rich_service, protocol) as client,
     ):
         assert client.echo('ü' * 5_000) == 'ü' * 5_000
         assert len(client.structs(1_000)) == 1_000
@@ -199,8 +199,8 @@ def test_speaks_each_protocol(kind, protocol):
 def test_speaks_each_transport(kind, protocol, transport):
     """Where the transport can be chosen, each works."""
     with (
-        serve(rich.rich_service, Rich(), kind, protocol=protocol, transport=transport) as server,
-        generated(server, rich.rich_service, protocol, transport) as client,
+        serve(rich_if.rich_service, Rich(), kind, protocol=protocol, transport=transport) as server,
+        generated(server, rich_if.rich_service, protocol, transport) as client,
     ):
         assert client.echo('ü' * 5_000) == 'ü' * 5_000
         assert len(client.structs(1_000)) == 1_000

@@ -10,11 +10,11 @@ that it must have: the same method, the same sequence id, a reply.
 from __future__ import annotations
 
 from io import BytesIO
-from itertools import count
+from itertools import cycle
 
 from thrift.protocol.TProtocol import TProtocolException
 from thrift.Thrift import TApplicationException, TMessageType
-from thrift.transport.TTransport import TMemoryBuffer
+from thrift.transport.TTransport import TMemoryBuffer, TTransportBase
 
 from thrift_client.core.framing import trailing_bytes
 from thrift_client.core.reader import Incomplete, Reader
@@ -29,14 +29,13 @@ from thrift_client.errors import (
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 #: Sequence ids go round among these, all of one encoded length in every protocol. Few
 #: enough that each one's bytes are learned once, more than a connection can mix up: it
 #: carries one call at a time and is gone after any doubt.
-FIRST_ID, IDS = 1 << 21, 1 << 10
-_calls = count()
+FIRST_ID, IDS = 1 << 21, 1 << 8
 
 #: A TApplicationException about this call, after which the server is still in step.
 IN_STEP = frozenset(
@@ -49,9 +48,8 @@ IN_STEP = frozenset(
 )
 
 
-def next_id() -> int:
-    """The sequence id of a new call; safe from any thread."""
-    return FIRST_ID + next(_calls) % IDS
+#: The sequence id of a new call; a C function that runs undivided in any thread.
+next_id: Callable[[], int] = cycle(range(FIRST_ID, FIRST_ID + IDS)).__next__
 
 
 class Plan:
@@ -63,9 +61,9 @@ class Plan:
         'encode',
         'encode_spec',
         'method',
+        'new_result',
         'reply_head',
         'reply_tail',
-        'result',
         'result_spec',
         'returns',
     )
@@ -73,27 +71,20 @@ class Plan:
     def __init__(self, method: Method, codec: Codec) -> None:
         self.method = method
         self.returns = method.returns
-        self.result = method.result
-        header, start, stop = codec.probe(method.wire_name, method.message_type)
-        self.call_head, self.call_tail = header[:start], header[stop:]
-        header, start, stop = codec.probe(method.wire_name, TMessageType.REPLY)
-        self.reply_head, self.reply_tail = header[:start], header[stop:]
+        self.new_result = method.new_result
+        self.call_head, self.call_tail = codec.around_id(method.wire_name, method.message_type)
+        self.reply_head, self.reply_tail = codec.around_id(method.wire_name, TMessageType.REPLY)
         self.encode: Any = codec.encoder
         self.encode_spec = [method.arguments, method.arguments.thrift_spec]
-        self.result_spec = None if method.oneway else [self.result, self.result.thrift_spec]
+        self.result_spec = None if method.oneway else [method.result, method.result.thrift_spec]
 
 
-class Ids(dict[int, bytes]):
-    """The encoded bytes of each sequence id, learned when first asked for."""
+class _Sink(TTransportBase):
+    """Collects what a protocol writes."""
 
-    def __init__(self, codec: Codec) -> None:
-        self._codec = codec
-        _, self._start, self._stop = codec.probe('', TMessageType.CALL)
-
-    def __missing__(self, seqid: int) -> bytes:
-        header = self._codec.header('', TMessageType.CALL, seqid)
-        value = self[seqid] = header[self._start : self._stop]
-        return value
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.write = self.written.append
 
 
 class Codec:
@@ -105,17 +96,20 @@ class Codec:
     def __init__(self, service: Service, make_protocol: Callable[[Any], Any]) -> None:
         self.service = service
         self.make_protocol = make_protocol
-        protocol = make_protocol(TMemoryBuffer())
+        protocol = make_protocol(_Sink())
         self.encoder = getattr(protocol, '_fast_encode', None) if service.accelerated else None
         self.decoder = getattr(protocol, '_fast_decode', None) if service.accelerated else None
-        self._ids: Ids | None = None
+        self._ids: dict[int, bytes] = {}
         self.plans: dict[Method, Plan] = {}
 
     @property
-    def ids(self) -> Ids:
-        """The bytes of sequence ids on this protocol."""
-        if self._ids is None:
-            self._ids = Ids(self)
+    def ids(self) -> dict[int, bytes]:
+        """The bytes of each sequence id on this protocol, learned when first asked for."""
+        if not self._ids:
+            ids = range(FIRST_ID, FIRST_ID + IDS)
+            headers = self._headers('', TMessageType.CALL, ids)
+            start, stop = _varying(headers)
+            self._ids = {i: header[start:stop] for i, header in zip(ids, headers, strict=True)}
         return self._ids
 
     def plan(self, method: Method) -> Plan | None:
@@ -125,18 +119,24 @@ class Codec:
             plan = self.plans.setdefault(method, Plan(method, self))
         return plan
 
-    def header(self, name: str, message_type: int, seqid: int) -> bytes:
-        """A message header as the protocol writes it."""
-        buffer = TMemoryBuffer()
-        self.make_protocol(buffer).writeMessageBegin(name, message_type, seqid)
-        return bytes(buffer.getvalue())
+    def around_id(self, name: str, message_type: int) -> tuple[bytes, bytes]:
+        """A message header's bytes before and behind the sequence id."""
+        ids = (FIRST_ID, FIRST_ID + 1, FIRST_ID + IDS // 2, FIRST_ID + IDS - 1)
+        headers = self._headers(name, message_type, ids)
+        start, stop = _varying(headers)
+        return headers[0][:start], headers[0][stop:]
 
-    def probe(self, name: str, message_type: int) -> tuple[bytes, int, int]:
-        """A message header, and from where to where it differs with the sequence id."""
-        ids = (FIRST_ID + step for step in (0, 1, IDS // 2, IDS - 1))
-        headers = [self.header(name, message_type, seqid) for seqid in ids]
-        varying = [i for i, column in enumerate(zip(*headers, strict=True)) if len(set(column)) > 1]
-        return headers[0], varying[0], varying[-1] + 1
+    def _headers(self, name: str, message_type: int, ids: Iterable[int]) -> list[bytes]:
+        """Message headers as the protocol writes them."""
+        sink = _Sink()
+        protocol = self.make_protocol(sink)
+        headers = []
+        for seqid in ids:
+            protocol.writeMessageBegin(name, message_type, seqid)
+            protocol.writeMessageEnd()
+            headers.append(b''.join(sink.written))
+            sink.written.clear()
+        return headers
 
     def request(self, method: Method, arguments: Any, seqid: int) -> bytes:
         """The bytes of a call, without what the transport puts around them.
@@ -174,7 +174,7 @@ class Codec:
                     raise exception
                 result: Any = Raised(exception)
             else:
-                result = method.result()
+                result = method.new_result()
                 result.read(protocol)
                 protocol.readMessageEnd()
         except (Incomplete, ThriftClientError, TApplicationException):
@@ -182,6 +182,13 @@ class Codec:
         except Exception as exc:
             raise decode_error(exc) from exc
         return result
+
+
+def _varying(headers: Iterable[bytes]) -> tuple[int, int]:
+    """From where to where headers of the same message with other sequence ids differ."""
+    columns = enumerate(zip(*headers, strict=True))
+    differing = [position for position, column in columns if len(set(column)) > 1]
+    return differing[0], differing[-1] + 1
 
 
 def _check_header(method: Method, seqid: int, name: str, message_type: int, answered: int) -> None:

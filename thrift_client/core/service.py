@@ -8,6 +8,7 @@ that defines it, so that inherited methods come from the parent service's module
 
 from __future__ import annotations
 
+from functools import partial
 from types import ModuleType
 
 from thrift.Thrift import TApplicationException
@@ -32,6 +33,7 @@ class Method:
         'has_specs',
         'message_type',
         'name',
+        'new_result',
         'oneway',
         'parameters',
         'result',
@@ -54,6 +56,8 @@ class Method:
         if not self.oneway:
             self.result = _class_of(module, name, self.wire_name, 'result')
             fields = _fields(self.result)
+        # Not through `__init__`, which would only set what reading sets or leaves out.
+        self.new_result = partial(object.__new__, self.result)
         self.returns = 'success' in fields
         self.exceptions = tuple(field for field in fields if field != 'success')
         # None where a field has no id of its own in the IDL.
@@ -70,10 +74,10 @@ class Method:
         """The value in a result that was read, or the exception in it, raised."""
         if type(result) is Raised:
             raise result.exception
-        if self.returns and result.success is not None:
+        if self.returns and getattr(result, 'success', None) is not None:
             return result.success
         for field in self.exceptions:
-            exception = getattr(result, field)
+            exception = getattr(result, field, None)
             if exception is not None:
                 raise exception
         if self.returns:

@@ -113,7 +113,7 @@ class Connection:
         buffer = BytesIO(data)
         buffer.seek(len(head))
         self._reader.cstringio_buf = buffer
-        result = plan.result()
+        result = plan.new_result()
         try:
             self._decode(result, self._protocol, plan.result_spec)  # type: ignore[misc]
         except Exception:  # noqa: BLE001 - decoded again from its beginning, to name what is wrong

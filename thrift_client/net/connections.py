@@ -3,7 +3,8 @@
 Who owns what: an idle connection belongs to the stack, a taken one to the thread that
 took it, which gives it back or discards it. `idle` is a list whose `pop` and `append` are
 atomic, so taking and giving back need no lock; two threads can't pop the same
-connection. `gate` tells whether anything stands in the way of a small call; a call
+connection. `trim_at` is when old idle
+connections are looked for next. `gate` tells whether anything stands in the way of a small call; a call
 that has passed it while another thread closes or disables finishes, and its connection
 is looked at once more when it comes back. `_live` holds every open connection, so that
 closing, forking and a restart of the server reach those that are in use.
@@ -42,7 +43,9 @@ class Connections:
         'enabled',
         'gate',
         'idle',
+        'max_idle',
         'retired',
+        'trim_at',
     )
 
     def __init__(self, connector: Connector, wire: Wire, options: Options) -> None:
@@ -53,6 +56,8 @@ class Connections:
         self.idle: list[Connection] = []
         self.closed = False
         self.enabled = True
+        self.max_idle: int = options.max_idle
+        self.trim_at = 0.0
         self.retired = False
         self.gate = False
         _all.add(self)
@@ -119,12 +124,14 @@ class Connections:
     def give_back(self, connection: Connection) -> None:
         """Put a clean connection on the stack, where there is room and use for it."""
         self.idle.append(connection)
-        if self.gate or len(self.idle) != 1:
-            self.trim(connection.stamp)
+        now = connection.stamp
+        if len(self.idle) > self.max_idle or now > self.trim_at or self.gate:
+            self.trim(now)
 
     def trim(self, now: float) -> None:
         """Close what is too much or too old: the longest idle first."""
-        keep = 0 if self.closed or self.retired else self._options.max_idle
+        self.trim_at = now + CHECK_AFTER
+        keep = 0 if self.closed or self.retired else self.max_idle
         limit = self._options.idle_timeout
         born_before = None if limit is None else now - limit / 1000
         while True:

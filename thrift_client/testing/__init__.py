@@ -1,5 +1,25 @@
-"""What tests of code that calls Thrift services need."""
+"""What tests of code that calls Thrift services need: real servers, and ones that misbehave."""
 
+from thrift_client.testing import behaviours, malformed, toxics
+from thrift_client.testing.addresses import BlackHole, ClosedPort
+from thrift_client.testing.clock import FakeClock
+from thrift_client.testing.faults import FaultServer
+from thrift_client.testing.ledger import Ledger
+from thrift_client.testing.proxy import ToxicProxy
+from thrift_client.testing.script import per_connection
 from thrift_client.testing.serve import Server, serve
 
-__all__ = ['Server', 'serve']
+__all__ = [
+    'BlackHole',
+    'ClosedPort',
+    'FakeClock',
+    'FaultServer',
+    'Ledger',
+    'Server',
+    'ToxicProxy',
+    'behaviours',
+    'malformed',
+    'per_connection',
+    'serve',
+    'toxics',
+]

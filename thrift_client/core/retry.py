@@ -1,0 +1,124 @@
+"""Whether a call that failed is tried again, and when. Pure: told time and random numbers."""
+
+from __future__ import annotations
+
+from thrift_client.core.policy import RetryPolicy
+from thrift_client.errors import (
+    AuthError,
+    CallTimeout,
+    CertificateError,
+    ConnectError,
+    ConnectionLost,
+    HttpStatusError,
+    ReplyMismatch,
+    ThriftClientError,
+)
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Retries that a client or pool always has in hand, and how many come back in a second.
+FLOOR, FLOOR_A_SECOND = 10, 1
+#: Retries that can be saved up: a quiet minute doesn't pay for a storm.
+SAVED = 100
+
+
+class RetryBudget:
+    """How many retries a client or pool may make: a share of its calls, and a small floor.
+
+    `calls()` counts the calls made so far. It is asked only when something failed, so
+    that a call that goes well pays nothing for the budget. Two threads may spend the
+    same token; that is one retry too many and no harm.
+    """
+
+    __slots__ = ('_calls', '_counted', '_floor', '_saved', '_then')
+
+    def __init__(self, calls: Callable[[], int], now: float) -> None:
+        self._calls = calls
+        self._counted = 0
+        self._saved = 0.0
+        self._floor = float(FLOOR)
+        self._then = now
+
+    def spend(self, share: float, now: float) -> bool:
+        """Take one retry out; False if there is none left."""
+        calls = self._calls()
+        self._saved = min(SAVED, self._saved + (calls - self._counted) * share)
+        self._counted = calls
+        self._floor = min(FLOOR, self._floor + (now - self._then) * FLOOR_A_SECOND)
+        self._then = now
+        if self._saved >= 1:
+            self._saved -= 1
+            return True
+        if self._floor >= 1 and share > 0:
+            self._floor -= 1
+            return True
+        return False
+
+
+class Course:
+    """The attempts of one call.
+
+    `expires` is when the call has to be done (monotonic seconds; None: no limit);
+    `other_servers` says that another server can serve it as well.
+    """
+
+    __slots__ = ('_budget', '_expires', '_idempotent', '_other_servers', '_policy', 'attempts')
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        *,
+        idempotent: bool,
+        budget: RetryBudget,
+        expires: float | None,
+        other_servers: bool = False,
+    ) -> None:
+        self._policy = policy
+        self._idempotent = idempotent
+        self._budget = budget
+        self._expires = expires
+        self._other_servers = other_servers
+        self.attempts = 1
+
+    def after(self, error: BaseException, now: float, random: float) -> float | None:
+        """How long to pause before the next attempt, in seconds; None: not again.
+
+        `random` is drawn evenly from 0 to 1.
+        """
+        policy = self._policy
+        if self.attempts >= policy.attempts or not self._may_retry(error):
+            return None
+        longest = min(policy.max_backoff, policy.backoff * 2.0 ** (self.attempts - 1))
+        pause = random * longest / 1000
+        if self._other_servers and isinstance(error, ConnectError):
+            pause = 0.0
+        if self._expires is not None and now + pause >= self._expires:
+            return None
+        if not self._budget.spend(policy.budget, now):
+            return None
+        self.attempts += 1
+        return pause
+
+    def _may_retry(self, error: BaseException) -> bool:
+        """Contract rule 3: only what no server can have run, or may run twice."""
+        if not isinstance(error, ThriftClientError):
+            return False
+        if isinstance(error, (CertificateError, AuthError)):
+            return False
+        if not error.maybe_executed:
+            if isinstance(error, ConnectionLost):
+                return True
+            if isinstance(error, HttpStatusError):
+                return error.retry_after is not None
+            at_connect = isinstance(error, ConnectError) or _capped_connect(error)
+            return at_connect and (self._policy.connect or self._other_servers)
+        if isinstance(error, (ConnectionLost, ReplyMismatch, CallTimeout)):
+            return self._idempotent
+        return False
+
+
+def _capped_connect(error: ThriftClientError) -> bool:
+    """Whether `connect_timeout` ended a connect before the call's own budget did."""
+    return isinstance(error, CallTimeout) and error.phase == 'connecting'
