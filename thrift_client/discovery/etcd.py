@@ -33,7 +33,8 @@ class EtcdSource(Source):
 
     Args:
         hosts: of the cluster, `'etcd1:2379,etcd2:2379'`; the next is asked when one fails.
-        prefix: such as `/services/kv/`, with or without the slash at its end.
+        prefix: such as `/services/kv/`, with or without the slash at its end. The one in a
+            URL begins with a slash.
         tls: whether to speak TLS; the server's certificate and name are checked.
         ca, cert, key: paths of PEM files; without `ca` the usual authorities are trusted.
         username, password: of etcd's own users.
@@ -98,21 +99,21 @@ class EtcdReader:
 
     def read(self) -> Reading:
         """The members that are there now."""
-        with self._session.client() as client:
-            found = {
-                entry['key'].decode('utf-8', 'replace'): value
-                for value, entry in client.get_prefix(self._prefix)
-            }
-            if self._wake is not None:
-                self._session.listen(self._prefix, self._wake)
+        found = {
+            entry['key'].decode('utf-8', 'replace'): value
+            for value, entry in self._session.ask(lambda client: client.get_prefix(self._prefix))
+        }
+        if self._wake is not None:
+            self._session.listen(self._prefix, self._wake)
         members = [self._member(key, value) for key, value in found.items()]
         self._broken = {key: value for key, value in self._broken.items() if key in found}
         if members and not any(members):
-            raise SourceError(f'{self._prefix} has no key that can be read')
+            raise SourceError('no key there can be read')
         return Reading(tuple(member for member in members if member), self._interval)
 
     def interrupt(self) -> None:
-        """A request can't be ended, but has its timeout."""
+        """Have a request to etcd end."""
+        self._session.interrupt()
 
     def close(self) -> None:
         """Close the connections."""
@@ -210,32 +211,37 @@ class _Key:
 
     def hold(self) -> float:
         """Keep the lease alive and see that the key is there."""
-        with self._session.client() as client:
-            if self._lease is not None:
-                self._lease.client = client
-                if self._lease.refresh() <= 0:
-                    self._lease = None
-            if self._lease is None:
-                self._lease = client.lease(self._ttl)
-            if not self._is_there(client):
-                client.put(self._key, self._value, lease=self._lease)
+        self._session.ask(self._keep)
         # Two tries may fail before the lease is gone.
         return self._ttl * 1000 / 3
 
     def interrupt(self) -> None:
-        """A request can't be ended, but has its timeout."""
+        """Have a request to etcd end."""
+        self._session.interrupt()
 
     def leave(self) -> None:
         """End the lease, and with it the key."""
         try:
             if self._lease is not None:
-                with self._session.client() as client:
-                    self._lease.client = client
-                    self._lease.revoke()
+                self._session.ask(self._revoke)
         except SourceError:
             pass  # it will expire
         finally:
             self._session.close()
+
+    def _keep(self, client: Any) -> None:
+        if self._lease is not None:
+            self._lease.client = client
+            if self._lease.refresh() <= 0:
+                self._lease = None
+        if self._lease is None:
+            self._lease = client.lease(self._ttl)
+        if not self._is_there(client):
+            client.put(self._key, self._value, lease=self._lease)
+
+    def _revoke(self, client: Any) -> None:
+        self._lease.client = client
+        self._lease.revoke()
 
     def _is_there(self, client: Any) -> bool:
         found = client.get(self._key, metadata=True)
@@ -249,7 +255,8 @@ def _checked_prefix(prefix: str) -> str:
 
 
 def _label(hosts: str, prefix: str, *, tls: bool) -> str:
-    return f'{"etcds" if tls else "etcd"}://{hosts}/{prefix.removeprefix("/")}'
+    scheme = 'etcds' if tls else 'etcd'
+    return f'{scheme}://{hosts}{"" if prefix.startswith("/") else " "}{prefix}'
 
 
 def _access(

@@ -1,30 +1,24 @@
-"""Requests to etcd through etcd3gw, and a stream that tells of changes.
+"""Requests to etcd through etcd3gw.
 
-etcd3gw's own watch runs on threads that keep the interpreter from exiting and opens its
-connection without a timeout; hence a stream of our own beside its client.
-
-The one module that imports etcd3gw, so it is imported only where etcd is asked for.
+It and `etcd_wire` import etcd3gw, so they are imported only where etcd is asked for.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-import socket
-import ssl
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from urllib.parse import urlsplit
+from typing import TypeVar
 
 import requests
 from etcd3gw.client import Etcd3Client
 from etcd3gw.exceptions import Etcd3Exception
 
 from thrift_client import address as addresses
+from thrift_client.discovery.etcd_wire import CutAdapter, Stream
 from thrift_client.discovery.source import SourceError
+
+T = TypeVar('T')
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +35,23 @@ class Access:
     timeout: float  # ms
 
 
+#: What a request may take when all is to end, in ms.
+_GOODBYE = 300
+
+
 class Session:
     """A client of one of the hosts, with the next host's turn after a failure."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
+        self._timeout = access.timeout / 1000
         self._turn = 0
         self._client: Etcd3Client | None = None
+        self._adapter = CutAdapter()
         self._stream: Stream | None = None
 
-    @contextmanager
-    def client(self) -> Iterator[Etcd3Client]:
-        """A client that is logged in; a failure inside ends it.
+    def ask(self, question: Callable[[Etcd3Client], T]) -> T:
+        """Ask something of a client that is logged in; a failure ends that client.
 
         Raises:
             SourceError: etcd can't be reached, refuses, or says something else than it should.
@@ -61,23 +60,32 @@ class Session:
         try:
             if self._client is None:
                 self._client = self._logged_in(host)
-            yield self._client
+            return question(self._client)
         except (Etcd3Exception, requests.RequestException, ValueError, KeyError, OSError) as exc:
-            self.close()
-            self._turn += 1
-            # A server's words may repeat what it was asked; the cause holds them too.
-            raise SourceError(f'etcd at {host}: {_reason(exc)}') from None
+            reason = _reason(exc)
+        self.close()
+        self._turn += 1
+        # Raised outside of the handler: the words of the server may repeat what it was asked,
+        # and the frames of the failure hold its connections open for as long as it is kept.
+        raise SourceError(f'{host} says {reason}')
 
     def listen(self, prefix: str, wake: Callable[[], None]) -> None:
         """Have `wake` called when a key under `prefix` changes, and once at the start.
 
-        Call it inside of `client`, and again after each request: a stream may end.
+        Call it after each question that was answered: a stream may end.
         """
         if self._stream is not None and not self._stream.alive:
             self._stream.close()
             self._stream = None
         if self._stream is None and self._client is not None:
-            self._stream = Stream(self._client, self._access, prefix, wake)
+            self._stream = Stream(self._client, prefix, wake)
+
+    def interrupt(self) -> None:
+        """End a request that is under way, and have no later one take long; from any thread."""
+        self._timeout = _GOODBYE / 1000
+        if self._client is not None:
+            self._client.timeout = self._timeout
+        self._adapter.cut()
 
     def close(self) -> None:
         """Close every connection."""
@@ -98,95 +106,29 @@ class Session:
         session.verify = access.ca or True
         if access.cert is not None:
             session.cert = (access.cert, access.key) if access.key else access.cert
+        scheme = 'https' if access.tls else 'http'
+        self._adapter = CutAdapter()
+        session.mount(f'{scheme}://', self._adapter)
         client = Etcd3Client(
             host=parsed.host,
             port=parsed.port or 2379,
-            protocol='https' if access.tls else 'http',
-            timeout=access.timeout / 1000,
+            protocol=scheme,
+            timeout=self._timeout,
             session=session,
         )
-        if access.username is not None:
-            login = {'name': access.username, 'password': access.password or ''}
-            answer = client.post(client.get_url('/auth/authenticate'), json=login)
-            session.headers['Authorization'] = answer['token']
+        try:
+            self._log_in(client)
+        except BaseException:
+            session.close()
+            raise
         return client
 
-
-class Stream:
-    """One watch request, whose answer never ends, read by a thread of its own.
-
-    The first thing that etcd says is that the watch exists: what changed before is seen by
-    the reading that this wakes.
-    """
-
-    def __init__(
-        self, client: Etcd3Client, access: Access, prefix: str, wake: Callable[[], None]
-    ) -> None:
-        url = urlsplit(client.get_url('/watch'))
-        host, port, timeout = url.hostname or '', url.port, access.timeout / 1000
-        if access.tls:
-            context = ssl.create_default_context(cafile=access.ca)
-            if access.cert is not None:
-                context.load_cert_chain(access.cert, access.key)
-            self._connection: HTTPConnection = HTTPSConnection(
-                host, port, timeout=timeout, context=context
-            )
-        else:
-            self._connection = HTTPConnection(host, port, timeout=timeout)
-        headers = {'Content-Type': 'application/json'}
-        token = client.session.headers.get('Authorization')
-        if token is not None:
-            headers['Authorization'] = token if isinstance(token, str) else token.decode()
-        self._wake = wake
-        self._closed = False
-        self._thread = threading.Thread(
-            target=self._run,
-            args=(url.path, watch_request(prefix), headers),
-            name=f'thrift_client etcd watch {prefix}',
-            daemon=True,
-        )
-        self._thread.start()
-
-    @property
-    def alive(self) -> bool:
-        """Whether changes are still told."""
-        return self._thread.is_alive()
-
-    def close(self) -> None:
-        """End the thread and its connection; waits for one connect at most."""
-        self._closed = True
-        connected = self._connection.sock
-        if connected is not None:
-            try:
-                connected.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # the server was faster
-        self._thread.join(timeout=0.5)
-
-    def _run(self, path: str, body: bytes, headers: dict[str, str]) -> None:
-        try:
-            self._connection.connect()
-            connected = self._connection.sock
-            if self._closed or connected is None:
-                return
-            self._connection.request('POST', path, body, headers)
-            with self._connection.getresponse() as response:
-                if response.status == 200:
-                    connected.settimeout(None)
-                    while response.read1(65536) and not self._closed:
-                        self._wake()
-        except (OSError, HTTPException, ValueError):
-            pass  # the next reading tells what is wrong, if it lasts
-        finally:
-            self._connection.close()
-
-
-def watch_request(prefix: str) -> bytes:
-    """The body of a request for every change under `prefix`."""
-    start = prefix.encode()
-    end = start[:-1] + bytes([start[-1] + 1])
-    keys = {'key': base64.b64encode(start).decode(), 'range_end': base64.b64encode(end).decode()}
-    return json.dumps({'create_request': keys}).encode()
+    def _log_in(self, client: Etcd3Client) -> None:
+        if self._access.username is None:
+            return
+        login = {'name': self._access.username, 'password': self._access.password or ''}
+        answer = client.post(client.get_url('/auth/authenticate'), json=login)
+        client.session.headers['Authorization'] = answer['token']
 
 
 def _reason(exc: Exception) -> str:

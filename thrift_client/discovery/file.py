@@ -74,10 +74,10 @@ class FileReader:
                     self._members = _servers(self._load(file.read()))
                     self._seen = seen
         except OSError as exc:
-            raise SourceError(f'cannot read {self._path}: {exc.strerror}') from exc
+            raise SourceError(f'it cannot be read: {exc.strerror}') from exc
         except Exception as exc:
             # A YAML error is no ValueError, and PyYAML is not there to be named.
-            raise SourceError(f'{self._path} is no list of servers: {exc}') from exc
+            raise SourceError(f'it is no list of servers: {exc}') from exc
         return Reading(self._members, self._interval)
 
     def interrupt(self) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import queue
 import threading
 from collections.abc import Callable
 
 #: How long `close` waits for a thread that may be inside a call that can't be interrupted.
-_CLOSE_TIMEOUT = 900
+_CLOSE_TIMEOUT = 700
 
 #: What a step returns when nothing is left to do.
 DONE = -1.0
@@ -35,8 +36,11 @@ class Loop:
         self._step = step
         self._interrupt = interrupt
         self._stop = stop
-        self._wake = threading.Event()
+        # Its `put` may interrupt any other code of the same thread, a get or put included: a
+        # garbage collector's callback can happen anywhere. An Event would block for ever.
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._closed = False
+        self._ended = False
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -46,14 +50,12 @@ class Loop:
 
     def wake(self) -> None:
         """Have `step` called soon: now, or right after the call that is under way."""
-        self._wake.set()
+        self._wakes.put(None)
 
-    def finish(self) -> None:
-        """End the thread after the step that is under way, without waiting for it."""
-        self._closed = True
-        self._wake.set()
-        if self.alive:
-            self._interrupt()
+    def abandon(self) -> None:
+        """End the thread after the step that is under way; safe in a weak reference's callback."""
+        self._closed = self._ended = True
+        self._wakes.put(None)
 
     @property
     def alive(self) -> bool:
@@ -72,18 +74,33 @@ class Loop:
         name look-up, a user's function) ends by itself when that call does. In a forked
         child there is nothing to end. Idempotent, and callable from the thread itself.
         """
-        self.finish()
-        if self.alive and threading.current_thread() is not self._thread:
+        self._closed = True
+        if not self.alive:
+            return
+        self._interrupt()
+        # Only now, so that no interruption hits what `stop` does.
+        self.abandon()
+        if threading.current_thread() is not self._thread:
             self._thread.join(_CLOSE_TIMEOUT / 1000)
 
     def _run(self) -> None:
         woken = True
         try:
-            while not self._closed:
+            while not self._ended:
                 delay = self._step(woken)
                 if delay == DONE:
                     break
-                woken = self._wake.wait(None if delay is None else delay / 1000)
-                self._wake.clear()
+                woken = self._wait(delay)
         finally:
             self._stop()
+
+    def _wait(self, delay: float | None) -> bool:
+        """Wait until the delay is over or it is woken; returns whether it was."""
+        seconds = None if delay is None else min(delay / 1000, threading.TIMEOUT_MAX)
+        try:
+            self._wakes.get(timeout=seconds)
+        except queue.Empty:
+            return False
+        while not self._wakes.empty():
+            self._wakes.get()
+        return True

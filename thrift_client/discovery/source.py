@@ -26,6 +26,7 @@ from thrift_client.discovery.stable import Policy, Roster, backoff
 from thrift_client.errors import ThriftClientError
 
 logger = logging.getLogger('thrift_client.discovery')
+logger.addHandler(logging.NullHandler())
 
 
 class SourceError(ThriftClientError):
@@ -38,7 +39,7 @@ class Listener(Protocol):
     def update(self, members: tuple[Member, ...]) -> None:
         """These are the servers now, in an order that is the same in every process."""
 
-    def trouble(self, exception: Exception) -> None:
+    def trouble(self, exception: SourceError) -> None:
         """The source failed; the servers stay as they were. Told once until it works again."""
 
 
@@ -158,7 +159,7 @@ class _Follower:
     def begin(self, reader: Reader, listener: Listener, loop: Loop) -> None:
         self._reader = reader
         self._loop = loop
-        self._listener = weakref.ref(listener, lambda _: loop.finish())
+        self._listener = weakref.ref(listener, lambda _: loop.abandon())
 
     def step(self, woken: bool) -> float | None:
         if woken or (self._due is not None and self._due <= _now()):
@@ -180,7 +181,7 @@ class _Follower:
         try:
             members, again = self._reader.read()
             if not members and not self._policy.allow_empty:
-                raise SourceError(f'{self._label} lists no servers')
+                raise SourceError('it lists no servers')
         except Exception as exc:  # noqa: BLE001  a source may fail in any way
             self._failed(exc)
             return
@@ -195,16 +196,17 @@ class _Follower:
         self._due = _now() + backoff(self._failures, self._policy, random.random())
         if self._failures > 1 or self._loop.closed:
             return
+        trouble = SourceError(f'{self._label}: {exc}')
+        trouble.__cause__ = exc
         kept = self._roster.members
         logger.warning(
-            '%s: %s; %s',
-            self._label,
-            exc,
+            '%s; %s',
+            trouble,
             'there is no list yet' if kept is None else f'keeping the last {len(kept)} servers',
         )
         listener = self._listener()
         if listener is not None:
-            self._call(partial(listener.trouble, exc))
+            self._call(partial(listener.trouble, trouble))
 
     def _tell(self, members: tuple[Member, ...] | None) -> None:
         listener = self._listener()

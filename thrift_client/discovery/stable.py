@@ -43,7 +43,7 @@ class Policy:
     max_retry: float = 30_000
 
     def __post_init__(self) -> None:
-        if self.grace < 0:
+        if not self.grace >= 0:  # NaN is not
             raise ValueError(f'grace must be 0 ms or more, not {self.grace!r}')
         if not 0 < self.retry <= self.max_retry:
             raise ValueError(

@@ -22,7 +22,7 @@ from thrift_client.discovery.source import SourceError
 from thrift_client.discovery.stable import Policy
 
 #: How long the server has to confirm the end of a session, in ms.
-_GOODBYE = 300
+_GOODBYE = 200
 
 _ENDED = (KeeperState.CLOSED, KeeperState.AUTH_FAILED)
 
@@ -96,7 +96,7 @@ class Session:
             client = self._client = self._started()
             self._wait(lambda: bool(client.connected))
         if not client.connected:
-            raise SourceError(f'no connection to ZooKeeper at {self._access.hosts}')
+            raise SourceError('there is no connection')
         return client
 
     def ask(self, request: Any) -> Any:
@@ -111,7 +111,7 @@ class Session:
         try:
             return request.get(block=False)
         except KazooTimeoutError:
-            raise SourceError(f'ZooKeeper at {self._access.hosts} does not answer') from None
+            raise SourceError('ZooKeeper does not answer') from None
 
     def interrupt(self) -> None:
         """Have a wait that is under way end; from any thread."""

@@ -107,7 +107,7 @@ class ZooKeeperReader:
             self._known = {name: self._known[name] for name in names if name in self._known}
             self._fetch(client, sorted(set(names) - self._known.keys()))
         except KazooException as exc:
-            raise SourceError(f'ZooKeeper: {type(exc).__name__} for {self._path}') from None
+            raise SourceError(f'ZooKeeper says {type(exc).__name__}') from None
         # Sequence numbers order the names, so that the later node of one server counts.
         in_order = sorted(self._known.items(), key=lambda item: item[0].rpartition('_')[2])
         return Reading(tuple(member for _, member in in_order if member is not None), None)
@@ -153,7 +153,7 @@ class ZooKeeperReader:
                 logger.warning('%s/%s is no member of a ServerSet: %s', self._path, name, exc)
         if broken and broken == len(self._known):
             self._known.clear()
-            raise SourceError(f'{self._path} has no member that can be read')
+            raise SourceError('no member there can be read')
 
     def _forget_changed(self) -> None:
         while self._changed:
@@ -266,7 +266,7 @@ class _Node:
                     )
                 )
         except KazooException as exc:
-            raise SourceError(f'ZooKeeper: {type(exc).__name__}') from None
+            raise SourceError(f'ZooKeeper says {type(exc).__name__}') from None
 
     def interrupt(self) -> None:
         """Have a wait for ZooKeeper end."""

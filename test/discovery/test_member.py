@@ -1,0 +1,97 @@
+"""Members in all forms in which sources write them."""
+
+import dataclasses
+
+import pytest
+
+from thrift_client.discovery import Member
+from thrift_client.discovery.member import members_of
+
+FORMS = [
+    ('kv:9090', Member('kv:9090')),
+    ('[::1]:9090', Member('[::1]:9090')),
+    ('unix:/run/kv.sock', Member('unix:/run/kv.sock')),
+    (('kv', 9090), Member('kv:9090')),
+    (['::1', 9090], Member('[::1]:9090')),
+    ({'address': 'kv:9090'}, Member('kv:9090')),
+    ({'host': 'kv', 'port': 9090, 'weight': 2}, Member('kv:9090', weight=2)),
+    ({'host': '::1', 'port': 9090, 'name': 'one'}, Member('[::1]:9090', 'one')),
+    ({'Addr': 'kv:9090', 'Metadata': None}, Member('kv:9090')),
+    ({'address': 'kv:9090', 'metadata': {'zone': 'a'}}, Member('kv:9090', metadata={'zone': 'a'})),
+    (Member('kv:1', 'x'), Member('kv:1', 'x')),
+]
+
+
+@pytest.mark.parametrize(('value', 'member'), FORMS, ids=repr)
+def test_forms(value, member):
+    """Each form is read as the member that it means."""
+    assert Member.of(value) == member
+
+
+BROKEN = [
+    '',
+    'kv:0',
+    'kv:70000',
+    'ftp://kv',
+    7,
+    None,
+    ('kv', '9090'),
+    ('kv', True),
+    ('kv', 1, 2),
+    {},
+    {'host': 'kv'},
+    {'address': 9090},
+    {'address': 'kv:1', 'wieght': 2},
+    {'address': 'kv:1', 'weight': 0},
+    {'address': 'kv:1', 'weight': -1},
+    {'address': 'kv:1', 'weight': '2'},
+    {'address': 'kv:1', 'weight': float('nan')},
+    {'address': 'kv:1', 'weight': True},
+    {'address': 'kv:1', 'name': 5},
+    {'address': 'kv:1', 'metadata': [1]},
+]
+
+
+@pytest.mark.parametrize('value', BROKEN, ids=repr)
+def test_what_is_no_server_is_a_value_error(value):
+    """Anything else says what is wrong with it."""
+    with pytest.raises(ValueError, match=r'.'):
+        Member.of(value)
+
+
+def test_names():
+    """A server is named by its address, without what may be secret or change."""
+    assert Member('kv').name == 'kv:9090'
+    assert Member('https://u:secret@kv/path?timeout=5').name == 'https://kv/path'
+    assert Member.of('kv:1', 'one').name == 'one'
+    assert Member.of({'address': 'kv:1', 'name': 'two'}, 'one').name == 'two'
+
+
+def test_parts():
+    """Host and port are those of the address."""
+    assert (Member('[::1]:90').host, Member('[::1]:90').port) == ('::1', 90)
+    assert (Member('unix:/a').host, Member('unix:/a').port) == ('/a', None)
+
+
+def test_a_member_is_a_value():
+    """Equal members are one, and none can be changed."""
+    zones = {'zone': 'a'}
+    member = Member('kv:1', metadata=zones)
+    zones['zone'] = 'b'
+    assert {member, Member('kv:1', metadata={'zone': 'a'})} == {member}
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        member.weight = 2
+    with pytest.raises(TypeError):
+        member.metadata['zone'] = 'b'
+
+
+def test_repr_hides_credentials():
+    """What is logged of a member has no password."""
+    assert 'secret' not in repr(Member('https://u:secret@kv/?password=secret'))
+
+
+@pytest.mark.parametrize('values', ['kv:1', {'a': 1}, 5, None, ['kv:1', 'kv:1'], ['kv:1', 5]])
+def test_what_is_no_list_is_a_value_error(values):
+    """A whole list is right or refused."""
+    with pytest.raises(ValueError, match=r'.'):
+        members_of(values)

@@ -1,0 +1,299 @@
+"""ServerSets in a real ZooKeeper, with lost sessions, cut networks and restarts."""
+
+import json
+import logging
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from itertools import count
+
+import pytest
+
+from discovery.helpers import LONG
+from thrift_client import discovery
+from thrift_client.discovery import ZooKeeperSource, serverset
+from thrift_client.discovery import zookeeper as zk
+from thrift_client.testing.proxy import ToxicProxy
+from thrift_client.testing.toxics import Down, HalfOpen
+
+FAST = {'retry': 50, 'max_retry': 100, 'grace': 0}
+SHORT = {'session_timeout': 1_000}
+_paths = count()
+
+
+@pytest.fixture
+def path():
+    """A node that no other test uses, and that doesn't exist yet."""
+    return f'/services/kv-{next(_paths)}'
+
+
+@pytest.fixture
+def operator(zookeeper):
+    """A client of somebody else's."""
+    from kazoo.client import KazooClient
+
+    client = KazooClient(hosts=zookeeper.address)
+    client.start()
+    yield client
+    client.stop()
+    client.close()
+
+
+@pytest.fixture
+def proxy(zookeeper):
+    """A network to ZooKeeper that can be cut."""
+    with ToxicProxy(zookeeper.address) as proxy:
+        yield proxy
+
+
+def add(client, path, port, **more):
+    """Add a member as Finagle does."""
+    node = {'serviceEndpoint': {'host': 'kv', 'port': port}, 'status': 'ALIVE'} | more
+    data = json.dumps(node).encode()
+    return client.create(f'{path}/member_', data, sequence=True, makepath=True)
+
+
+def test_members_are_followed(zookeeper, operator, path, recorder, watch):
+    """Nodes that come, change and go are told; other nodes are not members."""
+    watch(ZooKeeperSource(zookeeper.address, path, **FAST))
+    recorder.wait_for(lambda: recorder.troubles)  # there is no such node yet
+    first = add(operator, path, 1)
+    recorder.wait_names('kv:1')
+    operator.create(f'{path}/vector_1', b'{}')
+    add(operator, path, 2, shard=7, metadata={'weight': '2.5'})
+    recorder.wait_names('kv:1', 'kv:2')
+    assert recorder.updates[-1][1].weight == 2.5
+    assert recorder.updates[-1][1].metadata == {'shard': 7}
+    operator.set(first, serverset.encode('kv', 3, shard=None, weight=1, additional={}))
+    recorder.wait_names('kv:2', 'kv:3')
+    operator.set(first, json.dumps({'status': 'STOPPING'}).encode())
+    recorder.wait_names('kv:2')
+    operator.delete(first)
+    add(operator, path, 4)
+    recorder.wait_names('kv:2', 'kv:4')
+    assert len(recorder.troubles) == 1
+
+
+def test_the_last_member_stays(zookeeper, operator, path, recorder, watch):
+    """Neither an empty set nor a deleted path empties the pool."""
+    node = add(operator, path, 1)
+    watch(ZooKeeperSource(zookeeper.address, path, **FAST))
+    recorder.wait_names('kv:1')
+    operator.delete(node)
+    recorder.wait_for(lambda: recorder.troubles)
+    operator.delete(path)
+    add(operator, path, 2)
+    recorder.wait_names('kv:2')
+    assert len(recorder.updates) == 2
+
+
+def test_a_broken_member_is_left_out(zookeeper, operator, path, recorder, watch, caplog):
+    """One bad node hides itself alone, with a warning; if all are bad the last list stays."""
+    good = add(operator, path, 1)
+    bad = operator.create(f'{path}/member_', b'{"serviceEndpoint": 5}', sequence=True)
+    watch(ZooKeeperSource(zookeeper.address, path, **FAST))
+    recorder.wait_names('kv:1')
+    assert [bad in record.getMessage() for record in caplog.records] == [True]
+    operator.set(good, b'\xff')
+    recorder.wait_for(lambda: recorder.troubles)
+    operator.set(good, serverset.encode('kv', 2, shard=1, weight=1, additional={}))
+    recorder.wait_names('kv:2')
+
+
+def test_shards_and_endpoints(zookeeper, operator, path, recorder, watch):
+    """A server can be named by its shard, and reached at an additional endpoint."""
+    admin = {'admin': {'host': 'kv', 'port': 99}}
+    add(operator, path, 1, shard=0, additionalEndpoints=admin)
+    source = discovery.source(f'zk://{zookeeper.address}{path}?by_shard=1&endpoint=admin')
+    watch(source)
+    recorder.wait_names('shard-0')
+    assert recorder.updates[0][0].address == 'kv:99'
+
+
+def test_a_server_registers(zookeeper, operator, path, recorder, watch):
+    """Its node has the format that Finagle reads, and goes when the registration is closed."""
+    watch(ZooKeeperSource(zookeeper.address, path, **FAST))
+    url = f'zk://{zookeeper.address}{path}'
+    with discovery.register(url, '[::1]:9', shard=3, weight=2, additional={'admin': 'kv:8'}) as one:
+        assert one.wait(LONG * 1000)
+        recorder.wait_names('[::1]:9')
+        assert recorder.updates[0][0].weight == 2
+        (node,) = operator.get_children(path)
+        data, stat = operator.get(f'{path}/{node}')
+        assert node.startswith('member_')
+        assert stat.owner_session_id
+        assert json.loads(data) == {
+            'serviceEndpoint': {'host': '::1', 'port': 9},
+            'additionalEndpoints': {'admin': {'host': 'kv', 'port': 8}},
+            'status': 'ALIVE',
+            'shard': 3,
+            'metadata': {'weight': '2'},
+        }
+    recorder.wait_for(lambda: recorder.troubles[1:])
+    assert operator.get_children(path) == []
+    assert 'closed' in repr(one)
+
+
+def test_a_deleted_node_is_made_anew(zookeeper, operator, path):
+    """A registration notices that somebody removed its node."""
+    with zk.register(zookeeper.address, path, 'kv:1') as registration:
+        assert registration.wait(LONG * 1000)
+        (node,) = operator.get_children(path)
+        made = threading.Event()
+        operator.delete(f'{path}/{node}')
+        while not operator.get_children(path, watch=lambda _: made.set()):
+            assert made.wait(LONG)
+            made.clear()
+        assert operator.get_children(path) != [node]
+
+
+def test_a_registration_outlives_its_session(zookeeper, operator, path, proxy, recorder, watch):
+    """A server that was cut off until its session expired is there again when the network is."""
+    watch(ZooKeeperSource(zookeeper.address, path, **FAST))
+    add(operator, path, 2)
+    with zk.register(proxy.address, path, 'kv:1', **SHORT) as registration:
+        recorder.wait_names('kv:1', 'kv:2')
+        expired = zookeeper.expired
+        cut = proxy.add(Down())
+        recorder.wait_names('kv:2')
+        zookeeper.wait_expired(expired)
+        proxy.remove(cut)
+        recorder.wait_names('kv:1', 'kv:2')
+        assert registration.wait(LONG * 1000)
+
+
+@pytest.mark.parametrize('toxic', [Down(), HalfOpen()], ids=['refused', 'swallowed'])
+def test_a_follower_outlives_its_session(
+    zookeeper, operator, path, proxy, recorder, watch, caplog, toxic
+):
+    """Cut off until its session expired, it keeps its list, and has the new one afterwards."""
+    node = add(operator, path, 1)
+    watch(ZooKeeperSource(proxy.address, path, connect_timeout=300, **FAST, **SHORT))
+    recorder.wait_names('kv:1')
+    expired = zookeeper.expired
+    cut = proxy.add(toxic)
+    recorder.wait_for(lambda: recorder.troubles)
+    add(operator, path, 2)
+    operator.delete(node)
+    zookeeper.wait_expired(expired)
+    assert recorder.names == ['kv:1']
+    proxy.remove(cut)
+    proxy.cut()
+    recorder.wait_names('kv:2')
+    assert len(recorder.updates) == 2
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
+
+
+def test_a_restart_is_survived(zookeeper_to_kill, recorder, watch):
+    """While ZooKeeper is away the list stays; afterwards all register and follow again."""
+    address = zookeeper_to_kill.address
+    with zk.register(address, '/kv', 'kv:1', **SHORT) as one:
+        assert one.wait(LONG * 1000)
+        watch(ZooKeeperSource(address, '/kv', **FAST, **SHORT))
+        recorder.wait_names('kv:1')
+        zookeeper_to_kill.kill()
+        recorder.wait_for(lambda: recorder.troubles)
+        zookeeper_to_kill.start()
+        with zk.register(address, '/kv', 'kv:2', **SHORT):
+            recorder.wait_for(lambda: 'kv:2' in recorder.names)
+            recorder.wait_names('kv:1', 'kv:2')
+    assert all(recorder.updates)
+
+
+@pytest.mark.parametrize('state', ['refused', 'silent', 'hangs later'])
+def test_close_is_prompt(zookeeper, proxy, path, recorder, state):
+    """Whatever ZooKeeper does, a watch and a registration end in less than a second."""
+    with ExitStack() as held:
+        listener = held.enter_context(socket.create_server(('127.0.0.1', 0)))
+        silent = f'127.0.0.1:{listener.getsockname()[1]}'
+        address = {'silent': silent, 'refused': '127.0.0.1:1'}.get(state, proxy.address)
+        watching = ZooKeeperSource(address, path, **FAST).watch(recorder)
+        registration = zk.register(address, path, 'kv:1')
+        if state == 'hangs later':
+            assert registration.wait(LONG * 1000)
+            recorder.wait_names('kv:1')
+            proxy.add(HalfOpen())
+        elif state == 'refused':
+            recorder.wait_for(lambda: recorder.troubles)
+        else:
+            for _ in range(2):  # it accepts, and never answers
+                held.enter_context(listener.accept()[0])
+        for each in (watching, registration):
+            started = time.monotonic()
+            each.close()
+            assert time.monotonic() - started < 1
+
+
+def test_credentials(zookeeper, path, recorder, watch, caplog):
+    """With a username only its owner may change a node, and what only it may read it can."""
+    from kazoo.client import KazooClient
+    from kazoo.exceptions import NoAuthError
+    from kazoo.security import CREATOR_ALL_ACL
+
+    caplog.set_level(1)
+    secret = {'username': 'kv', 'password': 'open-sesame'}
+    url = f'zk://kv:open%2Dsesame@{zookeeper.address}{path}'
+    with discovery.register(url, 'kv:1') as one:
+        assert one.wait(LONG * 1000)
+        anyone = KazooClient(hosts=zookeeper.address)
+        anyone.start()
+        (node,) = anyone.get_children(path)
+        with pytest.raises(NoAuthError):
+            anyone.set(f'{path}/{node}', b'')
+        anyone.stop()
+        anyone.close()
+    with zk.register(zookeeper.address, path + 's', 'kv:2', acl=CREATOR_ALL_ACL, **secret) as two:
+        assert two.wait(LONG * 1000)
+        stranger = watch(ZooKeeperSource(zookeeper.address, path + 's', **FAST))
+        recorder.wait_for(lambda: recorder.troubles)
+        assert 'NoAuthError' in str(recorder.troubles[0])
+        stranger.close()
+        source = ZooKeeperSource(zookeeper.address, path + 's', **FAST, **secret)
+        watching = watch(source)
+        recorder.wait_names('kv:2')
+        shown = [repr(each) for each in (source, watching, two, vars(source))]
+    assert 'open-sesame' not in '\n'.join([*shown, caplog.text, *map(str, recorder.troubles)])
+
+
+def test_an_exit_unregisters(zookeeper, operator, path):
+    """A process that ends without closing leaves no node behind, and no traceback."""
+    program = f"""
+from thrift_client import discovery
+discovery.register('zk://{zookeeper.address}{path}', 'kv:1').wait(10000)
+"""
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, '-c', program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+    assert operator.get_children(path) == []
+    assert time.monotonic() - started < LONG
+
+
+NODES = {
+    b'{"serviceEndpoint": {"host": "kv", "port": 1}}': discovery.Member('kv:1'),
+    b'{"status": "DEAD"}': None,
+    b'{"serviceEndpoint": {"host": "kv", "port": 1}, "shard": 2}': (
+        discovery.Member('kv:1', metadata={'shard': 2})
+    ),
+    b'': ValueError,
+    b'[]': ValueError,
+    b'{}': ValueError,
+    b'\xff': ValueError,
+    b'{"serviceEndpoint": {"host": "kv", "port": "1"}}': ValueError,
+    b'{"serviceEndpoint": {"host": "kv", "port": 1}, "metadata": {"weight": "x"}}': ValueError,
+    b'{"serviceEndpoint": {"host": "kv", "port": 1}, "metadata": {"weight": "0"}}': ValueError,
+}
+
+
+@pytest.mark.parametrize(('data', 'member'), NODES.items(), ids=repr)
+def test_nodes(data, member):
+    """Every node is a member, no longer one, or a ValueError."""
+    if member is ValueError:
+        with pytest.raises(ValueError, match=r'.'):
+            serverset.decode(data, None, by_shard=False)
+    else:
+        assert serverset.decode(data, None, by_shard=False) == member

@@ -1,0 +1,137 @@
+"""Connections to etcd that can be cut, and the stream that tells of changes.
+
+etcd3gw's own watch runs on threads that keep the interpreter from exiting and opens its
+connection without a timeout; hence a stream of our own beside its client.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import ssl
+import threading
+import weakref
+from collections.abc import Callable
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from etcd3gw.client import Etcd3Client
+from requests.adapters import HTTPAdapter
+
+
+class CutAdapter(HTTPAdapter):
+    """Knows the sockets of the connections that it opens, so that a request can be ended."""
+
+    def __init__(self) -> None:
+        self._opened: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the connections, as requests asks for it, of classes that tell of their sockets."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {
+            scheme: _tracked(pool, self._opened.add)
+            for scheme, pool in self.poolmanager.pool_classes_by_scheme.items()
+        }
+
+    def cut(self) -> None:
+        """End every connection; from any thread. A connect that is under way goes on."""
+        for each in list(self._opened):
+            _shut(each)
+
+
+def _tracked(pool: Any, opened: Callable[[socket.socket], None]) -> Any:
+    base: Any = pool.ConnectionCls
+
+    class Connection(base):
+        def connect(self) -> None:
+            super().connect()
+            opened(self.sock)
+
+    return type(pool.__name__, (pool,), {'ConnectionCls': Connection})
+
+
+class Stream:
+    """One watch request, whose answer never ends, read by a thread of its own.
+
+    The first thing that etcd says is that the watch exists: what changed before is seen by
+    the reading that this wakes.
+    """
+
+    def __init__(self, client: Etcd3Client, prefix: str, wake: Callable[[], None]) -> None:
+        url = urlsplit(client.get_url('/watch'))
+        self._connection = _connection(url, client)
+        headers = {'Content-Type': 'application/json'}
+        token = client.session.headers.get('Authorization')
+        if token is not None:
+            headers['Authorization'] = str(token)
+        self._wake = wake
+        self._closed = False
+        self._thread = threading.Thread(
+            target=self._run,
+            args=(url.path, _watch_request(prefix), headers),
+            name=f'thrift_client etcd watch {prefix}',
+            daemon=True,
+        )
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether changes are still told."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """End the thread and its connection; waits for one connect at most."""
+        self._closed = True
+        connected = self._connection.sock
+        if connected is not None:
+            _shut(connected)
+        self._thread.join(timeout=0.5)
+
+    def _run(self, path: str, body: bytes, headers: dict[str, str]) -> None:
+        try:
+            self._connection.connect()
+            connected = self._connection.sock
+            if self._closed or connected is None:
+                return
+            self._connection.request('POST', path, body, headers)
+            with self._connection.getresponse() as response:
+                if response.status == 200:
+                    connected.settimeout(None)
+                    while response.read1(65536) and not self._closed:
+                        self._wake()
+        except (OSError, HTTPException, ValueError):
+            pass  # the next reading tells what is wrong, if it lasts
+        finally:
+            self._connection.close()
+
+
+def _connection(url: SplitResult, client: Etcd3Client) -> HTTPConnection:
+    """A connection such as the client's session would open."""
+    host, port, timeout, session = url.hostname or '', url.port, client.timeout, client.session
+    if url.scheme == 'http':
+        return HTTPConnection(host, port, timeout=timeout)
+    context = ssl.create_default_context(
+        cafile=session.verify if isinstance(session.verify, str) else None
+    )
+    if session.cert is not None:
+        cert, key = (session.cert, None) if isinstance(session.cert, str) else session.cert
+        context.load_cert_chain(cert, key)
+    return HTTPSConnection(host, port, timeout=timeout, context=context)
+
+
+def _watch_request(prefix: str) -> bytes:
+    """The body of a request for every change under `prefix`."""
+    start = prefix.encode()
+    end = start[:-1] + bytes([start[-1] + 1])
+    keys = {'key': base64.b64encode(start).decode(), 'range_end': base64.b64encode(end).decode()}
+    return json.dumps({'create_request': keys}).encode()
+
+
+def _shut(connected: socket.socket) -> None:
+    try:
+        connected.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # it is closed already
