@@ -178,7 +178,7 @@ def test_a_kept_connection_locks_others_out_of_a_simple_server(server_process):
     address = server_process('simple').address
     with (
         thrift_client.SimpleClient(test_service, address, max_idle=0) as first,
-        thrift_client.SimpleClient(test_service, address) as second,
+        thrift_client.SimpleClient(test_service, address, timeout=10000) as second,
     ):
         assert first.ping() == second.ping() == 'pong'
         with pytest.raises(errors.CallTimeout):
