@@ -4,6 +4,7 @@ import logging
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack
 from itertools import count
@@ -177,7 +178,7 @@ def test_the_next_host_is_asked(etcd, operator, prefix, recorder, watch):
 
 @pytest.mark.parametrize('state', ['refused', 'silent', 'hangs later'])
 def test_close_is_prompt(proxy, prefix, recorder, state):
-    """Whatever etcd does, a watch and a registration end in less than a second."""
+    """Whatever etcd does, a watch and a registration are gone in less than a second."""
     with ExitStack() as held:
         listener = held.enter_context(socket.create_server(('127.0.0.1', 0)))
         silent = f'127.0.0.1:{listener.getsockname()[1]}'
@@ -197,6 +198,7 @@ def test_close_is_prompt(proxy, prefix, recorder, state):
             started = time.monotonic()
             each.close()
             assert time.monotonic() - started < 1
+        assert not [each for each in threading.enumerate() if 'thrift_client' in each.name]
 
 
 def test_users(tmp_path, recorder, watch, caplog):

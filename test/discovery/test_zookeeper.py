@@ -205,7 +205,7 @@ def test_a_restart_is_survived(zookeeper_to_kill, recorder, watch):
 
 @pytest.mark.parametrize('state', ['refused', 'silent', 'hangs later'])
 def test_close_is_prompt(zookeeper, proxy, path, recorder, state):
-    """Whatever ZooKeeper does, a watch and a registration end in less than a second."""
+    """Whatever ZooKeeper does, a watch and a registration are gone in less than a second."""
     with ExitStack() as held:
         listener = held.enter_context(socket.create_server(('127.0.0.1', 0)))
         silent = f'127.0.0.1:{listener.getsockname()[1]}'
@@ -225,6 +225,7 @@ def test_close_is_prompt(zookeeper, proxy, path, recorder, state):
             started = time.monotonic()
             each.close()
             assert time.monotonic() - started < 1
+        assert not [each for each in threading.enumerate() if 'thrift_client' in each.name]
 
 
 def test_credentials(zookeeper, path, recorder, watch, caplog):

@@ -165,7 +165,7 @@ def register(
     Args:
         hosts, prefix and how to connect: as for `EtcdSource`.
         address: where clients reach the server.
-        name, weight, metadata: as for `Member`; the name must have no slash.
+        name, weight, metadata: as for `Member`.
         ttl: ms after which etcd drops a server that it no longer hears of, in whole seconds.
 
     Raises:
@@ -173,15 +173,13 @@ def register(
         ImportError: etcd3gw is not installed.
     """
     member = Member(address, name, weight, metadata or {})
-    if '/' in name:
-        raise ValueError(f'a name with a slash would be a path: {name!r}')
     if ttl < 1000:
         raise ValueError(f'ttl must be 1000 ms or more, not {ttl!r}')
-    last = member.name.replace('/', '%2F')
-    value = {'address': address, 'name': member.name, 'weight': weight}
+    value: dict[str, Any] = {'address': address, 'name': member.name, 'weight': weight}
     if metadata:
         value['metadata'] = dict(metadata)
     prefix = _checked_prefix(prefix)
+    path = prefix + member.name.replace('/', '%2F')
     access = _access(
         hosts,
         tls=tls,
@@ -194,7 +192,7 @@ def register(
     )
     return Registration(
         f'{member.name} at {_label(hosts, prefix, tls=tls)}',
-        lambda _: _Key(_session(access), prefix + last, json.dumps(value), int(ttl / 1000)),
+        lambda _: _Key(_session(access), path, json.dumps(value), int(ttl / 1000)),
         Policy(),
     )
 
@@ -221,6 +219,7 @@ class _Key:
 
     def leave(self) -> None:
         """End the lease, and with it the key."""
+        self._session.close()  # an interrupted client is of no more use
         try:
             if self._lease is not None:
                 self._session.ask(self._revoke)

@@ -81,10 +81,8 @@ class Session:
             self._stream = Stream(self._client, prefix, wake)
 
     def interrupt(self) -> None:
-        """End a request that is under way, and have no later one take long; from any thread."""
+        """End this client's requests, and have no later client wait for long; from any thread."""
         self._timeout = _GOODBYE / 1000
-        if self._client is not None:
-            self._client.timeout = self._timeout
         self._adapter.cut()
 
     def close(self) -> None:

@@ -26,20 +26,27 @@ class CutAdapter(HTTPAdapter):
 
     def __init__(self) -> None:
         self._opened: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._over = False
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the connections, as requests asks for it, of classes that tell of their sockets."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {
-            scheme: _tracked(pool, self._opened.add)
+            scheme: _tracked(pool, self._on_opened)
             for scheme, pool in self.poolmanager.pool_classes_by_scheme.items()
         }
 
     def cut(self) -> None:
-        """End every connection; from any thread. A connect that is under way goes on."""
+        """End every connection, for good; from any thread. A connect goes on until it is made."""
+        self._over = True
         for each in list(self._opened):
             _shut(each)
+
+    def _on_opened(self, opened: socket.socket) -> None:
+        self._opened.add(opened)
+        if self._over:
+            _shut(opened)
 
 
 def _tracked(pool: Any, opened: Callable[[socket.socket], None]) -> Any:

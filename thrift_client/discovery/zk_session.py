@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kazoo.client import KazooClient
-from kazoo.exceptions import KazooException
 from kazoo.handlers.threading import KazooTimeoutError, SequentialThreadingHandler
 from kazoo.protocol.states import KazooState, KeeperState
 
@@ -126,12 +125,15 @@ class Session:
         # A server that hangs would hold us until the session's timeout.
         scissors = threading.Timer(_GOODBYE / 1000, self._handler.cut)
         scissors.daemon = True
-        scissors.start()
+        try:
+            scissors.start()
+        except RuntimeError:
+            pass  # at the interpreter's exit some versions start no thread
         try:
             client.stop()
             client.close()
-        except (KazooException, OSError):
-            pass  # the session is lost either way
+        except Exception:  # noqa: BLE001, S110  kazoo raises bare ones; the session is lost anyway
+            pass
         finally:
             scissors.cancel()
 

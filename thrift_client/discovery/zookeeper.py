@@ -218,16 +218,22 @@ def register(
         timeout=timeout,
         policy=policy,
     )
-    if acl is None and username is not None:
-        from kazoo.security import CREATOR_ALL_ACL, READ_ACL_UNSAFE
-
-        acl = CREATOR_ALL_ACL + READ_ACL_UNSAFE
-    acls = None if acl is None else list(acl)
+    acls = _acl(acl, username)
     return Registration(
         f'{member.name} at zk://{hosts}{path}',
         lambda wake: _Node(session(reached, wake), path, data, acls, wake),
         policy,
     )
+
+
+def _acl(acl: Iterable[Any] | None, username: str | None) -> list[Any] | None:
+    if acl is not None:
+        return list(acl)
+    if username is None:
+        return None
+    from kazoo.security import CREATOR_ALL_ACL, READ_ACL_UNSAFE
+
+    return [*CREATOR_ALL_ACL, *READ_ACL_UNSAFE]
 
 
 class _Node:
