@@ -2,8 +2,8 @@
 
 A call goes one of two ways. The small call takes an idle connection and does one send and
 one receive, with nothing else in the way. Everything else (no idle connection, a deadline
-of its own, TLS, a protocol without the C extension, a client that was disabled) takes
-`_call_any`, which does the same in general.
+of its own, TLS, a protocol without the C extension, a client that was disabled, a failure)
+goes on in `attempts.py`, which does the same in general.
 """
 
 from __future__ import annotations
@@ -13,22 +13,33 @@ from time import monotonic
 from types import ModuleType
 
 from thrift_client import address as addresses
+from thrift_client import attempts
 from thrift_client.binding import check_call_options, class_for, unknown_method
-from thrift_client.core.call import located, was_stale
+from thrift_client.core.call import located
 from thrift_client.core.deadline import budget, expiry
 from thrift_client.core.message import encode_error, next_id
+from thrift_client.core.retry import RetryBudget
 from thrift_client.core.service import Method, Service, bind_functions, service_of
 from thrift_client.core.wire import wire_of
 from thrift_client.errors import ThriftClientError
+from thrift_client.health import Health
 from thrift_client.net.connect import Connector
 from thrift_client.net.connections import CHECK_AFTER, Connections
 from thrift_client.net.workers import Workers
-from thrift_client.options import Options, from_query, with_frame
+from thrift_client.options import (
+    Options,
+    check_idempotent,
+    from_query,
+    with_frame,
+)
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any, NoReturn
+
+    from thrift_client.response import ThriftResponse
+    from thrift_client.stats import ClientStats
 
 # The C function behind signal.getsignal, which spends a microsecond on making an enum.
 _handler_of = getattr(signal, '_signal', signal).getsignal
@@ -54,9 +65,11 @@ class SimpleClient:
         '__weakref__',
         '_address',
         '_connections',
+        '_health',
         '_name',
         '_options',
         '_plans',
+        '_retry_budget',
         '_wire',
         '_workers',
     )
@@ -82,11 +95,14 @@ class SimpleClient:
         self._address = addresses.parse(host, port)
         given = with_frame({'timeout': timeout, **options}, frame)
         self._options = Options({**given, **from_query(self._address.query)})
+        check_idempotent(self._options.idempotent, self._service.methods)
         self._name = name
         self._wire = wire_of(self._service, self._options)
         self._connections = Connections(Connector(self._address), self._wire, self._options)
         self._plans = self._wire.codec.plans
         self._workers = Workers()
+        self._health = Health(self, self._connections, self._options)
+        self._retry_budget = RetryBudget(self._connections.count_calls, monotonic())
 
     @property
     def service(self) -> ModuleType:
@@ -144,29 +160,38 @@ class SimpleClient:
         return self._workers.submit(function, self, *args, **kwargs)
 
     def with_options(self, **options: Any) -> SimpleClient:
-        """A view of this client with other per-call options: `timeout` (ms; None: no limit).
+        """A view of this client with other per-call options.
 
-        It has the same connections and state; closing it closes the client.
+        `timeout` (ms; None: no limit), `retry` and `idempotent`, as for the client. It has
+        the same connections and state; closing it closes the client.
         """
         view: SimpleClient = object.__new__(type(self))
         view._address, view._name, view._wire = self._address, self._name, self._wire
         view._connections, view._workers = self._connections, self._workers
+        view._health, view._retry_budget = self._health, self._retry_budget
         view._options = self._options.replace(check_call_options(options))
+        check_idempotent(view._options.idempotent, self._service.methods)
         # The kernel's timeouts are the client's own: a view goes the general way.
         view._plans = {}
         return view
 
+    def stats(self) -> ClientStats:
+        """A snapshot of what the client has done and holds; waits for nothing."""
+        from thrift_client.stats import client_stats
+
+        return client_stats(self)
+
     def enable(self) -> None:
         """Let calls through again, in every thread."""
-        self._connections.set_enabled(True)
+        self._connections.gate.discard('disabled')
 
     def disable(self) -> None:
         """Make calls raise ClientDisabledError, in every thread; those in flight finish."""
-        self._connections.set_enabled(False)
+        self._connections.gate.add('disabled')
 
     def is_enabled(self) -> bool:
         """Whether calls are let through."""
-        return self._connections.enabled
+        return 'disabled' not in self._connections.gate
 
     def warm_up(self) -> None:
         """Connect, so that the next call needn't; waits within `timeout`.
@@ -177,10 +202,7 @@ class SimpleClient:
         connections = self._connections
         try:
             connections.check_open()
-            connection = connections.take_idle(started)
-            if connection is None:
-                connection = connections.open(self._expiry(started))
-            connections.give_back(connection)
+            connections.give_back(connections.take(self._expiry(started)))
         except ThriftClientError as exc:
             raise self._located(exc, 'warm_up', started) from exc.__cause__
 
@@ -212,86 +234,68 @@ class SimpleClient:
             raise unknown_method(self._service, type(self).__name__, method) from None
 
     def _call(  # noqa: C901 - a function for each case would cost what it saves
-        self, method: Method, arguments: Any, now: float | None = None
+        self,
+        method: Method,
+        arguments: Any,
+        now: float | None = None,
+        response: ThriftResponse[Any] | None = None,
     ) -> Any:
-        """A call begun at `now`, with its arguments in an instance of the generated class."""
+        """A call begun at `now`, with its arguments in an instance of the generated class.
+
+        What there is to say besides the value goes into `response`.
+        """
+        if now is None:
+            now = monotonic()
         connections = self._connections
         plan = self._plans.get(method)
         if plan is None or connections.gate or budget.get() is not None:
-            return self._call_any(method, arguments)
+            return attempts.call(self, method, arguments, now, response)
         try:
             body = plan.encode(arguments, plan.encode_spec)
         except Exception as exc:
-            raise self._located(encode_error(method, exc), method.name, monotonic()) from exc
-        if now is None:
-            now = monotonic()
+            raise self._located(encode_error(method, exc), method.name, now) from exc
         idle = connections.idle
         try:
             connection = idle.pop()
+            if (
+                now - connection.stamp > CHECK_AFTER
+                or not connection.fast
+                or _handler_of(_ALARM) not in _NO_HANDLER
+            ):
+                idle.append(connection)
+                return attempts.call(self, method, arguments, now, response)
         except IndexError:
-            return self._call_any(method, arguments)
-        if (
-            now - connection.stamp > CHECK_AFTER
-            or not connection.fast
-            or _handler_of(_ALARM) not in _NO_HANDLER
-        ):
-            idle.append(connection)
-            return self._call_any(method, arguments)
+            return attempts.call(self, method, arguments, now, response)
         connection.stamp = now
         try:
             result = connection.small_call(plan, body, next_id(), now)
+        except ThriftClientError as exc:
+            connections.discard(connection, exc)
+            return attempts.call(
+                self, method, arguments, now, response, connection.blame(exc)
+            )
         except BaseException as exc:
-            connections.discard(connection)
-            if was_stale(exc, connection.calls):
-                return self._call_any(method, arguments)
-            if isinstance(exc, ThriftClientError):
-                raise self._failed(exc, method.name, now) from exc.__cause__
+            connections.discard(connection, exc)
             raise
         idle.append(connection)
         if len(idle) > connections.max_idle or now > connections.trim_at or connections.gate:
-            connections.trim(now)
-        try:
-            value = result.success
-        except AttributeError:
-            return method.unpack(result)
-        return method.unpack(result) if value is None else value
-
-    def _call_any(self, method: Method, arguments: Any) -> Any:
-        """A call in general: any connection, any protocol, any deadline."""
-        started = monotonic()
-        try:
-            self._connections.check_open()
-            seqid = next_id()
-            request = self._wire.request(method, arguments, seqid)
-            result = self._exchange(method, request, seqid, self._expiry(started))
-        except ThriftClientError as exc:
-            raise self._failed(exc, method.name, started) from exc.__cause__
-        return method.unpack(result)
-
-    def _exchange(self, method: Method, request: bytes, seqid: int, expires: float | None) -> Any:
-        """Send a request on the first connection that takes it, and read the result."""
-        connections = self._connections
-        while True:
-            connection = connections.take_idle(monotonic()) or connections.open(expires)
+            connections.tend(now)
+        if plan.returns:
             try:
-                result = connection.call(method, request, seqid, expires)
-            except BaseException as exc:
-                connections.discard(connection)
-                if was_stale(exc, connection.calls):
-                    connections.drop_idle()
-                    continue
-                raise
-            connections.give_back(connection)
-            return result
+                value = result.success
+            except AttributeError:
+                return method.unpack(result)
+            if value is not None:
+                return value
+        return method.unpack(result) if result is not None else None
 
     def _expiry(self, now: float) -> float | None:
         return expiry(now, self._options.timeout, budget.get())
 
-    def _failed(self, error: ThriftClientError, method: str, started: float) -> ThriftClientError:
-        return self._located(error, method, started)
-
-    def _located(self, error: ThriftClientError, method: str, started: float) -> ThriftClientError:
-        return located(error, self, method, (monotonic() - started) * 1000)
+    def _located(
+        self, error: ThriftClientError, method: str, started: float, attempts: int = 1
+    ) -> ThriftClientError:
+        return located(error, self, method, (monotonic() - started) * 1000, attempts)
 
 
 _functions: dict[Service, dict[str, Any]] = {}

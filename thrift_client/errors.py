@@ -175,7 +175,12 @@ class PoolExhausted(CallTimeout):
 
 
 class ConnectionLost(ThriftClientError, TTransportException, ConnectionError):
-    """The connection was closed or reset while sending or reading."""
+    """The connection was closed or reset while sending or reading.
+
+    `reused` says that it had carried other calls before.
+    """
+
+    reused: bool = False
 
     type = TTransportException.END_OF_FILE
 

@@ -40,14 +40,16 @@ class HashMethod(PoolMethod):
         roster = pool._membership.roster
         server = roster.servers[roster.place(key)]
         client = server.with_options(**pool._call_options) if pool._call_options else server
+        response: ThriftResponse[Any] = ThriftResponse(server)
         started = monotonic()
         try:
-            value = client._call(method, arguments, started)
+            response._value = client._call(method, arguments, started, response)
         except EncodeError:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever the server or the network did
             return ThriftExceptionResponse(server, exc, (monotonic() - started) * 1000)
-        return ThriftResponse(server, value, (monotonic() - started) * 1000)
+        response.elapsed = (monotonic() - started) * 1000
+        return response
 
 
 class HashClient(ThriftPool):

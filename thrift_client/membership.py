@@ -55,7 +55,7 @@ class Roster:
 class _Closed(Roster):
     """The roster of a pool that is closed."""
 
-    def _place_first(self, key: Any) -> int:
+    def _place_first(self, key: Any) -> int:  # noqa: ARG002
         raise closed()
 
 

@@ -7,6 +7,8 @@ do the defaults of the table fill the rest.
 
 from __future__ import annotations
 
+from thrift_client.core.policy import CircuitBreaker, RetryPolicy
+
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -75,6 +77,43 @@ def _one_of(names: tuple[str, ...], has: str) -> Callable[[str, Any], Any]:
     return check
 
 
+def _policy(kind: type, none: bool) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        if not isinstance(value, kind) and not (none and value is None):
+            raise TypeError(f'{name} must be a {kind.__name__}, not {value!r}')
+        return value
+
+    return check
+
+
+def _idempotent(name: str, value: Any) -> frozenset[str] | bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) or not all(isinstance(method, str) for method in value):
+        raise TypeError(f'{name} must be True or a list of method names, not {value!r}')
+    return frozenset(value)
+
+
+def check_idempotent(value: frozenset[str] | bool, methods: Iterable[str]) -> None:
+    """Raise ValueError for a name among `idempotent` that is no method of the service."""
+    if isinstance(value, bool):
+        return
+    for name in value:
+        if name not in methods:
+            raise ValueError(f'idempotent: no method {name!r}{nearest(name, methods)}')
+
+
+def is_idempotent(value: frozenset[str] | bool, method: str) -> bool:
+    """Whether a method may safely run twice."""
+    return value if isinstance(value, bool) else method in value
+
+
+def _listeners(name: str, value: Any) -> tuple[Any, ...]:
+    if callable(value) or not all(callable(listener) for listener in value):
+        raise TypeError(f'{name} must be a list of callables that take an event, not {value!r}')
+    return tuple(value)
+
+
 #: What a URL's text stands for, by the type of the option's default or its checker.
 TRUE, FALSE = ('1', 'true', 'yes', 'on'), ('0', 'false', 'no', 'off')
 
@@ -89,18 +128,28 @@ OPTIONS: dict[str, Option] = {
     'connect_timeout': Option(
         None, milliseconds, "cap in ms on one connect inside the call's budget; None: no cap"
     ),
+    'max_connections': Option(
+        None, _count(1, none=True), 'most connections to one server; None: no limit'
+    ),
     'max_idle': Option(8, _count(0, none=False), 'most idle connections kept to one server'),
     'idle_timeout': Option(
         60000, milliseconds, 'an idle connection older than this, in ms, is closed; None: never'
+    ),
+    'max_age': Option(
+        None, milliseconds, 'a connection older than this, in ms, is closed; None: never'
     ),
     'max_message_size': Option(16384000, _count(1, none=False), 'most bytes of a reply'),
     'max_container_length': Option(
         None, _count(0, none=True), 'most elements of one list, set or map; None: no limit'
     ),
+    'retry': Option(RetryPolicy(), _policy(RetryPolicy, none=False), 'a RetryPolicy'),
+    'idempotent': Option((), _idempotent, 'names of methods that may run twice, or True for all'),
+    'circuit_breaker': Option(None, _policy(CircuitBreaker, none=True), 'a CircuitBreaker'),
+    'listeners': Option((), _listeners, 'callables that are told of events'),
 }
 
 #: What `with_options` may change: all that concerns one call and no connection.
-CALL_OPTIONS = ('timeout',)
+CALL_OPTIONS = ('timeout', 'retry', 'idempotent')
 
 
 class Options:

@@ -138,7 +138,7 @@ class ThriftPool:
         elif name is not None and name != server.name:
             raise ValueError(f'{server!r} has its own name; it cannot also be {name!r}')
         self._membership.add(server, weight)
-        server._connections.retire(False)
+        server._connections.set_retired(False)
         return server
 
     def remove_server(
@@ -155,7 +155,7 @@ class ThriftPool:
         """
         found = server if server is not None else self.get_server(name, host, port)
         self._membership.remove(found)
-        found._connections.retire(True)
+        found._connections.set_retired(True)
         return found
 
     def get_server(

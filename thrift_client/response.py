@@ -23,11 +23,11 @@ class ThriftResponse(Generic[T]):
 
     exception: BaseException | None = None
 
-    def __init__(self, server: Any, value: Any, elapsed: float, attempts: int = 1) -> None:
+    def __init__(self, server: Any, value: Any = None, elapsed: float = 0.0) -> None:
         self.server = server
         self._value = value
         self.elapsed = elapsed
-        self.attempts = attempts
+        self.attempts = 1
 
     def value(self) -> T:
         """The value that the server returned.
@@ -51,10 +51,10 @@ class ThriftExceptionResponse(ThriftResponse[T]):
 
     __slots__ = ('_traceback', 'exception')
 
-    def __init__(
-        self, server: Any, exception: BaseException, elapsed: float, attempts: int = 1
-    ) -> None:
-        super().__init__(server, None, elapsed, attempts)
+    def __init__(self, server: Any, exception: BaseException, elapsed: float) -> None:
+        super().__init__(server, None, elapsed)
+        if isinstance(exception, ThriftClientError):
+            self.attempts = exception.attempts
         self.exception = exception
         self._traceback = exception.__traceback__
         if isinstance(exception, (ThriftClientError, TApplicationException)):

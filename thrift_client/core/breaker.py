@@ -63,15 +63,15 @@ class Breaker:
         '_calls_before',
         '_failed',
         '_in_a_row',
-        '_policy',
         '_window_began',
         'ejections',
+        'policy',
         'state',
         'until',
     )
 
     def __init__(self, policy: CircuitBreaker) -> None:
-        self._policy = policy
+        self.policy = policy
         self.state = CLOSED
         self.until = 0.0  # while EJECTED: when a probe may go through; monotonic seconds
         self.ejections = 0  # in a row, without a call that went well between
@@ -115,7 +115,7 @@ class Breaker:
         if not may_eject:
             self.state = CLOSED
             return False
-        policy = self._policy
+        policy = self.policy
         span = min(policy.max_eject, policy.eject * 2**self.ejections)
         self.until = now + span * (0.5 + random) / 1000  # mean: span; clients come back apart
         self.ejections += 1
@@ -129,14 +129,14 @@ class Breaker:
 
     def _count(self, now: float, calls: int) -> None:
         began = self._window_began
-        if began is None or (now - began) * 1000 > self._policy.window:
+        if began is None or (now - began) * 1000 > self.policy.window:
             self._window_began = now
             self._calls_before = calls - 1
             self._failed = 0
         self._failed += 1
 
     def _is_too_much(self, calls: int) -> bool:
-        policy = self._policy
+        policy = self.policy
         if self._in_a_row >= policy.failures:
             return True
         recent = calls - self._calls_before

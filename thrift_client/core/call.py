@@ -5,14 +5,13 @@ from __future__ import annotations
 from thrift_client.errors import ConnectionLost, ThriftClientError
 
 
-def was_stale(error: BaseException, calls: int) -> bool:
+def was_stale(error: BaseException) -> bool:
     """Whether a connection was found dead before it took a call: another one may be used at once.
 
-    `calls` is how many it has been used for, this one included. No server can have run
-    a call whose last byte was not accepted, and a connection that has never worked says
-    more about the server than about itself.
+    No server can have run a call whose last byte was not accepted; and it is a connection
+    that has worked before, which says more about itself than about the server.
     """
-    return isinstance(error, ConnectionLost) and not error.maybe_executed and calls > 1
+    return isinstance(error, ConnectionLost) and error.reused and not error.maybe_executed
 
 
 def located(

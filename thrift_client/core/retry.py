@@ -64,7 +64,7 @@ class Course:
     `other_servers` says that another server can serve it as well.
     """
 
-    __slots__ = ('_budget', '_expires', '_idempotent', '_other_servers', '_policy', 'attempts')
+    __slots__ = ('_budget', '_idempotent', '_other_servers', '_policy', 'attempts', 'expires')
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Course:
         self._policy = policy
         self._idempotent = idempotent
         self._budget = budget
-        self._expires = expires
+        self.expires = expires
         self._other_servers = other_servers
         self.attempts = 1
 
@@ -94,7 +94,7 @@ class Course:
         pause = random * longest / 1000
         if self._other_servers and isinstance(error, ConnectError):
             pause = 0.0
-        if self._expires is not None and now + pause >= self._expires:
+        if self.expires is not None and now + pause >= self.expires:
             return None
         if not self._budget.spend(policy.budget, now):
             return None

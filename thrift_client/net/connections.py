@@ -3,48 +3,59 @@
 Who owns what: an idle connection belongs to the stack, a taken one to the thread that
 took it, which gives it back or discards it. `idle` is a list whose `pop` and `append` are
 atomic, so taking and giving back need no lock; two threads can't pop the same
-connection. `trim_at` is when old idle
-connections are looked for next. `gate` tells whether anything stands in the way of a small call; a call
-that has passed it while another thread closes or disables finishes, and its connection
-is looked at once more when it comes back. `_live` holds every open connection, so that
-closing, forking and a restart of the server reach those that are in use.
+connection. `gate` holds what stands in the way of a small call ('closed', 'disabled',
+'waiting'…) and is empty for most of the time; a call that has passed it while another
+thread shuts it finishes, and its connection is looked at once more when it comes back.
+`_live` knows every open connection without keeping it alive: one that an exception in the
+wrong place made everybody forget closes itself. `_lock` guards the counters.
 """
 
 from __future__ import annotations
 
-import os
+from random import random
+from threading import Lock
 from time import monotonic
 from weakref import WeakSet
 
-from thrift_client.core.wire import Wire
-from thrift_client.errors import ClientClosed, ClientDisabledError
-from thrift_client.net.connect import Connector
+from thrift_client.errors import ClientClosed, ClientDisabledError, ConnectionLost
+from thrift_client.net import process
 from thrift_client.net.connection import Connection
-from thrift_client.options import Options
+from thrift_client.net.turnstile import Turnstile
 
-#: Seconds of quiet after which an idle connection is looked at before it is used: a
-#: system call that a busy connection is spared.
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from thrift_client.core.wire import Wire
+    from thrift_client.net.connect import Connector
+    from thrift_client.options import Options
+
+#: Seconds of quiet after which an idle connection is looked at before it is used, and
+#: between two looks for old ones: a system call that a busy connection is spared.
 CHECK_AFTER = 1.0
+#: The part of `max_age` by which connections differ, so that a fleet doesn't reconnect at once.
+AGE_SPREAD = 0.1
 
 
 class Connections:
-    """The stack of idle connections to one server, last in, first out.
-
-    Taking: an idle connection that passes inspection, else a new one.
-    """
+    """The stack of idle connections to one server, last in, first out."""
 
     __slots__ = (
         '__weakref__',
+        '_calls_gone',
         '_connector',
         '_live',
+        '_lock',
+        '_made_at',
         '_options',
+        '_turnstile',
         '_wire',
-        'closed',
-        'enabled',
+        'discarded',
         'gate',
         'idle',
         'max_idle',
-        'retired',
+        'opened',
+        'told',
         'trim_at',
     )
 
@@ -52,73 +63,127 @@ class Connections:
         self._connector = connector
         self._wire = wire
         self._options = options
-        self._live: set[Connection] = set()
+        self._live: WeakSet[Connection] | None = None
+        self._lock = Lock()
+        self._turnstile: Turnstile | None = None
+        self._made_at = process.caller()
+        self._calls_gone = self.opened = self.discarded = 0
         self.idle: list[Connection] = []
-        self.closed = False
-        self.enabled = True
+        self.gate: set[str] = set()
         self.max_idle: int = options.max_idle
         self.trim_at = 0.0
-        self.retired = False
-        self.gate = False
-        _all.add(self)
+        self.told: Callable[..., None] | None = None  # hears of what happens to connections
+        if options.max_connections is not None:
+            self._turnstile = Turnstile(
+                options.max_connections, self._take_checked, self.count_open, self.gate
+            )
+        process.register(self)
 
     def __repr__(self) -> str:
-        idle = len(self.idle)
-        return f'<Connections [{len(self._live) - idle} busy, {idle} idle]>'
+        idle, waiting = len(self.idle), self.count_waiting()
+        return f'<Connections [{self.count_open() - idle} busy, {idle} idle, {waiting} waiting]>'
+
+    def __del__(self) -> None:
+        if self._live and not self.closed:
+            process.warn_unclosed(self._made_at)
+            for connection in list(self._live):
+                connection.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return 'closed' in self.gate
+
+    def count_open(self) -> int:
+        """How many connections are open, idle and in use."""
+        return len(self._live) if self._live is not None else 0
+
+    def count_waiting(self) -> int:
+        """How many calls wait for a connection."""
+        return self._turnstile.waiting if self._turnstile is not None else 0
+
+    def count_calls(self) -> int:
+        """How many calls were sent on any of the connections so far."""
+        return self._calls_gone + sum(connection.calls for connection in self._live or ())
 
     def check_open(self) -> None:
         """Raise ClientClosed or ClientDisabledError unless calls may be made."""
-        if self.closed:
+        if 'closed' in self.gate:
             raise ClientClosed('the client is closed')
-        if not self.enabled:
+        if 'disabled' in self.gate:
             raise ClientDisabledError('the client is disabled', hint='enable() lets calls through')
 
-    def retire(self, retired: bool) -> None:
+    def set_retired(self, retired: bool) -> None:
         """Keep no connection open any longer, though calls still may be made; or do again."""
-        self.retired = retired
-        self._set_gate()
         if retired:
+            self.gate.add('retired')
             self.drop_idle()
+        else:
+            self.gate.discard('retired')
 
-    def set_enabled(self, enabled: bool) -> None:
-        """Let calls through or not, for every thread at once."""
-        self.enabled = enabled
-        self._set_gate()
+    def take(self, expires: float | None) -> Connection:
+        """An idle connection that passes inspection, else a new one; now the caller's.
 
-    def take_idle(self, now: float) -> Connection | None:
-        """An idle connection that passes inspection, now the caller's; None if there is none."""
+        Waits for its turn where `max_connections` are open. Raises PoolExhausted,
+        ConnectError, CallTimeout.
+        """
+        if self._turnstile is None:
+            return self._take_checked() or self._open(expires)
+        connection = self._turnstile.enter(expires)
+        if connection is not None:
+            return connection
+        try:
+            return self._open(expires)
+        finally:
+            self._turnstile.opened()
+
+    def take_idle(self) -> Connection | None:
+        """An idle connection that passes inspection, without waiting; None if there is none."""
+        return None if 'waiting' in self.gate else self._take_checked()
+
+    def _take_checked(self) -> Connection | None:
         while True:
             try:
                 connection = self.idle.pop()
             except IndexError:
                 return None
-            if self.is_fit(connection, now):
+            now = monotonic()
+            if not self._is_old(connection, now) and (
+                now - connection.stamp < CHECK_AFTER or connection.is_quiet()
+            ):
                 connection.stamp = now
+                if self.told is not None:
+                    self.told('ConnectionReused', calls=connection.calls)
                 return connection
-            self.discard(connection)
+            self.discard(connection, 'it was too old, or closed or written to by the server')
 
-    def is_fit(self, connection: Connection, now: float) -> bool:
-        """Whether an idle connection may be used: young enough, open, and nothing on it."""
-        quiet = now - connection.stamp
+    def _is_old(self, connection: Connection, now: float) -> bool:
         limit = self._options.idle_timeout
-        if limit is not None and quiet * 1000 >= limit:
-            return False
-        return quiet < CHECK_AFTER or connection.is_quiet()
+        if limit is not None and (now - connection.stamp) * 1000 >= limit:
+            return True
+        return connection.retire_at is not None and now >= connection.retire_at
 
-    def open(self, expires: float | None) -> Connection:
-        """A new connection, the caller's; raises ConnectError, CallTimeout."""
+    def _open(self, expires: float | None) -> Connection:
         now = monotonic()
         cap = self._options.connect_timeout
         if cap is not None:
             end = now + cap / 1000
             expires = end if expires is None else min(end, expires)
-        sock = self._connector.connect(expires)
-        try:
-            connection = Connection(self._wire, sock, self._options.timeout, now)
+        process.watch_exit()
+        connection = Connection(
+            self._wire, self._connector.connect(expires), self._options.timeout, now
+        )
+        if self._options.max_age is not None:
+            connection.retire_at = (
+                now + self._options.max_age * (1 - AGE_SPREAD * random()) / 1000
+            )
+        with self._lock:
+            self.opened += 1
+            if self._live is None:
+                self._live = WeakSet()
             self._live.add(connection)
-        except BaseException:
-            sock.close()
-            raise
+        if self.told is not None:
+            self.told('ConnectionOpened', elapsed=(monotonic() - now) * 1000)
         return connection
 
     def give_back(self, connection: Connection) -> None:
@@ -126,64 +191,64 @@ class Connections:
         self.idle.append(connection)
         now = connection.stamp
         if len(self.idle) > self.max_idle or now > self.trim_at or self.gate:
-            self.trim(now)
+            self.tend(now)
 
-    def trim(self, now: float) -> None:
-        """Close what is too much or too old: the longest idle first."""
+    def tend(self, now: float) -> None:
+        """Serve who waits, and close what is too much or too old, the longest idle first."""
         self.trim_at = now + CHECK_AFTER
-        keep = 0 if self.closed or self.retired else self.max_idle
-        limit = self._options.idle_timeout
-        born_before = None if limit is None else now - limit / 1000
+        if 'waiting' in self.gate and self._turnstile is not None:
+            self._turnstile.serve()
+        keep = 0 if 'closed' in self.gate or 'retired' in self.gate else self.max_idle
         while True:
             try:
-                oldest = self.idle[0]
-                aged = born_before is not None and oldest.stamp <= born_before
-                if len(self.idle) <= keep and not aged:
-                    return
                 connection = self.idle.pop(0)
             except IndexError:
                 return
-            self.discard(connection)
+            if len(self.idle) < keep and not self._is_old(connection, now):
+                self.idle.insert(0, connection)
+                return
+            self.discard(connection, 'it was too old, or one too many')
 
     def drop_idle(self) -> None:
-        """Close all idle connections: the server they led to is gone."""
+        """Close all idle connections."""
         while True:
             try:
                 connection = self.idle.pop()
             except IndexError:
                 return
-            self.discard(connection)
+            self.discard(connection, 'the client or the server is gone')
 
-    def discard(self, connection: Connection) -> None:
-        """Close a connection for good."""
-        self._live.discard(connection)
+    def discard(self, connection: Connection, reason: BaseException | str) -> None:
+        """Close a connection for good; with those that idle if the server broke it."""
         connection.close()
+        with self._lock:
+            self.discarded += 1
+            self._calls_gone += connection.calls
+            if self._live is not None:
+                self._live.discard(connection)
+        if self.told is not None:
+            self.told('ConnectionDiscarded', reason=str(reason) or type(reason).__name__)
+        if isinstance(reason, ConnectionLost):
+            self.drop_idle()
+        if self._turnstile is not None:
+            self._turnstile.serve()
 
     def close(self) -> None:
         """Close all idle connections, and each of the others when its call is done."""
-        self.closed = True
-        self._set_gate()
+        self.gate.add('closed')
         self.drop_idle()
+
+    def busy(self) -> list[Connection]:
+        """The connections in use at this moment."""
+        idle = set(self.idle)
+        return [connection for connection in self._live or () if connection not in idle]
 
     def forget(self) -> None:
         """In a forked child: drop the descriptors of connections that are the parent's."""
-        for connection in self._live:
+        self._lock = Lock()
+        for connection in self._live or ():
             connection.close(forked=True)
-        self._live = set()
+        self._live = None
         self.idle.clear()
-
-    def _set_gate(self) -> None:
-        self.gate = self.closed or self.retired or not self.enabled
-
-
-#: Every stack of this process, for `fork`.
-_all: WeakSet[Connections] = WeakSet()
-
-
-def _forget_all() -> None:
-    for connections in list(_all):
-        connections.forget()
-
-
-if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_forget_all)
+        if self._turnstile is not None:
+            self._turnstile.forget()

@@ -1,0 +1,139 @@
+"""At most so many connections to a server: calls wait for one in order of arrival.
+
+Who owns what: `_lock` guards the queue and the count of connections being opened. It is
+never held while something waits, connects or closes. Only one race crosses it: a call that
+went well puts its connection on the idle list without the lock and looks at the gate
+after that, while a call that has to wait first shuts the gate and looks at the idle list
+after that. So one of the two sees the other.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import Lock
+from time import monotonic
+
+from thrift_client.errors import PoolExhausted
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from thrift_client.net.connection import Connection
+
+
+class _Waiter:
+    """A call in the queue; `turn` is released once it has been given what it waits for."""
+
+    __slots__ = ('given', 'served', 'turn')
+
+    def __init__(self) -> None:
+        self.turn = Lock()
+        self.turn.acquire()
+        self.served = False
+        self.given: Connection | None = None
+
+
+class Turnstile:
+    """The queue of one server's connections, of which `limit` may be open at once.
+
+    `take_idle()` gives an idle connection or None, `count()` how many are open, `gate` is
+    told while anybody waits.
+    """
+
+    __slots__ = ('_count', '_gate', '_limit', '_lock', '_opening', '_queue', '_take_idle')
+
+    def __init__(
+        self,
+        limit: int,
+        take_idle: Callable[[], Connection | None],
+        count: Callable[[], int],
+        gate: set[str],
+    ) -> None:
+        self._limit = limit
+        self._take_idle = take_idle
+        self._count = count
+        self._gate = gate
+        self.forget()
+
+    def forget(self) -> None:
+        """In a forked child: nobody waits here, and the lock may be held by who isn't."""
+        self._lock = Lock()
+        self._queue: deque[_Waiter] = deque()
+        self._opening = 0
+        self._gate.discard('waiting')
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait."""
+        return len(self._queue)
+
+    def enter(self, expires: float | None) -> Connection | None:
+        """An idle connection, or None for the right to open one, which `opened` gives back.
+
+        Waits until it is the caller's turn; raises PoolExhausted at `expires`.
+        """
+        with self._lock:
+            if not self._queue:
+                connection = self._take_idle()
+                if connection is not None or self._reserve():
+                    return connection
+            waiter = _Waiter()
+            self._queue.append(waiter)
+            self._gate.add('waiting')
+        try:
+            self.serve()
+            left = -1 if expires is None else max(0.0, expires - monotonic())
+            if waiter.turn.acquire(timeout=left) or not self._withdraw(waiter):
+                return waiter.given
+        except BaseException:
+            if not self._withdraw(waiter):
+                self._pass_on(waiter.given)
+            raise
+        raise PoolExhausted(
+            f'all {self._limit} connections are in use and {self.waiting} other calls wait',
+            phase='waiting for a connection',
+            hint='raise max_connections, or make fewer calls at once',
+        )
+
+    def opened(self) -> None:
+        """Note that a connection that `enter` gave the right to is open, or has failed."""
+        with self._lock:
+            self._opening -= 1
+        self.serve()
+
+    def serve(self) -> None:
+        """Give what is idle, or may be opened, to those who wait longest."""
+        with self._lock:
+            while self._queue:
+                connection = self._take_idle()
+                if connection is None and not self._reserve():
+                    break
+                waiter = self._queue.popleft()
+                waiter.given, waiter.served = connection, True
+                waiter.turn.release()
+            if not self._queue:
+                self._gate.discard('waiting')
+
+    def _reserve(self) -> bool:
+        free = self._count() + self._opening < self._limit
+        self._opening += free
+        return free
+
+    def _withdraw(self, waiter: _Waiter) -> bool:
+        """Leave the queue; False if the waiter was served in the meantime."""
+        with self._lock:
+            if waiter.served:
+                return False
+            self._queue.remove(waiter)
+            if not self._queue:
+                self._gate.discard('waiting')
+            return True
+
+    def _pass_on(self, connection: Connection | None) -> None:
+        """Give up what was given to a call that can't use it any more."""
+        if connection is None:
+            self.opened()
+        else:
+            connection.close()
+            self.serve()

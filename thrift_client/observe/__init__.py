@@ -1,0 +1,1 @@
+"""What a client tells about itself: events, and adapters that pass them on."""

@@ -1,0 +1,84 @@
+"""Connections that worker threads open for a fan-out, handed over as they are open.
+
+Who owns what: a connection belongs to the worker until it is in `_arrived`, then to the
+fan-out. `_lock` guards the end of the pipe that wakes the fan-out: a worker that finds it
+gone has come too late and closes its connection itself, as the fan-out closes those that
+it hasn't taken.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from threading import Lock
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from thrift_client.net.connection import Connection
+    from thrift_client.net.workers import Workers
+    from thrift_client.talk import Talk
+
+    Arrival = tuple[Talk, Connection | None, Exception | None]
+
+
+class Openings:
+    """What the workers are about to open; `fileno()` becomes readable when one has."""
+
+    __slots__ = ('_arrived', '_lock', '_pipe', '_workers', 'pending')
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._pipe: tuple[int, int] | None = os.pipe()
+        self._lock = Lock()
+        self._arrived: deque[Arrival] = deque()
+        self.pending = 0
+
+    def fileno(self) -> int:
+        """The descriptor to poll."""
+        assert self._pipe is not None
+        return self._pipe[0]
+
+    def begin(self, talk: Talk) -> None:
+        """Have a connection opened for a talk, within its deadline."""
+        self._workers.submit(self._open, talk)
+        self.pending += 1
+
+    def take(self) -> Iterator[Arrival]:
+        """What has arrived: each talk with its connection, or why it has none."""
+        os.read(self.fileno(), 1024)
+        while self._arrived:
+            self.pending -= 1
+            yield self._arrived.popleft()
+
+    def close(self) -> None:
+        """Close what has arrived and what is still to come."""
+        with self._lock:
+            pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            os.close(pipe[0])
+            os.close(pipe[1])
+        self._close_arrived()
+
+    def _open(self, talk: Talk) -> None:
+        connection, error = None, None
+        try:
+            connection = talk.server._connections.take(talk.expires)
+        except Exception as exc:  # noqa: BLE001 - the fan-out has to hear of whatever it is
+            error = exc
+        with self._lock:
+            self._arrived.append((talk, connection, error))
+            if self._pipe is not None:
+                os.write(self._pipe[1], b'.')
+                return
+        self._close_arrived()
+
+    def _close_arrived(self) -> None:
+        while True:
+            try:
+                talk, connection, _ = self._arrived.popleft()
+            except IndexError:
+                return
+            if connection is not None:
+                talk.server._connections.discard(connection, 'its call was given up')

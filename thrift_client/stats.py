@@ -1,0 +1,74 @@
+"""Snapshots of what clients and pools have done and hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStats:
+    """One server's figures: what its client has done since it was made, and holds now.
+
+    `calls` were sent, `errors` counts by the name of the exception, `retries` are attempts
+    after the first. `opened` and `discarded` connections are counted over all; `idle`,
+    `busy` and `waiting` (calls that wait for a connection) are as they are now.
+    """
+
+    name: str
+    calls: int
+    errors: dict[str, int]
+    retries: int
+    opened: int
+    discarded: int
+    idle: int
+    busy: int
+    waiting: int
+    enabled: bool
+    ejected: bool
+    ejections: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """The figures of a pool: its sums, and those of each server."""
+
+    calls: int
+    errors: int
+    retries: int
+    idle: int
+    busy: int
+    servers: tuple[ClientStats, ...]
+
+
+def client_stats(client: Any) -> ClientStats:
+    """The figures of a SimpleClient."""
+    connections, health = client._connections, client._health
+    idle = len(connections.idle)
+    return ClientStats(
+        name=client.name,
+        calls=connections.count_calls(),
+        errors=dict(health.errors),
+        retries=health.retries,
+        opened=connections.opened,
+        discarded=connections.discarded,
+        idle=idle,
+        busy=max(0, connections.count_open() - idle),
+        waiting=connections.count_waiting(),
+        enabled=client.is_enabled(),
+        ejected=health.ejected,
+        ejections=health.ejections,
+    )
+
+
+def pool_stats(pool: Any) -> PoolStats:
+    """The figures of a pool and of each of its servers."""
+    servers = tuple(client_stats(server) for server in pool.servers)
+    return PoolStats(
+        calls=sum(server.calls for server in servers),
+        errors=sum(sum(server.errors.values()) for server in servers),
+        retries=sum(server.retries for server in servers),
+        idle=sum(server.idle for server in servers),
+        busy=sum(server.busy for server in servers),
+        servers=servers,
+    )

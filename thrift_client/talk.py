@@ -1,0 +1,67 @@
+"""The call to one of the servers of a fan-out: where it stands."""
+
+from __future__ import annotations
+
+from random import random
+from time import monotonic
+
+from thrift_client.core.retry import Course
+from thrift_client.options import is_idempotent
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import Any
+
+    from thrift_client.client import SimpleClient
+    from thrift_client.core.exchange import Exchange
+    from thrift_client.core.service import Method
+    from thrift_client.net.connection import Connection
+
+
+class Talk:
+    """The call to one of the servers."""
+
+    __slots__ = (
+        'connection',
+        'course',
+        'exchange',
+        'expires',
+        'position',
+        'resume_at',
+        'server',
+        'unsent',
+    )
+
+    def __init__(self, position: int, server: SimpleClient, expires: float | None) -> None:
+        self.position = position
+        self.server = server
+        self.expires = expires
+        self.connection: Connection | None = None
+        self.exchange: Exchange | None = None  # once a reply turns out not to be small
+        self.unsent: memoryview | None = None
+        self.course: Course | None = None  # once an attempt has failed
+        self.resume_at: float | None = None  # while it pauses before another attempt
+
+    @property
+    def attempts(self) -> int:
+        """How often the call was begun."""
+        return 1 if self.course is None else self.course.attempts
+
+    def pause_after(
+        self, error: Exception, method: Method, call_options: dict[str, Any]
+    ) -> float | None:
+        """How long to pause before another attempt, in seconds; None: there is none."""
+        if self.course is None:
+            options = self.server._options.replace(call_options)
+            self.course = Course(
+                options.retry,
+                idempotent=is_idempotent(options.idempotent, method.name),
+                budget=self.server._retry_budget,
+                expires=self.expires,
+            )
+        return self.course.after(error, monotonic(), random())
+
+    @property
+    def phase(self) -> str:
+        """What the call is waiting for, in the words of errors."""
+        return 'sending' if self.unsent is not None else 'waiting for the reply'
