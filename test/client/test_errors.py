@@ -1,0 +1,253 @@
+"""The errors: what they are, what they carry, and that nothing else comes out of a call."""
+
+import copy
+import pickle
+
+import pytest
+from thrift.protocol.TProtocol import TProtocolException
+from thrift.Thrift import TException
+from thrift.transport.TTransport import TTransportException
+
+from test_if import test_service
+from thrift_client import ReplicatedClient, SimpleClient, ThreadedHashClient, errors
+from thrift_client.testing.addresses import BlackHole, ClosedPort
+from thrift_client.testing.behaviours import (
+    application_exception,
+    close,
+    first_bytes,
+    raw,
+    reply,
+    reset,
+    reset_after_reading,
+    silence,
+)
+from thrift_client.testing.malformed import GARBAGE, frame_length
+
+T, P = TTransportException, TProtocolException
+
+#: Name: (what it also is, `.type`), as the contract draws the tree.
+TREE = {
+    'ConnectError': ((errors.ThriftClientError, T, ConnectionError), T.NOT_OPEN),
+    'ResolveError': ((errors.ConnectError,), T.NOT_OPEN),
+    'TLSError': ((errors.ConnectError,), T.NOT_OPEN),
+    'CertificateError': ((errors.TLSError,), T.NOT_OPEN),
+    'AuthError': ((errors.ConnectError,), T.NOT_OPEN),
+    'CallTimeout': ((errors.ThriftClientError, T, TimeoutError), T.TIMED_OUT),
+    'PoolExhausted': ((errors.CallTimeout,), T.TIMED_OUT),
+    'ConnectionLost': ((errors.ThriftClientError, T, ConnectionError), T.END_OF_FILE),
+    'HttpStatusError': ((errors.ThriftClientError, T), T.UNKNOWN),
+    'EncodeError': ((errors.ThriftClientError, P, ValueError), P.INVALID_DATA),
+    'DecodeError': ((errors.ThriftClientError, P), P.INVALID_DATA),
+    'ReplyMismatch': ((errors.ThriftClientError, P), None),
+    'WireMismatch': ((errors.ThriftClientError, T), None),
+    'MessageTooLarge': ((errors.ThriftClientError, T), T.SIZE_LIMIT),
+    'CircuitOpen': ((errors.ThriftClientError, T), T.NOT_OPEN),
+    'NoServersError': ((errors.ThriftClientError, T), T.NOT_OPEN),
+    'InvalidServerName': ((errors.ThriftClientError, KeyError), None),
+    'ClientDisabledError': ((errors.ThriftClientError,), None),
+    'ClientClosed': ((errors.ThriftClientError,), None),
+}
+every_error = pytest.mark.parametrize('name', TREE)
+
+
+def filled(name):
+    """An error with everything that one can carry."""
+    error = getattr(errors, name)('the reason', phase='sending', hint='try it', maybe_executed=True)
+    error.server = SimpleClient(test_service, 'h:1', name='kv')
+    error.method, error.attempts, error.elapsed = 'getk', 2, 12.0
+    return error
+
+
+def test_the_tree_is_complete():
+    """Every error of the module is in the table, and the other way round."""
+    assert {*TREE, 'ThriftClientError'} == set(errors.__all__)
+
+
+@every_error
+def test_an_error_is_what_the_contract_says(name):
+    """Its bases, and the `.type` and `.message` of Apache's exceptions."""
+    bases, type = TREE[name]
+    error = filled(name)
+    assert all(isinstance(error, base) for base in bases)
+    assert isinstance(error, errors.ThriftClientError)
+    assert isinstance(error, Exception)
+    if type is not None:
+        assert error.type == type
+    assert error.message == str(error)
+
+
+@every_error
+def test_an_error_tells_all_it_knows(name):
+    """Reason, server, method, phase, time, attempt, whether it ran, and what to try."""
+    text = str(filled(name))
+    for part in ('the reason', 'kv', 'h:1', 'getk', 'sending', '12 ms', '2', 'may have run',
+                 'try it'):
+        assert part in text
+
+
+@every_error
+@pytest.mark.parametrize('duplicate', [lambda e: pickle.loads(pickle.dumps(e)), copy.copy])
+def test_an_error_pickles(name, duplicate):
+    """With everything it carries; the server as its name."""
+    error = filled(name)
+    got = duplicate(error)
+    assert type(got) is type(error)
+    assert (got.server, got.method, got.attempts) == ('kv', 'getk', 2)
+    assert (got.maybe_executed, got.phase, got.hint) == (True, 'sending', 'try it')
+    assert (got.reason, got.args, got.type) == (error.reason, error.args, error.type)
+    assert 'the reason' in str(got)
+
+
+@every_error
+def test_a_new_error_carries_nothing(name):
+    """What has not been said is None, and nothing has run."""
+    error = getattr(errors, name)('x')
+    assert (error.server, error.method, error.attempts) == (None, None, 0)
+    assert error.maybe_executed is False
+    assert pickle.loads(pickle.dumps(error)).args == error.args
+
+
+def test_every_error_has_a_docstring_and_the_modules_name():
+    """They are shown as `thrift_client.errors.…`."""
+    for name in errors.__all__:
+        kind = getattr(errors, name)
+        assert kind.__doc__
+        assert kind.__module__ == 'thrift_client.errors'
+
+
+# What comes out of calls.
+
+#: What a server does: the error, and whether the call may have run.
+OUTCOMES = {
+    'timeout': (silence(), errors.CallTimeout, True),
+    'closed': (close(), errors.ConnectionLost, True),
+    'reset': (reset(), errors.ConnectionLost, True),
+    'half a reply': (first_bytes(reply('x'), 9) + close(), errors.ConnectionLost, True),
+    'mismatch': (reply('x', name='ping'), errors.ReplyMismatch, True),
+    'garbage': (raw(GARBAGE), errors.DecodeError, True),
+}
+
+
+@pytest.mark.parametrize('framed', [False, True])
+@pytest.mark.parametrize('outcome', OUTCOMES)
+def test_an_error_says_where_it_happened(fault_server, client_of, outcome, framed):
+    """`.server`, `.method`, `.attempts`, `.maybe_executed`, and an address in the text."""
+    behaviour, kind, ran = OUTCOMES[outcome]
+    server = fault_server(test_service, behaviour, framed=framed)
+    client = client_of(server.address, timeout=150, name='kv', frame=framed)
+    with pytest.raises(kind) as caught:
+        client.getk('k')
+    error = caught.value
+    assert (error.server, error.method, error.attempts) == (client, 'getk', 1)
+    assert error.maybe_executed is ran
+    assert server.address in str(error)
+    assert pickle.loads(pickle.dumps(error)).server == 'kv'
+
+
+def test_what_cannot_have_run_says_so(closing, client_of):
+    """Refused connects, black holes, disabled and closed clients."""
+    refused = client_of(closing(ClosedPort()).address)
+    hole = client_of(closing(BlackHole()).address, timeout=100)
+    disabled, closed = client_of('h:1'), client_of('h:1')
+    disabled.disable()
+    closed.close()
+    for client, kind in ((refused, errors.ConnectError), (hole, errors.CallTimeout),
+                         (disabled, errors.ClientDisabledError), (closed, errors.ClientClosed)):
+        with pytest.raises(kind) as caught:
+            client.getk('k')
+        assert caught.value.maybe_executed is False
+        assert caught.value.server is client
+        assert caught.value.method == 'getk'
+
+
+@pytest.mark.parametrize('count', [1, 8, 100_000, 5_000_000])
+def test_a_request_that_is_cut_short_cannot_have_run_more_than_it_did(
+    fault_server, client_of, count
+):
+    """`maybe_executed` is False only if the server did not read the last byte."""
+    server = fault_server(test_service, reset_after_reading(count))
+    client = client_of(server.address)
+    with pytest.raises((errors.ConnectionLost, errors.CallTimeout)) as caught:
+        client.setk('k', 'x' * 12_000_000)
+    assert caught.value.maybe_executed is False
+    assert len(server.ledger) == 0
+
+
+# Code that was written for Apache's client.
+
+
+def test_code_for_apaches_timeouts_works(fault_server, client_of):
+    """TTransportException with type TIMED_OUT, and the built-in TimeoutError."""
+    client = client_of(fault_server(test_service, silence()).address, timeout=100)
+    for kind in (TTransportException, TException, TimeoutError, OSError):
+        with pytest.raises(kind):
+            client.getk('k')
+    with pytest.raises(TTransportException) as caught:
+        client.getk('k')
+    assert caught.value.type == TTransportException.TIMED_OUT
+    assert 'budget' in caught.value.message
+
+
+def test_code_for_apaches_lost_connections_works(fault_server, closing, client_of):
+    """END_OF_FILE for one that was closed, NOT_OPEN for one refused; both a ConnectionError."""
+    lost = client_of(fault_server(test_service, close()).address)
+    refused = client_of(closing(ClosedPort()).address)
+    for client, type in ((lost, T.END_OF_FILE), (refused, T.NOT_OPEN)):
+        with pytest.raises(ConnectionError):
+            client.getk('k')
+        with pytest.raises(TTransportException) as caught:
+            client.getk('k')
+        assert caught.value.type == type
+
+
+def test_code_for_apaches_protocol_errors_works(fault_server, client_of):
+    """TProtocolException with type INVALID_DATA; an argument of a wrong type is a ValueError."""
+    client = client_of(fault_server(test_service, raw(GARBAGE)).address)
+    with pytest.raises(TProtocolException) as caught:
+        client.getk('k')
+    assert caught.value.type == TProtocolException.INVALID_DATA
+    with pytest.raises(ValueError, match='getk'):
+        client.getk(5)
+
+
+def test_invalid_server_name_reads_well():
+    """A KeyError would show its text in quotes."""
+    pool = ThreadedHashClient(test_service, servers=['h:1'])
+    with pytest.raises(KeyError) as caught:
+        pool.get_server('other')
+    assert str(caught.value) == "the pool has no server 'other'"
+
+
+BARE = {
+    'garbage': raw(GARBAGE),
+    'zero frame': frame_length(0),
+    'huge frame': frame_length(),
+    'negative frame': frame_length(-5),
+    'close': close(),
+    'reset': reset(),
+    'cut': first_bytes(reply('x' * 100), 30) + close(),
+    'cut and reset': first_bytes(reply('x' * 100), 30) + reset(),
+    'silence': silence(),
+    'half': first_bytes(reply('x' * 100), 2) + silence(),
+    'http': raw(b'HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n') + close(),
+    'ssh': raw(b'SSH-2.0-OpenSSH_9.7\r\n') + silence(),
+    'tls': raw(b'\x15\x03\x03\x00\x02\x02\x0a') + close(),
+    'application': application_exception(99, 'odd'),
+}
+
+
+@pytest.mark.parametrize('protocol', ['binary', 'compact'])
+@pytest.mark.parametrize('framed', [False, True])
+@pytest.mark.parametrize('name', BARE)
+def test_no_bare_error_comes_out_of_a_call(fault_server, closing, name, framed, protocol):
+    """Every failure is an error of the library or an answer: no OSError, EOFError, struct.error."""
+    server = fault_server(test_service, BARE[name], framed=framed, protocol=protocol)
+    options = {'frame': framed, 'protocol': protocol, 'timeout': 150}
+    client = closing(SimpleClient(test_service, server.address, **options))
+    pool = closing(ReplicatedClient(test_service, servers=[server.address], **options))
+    with pytest.raises(TException) as caught:
+        client.getk('k')
+    (response,) = pool.getk('k')
+    for error in (caught.value, response.exception):
+        assert isinstance(error, errors.ThriftClientError) is (name != 'application')
+        assert type(error).__module__.startswith('thrift')
