@@ -165,6 +165,7 @@ def test_after_a_fault_the_connection_is_gone_and_the_next_call_right(
         server.wait_open(1, 5000)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize('way', WAYS)
 @pytest.mark.parametrize(('protocol', 'framed'), WIRES)
 def test_a_late_reply_never_reaches_another_call(fault_server, protocol, framed, way):
@@ -203,6 +204,7 @@ def test_a_second_reply_never_reaches_another_call(fault_server, framed, way):
         assert server.accepted == 2
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize('way', WAYS)
 @pytest.mark.parametrize(
     'type',

@@ -232,6 +232,7 @@ def test_signals_do_not_stretch_a_call(fault_server, client_of, warm):
 # One budget for several calls.
 
 
+@pytest.mark.smoke
 @every_way
 def test_a_deadline_caps_all_calls_inside(fault_server, way):
     """Two calls that take 150 ms each don't fit into 230 ms, whatever their own timeout."""

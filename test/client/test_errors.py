@@ -63,6 +63,7 @@ def test_the_tree_is_complete():
     assert {*TREE, 'ThriftClientError'} == set(errors.__all__)
 
 
+@pytest.mark.smoke
 @every_error
 def test_an_error_is_what_the_contract_says(name):
     """Its bases, and the `.type` and `.message` of Apache's exceptions."""

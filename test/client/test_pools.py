@@ -567,6 +567,7 @@ def test_responses_come_in_the_order_of_the_servers(kind, fault_server, pool_of)
     assert tuple(response.server for response in responses) == pool.servers
 
 
+@pytest.mark.smoke
 @replicated_pools
 def test_partial_failure_is_normal(kind, fault_server, closing, pool_of):
     """Refused, hung up, garbled and right side by side; the right ones stay connected."""

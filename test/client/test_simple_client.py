@@ -129,6 +129,7 @@ def test_an_argument_that_cannot_be_encoded_sends_nothing(fault_server, client_o
     assert (server.accepted, server.malformed, server.unfinished) == (1, [], [])
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ('method', 'args', 'error'),
     [
@@ -514,6 +515,7 @@ def test_a_timeout_may_be_as_long_as_anyone_likes(fault_server, client_of, timeo
 # Protocols and transports.
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize('transport', ['buffered', 'framed'])
 @pytest.mark.parametrize('protocol', ['binary', 'compact'])
 def test_protocols_and_transports(fault_server, client_of, protocol, transport):

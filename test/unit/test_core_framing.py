@@ -1,0 +1,85 @@
+"""Frames put together from pieces, without a socket."""
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thrift_client.core.framing import Buffered, Framed
+from thrift_client.errors import DecodeError, MessageTooLarge
+
+LIMIT = 1000
+
+
+def assemble(pieces):
+    """Feed pieces as a connection does: into `space` once that is known."""
+    assembler = Framed().assembler(LIMIT)
+    message = None
+    for piece in pieces:
+        assert message is None
+        space = assembler.space
+        if space is None:
+            message = assembler.feed(piece)
+            continue
+        assert len(piece) <= len(space)
+        space[: len(piece)] = piece
+        del space
+        message = assembler.filled(len(piece))
+    return message
+
+
+def cut(data, places):
+    """`data` in pieces that end at these places."""
+    ends = sorted({place % (len(data) + 1) for place in places} | {len(data)} - {0})
+    return [data[a:b] for a, b in zip([0, *ends], ends, strict=False) if a < b]
+
+
+def test_wrapping():
+    """Framed puts the length in front, buffered nothing."""
+    assert Framed().wrap(b'abc') == b'\0\0\0\3abc'
+    assert Buffered().wrap(b'abc') == b'abc'
+    assert Framed().delimited
+    assert not Buffered().delimited
+
+
+@given(st.binary(min_size=1, max_size=LIMIT), st.lists(st.integers(0, LIMIT + 4)))
+def test_a_frame_arrives_in_any_pieces(message, places):
+    """The message is at the buffer's position, whole, whatever the pieces."""
+    assert assemble(cut(Framed().wrap(message), places)).read() == message
+
+
+@given(st.binary(min_size=1, max_size=50))
+def test_started_says_whether_anything_came(message):
+    """Not before the first byte, and from then on."""
+    assembler = Framed().assembler(LIMIT)
+    assert not assembler.started
+    for byte in Framed().wrap(message)[:3]:
+        assert assembler.feed(bytes((byte,))) is None
+        assert assembler.started
+
+
+@pytest.mark.parametrize('size', [0, -1, -(2**31)])
+def test_an_impossible_length_is_a_decode_error(size):
+    """No frame is empty or less."""
+    with pytest.raises(DecodeError):
+        assemble([struct.pack('!i', size)])
+
+
+@pytest.mark.parametrize('size', [LIMIT + 1, 2**31 - 1])
+def test_a_length_over_the_limit_is_too_large(size):
+    """Before any memory is taken for it."""
+    with pytest.raises(MessageTooLarge, match='max_message_size'):
+        assemble([struct.pack('!i', size)])
+
+
+def test_the_limit_itself_is_allowed():
+    """To the byte."""
+    assert len(assemble([struct.pack('!i', LIMIT), bytes(LIMIT)]).getvalue()) == LIMIT
+
+
+@pytest.mark.parametrize('extra', [b'x', b'\0\0\0\1x'])
+def test_bytes_behind_a_frame_are_a_decode_error(extra):
+    """A second reply, or anything else."""
+    with pytest.raises(DecodeError, match='follow'):
+        assemble([Framed().wrap(b'abc') + extra])
