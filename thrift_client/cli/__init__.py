@@ -1,0 +1,18 @@
+"""The command `thrift-client`: calls, questions and measurements from a terminal."""
+
+from __future__ import annotations
+
+import sys
+
+_EXTRA = frozenset({'click', 'rich', 'rich_click', 'yaml'})
+
+
+def main() -> None:
+    """Run the command line; ends the process with its exit code."""
+    try:
+        from thrift_client.cli.app import app
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.partition('.')[0] not in _EXTRA:
+            raise
+        sys.exit(f"{exc.name} is not installed: pip install 'thrift_client[cli]'")
+    app(prog_name='thrift-client')

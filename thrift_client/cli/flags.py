@@ -1,0 +1,168 @@
+"""Flags for everything that a client can be told, generated from the table of options.
+
+Each can stand in a config file (its name with underscores) and in the environment
+(THRIFT_CLIENT_ and its name in capitals); a flag beats the environment, that the file, that
+the option's default.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import yaml
+
+import thrift_client
+from thrift_client.cli.texts import UNWRITTEN, OptionType
+from thrift_client.cli.ui import click
+from thrift_client.options import OPTIONS, nearest
+
+F = TypeVar('F', bound=Callable[..., Any])
+
+PREFIX = 'THRIFT_CLIENT_'
+
+#: Flags with a short form of their own.
+_SHORT = {'headers': '-H'}
+
+#: What the options of pools mean; which of them there are, the pools' signatures say.
+_POOL_TEXTS = {
+    'routing': 'how a hash pool places keys',
+    'failover': 'how many further servers may serve a call whose own is out',
+    'replicas': 'how many servers hold each key',
+    'max_threads': 'most threads that a pool starts for what would block',
+    'balance': 'spread calls over the servers in this way, instead of by key',
+}
+
+#: TLS beyond ssl: what goes into the context.
+_TLS_TEXTS = {
+    'ca': "PEM file of the authorities to trust instead of the system's",
+    'cert': "PEM file of the client's certificate",
+    'key': 'PEM file of its private key',
+    'insecure': 'trust any certificate, for any name',
+}
+
+
+class Row(NamedTuple):
+    """One flag, for the table in the docs."""
+
+    name: str
+    default: Any
+    text: str
+
+    @property
+    def flag(self) -> str:
+        """How it is written on the command line."""
+        return f'--{self.name.replace("_", "-")}'
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return PREFIX + self.name.upper()
+
+
+def client_rows() -> list[Row]:
+    """The flags that every client understands."""
+    rows = [Row(n, row.default, row.text) for n, row in OPTIONS.items() if n not in UNWRITTEN]
+    return [*rows, Row('frame', False, 'the same as --transport framed')]
+
+
+def tls_rows() -> list[Row]:
+    """The flags that make a TLS context, where the client knows TLS."""
+    return [Row(n, None, text) for n, text in _TLS_TEXTS.items()] if 'ssl' in OPTIONS else []
+
+
+def pool_rows() -> list[Row]:
+    """The flags that pools understand besides."""
+    return [Row(name, default, _POOL_TEXTS[name]) for name, default in _pool_options()]
+
+
+def _pool_options() -> Iterator[tuple[str, Any]]:
+    for pool in ('HashClient', 'BalancedClient'):
+        kind = getattr(thrift_client, pool, None)
+        if kind is None:
+            continue
+        for name, parameter in inspect.signature(kind.__init__).parameters.items():
+            if name in _POOL_TEXTS and (pool == 'HashClient') is (name != 'balance'):
+                yield name, parameter.default
+
+
+def config_option(function: F) -> F:
+    """Add --config, whose values are the defaults of all other flags."""
+    return click.option(
+        '--config',
+        envvar=f'{PREFIX}CONFIG',
+        metavar='FILE',
+        is_eager=True,
+        expose_value=False,
+        callback=_read_config,
+        help='Options as YAML; without it $XDG_CONFIG_HOME/thrift-client/config.yaml.',
+    )(function)
+
+
+def client_options(function: F) -> F:
+    """Add a flag for each option of clients."""
+    for row in reversed(tls_rows()):
+        if row.name == 'insecure':
+            function = _option(row, is_flag=True, default=None)(function)
+        else:
+            function = _option(row, metavar='FILE')(function)
+    for row in reversed(client_rows()):
+        function = _client_option(row)(function)
+    return function
+
+
+def pool_options(function: F) -> F:
+    """Add a flag for each option of pools."""
+    for row in reversed(pool_rows()):
+        number = row.name in ('failover', 'replicas', 'max_threads')
+        function = _option(row, type=int if number else str)(function)
+    return function
+
+
+def _client_option(row: Row) -> Callable[[F], F]:
+    if row.name == 'frame':
+        return _option(row, is_flag=True, default=None)
+    kind = OptionType(row.name)
+    if row.name == 'ssl':
+        return _option(row, type=kind, is_flag=False, flag_value='true')
+    if row.name == 'headers':
+        return _option(row, type=str, multiple=True, metavar='NAME: VALUE')
+    return _option(row, type=kind, metavar=kind.name)
+
+
+def _option(row: Row, **settings: Any) -> Callable[[F], F]:
+    text = row.text if row.default in (None, False, ()) else f'{row.text} [{row.default}]'
+    names = [row.flag, *([_SHORT[row.name]] if row.name in _SHORT else [])]
+    return click.option(*names, row.name, envvar=row.variable, help=text, **settings)
+
+
+def _read_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None:
+    file = Path(path) if path else _default_config()
+    if path is None and not file.is_file():
+        return
+    try:
+        found = yaml.safe_load(file.read_text(encoding='utf-8')) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+        raise click.UsageError(f'cannot read the config file {file}: {exc}') from None
+    if not isinstance(found, dict):
+        raise click.UsageError(f'{file}: expected option: value on each line')
+    known = {*_known(), *(param.name for param in ctx.command.params)}
+    for name in found:
+        if name not in known:
+            names = [name for name in known if name]
+            raise click.UsageError(f'{file}: unknown option {name!r}{nearest(str(name), names)}')
+    ctx.default_map = {**(ctx.default_map or {}), **found}
+
+
+def _known() -> set[str]:
+    """What may stand in a config file whichever command reads it."""
+    rows = (*client_rows(), *tls_rows(), *pool_rows())
+    return {'service', 'server', 'gen_py', *(row.name for row in rows)}
+
+
+def _default_config() -> Path:
+    home = os.environ.get('XDG_CONFIG_HOME') or Path('~/.config').expanduser()
+    return Path(home, 'thrift-client', 'config.yaml')

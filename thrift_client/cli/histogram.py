@@ -1,0 +1,72 @@
+"""A histogram of latencies, exact to one per cent from a microsecond to hours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+_BITS = 7  # of precision: each power of two is divided into 128
+
+
+class Histogram:
+    """Counts of whole microseconds in buckets whose width grows with the value.
+
+    Below 256 µs a bucket is one microsecond wide; above, never more than 1/128 of its value.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}
+        self.count = 0
+        self.total = 0
+        self.least = 0
+        self.most = 0
+
+    def record(self, value: int) -> None:
+        """Count one value, in µs."""
+        value = max(value, 0)
+        index = _index(value)
+        self._counts[index] = self._counts.get(index, 0) + 1
+        self.least = min(self.least, value) if self.count else value
+        self.most = max(self.most, value)
+        self.count += 1
+        self.total += value
+
+    def add(self, other: Histogram) -> None:
+        """Count all that another one has."""
+        if not other.count:
+            return
+        for index, count in other._counts.items():
+            self._counts[index] = self._counts.get(index, 0) + count
+        self.least = min(self.least, other.least) if self.count else other.least
+        self.most = max(self.most, other.most)
+        self.count += other.count
+        self.total += other.total
+
+    @property
+    def mean(self) -> float:
+        """The mean in µs; 0 for an empty histogram."""
+        return self.total / self.count if self.count else 0.0
+
+    def percentile(self, percent: float) -> int:
+        """The value in µs that `percent` of all values don't exceed; 0 if there are none."""
+        wanted = max(1, -(-self.count * percent // 100))
+        seen = 0
+        for index in sorted(self._counts):
+            seen += self._counts[index]
+            if seen >= wanted:
+                return min(_upper(index), self.most)
+        return 0
+
+    def buckets(self) -> Iterator[tuple[int, int]]:
+        """Each bucket that has something in it: its upper end in µs, and its count."""
+        for index in sorted(self._counts):
+            yield _upper(index), self._counts[index]
+
+
+def _index(value: int) -> int:
+    shift = max(0, value.bit_length() - _BITS - 1)
+    return (shift << _BITS) + (value >> shift)
+
+
+def _upper(index: int) -> int:
+    shift = max(0, (index >> _BITS) - 1)
+    return ((index - (shift << _BITS) + 1) << shift) - 1

@@ -1,0 +1,238 @@
+"""`probe`: find out what a server speaks, by calling it on each wire in turn."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from time import monotonic
+from typing import Any, NamedTuple
+
+from thrift_client import address
+from thrift_client.address import Address
+from thrift_client.cli import output, sniff
+from thrift_client.cli.exits import CONNECT, OK, TIMEOUT, TLS, WIRE
+from thrift_client.cli.ui import click
+from thrift_client.cli.wires import WIRES, Wire, answers, request
+
+#: Kinds of servers that no Thrift wire will fit.
+_HOPELESS = frozenset({'SSH', 'Redis', 'FTP or SMTP', 'IMAP', 'POP3', 'VNC', 'MySQL'})
+
+
+class Sight(NamedTuple):
+    """What came of one try: 'answer', 'bytes', 'closed' or 'silence', and the bytes."""
+
+    wire: Wire
+    tls: bool
+    outcome: str
+    data: bytes = b''
+
+    @property
+    def text(self) -> str:
+        """What was seen, in a few words."""
+        if self.outcome == 'bytes':
+            return sniff.described(self.data)
+        return {'answer': 'the answer', 'closed': 'the server hung up'}.get(self.outcome, 'silence')
+
+
+class Probe:
+    """One server, tried on one wire after the other; each try has `patience` seconds."""
+
+    def __init__(self, target: Address, patience: float, service_name: str | None) -> None:
+        self.target = target
+        self.patience = patience
+        self.service_name = service_name
+        self.sights: list[Sight] = []
+
+    def run(self, *, every: bool = False) -> list[Sight]:
+        """Try until one fits, or `every` wire; returns those that fit.
+
+        Raises OSError if there is no connection.
+        """
+        first = WIRES[0]
+        found = [] if self.target.scheme in ('thrifts', 'https') else self._try([first], tls=False)
+        if found and not every:
+            return found
+        tls = not found and self.has_tls()
+        rest = WIRES if tls or self.target.scheme in ('thrifts', 'https') else WIRES[1:]
+        return found + self._try(list(rest), tls=tls, every=every)
+
+    def has_tls(self) -> bool:
+        """Whether the server shakes hands; any certificate will do."""
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        try:
+            self._connect(context).close()
+        except OSError:
+            return False
+        return True
+
+    def distrust(self) -> str | None:
+        """Why this machine doesn't trust the server's certificate; None if it does."""
+        try:
+            self._connect(ssl.create_default_context()).close()
+        except OSError as exc:
+            return getattr(exc, 'verify_message', '') or str(exc)
+        return None
+
+    def _try(self, wires: list[Wire], *, tls: bool, every: bool = False) -> list[Sight]:
+        found = []
+        while wires:
+            sight = self._sight(wires.pop(0), tls=tls)
+            self.sights.append(sight)
+            kind = sniff.kind_of(sight.data)
+            if sight.outcome == 'answer':
+                found.append(sight)
+                if not every:
+                    break
+            elif kind in _HOPELESS:
+                break
+            elif kind == 'HTTP' and not found:
+                wires = [wire for wire in wires if wire.transport == 'http']
+        return found
+
+    def _sight(self, wire: Wire, *, tls: bool) -> Sight:
+        context = None
+        if tls:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        with self._connect(context) as connection:
+            host = self.target.label.rpartition('://')[2].partition('/')[0]
+            data = b''
+            expires = monotonic() + self.patience
+            try:
+                connection.sendall(request(wire, host, self.target.path, self.service_name))
+                while (remaining := expires - monotonic()) > 0 and len(data) < 1 << 16:
+                    connection.settimeout(remaining)
+                    more = connection.recv(1 << 14)
+                    data += more
+                    if answers(wire, data):
+                        return Sight(wire, tls, 'answer', data)
+                    if not more:
+                        return Sight(wire, tls, 'bytes' if data else 'closed', data)
+            except TimeoutError:
+                pass
+            except OSError:
+                return Sight(wire, tls, 'bytes' if data else 'closed', data)
+            return Sight(wire, tls, 'bytes' if data else 'silence', data)
+
+    def _connect(self, context: ssl.SSLContext | None) -> socket.socket:
+        host, port = self.target.host, self.target.port
+        if port is None:
+            made = socket.socket(socket.AF_UNIX)
+            made.settimeout(self.patience)
+            made.connect(host)
+        else:
+            # A connect may need more time than an answer on an open connection.
+            made = socket.create_connection((host, port), max(self.patience, 2.0))
+            made.settimeout(self.patience)
+        if context is None:
+            return made
+        try:
+            return context.wrap_socket(made, server_hostname=host if port else None)
+        except BaseException:
+            made.close()
+            raise
+
+
+@click.command('probe')
+@click.option(
+    '--timeout', type=click.FloatRange(1), default=500, show_default=True, metavar='MS',
+    help='How long to wait for each answer, in ms.',
+)
+@click.option('--service-name', help='The name of the service on a multiplexed server.')
+@click.option('--every', is_flag=True, help='Go on after the first wire that fits.')
+@click.option('-v', '--verbose', is_flag=True, help='Show what came of each try.')
+@click.option('--json', 'as_json', is_flag=True, help='Print an object.')
+@click.argument('server', metavar='ADDRESS')
+@click.pass_context
+def probe_command(
+    ctx: click.Context,
+    timeout: float,
+    service_name: str | None,
+    every: bool,
+    verbose: bool,
+    as_json: bool,
+    server: str,
+) -> None:
+    """Find out what the server at ADDRESS speaks, and print the options to set.
+
+    Calls a method that no server has, on each transport and protocol, with and without TLS:
+    a server that answers it understands. Nothing is run.
+    """
+    try:
+        target = address.parse(server)
+    except ValueError as exc:
+        raise click.UsageError(str(exc)) from exc
+    probe = Probe(target, timeout / 1000, service_name)
+    try:
+        found = probe.run(every=every)
+    except OSError as exc:
+        output.print_error(f'{target.label}: {exc.strerror or exc}')
+        ctx.exit(TLS if isinstance(exc, ssl.SSLError) else CONNECT)
+    report = _report(probe, found)
+    if as_json:
+        output.print_json(report, plain=True)
+    else:
+        _print(report, verbose=verbose or not found)
+    ctx.exit(_code(probe, found))
+
+
+def _code(probe: Probe, found: list[Sight]) -> int:
+    if found:
+        return OK
+    return TIMEOUT if all(sight.outcome == 'silence' for sight in probe.sights) else WIRE
+
+
+def _report(probe: Probe, found: list[Sight]) -> dict[str, Any]:
+    report: dict[str, Any] = {'server': probe.target.label, 'fits': bool(found)}
+    if found:
+        wire, tls = found[0].wire, found[0].tls
+        report |= {'transport': wire.transport, 'protocol': wire.protocol, 'tls': tls}
+        if tls:
+            report['distrust'] = probe.distrust()
+        report |= {'flags': _flags(found[0]), 'python': _python(probe, found[0])}
+        report['also'] = [dict(sight.wire._asdict(), tls=sight.tls) for sight in found[1:]]
+    report['tries'] = [
+        dict(sight.wire._asdict(), tls=sight.tls, saw=sight.text) for sight in probe.sights
+    ]
+    return report
+
+
+def _flags(sight: Sight) -> str:
+    tls = ' --ssl' if sight.tls else ''
+    return f'--transport {sight.wire.transport} --protocol {sight.wire.protocol}{tls}'
+
+
+def _python(probe: Probe, sight: Sight) -> str:
+    options = [f'transport={sight.wire.transport!r}', f'protocol={sight.wire.protocol!r}']
+    options += ['ssl=True'] if sight.tls else []
+    if probe.service_name is not None:
+        options.append(f'service_name={probe.service_name!r}')
+    return f'SimpleClient(service, {probe.target.label!r}, {", ".join(options)})'
+
+
+def _print(report: dict[str, Any], *, verbose: bool) -> None:
+    if report['fits']:
+        tls = ' over TLS' if report['tls'] else ''
+        click.echo(
+            f'{report["server"]} speaks transport {report["transport"]}, '
+            f'protocol {report["protocol"]}{tls}'
+        )
+        click.echo(f'  flags   {report["flags"]}')
+        click.echo(f'  Python  {report["python"]}')
+        for other in report['also']:
+            click.echo(f'  also    transport {other["transport"]}, protocol {other["protocol"]}')
+        if report.get('distrust'):
+            click.echo(f'  not trusted here: {report["distrust"]}; --ca names the authority')
+    else:
+        click.echo(f'{report["server"]}: no transport and protocol fits; this was seen:')
+    if verbose:
+        output.print_table(
+            ('transport', 'protocol', 'TLS', 'saw'),
+            [
+                (each['transport'], each['protocol'], 'yes' if each['tls'] else 'no', each['saw'])
+                for each in report['tries']
+            ],
+        )

@@ -1,0 +1,268 @@
+"""What a command works on, made of its flags: the service, the servers, a client or a pool."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from thrift.Thrift import TException
+
+import thrift_client
+from thrift_client import SimpleClient, ThriftPool
+from thrift_client.cli import flags, service
+from thrift_client.cli.exits import code_of
+from thrift_client.cli.results import error_text
+from thrift_client.cli.texts import Given, reader
+from thrift_client.cli.ui import click
+from thrift_client.core.service import Method, Service
+from thrift_client.hashed import default_key
+from thrift_client.options import OPTIONS
+
+_SOURCES = ('zk:', 'etcd:', 'etcds:', 'dns:', 'srv:', 'file:')
+_NAMED = re.compile(r'([A-Za-z0-9_.-]+)=(.+)')
+
+
+class Failed(click.ClickException):
+    """A call that raised: what to print, and the exit code."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.exit_code = code  # type: ignore[misc]
+
+
+class Server(NamedTuple):
+    """A server as `-a` names it: an address, perhaps with `name=` before it."""
+
+    address: str
+    name: str | None
+
+    @classmethod
+    def of(cls, text: str) -> Server:
+        """Read what stands behind `-a`."""
+        named = _NAMED.fullmatch(text)
+        return cls(named[2], named[1]) if named else cls(text, None)
+
+
+class Target:
+    """What the flags of a command say; things are made of it when they are asked for."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self._given = given
+
+    def default(self, option: str, value: Any) -> None:
+        """Set a client option where no flag, variable or file has."""
+        if self._given.get(option) is None:
+            self._given[option] = Given(value)
+
+    def set_service(self, name: str) -> None:
+        """Use this service where there is no -s."""
+        self._given['service'] = name
+
+    @property
+    def names_service(self) -> bool:
+        """Whether there is a -s."""
+        return bool(self._given.get('service'))
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of --gen-py."""
+        return tuple(self._given.get('gen_py') or ())
+
+    @functools.cached_property
+    def service(self) -> Service:
+        """The service that `-s` names."""
+        service.add_to_path(self.folders)
+        name = self._given.get('service')
+        if not name:
+            raise click.UsageError('which service? -s MODULE or -s FILE.thrift')
+        return service.load(name)
+
+    @functools.cached_property
+    def servers(self) -> list[Server]:
+        """The servers that `-a` names, at least one."""
+        given = self._given.get('server') or ()
+        if not given:
+            raise click.UsageError('which server? -a HOST:PORT')
+        return [Server.of(text) for text in ([given] if isinstance(given, str) else given)]
+
+    @property
+    def source(self) -> str | None:
+        """The discovery URL that takes the place of a list of servers."""
+        urls = [s.address for s in self.servers if s.address.startswith(_SOURCES)]
+        if urls and len(self.servers) > 1:
+            raise click.UsageError('a discovery URL stands alone: give one -a')
+        return urls[0] if urls else None
+
+    @property
+    def one_server(self) -> bool:
+        """Whether there is no pool to be made."""
+        return len(self.servers) == 1 and self.source is None and not self._given.get('balance')
+
+    def options(self) -> dict[str, Any]:
+        """The client options that were given."""
+        options = {
+            name: value.value
+            for name, value in self._given.items()
+            if name in OPTIONS and isinstance(value, Given)
+        }
+        if self._given.get('headers'):
+            options['headers'] = reader('headers')('\n'.join(self._given['headers']))
+        if self._given.get('frame'):
+            options['frame'] = True
+        return options | self._tls()
+
+    def client(self) -> SimpleClient:
+        """A client of the one server. A usage error for more of them."""
+        if not self.one_server:
+            raise click.UsageError('this takes one server: give one -a')
+        server = self.servers[0]
+        try:
+            return SimpleClient(
+                self.service.module, server.address, name=server.name, **self.options()
+            )
+        except (ValueError, TypeError, ImportError, OSError) as exc:
+            raise click.UsageError(str(exc)) from exc
+
+    def pool(self, kind: str, **more: Any) -> Any:
+        """A pool, of a class of thrift_client, with all servers; `more` are its options."""
+        made: Any = None
+        try:
+            if self.source is not None:
+                more['servers'] = self.source
+            made = getattr(thrift_client, kind)(self.service.module, **more, **self.options())
+            if self.source is None:
+                for server in self.servers:
+                    made.add_server(server.address, name=server.name)
+        except (ValueError, TypeError, ImportError, OSError) as exc:
+            if made is not None:
+                made.close()
+            raise click.UsageError(str(exc)) from exc
+        return made
+
+    def keyed_pool(self, method: Method | None = None, key: str | None = None) -> Any:
+        """The pool that places calls: by `key` (names of `method`'s arguments), or by load."""
+        given = self._given
+        if given.get('balance'):
+            return self.pool('BalancedClient', balance=given['balance'])
+        names = [row.name for row in flags.pool_rows() if row.name != 'balance']
+        more = {name: given[name] for name in names if given.get(name) is not None}
+        pool: Any = self.pool('HashClient', **more)
+        if method is not None and key is not None:
+            pool.set_hash(method.name, _key_function(method, key))
+        return pool
+
+    @property
+    def routing(self) -> str:
+        """How a pool of these flags places keys."""
+        defaults = {row.name: row.default for row in flags.pool_rows()}
+        return str(self._given.get('routing') or defaults['routing'])
+
+    def key_of(self, method: Method, key: str | None, values: dict[str, Any]) -> Any:
+        """The key of a call: what --key says, else the only argument, else all of them."""
+        function = default_key if key is None else _key_function(method, key)
+        return function(*(values[name] for name in method.parameters))
+
+    def caller(
+        self, method: Method | None = None, key: str | None = None
+    ) -> SimpleClient | ThriftPool:
+        """A client of the one server, or the pool of several."""
+        return self.client() if self.one_server else self.keyed_pool(method, key)
+
+    def _tls(self) -> dict[str, Any]:
+        given = self._given
+        files = [given.get(name) for name in ('ca', 'cert', 'key')]
+        if not any(files) and not given.get('insecure'):
+            return {}
+        import ssl
+
+        ca, cert, key = files
+        try:
+            context = ssl.create_default_context(cafile=ca)
+            if cert:
+                context.load_cert_chain(cert, key)
+        except (OSError, ValueError) as exc:
+            raise click.UsageError(f'cannot use {ca or cert}: {exc}') from exc
+        if given.get('insecure'):
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return {'ssl': context}
+
+
+def _key_function(method: Method, key: str) -> Callable[..., Any]:
+    """What `set_hash` takes, for `--key name` or `--key name,name`."""
+    names = [name.strip() for name in key.split(',')]
+    for name in names:
+        if name not in method.parameters:
+            raise click.UsageError(
+                f'--key: {method.name} has no argument {name!r} '
+                f'(it has {", ".join(method.parameters) or "none"})'
+            )
+    positions = [method.parameters.index(name) for name in names]
+    if len(positions) == 1:
+        return lambda *arguments: arguments[positions[0]]
+    return lambda *arguments: tuple(arguments[i] for i in positions)
+
+
+def with_target(*kinds: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the flags of these kinds, and their values as a Target.
+
+    Kinds: 'service', 'servers', 'client', 'pool'.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        own = set(inspect.signature(function).parameters)
+
+        @functools.wraps(function)
+        def run(**given: Any) -> Any:
+            rest = {name: value for name, value in given.items() if name not in own}
+            try:
+                return function(Target(rest), **{n: v for n, v in given.items() if n in own})
+            except TException as exc:
+                # click's context managers would change it, and gen-py's exceptions refuse.
+                raise Failed(error_text(exc), code_of(exc) or 1) from None
+
+        decorated: Any = run
+        if 'pool' in kinds:
+            decorated = flags.pool_options(decorated)
+        if 'client' in kinds:
+            decorated = flags.client_options(decorated)
+        decorated = flags.config_option(decorated)
+        if 'servers' in kinds:
+            decorated = _server_option(decorated)
+        return _service_options(decorated) if 'service' in kinds else decorated
+
+    return decorate
+
+
+def _server_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        '-a',
+        '--server',
+        'server',
+        multiple=True,
+        metavar='[NAME=]ADDRESS',
+        envvar=f'{flags.PREFIX}SERVER',
+        help='host:port, unix:/path or a URL; several for a pool, or one discovery URL.',
+    )(function)
+
+
+def _service_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    function = click.option(
+        '--gen-py',
+        'gen_py',
+        multiple=True,
+        metavar='DIR',
+        envvar=f'{flags.PREFIX}GEN_PY',
+        help='A folder that `thrift --gen py` wrote; ./gen-py is looked at anyway.',
+    )(function)
+    return click.option(
+        '-s',
+        '--service',
+        'service',
+        metavar='SERVICE',
+        envvar=f'{flags.PREFIX}SERVICE',
+        help='A gen-py module (package.service), FILE.thrift or FILE.thrift:SERVICE.',
+    )(function)

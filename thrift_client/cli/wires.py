@@ -1,0 +1,143 @@
+"""One call on every wire that there is: its bytes, and whether what came back answers it.
+
+The call names a method that no server has. A server that understands it says so, with an
+exception that repeats the name: nothing is run, and nothing else looks like it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from http.client import HTTPException, HTTPResponse
+from io import BytesIO
+from struct import pack, unpack_from
+from typing import Any, NamedTuple
+
+from thrift.protocol.TBinaryProtocol import TBinaryProtocol
+from thrift.protocol.TCompactProtocol import TCompactProtocol
+from thrift.protocol.THeaderProtocol import THeaderProtocol
+from thrift.protocol.TJSONProtocol import TJSONProtocol
+from thrift.Thrift import TMessageType
+from thrift.transport.THeaderTransport import THeaderClientType, THeaderSubprotocolID
+from thrift.transport.TTransport import TMemoryBuffer, TTransportBase
+
+METHOD = 'thrift_client_probe'
+SEQUENCE_ID = 1 << 21  # encoded in as many bytes as those of the client's own calls
+
+_PROTOCOLS = {'binary': TBinaryProtocol, 'compact': TCompactProtocol, 'json': TJSONProtocol}
+_IN_HEADER = {'binary': THeaderSubprotocolID.BINARY, 'compact': THeaderSubprotocolID.COMPACT}
+
+
+class Wire(NamedTuple):
+    """A transport and a protocol, by the names of the client's options."""
+
+    transport: str
+    protocol: str
+
+
+#: The commonest first. A framed server hangs up at once on what is not framed, an unframed
+#: one may wait for more of what is: so unframed comes before framed.
+WIRES = (
+    Wire('buffered', 'binary'),
+    Wire('framed', 'binary'),
+    Wire('framed', 'compact'),
+    Wire('buffered', 'compact'),
+    Wire('http', 'binary'),
+    Wire('header', 'binary'),
+    Wire('zlib', 'binary'),
+    Wire('buffered', 'json'),
+    Wire('framed', 'json'),
+    Wire('http', 'compact'),
+    Wire('http', 'json'),
+    Wire('header', 'compact'),
+    Wire('zlib', 'compact'),
+    Wire('zlib', 'json'),
+)
+
+
+def request(wire: Wire, host: str, path: str, service_name: str | None) -> bytes:
+    """The bytes of the call; `host` and `path` are for HTTP, `service_name` multiplexes."""
+    name = METHOD if service_name is None else f'{service_name}:{METHOD}'
+    sink = TMemoryBuffer()
+    protocol = _protocol(wire, sink)
+    protocol.writeMessageBegin(name, TMessageType.CALL, SEQUENCE_ID)
+    protocol.writeStructBegin('args')
+    protocol.writeFieldStop()
+    protocol.writeStructEnd()
+    protocol.writeMessageEnd()
+    protocol.trans.flush()
+    body: bytes = sink.getvalue()
+    if wire.transport == 'framed':
+        return pack('>I', len(body)) + body
+    if wire.transport == 'zlib':
+        return zlib.compress(body)
+    if wire.transport == 'http':
+        head = (
+            f'POST {path or "/"} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n'
+            f'Content-Type: application/x-thrift\r\nAccept: application/x-thrift\r\n'
+            f'Content-Length: {len(body)}\r\n\r\n'
+        )
+        return head.encode('ascii', 'replace') + body
+    return body
+
+
+def answers(wire: Wire, data: bytes) -> bool:
+    """Whether these bytes are the answer to the call on this wire; a part of it is not."""
+    try:
+        protocol = _protocol(wire, _Bytes(_unwrapped(wire, data)))
+        name, message_type, _ = protocol.readMessageBegin()
+    except Exception:  # noqa: BLE001 - whatever a decoder makes of another wire's bytes
+        return False
+    if isinstance(name, bytes):  # THeaderProtocol
+        name = name.decode('ascii', 'replace')
+    known = message_type in (TMessageType.EXCEPTION, TMessageType.REPLY)
+    return known and name.rpartition(':')[2] == METHOD
+
+
+def _protocol(wire: Wire, transport: Any) -> Any:
+    if wire.transport == 'header':
+        return THeaderProtocol(transport, (THeaderClientType.HEADERS,), _IN_HEADER[wire.protocol])
+    return _PROTOCOLS[wire.protocol](transport)
+
+
+def _unwrapped(wire: Wire, data: bytes) -> bytes:
+    """The message in what the transport put around it. Raises what fits if it isn't whole."""
+    if wire.transport == 'framed':
+        (size,) = unpack_from('>I', data)
+        if len(data) != 4 + size:
+            raise EOFError
+        return data[4:]
+    if wire.transport == 'zlib':
+        return zlib.decompressobj().decompress(data, 1 << 16)
+    return _http_body(data) if wire.transport == 'http' else data
+
+
+def _http_body(data: bytes) -> bytes:
+    response = HTTPResponse(_Socket(data))  # type: ignore[arg-type]
+    response.begin()
+    if response.status != 200:
+        raise HTTPException(response.status)
+    return response.read()
+
+
+class _Socket:
+    """What HTTPResponse takes for a socket."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def makefile(self, _mode: str) -> BytesIO:
+        return BytesIO(self._data)
+
+
+class _Bytes(TTransportBase):
+    """Bytes to read, which end in an error: the JSON decoder would wait for ever for more."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = BytesIO(data)
+
+    def read(self, size: int) -> bytes:
+        """Read up to `size` bytes. Raises EOFError where there are none."""
+        found = self._data.read(size)
+        if size and not found:
+            raise EOFError
+        return found

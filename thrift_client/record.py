@@ -1,0 +1,150 @@
+"""The log of requests: what `log_filename=` writes and `thrift-client replay` sends again.
+
+One line of JSON for each request, in the order in which they were made:
+
+    {"time": 1767225600000.0, "server": "localhost:9901", "service": "test_if.test_service",
+     "method": "getk", "arguments": "CwABAAAAAWsA"}
+
+`time` is in ms since 1970, `service` the gen-py module, `arguments` the arguments' struct in
+Thrift's binary protocol, in base64: whatever protocol the client speaks, and whatever bytes
+an argument has, it comes back as it was.
+"""
+
+from __future__ import annotations
+
+import os
+from base64 import b64decode, b64encode
+from json import dumps, loads
+from time import time
+
+from thrift.protocol.TBinaryProtocol import TBinaryProtocol
+from thrift.transport.TTransport import TMemoryBuffer
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+__all__ = ['Recorder', 'Request', 'read']
+
+_KEYS: dict[str, Any] = {
+    'time': (int, float),
+    'server': str,
+    'service': str,
+    'method': str,
+    'arguments': str,
+}
+
+
+class Request:
+    """One request of a log: `time` (ms since 1970), names, and the arguments' bytes."""
+
+    __slots__ = ('arguments', 'method', 'server', 'service', 'time')
+
+    def __init__(
+        self, time: float, server: str, service: str, method: str, arguments: bytes
+    ) -> None:
+        self.time = time
+        self.server = server
+        self.service = service
+        self.method = method
+        self.arguments = arguments
+
+    def __repr__(self) -> str:
+        return f'<Request {self.service}.{self.method} to {self.server}>'
+
+    def unpack(self, kind: Any) -> Any:
+        """The arguments, as an instance of `kind`, the method's generated class.
+
+        Raises ValueError if the bytes are no such struct.
+        """
+        arguments = kind()
+        try:
+            arguments.read(TBinaryProtocol(TMemoryBuffer(self.arguments)))
+        except Exception as exc:
+            raise ValueError(f'not the arguments of {self.method}: {exc}') from exc
+        return arguments
+
+
+class Recorder:
+    """Appends requests to a file, which only its owner may read if it is made here.
+
+    Any number of threads and processes may write to one file: a request is one append.
+    Raises OSError if the file can't be opened.
+    """
+
+    __slots__ = ('_file', '_warned', 'path')
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._file: int | None = None
+        self._warned = False
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def record(self, server: str, service: str, method: str, arguments: Any) -> None:
+        """Append one request, before it is sent.
+
+        `server` is the name of the server, `service` that of the gen-py module, `arguments`
+        the instance of the generated class. What can't be written never fails a call: the
+        first time it is logged as a warning.
+        """
+        if self._file is None:
+            return
+        try:
+            buffer = TMemoryBuffer()
+            arguments.write(TBinaryProtocol(buffer))
+            line = {
+                'time': round(time() * 1000, 3),
+                'server': server,
+                'service': service,
+                'method': method,
+                'arguments': b64encode(buffer.getvalue()).decode('ascii'),
+            }
+            os.write(self._file, dumps(line).encode() + b'\n')
+        except Exception as exc:  # noqa: BLE001 - a full disk must not fail a call
+            self._warn(exc)
+
+    def close(self) -> None:
+        """Close the file; what is recorded afterwards is dropped. May be repeated."""
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+
+    def _warn(self, exc: Exception) -> None:
+        if not self._warned:
+            from logging import getLogger
+
+            self._warned = True
+            getLogger('thrift_client.record').warning(
+                'requests are missing from %s: %s', self.path, exc
+            )
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def read(path: str) -> Iterator[Request]:
+    """The requests of a log, in its order.
+
+    Raises OSError if it can't be read, ValueError with the line's number for a line that is
+    no request; a last line that was cut short is left out.
+    """
+    with open(path, encoding='utf-8') as file:  # noqa: PTH123 - pathlib costs an import
+        for number, line in enumerate(file, 1):
+            try:
+                request = _parse(line)
+            except ValueError as exc:
+                if not line.endswith('\n'):
+                    return
+                raise ValueError(f'{path}, line {number}: {exc}') from exc
+            yield request
+
+
+def _parse(line: str) -> Request:
+    found = loads(line)
+    if not isinstance(found, dict) or any(
+        not isinstance(found.get(key), kind) for key, kind in _KEYS.items()
+    ):
+        raise ValueError(f'not a request with {", ".join(_KEYS)}')
+    arguments = b64decode(found['arguments'], validate=True)
+    return Request(found['time'], found['server'], found['service'], found['method'], arguments)
