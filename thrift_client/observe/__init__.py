@@ -1,1 +1,30 @@
-"""What a client tells about itself: events, and adapters that pass them on."""
+"""Adapters that turn events into log records, metrics and traces; each is a listener.
+
+Each name is imported from its module when it is first used, and the library that it feeds
+when one is made: nobody needs a library whose adapter isn't used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from thrift_client.observe.log import EventLog
+    from thrift_client.observe.otel import Telemetry
+    from thrift_client.observe.prometheus import Metrics
+
+__all__ = ['EventLog', 'Metrics', 'Telemetry']
+
+_HOMES = {'EventLog': 'log', 'Metrics': 'prometheus', 'Telemetry': 'otel'}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from importlib import import_module
+
+    return getattr(import_module(f'{__name__}.{_HOMES[name]}'), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,28 @@
+"""What the adapters share: an event finds the method that handles it, by its class's name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thrift_client.events import Event
+
+
+class Listener:
+    """A listener whose method `on_<name of the event's class>` gets the event, if there is one."""
+
+    def __call__(self, event: Event) -> None:
+        """Handle an event; one that there is no method for is of no interest."""
+        handle = getattr(self, f'on_{type(event).__name__}', None)
+        if handle is not None:
+            handle(event)
+
+
+def service_name(server: Any) -> str:
+    """The service of a client as `package.service`, which is the path of its gen-py module."""
+    name: str = server.service.__name__
+    return name
+
+
+def outcome(error: BaseException | None) -> str:
+    """How a call ended, as a label: `ok`, or the name of the exception's class."""
+    return 'ok' if error is None else type(error).__name__

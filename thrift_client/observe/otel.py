@@ -1,0 +1,151 @@
+"""Events as OpenTelemetry spans and metrics, and a trace's context in headers.
+
+The names are those of the semantic conventions for RPC clients:
+https://opentelemetry.io/docs/specs/semconv/rpc/rpc-spans/ and …/rpc-metrics/.
+
+A span begins with CallStarted and ends with CallFinished, which come in the context (thread
+or task) of the caller. `_open` holds the spans that have begun there, innermost last; it is
+a tuple that is never changed, so that a context copied for other work keeps its own.
+"""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from thrift_client.observe.listener import Listener, service_name
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import Span, TracerProvider
+
+    from thrift_client.events import AttemptFailed, CallFinished, CallStarted, RetryPlanned
+
+SCOPE = 'thrift_client'
+SYSTEM = 'apache_thrift'
+HISTOGRAM = 'rpc.client.call.duration'
+#: Upper bounds in seconds, as the conventions advise.
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+
+
+class _Begun(NamedTuple):
+    owner: Telemetry
+    server: Any
+    method: str
+    span: Span
+
+
+_open: ContextVar[tuple[_Begun, ...]] = ContextVar('thrift_client_spans', default=())
+
+
+class Telemetry(Listener):
+    """A listener that makes a span of each call and measures its time.
+
+    `tracer_provider`, `meter_provider`: None is the process's own. Give the method
+    `headers` as the option of that name to let the servers go on with the trace, where the
+    transport has headers. Raises ImportError where opentelemetry-api isn't installed.
+    """
+
+    def __init__(
+        self,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+    ) -> None:
+        try:
+            from opentelemetry import metrics, propagate, trace
+        except ImportError:
+            raise ImportError(
+                "Telemetry needs opentelemetry-api: pip install 'thrift_client[opentelemetry]'"
+            ) from None
+        self._trace, self._propagate = trace, propagate
+        self._tracer = trace.get_tracer(SCOPE, _version(), tracer_provider)
+        self._duration = metrics.get_meter(SCOPE, _version(), meter_provider).create_histogram(
+            HISTOGRAM,
+            unit='s',
+            description='How long outgoing calls take.',
+            explicit_bucket_boundaries_advisory=BUCKETS,
+        )
+
+    def headers(self) -> dict[str, str]:
+        """The headers that carry the context of the call's span, else that of the caller's."""
+        carrier: dict[str, str] = {}
+        begun = [each for each in _open.get() if each.owner is self]
+        context = self._trace.set_span_in_context(begun[-1].span) if begun else None
+        self._propagate.inject(carrier, context)
+        return carrier
+
+    def on_CallStarted(self, event: CallStarted) -> None:
+        """Begin the call's span."""
+        span = self._start(event, None)
+        _open.set((*_open.get(), _Begun(self, event.server, event.method, span)))
+
+    def on_AttemptFailed(self, event: AttemptFailed) -> None:
+        """Note the failure in the call's span."""
+        begun = self._find(event)
+        if begun is not None:
+            begun.span.add_event(
+                'thrift.attempt_failed',
+                {'error.type': _type_name(event.error), 'thrift.attempt': event.attempt},
+            )
+
+    def on_RetryPlanned(self, event: RetryPlanned) -> None:
+        """Note the pause in the call's span."""
+        begun = self._find(event)
+        if begun is not None:
+            attributes = {'thrift.attempt': event.attempt, 'thrift.pause_ms': event.pause}
+            begun.span.add_event('thrift.retry_planned', attributes)
+
+    def on_CallFinished(self, event: CallFinished) -> None:
+        """End the call's span, and record its time."""
+        begun = self._find(event)
+        if begun is None:  # it began in another context, such as that of an iterator's maker
+            span = self._start(event, time.time_ns() - int(event.elapsed * 1e6))
+        else:
+            span = begun.span
+            _open.set(tuple(other for other in _open.get() if other is not begun))
+        attributes = _attributes(event.server, event.method)
+        if event.error is not None:
+            attributes['error.type'] = _type_name(event.error)
+            span.set_attribute('error.type', attributes['error.type'])
+            span.set_status(self._trace.StatusCode.ERROR, str(event.error))
+        if event.attempts > 1:
+            span.set_attribute('thrift.attempts', event.attempts)
+        span.end()
+        context = self._trace.set_span_in_context(span)
+        self._duration.record(event.elapsed / 1000, attributes, context)
+
+    def _find(self, event: AttemptFailed | RetryPlanned | CallFinished) -> _Begun | None:
+        sought = self, event.server, event.method
+        return next((begun for begun in reversed(_open.get()) if begun[:3] == sought), None)
+
+    def _start(self, event: CallStarted | CallFinished, begun_at: int | None) -> Span:
+        attributes = _attributes(event.server, event.method)
+        return self._tracer.start_span(
+            str(attributes['rpc.method']),
+            kind=self._trace.SpanKind.CLIENT,
+            attributes=attributes,
+            start_time=begun_at,
+        )
+
+
+def _attributes(server: Any, method: str) -> dict[str, str | int]:
+    attributes: dict[str, str | int] = {
+        'rpc.system.name': SYSTEM,
+        'rpc.method': f'{service_name(server)}/{method}',
+        'server.address': server.host,
+    }
+    if server.port is not None:
+        attributes['server.port'] = server.port
+    return attributes
+
+
+def _type_name(error: BaseException) -> str:
+    kind = type(error)
+    return f'{kind.__module__}.{kind.__qualname__}'
+
+
+def _version() -> str:
+    from thrift_client._version import __version__
+
+    return __version__

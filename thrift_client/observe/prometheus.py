@@ -1,0 +1,147 @@
+"""Events as Prometheus metrics, through prometheus-client."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from thrift_client.observe.listener import Listener, outcome, service_name
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from prometheus_client import CollectorRegistry
+
+    from thrift_client.events import (
+        CallFinished,
+        ConnectionDiscarded,
+        ConnectionOpened,
+        Event,
+        ServerEjected,
+        ServerRestored,
+    )
+
+#: Upper bounds in seconds: a call inside a data centre takes less than prometheus-client's
+#: own first bucket of 5 ms.
+BUCKETS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
+    *(0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+
+SERVER = ('service', 'server')
+METHOD = ('service', 'method', 'server')
+CALL = (*METHOD, 'outcome')
+
+
+class Row(NamedTuple):
+    """One metric: its kind (a class of prometheus-client), name, text and labels."""
+
+    kind: str
+    name: str
+    text: str
+    labels: tuple[str, ...]
+
+
+ROWS = {
+    'calls': Row('Counter', 'thrift_client_calls', 'Calls that have ended.', CALL),
+    'duration': Row(
+        'Histogram',
+        'thrift_client_call_duration_seconds',
+        'Time of whole calls, with all attempts and pauses.',
+        CALL,
+    ),
+    'attempts': Row(
+        'Counter', 'thrift_client_attempts', 'Attempts of the calls that have ended.', METHOD
+    ),
+    'opened': Row(
+        'Counter', 'thrift_client_connections_opened', 'Connections opened.', SERVER
+    ),
+    'discarded': Row(
+        'Counter', 'thrift_client_connections_discarded', 'Connections closed.', SERVER
+    ),
+    'open': Row(
+        'Gauge', 'thrift_client_connections_open', 'Connections that are open now.', SERVER
+    ),
+    'ejections': Row(
+        'Counter', 'thrift_client_ejections', 'How often the breaker ejected the server.', SERVER
+    ),
+    'ejected': Row(
+        'Gauge', 'thrift_client_ejected', '1 while the breaker leaves the server alone.', SERVER
+    ),
+}
+
+_made: WeakKeyDictionary[CollectorRegistry, dict[str, Any]] = WeakKeyDictionary()
+_lock = Lock()
+
+
+class Metrics(Listener):
+    """A listener that counts and times calls and connections in a registry.
+
+    `registry`: a CollectorRegistry; None is prometheus-client's own. One may serve any
+    number of clients, and two of the same registry share its metrics. Raises ImportError
+    where prometheus-client isn't installed.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        library = _library()
+        if registry is None:
+            registry = library.REGISTRY
+        with _lock:
+            if registry not in _made:
+                _made[registry] = {
+                    key: _metric(library, row, registry) for key, row in ROWS.items()
+                }
+            self._metrics = _made[registry]
+
+    def on_CallFinished(self, event: CallFinished) -> None:
+        """Count a call, its time and its attempts."""
+        labels = service_name(event.server), event.method, event.server.name
+        ended = outcome(event.error)
+        self._labelled('calls', *labels, ended).inc()
+        self._labelled('duration', *labels, ended).observe(event.elapsed / 1000)
+        self._labelled('attempts', *labels).inc(event.attempts)
+
+    def on_ConnectionOpened(self, event: ConnectionOpened) -> None:
+        """Count a connection."""
+        self._of_server('opened', event).inc()
+        self._of_server('open', event).inc()
+
+    def on_ConnectionDiscarded(self, event: ConnectionDiscarded) -> None:
+        """Count a connection's end."""
+        self._of_server('discarded', event).inc()
+        self._of_server('open', event).dec()
+
+    def on_ServerEjected(self, event: ServerEjected) -> None:
+        """Count an ejection."""
+        self._of_server('ejections', event).inc()
+        self._of_server('ejected', event).set(1)
+
+    def on_ServerRestored(self, event: ServerRestored) -> None:
+        """Note that the server gets its calls again."""
+        self._of_server('ejected', event).set(0)
+
+    def _of_server(self, key: str, event: Event) -> Any:
+        return self._labelled(key, service_name(event.server), event.server.name)
+
+    def _labelled(self, key: str, *labels: str) -> Any:
+        return self._metrics[key].labels(*labels)
+
+
+def _library() -> ModuleType:
+    try:
+        import prometheus_client
+    except ImportError:
+        raise ImportError(
+            "Metrics needs prometheus-client: pip install 'thrift_client[prometheus]'"
+        ) from None
+    return prometheus_client
+
+
+def _metric(library: ModuleType, row: Row, registry: CollectorRegistry) -> Any:
+    options: dict[str, object] = {'registry': registry}
+    if row.kind == 'Histogram':
+        options['buckets'] = BUCKETS
+    if row.kind == 'Gauge':
+        options['multiprocess_mode'] = 'livesum'  # of the processes of a pre-forking server
+    return getattr(library, row.kind)(row.name, row.text, row.labels, **options)
