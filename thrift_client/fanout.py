@@ -17,20 +17,21 @@ from time import monotonic
 
 from thrift_client.core.call import located, was_stale
 from thrift_client.core.deadline import budget, expiry
-from thrift_client.core.exchange import Exchange
 from thrift_client.core.message import next_id
-from thrift_client.errors import ThriftClientError
-from thrift_client.net.stream import as_lost, closed_by_server, timed_out
+from thrift_client.core.wire import call_headers
+from thrift_client.errors import EncodeError, ThriftClientError
+from thrift_client.net.stream import as_lost, timed_out
 from thrift_client.openings import Openings
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 from thrift_client.talk import Talk
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from typing import Any
 
     from thrift_client.client import SimpleClient
+    from thrift_client.core.exchange import Exchange
     from thrift_client.core.service import Method
     from thrift_client.core.wire import Wire
     from thrift_client.net.connection import Connection
@@ -44,7 +45,7 @@ READS_IN_A_ROW = 16
 
 
 class FanOut:
-    """A call to all of `servers`; `run` does it once.
+    """A call of a method to all of `servers`, and to those that `add` names; `run` does it once.
 
     Encodes the request for each way in which the servers are spoken to. Raises
     EncodeError, of which nothing has been sent.
@@ -61,9 +62,8 @@ class FanOut:
         self._method = method
         self._call_options = call_options
         self._workers = workers
-        self._started = now = monotonic()
-        self._seqid = seqid = next_id()
-        self._requests: dict[Wire, bytes] = {}
+        now, seqid = monotonic(), next_id()
+        requests: dict[Wire, bytes] = {}
         self._waiting: dict[int, Talk] = {}  # by file descriptor
         self._unopened: deque[Talk] = deque()
         self._paused: list[Talk] = []
@@ -71,34 +71,56 @@ class FanOut:
         self._poll = select.poll()
         self._done: deque[Response] = deque()
         self._undecided: set[Talk] = set()  # whose reply may be whole, for all that is known
-        ends = budget.get()
-        self._talks = []
+        self._new: deque[Talk] = deque()
+        self._alarm: tuple[float, Callable[[], None]] | None = None
+        self.given_up: list[Response] = []
+        ends, expiries = budget.get(), {}
         for position, server in enumerate(servers):
-            timeout = call_options.get('timeout', server._options.timeout)
-            self._talks.append(Talk(position, server, expiry(now, timeout, ends)))
-            wire = server._wire
-            if wire not in self._requests:
-                try:
-                    self._requests[wire] = wire.request(method, arguments, seqid)
-                except ThriftClientError as exc:
-                    raise located(exc, server, method.name, 0.0) from exc.__cause__
-        expiries = [talk.expires for talk in self._talks if talk.expires is not None]
-        self._next_expiry = min(expiries, default=None)
+            options, wire = server._options, server._wire
+            timeout = call_options.get('timeout', options.timeout)
+            if timeout not in expiries:
+                expiries[timeout] = expiry(now, timeout, ends)
+            if wire not in requests:
+                requests[wire] = _encoded(server, method, arguments, seqid)
+            talk = Talk(position, server, requests[wire], seqid, now, expiries[timeout])
+            headers = call_options.get('headers', options.headers)
+            if headers is not None:
+                talk.headers = call_headers(headers)
+            self._new.append(talk)
+        self._next_expiry = min((e for e in expiries.values() if e is not None), default=None)
 
-    def __len__(self) -> int:
-        return len(self._talks)
+    def add(self, position: int, server: SimpleClient, arguments: Any) -> None:
+        """Make one more call, to be known by its `position`. Raises EncodeError."""
+        now, seqid, options = monotonic(), next_id(), server._options
+        given = self._call_options
+        expires = expiry(now, given.get('timeout', options.timeout), budget.get())
+        request = _encoded(server, self._method, arguments, seqid)
+        talk = Talk(position, server, request, seqid, now, expires)
+        talk.headers = call_headers(given.get('headers', options.headers))
+        if expires is not None and (self._next_expiry is None or expires < self._next_expiry):
+            self._next_expiry = expires
+        self._new.append(talk)
+
+    def call_at(self, when: float, function: Callable[[], None]) -> None:
+        """Call a function at `when` (monotonic seconds) if anything is under way then."""
+        self._alarm = when, function
 
     def run(self) -> Generator[Response, None, None]:
-        """Yield each server's position and response as it comes; give up the rest if closed."""
-        done = self._done
+        """Yield each call's position and response as it comes.
+
+        What has not come when this is closed is given up, and said so in `given_up`.
+        """
+        done, new = self._done, self._new
         try:
-            for talk in self._talks:
-                talk.server._health.tell('CallStarted', method=self._method.name)
-                self._begin(talk)
             while True:
-                while done:
+                while new:
+                    talk = new.popleft()
+                    if talk.server._health.listeners:
+                        talk.server._health.tell('CallStarted', method=self._method.name)
+                    self._begin(talk)
+                if done:
                     yield done.popleft()
-                if self._unopened:
+                elif self._unopened:
                     self._open_here(self._unopened.popleft())
                 elif self._waiting or self._paused or (self._openings and self._openings.pending):
                     self._step()
@@ -114,7 +136,9 @@ class FanOut:
             if connections.gate:
                 connections.check_open()
                 talk.server._health.admit()
-            connection = connections.take_idle()
+            connection = None
+            if talk.server._wire.apache is None:
+                connection = connections.take_idle(talk.started)
         except ThriftClientError as exc:
             self._fail(talk, exc)
             return
@@ -128,34 +152,57 @@ class FanOut:
     def _open_here(self, talk: Talk) -> None:
         try:
             connection = talk.server._connections.take(talk.expires)
-        except ThriftClientError as exc:
+            if talk.server._wire.apache is not None:
+                talk.result = self._converse(talk, connection)
+        except Exception as exc:  # noqa: BLE001 - goes into this server's response
             self._retry_or_fail(talk, exc)
         else:
+            self._send_or_settle(talk, connection)
+
+    def _send_or_settle(self, talk: Talk, connection: Connection) -> None:
+        if talk.server._wire.apache is None:
             self._send(talk, connection)
+        else:
+            self._settle(talk, connection, talk.result)
+
+    def _converse(self, talk: Talk, connection: Connection) -> Any:
+        """The result of a call over a transport that can only block."""
+        try:
+            return connection.call(
+                self._method, talk.request, talk.seqid, talk.expires, talk.headers
+            )
+        except BaseException as exc:
+            if isinstance(exc, ThriftClientError):
+                connection.blame(exc)
+            talk.server._connections.discard(connection, exc)
+            raise
 
     def _open_elsewhere(self, talk: Talk, workers: Workers) -> None:
         if self._openings is None:
             self._openings = Openings(workers)
             self._poll.register(self._openings, select.POLLIN)
-        self._openings.begin(talk)
+        converse = None if talk.server._wire.apache is None else self._converse
+        self._openings.begin(talk, converse)
 
     def _send(self, talk: Talk, connection: Connection) -> None:
         """Put the talk on a connection and begin to send."""
         talk.connection = connection
         connection.calls += 1
-        request = self._requests[talk.server._wire]
-        fd = connection.fileno()
+        fd = connection.fd
         self._waiting[fd] = talk
         try:
+            request = talk.request
+            if not connection.plain:
+                request = connection.outgoing(request, talk.seqid, talk.headers)
             sent = connection.stream.try_send(request)
-        except OSError as exc:
+        except (OSError, EncodeError) as exc:
             self._poll.register(fd, select.POLLIN)
-            self._lose(talk, as_lost(exc, 'sending'))
+            self._lose(talk, exc if isinstance(exc, EncodeError) else as_lost(exc, 'sending'))
             return
         if sent == len(request):
             self._poll.register(fd, select.POLLIN)
             if self._method.oneway:
-                self._succeed(talk, None)
+                self._end_oneway(talk, connection)
         else:
             talk.unsent = memoryview(request)[max(sent, 0) :]
             self._poll.register(fd, select.POLLOUT)
@@ -170,10 +217,13 @@ class FanOut:
             talk.unsent = unsent[max(sent, 0) :]
             return
         talk.unsent = None
+        self._poll.modify(connection.fd, select.POLLIN)
         if self._method.oneway:
-            self._succeed(talk, None)
-        else:
-            self._poll.modify(connection.fileno(), select.POLLIN)
+            self._end_oneway(talk, connection)
+
+    def _end_oneway(self, talk: Talk, connection: Connection) -> None:
+        connection.sent_oneway()
+        self._settle(talk, self._release(talk), None)
 
     def _step(self) -> None:
         """Wait until something is ready, and deal with it."""
@@ -194,12 +244,19 @@ class FanOut:
             self._decide()
         if self._paused:
             self._resume(monotonic())
+        if self._alarm is not None and monotonic() >= self._alarm[0]:
+            (_, function), self._alarm = self._alarm, None
+            function()
 
     def _patience(self) -> float | None:
         """How long to wait at most, in ms: until something has to be done without an event."""
-        times = [self._next_expiry]
-        times += [talk.exchange.due for talk in self._undecided if talk.exchange is not None]
-        times += [talk.resume_at for talk in self._paused]
+        soonest = self._next_expiry
+        if self._undecided or self._paused:
+            times = [talk.exchange.due for talk in self._undecided if talk.exchange is not None]
+            times += [talk.resume_at for talk in self._paused]
+            times.append(soonest)
+            if self._alarm is not None:
+            times.append(self._alarm[0])
         soonest = min((time for time in times if time is not None), default=None)
         return None if soonest is None else max(0.0, (soonest - monotonic()) * 1000)
 
@@ -211,13 +268,13 @@ class FanOut:
                 data = connection.stream.try_receive(connection.first_read)
                 if data is None:
                     return
-                if not data:
-                    raise closed_by_server(partial=False)
-                result = connection.read_small_reply(self._method, self._seqid, data)
+                result = connection.read_small_reply(self._method, talk.seqid, data)
                 if result is not None:
-                    self._succeed(talk, result)
+                    self._settle(talk, self._release(talk), result)
                     return
-                talk.exchange = Exchange(talk.server._wire, self._method, self._seqid, monotonic)
+                talk.exchange = connection.exchange(self._method, talk.seqid)
+                if not data:
+                    talk.exchange.end()
             self._feed(talk, connection, talk.exchange, data)
         except OSError as exc:
             lost = exc if isinstance(exc, ThriftClientError) else as_lost(exc, 'reading the reply')
@@ -229,7 +286,7 @@ class FanOut:
         self, talk: Talk, connection: Connection, exchange: Exchange, data: bytes | None
     ) -> None:
         if connection.read_available(exchange, data, READS_IN_A_ROW):
-            self._succeed(talk, exchange.result)
+            self._settle(talk, self._release(talk), exchange.result)
         elif exchange.due is not None:
             self._undecided.add(talk)
         else:
@@ -246,7 +303,7 @@ class FanOut:
     def _take_opened(self, openings: Openings) -> None:
         for talk, connection, error in openings.take():
             if connection is not None:
-                self._send(talk, connection)
+                self._send_or_settle(talk, connection)
             elif error is not None:
                 self._retry_or_fail(talk, error)
 
@@ -267,17 +324,23 @@ class FanOut:
         expiries = [t.expires for t in self._waiting.values() if t.expires is not None]
         self._next_expiry = min(expiries, default=None)
 
-    def _succeed(self, talk: Talk, result: Any) -> None:
-        server = talk.server
-        server._connections.give_back(self._release(talk))
-        server._health.succeeded()
-        elapsed = (monotonic() - self._started) * 1000
+    def _settle(self, talk: Talk, connection: Connection, result: Any) -> None:
+        """End a talk with the result that was read on a connection."""
+        server, error = talk.server, None
+        headers = None if connection.plain else connection.reply_headers
+        server._connections.give_back(connection)
+        if server._connections.gate:
+            server._health.succeeded()
+        elapsed = (monotonic() - talk.started) * 1000
+        response: ThriftResponse[Any]
         try:
             value = None if result is None else self._method.unpack(result)
+            response = ThriftResponse(server, value, elapsed)
         except Exception as exc:  # noqa: BLE001 - the server's answer
-            self._answer(talk, ThriftExceptionResponse(server, exc, elapsed), exc)
-        else:
-            self._answer(talk, ThriftResponse(server, value, elapsed), None)
+            response, error = ThriftExceptionResponse(server, exc, elapsed), exc
+        if headers is not None:
+            response._headers = headers
+        self._answer(talk, response, error)
 
     def _lose(self, talk: Talk, error: Exception) -> None:
         """End an attempt whose connection is not clean."""
@@ -305,33 +368,54 @@ class FanOut:
     def _release(self, talk: Talk) -> Connection:
         connection = talk.connection
         assert connection is not None
-        fd = connection.fileno()
-        self._poll.unregister(fd)
-        del self._waiting[fd]
-        self._undecided.discard(talk)
+        self._poll.unregister(connection.fd)
+        del self._waiting[connection.fd]
+        if self._undecided:
+            self._undecided.discard(talk)
         talk.connection = None
         return connection
 
     def _fail(self, talk: Talk, error: Exception) -> None:
-        elapsed = (monotonic() - self._started) * 1000
+        elapsed = (monotonic() - talk.started) * 1000
         if isinstance(error, ThriftClientError):
             located(error, talk.server, self._method.name, elapsed, talk.attempts)
         self._answer(talk, ThriftExceptionResponse(talk.server, error, elapsed), error)
 
-    def _answer(self, talk: Talk, response: Any, error: Exception | None) -> None:
-        response.attempts = talk.attempts
+    def _answer(
+        self, talk: Talk, response: ThriftResponse[Any], error: Exception | None
+    ) -> None:
+        if talk.course is not None:
+            response.attempts = talk.course.attempts
         self._done.append((talk.position, response))
-        talk.server._health.tell(
-            'CallFinished',
-            method=self._method.name,
-            elapsed=response.elapsed,
-            attempts=response.attempts,
-            error=error,
-        )
+        if talk.server._health.listeners:
+            talk.server._health.tell(
+                'CallFinished',
+                method=self._method.name,
+                elapsed=response.elapsed,
+                attempts=response.attempts,
+                error=error,
+            )
 
     def _give_up(self) -> None:
         """Close whatever is still in use."""
-        for talk in list(self._waiting.values()):
-            talk.server._connections.discard(self._release(talk), 'its call was given up')
+        opening = () if self._openings is None else self._openings.talks
+        left = {*self._waiting.values(), *self._unopened, *self._paused, *self._new, *opening}
+        for talk in left:
+            executed = talk.maybe_executed
+            if talk.connection is not None:
+                talk.server._connections.discard(self._release(talk), 'its call was given up')
+            talk.server._health.abandoned()
+            error = ThriftClientError(
+                'the call was given up, as its answer was not needed', maybe_executed=executed
+            )
+            self._fail(talk, error)
+        self.given_up = list(self._done)
         if self._openings is not None:
             self._openings.close()
+
+
+def _encoded(server: SimpleClient, method: Method, arguments: Any, seqid: int) -> bytes:
+    try:
+        return server._wire.request(method, arguments, seqid)
+    except ThriftClientError as exc:
+        raise located(exc, server, method.name, 0.0) from exc.__cause__

@@ -10,6 +10,7 @@ from thrift_client.options import is_idempotent
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from thrift_client.client import SimpleClient
@@ -21,26 +22,19 @@ if TYPE_CHECKING:
 class Talk:
     """The call to one of the servers."""
 
-    __slots__ = (
-        'connection',
-        'course',
-        'exchange',
-        'expires',
-        'position',
-        'resume_at',
-        'server',
-        'unsent',
-    )
+    # Set only where they are needed: most talks are one small request and its reply.
+    connection: Connection | None = None
+    unsent: memoryview | None = None
+    exchange: Exchange | None = None  # once a reply turns out not to be small
+    course: Course | None = None  # once an attempt has failed
+    resume_at: float | None = None  # while it pauses before another attempt
+    headers: Mapping[str, str] | None = None
+    result: Any = None  # of a call that a worker made
 
     def __init__(self, position: int, server: SimpleClient, expires: float | None) -> None:
         self.position = position
         self.server = server
         self.expires = expires
-        self.connection: Connection | None = None
-        self.exchange: Exchange | None = None  # once a reply turns out not to be small
-        self.unsent: memoryview | None = None
-        self.course: Course | None = None  # once an attempt has failed
-        self.resume_at: float | None = None  # while it pauses before another attempt
 
     @property
     def attempts(self) -> int:
