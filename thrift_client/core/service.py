@@ -64,8 +64,8 @@ class Method:
         self.has_specs = self.arguments.thrift_spec is not None and (
             self.oneway or self.result.thrift_spec is not None
         )
-        # Compilers before 0.10 wrote code that the C extension of later runtimes refuses.
-        self.accelerated = '_fast_encode' in self.arguments.write.__code__.co_names
+        # Compilers before 0.12 described structs in a way that later C extensions refuse.
+        self.accelerated = 'fix_spec' in module
 
     def __repr__(self) -> str:
         return f'<Method {self.name}({", ".join(self.parameters)})>'
@@ -165,6 +165,13 @@ def _check(module: Any) -> None:
         raise TypeError(
             'service must be a module that `thrift --gen py` wrote, with Iface, Client and '
             f'Processor (import test_if.test_service; …(test_if.test_service)), not {module!r}'
+        )
+    # The kinds for other frameworks have clients that are made from a transport or a channel.
+    first = getattr(module.Client.__init__, '__code__', _check.__code__).co_varnames[1:2]
+    if not isinstance(module.Iface, type) or first != ('iprot',):
+        raise TypeError(
+            f'{module.__name__} was generated for another framework: service must be what '
+            '`thrift --gen py` writes without twisted, tornado or zope.interface'
         )
 
 
