@@ -23,13 +23,13 @@ from thrift_client.core.service import Method, Service, bind_functions, service_
 from thrift_client.core.wire import wire_of
 from thrift_client.errors import ThriftClientError
 from thrift_client.health import Health
-from thrift_client.net.connect import Connector
 from thrift_client.net.connections import CHECK_AFTER, Connections
+from thrift_client.net.opener import Opener
 from thrift_client.net.workers import Workers
 from thrift_client.options import (
     Options,
     check_idempotent,
-    from_query,
+    from_address,
     with_frame,
 )
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from thrift_client.response import ThriftResponse
+    from thrift_client.routes import Route
     from thrift_client.stats import ClientStats
 
 # The C function behind signal.getsignal, which spends a microsecond on making an enum.
@@ -94,12 +95,14 @@ class SimpleClient:
     ) -> None:
         self._address = addresses.parse(host, port)
         given = with_frame({'timeout': timeout, **options}, frame)
-        self._options = Options({**given, **from_query(self._address.query)})
+        self._options = Options(from_address(self._address, given))
         check_idempotent(self._options.idempotent, self._service.methods)
         self._name = name
         self._wire = wire_of(self._service, self._options)
-        self._connections = Connections(Connector(self._address), self._wire, self._options)
-        self._plans = self._wire.codec.plans
+        self._connections = Connections(
+            Opener(self._address, self._wire, self._options), self._options
+        )
+        self._plans = self._wire.plans if self._options.hedge is None else {}
         self._workers = Workers()
         self._health = Health(self, self._connections, self._options)
         self._retry_budget = RetryBudget(self._connections.count_calls, monotonic())
@@ -239,17 +242,19 @@ class SimpleClient:
         arguments: Any,
         now: float | None = None,
         response: ThriftResponse[Any] | None = None,
+        route: Route | None = None,
     ) -> Any:
         """A call begun at `now`, with its arguments in an instance of the generated class.
 
-        What there is to say besides the value goes into `response`.
+        What there is to say besides the value goes into `response`; `route` chooses the
+        servers of further attempts.
         """
         if now is None:
             now = monotonic()
         connections = self._connections
         plan = self._plans.get(method)
         if plan is None or connections.gate or budget.get() is not None:
-            return attempts.call(self, method, arguments, now, response)
+            return attempts.call(self, method, arguments, now, response, route=route)
         try:
             body = plan.encode(arguments, plan.encode_spec)
         except Exception as exc:
@@ -263,16 +268,16 @@ class SimpleClient:
                 or _handler_of(_ALARM) not in _NO_HANDLER
             ):
                 idle.append(connection)
-                return attempts.call(self, method, arguments, now, response)
+                return attempts.call(self, method, arguments, now, response, route=route)
         except IndexError:
-            return attempts.call(self, method, arguments, now, response)
+            return attempts.call(self, method, arguments, now, response, route=route)
         connection.stamp = now
         try:
             result = connection.small_call(plan, body, next_id(), now)
         except ThriftClientError as exc:
             connections.discard(connection, exc)
             return attempts.call(
-                self, method, arguments, now, response, connection.blame(exc)
+                self, method, arguments, now, response, connection.blame(exc), route
             )
         except BaseException as exc:
             connections.discard(connection, exc)

@@ -251,13 +251,13 @@ class FanOut:
     def _patience(self) -> float | None:
         """How long to wait at most, in ms: until something has to be done without an event."""
         soonest = self._next_expiry
-        if self._undecided or self._paused:
+        if self._undecided or self._paused or self._alarm is not None:
             times = [talk.exchange.due for talk in self._undecided if talk.exchange is not None]
             times += [talk.resume_at for talk in self._paused]
             times.append(soonest)
             if self._alarm is not None:
-            times.append(self._alarm[0])
-        soonest = min((time for time in times if time is not None), default=None)
+                times.append(self._alarm[0])
+            soonest = min((time for time in times if time is not None), default=None)
         return None if soonest is None else max(0.0, (soonest - monotonic()) * 1000)
 
     def _receive(self, talk: Talk, connection: Connection) -> None:
@@ -379,6 +379,8 @@ class FanOut:
         elapsed = (monotonic() - talk.started) * 1000
         if isinstance(error, ThriftClientError):
             located(error, talk.server, self._method.name, elapsed, talk.attempts)
+            if talk.course is not None and talk.course.maybe_executed:
+                error.maybe_executed = True
         self._answer(talk, ThriftExceptionResponse(talk.server, error, elapsed), error)
 
     def _answer(
@@ -398,7 +400,7 @@ class FanOut:
 
     def _give_up(self) -> None:
         """Close whatever is still in use."""
-        opening = () if self._openings is None else self._openings.talks
+        opening = () if self._openings is None else self._openings.pending
         left = {*self._waiting.values(), *self._unopened, *self._paused, *self._new, *opening}
         for talk in left:
             executed = talk.maybe_executed

@@ -14,7 +14,8 @@ from threading import Lock
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
     from thrift_client.net.connection import Connection
     from thrift_client.net.workers import Workers
@@ -33,24 +34,29 @@ class Openings:
         self._pipe: tuple[int, int] | None = os.pipe()
         self._lock = Lock()
         self._arrived: deque[Arrival] = deque()
-        self.pending = 0
+        self.pending: set[Talk] = set()
 
     def fileno(self) -> int:
         """The descriptor to poll."""
         assert self._pipe is not None
         return self._pipe[0]
 
-    def begin(self, talk: Talk) -> None:
-        """Have a connection opened for a talk, within its deadline."""
-        self._workers.submit(self._open, talk)
-        self.pending += 1
+    def begin(self, talk: Talk, converse: Callable[[Talk, Any], Any] | None = None) -> None:
+        """Have a connection opened for a talk, within its deadline.
+
+        `converse(talk, connection)` makes the call on it, where that would block; what it
+        returns is then the talk's `result`.
+        """
+        self._workers.submit(self._open, talk, converse)
+        self.pending.add(talk)
 
     def take(self) -> Iterator[Arrival]:
         """What has arrived: each talk with its connection, or why it has none."""
         os.read(self.fileno(), 1024)
         while self._arrived:
-            self.pending -= 1
-            yield self._arrived.popleft()
+            arrival = self._arrived.popleft()
+            self.pending.discard(arrival[0])
+            yield arrival
 
     def close(self) -> None:
         """Close what has arrived and what is still to come."""
@@ -61,10 +67,13 @@ class Openings:
             os.close(pipe[1])
         self._close_arrived()
 
-    def _open(self, talk: Talk) -> None:
+    def _open(self, talk: Talk, converse: Callable[[Talk, Any], Any] | None) -> None:
         connection, error = None, None
         try:
-            connection = talk.server._connections.take(talk.expires)
+            taken = talk.server._connections.take(talk.expires)
+            if converse is not None:
+                talk.result = converse(talk, taken)
+            connection = taken
         except Exception as exc:  # noqa: BLE001 - the fan-out has to hear of whatever it is
             error = exc
         with self._lock:

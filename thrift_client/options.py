@@ -7,16 +7,27 @@ do the defaults of the table fill the rest.
 
 from __future__ import annotations
 
-from thrift_client.core.policy import CircuitBreaker, RetryPolicy
+from thrift_client.checks import check_headers, check_sasl, check_text, check_tls
+from thrift_client.core.policy import CircuitBreaker, Hedge, RetryPolicy
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
+    from thrift_client.address import Address
 
-PROTOCOLS = ('binary', 'compact')
-TRANSPORTS = ('buffered', 'framed')
+
+PROTOCOLS = ('binary', 'compact', 'json', 'header')
+TRANSPORTS = ('buffered', 'framed', 'zlib', 'header', 'http')
+
+#: Apache's own factories stand for the names, which speak the same and keep deadlines.
+APACHE_FACTORIES = {
+    'TBufferedTransportFactory': 'buffered',
+    'TFramedTransportFactory': 'framed',
+    'TZlibTransportFactory': 'zlib',
+    'THeaderProtocolFactory': 'header',
+}
 
 
 class Option:
@@ -72,6 +83,8 @@ def _one_of(names: tuple[str, ...], has: str) -> Callable[[str, Any], Any]:
                 f'{name} must be one of {", ".join(names)}, or an Apache {name} factory '
                 f'(it has {has}), not {value!r}'
             )
+        elif type(value).__module__.startswith('thrift.'):
+            return APACHE_FACTORIES.get(type(value).__name__, value)
         return value
 
     return check
@@ -125,6 +138,12 @@ OPTIONS: dict[str, Option] = {
     'transport': Option(
         'buffered', _one_of(TRANSPORTS, 'getTransport'), 'a name or an Apache transport factory'
     ),
+    'ssl': Option(None, check_tls, 'True (system CAs, host name checked) or an ssl.SSLContext'),
+    'service_name': Option(None, check_text, 'the name of a multiplexed service'),
+    'sasl': Option(None, check_sasl, 'a dict: mechanism, username, password, service, …'),
+    'headers': Option(
+        None, check_headers, 'HTTP or THeader headers: a dict, or a callable for each call'
+    ),
     'connect_timeout': Option(
         None, milliseconds, "cap in ms on one connect inside the call's budget; None: no cap"
     ),
@@ -145,36 +164,39 @@ OPTIONS: dict[str, Option] = {
     'retry': Option(RetryPolicy(), _policy(RetryPolicy, none=False), 'a RetryPolicy'),
     'idempotent': Option((), _idempotent, 'names of methods that may run twice, or True for all'),
     'circuit_breaker': Option(None, _policy(CircuitBreaker, none=True), 'a CircuitBreaker'),
+    'hedge': Option(None, _policy(Hedge, none=True), 'a Hedge, for idempotent methods'),
     'listeners': Option((), _listeners, 'callables that are told of events'),
 }
 
 #: What `with_options` may change: all that concerns one call and no connection.
-CALL_OPTIONS = ('timeout', 'retry', 'idempotent')
+CALL_OPTIONS = ('timeout', 'retry', 'idempotent', 'hedge', 'headers')
+
+
+#: Options whose values are never shown.
+SECRET = ('sasl', 'headers')
 
 
 class Options:
     """What was given, checked: an immutable mapping with the defaults behind it."""
 
-    __slots__ = ('_given', '_values')
+    __slots__ = ('_given', *OPTIONS)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         checked = {name: _row(name).check(name, value) for name, value in given.items()}
         object.__setattr__(self, '_given', checked)
-        object.__setattr__(
-            self, '_values', {name: row.default for name, row in OPTIONS.items()} | checked
-        )
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self._values[name]
-        except KeyError:
-            raise AttributeError(name) from None
+        for name, row in OPTIONS.items():
+            object.__setattr__(self, name, checked.get(name, row.default))
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f'options are immutable; cannot set {name}')
 
     def __repr__(self) -> str:
-        return f'Options({", ".join(f"{k}={v!r}" for k, v in self._given.items())})'
+        shown = (f'{k}={"…" if k in SECRET else repr(v)}' for k, v in self._given.items())
+        return f'Options({", ".join(shown)})'
 
     def replace(self, given: Mapping[str, Any]) -> Options:
         """These options with some values changed."""
@@ -214,12 +236,42 @@ def from_query(query: Iterable[tuple[str, str]]) -> dict[str, Any]:
     return with_frame(given, frame)
 
 
+def from_address(address: Address, given: dict[str, Any]) -> dict[str, Any]:
+    """`given` and what a URL says besides: its query, its scheme and its credentials.
+
+    Raises ValueError where they contradict one another.
+    """
+    given = {**given, **from_query(address.query)}
+    if address.scheme in ('thrifts', 'https'):
+        given['ssl'] = given.get('ssl') or True
+    if address.scheme in ('http', 'https'):
+        if given.get('transport', 'http') != 'http':
+            raise ValueError(f'{address.label!r} contradicts transport={given["transport"]!r}')
+        given['transport'] = 'http'
+    elif address.credentials is not None:
+        if given.get('sasl') is None:
+            raise ValueError(f'credentials for {address.label!r} need sasl, as in ?sasl=PLAIN')
+        username, password = address.credentials
+        given['sasl'] = {**given['sasl'], 'username': username, 'password': password}
+    if given.get('sasl') is not None and (
+        given.get('transport') not in (None, 'buffered', 'framed', 'zlib')
+        or given.get('protocol') == 'header'
+    ):
+        raise ValueError('sasl goes with the transports buffered, framed and zlib')
+    return given
+
+
 def from_text(name: str, text: str) -> Any:
     """The value that a text in a URL, a file or the environment stands for."""
     if text.lower() == 'none':
         return None
-    if _row(name).check is milliseconds:
+    check = _row(name).check
+    if check is milliseconds:
         return _to_number(name, text, float)
+    if check is check_tls:
+        return flag(name, text)
+    if check is check_sasl:
+        return {'mechanism': text}
     if isinstance(OPTIONS[name].default, int) or name.startswith('max_'):
         return _to_number(name, text, int)
     return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 from thrift.Thrift import TApplicationException
@@ -19,7 +20,7 @@ class ThriftResponse(Generic[T]):
     `attempts` how often it was tried.
     """
 
-    __slots__ = ('_value', 'attempts', 'elapsed', 'server')
+    __slots__ = ('_headers', '_value', 'attempts', 'elapsed', 'server')
 
     exception: BaseException | None = None
 
@@ -28,6 +29,11 @@ class ThriftResponse(Generic[T]):
         self._value = value
         self.elapsed = elapsed
         self.attempts = 1
+
+    @property
+    def headers(self) -> Mapping[str, str] | None:
+        """The headers of the reply; None where its transport has none."""
+        return getattr(self, '_headers', None)  # most calls never set it
 
     def value(self) -> T:
         """The value that the server returned.

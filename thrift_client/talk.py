@@ -31,15 +31,35 @@ class Talk:
     headers: Mapping[str, str] | None = None
     result: Any = None  # of a call that a worker made
 
-    def __init__(self, position: int, server: SimpleClient, expires: float | None) -> None:
+    def __init__(
+        self,
+        position: int,
+        server: SimpleClient,
+        request: bytes,
+        seqid: int,
+        started: float,
+        expires: float | None,
+    ) -> None:
         self.position = position
         self.server = server
+        self.request = request
+        self.seqid = seqid
+        self.started = started
         self.expires = expires
 
     @property
     def attempts(self) -> int:
         """How often the call was begun."""
         return 1 if self.course is None else self.course.attempts
+
+    @property
+    def maybe_executed(self) -> bool:
+        """Whether the server may have run the call by now."""
+        if self.course is not None and self.course.maybe_executed:
+            return True
+        if self.server._wire.apache is not None:
+            return True  # a worker may be at it
+        return self.connection is not None and self.unsent is None
 
     def pause_after(
         self, error: Exception, method: Method, call_options: dict[str, Any]

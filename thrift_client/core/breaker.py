@@ -85,9 +85,13 @@ class Breaker:
         """Whether a success would change nothing."""
         return self.state == CLOSED and not self._in_a_row and not self.ejections
 
+    def is_due(self, now: float) -> bool:
+        """Whether the next call would be the probe."""
+        return self.state == EJECTED and now >= self.until
+
     def admits(self, now: float) -> bool:
         """Whether a call may go through; it is the probe if the ejection's time is over."""
-        if self.state == EJECTED and now >= self.until:
+        if self.is_due(now):
             self.state = PROBING
             return True
         return self.state == CLOSED

@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
-from thrift_client.errors import ConnectionLost, ThriftClientError
+from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError
+
+#: The phases in which the request has been sent whole.
+READING = frozenset(('waiting for the reply', 'reading the reply'))
+
+
+def timed_out(phase: str) -> CallTimeout:
+    """The error for a spent budget; nothing before the reply has been sent whole."""
+    waiting = phase in READING
+    return CallTimeout(
+        "the call's budget is spent",
+        phase=phase,
+        maybe_executed=waiting,
+        hint='raise timeout= if the server needs longer' if waiting else None,
+    )
+
+
+def lost(exc: BaseException, phase: str) -> ConnectionLost:
+    """What an OSError on an open connection is called."""
+    return ConnectionLost(
+        f'the connection broke: {getattr(exc, "strerror", None) or exc}',
+        phase=phase,
+        maybe_executed=phase in READING,
+    )
 
 
 def was_stale(error: BaseException) -> bool:

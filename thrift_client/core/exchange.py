@@ -10,38 +10,58 @@ from __future__ import annotations
 
 from io import BytesIO
 
-from thrift_client.core.framing import too_large, trailing_bytes
+from thrift_client.core.framing import closed_by_server, too_large, trailing_bytes
 from thrift_client.core.message import read_delimited
 from thrift_client.core.reader import Incomplete, Reader
 from thrift_client.core.service import Method
+from thrift_client.core.sniff import ENOUGH
 from thrift_client.core.wire import Wire
+from thrift_client.errors import DecodeError, MessageTooLarge, ReplyMismatch
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from thrift_client.core.channel import Assembler, Channel
+
 
 class Exchange:
     """The reply to one call on one connection.
 
-    `clock` is monotonic seconds. After each `feed`, `due` says when to feed again even if
+    `clock` is monotonic seconds, `channel` the connection's, where its transport has one.
+    `fresh` says that no reply has been understood on this connection so far. After each `feed`, `due` says when to feed again even if
     nothing more arrives; None if there is nothing to try without more bytes.
     """
 
     __slots__ = (
-        '_assembler', '_buffer', '_clock', '_cost', '_protocol', '_reader', '_seqid',
+        '_assembler', '_beginning', '_buffer', '_channel', '_clock', '_cost', '_fresh', '_reader', '_seqid',
         '_size', '_tried', '_wanted', '_wire', 'due', 'method', 'result',
     )  # fmt: skip
 
-    def __init__(self, wire: Wire, method: Method, seqid: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        method: Method,
+        seqid: int,
+        clock: Callable[[], float],
+        channel: Channel | None = None,
+        *,
+        fresh: bool = False,
+    ) -> None:
+        self._fresh = fresh
         self._wire = wire
         self.method = method
         self._seqid = seqid
         self._clock = clock
         self._reader = Reader(wire.limit)
-        self._protocol = wire.codec.make_protocol(self._reader)
-        self._assembler = wire.framing.assembler(wire.limit) if wire.framing.delimited else None
+        self._channel = channel
+        self._assembler: Assembler | None = None
+        if channel is not None:
+            self._assembler = channel.assembler() if channel.delimited else None
+        elif wire.framing.delimited:
+            self._assembler = wire.framing.assembler(wire.limit)
+        self._beginning = b''  # the first bytes, to say what they look like
         self._buffer = BytesIO()
         self._size = self._tried = 0
         self._wanted = 1
@@ -62,16 +82,39 @@ class Exchange:
     def filled(self, count: int) -> bool:
         """Note that `count` bytes were received into `space`; see `feed`."""
         assert self._assembler is not None
-        return self._read_whole(self._assembler.filled(count))
+        return self._guarded(self._assembler.filled, count)
+
+    def end(self) -> bool:
+        """Note that the server closed the connection; see `feed`. Raises ConnectionLost."""
+        if self._assembler is None:
+            raise closed_by_server(partial=self.started)
+        return self._guarded(lambda _: self._assembler.end(), None)
 
     def feed(self, data: bytes) -> bool:
         """Take bytes in; True once the reply is whole, and `result` is what it says.
 
-        Raises what makes the connection unfit: DecodeError, ReplyMismatch,
+        Raises what makes the connection unfit: DecodeError, ReplyMismatch, WireMismatch,
         MessageTooLarge, TApplicationExceptions that are not about this call.
         """
+        if len(self._beginning) < ENOUGH:
+            self._beginning = (self._beginning + data)[:ENOUGH]
         if self._assembler is not None:
-            return self._read_whole(self._assembler.feed(data))
+            return self._guarded(self._assembler.feed, data) if data else False
+        return self._guarded(self._feed_on, data)
+
+    def _guarded(self, take: Callable[[Any], Any], given: Any) -> bool:
+        """Whether the reply is whole once `take` has had `given`; its errors are explained."""
+        try:
+            taken = take(given)
+            return self._read_whole(taken) if self._assembler is not None else taken
+        except (DecodeError, MessageTooLarge, ReplyMismatch) as exc:
+            if self._fresh:
+                raise self._wire.explain(exc, self._beginning) from exc.__cause__
+            raise
+
+    def _feed_on(self, data: bytes) -> bool:
+        if self._channel is not None and data:
+            data = self._channel.received(data)
         self._buffer.seek(0, 2)
         self._buffer.write(data)
         self._size += len(data)
@@ -89,7 +132,9 @@ class Exchange:
         self._buffer.seek(0)
         self._reader.load(self._buffer)
         try:
-            self.result = self._wire.codec.answer(self.method, self._seqid, self._protocol)
+            # Each time a new protocol: one that broke off in the middle is no use.
+            protocol = self._wire.codec.make_protocol(self._reader)
+            self.result = self._wire.codec.answer(self.method, self._seqid, protocol)
         except Incomplete as exc:
             self._check_size()
             ended = self._clock()
@@ -105,8 +150,10 @@ class Exchange:
     def _read_whole(self, message: BytesIO | None) -> bool:
         if message is None:
             return False
+        codec = self._wire.codec
+        protocol = codec.make_protocol(self._reader)
         self.result = read_delimited(
-            self._wire.codec, self.method, self._seqid, message, self._reader, self._protocol
+            codec, self.method, self._seqid, message, self._reader, protocol
         )
         return True
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from io import BytesIO
 from struct import Struct
 
-from thrift_client.errors import DecodeError, MessageTooLarge
+from thrift_client.errors import ConnectionLost, DecodeError, MessageTooLarge
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _length = Struct('!i')
 
@@ -71,6 +75,10 @@ class FrameAssembler:
         """Whether any of the frame has arrived."""
         return self._buffer is not None or bool(self._start)
 
+    def end(self) -> NoReturn:
+        """Raise ConnectionLost: an end of the stream ends no frame."""
+        raise closed_by_server(partial=self.started)
+
     def feed(self, data: bytes) -> BytesIO | None:
         """Take in the first bytes; the message, at its beginning, if that was all of it.
 
@@ -109,6 +117,16 @@ class FrameAssembler:
             raise DecodeError(f'a frame of {size} bytes', maybe_executed=True)
         if size > self._limit:
             raise too_large(f'a frame of {size} bytes', self._limit)
+
+
+def closed_by_server(*, partial: bool) -> ConnectionLost:
+    """The error for an end of the stream where a reply should be."""
+    what = 'in the middle of the reply' if partial else 'instead of answering'
+    return ConnectionLost(
+        f'the server closed the connection {what}',
+        phase='waiting for the reply',
+        maybe_executed=True,
+    )
 
 
 def too_large(what: str, limit: int) -> MessageTooLarge:

@@ -72,7 +72,9 @@ class Plan:
         self.method = method
         self.returns = method.returns
         self.new_result = method.new_result
-        self.call_head, self.call_tail = codec.around_id(method.wire_name, method.message_type)
+        self.call_head, self.call_tail = codec.around_id(
+            codec.call_name(method), method.message_type
+        )
         self.reply_head, self.reply_tail = codec.around_id(method.wire_name, TMessageType.REPLY)
         self.encode: Any = codec.encoder
         self.encode_spec = [method.arguments, method.arguments.thrift_spec]
@@ -91,10 +93,17 @@ class Codec:
     """A service's messages on one protocol, shared by all connections that speak it.
 
     `make_protocol(transport)` is what an Apache protocol factory's `getProtocol` is.
+    `service_name` is what a multiplexed service is called at its server.
     """
 
-    def __init__(self, service: Service, make_protocol: Callable[[Any], Any]) -> None:
+    def __init__(
+        self,
+        service: Service,
+        make_protocol: Callable[[Any], Any],
+        service_name: str | None = None,
+    ) -> None:
         self.service = service
+        self.service_name = service_name
         self.make_protocol = make_protocol
         protocol = make_protocol(_Sink())
         self.encoder = getattr(protocol, '_fast_encode', None) if service.accelerated else None
@@ -111,6 +120,12 @@ class Codec:
             start, stop = _varying(headers)
             self._ids = {i: header[start:stop] for i, header in zip(ids, headers, strict=True)}
         return self._ids
+
+    def call_name(self, method: Method) -> str:
+        """What a call names; the reply has the method's bare name, multiplexed or not."""
+        if self.service_name is None:
+            return method.wire_name
+        return f'{self.service_name}:{method.wire_name}'
 
     def plan(self, method: Method) -> Plan | None:
         """How `method` goes over this protocol fast; None without the C extension."""
@@ -150,7 +165,7 @@ class Codec:
                 return head + plan.encode(arguments, plan.encode_spec)  # type: ignore[no-any-return]
             buffer = TMemoryBuffer()
             protocol = self.make_protocol(buffer)
-            protocol.writeMessageBegin(method.wire_name, method.message_type, seqid)
+            protocol.writeMessageBegin(self.call_name(method), method.message_type, seqid)
             arguments.write(protocol)
             protocol.writeMessageEnd()
             return bytes(buffer.getvalue())

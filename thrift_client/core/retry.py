@@ -7,6 +7,9 @@ from thrift_client.errors import (
     AuthError,
     CallTimeout,
     CertificateError,
+    CircuitOpen,
+    ClientClosed,
+    ClientDisabledError,
     ConnectError,
     ConnectionLost,
     HttpStatusError,
@@ -44,7 +47,7 @@ class RetryBudget:
     def spend(self, share: float, now: float) -> bool:
         """Take one retry out; False if there is none left."""
         calls = self._calls()
-        self._saved = min(SAVED, self._saved + (calls - self._counted) * share)
+        self._saved = min(SAVED, self._saved + max(0, calls - self._counted) * share)
         self._counted = calls
         self._floor = min(FLOOR, self._floor + (now - self._then) * FLOOR_A_SECOND)
         self._then = now
@@ -60,11 +63,12 @@ class RetryBudget:
 class Course:
     """The attempts of one call.
 
-    `expires` is when the call has to be done (monotonic seconds; None: no limit);
-    `other_servers` says that another server can serve it as well.
+    `expires` is when the call has to be done (monotonic seconds; None: no limit).
     """
 
-    __slots__ = ('_budget', '_idempotent', '_other_servers', '_policy', 'attempts', 'expires')
+    __slots__ = (
+        '_budget', '_idempotent', '_moves', '_policy', 'attempts', 'expires', 'maybe_executed',
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -73,27 +77,38 @@ class Course:
         idempotent: bool,
         budget: RetryBudget,
         expires: float | None,
-        other_servers: bool = False,
     ) -> None:
         self._policy = policy
         self._idempotent = idempotent
         self._budget = budget
         self.expires = expires
-        self._other_servers = other_servers
+        self._moves = 0
         self.attempts = 1
+        self.maybe_executed = False  # by any of the attempts so far
 
-    def after(self, error: BaseException, now: float, random: float) -> float | None:
+    def after(
+        self, error: BaseException, now: float, random: float, *, elsewhere: bool = False
+    ) -> float | None:
         """How long to pause before the next attempt, in seconds; None: not again.
 
-        `random` is drawn evenly from 0 to 1.
+        `random` is drawn evenly from 0 to 1. `elsewhere` says that a server which this
+        call has not tried can serve it as well: where this one was out of reach, moving
+        there costs no pause, no attempt and none of the budget.
         """
         policy = self._policy
-        if self.attempts >= policy.attempts or not self._may_retry(error):
+        if isinstance(error, ThriftClientError) and error.maybe_executed:
+            self.maybe_executed = True
+        if elsewhere and is_out_of_reach(error):
+            if self.expires is not None and now >= self.expires:
+                return None
+            self.attempts += 1
+            self._moves += 1
+            return 0.0
+        tries = self.attempts - self._moves
+        if tries >= policy.attempts or not self._may_retry(error):
             return None
-        longest = min(policy.max_backoff, policy.backoff * 2.0 ** (self.attempts - 1))
+        longest = min(policy.max_backoff, policy.backoff * 2.0 ** (tries - 1))
         pause = random * longest / 1000
-        if self._other_servers and isinstance(error, ConnectError):
-            pause = 0.0
         if self.expires is not None and now + pause >= self.expires:
             return None
         if not self._budget.spend(policy.budget, now):
@@ -113,10 +128,24 @@ class Course:
             if isinstance(error, HttpStatusError):
                 return error.retry_after is not None
             at_connect = isinstance(error, ConnectError) or _capped_connect(error)
-            return at_connect and (self._policy.connect or self._other_servers)
+            return at_connect and self._policy.connect
         if isinstance(error, (ConnectionLost, ReplyMismatch, CallTimeout)):
             return self._idempotent
         return False
+
+
+def is_out_of_reach(error: BaseException) -> bool:
+    """Whether a call found its server out, without having been sent: another one may serve it.
+
+    A refused certificate or password is no such thing: it is for people to look at.
+    """
+    if isinstance(error, (AuthError, CertificateError)):
+        return False
+    if isinstance(error, ConnectError):
+        return True
+    if isinstance(error, CallTimeout):
+        return _capped_connect(error)
+    return isinstance(error, (CircuitOpen, ClientClosed, ClientDisabledError))
 
 
 def _capped_connect(error: ThriftClientError) -> bool:

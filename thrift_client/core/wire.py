@@ -4,42 +4,82 @@ from __future__ import annotations
 
 from functools import partial
 
+from thrift_client.checks import check_headers
 from thrift_client.core.framing import Buffered, Framed, Framing
 from thrift_client.core.message import Codec
 from thrift_client.core.service import Service
+from thrift_client.core.sniff import ENOUGH, Speech, explain
 from thrift_client.options import Options
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from typing import Any
 
-FRAMINGS: dict[str, type[Framing]] = {'buffered': Buffered, 'framed': Framed}
+    from thrift_client.errors import ThriftClientError
+
+FRAMINGS: dict[str, Framing] = {'buffered': Buffered(), 'framed': Framed()}
 
 
 class Wire:
-    """How calls of one service look to one server; shared by all that look the same."""
+    """How calls of one service look to one server; shared by all that look the same.
 
-    __slots__ = ('codec', 'framing', 'limit')
+    `plain` says that the bytes of a message are the same on every connection; elsewhere
+    `request` gives the bare message, and each connection's channel wraps it. `apache` is
+    a user's own transport factory, through which messages go instead.
+    """
+
+    __slots__ = ('apache', 'codec', 'framing', 'limit', 'plain', 'speech', 'transport')
 
     def __init__(self, service: Service, options: Options) -> None:
-        self.framing = FRAMINGS[options.transport]()
+        named = isinstance(options.transport, str)
+        self.apache: Any = None if named else options.transport
+        self.transport: str = options.transport if named else 'apache'
+        if options.protocol == 'header':
+            self.transport = 'header'
+        self.plain = self.transport in FRAMINGS and options.sasl is None
+        self.framing = FRAMINGS[self.transport] if self.plain else FRAMINGS['buffered']
         self.limit: int = options.max_message_size
-        self.codec = Codec(service, _protocol_maker(service, options))
+        protocol = options.protocol if isinstance(options.protocol, str) else 'custom'
+        self.speech = Speech(self.transport, protocol, options.ssl is not None)
+        maker = _protocol_maker(service, options, accelerate=named)
+        self.codec = Codec(service, maker, options.service_name)
+
+    @property
+    def plans(self) -> dict[Any, Any]:
+        """The plans of methods that the small call may use; empty where it is not for them."""
+        return self.codec.plans if self.plain and not self.speech.tls else {}
 
     def request(self, method: Any, arguments: Any, seqid: int) -> bytes:
-        """The bytes that a connection sends for a call. Raises EncodeError."""
+        """The bytes of a call, as far as they are the same on each connection.
+
+        Raises EncodeError.
+        """
         return self.framing.wrap(self.codec.request(method, arguments, seqid))
+
+    def explain(self, error: ThriftClientError, data: bytes) -> ThriftClientError:
+        """The error for a reply that begins with `data`: WireMismatch where that tells more."""
+        return explain(error, self.speech, data[:ENOUGH])
 
 
 _wires: dict[tuple[Any, ...], Wire] = {}
 
 
 def wire_of(service: Service, options: Options) -> Wire:
-    """The wire for these options, made on first use and kept while the process lives."""
+    """The wire for these options, made on first use and kept while the process lives.
+
+    One with a factory of the user's is made each time: nobody knows when such an object
+    has had its day.
+    """
+    if not (isinstance(options.protocol, str) and isinstance(options.transport, str)):
+        return Wire(service, options)
     key = (
         service,
         options.protocol,
         options.transport,
+        options.service_name,
+        options.sasl is None,
+        options.ssl is None,
         options.max_message_size,
         options.max_container_length,
     )
@@ -47,30 +87,52 @@ def wire_of(service: Service, options: Options) -> Wire:
     return wire or _wires.setdefault(key, Wire(service, options))
 
 
-def _protocol_maker(service: Service, options: Options) -> Any:
+def call_headers(given: Any) -> Mapping[str, str] | None:
+    """The headers of one call: the option's value, or what it returns when it is called.
+
+    To be called in the caller's thread. Raises TypeError for what is no dict of texts.
+    """
+    if not callable(given):
+        return given  # type: ignore[no-any-return]
+    return check_headers('headers', given())
+
+
+def _protocol_maker(service: Service, options: Options, *, accelerate: bool) -> Callable[[Any], Any]:
     """`getProtocol` of the protocol that the options ask for, with their limits.
 
     An element takes a byte at least, so no honest container has more elements than the
     message may have bytes; old runtimes allocate whatever a container claims.
+    `accelerate` is False for transports that the C decoder may not get along with.
     """
     if not isinstance(options.protocol, str):
-        return options.protocol.getProtocol
+        return options.protocol.getProtocol  # type: ignore[no-any-return]
     limits = {
         'string_length_limit': options.max_message_size,
         'container_length_limit': options.max_message_size
         if options.max_container_length is None
         else options.max_container_length,
     }
-    if options.protocol == 'binary':
+    accelerate = accelerate and service.accelerated
+    if options.protocol == 'json':
+        return _json_maker(options.max_message_size)
+    if options.protocol == 'compact':
+        from thrift.protocol import TCompactProtocol
+
+        fast = TCompactProtocol.TCompactProtocolAccelerated
+        plain = TCompactProtocol.TCompactProtocol
+    else:
         from thrift.protocol import TBinaryProtocol
 
-        accelerated = TBinaryProtocol.TBinaryProtocolAccelerated
+        fast = TBinaryProtocol.TBinaryProtocolAccelerated
         plain = TBinaryProtocol.TBinaryProtocol
         # Without strictRead 64 bytes of zeros pass for an application exception.
         limits |= {'strictRead': True, 'strictWrite': True}
-    else:
-        from thrift.protocol import TCompactProtocol
+    return partial(fast if accelerate else plain, **limits)
 
-        accelerated = TCompactProtocol.TCompactProtocolAccelerated
-        plain = TCompactProtocol.TCompactProtocol
-    return partial(accelerated if service.accelerated else plain, **limits)
+
+def _json_maker(limit: int) -> Callable[[Any], Any]:
+    from thrift.protocol.TJSONProtocol import TJSONProtocol, TJSONProtocolBase
+
+    if 'string_length_limit' in TJSONProtocolBase.__init__.__code__.co_varnames:
+        return partial(TJSONProtocol, string_length_limit=limit)
+    return TJSONProtocol  # type: ignore[no-any-return]

@@ -15,7 +15,6 @@ import socket
 import threading
 from time import monotonic
 
-from thrift_client.address import Address
 from thrift_client.errors import ConnectError, ResolveError
 from thrift_client.net.stream import timed_out
 
@@ -41,16 +40,17 @@ TCP_OPTIONS = (
 
 
 class Connector:
-    """Opens connections to one address.
+    """Opens connections to one host, or without a port to one unix socket.
 
     It remembers the addresses that the name had last: a name server that fails for a
     while doesn't take a reachable server away.
     """
 
-    __slots__ = ('_address', '_last_found')
+    __slots__ = ('_host', '_last_found', '_port')
 
-    def __init__(self, address: Address) -> None:
-        self._address = address
+    def __init__(self, host: str, port: int | None) -> None:
+        self._host = host
+        self._port = port
         self._last_found: Found = []
 
     def connect(self, expires: float | None) -> socket.socket:
@@ -58,7 +58,7 @@ class Connector:
 
         Raises ResolveError, ConnectError that names every address tried, CallTimeout.
         """
-        host, port = self._address.host, self._address.port
+        host, port = self._host, self._port
         if port is None:
             return _race([(socket.AF_UNIX, host)], expires)
         try:

@@ -7,22 +7,34 @@ it. An exception that the server answered with comes back as a result and is not
 
 from __future__ import annotations
 
-import socket
 from io import BytesIO
 from struct import Struct
+from time import monotonic
 
 from thrift_client.core.deadline import expiry
 from thrift_client.core.exchange import Exchange
-from thrift_client.core.framing import trailing_bytes
+from thrift_client.core.framing import closed_by_server, trailing_bytes
 from thrift_client.core.message import Plan, read_delimited
 from thrift_client.core.reader import Reader
 from thrift_client.core.service import Method
+from thrift_client.core.sniff import advise
 from thrift_client.core.wire import Wire
-from thrift_client.net.stream import CHUNK, Stream, as_lost, closed_by_server
+from thrift_client.errors import (
+    CallTimeout,
+    ConnectionLost,
+    DecodeError,
+    MessageTooLarge,
+    ReplyMismatch,
+    ThriftClientError,
+)
+from thrift_client.net.stream import CHUNK, Stream, as_lost
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
+
+    from thrift_client.core.channel import Assembler, Channel
 
 _frame_length = Struct('!i').pack
 
@@ -30,12 +42,15 @@ _frame_length = Struct('!i').pack
 class Connection:
     """An open connection to one server.
 
+    `stream` has been connected with the client's `timeout` (ms), and `channel` is what its
+    transport keeps for it, None where messages look the same on all connections.
     `born` is when it was opened, `stamp` when it was last taken (monotonic seconds),
     `calls` how many it has carried. `fast` says that `small_call` may be used.
     """
 
     __slots__ = (
         '__weakref__',
+        '_channel',
         '_decode',
         '_expires',
         '_framed',
@@ -46,18 +61,31 @@ class Connection:
         '_send',
         '_streaming',
         '_timeout',
+        '_unanswered',
         '_wire',
         'born',
         'calls',
         'fast',
+        'fd',
         'first_read',
+        'plain',
+        'retire_at',
         'stamp',
         'stream',
     )
 
-    def __init__(self, wire: Wire, sock: socket.socket, timeout: float | None, now: float) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        stream: Stream,
+        timeout: float | None,
+        now: float,
+        channel: Channel | None = None,
+    ) -> None:
         self._wire = wire
-        self.stream = Stream(sock, timeout)
+        self.stream = stream
+        self._channel = channel
+        self._unanswered: Assembler | None = None
         self._timeout = timeout
         self._reader = Reader(wire.limit)
         self._protocol = wire.codec.make_protocol(self._reader)
@@ -65,11 +93,14 @@ class Connection:
         self._expires: float | None = None
         self.first_read = min(CHUNK, wire.limit + 4)
         self.born = self.stamp = now
+        self.retire_at: float | None = None  # when it is too old, if ever
         self.calls = 0
         # What the small call uses, bound once.
-        self.fast = self.stream.kernel_timed and wire.codec.encoder is not None
+        self.fast = stream.kernel_timed and wire.plain and wire.codec.encoder is not None
+        self.plain = channel is None
+        self.fd = stream.sock.fileno()
         self._framed = wire.framing.delimited
-        self._send, self._recv = sock.send, sock.recv
+        self._send, self._recv = stream.sock.send, stream.sock.recv
         self._decode = wire.codec.decoder
         self._ids = wire.codec.ids if self.fast else {}
 
@@ -122,8 +153,40 @@ class Connection:
 
     def read_small_reply(self, method: Method, seqid: int, data: bytes) -> Any:
         """`read_small` for a call that was not sent by `small_call`."""
-        plan = self._wire.codec.plan(method)
+        plan = self._wire.codec.plan(method) if self._channel is None else None
         return None if plan is None else self.read_small(plan, self._wire.codec.ids[seqid], data)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether something may still come for a oneway call."""
+        return self._unanswered is not None
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the server takes another call on it."""
+        return self._channel is None or self._channel.reusable
+
+    @property
+    def reply_headers(self) -> Mapping[str, str] | None:
+        """The headers of the last reply, None where the transport has none."""
+        return None if self._channel is None else self._channel.reply_headers
+
+    def outgoing(self, request: bytes, seqid: int, headers: Mapping[str, str] | None) -> bytes:
+        """What to send for a request that `Wire.request` made. Raises EncodeError."""
+        if self._channel is None:
+            return request
+        return self._channel.wrap(request, seqid, headers)
+
+    def exchange(self, method: Method, seqid: int) -> Exchange:
+        """What reads the reply to a call."""
+        return Exchange(
+            self._wire, method, seqid, monotonic, self._channel, fresh=self.calls <= 1
+        )
+
+    def sent_oneway(self) -> None:
+        """Note that a call was sent which needs no answer, though one may come."""
+        if self._channel is not None and self._channel.answers_oneway:
+            self._unanswered = self._channel.assembler()
 
     def read_available(self, exchange: Exchange, data: bytes | None, times: int) -> bool:
         """Feed an exchange with `data` and with what has arrived; True once it is whole.
@@ -138,38 +201,69 @@ class Connection:
                 count = self.stream.try_receive_into(space)
                 if count is None:
                     return False
-                if not count:
-                    raise closed_by_server(partial=True)
-                if exchange.filled(count):
+                if exchange.filled(count) if count else exchange.end():
                     return True
             else:
                 data = self.stream.try_receive(CHUNK)
                 if data is None:
                     return False
-                if not data:
-                    raise closed_by_server(partial=exchange.started)
-                if exchange.feed(data):
+                if exchange.feed(data) if data else exchange.end():
                     return True
         return False
 
-    def call(self, method: Method, request: bytes, seqid: int, expires: float | None) -> Any:
+    def call(
+        self,
+        method: Method,
+        request: bytes,
+        seqid: int,
+        expires: float | None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         """One call, whatever its size, its protocol and its deadline.
 
         `request` is what `Wire.request` made. Returns the result that was read, None for
         oneway; raises CallTimeout, ConnectionLost, DecodeError, ReplyMismatch,
-        MessageTooLarge, or a TApplicationException that isn't about this call.
+        MessageTooLarge, WireMismatch, what the channel raises, or a
+        TApplicationException that isn't about this call.
         """
+        data = self.outgoing(request, seqid, headers)
         self.calls += 1
-        self.stream.send(request, expires)
+        self.stream.send(data, expires)
         if method.oneway:
+            self.sent_oneway()
             return None
+        if self._channel is not None:
+            return self._converse(self.exchange(method, seqid), expires)
         data = self.stream.receive(self.first_read, expires)
         return self._answer(method, seqid, data, expires)
+
+    def _converse(self, exchange: Exchange, expires: float | None) -> Any:
+        """The result of an exchange, waited for."""
+        while True:
+            due = exchange.due
+            try:
+                data = self.stream.receive(CHUNK, expires if due is None else _sooner(due, expires))
+            except CallTimeout:
+                if due is None or (expires is not None and expires <= monotonic()):
+                    raise
+                whole = exchange.feed(b'')
+            else:
+                whole = exchange.feed(data) if data else exchange.end()
+            if whole:
+                return exchange.result
 
     def _answer(self, method: Method, seqid: int, data: bytes, expires: float | None) -> Any:
         """The result of a reply that begins with `data` and may go on."""
         if not data:
             raise closed_by_server(partial=False)
+        try:
+            return self._read_answer(method, seqid, data, expires)
+        except (DecodeError, MessageTooLarge, ReplyMismatch) as exc:
+            if self.calls > 1:  # it has been understood before
+                raise
+            raise self._wire.explain(exc, data) from exc.__cause__
+
+    def _read_answer(self, method: Method, seqid: int, data: bytes, expires: float | None) -> Any:
         codec, self._expires = self._wire.codec, expires
         if self._framed:
             message = self._assemble(data)
@@ -228,8 +322,40 @@ class Connection:
 
     def is_quiet(self) -> bool:
         """Whether it is still open, and nothing has arrived that nobody asked for."""
-        return self.stream.is_quiet()
+        return self._was_answered() and self.stream.is_quiet()
+
+    def _was_answered(self) -> bool:
+        """Whether nothing is left to come for a oneway call; takes in what has come."""
+        reply = self._unanswered
+        try:
+            while reply is not None:
+                data = self.stream.try_receive(CHUNK)
+                if not data:
+                    return False
+                if reply.feed(data) is not None:
+                    self._unanswered = reply = None
+        except (OSError, ThriftClientError):
+            return False
+        return self.reusable
+
+    def blame(self, error: ThriftClientError) -> ThriftClientError:
+        """The error, told whether this connection had worked before."""
+        if isinstance(error, ConnectionLost):
+            error.reused = self.calls > 1
+        if self.calls <= 1:
+            advise(error, self._wire.speech)
+        return error
+
+    def __del__(self) -> None:
+        # Nobody has it any more: an exception came between taking it and giving it back.
+        stream = getattr(self, 'stream', None)
+        if stream is not None:
+            stream.close(forked=True)
 
     def close(self, *, forked: bool = False) -> None:
         """Close it, or in a forked child forget it."""
         self.stream.close(forked=forked)
+
+
+def _sooner(due: float, expires: float | None) -> float:
+    return due if expires is None else min(due, expires)

@@ -19,15 +19,14 @@ from weakref import WeakSet
 
 from thrift_client.errors import ClientClosed, ClientDisabledError, ConnectionLost
 from thrift_client.net import process
-from thrift_client.net.connection import Connection
 from thrift_client.net.turnstile import Turnstile
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from thrift_client.core.wire import Wire
-    from thrift_client.net.connect import Connector
+    from thrift_client.net.connection import Connection
+    from thrift_client.net.opener import Opener
     from thrift_client.options import Options
 
 #: Seconds of quiet after which an idle connection is looked at before it is used, and
@@ -43,13 +42,12 @@ class Connections:
     __slots__ = (
         '__weakref__',
         '_calls_gone',
-        '_connector',
         '_live',
         '_lock',
         '_made_at',
+        '_opener',
         '_options',
         '_turnstile',
-        '_wire',
         'discarded',
         'gate',
         'idle',
@@ -59,9 +57,8 @@ class Connections:
         'trim_at',
     )
 
-    def __init__(self, connector: Connector, wire: Wire, options: Options) -> None:
-        self._connector = connector
-        self._wire = wire
+    def __init__(self, opener: Opener, options: Options) -> None:
+        self._opener = opener
         self._options = options
         self._live: WeakSet[Connection] | None = None
         self._lock = Lock()
@@ -137,9 +134,19 @@ class Connections:
         finally:
             self._turnstile.opened()
 
-    def take_idle(self) -> Connection | None:
+    def take_idle(self, now: float) -> Connection | None:
         """An idle connection that passes inspection, without waiting; None if there is none."""
-        return None if 'waiting' in self.gate else self._take_checked()
+        if 'waiting' in self.gate:
+            return None
+        try:
+            connection = self.idle.pop()
+        except IndexError:
+            return None
+        if now - connection.stamp < CHECK_AFTER and connection.fast and self.told is None:
+            connection.stamp = now
+            return connection
+        self.idle.append(connection)
+        return self._take_checked()
 
     def _take_checked(self) -> Connection | None:
         while True:
@@ -149,7 +156,8 @@ class Connections:
                 return None
             now = monotonic()
             if not self._is_old(connection, now) and (
-                now - connection.stamp < CHECK_AFTER or connection.is_quiet()
+                (now - connection.stamp < CHECK_AFTER and not connection.unsettled)
+                or connection.is_quiet()
             ):
                 connection.stamp = now
                 if self.told is not None:
@@ -170,9 +178,7 @@ class Connections:
             end = now + cap / 1000
             expires = end if expires is None else min(end, expires)
         process.watch_exit()
-        connection = Connection(
-            self._wire, self._connector.connect(expires), self._options.timeout, now
-        )
+        connection = self._opener.open(expires, now)
         if self._options.max_age is not None:
             connection.retire_at = (
                 now + self._options.max_age * (1 - AGE_SPREAD * random()) / 1000
@@ -188,6 +194,9 @@ class Connections:
 
     def give_back(self, connection: Connection) -> None:
         """Put a clean connection on the stack, where there is room and use for it."""
+        if not connection.reusable:
+            self.discard(connection, 'the server takes no other call on it')
+            return
         self.idle.append(connection)
         now = connection.stamp
         if len(self.idle) > self.max_idle or now > self.trim_at or self.gate:

@@ -34,6 +34,9 @@ class Stream:
 
     __slots__ = ('_flags', 'kernel_timed', 'sock')
 
+    #: What to wait for before more can be sent.
+    to_send = select.POLLOUT
+
     def __init__(self, sock: socket.socket, timeout: float | None) -> None:
         self.sock = sock
         self.kernel_timed = type(sock) is _plain_socket
@@ -58,7 +61,7 @@ class Stream:
             while view:
                 sent = self.try_send(view)
                 if sent < 0:
-                    self.wait(select.POLLOUT, expires, 'sending')
+                    self.wait(self.to_send, expires, 'sending')
                 else:
                     view = view[sent:]
         except ThriftClientError:
@@ -109,7 +112,7 @@ class Stream:
         except BlockingIOError:
             return None
 
-    def try_send(self, data: memoryview) -> int:
+    def try_send(self, data: bytes | memoryview) -> int:
         """Send what the kernel takes now: how many bytes, -1 for none."""
         try:
             return self.sock.send(data, self._flags)
@@ -163,24 +166,16 @@ def timed_out(phase: str) -> CallTimeout:
     )
 
 
-def as_lost(exc: OSError, phase: str) -> ConnectionLost | CallTimeout:
+def as_lost(exc: OSError, phase: str) -> ThriftClientError:
     """What an OSError on an open connection is called."""
+    if isinstance(exc, ThriftClientError):
+        return exc
     if isinstance(exc, BlockingIOError):  # a kernel timeout ran out
         return timed_out(phase)
     return ConnectionLost(
         f'the connection broke: {exc.strerror or exc}',
         phase=phase,
         maybe_executed=phase in READING,
-    )
-
-
-def closed_by_server(*, partial: bool) -> ConnectionLost:
-    """The error for an end of the stream where a reply should be."""
-    what = 'in the middle of the reply' if partial else 'instead of answering'
-    return ConnectionLost(
-        f'the server closed the connection {what}',
-        phase='waiting for the reply',
-        maybe_executed=True,
     )
 
 

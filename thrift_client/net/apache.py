@@ -1,0 +1,196 @@
+"""A user's own Apache transport, over a socket that keeps the deadline of the whole call.
+
+Such a transport reads and writes when it likes, so it can only be driven by a thread that
+may block: in a fan-out, one of the pool's workers.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from thrift.transport.TTransport import TTransportBase, TTransportException
+
+from thrift_client.core.framing import closed_by_server, too_large
+from thrift_client.core.sniff import advise
+from thrift_client.errors import (
+    ConnectError,
+    ConnectionLost,
+    DecodeError,
+    ThriftClientError,
+)
+from thrift_client.net.stream import Stream, timed_out
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from thrift_client.core.service import Method
+    from thrift_client.core.wire import Wire
+
+
+class DeadlineSocket(TTransportBase):
+    """What a user's factory wraps in place of a TSocket.
+
+    `connect(expires)` opens a stream. All reads and writes end by `expires` (monotonic
+    seconds, None: no limit), and no more than `left` bytes are read.
+    """
+
+    def __init__(self, connect: Callable[[float | None], Stream], limit: int) -> None:
+        self._connect = connect
+        self._limit = self.left = limit
+        self.expires: float | None = None
+        self.stream: Stream | None = None
+
+    def isOpen(self) -> bool:
+        """Whether it is connected."""
+        return self.stream is not None
+
+    def open(self) -> None:
+        """Connect."""
+        if self.stream is None:
+            self.stream = self._connect(self.expires)
+
+    def close(self) -> None:
+        """Disconnect for good."""
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            stream.close()
+
+    def read(self, sz: int) -> bytes:
+        """At least one byte, at most `sz`. Raises CallTimeout, ConnectionLost, MessageTooLarge."""
+        if self.left <= 0:
+            raise too_large(f'more than {self._limit} bytes', self._limit)
+        data = self._open_stream().receive(min(sz, self.left), self.expires)
+        if not data:
+            raise closed_by_server(partial=self.left < self._limit)
+        self.left -= len(data)
+        return data
+
+    def readAll(self, sz: int) -> bytes:
+        """Exactly `sz` bytes."""
+        if sz > self.left:
+            raise too_large(f'at least {sz} bytes', self._limit)
+        data = bytearray()
+        while len(data) < sz:
+            data += self.read(sz - len(data))
+        return bytes(data)
+
+    def write(self, buf: bytes) -> None:
+        """Send all of `buf`. Raises CallTimeout, ConnectionLost."""
+        self._open_stream().send(buf, self.expires)
+
+    def flush(self) -> None:
+        """Do nothing: what was written is sent."""
+
+    def _open_stream(self) -> Stream:
+        if self.stream is None:
+            raise TTransportException(TTransportException.NOT_OPEN, 'not open')
+        return self.stream
+
+    def begin(self, expires: float | None) -> None:
+        """Begin a call that has to end by `expires`."""
+        self.expires = expires
+        self.left = self._limit
+
+
+class ApacheConnection:
+    """An open connection through a user's transport: what `Connection` is for all others."""
+
+    fast = unsettled = plain = False
+    reusable = True
+    reply_headers = None
+
+    def __init__(
+        self,
+        wire: Wire,
+        connect: Callable[[float | None], Stream],
+        expires: float | None,
+        now: float,
+    ) -> None:
+        self._wire = wire
+        self.born = self.stamp = now
+        self.retire_at: float | None = None
+        self.calls = 0
+        self._socket = DeadlineSocket(connect, wire.limit)
+        self._socket.begin(expires)
+        try:
+            self._transport: Any = wire.apache.getTransport(self._socket)
+            self._transport.open()
+            self._socket.open()
+        except BaseException as exc:
+            self._socket.close()
+            if not isinstance(exc, Exception):
+                raise
+            raise _named(exc, opening=True) from exc
+        self._protocol = wire.codec.make_protocol(self._transport)
+
+    def call(
+        self,
+        method: Method,
+        request: bytes,
+        seqid: int,
+        expires: float | None,
+        headers: Mapping[str, str] | None = None,  # noqa: ARG002 - this transport has its own
+    ) -> Any:
+        """One call; see `Connection.call`."""
+        self.calls += 1
+        self._socket.begin(expires)
+        try:
+            self._transport.write(request)
+            self._transport.flush()
+        except Exception as exc:
+            raise _named(exc) from exc
+        if method.oneway:
+            return None
+        try:
+            return self._wire.codec.answer(method, seqid, self._protocol)
+        except DecodeError as exc:
+            cause = exc.__cause__
+            if isinstance(cause, TTransportException):
+                raise _named(cause, sent=True) from cause
+            raise
+
+    def blame(self, error: ThriftClientError) -> ThriftClientError:
+        """The error, told whether this connection had worked before."""
+        if isinstance(error, ConnectionLost):
+            error.reused = self.calls > 1
+        if self.calls <= 1:
+            advise(error, self._wire.speech)
+        return error
+
+    def is_quiet(self) -> bool:
+        """Whether it is still open, and nothing has arrived that nobody asked for."""
+        stream = self._socket.stream
+        return stream is not None and stream.is_quiet()
+
+    def close(self, *, forked: bool = False) -> None:
+        """Close it, or in a forked child forget it; the user's transport isn't asked."""
+        stream, self._socket.stream = self._socket.stream, None
+        if stream is not None:
+            stream.close(forked=forked)
+
+    def __del__(self) -> None:
+        socket = getattr(self, '_socket', None)
+        if socket is not None and socket.stream is not None:
+            socket.stream.close(forked=True)
+
+
+def _named(exc: Exception, *, opening: bool = False, sent: bool = False) -> ThriftClientError:
+    """What an exception that came out of a user's transport is called here."""
+    phase = 'connecting' if opening else 'reading the reply' if sent else 'sending'
+    if isinstance(exc, ThriftClientError):
+        if opening:
+            exc.maybe_executed = False
+        return exc
+    text = f'{type(exc).__name__} in the transport: {exc}'
+    kind = exc.type if isinstance(exc, TTransportException) else None
+    if kind == TTransportException.TIMED_OUT:
+        return timed_out(phase)
+    if opening:
+        return ConnectError(text, phase=phase)
+    if kind == TTransportException.SIZE_LIMIT:
+        return too_large(str(exc), 0)
+    if kind is None and not isinstance(exc, (OSError, zlib.error)):
+        return DecodeError(text, phase=phase, maybe_executed=sent)
+    return ConnectionLost(text, phase=phase, maybe_executed=sent)
