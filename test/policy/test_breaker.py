@@ -1,0 +1,257 @@
+"""Every state of a breaker with every event, told the time and the random numbers."""
+
+import itertools
+
+import pytest
+
+from thrift_client import CircuitBreaker, errors
+from thrift_client.core.breaker import (
+    CLOSED,
+    EJECTED,
+    ENOUGH_CALLS,
+    PROBING,
+    Breaker,
+    is_failure,
+    may_eject,
+)
+
+NOW = 1000.0
+POLICY = CircuitBreaker(failures=2, eject=1000, max_eject=8000)
+
+
+def failed(breaker, now=NOW, random=0.5, calls=1, may=True):
+    """Note one failure."""
+    return breaker.failed(now, random, calls, may_eject=may)
+
+
+def breaker_in(state):
+    """A breaker that came to a state by the ways there are."""
+    breaker = Breaker(POLICY)
+    if state != CLOSED:
+        failed(breaker)
+        assert failed(breaker)
+    if state == PROBING:
+        assert breaker.admits(breaker.until)
+    assert breaker.state == state
+    return breaker
+
+
+TRANSITIONS = {
+    # (state, event): (what the event answers, the state after it)
+    (CLOSED, 'admits'): (True, CLOSED),
+    (CLOSED, 'admits when due'): (True, CLOSED),
+    (CLOSED, 'succeeded'): (False, CLOSED),
+    (CLOSED, 'failed'): (False, CLOSED),
+    (CLOSED, 'failed, indispensable'): (False, CLOSED),
+    (CLOSED, 'undecided'): (None, CLOSED),
+    (EJECTED, 'admits'): (False, EJECTED),
+    (EJECTED, 'admits when due'): (True, PROBING),
+    (EJECTED, 'succeeded'): (True, CLOSED),
+    (EJECTED, 'failed'): (False, EJECTED),
+    (EJECTED, 'failed, indispensable'): (False, EJECTED),
+    (EJECTED, 'undecided'): (None, EJECTED),
+    (PROBING, 'admits'): (False, PROBING),
+    (PROBING, 'admits when due'): (False, PROBING),
+    (PROBING, 'succeeded'): (True, CLOSED),
+    (PROBING, 'failed'): (True, EJECTED),
+    (PROBING, 'failed, indispensable'): (False, CLOSED),
+    (PROBING, 'undecided'): (None, EJECTED),
+}
+EVENTS = {
+    'admits': lambda breaker: breaker.admits(breaker.until - 0.001),
+    'admits when due': lambda breaker: breaker.admits(breaker.until),
+    'succeeded': Breaker.succeeded,
+    'failed': failed,
+    'failed, indispensable': lambda breaker: failed(breaker, may=False),
+    'undecided': Breaker.undecided,
+}
+
+
+def test_the_table_is_whole():
+    """There is a row for each state and event."""
+    assert set(TRANSITIONS) == set(itertools.product((CLOSED, EJECTED, PROBING), EVENTS))
+
+
+@pytest.mark.parametrize(('state', 'event'), TRANSITIONS)
+def test_transition(state, event):
+    """What an event answers in a state, and the state that it leads to."""
+    breaker = breaker_in(state)
+    answer = EVENTS[event](breaker)
+    assert (answer, breaker.state) == TRANSITIONS[state, event]
+
+
+def test_failures_in_a_row_eject():
+    """So many, and a success between them begins the count anew."""
+    breaker = Breaker(CircuitBreaker(failures=3))
+    assert [failed(breaker) for _ in range(2)] == [False, False]
+    breaker.succeeded()
+    assert [failed(breaker) for _ in range(3)] == [False, False, True]
+
+
+def test_who_is_indispensable_is_ejected_as_soon_as_it_is_not():
+    """Failures go on counting while the pool can't do without the server."""
+    breaker = Breaker(POLICY)
+    assert not any(failed(breaker, may=False) for _ in range(5))
+    assert failed(breaker)
+
+
+@pytest.mark.parametrize(
+    ('rate', 'calls', 'failures', 'ejects'),
+    [
+        (0.5, 10, 5, True),
+        (0.5, 10, 4, False),
+        (0.5, ENOUGH_CALLS - 1, ENOUGH_CALLS - 1, False),
+        (1, 10, 10, True),
+        (1, 11, 10, False),
+        (0.1, 100, 10, True),
+        (None, 100, 99, False),
+    ],
+)
+def test_the_share_of_failures_ejects(rate, calls, failures, ejects):
+    """Of ten calls or more in the window; successes between them don't hide them."""
+    breaker = Breaker(CircuitBreaker(failures=1000, rate=rate))
+    failed(breaker, calls=1)
+    for _ in range(failures - 2):
+        failed(breaker, calls=1)
+    assert failed(breaker, calls=calls) is ejects
+
+
+def test_a_new_window_forgets_the_old_one():
+    """Failures of more than `window` ms ago don't count."""
+    breaker = Breaker(CircuitBreaker(failures=1000, rate=0.5, window=10_000))
+    for count in range(1, ENOUGH_CALLS):
+        failed(breaker, now=NOW, calls=count)
+    assert not failed(breaker, now=NOW + 10.1, calls=ENOUGH_CALLS)
+    again = Breaker(CircuitBreaker(failures=1000, rate=0.5, window=10_000))
+    for count in range(1, ENOUGH_CALLS):
+        failed(again, now=NOW, calls=count)
+    assert failed(again, now=NOW + 9.9, calls=ENOUGH_CALLS)
+
+
+@pytest.mark.parametrize('random', [0.0, 0.5, 1.0])
+def test_each_ejection_in_a_row_lasts_twice_as_long(random):
+    """From `eject` to `max_eject` ms, by 0.5 to 1.5 times that; a success begins anew."""
+    breaker = Breaker(POLICY)
+    now, spans = NOW, []
+    failed(breaker, now, random)
+    for _ in range(5):
+        assert failed(breaker, now, random)
+        spans.append(breaker.until - now)
+        now = breaker.until
+        assert breaker.admits(now)
+    assert spans == pytest.approx([span * (0.5 + random) for span in (1, 2, 4, 8, 8)])
+    breaker.succeeded()
+    failed(breaker, now, random)
+    failed(breaker, now, random)
+    assert breaker.until - now == pytest.approx(0.5 + random)
+
+
+def test_probes_of_many_clients_are_apart():
+    """A hundred clients that eject a server at once come back over as long as it was away."""
+    until = []
+    for client in range(100):
+        breaker = Breaker(CircuitBreaker(failures=1, eject=1000))
+        failed(breaker, random=client / 100)
+        until.append(breaker.until - NOW)
+    assert max(until) - min(until) > 0.9
+    assert len(set(until)) == 100
+
+
+def test_exactly_one_call_is_the_probe():
+    """Of all that come when an ejection is over, until it is known how it ended."""
+    breaker = breaker_in(EJECTED)
+    due = breaker.until
+    assert [breaker.admits(due + i) for i in range(4)] == [True, False, False, False]
+    breaker.undecided()
+    assert [breaker.admits(due + i) for i in range(3)] == [True, False, False]
+    assert failed(breaker, now=due)
+    assert not breaker.admits(due)
+
+
+def test_spotless_is_what_a_success_would_not_change():
+    """Only then may a call pass without a look."""
+    breaker = Breaker(POLICY)
+    assert breaker.spotless
+    failed(breaker)
+    assert not breaker.spotless
+    breaker.succeeded()
+    assert breaker.spotless
+    assert not any(breaker_in(state).spotless for state in (EJECTED, PROBING))
+
+
+@pytest.mark.parametrize(
+    ('total', 'out', 'share', 'may'),
+    [
+        (1, 0, 1, False),  # the last one never
+        (2, 0, 0.5, True),
+        (2, 1, 1, False),
+        (2, 0, 0.49, False),
+        (3, 0, 0.5, True),
+        (3, 1, 0.5, False),
+        (3, 1, 0.67, True),
+        (3, 2, 1, False),
+        (4, 1, 0.5, True),
+        (4, 2, 0.5, False),
+        (10, 0, 0.1, True),
+        (10, 1, 0.1, False),
+        (10, 8, 1, True),
+        (10, 9, 1, False),
+        (100, 49, 0.5, True),
+        (100, 50, 0.5, False),
+    ],
+)
+def test_may_eject(total, out, share, may):
+    """Never the last server, nor more than the share."""
+    assert may_eject(total, out, share) is may
+
+
+def connect_error(number):
+    """A ConnectError with an errno."""
+    error = errors.ConnectError('no')
+    error.errno = number
+    return error
+
+
+def http_error(status):
+    """An HttpStatusError."""
+    error = errors.HttpStatusError('no')
+    error.status = status
+    return error
+
+
+@pytest.mark.parametrize(
+    ('error', 'speaks_against_the_server'),
+    [
+        (errors.ConnectError('refused'), True),
+        (connect_error(111), True),
+        (connect_error(24), False),  # EMFILE: a shortage here
+        (connect_error(23), False),
+        (connect_error(99), False),
+        (errors.ResolveError('no address'), True),
+        (errors.TLSError('no'), True),
+        (errors.CertificateError('no'), True),
+        (errors.ConnectionLost('reset'), True),
+        (errors.DecodeError('garbage'), True),
+        (errors.MessageTooLarge('huge'), True),
+        (errors.ReplyMismatch('other'), True),
+        (errors.WireMismatch('http'), True),
+        (errors.CallTimeout('spent', phase='connecting'), True),
+        (errors.CallTimeout('spent', phase='waiting for the reply'), False),
+        (errors.CallTimeout('spent', phase='sending'), False),
+        (errors.PoolExhausted('all in use', phase='waiting for a connection'), False),
+        (errors.EncodeError('bad argument'), False),
+        (errors.CircuitOpen('ejected'), False),
+        (errors.NoServersError('none'), False),
+        (errors.ClientClosed('closed'), False),
+        (errors.ClientDisabledError('disabled'), False),
+        (http_error(500), True),
+        (http_error(503), True),
+        (http_error(404), False),
+        (KeyError('declared'), False),
+        (KeyboardInterrupt(), False),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, BaseException) else '',
+)
+def test_what_speaks_against_a_server(error, speaks_against_the_server):
+    """That it is away or talks nonsense; not that it is slow, nor what it answers."""
+    assert is_failure(error) is speaks_against_the_server

@@ -1,0 +1,228 @@
+"""When a call is tried again, for every error: told the time and the random numbers."""
+
+import itertools
+
+import pytest
+
+from thrift_client import RetryPolicy, errors
+from thrift_client.core.retry import FLOOR, SAVED, Course, RetryBudget, is_out_of_reach
+
+NOW = 1000.0
+
+
+def error_of(kind, *, ran=False, phase=None, **attributes):
+    """An error as a call raises it."""
+    error = kind('why', maybe_executed=ran, phase=phase)
+    for name, value in attributes.items():
+        setattr(error, name, value)
+    return error
+
+
+def budget(calls=0):
+    """A budget of so many calls, with its floor."""
+    return RetryBudget(lambda: calls, NOW)
+
+
+def course(policy=None, *, idempotent=False, expires=None, of=None):
+    """The course of a call that begins."""
+    return Course(
+        RetryPolicy() if policy is None else policy,
+        idempotent=idempotent,
+        budget=of or budget(),
+        expires=expires,
+    )
+
+
+ALWAYS = frozenset(itertools.product((False, True), (False, True)))
+NEVER = frozenset()
+IF_IDEMPOTENT = frozenset([(True, False), (True, True)])
+IF_CONNECT = frozenset([(False, True), (True, True)])
+
+#: The error, for which (idempotent, connect) it is tried again, whether another server may
+#: take the call at once.
+DECISIONS = {
+    'refused': (error_of(errors.ConnectError), IF_CONNECT, True),
+    'no address': (error_of(errors.ResolveError), IF_CONNECT, True),
+    'handshake failed': (error_of(errors.TLSError), IF_CONNECT, True),
+    'certificate': (error_of(errors.CertificateError), NEVER, False),
+    'password': (error_of(errors.AuthError), NEVER, False),
+    'connect timed out': (error_of(errors.CallTimeout, phase='connecting'), IF_CONNECT, True),
+    'sending timed out': (error_of(errors.CallTimeout, phase='sending'), NEVER, False),
+    'pool exhausted': (
+        error_of(errors.PoolExhausted, phase='waiting for a connection'), NEVER, False,
+    ),
+    'reply timed out': (
+        error_of(errors.CallTimeout, ran=True, phase='waiting for the reply'),
+        IF_IDEMPOTENT, False,
+    ),
+    'lost before it was sent': (error_of(errors.ConnectionLost), ALWAYS, False),
+    'lost afterwards': (error_of(errors.ConnectionLost, ran=True), IF_IDEMPOTENT, False),
+    'mismatch': (error_of(errors.ReplyMismatch, ran=True), IF_IDEMPOTENT, False),
+    'garbage': (error_of(errors.DecodeError, ran=True), NEVER, False),
+    'too large': (error_of(errors.MessageTooLarge, ran=True), NEVER, False),
+    'another protocol': (error_of(errors.WireMismatch, ran=True), NEVER, False),
+    'not encodable': (error_of(errors.EncodeError), NEVER, False),
+    'HTTP 500': (
+        error_of(errors.HttpStatusError, ran=True, status=500, retry_after=None), NEVER, False,
+    ),
+    'HTTP 503': (error_of(errors.HttpStatusError, status=503, retry_after=None), NEVER, False),
+    'HTTP 503, later': (
+        error_of(errors.HttpStatusError, status=503, retry_after=100), ALWAYS, False,
+    ),
+    'ejected': (error_of(errors.CircuitOpen), NEVER, True),
+    'no servers': (error_of(errors.NoServersError), NEVER, False),
+    'disabled': (error_of(errors.ClientDisabledError), NEVER, True),
+    'closed': (error_of(errors.ClientClosed), NEVER, True),
+    'declared': (KeyError('declared'), NEVER, False),
+    'interrupt': (KeyboardInterrupt(), NEVER, False),
+}  # fmt: skip
+
+
+def test_every_error_is_in_the_table():
+    """Save the root, and what concerns no call."""
+    named = {type(error) for error, *_ in DECISIONS.values()}
+    kinds = {getattr(errors, name) for name in errors.__all__}
+    assert kinds - named == {errors.ThriftClientError, errors.InvalidServerName}
+
+
+@pytest.mark.parametrize('name', DECISIONS)
+@pytest.mark.parametrize('idempotent', [False, True], ids=['once', 'idempotent'])
+@pytest.mark.parametrize('connect', [False, True], ids=['', 'connect'])
+def test_decision(name, idempotent, connect):
+    """Contract rule 3, with attempts left and without."""
+    error, tried_again, _ = DECISIONS[name]
+    expected = (idempotent, connect) in tried_again
+    for attempts in (1, 2, 3):
+        begun = course(RetryPolicy(attempts=attempts, connect=connect), idempotent=idempotent)
+        pauses = [begun.after(error, NOW, 0.5) for _ in range(4)]
+        made = attempts if expected else 1
+        assert [pause is not None for pause in pauses] == [n < made for n in range(1, 5)]
+        assert begun.attempts == made
+        assert begun.maybe_executed is getattr(error, 'maybe_executed', False)
+
+
+@pytest.mark.parametrize('name', DECISIONS)
+def test_another_server_takes_what_this_one_could_not(name):
+    """Without a pause, an attempt or a part of the budget, however often."""
+    error, _, moves = DECISIONS[name]
+    assert is_out_of_reach(error) is moves
+    spent = RetryBudget(lambda: 0, NOW)
+    begun = course(RetryPolicy(attempts=1, budget=0), of=spent)
+    pauses = [begun.after(error, NOW, 0.5, elsewhere=True) for _ in range(5)]
+    assert pauses == [0.0 if moves else None] * 5
+    assert begun.attempts == (6 if moves else 1)
+
+
+def test_moves_leave_the_attempts_as_they_were():
+    """After servers that were out of reach there are as many attempts as without them."""
+    begun = course(RetryPolicy(attempts=2), idempotent=True)
+    refused, lost = DECISIONS['refused'][0], DECISIONS['lost afterwards'][0]
+    assert [begun.after(refused, NOW, 1, elsewhere=True) for _ in range(3)] == [0.0] * 3
+    assert begun.after(lost, NOW, 1.0) == pytest.approx(0.05)  # the first pause
+    assert begun.after(lost, NOW, 1.0) is None
+
+
+def test_maybe_executed_stays():
+    """Once an attempt may have run, the call may have, whatever comes after it."""
+    begun = course(RetryPolicy(attempts=3, connect=True), idempotent=True)
+    begun.after(DECISIONS['lost afterwards'][0], NOW, 0)
+    begun.after(DECISIONS['refused'][0], NOW, 0)
+    assert begun.maybe_executed
+
+
+@pytest.mark.parametrize('random', [0.0, 0.25, 0.999])
+def test_full_jitter(random):
+    """A pause is drawn from 0 to the backoff, which doubles up to its maximum."""
+    begun = course(RetryPolicy(attempts=8, backoff=50, max_backoff=300, budget=1), idempotent=True)
+    lost = DECISIONS['lost afterwards'][0]
+    pauses = [begun.after(lost, NOW, random) for _ in range(7)]
+    longest = (50, 100, 200, 300, 300, 300, 300)
+    assert pauses == pytest.approx([random * most / 1000 for most in longest])
+
+
+def test_a_huge_number_of_attempts_does_not_overflow():
+    """The backoff stays at its maximum."""
+    begun = course(RetryPolicy(attempts=900, max_backoff=1000, budget=1), of=budget(10**6))
+    begun.attempts = 800
+    assert begun.after(error_of(errors.ConnectionLost), NOW, 1.0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ('expires', 'again'), [(None, True), (NOW + 0.051, True), (NOW + 0.05, False), (NOW, False)]
+)
+def test_no_attempt_begins_after_the_deadline(expires, again):
+    """A pause that would last until then is not made, and costs none of the budget."""
+    lost = DECISIONS['lost afterwards'][0]
+    kept = budget()
+    begun = course(RetryPolicy(backoff=50), idempotent=True, expires=expires, of=kept)
+    assert (begun.after(lost, NOW, 1.0) is not None) is again
+    left = sum(kept.spend(0.2, NOW) for _ in range(100))
+    assert left == FLOOR - again
+
+
+@pytest.mark.parametrize(('now', 'moves'), [(NOW - 0.001, True), (NOW, False), (NOW + 1, False)])
+def test_no_move_after_the_deadline(now, moves):
+    """There is no time left to ask another server."""
+    begun = course(expires=NOW)
+    pause = begun.after(DECISIONS['refused'][0], now, 0.5, elsewhere=True)
+    assert (pause is not None) is moves
+
+
+def spent(of, share, now=NOW):
+    """How many retries a budget grants at one moment."""
+    return sum(iter(lambda: of.spend(share, now), False))
+
+
+def test_the_floor_is_there_without_any_calls():
+    """A small one, that comes back at one retry a second and no higher."""
+    of = budget()
+    assert spent(of, 0.2) == FLOOR
+    assert spent(of, 0.2, NOW + 0.9) == 0
+    assert spent(of, 0.2, NOW + 3) == 3
+    assert spent(of, 0.2, NOW + 1000) == FLOOR
+
+
+@pytest.mark.parametrize(
+    ('calls', 'share', 'granted'),
+    [(100, 0.2, 20), (10, 0.5, 5), (4, 0.2, 0), (5, 0.2, 1), (50, 1, 50), (100, 0, 0)],
+)
+def test_retries_are_a_share_of_the_calls(calls, share, granted):
+    """A fifth of them unless the policy says otherwise; none and no floor for 0."""
+    of = budget(calls)
+    assert spent(of, share) == granted + (FLOOR if share else 0)
+
+
+def test_a_quiet_minute_does_not_pay_for_a_storm():
+    """So many retries at most are saved up."""
+    assert spent(budget(10**6), 0.2) == SAVED + FLOOR
+
+
+def test_a_storm_is_a_fifth_of_the_calls():
+    """Where every call fails, a thousand of them cause 200 retries and the floor, no more."""
+    made = 0
+    of = RetryBudget(lambda: made, NOW)
+    granted = 0
+    for _ in range(1000):
+        made += 1
+        granted += of.spend(0.2, NOW)
+    assert 200 <= granted <= 200 + FLOOR
+
+
+def test_a_count_that_shrinks_gives_nothing_back():
+    """A pool from which a busy server was removed has fewer calls than before."""
+    made = [100]
+    of = RetryBudget(lambda: made[0], NOW)
+    assert spent(of, 0.2) == 20 + FLOOR
+    made[0] = 10
+    assert spent(of, 0.2) == 0
+    made[0] = 20
+    assert spent(of, 0.2) == 2
+
+
+def test_no_budget_left_ends_the_call():
+    """Although attempts are left."""
+    of = budget()
+    spent(of, 0.2)
+    begun = course(idempotent=True, of=of)
+    assert begun.after(DECISIONS['lost afterwards'][0], NOW, 0.5) is None
+    assert begun.attempts == 1
