@@ -1,6 +1,6 @@
 """Send ten thousand keys through a pool and print which server got each, as JSON.
 
-    python test/client/place_keys.py host:port …
+python test/client/place_keys.py host:port …
 """
 
 import json

@@ -67,13 +67,13 @@ def test_the_tree_is_complete():
 @every_error
 def test_an_error_is_what_the_contract_says(name):
     """Its bases, and the `.type` and `.message` of Apache's exceptions."""
-    bases, type = TREE[name]
+    bases, type_ = TREE[name]
     error = filled(name)
     assert all(isinstance(error, base) for base in bases)
     assert isinstance(error, errors.ThriftClientError)
     assert isinstance(error, Exception)
-    if type is not None:
-        assert error.type == type
+    if type_ is not None:
+        assert error.type == type_
     assert error.message == str(error)
 
 
@@ -193,12 +193,12 @@ def test_code_for_apaches_lost_connections_works(fault_server, closing, client_o
     """END_OF_FILE for one that was closed, NOT_OPEN for one refused; both a ConnectionError."""
     lost = client_of(fault_server(test_service, close()).address)
     refused = client_of(closing(ClosedPort()).address)
-    for client, type in ((lost, T.END_OF_FILE), (refused, T.NOT_OPEN)):
+    for client, type_ in ((lost, T.END_OF_FILE), (refused, T.NOT_OPEN)):
         with pytest.raises(ConnectionError):
             client.getk('k')
         with pytest.raises(TTransportException) as caught:
             client.getk('k')
-        assert caught.value.type == type
+        assert caught.value.type == type_
 
 
 def test_code_for_apaches_protocol_errors_works(fault_server, client_of):

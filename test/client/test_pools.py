@@ -3,6 +3,7 @@
 import copy
 import inspect
 import pickle
+import re
 import threading
 import time
 
@@ -117,9 +118,8 @@ def test_a_name_that_is_taken_leaves_the_pool_unchanged(pool_of, taken):
 def test_a_bad_address_leaves_the_pool_unchanged(pool_of, bad):
     """A ValueError quotes it, as SimpleClient's does."""
     pool = pool_of(ADDRESSES)
-    with pytest.raises(ValueError, match='.') as caught:
+    with pytest.raises(ValueError, match=re.escape(repr(bad))):
         pool.add_server(bad)
-    assert bad in str(caught.value)
     assert len(pool) == 4
 
 
@@ -317,7 +317,7 @@ def test_a_key_goes_to_its_server(kind, kv_servers, pool_of):
         response = pool.getk(key)
         assert (response.value(), response.server) == (str(number), pool.server_for('getk', key))
         assert response.server.getk(key) == str(number)
-    kept = [set(response.value()) for response in pool.all.keys()]
+    kept = [set(response.value()) for response in pool.all.call('keys')]
     assert all(kept)
     assert sum(map(len, kept)) == len(set.union(*kept)) == 40
 
@@ -488,7 +488,7 @@ def test_value_again_raises_the_same_without_growing(fault_server, pool_of):
     def depth():
         try:
             response.value()
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - any is told or returned
             length, frame = 0, exc.__traceback__
             while frame:
                 length, frame = length + 1, frame.tb_next
@@ -595,8 +595,10 @@ def test_nobody_delays_the_others(kind, fault_server, pool_of, framed):
     assert not any(response.is_error() for response in pool.getk('warm'))
     came = []
     with deadline(300):
-        for response in pool.as_completed('getk', 'k'):
-            came.append((response.server, response.exception, response.elapsed))
+        came += [
+            (response.server, response.exception, response.elapsed)
+            for response in pool.as_completed('getk', 'k')
+        ]
     assert came[0][0] is pool.servers[2]
     assert came[0][2] < 150
     assert [type(exception).__name__ for _, exception, _ in came[1:]] == ['CallTimeout'] * 2

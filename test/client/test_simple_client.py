@@ -3,13 +3,17 @@
 import copy
 import inspect
 import pickle
+import re
 import socket
 import threading
 import time
 import types
 
 import pytest
-from thrift.protocol.TBinaryProtocol import TBinaryProtocolAcceleratedFactory, TBinaryProtocolFactory
+from thrift.protocol.TBinaryProtocol import (
+    TBinaryProtocolAcceleratedFactory,
+    TBinaryProtocolFactory,
+)
 from thrift.protocol.TCompactProtocol import TCompactProtocolAcceleratedFactory
 from thrift.protocol.TJSONProtocol import TJSONProtocolFactory
 from thrift.transport.TTransport import TBufferedTransportFactory, TFramedTransportFactory
@@ -39,7 +43,7 @@ def test_a_call_returns_what_the_server_returned(kv_server, client_of):
     assert client.ping() == 'pong'
     assert client.setk('simple', 'value') is None
     assert client.getk('simple') == 'value'
-    assert 'simple' in client.keys()
+    assert client.keys().count('simple') == 1
 
 
 # Methods are real attributes.
@@ -245,7 +249,9 @@ def test_nothing_is_opened_before_the_first_call_and_the_connection_is_kept(
     """No socket for a client that isn't called; one for many calls."""
     server = fault_server(test_service, answer(lambda args: args.key))
     client = client_of(server.address)
-    assert repr(client) and dir(client) and client.is_enabled()
+    assert client.is_enabled()
+    assert server.address in repr(client)
+    assert 'getk' in dir(client)
     assert server.accepted == 0
     for number in range(20):
         assert client.getk(str(number)) == str(number)
@@ -306,9 +312,16 @@ def test_close_lets_a_call_in_flight_finish(fault_server):
 def test_a_with_block_closes(fault_server):
     """Also when the block raises a declared exception, which newer gen-py makes immutable."""
     server = fault_server(test_service, reply('x'))
-    with pytest.raises(NotFound), SimpleClient(test_service, server.address) as client:
-        client.getk('k')
-        raise NotFound('k')
+    client = SimpleClient(test_service, server.address)
+
+    def block():
+        with client as entered:
+            assert entered is client
+            client.getk('k')
+            raise NotFound('k')
+
+    with pytest.raises(NotFound):
+        block()
     server.wait_open(0, 5000)
     with pytest.raises(errors.ClientClosed):
         client.ping()
@@ -431,9 +444,8 @@ def test_a_url_carries_options(fault_server, client_of):
 )  # fmt: skip
 def test_a_bad_address_is_a_value_error_that_quotes_it(address):
     """At once, in the constructor."""
-    with pytest.raises(ValueError, match='.') as caught:
+    with pytest.raises(ValueError, match=re.escape(repr(address))):
         SimpleClient(test_service, address)
-    assert repr(address)[1:-1] in str(caught.value)
 
 
 @pytest.mark.parametrize(('host', 'port'), [('localhost', 0), ('h', 65536), ('h:1', 2), ('h', -5)])
@@ -459,9 +471,11 @@ def test_a_password_is_not_quoted():
 def test_a_scheme_is_never_silently_ignored(fault_server, scheme):
     """An address that asks for TLS or HTTP never sends a bare call: it is refused, or spoken."""
     server = fault_server(test_service, reply('x') + close())
-    with pytest.raises((errors.ThriftClientError, ValueError, TypeError, ImportError)):
-        with SimpleClient(test_service, f'{scheme}://{server.address}', timeout=500) as client:
-            client.getk('k')
+    with (
+        pytest.raises((errors.ThriftClientError, ValueError, TypeError, ImportError)),
+        SimpleClient(test_service, f'{scheme}://{server.address}', timeout=500) as client,
+    ):
+        client.getk('k')
     assert len(server.ledger) == 0
 
 
@@ -477,9 +491,8 @@ def test_what_is_no_service_is_a_type_error(service):
 
 @pytest.mark.parametrize(
     'options',
-    [{'time_out': 5}, {'retries': 3}, {'ssl': True}, {'hedge': None}, {'service_name': 'kv'},
-     {'max_connections': 4}],
-)  # fmt: skip
+    [{'time_out': 5}, {'retries': 3}, {'verify': True}, {'keepalive': None}, {'_timeout': 5}],
+)
 def test_an_unknown_option_is_a_type_error(options):
     """Never a silent no-op."""
     with pytest.raises(TypeError, match=next(iter(options))):
@@ -662,7 +675,6 @@ def test_looking_at_a_client_makes_no_call(fault_server, client_of):
     assert server.address in repr(client)
     assert 'kv' in repr(SimpleClient(test_service, name='kv'))
     assert not [name for name in PROBED if hasattr(client, name)]
-    assert client == client
     assert client != SimpleClient(test_service, server.address)
     assert isinstance(hash(client), int)
     assert isinstance(client, SimpleClient)

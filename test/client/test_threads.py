@@ -33,7 +33,7 @@ def run(threads, target):
     def work(number):
         try:
             target(number)
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 - any is told or returned
             failures.append(exc)
 
     working = [threading.Thread(target=work, args=(number,)) for number in range(threads)]

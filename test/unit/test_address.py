@@ -1,5 +1,6 @@
 """Addresses as users write them, taken apart without looking anything up."""
 
+import re
 import socket
 
 import pytest
@@ -65,9 +66,8 @@ def test_a_url_says_more():
 )  # fmt: skip
 def test_a_bad_address_is_a_value_error(text, port):
     """It quotes the address, and nothing is guessed."""
-    with pytest.raises(ValueError, match='.') as caught:
+    with pytest.raises(ValueError, match=re.escape(repr(text)[1:-1])):
         parse(text, port)
-    assert repr(text)[1:-1] in str(caught.value)
 
 
 @pytest.mark.parametrize('port', ['9090', 1.0, True])
@@ -88,7 +88,7 @@ def test_a_password_is_quoted_nowhere():
     """In no error about a URL that has one."""
     for text in ('thrift://user:secret@h:0', 'ftp://user:secret@h', 'thrift://user:secret@h/p',
                  'thrift://user:secret@', 'thrift://user:secret@h:x'):
-        with pytest.raises(ValueError, match='.') as caught:
+        with pytest.raises(ValueError, match='//') as caught:
             parse(text)
         assert 'secret' not in str(caught.value)
 

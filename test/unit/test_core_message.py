@@ -84,9 +84,7 @@ def test_a_request_is_what_gen_py_writes(protocol, name, values, seqid):
 
 
 def test_ids_go_round():
-    """All are in range, consecutive ones differ, and more calls come between two that are equal
-    than a connection carries at a time.
-    """
+    """All of the range come up, in the same order each time round."""
     ids = [next_id() for _ in range(2 * IDS)]
     assert set(ids) == set(range(FIRST_ID, FIRST_ID + IDS))
     assert ids[:IDS] == ids[IDS:]

@@ -55,7 +55,8 @@ def test_a_count_has_a_least_value(name, least):
 
 
 @pytest.mark.parametrize(
-    ('name', 'wrong', 'near'), [('protocol', 'Compact', 'compact'), ('transport', 'frame', 'framed')]
+    ('name', 'wrong', 'near'),
+    [('protocol', 'Compact', 'compact'), ('transport', 'frame', 'framed')],
 )
 def test_a_name_is_one_of_a_few(name, wrong, near):
     """A ValueError lists them and names the nearest."""
