@@ -80,11 +80,17 @@ class FrameAssembler:
         raise closed_by_server(partial=self.started)
 
     def feed(self, data: bytes) -> BytesIO | None:
-        """Take in the first bytes; the message, at its beginning, if that was all of it.
+        """Take in more bytes; the message, at its beginning, if that was all of it.
 
         Raises DecodeError for an impossible length and for bytes behind the frame,
         MessageTooLarge above the limit.
         """
+        if self._buffer is not None:
+            missing = self._view[self._filled :]
+            if len(data) > len(missing):
+                raise trailing_bytes()
+            missing[: len(data)] = data
+            return self.filled(len(data))
         data = self._start + data if self._start else data
         if len(data) < _length.size:
             self._start = data

@@ -10,6 +10,7 @@ import zlib
 
 from thrift.transport.TTransport import TTransportBase, TTransportException
 
+from thrift_client.core.call import timed_out
 from thrift_client.core.framing import closed_by_server, too_large
 from thrift_client.core.sniff import advise
 from thrift_client.errors import (
@@ -18,7 +19,7 @@ from thrift_client.errors import (
     DecodeError,
     ThriftClientError,
 )
-from thrift_client.net.stream import Stream, timed_out
+from thrift_client.net.stream import Stream
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:

@@ -1,9 +1,7 @@
 """From an address to a connected socket: look the name up, race its addresses.
 
-Who owns what: a lookup runs in a daemon thread of its own, because getaddrinfo can't be
-cancelled; calls that want the same name at the same time share it, so a resolver that
-hangs costs one thread per name. `_lookups` is only touched under `_lock`. The sockets of
-a race belong to the thread that runs it and are closed there, all but the winner.
+The sockets of a race belong to the thread that runs it and are closed there, all but the
+winner.
 """
 
 from __future__ import annotations
@@ -12,31 +10,17 @@ import errno
 import os
 import select
 import socket
-import threading
 from time import monotonic
 
-from thrift_client.errors import ConnectError, ResolveError
-from thrift_client.net.stream import timed_out
+from thrift_client.core.call import timed_out
+from thrift_client.dialing import NEXT_ADDRESS_AFTER, connect_error, look_up, new_socket, numeric
+from thrift_client.errors import ResolveError
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from typing import Any
 
-    #: What getaddrinfo found, of each entry: (family, socket address).
-    Found = list[tuple[int, Any]]
-
-#: RFC 8305: how long an attempt has before the next address is tried beside it.
-NEXT_ADDRESS_AFTER = 0.25
-
-#: Seconds of quiet after which the kernel probes an open connection, between probes, and
-#: how many may be lost; and ms that sent data may stay unacknowledged (tcp(7)).
-TCP_OPTIONS = (
-    ('TCP_NODELAY', 1),
-    ('TCP_KEEPIDLE', 60),
-    ('TCP_KEEPINTVL', 10),
-    ('TCP_KEEPCNT', 3),
-    ('TCP_USER_TIMEOUT', 60_000),
-)
+    from thrift_client.dialing import Found
 
 
 class Connector:
@@ -70,80 +54,14 @@ class Connector:
 
 
 def resolve(host: str, port: int, expires: float | None) -> Found:
-    """The addresses of a name, in the resolver's order with the families taking turns."""
-    if _is_numeric(host):
-        return _take_turns(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
-    with _lock:
-        lookup = _lookups.get((host, port))
-        if lookup is None:
-            lookup = _lookups[host, port] = _Lookup(host, port)
-            start = True
-        else:
-            start = False
-    if start:
-        threading.Thread(target=lookup.run, name=f'resolve {host}', daemon=True).start()
+    """The addresses of a name, in the order in which to try them."""
+    found = numeric(host, port)
+    if found is not None:
+        return found
+    lookup = look_up(host, port)
     if not lookup.done.wait(None if expires is None else max(0.0, expires - monotonic())):
         raise timed_out(f'looking up {host}')
-    if isinstance(lookup.error, OSError):
-        raise _resolve_error(host, lookup.error) from lookup.error
-    return _take_turns(lookup.found)
-
-
-_lock = threading.Lock()
-_lookups: dict[tuple[str, int], _Lookup] = {}
-
-
-class _Lookup:
-    """One getaddrinfo under way, for everyone who waits for the name."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self.host, self.port = host, port
-        self.done = threading.Event()
-        self.found: list[Any] = []
-        self.error: Exception | None = None
-
-    def run(self) -> None:
-        try:
-            self.found = socket.getaddrinfo(self.host, self.port, 0, socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as exc:
-            self.error = exc if isinstance(exc, OSError) else OSError(str(exc))
-        finally:
-            with _lock:
-                _lookups.pop((self.host, self.port), None)
-            self.done.set()
-
-
-def _forget_lookups() -> None:
-    """In a forked child the threads that ran lookups are gone, and the lock may be held."""
-    global _lock
-    _lock = threading.Lock()
-    _lookups.clear()
-
-
-if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_forget_lookups)
-
-
-def _is_numeric(host: str) -> bool:
-    return ':' in host or host.replace('.', '').isdigit()
-
-
-def _take_turns(found: list[Any]) -> Found:
-    """RFC 8305, section 4: the first family first, then the families one after another."""
-    entries = [(entry[0], entry[4]) for entry in found]
-    first = [entry for entry in entries if entry[0] == entries[0][0]]
-    others = [entry for entry in entries if entry[0] != entries[0][0]]
-    turns: Found = []
-    while first or others:
-        turns += first[:1] + others[:1]
-        del first[:1], others[:1]
-    return turns
-
-
-def _resolve_error(host: str, exc: OSError) -> ResolveError:
-    error = ResolveError(f'{host!r} has no address: {exc.strerror or exc}', phase='looking up')
-    error.errno = exc.errno
-    return error
+    return lookup.result()
 
 
 def _race(found: Found, expires: float | None) -> socket.socket:
@@ -174,7 +92,7 @@ def _race(found: Found, expires: float | None) -> socket.socket:
                     return sock
                 sock.close()
                 failed.append((address, OSError(code, os.strerror(code))))
-        raise _connect_error(failed)
+        raise connect_error(failed)
     finally:
         for sock, _ in trying.values():
             if sock is not winner:
@@ -185,11 +103,8 @@ def _begin(
     family: int, address: Any, trying: dict[int, tuple[socket.socket, Any]], poll: Any
 ) -> socket.socket | None:
     """Begin to connect; the socket if that was all, as it is with unix sockets."""
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = new_socket(family)
     try:
-        if family != socket.AF_UNIX:
-            _configure(sock)
-        sock.setblocking(False)
         sock.connect(address)
     except BlockingIOError as exc:
         if family == socket.AF_UNIX and exc.errno == errno.EAGAIN:  # its backlog is full
@@ -212,23 +127,3 @@ def _patience(more: bool, expires: float | None) -> float | None:
     if left <= 0:
         raise timed_out('connecting')
     return min(left, NEXT_ADDRESS_AFTER * 1000) if more else left
-
-
-def _configure(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in TCP_OPTIONS:
-        option = getattr(socket, name, None)  # not every platform has every one
-        if option is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def _connect_error(failed: list[tuple[Any, OSError]]) -> ConnectError:
-    """One error for all addresses, with the errno of the first."""
-    tried = [f'{_text(address)}: {exc.strerror or exc}' for address, exc in failed]
-    error = ConnectError(f'cannot connect to {"; ".join(tried)}', phase='connecting')
-    error.errno = failed[0][1].errno
-    return error
-
-
-def _text(address: Any) -> str:
-    return address if isinstance(address, str) else f'{address[0]} port {address[1]}'

@@ -20,7 +20,6 @@ from thrift_client.core.service import Method
 from thrift_client.core.sniff import advise
 from thrift_client.core.wire import Wire
 from thrift_client.errors import (
-    CallTimeout,
     ConnectionLost,
     DecodeError,
     MessageTooLarge,
@@ -34,23 +33,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from thrift_client.core.channel import Assembler, Channel
-
 _frame_length = Struct('!i').pack
 
 
 class Connection:
     """An open connection to one server.
 
-    `stream` has been connected with the client's `timeout` (ms), and `channel` is what its
-    transport keeps for it, None where messages look the same on all connections.
+    `stream` has been connected with the client's `timeout` (ms).
     `born` is when it was opened, `stamp` when it was last taken (monotonic seconds),
     `calls` how many it has carried. `fast` says that `small_call` may be used.
     """
 
     __slots__ = (
         '__weakref__',
-        '_channel',
         '_decode',
         '_expires',
         '_framed',
@@ -61,31 +56,29 @@ class Connection:
         '_send',
         '_streaming',
         '_timeout',
-        '_unanswered',
         '_wire',
         'born',
         'calls',
         'fast',
         'fd',
         'first_read',
-        'plain',
         'retire_at',
         'stamp',
         'stream',
     )
 
-    def __init__(
-        self,
-        wire: Wire,
-        stream: Stream,
-        timeout: float | None,
-        now: float,
-        channel: Channel | None = None,
-    ) -> None:
+    #: Whether the bytes of a message are the same as on all other connections.
+    plain = True
+    #: Whether the server takes another call on it.
+    reusable = True
+    #: Whether something may still come for a oneway call.
+    unsettled = False
+    #: The headers of the last reply, None where the transport has none.
+    reply_headers: Mapping[str, str] | None = None
+
+    def __init__(self, wire: Wire, stream: Stream, timeout: float | None, now: float) -> None:
         self._wire = wire
         self.stream = stream
-        self._channel = channel
-        self._unanswered: Assembler | None = None
         self._timeout = timeout
         self._reader = Reader(wire.limit)
         self._protocol = wire.codec.make_protocol(self._reader)
@@ -96,8 +89,7 @@ class Connection:
         self.retire_at: float | None = None  # when it is too old, if ever
         self.calls = 0
         # What the small call uses, bound once.
-        self.fast = stream.kernel_timed and wire.plain and wire.codec.encoder is not None
-        self.plain = channel is None
+        self.fast = self.plain and stream.kernel_timed and wire.codec.encoder is not None
         self.fd = stream.sock.fileno()
         self._framed = wire.framing.delimited
         self._send, self._recv = stream.sock.send, stream.sock.recv
@@ -153,40 +145,19 @@ class Connection:
 
     def read_small_reply(self, method: Method, seqid: int, data: bytes) -> Any:
         """`read_small` for a call that was not sent by `small_call`."""
-        plan = self._wire.codec.plan(method) if self._channel is None else None
+        plan = self._wire.codec.plan(method)
         return None if plan is None else self.read_small(plan, self._wire.codec.ids[seqid], data)
 
-    @property
-    def unsettled(self) -> bool:
-        """Whether something may still come for a oneway call."""
-        return self._unanswered is not None
-
-    @property
-    def reusable(self) -> bool:
-        """Whether the server takes another call on it."""
-        return self._channel is None or self._channel.reusable
-
-    @property
-    def reply_headers(self) -> Mapping[str, str] | None:
-        """The headers of the last reply, None where the transport has none."""
-        return None if self._channel is None else self._channel.reply_headers
-
-    def outgoing(self, request: bytes, seqid: int, headers: Mapping[str, str] | None) -> bytes:
+    def outgoing(self, request: bytes, seqid: int, headers: Mapping[str, str] | None) -> bytes:  # noqa: ARG002
         """What to send for a request that `Wire.request` made. Raises EncodeError."""
-        if self._channel is None:
-            return request
-        return self._channel.wrap(request, seqid, headers)
+        return request
 
     def exchange(self, method: Method, seqid: int) -> Exchange:
         """What reads the reply to a call."""
-        return Exchange(
-            self._wire, method, seqid, monotonic, self._channel, fresh=self.calls <= 1
-        )
+        return Exchange(self._wire, method, seqid, monotonic, fresh=self.calls <= 1)
 
     def sent_oneway(self) -> None:
-        """Note that a call was sent which needs no answer, though one may come."""
-        if self._channel is not None and self._channel.answers_oneway:
-            self._unanswered = self._channel.assembler()
+        """Note that a call was sent which needs no answer."""
 
     def read_available(self, exchange: Exchange, data: bytes | None, times: int) -> bool:
         """Feed an exchange with `data` and with what has arrived; True once it is whole.
@@ -217,40 +188,21 @@ class Connection:
         request: bytes,
         seqid: int,
         expires: float | None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,  # noqa: ARG002 - a channel's matter
     ) -> Any:
         """One call, whatever its size, its protocol and its deadline.
 
         `request` is what `Wire.request` made. Returns the result that was read, None for
         oneway; raises CallTimeout, ConnectionLost, DecodeError, ReplyMismatch,
-        MessageTooLarge, WireMismatch, what the channel raises, or a
-        TApplicationException that isn't about this call.
+        MessageTooLarge, WireMismatch, or a TApplicationException that isn't about this
+        call.
         """
-        data = self.outgoing(request, seqid, headers)
         self.calls += 1
-        self.stream.send(data, expires)
+        self.stream.send(request, expires)
         if method.oneway:
-            self.sent_oneway()
             return None
-        if self._channel is not None:
-            return self._converse(self.exchange(method, seqid), expires)
         data = self.stream.receive(self.first_read, expires)
         return self._answer(method, seqid, data, expires)
-
-    def _converse(self, exchange: Exchange, expires: float | None) -> Any:
-        """The result of an exchange, waited for."""
-        while True:
-            due = exchange.due
-            try:
-                data = self.stream.receive(CHUNK, expires if due is None else _sooner(due, expires))
-            except CallTimeout:
-                if due is None or (expires is not None and expires <= monotonic()):
-                    raise
-                whole = exchange.feed(b'')
-            else:
-                whole = exchange.feed(data) if data else exchange.end()
-            if whole:
-                return exchange.result
 
     def _answer(self, method: Method, seqid: int, data: bytes, expires: float | None) -> Any:
         """The result of a reply that begins with `data` and may go on."""
@@ -322,21 +274,7 @@ class Connection:
 
     def is_quiet(self) -> bool:
         """Whether it is still open, and nothing has arrived that nobody asked for."""
-        return self._was_answered() and self.stream.is_quiet()
-
-    def _was_answered(self) -> bool:
-        """Whether nothing is left to come for a oneway call; takes in what has come."""
-        reply = self._unanswered
-        try:
-            while reply is not None:
-                data = self.stream.try_receive(CHUNK)
-                if not data:
-                    return False
-                if reply.feed(data) is not None:
-                    self._unanswered = reply = None
-        except (OSError, ThriftClientError):
-            return False
-        return self.reusable
+        return self.stream.is_quiet()
 
     def blame(self, error: ThriftClientError) -> ThriftClientError:
         """The error, told whether this connection had worked before."""
@@ -355,7 +293,3 @@ class Connection:
     def close(self, *, forked: bool = False) -> None:
         """Close it, or in a forked child forget it."""
         self.stream.close(forked=forked)
-
-
-def _sooner(due: float, expires: float | None) -> float:
-    return due if expires is None else min(due, expires)

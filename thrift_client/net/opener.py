@@ -49,7 +49,11 @@ class Opener:
 
             return ApacheConnection(self._wire, self._connect_alone, expires, now)
         stream, channel = self._connect(expires)
-        return Connection(self._wire, stream, self._options.timeout, now, channel)
+        if channel is None:
+            return Connection(self._wire, stream, self._options.timeout, now)
+        from thrift_client.net.conversation import Conversation
+
+        return Conversation(self._wire, stream, self._options.timeout, now, channel)
 
     def _connect(self, expires: float | None) -> tuple[Stream, Channel | None]:
         stream = Stream(self._connector.connect(expires), self._options.timeout)
@@ -74,10 +78,10 @@ class Opener:
         return self._connect(expires)[0]
 
     def _begin_tls(self, stream: Stream, name: str, expires: float | None) -> Stream:
+        from thrift_client import secure
         from thrift_client.net import tls
 
-        given = self._options.ssl
-        context = tls.default_context() if given is True else given
+        context = secure.context_of(self._options.ssl)
         return tls.TLSStream(tls.start(stream.sock, context, name, expires))
 
 

@@ -1,9 +1,7 @@
-"""What a process does to connections: it forks, it ends, it forgets to close them."""
+"""What happens to blocking calls when the interpreter ends."""
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from time import monotonic, sleep
 from weakref import WeakSet
@@ -15,14 +13,14 @@ if TYPE_CHECKING:
 #: Seconds that a call in flight still has when the interpreter ends.
 GRACE = 0.5
 
-#: Every stack of connections of this process.
+#: Every stack of blocking connections of this process.
 _stacks: WeakSet[Connections] = WeakSet()
 _watching = False
 _exiting = False
 
 
 def register(stack: Connections) -> None:
-    """Have a stack told of forks and of the interpreter's end."""
+    """Have a stack told of the interpreter's end."""
     _stacks.add(stack)
 
 
@@ -63,32 +61,3 @@ def end_with_process(error: BaseException) -> None:
     """
     if _exiting:
         raise SystemExit('the interpreter is ending') from error
-
-
-def caller() -> str:
-    """The file and line outside of this package that is being run."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and _is_ours(frame.f_globals.get('__name__', '')):
-        frame = frame.f_back
-    return f'{frame.f_code.co_filename}:{frame.f_lineno}'
-
-
-def _is_ours(module: str) -> bool:
-    return module.partition('.')[0] == __package__.partition('.')[0]
-
-
-def warn_unclosed(made_at: str) -> None:
-    """Warn of connections that nobody closed."""
-    import warnings
-
-    message = f'a client was not closed; it was made at {made_at}'
-    warnings.warn(message, ResourceWarning, stacklevel=2)
-
-
-def _forget_all() -> None:
-    for stack in list(_stacks):
-        stack.forget()
-
-
-if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_forget_all)

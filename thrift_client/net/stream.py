@@ -14,13 +14,11 @@ import socket
 import struct
 from time import monotonic
 
+from thrift_client.core.call import lost, timed_out
 from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError
 
 #: The most that one system call reads.
 CHUNK = 1 << 16
-
-#: The phases in which the request has been sent whole.
-READING = frozenset(('waiting for the reply', 'reading the reply'))
 
 _plain_socket = socket.socket
 
@@ -155,28 +153,13 @@ class Stream:
         self.sock.close()
 
 
-def timed_out(phase: str) -> CallTimeout:
-    """The error for a spent budget; nothing before the reply has been sent whole."""
-    waiting = phase in READING
-    return CallTimeout(
-        "the call's budget is spent",
-        phase=phase,
-        maybe_executed=waiting,
-        hint='raise timeout= if the server needs longer' if waiting else None,
-    )
-
-
 def as_lost(exc: OSError, phase: str) -> ThriftClientError:
     """What an OSError on an open connection is called."""
     if isinstance(exc, ThriftClientError):
         return exc
     if isinstance(exc, BlockingIOError):  # a kernel timeout ran out
         return timed_out(phase)
-    return ConnectionLost(
-        f'the connection broke: {exc.strerror or exc}',
-        phase=phase,
-        maybe_executed=phase in READING,
-    )
+    return lost(exc, phase)
 
 
 def _set_kernel_timeouts(sock: socket.socket, timeout: float | None) -> None:

@@ -1,0 +1,121 @@
+"""A connection whose transport keeps a state for it: a channel between its bytes and messages."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from thrift_client.core.exchange import Exchange
+from thrift_client.errors import CallTimeout, ThriftClientError
+from thrift_client.net.connection import Connection
+from thrift_client.net.stream import CHUNK, Stream
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from thrift_client.core.channel import Assembler, Channel
+    from thrift_client.core.service import Method
+    from thrift_client.core.wire import Wire
+
+
+class Conversation(Connection):
+    """A connection that `channel` puts messages into, and finds them in."""
+
+    __slots__ = ('_channel', '_unanswered')
+
+    plain = False
+
+    def __init__(
+        self, wire: Wire, stream: Stream, timeout: float | None, now: float, channel: Channel
+    ) -> None:
+        super().__init__(wire, stream, timeout, now)
+        self._channel = channel
+        self._unanswered: Assembler | None = None
+
+    @property
+    def reusable(self) -> bool:  # type: ignore[override]
+        """Whether the server takes another call on it."""
+        return self._channel.reusable
+
+    @property
+    def unsettled(self) -> bool:  # type: ignore[override]
+        """Whether something may still come for a oneway call."""
+        return self._unanswered is not None
+
+    @property
+    def reply_headers(self) -> Mapping[str, str] | None:  # type: ignore[override]
+        """The headers of the last reply, None where the transport has none."""
+        return self._channel.reply_headers
+
+    def outgoing(self, request: bytes, seqid: int, headers: Mapping[str, str] | None) -> bytes:
+        """What to send for a request that `Wire.request` made. Raises EncodeError."""
+        return self._channel.wrap(request, seqid, headers)
+
+    def exchange(self, method: Method, seqid: int) -> Exchange:
+        """What reads the reply to a call."""
+        return Exchange(
+            self._wire, method, seqid, monotonic, self._channel, fresh=self.calls <= 1
+        )
+
+    def sent_oneway(self) -> None:
+        """Note that a call was sent which needs no answer, though one may come."""
+        if self._channel.answers_oneway:
+            self._unanswered = self._channel.assembler()
+
+    def read_small_reply(self, method: Method, seqid: int, data: bytes) -> Any:  # noqa: ARG002
+        """None: no reply is small here."""
+        return None
+
+    def call(
+        self,
+        method: Method,
+        request: bytes,
+        seqid: int,
+        expires: float | None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """One call; see `Connection.call`. Raises what the channel raises, too."""
+        data = self.outgoing(request, seqid, headers)
+        self.calls += 1
+        self.stream.send(data, expires)
+        if method.oneway:
+            self.sent_oneway()
+            return None
+        exchange = self.exchange(method, seqid)
+        while not self._read_some(exchange, expires):
+            pass
+        return exchange.result
+
+    def _read_some(self, exchange: Exchange, expires: float | None) -> bool:
+        """Wait for more of a reply; whether it is whole."""
+        space, due = exchange.space, exchange.due
+        if space is not None:
+            count = self.stream.receive_into(space, expires)
+            return exchange.filled(count) if count else exchange.end()
+        until = expires
+        if due is not None and (expires is None or due < expires):
+            until = due
+        try:
+            data = self.stream.receive(CHUNK, until)
+        except CallTimeout:
+            if until is expires:
+                raise
+            return exchange.feed(b'')  # nothing more may come: it is tried again
+        return exchange.feed(data) if data else exchange.end()
+
+    def is_quiet(self) -> bool:
+        """Whether it is still open, and nothing has arrived that nobody asked for.
+
+        Takes in the answers to oneway calls, and isn't quiet while one may still come.
+        """
+        try:
+            while self._unanswered is not None:
+                data = self.stream.try_receive(CHUNK)
+                if not data:
+                    return False
+                if self._unanswered.feed(data) is not None:
+                    self._unanswered = None
+        except (OSError, ThriftClientError):
+            return False
+        return self.reusable and super().is_quiet()
