@@ -15,12 +15,12 @@ import select
 from collections import deque
 from time import monotonic
 
-from thrift_client.core.call import located, was_stale
+from thrift_client.core.call import located, timed_out, was_stale
 from thrift_client.core.deadline import budget, expiry
 from thrift_client.core.message import next_id
 from thrift_client.core.wire import call_headers
 from thrift_client.errors import EncodeError, ThriftClientError
-from thrift_client.net.stream import as_lost, timed_out
+from thrift_client.net.stream import as_lost
 from thrift_client.openings import Openings
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 from thrift_client.talk import Talk

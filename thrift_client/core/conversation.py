@@ -1,0 +1,108 @@
+"""What a connection knows, apart from how bytes come and go: the base of every kind of it."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from struct import Struct
+
+from thrift_client.core.reader import Reader
+from thrift_client.core.sniff import advise
+from thrift_client.errors import ConnectionLost
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from thrift_client.core.channel import Assembler, Channel
+    from thrift_client.core.message import Plan
+    from thrift_client.core.wire import Wire
+    from thrift_client.errors import ThriftClientError
+
+frame_length = Struct('!i').pack
+
+
+class Conversation:
+    """A connection's side of its calls.
+
+    `channel` is what its transport keeps for it, None where messages look the same on all
+    connections. `born` is when it was opened, `stamp` when it was last taken (monotonic
+    seconds), `retire_at` when it is too old, `calls` how many it has carried.
+    """
+
+    __slots__ = (
+        '_channel',
+        '_decode',
+        '_framed',
+        '_protocol',
+        '_reader',
+        '_unanswered',
+        '_wire',
+        'born',
+        'calls',
+        'retire_at',
+        'stamp',
+    )
+
+    def __init__(self, wire: Wire, now: float, channel: Channel | None = None) -> None:
+        self._wire = wire
+        self._channel = channel
+        self._framed = wire.framing.delimited
+        self._unanswered: Assembler | None = None
+        self._reader = Reader(wire.limit)
+        self._protocol = wire.codec.make_protocol(self._reader)
+        self._decode = wire.codec.decoder
+        self.born = self.stamp = now
+        self.retire_at: float | None = None
+        self.calls = 0
+
+    def read_small(self, plan: Plan, sequence: bytes, data: bytes) -> Any:
+        """The result in `data`, if that is just the whole reply to this call, else None."""
+        head = plan.reply_head + sequence + plan.reply_tail
+        if self._framed:
+            head = frame_length(len(data) - 4) + head
+        if not data.startswith(head):
+            return None
+        buffer = BytesIO(data)
+        buffer.seek(len(head))
+        self._reader.cstringio_buf = buffer
+        result = plan.new_result()
+        try:
+            self._decode(result, self._protocol, plan.result_spec)  # type: ignore[misc]
+        except Exception:  # noqa: BLE001 - decoded again from its beginning, to name what is wrong
+            return None
+        return None if buffer.read(1) else result
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether something may still come for a oneway call."""
+        return self._unanswered is not None
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the server takes another call on it."""
+        return self._channel is None or self._channel.reusable
+
+    @property
+    def reply_headers(self) -> Mapping[str, str] | None:
+        """The headers of the last reply, None where the transport has none."""
+        return None if self._channel is None else self._channel.reply_headers
+
+    def outgoing(self, request: bytes, seqid: int, headers: Mapping[str, str] | None) -> bytes:
+        """What to send for a request that `Wire.request` made. Raises EncodeError."""
+        if self._channel is None:
+            return request
+        return self._channel.wrap(request, seqid, headers)
+
+    def sent_oneway(self) -> None:
+        """Note that a call was sent which needs no answer, though one may come."""
+        if self._channel is not None and self._channel.answers_oneway:
+            self._unanswered = self._channel.assembler()
+
+    def blame(self, error: ThriftClientError) -> ThriftClientError:
+        """The error, told whether this connection had worked before."""
+        if isinstance(error, ConnectionLost):
+            error.reused = self.calls > 1
+        if self.calls <= 1:
+            advise(error, self._wire.speech)
+        return error
