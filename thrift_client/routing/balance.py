@@ -88,6 +88,15 @@ class Load:
             self.ewma = kept * self.ewma + (1 - kept) * elapsed
         self.stamp = now
 
+    def abandon(self) -> None:
+        """Forget a started call that ended without telling anything about the server."""
+        self._calls.pop()
+
+    def renew(self) -> None:
+        """Forget how long calls took: the server comes back as if it were new."""
+        self.ewma = 0.0
+        self.stamp = None
+
     def cost(self, now: float, unit: float = 1) -> float:
         """Estimate how long a further call would wait and take.
 
