@@ -74,10 +74,7 @@ def key_hash(key: object) -> int:
     """
     if type(key) is str:
         return str_hash(key)
-    if type(key) is bytes:
-        content = b'b' + key
-    else:
-        content = canonical_bytes(key)
+    content = b'b' + key if type(key) is bytes else canonical_bytes(key)
     return _from_bytes(blake2b(content, digest_size=8).digest(), 'big')
 
 
