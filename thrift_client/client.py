@@ -12,35 +12,27 @@ import signal
 from time import monotonic
 from types import ModuleType
 
-from thrift_client import address as addresses
 from thrift_client import attempts
-from thrift_client.binding import check_call_options, class_for, unknown_method
-from thrift_client.core.call import located
-from thrift_client.core.deadline import budget, expiry
+from thrift_client.core.deadline import budget
 from thrift_client.core.message import encode_error, next_id
-from thrift_client.core.retry import RetryBudget
-from thrift_client.core.service import Method, Service, bind_functions, service_of
-from thrift_client.core.wire import wire_of
+from thrift_client.core.service import Method, Service, bind_functions
 from thrift_client.errors import ThriftClientError
-from thrift_client.health import Health
-from thrift_client.net.connections import CHECK_AFTER, Connections
+from thrift_client.net.connections import Connections
 from thrift_client.net.opener import Opener
 from thrift_client.net.workers import Workers
-from thrift_client.options import (
-    Options,
-    check_idempotent,
-    from_address,
-    with_frame,
-)
+from thrift_client.single import SingleServer
+from thrift_client.stack import CHECK_AFTER
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from concurrent.futures import Future
-    from typing import Any, NoReturn
+    from typing import Any, Self
 
+    from thrift_client.address import Address
+    from thrift_client.core.wire import Wire
+    from thrift_client.options import Options
     from thrift_client.response import ThriftResponse
     from thrift_client.routes import Route
-    from thrift_client.stats import ClientStats
 
 # The C function behind signal.getsignal, which spends a microsecond on making an enum.
 _handler_of = getattr(signal, '_signal', signal).getsignal
@@ -48,7 +40,7 @@ _ALARM = int(signal.SIGALRM)
 _NO_HANDLER = (int(signal.SIG_DFL), int(signal.SIG_IGN), None)
 
 
-class SimpleClient:
+class SimpleClient(SingleServer):
     """A client of one server, whose attributes are the methods of the service.
 
     `service`: a module that `thrift --gen py` wrote. `host`: `'localhost'`,
@@ -62,29 +54,13 @@ class SimpleClient:
     unknown option, ValueError for a bad address or value.
     """
 
-    __slots__ = (
-        '__weakref__',
-        '_address',
-        '_connections',
-        '_health',
-        '_name',
-        '_options',
-        '_plans',
-        '_retry_budget',
-        '_wire',
-        '_workers',
-    )
+    __slots__ = ('_workers',)
 
-    _service: Service  # of the class that is made for each service
-
-    def __new__(cls, service: ModuleType, *_args: Any, **_options: Any) -> SimpleClient:
-        """Make one of the subclass that has the methods of the service."""
-        of = service_of(service)
-        return object.__new__(class_for(cls, of, lambda: functions_of(of)))
+    _connections: Connections
 
     def __init__(
         self,
-        service: ModuleType,  # noqa: ARG002 - `__new__` has used it
+        service: ModuleType,
         host: str = 'localhost',
         port: int | None = None,
         frame: bool = False,
@@ -93,55 +69,24 @@ class SimpleClient:
         name: str | None = None,
         **options: Any,
     ) -> None:
-        self._address = addresses.parse(host, port)
-        given = with_frame({'timeout': timeout, **options}, frame)
-        self._options = Options(from_address(self._address, given))
-        check_idempotent(self._options.idempotent, self._service.methods)
-        self._name = name
-        self._wire = wire_of(self._service, self._options)
-        self._connections = Connections(
-            Opener(self._address, self._wire, self._options), self._options
-        )
-        self._plans = self._wire.plans if self._options.hedge is None else {}
+        super().__init__(service, host, port, frame, timeout, name=name, **options)
         self._workers = Workers()
-        self._health = Health(self, self._connections, self._options)
-        self._retry_budget = RetryBudget(self._connections.count_calls, monotonic())
 
-    @property
-    def service(self) -> ModuleType:
-        """The gen-py module."""
-        return self._service.module
+    @staticmethod
+    def _new_connections(address: Address, wire: Wire, options: Options) -> Connections:
+        return Connections(Opener(address, wire, options), options)
 
-    @property
-    def host(self) -> str:
-        """The host of the address, not resolved; the path of a unix socket."""
-        return self._address.host
+    @staticmethod
+    def _plans_of(wire: Wire, options: Options) -> dict[Any, Any]:
+        return wire.plans if options.hedge is None else {}
 
-    @property
-    def port(self) -> int | None:
-        """The port of the address; None for a unix socket."""
-        return self._address.port
+    @staticmethod
+    def _functions_of(service: Service) -> dict[str, Any]:
+        return functions_of(service)
 
-    @property
-    def address(self) -> str:
-        """Host and port as one text."""
-        return addresses.join(self._address.host, self._address.port)
-
-    @property
-    def frame(self) -> bool:
-        """Whether the transport is the framed one."""
-        return bool(self._options.transport == 'framed')
-
-    @property
-    def timeout(self) -> float | None:
-        """The budget of a whole call in ms; None for no limit."""
-        timeout: float | None = self._options.timeout
-        return timeout
-
-    @property
-    def name(self) -> str:
-        """What the client is called in pools, errors and logs."""
-        return self._address.label if self._name is None else self._name
+    def _share(self, view: Self) -> None:
+        super()._share(view)
+        view._workers = self._workers
 
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the service by its name, also one that the client hides.
@@ -161,40 +106,6 @@ class SimpleClient:
         function = self._function(method)
         signature(function).bind(self, *args, **kwargs)  # a wrong call fails here, not there
         return self._workers.submit(function, self, *args, **kwargs)
-
-    def with_options(self, **options: Any) -> SimpleClient:
-        """A view of this client with other per-call options.
-
-        `timeout` (ms; None: no limit), `retry` and `idempotent`, as for the client. It has
-        the same connections and state; closing it closes the client.
-        """
-        view: SimpleClient = object.__new__(type(self))
-        view._address, view._name, view._wire = self._address, self._name, self._wire
-        view._connections, view._workers = self._connections, self._workers
-        view._health, view._retry_budget = self._health, self._retry_budget
-        view._options = self._options.replace(check_call_options(options))
-        check_idempotent(view._options.idempotent, self._service.methods)
-        # The kernel's timeouts are the client's own: a view goes the general way.
-        view._plans = {}
-        return view
-
-    def stats(self) -> ClientStats:
-        """A snapshot of what the client has done and holds; waits for nothing."""
-        from thrift_client.stats import client_stats
-
-        return client_stats(self)
-
-    def enable(self) -> None:
-        """Let calls through again, in every thread."""
-        self._connections.gate.discard('disabled')
-
-    def disable(self) -> None:
-        """Make calls raise ClientDisabledError, in every thread; those in flight finish."""
-        self._connections.gate.add('disabled')
-
-    def is_enabled(self) -> bool:
-        """Whether calls are let through."""
-        return 'disabled' not in self._connections.gate
 
     def warm_up(self) -> None:
         """Connect, so that the next call needn't; waits within `timeout`.
@@ -219,22 +130,6 @@ class SimpleClient:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-    def __repr__(self) -> str:
-        name = '' if self.name == self.address else f'{self.name!r} at '
-        return f'<SimpleClient {self._service.name} {name}{self.address}>'
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError('a client has open connections and cannot be copied or pickled')
-
-    def __getattr__(self, name: str) -> NoReturn:
-        raise unknown_method(self._service, type(self).__name__, name)
-
-    def _function(self, method: str) -> Any:
-        try:
-            return functions_of(self._service)[method]
-        except KeyError:
-            raise unknown_method(self._service, type(self).__name__, method) from None
 
     def _call(  # noqa: C901 - a function for each case would cost what it saves
         self,
@@ -293,14 +188,6 @@ class SimpleClient:
             if value is not None:
                 return value
         return method.unpack(result) if result is not None else None
-
-    def _expiry(self, now: float) -> float | None:
-        return expiry(now, self._options.timeout, budget.get())
-
-    def _located(
-        self, error: ThriftClientError, method: str, started: float, attempts: int = 1
-    ) -> ThriftClientError:
-        return located(error, self, method, (monotonic() - started) * 1000, attempts)
 
 
 _functions: dict[Service, dict[str, Any]] = {}

@@ -8,23 +8,20 @@ it. An exception that the server answered with comes back as a result and is not
 from __future__ import annotations
 
 from io import BytesIO
-from struct import Struct
 from time import monotonic
 
+from thrift_client.core.connected import Connected, frame_length
 from thrift_client.core.deadline import expiry
 from thrift_client.core.exchange import Exchange
 from thrift_client.core.framing import closed_by_server, trailing_bytes
 from thrift_client.core.message import Plan, read_delimited
 from thrift_client.core.reader import Reader
 from thrift_client.core.service import Method
-from thrift_client.core.sniff import advise
 from thrift_client.core.wire import Wire
 from thrift_client.errors import (
-    ConnectionLost,
     DecodeError,
     MessageTooLarge,
     ReplyMismatch,
-    ThriftClientError,
 )
 from thrift_client.net.stream import CHUNK, Stream, as_lost
 
@@ -33,37 +30,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-_frame_length = Struct('!i').pack
 
-
-class Connection:
+class Connection(Connected):
     """An open connection to one server.
 
-    `stream` has been connected with the client's `timeout` (ms).
-    `born` is when it was opened, `stamp` when it was last taken (monotonic seconds),
-    `calls` how many it has carried. `fast` says that `small_call` may be used.
+    `stream` has been connected with the client's `timeout` (ms). `fast` says that
+    `small_call` may be used.
     """
 
     __slots__ = (
         '__weakref__',
-        '_decode',
         '_expires',
-        '_framed',
         '_ids',
-        '_protocol',
-        '_reader',
         '_recv',
         '_send',
         '_streaming',
         '_timeout',
-        '_wire',
-        'born',
-        'calls',
         'fast',
         'fd',
         'first_read',
-        'retire_at',
-        'stamp',
         'stream',
     )
 
@@ -77,23 +62,16 @@ class Connection:
     reply_headers: Mapping[str, str] | None = None
 
     def __init__(self, wire: Wire, stream: Stream, timeout: float | None, now: float) -> None:
-        self._wire = wire
+        super().__init__(wire, now)
         self.stream = stream
         self._timeout = timeout
-        self._reader = Reader(wire.limit)
-        self._protocol = wire.codec.make_protocol(self._reader)
         self._streaming: tuple[Reader, Any] | None = None
         self._expires: float | None = None
         self.first_read = min(CHUNK, wire.limit + 4)
-        self.born = self.stamp = now
-        self.retire_at: float | None = None  # when it is too old, if ever
-        self.calls = 0
         # What the small call uses, bound once.
         self.fast = self.plain and stream.kernel_timed and wire.codec.encoder is not None
         self.fd = stream.sock.fileno()
-        self._framed = wire.framing.delimited
         self._send, self._recv = stream.sock.send, stream.sock.recv
-        self._decode = wire.codec.decoder
         self._ids = wire.codec.ids if self.fast else {}
 
     def small_call(self, plan: Plan, body: bytes, seqid: int, now: float) -> Any:
@@ -108,7 +86,7 @@ class Connection:
         sequence = self._ids[seqid]
         request = plan.call_head + sequence + plan.call_tail + body
         if self._framed:
-            request = _frame_length(len(request)) + request
+            request = frame_length(len(request)) + request
         try:
             sent = self._send(request)
         except OSError as exc:
@@ -125,23 +103,6 @@ class Connection:
         if result is None:
             return self._answer(plan.method, seqid, data, expiry(now, self._timeout, None))
         return result
-
-    def read_small(self, plan: Plan, sequence: bytes, data: bytes) -> Any:
-        """The result in `data`, if that is just the whole reply to this call, else None."""
-        head = plan.reply_head + sequence + plan.reply_tail
-        if self._framed:
-            head = _frame_length(len(data) - 4) + head
-        if not data.startswith(head):
-            return None
-        buffer = BytesIO(data)
-        buffer.seek(len(head))
-        self._reader.cstringio_buf = buffer
-        result = plan.new_result()
-        try:
-            self._decode(result, self._protocol, plan.result_spec)  # type: ignore[misc]
-        except Exception:  # noqa: BLE001 - decoded again from its beginning, to name what is wrong
-            return None
-        return None if buffer.read(1) else result
 
     def read_small_reply(self, method: Method, seqid: int, data: bytes) -> Any:
         """`read_small` for a call that was not sent by `small_call`."""
@@ -275,14 +236,6 @@ class Connection:
     def is_quiet(self) -> bool:
         """Whether it is still open, and nothing has arrived that nobody asked for."""
         return self.stream.is_quiet()
-
-    def blame(self, error: ThriftClientError) -> ThriftClientError:
-        """The error, told whether this connection had worked before."""
-        if isinstance(error, ConnectionLost):
-            error.reused = self.calls > 1
-        if self.calls <= 1:
-            advise(error, self._wire.speech)
-        return error
 
     def __del__(self) -> None:
         # Nobody has it any more: an exception came between taking it and giving it back.

@@ -15,7 +15,7 @@ import struct
 from time import monotonic
 
 from thrift_client.core.call import lost, timed_out
-from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError
+from thrift_client.errors import ThriftClientError
 
 #: The most that one system call reads.
 CHUNK = 1 << 16

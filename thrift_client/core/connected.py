@@ -1,4 +1,4 @@
-"""What a connection knows, apart from how bytes come and go: the base of every kind of it."""
+"""What a connection knows, apart from how its bytes come and go: the base of every kind."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from thrift_client.errors import ConnectionLost
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Any
 
-    from thrift_client.core.channel import Assembler, Channel
     from thrift_client.core.message import Plan
     from thrift_client.core.wire import Wire
     from thrift_client.errors import ThriftClientError
@@ -22,21 +20,18 @@ if TYPE_CHECKING:
 frame_length = Struct('!i').pack
 
 
-class Conversation:
-    """A connection's side of its calls.
+class Connected:
+    """A connection's record, and how it reads a small reply.
 
-    `channel` is what its transport keeps for it, None where messages look the same on all
-    connections. `born` is when it was opened, `stamp` when it was last taken (monotonic
-    seconds), `retire_at` when it is too old, `calls` how many it has carried.
+    `born` is when it was opened, `stamp` when it was last taken (monotonic seconds),
+    `retire_at` when it is too old, `calls` how many it has carried.
     """
 
     __slots__ = (
-        '_channel',
         '_decode',
         '_framed',
         '_protocol',
         '_reader',
-        '_unanswered',
         '_wire',
         'born',
         'calls',
@@ -44,11 +39,9 @@ class Conversation:
         'stamp',
     )
 
-    def __init__(self, wire: Wire, now: float, channel: Channel | None = None) -> None:
+    def __init__(self, wire: Wire, now: float) -> None:
         self._wire = wire
-        self._channel = channel
         self._framed = wire.framing.delimited
-        self._unanswered: Assembler | None = None
         self._reader = Reader(wire.limit)
         self._protocol = wire.codec.make_protocol(self._reader)
         self._decode = wire.codec.decoder
@@ -72,32 +65,6 @@ class Conversation:
         except Exception:  # noqa: BLE001 - decoded again from its beginning, to name what is wrong
             return None
         return None if buffer.read(1) else result
-
-    @property
-    def unsettled(self) -> bool:
-        """Whether something may still come for a oneway call."""
-        return self._unanswered is not None
-
-    @property
-    def reusable(self) -> bool:
-        """Whether the server takes another call on it."""
-        return self._channel is None or self._channel.reusable
-
-    @property
-    def reply_headers(self) -> Mapping[str, str] | None:
-        """The headers of the last reply, None where the transport has none."""
-        return None if self._channel is None else self._channel.reply_headers
-
-    def outgoing(self, request: bytes, seqid: int, headers: Mapping[str, str] | None) -> bytes:
-        """What to send for a request that `Wire.request` made. Raises EncodeError."""
-        if self._channel is None:
-            return request
-        return self._channel.wrap(request, seqid, headers)
-
-    def sent_oneway(self) -> None:
-        """Note that a call was sent which needs no answer, though one may come."""
-        if self._channel is not None and self._channel.answers_oneway:
-            self._unanswered = self._channel.assembler()
 
     def blame(self, error: ThriftClientError) -> ThriftClientError:
         """The error, told whether this connection had worked before."""
