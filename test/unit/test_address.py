@@ -43,7 +43,6 @@ def test_an_address_is_taken_apart(text, port, host, number, label):
     """Host, port and the name that a client has by default."""
     got = parse(text, port)
     assert (got.host, got.port, got.label) == (host, number, label)
-    assert got.is_unix is (number is None)
 
 
 def test_a_url_says_more():

@@ -1,5 +1,7 @@
 """One reply in arbitrary pieces, and how often it is decoded."""
 
+from copy import copy
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -99,19 +101,17 @@ def test_byte_by_byte(protocol, framed):
 def counted(made, clock=None, per_byte=0.0):
     """Note how many bytes each try to decode begins with; it takes `per_byte` seconds of each."""
     tries = []
-    wire = made._wire
+    made._wire = copy(made._wire)
+    made._wire.codec = codec = copy(made._wire.codec)
+    answer = codec.answer
 
-    class Codec:
-        def answer(self, *args):
-            tries.append(made._size)
-            if clock is not None:
-                clock.now += made._size * per_byte
-            return wire.codec.answer(*args)
+    def count(*args):
+        tries.append(made._size)
+        if clock is not None:
+            clock.now += made._size * per_byte
+        return answer(*args)
 
-    class Wire:
-        codec, limit, framing = Codec(), wire.limit, wire.framing
-
-    made._wire = Wire()
+    codec.answer = count
     return tries
 
 
