@@ -1,0 +1,62 @@
+"""What the matrix's tests share, and the table of its rows that `make faults` writes."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from faults.harness import WAYS, Ordeal
+from faults.rows import ROWS, table
+
+_ROW = re.compile(r'test_row_(\d\d)_')
+_results = defaultdict(list)
+
+
+def pytest_addoption(parser):
+    """Let `make faults` say where the table goes."""
+    parser.addoption('--fault-matrix', metavar='FILE', help='write the fault matrix to FILE')
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """Keep how each test of a row ended."""
+    report = (yield).get_result()
+    named = _ROW.match(item.name)
+    if named and (report.when == 'call' or not report.passed):
+        _results[int(named[1])].append(report.outcome)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Print the matrix and write it, where that was asked for."""
+    path = config.getoption('fault_matrix', None)
+    if path is None:
+        return
+    text = table(_results)
+    terminalreporter.write_line(text)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(text, encoding='utf-8')
+
+
+def pytest_collection_modifyitems(items):
+    """Refuse a row that the matrix doesn't have."""
+    for item in items:
+        named = _ROW.match(item.name)
+        if named and int(named[1]) not in ROWS:
+            raise pytest.UsageError(f'{item.name}: there is no such row')
+
+
+@pytest.fixture(params=WAYS)
+def ordeal(request, fault_server):
+    """Put a fault in the way of a call of each kind of client."""
+    return Ordeal(request.param, fault_server)
+
+
+@pytest.fixture
+def closing():
+    """Enter what is given and leave it when the test ends."""
+    with ExitStack() as stack:
+        yield stack.enter_context

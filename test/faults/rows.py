@@ -1,0 +1,142 @@
+"""The rows of the fault matrix, as documents show them, and the table of how their tests ended."""
+
+from __future__ import annotations
+
+PHASES = {
+    1: 'Connecting',
+    12: 'TLS and logging in',
+    20: 'Sending',
+    28: 'Reading the reply',
+    54: 'The life of a server',
+    60: 'The life of the client',
+}
+
+#: The fault, and what a caller sees of it.
+ROWS = {
+    1: ('Connection refused', 'ConnectError at once, which names every address'),
+    2: ('A black hole swallows the connect', 'CallTimeout at the deadline, or at connect_timeout'),
+    3: ('The network is unreachable', 'ConnectError at once'),
+    4: ('The name has no address', 'ResolveError; addresses that were good before stay in use'),
+    5: ('The resolver hangs', 'CallTimeout at the deadline; one thread for each name'),
+    6: ('The name moves to another address', 'new connections go there, no call fails'),
+    7: ('One of two address families is out', 'the other one is used, 250 ms later at most'),
+    8: ('A bad host or port', 'ValueError before anything is done'),
+    9: ('Descriptors run out', 'ConnectError with its errno, no failure of the server; it recovers'),
+    10: ('Local ports run out', 'ConnectError with its errno, no failure of the server'),
+    11: ('No thread can be started', 'a fan-out still has a response for each server'),
+    12: ('The certificate is for another name', 'CertificateError, never tried again'),
+    13: ('The certificate has expired', 'CertificateError, never tried again'),
+    14: ("The certificate is nobody's", 'CertificateError, never tried again'),
+    15: ('TLS on one side only', 'an error that says so, and which option to set'),
+    16: ('The handshake hangs, or is reset', 'CallTimeout at the deadline; TLSError'),
+    17: ('The server wants a certificate', 'TLSError, which is no lost connection'),
+    18: ("The server's certificate is replaced", 'new connections work'),
+    19: ('The credentials are refused', 'AuthError, never tried again, without the password'),
+    20: ("An argument can't be encoded", 'EncodeError; nothing is sent, the connection stays'),
+    21: ('The request is too large', 'goes out whole, or CallTimeout: only replies are bounded'),
+    22: ('Reset after any byte of the request', 'run once at most, and never if it says so'),
+    23: ("The server doesn't read", 'CallTimeout; the call did not run'),
+    24: ('Closed while idle', 'no error; a new connection'),
+    25: ('Closed as the request comes', 'ConnectionLost if it may have run; never run twice'),
+    26: ('Oneway on a closed connection', 'sent on a new one where the end was seen'),
+    27: ('The network goes while connected', 'CallTimeout; the connection is not used again'),
+    28: ('The server is too slow', 'CallTimeout at the deadline; not counted against the server'),
+    29: ('The reply drips', 'CallTimeout at the deadline'),
+    30: ('The reply comes after the deadline', 'the next call gets its own'),
+    31: ('Closed instead of a reply', 'ConnectionLost, with a hint on a first connection'),
+    32: ('Reset or closed within the reply', 'ConnectionLost; no part of a reply is seen'),
+    33: ('A wrong sequence id', 'ReplyMismatch'),
+    34: ('A wrong method name', 'ReplyMismatch'),
+    35: ('A wrong message type', 'ReplyMismatch'),
+    36: ('The server has no such method', 'its TApplicationException; the connection stays'),
+    37: ('The handler failed', 'its TApplicationException; the connection stays'),
+    38: ('The server lost its place', 'its TApplicationException; the connection is closed'),
+    39: ('The handler returned nothing', 'TApplicationException; the connection stays'),
+    40: ('A declared exception', 'as it is; the connection stays'),
+    41: ('A reply cut short', 'CallTimeout where nothing follows, else ConnectionLost'),
+    42: ('A frame that claims too much', 'MessageTooLarge, before any memory is taken'),
+    43: ('A negative length', 'DecodeError'),
+    44: ('Garbage, zeros, an empty frame', 'DecodeError or WireMismatch'),
+    45: ('More or less than a message in a frame', 'DecodeError'),
+    46: ('Bytes that nobody asked for', 'never a value; a new connection'),
+    47: ('Another protocol or transport', 'an error that says which options to try'),
+    48: ('Counts and sizes that explode', 'MessageTooLarge or DecodeError, in bounded memory'),
+    49: ('Structs nested without end', 'DecodeError, also in a thread with little stack'),
+    50: ('Compressed data that explodes', 'MessageTooLarge, in bounded memory'),
+    51: ('Text that is no UTF-8', "replacement characters, as Apache's C extension reads it"),
+    52: ('JSON cut short', 'ConnectionLost or DecodeError at once'),
+    53: ('Other statuses of HTTP', 'HttpStatusError'),
+    54: ('A server is killed and comes back', "calls in flight fail; idempotent ones don't"),
+    55: ('A server drains', 'calls in flight finish'),
+    56: ('Servers restart one after the other', 'idempotent calls see nothing of it'),
+    57: ('Every worker of the server is busy', 'CallTimeout; max_connections bounds the damage'),
+    58: ('A server comes and goes', 'one probe brings it back'),
+    59: ('All servers are down', 'an error at once that tells the reason of each'),
+    60: ('The process forks', 'parent and child each have their own connections'),
+    61: ('A storm of threads', 'max_connections holds, and everybody gets their own reply'),
+    62: ('No connection is free', 'PoolExhausted at the deadline; nobody is left in the queue'),
+    63: ('Signals', 'a call goes on'),
+    64: ('An exception from outside', 'it comes through; the connection is closed'),
+    65: ('A task is cancelled', 'CancelledError; the connection is closed'),
+    66: ('A hedge that loses', "the winner's value"),
+    67: ('A callback of the user fails', 'a listener: logged once; a key function: raised'),
+    68: ('Closed while in use', 'calls in flight finish, new ones: ClientClosed'),
+    69: ('A client is forgotten', 'ResourceWarning that says where it was made; nothing stays open'),
+    70: ('The interpreter ends during a call', 'it ends in a second'),
+    71: ("The pool's threads are gone", 'ClientClosed, or the caller does the work'),
+    72: ('gevent', 'the same results'),
+    73: ('The wall clock jumps', 'nothing'),
+    74: ('Servers are added and removed under load', 'no call fails'),
+    75: ('A long run through random faults', 'no wrong answer, nothing grows'),
+    76: ('A server that stays down', 'a line a second in the log at most'),
+    77: ('Somebody looks at a client', 'no call is made'),
+}
+
+#: What is tested in other folders as well, or there alone.
+ELSEWHERE = {
+    5: 'test/client/test_deadlines.py',
+    15: 'test/wire',
+    28: 'test/client/test_deadlines.py',
+    47: 'test/wire',
+    60: 'test/ground',
+    64: 'test/ground',
+    65: 'test/aio',
+    66: 'test/client',
+    69: 'test/ground',
+    70: 'test/ground',
+    74: 'test/discovery, test/client/test_threads.py',
+    75: 'test/faults/test_soak.py, make soak',
+}
+
+_HEAD = """\
+# The fault matrix
+
+Every fault is a test named after its row, `test_row_01_…`, against real servers and real
+connections. This page is what `make faults` has written.
+
+"""
+
+
+def table(results: dict[int, list[str]]) -> str:
+    """The matrix as Markdown.
+
+    Args:
+        results: for each row, how its tests ended: passed, failed or skipped.
+    """
+    lines = [_HEAD + '| # | Fault | What a caller sees | Tests |', '| --- | --- | --- | --- |']
+    for number, (fault, seen) in ROWS.items():
+        if number in PHASES:
+            lines.append(f'| | **{PHASES[number]}** | | |')
+        lines.append(f'| {number} | {fault} | {seen} | {_told(number, results.get(number, []))} |')
+    return '\n'.join(lines) + '\n'
+
+
+def _told(number: int, outcomes: list[str]) -> str:
+    told = [
+        f'{outcomes.count(outcome)} {outcome}'
+        for outcome in ('passed', 'failed', 'skipped')
+        if outcome in outcomes
+    ]
+    if number in ELSEWHERE:
+        told.append(f'see {ELSEWHERE[number]}')
+    return ', '.join(told) or '**none**'
