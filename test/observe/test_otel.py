@@ -69,9 +69,12 @@ def client_of(server, observed, **options):
 
 def test_a_call_is_a_client_span(kv_server, observed):
     """Its name and attributes are those of the conventions, its parent is the caller's span."""
-    with client_of(kv_server, observed) as client:
-        with observed.provider.get_tracer('test').start_as_current_span('caller') as caller:
-            client.ping()
+    tracer = observed.provider.get_tracer('test')
+    with (
+        client_of(kv_server, observed) as client,
+        tracer.start_as_current_span('caller') as caller,
+    ):
+        client.ping()
     (span, _) = observed.spans
     assert (span.name, span.kind) == ('test_if.test_service/ping', trace.SpanKind.CLIENT)
     assert dict(span.attributes) == {
@@ -96,11 +99,13 @@ def test_a_call_is_measured_in_seconds(kv_server, observed):
 
 def test_an_error_is_in_the_span_and_the_measurement(observed):
     """The class of the error is its type; each attempt and pause is an event of the span."""
-    with ClosedPort() as address:
-        retry = RetryPolicy(attempts=2, backoff=1, connect=True)
-        with client_of(address, observed, retry=retry) as client:
-            with pytest.raises(errors.ConnectError):
-                client.ping()
+    retry = RetryPolicy(attempts=2, backoff=1, connect=True)
+    with (
+        ClosedPort() as address,
+        client_of(address, observed, retry=retry) as client,
+        pytest.raises(errors.ConnectError),
+    ):
+        client.ping()
     (span,), (point,) = observed.spans, observed.points
     assert span.status.status_code is trace.StatusCode.ERROR
     assert span.attributes['error.type'] == 'thrift_client.errors.ConnectError'
@@ -113,9 +118,8 @@ def test_an_error_is_in_the_span_and_the_measurement(observed):
 
 def test_an_exception_of_the_server_is_an_error_too(kv_server, observed):
     """What the server answered with is named as well."""
-    with client_of(kv_server, observed) as client:
-        with pytest.raises(TApplicationException):
-            client.getk('no such key')
+    with client_of(kv_server, observed) as client, pytest.raises(TApplicationException):
+        client.getk('no such key')
     assert observed.spans[0].attributes['error.type'] == 'thrift.Thrift.TApplicationException'
 
 
@@ -135,9 +139,8 @@ def test_a_fan_out_is_a_span_for_each_server(kv_servers, observed):
         test_service,
         servers=[server.address for server in kv_servers],
         listeners=[observed.telemetry],
-    ) as pool:
-        with observed.provider.get_tracer('test').start_as_current_span('caller') as caller:
-            pool.ping()
+    ) as pool, observed.provider.get_tracer('test').start_as_current_span('caller') as caller:
+        pool.ping()
     *spans, _ = observed.spans
     assert {span.attributes['server.port'] for span in spans} == {s.port for s in kv_servers}
     assert {span.parent.span_id for span in spans} == {caller.get_span_context().span_id}
@@ -260,14 +263,13 @@ def traced_http_server(provider):
 def test_a_trace_goes_through_an_http_server(observed):
     """The context travels in an HTTP header, beside headers of the user's own."""
     own = {'x-user': 'someone'}
-    with traced_http_server(observed.provider) as address:
-        with thrift_client.SimpleClient(
-            test_service,
-            address,
-            listeners=[observed.telemetry],
-            headers=lambda: own | observed.telemetry.headers(),
-        ) as client:
-            assert client.ping() == 'pong'
+    with traced_http_server(observed.provider) as address, thrift_client.SimpleClient(
+        test_service,
+        address,
+        listeners=[observed.telemetry],
+        headers=lambda: own | observed.telemetry.headers(),
+    ) as client:
+        assert client.ping() == 'pong'
     of_server, of_client = observed.spans
     assert of_server.parent.span_id == of_client.context.span_id
 

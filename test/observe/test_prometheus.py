@@ -38,9 +38,8 @@ def exporter(registry):
 
 def scrape(registry):
     """Fetch a real /metrics: the value of each sample, by name and labels."""
-    with exporter(registry) as url:
-        with closing(urllib.request.urlopen(url)) as answer:
-            text = answer.read().decode()
+    with exporter(registry) as url, closing(urllib.request.urlopen(url)) as answer:
+        text = answer.read().decode()
     return {
         (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
         for family in text_string_to_metric_families(text)

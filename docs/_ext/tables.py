@@ -1,0 +1,126 @@
+"""Directives for tables that are read from the code: options, errors, events, metrics.
+
+```{options-table} clients
+```
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.util.docutils import SphinxDirective
+
+from thrift_client import errors, events
+from thrift_client.errors import ThriftClientError
+from thrift_client.observe.prometheus import ROWS
+from thrift_client.options import OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from sphinx.application import Sphinx
+
+#: Bases that say nothing to who catches an error.
+PLAIN = ('Exception', 'BaseException', 'object', 'TException', 'OSError', 'LookupError')
+
+
+def text_of(thing: object) -> str:
+    """A docstring's first paragraph, on one line."""
+    return ' '.join((inspect.getdoc(thing) or '').partition('\n\n')[0].split())
+
+
+def cell(text: str) -> str:
+    """A text as a cell of a Markdown table."""
+    return text.replace('|', r'\|')
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
+    lines = [head, ['---'] * len(head), *rows]
+    return [f'| {" | ".join(cell(text) for text in row)} |' for row in lines]
+
+
+def options() -> Iterator[tuple[str, str, str]]:
+    """Each option with its default and its meaning."""
+    for name, option in OPTIONS.items():
+        yield f'`{name}`', f'`{option.default!r}`', option.text
+
+
+def error_classes() -> Iterator[type[ThriftClientError]]:
+    """The classes of errors, each after its base."""
+    for name in errors.__all__:
+        if name == 'ThriftClientError':
+            yield getattr(errors, name)
+    yield from sorted(
+        (getattr(errors, name) for name in errors.__all__ if name != 'ThriftClientError'),
+        key=lambda kind: [base.__name__ for base in reversed(kind.__mro__)],
+    )
+
+
+def error_rows() -> Iterator[tuple[str, str, str]]:
+    """Each error with its meaning and what else it is."""
+    for kind in error_classes():
+        also = [
+            base.__name__
+            for base in kind.__mro__[1:]
+            if base.__name__ not in (*PLAIN, 'ThriftClientError')
+        ]
+        yield f'`{kind.__name__}`', text_of(kind), ', '.join(f'`{name}`' for name in also)
+
+
+def event_rows() -> Iterator[tuple[str, str, str]]:
+    """Each event with its fields and when it is told."""
+    for name in events.__all__:
+        kind = getattr(events, name)
+        if kind is not events.Event:
+            own = ', '.join(f'`{field.name}`' for field in fields(kind))
+            yield f'`{name}`', text_of(kind), own
+
+
+def metric_rows() -> Iterator[tuple[str, str, str, str]]:
+    """Each metric with its kind, labels and meaning."""
+    for row in ROWS.values():
+        name = f'{row.name}_total' if row.kind == 'Counter' else row.name
+        labels = ', '.join(f'`{label}`' for label in row.labels)
+        yield f'`{name}`', row.kind.lower(), labels, row.text
+
+
+class CodeTable(SphinxDirective):
+    """A table whose rows are made anew at each build."""
+
+    def lines(self) -> list[str]:
+        """The table in Markdown."""
+        raise NotImplementedError
+
+    def run(self) -> list[nodes.Node]:
+        """Parse the table as if it stood in the page."""
+        container = nodes.container()
+        self.state.nested_parse(StringList(self.lines(), 'generated'), 0, container)
+        return container.children
+
+
+def directive(head: Sequence[str], rows: object) -> type[CodeTable]:
+    """A directive for one table."""
+
+    class Table(CodeTable):
+        def lines(self) -> list[str]:
+            return table(head, rows())  # type: ignore[operator]
+
+    return Table
+
+
+def setup(app: Sphinx) -> dict[str, object]:
+    """Add the directives."""
+    made: dict[str, tuple[Sequence[str], object]] = {
+        'options-table': (('option', 'default', 'meaning'), options),
+        'errors-table': (('error', 'when', 'it is also'), error_rows),
+        'events-table': (('event', 'when', 'fields'), event_rows),
+        'metrics-table': (('metric', 'kind', 'labels', 'meaning'), metric_rows),
+    }
+    for name, (head, rows) in made.items():
+        app.add_directive(name, directive(head, rows))
+    return {'parallel_read_safe': True}

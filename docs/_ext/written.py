@@ -1,0 +1,82 @@
+"""Directives for what test and benchmark runs write: a page says so where it isn't written yet.
+
+```{written} generated/wire.md
+`make matrix` writes this table.
+```
+
+```{plot} plots/fan-out.svg
+What the plot shows, which is also its text for who can't see it.
+```
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.util.docutils import SphinxDirective
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+HEADING = re.compile(r'^#+ (.*)$')
+PICTURE = re.compile(r'^!\[.*\]\(.*\)$')
+
+
+class Written(SphinxDirective):
+    """The Markdown of a file below the repository's `docs` or its root, if it is there.
+
+    Its headings become bold lines, as it stands inside a section; its pictures are left
+    out: `plot` shows them.
+    """
+
+    has_content = True
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """The content of the file, or the note that it is missing."""
+        container = nodes.container()
+        path = find(Path(self.env.srcdir), self.arguments[0])
+        if path is None:
+            lines = ['```{note}', *self.content, 'It is not in this build.', '```']
+        else:
+            self.env.note_dependency(str(path))
+            text = path.read_text().splitlines()
+            lines = [HEADING.sub(r'**\1**', line) for line in text if not PICTURE.match(line)]
+        self.state.nested_parse(StringList(lines, self.arguments[0]), 0, container)
+        return container.children
+
+
+class Plot(SphinxDirective):
+    """A picture with a caption, if it is there; else the caption with a note."""
+
+    has_content = True
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """The figure, or the note that it is missing."""
+        container = nodes.container()
+        name = self.arguments[0]
+        if find(Path(self.env.srcdir), name) is None:
+            lines = ['```{note}', *self.content, 'The plot is not in this build.', '```']
+        else:
+            caption = ' '.join(self.content)
+            plain = caption.replace('`', '').replace('*', '')
+            lines = [f'```{{figure}} /{name}', f':alt: {plain}', '', caption, '```']
+        self.state.nested_parse(StringList(lines, name), 0, container)
+        return container.children
+
+
+def find(docs: Path, name: str) -> Path | None:
+    """The file of that name below `docs`, or below what is above it."""
+    return next((path for path in (docs / name, docs.parent / name) if path.is_file()), None)
+
+
+def setup(app: Sphinx) -> dict[str, object]:
+    """Add the directives."""
+    app.add_directive('written', Written)
+    app.add_directive('plot', Plot)
+    return {'parallel_read_safe': True}

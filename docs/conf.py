@@ -1,0 +1,43 @@
+"""How the documentation is built: `make docs`, or sphinx-build with the package installed."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+# The services of the examples and the code are here; the extension reads its tables from them.
+sys.path[:0] = [str(HERE / '_ext'), str(HERE.parent), str(HERE.parent / 'test' / 'gen-py')]
+
+from thrift_client import __version__  # noqa: E402 - found through the path above
+
+project = 'thrift_client'
+author = 'the thrift_client authors'
+copyright = 'the thrift_client authors, Apache-2.0'  # noqa: A001 - Sphinx calls it so
+version = release = __version__
+
+extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'tables', 'written']
+exclude_patterns = ['_build', 'generated', '_ext']
+myst_enable_extensions = ['colon_fence', 'deflist', 'attrs_inline']
+myst_heading_anchors = 3
+nitpicky = False
+
+autodoc_member_order = 'bysource'
+autodoc_typehints = 'signature'
+autodoc_class_signature = 'mixed'
+# Long signatures of annotations as they are written read better than resolved ones.
+autodoc_preserve_defaults = True
+default_role = 'code'  # docstrings have `names` in single backquotes
+maximum_signature_line_length = 80
+python_display_short_literal_types = True
+
+html_theme = 'furo'
+html_title = f'thrift_client {release}'
+html_static_path = ['_static']
+html_css_files = ['pictures.css']
+html_theme_options = {'navigation_with_keys': True}
+html_copy_source = False
+html_show_sphinx = False
+pygments_style = 'friendly'
+pygments_dark_style = 'github-dark'
+
+# What is checked is what leads from page to page; the world's links need the world.
+linkcheck_ignore = [r'^https?://']

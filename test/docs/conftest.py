@@ -1,0 +1,73 @@
+"""The servers that the documentation's examples talk to."""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import trustme
+
+from handlers import KeyValue
+from test_if import test_service
+from thrift_client.testing import ClosedPort, serve
+
+#: Ports that the pages name, and what listens there; at 9905 nobody does.
+KINDS = {
+    '9901': {},
+    '9902': {},
+    '9903': {},
+    '9904': {},
+    '9931': {'protocol': 'header'},
+    '9943': {'tls': ssl.CERT_NONE},
+    '9944': {'tls': ssl.CERT_REQUIRED},
+    '9980': {'server': 'http'},
+}
+NOBODY = '9905'
+FILES = ('/etc/kv/ca.pem', '/etc/kv/client.pem', '/etc/kv/client.key')
+
+
+@pytest.fixture(scope='session')
+def authority():
+    """Make a certificate authority."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def servers(authority, tmp_path):
+    """Start the servers that a page's text names; returns what to replace in it."""
+    with ExitStack() as stack:
+
+        def start(text: str) -> dict[str, str]:
+            found = {name: _file(authority, tmp_path, name) for name in FILES if name in text}
+            for port, kind in KINDS.items():
+                if port in text:
+                    server = stack.enter_context(_serve(authority, **kind))
+                    found[port] = str(server.port)
+            if NOBODY in text:
+                closed = stack.enter_context(ClosedPort())
+                found[NOBODY] = closed.address.rpartition(':')[2]
+            return found
+
+        yield start
+
+
+def _serve(authority, tls=None, **kind):
+    if tls is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.verify_mode = tls
+        authority.issue_cert('localhost').configure_cert(context)
+        authority.configure_trust(context)
+        kind['ssl'] = context
+    return serve(test_service, KeyValue(), **kind)
+
+
+def _file(authority, folder: Path, name: str) -> str:
+    path = folder / Path(name).name
+    if not path.exists():
+        own = authority.issue_cert('client.test')
+        authority.cert_pem.write_to_path(str(folder / 'ca.pem'))
+        own.private_key_pem.write_to_path(str(folder / 'client.key'))
+        own.cert_chain_pems[0].write_to_path(str(folder / 'client.pem'))
+    return str(path)
