@@ -105,7 +105,8 @@ class ServerRestored(Event):
     """A probe went well: the server gets its calls again."""
 
 
-_broken: set[int] = set()
+#: Listeners whose failure is in the log; kept, so that no other one can get their identity.
+_broken: dict[int, Callable[[Any], object]] = {}
 
 
 def dispatch(listeners: Iterable[Callable[[Any], object]], kind: str, **fields: Any) -> None:
@@ -116,5 +117,5 @@ def dispatch(listeners: Iterable[Callable[[Any], object]], kind: str, **fields: 
             listener(event)
         except Exception:
             if id(listener) not in _broken:
-                _broken.add(id(listener))
-                log.exception('a listener failed and is not told of again: %r', listener)
+                _broken[id(listener)] = listener
+                log.exception('a listener failed, which is logged once: %r', listener)

@@ -12,8 +12,15 @@ from random import random
 from threading import Lock
 from time import monotonic
 
+from thrift_client import process
 from thrift_client.core.breaker import Breaker, is_failure, may_eject
-from thrift_client.errors import CircuitOpen, ThriftClientError, server_label
+from thrift_client.errors import (
+    CircuitOpen,
+    ClientClosed,
+    ClientDisabledError,
+    ThriftClientError,
+    server_label,
+)
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -26,8 +33,11 @@ if TYPE_CHECKING:
 log = logging.getLogger('thrift_client')
 log.addHandler(logging.NullHandler())
 
-#: Seconds between two lines about a server that stays down.
+#: Seconds between two lines about a server that stays down, or comes and goes.
 LOG_EVERY = 1.0
+
+#: What a call gets that was kept away: it was not the probe, which may still be under way.
+_NOT_TRIED = (CircuitOpen, ClientClosed, ClientDisabledError)
 
 
 class Health:
@@ -38,11 +48,12 @@ class Health:
     """
 
     __slots__ = (
+        '__weakref__',
         '_connections',
         '_lock',
         '_logged_at',
+        '_said_down',
         'breaker',
-        'down',
         'ejections',
         'errors',
         'listeners',
@@ -59,18 +70,28 @@ class Health:
         self.breaker = Breaker(policy) if policy is not None else None
         self.listeners: tuple[Callable[[Any], object], ...] = options.listeners
         self.peers: Callable[[], Iterable[Health]] = tuple
-        self.down = False
         self.errors: dict[str, int] = {}
         self.retries = self.ejections = 0
-        self._logged_at = 0.0
+        self._logged_at = -LOG_EVERY
+        self._said_down = False  # in the log, and not taken back since
         if self.listeners:
             connections.gate.add('listening')
             connections.told = self.tell
+        process.register(self)
 
     @property
     def ejected(self) -> bool:
         """Whether the breaker keeps calls away."""
         return self.breaker is not None and self.breaker.state != 'closed'
+
+    def is_out(self, now: float) -> bool:
+        """Whether a call at `now` would be kept away."""
+        breaker = self.breaker
+        return breaker is not None and breaker.state != 'closed' and not breaker.is_due(now)
+
+    def is_due(self, now: float) -> bool:
+        """Whether a call at `now` would be the one that probes the ejected server."""
+        return self.breaker is not None and self.breaker.is_due(now)
 
     def admit(self) -> None:
         """Raise CircuitOpen if the server is to be left alone; else let the call go on."""
@@ -92,9 +113,9 @@ class Health:
             return
         with self._lock:
             back = self.breaker is not None and self.breaker.succeeded()
-            was_down, self.down = self.down, False
+            said_down, self._said_down = self._said_down, False
             self._connections.gate.discard('unwell')
-        if was_down or back:
+        if said_down or back:
             log.warning('%s is back', server_label(self.server))
         if back:
             self.tell('ServerRestored')
@@ -110,21 +131,29 @@ class Health:
             if speaks_against:
                 self._connections.gate.add('unwell')
                 ejected = self.breaker is not None and self._eject(self.breaker, now)
-            elif self.breaker is not None and isinstance(error, ThriftClientError):
+            elif (
+                self.breaker is not None
+                and isinstance(error, ThriftClientError)
+                and not isinstance(error, _NOT_TRIED)
+            ):
                 self.breaker.undecided()
-            went_down = speaks_against and not self.down
-            self.down = self.down or speaks_against
-            say = went_down or (speaks_against and now - self._logged_at >= LOG_EVERY)
+            say = speaks_against and now - self._logged_at >= LOG_EVERY
+            level = logging.DEBUG if self._said_down else logging.WARNING
             if say:
-                self._logged_at = now
+                self._logged_at, self._said_down = now, True
         if say:
-            level = logging.WARNING if went_down else logging.DEBUG
             log.log(level, '%s is not well: %s', server_label(self.server), error)
         if ejected:
             log.warning('%s is ejected', server_label(self.server))
             self.tell('ServerEjected', until=self.breaker.until if self.breaker else now)
         if not speaks_against and not isinstance(error, ThriftClientError):
             self.succeeded()  # an exception that the server answered with
+
+    def abandoned(self) -> None:
+        """Note a call that was given up: if it was the probe, the next call is one."""
+        if self.breaker is not None and not self.breaker.spotless:
+            with self._lock:
+                self.breaker.undecided()
 
     def retried(self) -> None:
         """Count an attempt after the first."""
@@ -143,10 +172,9 @@ class Health:
         self._lock = Lock()
 
     def _eject(self, breaker: Breaker, now: float) -> bool:
-        peers = [peer for peer in self.peers() if peer is not self]
-        out = sum(peer.ejected for peer in peers)
-        share = breaker.policy.max_share
-        allowed = not peers or may_eject(len(peers) + 1, out, share)
+        pool = list(self.peers())
+        out = sum(peer.ejected for peer in pool if peer is not self)
+        allowed = not pool or may_eject(len(pool), out, breaker.policy.max_share)
         calls = self._connections.count_calls()
         ejected = breaker.failed(now, random(), calls, may_eject=allowed)
         self.ejections += ejected
