@@ -88,8 +88,8 @@ def _call(caller: Any, method: str, values: dict[str, Any]) -> Callable[[], Base
             response = caller.call(method, **values)
         except TException as exc:
             return exc
-        error: BaseException | None = response.exception if pooled else None
-        return error
+        error = response.exception if pooled else None
+        return error if isinstance(error, BaseException) else None
 
     return one
 

@@ -19,14 +19,14 @@ from thrift_client.core.service import Method
 def list_command(target: Target, as_json: bool) -> None:
     """List the methods of the service that -s names.
 
-    Without -s, the services in the folders of --gen-py, ./gen-py and PYTHONPATH.
+    Without -s, the services in the folders of --gen-py, else those in ./gen-py and PYTHONPATH.
     """
     if target.names_service:
         methods = target.service.methods
         _print_list(list(methods), [signature(method) for method in methods.values()], as_json)
     else:
-        paths = os.environ.get('PYTHONPATH', '').split(os.pathsep)
-        folders = [*target.folders, service.DEFAULT_GEN_PY, *filter(None, paths)]
+        paths = filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep))
+        folders = target.folders or (service.DEFAULT_GEN_PY, *paths)
         names = list(dict.fromkeys(service.find(folders)))
         _print_list(names, names, as_json)
 

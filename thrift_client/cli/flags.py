@@ -40,7 +40,7 @@ _POOL_TEXTS = {
 _TLS_TEXTS = {
     'ca': "PEM file of the authorities to trust instead of the system's",
     'cert': "PEM file of the client's certificate",
-    'key': 'PEM file of its private key',
+    'cert_key': 'PEM file of its private key',
     'insecure': 'trust any certificate, for any name',
 }
 
@@ -154,6 +154,9 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: str | None) -> No
         if name not in known:
             names = [name for name in known if name]
             raise click.UsageError(f'{file}: unknown option {name!r}{nearest(str(name), names)}')
+    for param in ctx.command.params:
+        if getattr(param, 'multiple', False) and isinstance(found.get(param.name), str):
+            found[param.name] = [found[param.name]]
     ctx.default_map = {**(ctx.default_map or {}), **found}
 
 

@@ -114,7 +114,7 @@ def _fleet(servers: list[tuple[str, float]]) -> Fleet:
 
 
 def _changed(before: Fleet, add: tuple[str, ...], remove: tuple[str, ...]) -> Fleet:
-    gone = [_parse(text)[0] for text in remove]
+    gone = [text if text in before.names else _parse(text)[0] for text in remove]
     for name in gone:
         if name not in before.names:
             raise click.UsageError(f'there is no {name} to remove among {", ".join(before.names)}')

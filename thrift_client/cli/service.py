@@ -50,8 +50,11 @@ def find(folders: Sequence[str]) -> list[str]:
 
 def _services_in(folder: Path) -> Iterator[str]:
     for file in folder.rglob('*.py'):
-        if _DEFINES_SERVICE.search(file.read_text(encoding='utf-8', errors='replace')):
-            yield '.'.join(file.relative_to(folder).with_suffix('').parts)
+        parts = file.relative_to(folder).with_suffix('').parts
+        if all(part.isidentifier() for part in parts) and _DEFINES_SERVICE.search(
+            file.read_text(encoding='utf-8', errors='replace')
+        ):
+            yield '.'.join(parts)
 
 
 def _imported(name: str) -> ModuleType:

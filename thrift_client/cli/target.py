@@ -173,7 +173,7 @@ class Target:
 
     def _tls(self) -> dict[str, Any]:
         given = self._given
-        files = [given.get(name) for name in ('ca', 'cert', 'key')]
+        files = [given.get(name) for name in ('ca', 'cert', 'cert_key')]
         if not any(files) and not given.get('insecure'):
             return {}
         import ssl

@@ -1,0 +1,77 @@
+"""`bench`: load, and the figures that come of it."""
+
+import json
+import random
+
+import pytest
+
+from thrift_client.cli.histogram import Histogram
+
+
+def test_a_closed_loop_makes_exactly_as_many_calls(kv):
+    """The calls, the rate and the latencies are reported."""
+    found = json.loads(kv('bench', '-n', '300', '-c', '4', '--json', 'ping').stdout)
+    assert (found['calls'], found['errors']) == (300, {})
+    assert sum(count for _, count in found['histogram']) == 300
+    figures = found['latency']
+    order = ('min', 'p50', 'p75', 'p90', 'p95', 'p99', 'p99.9', 'max')
+    assert list(map(figures.get, order)) == sorted(map(figures.get, order))
+    assert found['rate'] == pytest.approx(300 / found['seconds'], rel=0.05)
+
+
+def test_an_open_loop_keeps_its_rate_for_its_time(kv):
+    """Calls that are due 100 times a second for half a second."""
+    done = kv('bench', '--rate', '100', '--duration', '500', '--json', 'ping')
+    found = json.loads(done.stdout)
+    assert found['calls'] == 50
+    assert found['seconds'] == pytest.approx(0.5, abs=0.2)
+
+
+def test_an_open_loop_counts_the_delay_of_a_slow_server(rich):
+    """One connection, 20 ms a call, a call due each 10 ms: the last has waited for all others."""
+    arguments = ('bench', '-c', '1', '-n', '20', '--rate', '100', '--json')
+    found = json.loads(rich(*arguments, 'sleep_ms', '[20]').stdout)
+    assert found['latency']['max'] > 150
+    assert found['latency']['min'] >= 20
+
+
+def test_errors_are_counted_by_kind_and_end_in_their_code(rich):
+    """Every call fails with a declared exception."""
+    done = rich('bench', '-n', '20', '--json', 'find', '[missing, false]')
+    assert done.returncode == 1
+    assert json.loads(done.stdout)['errors'] == {'NotFound': 20}
+    done = rich('bench', '-n', '2', 'find', '[missing, false]')
+    assert '2 NotFound: NotFound: {"key": "missing"}' in done.stdout
+
+
+def test_a_person_gets_tables_and_a_chart(kv):
+    """Percentiles and bars, as plain text in a pipe."""
+    text = kv('bench', '-n', '200', 'ping').stdout
+    assert text.startswith('200 calls in ')
+    assert '\np99.9 ' in text
+    assert '█' in text
+
+
+def test_a_histogram_is_exact_to_one_per_cent():
+    """Percentiles against those of the sorted values, over eight powers of ten."""
+    numbers = random.Random(7)
+    values = [round(10 ** numbers.uniform(0, 8)) for _ in range(5000)]
+    parts = [Histogram() for _ in range(3)]
+    for position, value in enumerate(values):
+        parts[position % 3].record(value)
+    whole = Histogram()
+    for part in parts:
+        whole.add(part)
+    values.sort()
+    for percent in (1, 50, 90, 99, 99.9, 100):
+        exact = values[max(0, -int(-len(values) * percent // 100) - 1)]
+        assert exact <= whole.percentile(percent) <= max(exact * 1.01, exact + 1)
+    assert (whole.count, whole.least, whole.most) == (5000, values[0], values[-1])
+    assert whole.mean == pytest.approx(sum(values) / 5000)
+
+
+def test_an_empty_histogram_has_zeros():
+    """Nothing recorded, nothing to divide by."""
+    empty = Histogram()
+    empty.add(Histogram())
+    assert (empty.mean, empty.percentile(99), list(empty.buckets())) == (0, 0, [])

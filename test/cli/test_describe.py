@@ -1,0 +1,48 @@
+"""`list` and `describe`: what gen-py knows of a service."""
+
+import json
+from pathlib import Path
+
+GEN_PY = Path(__file__).parents[1] / 'gen-py'
+
+
+def test_list_names_the_services_of_a_folder(cli):
+    """All service modules, found without importing any."""
+    done = cli('list', '--gen-py', GEN_PY, '--json')
+    expected = ['rich_if.rich_service', 'shared.base.base_service', 'test_if.test_service']
+    assert json.loads(done.stdout) == expected
+
+
+def test_list_shows_signatures_as_the_idl_has_them(cli):
+    """Types, defaults, exceptions, oneway, and what is inherited."""
+    lines = cli('list', '-s', 'rich_if.rich_service').stdout.splitlines()
+    assert 'i32 add(1: i32 a, 2: i32 b)' in lines
+    assert 'oneway void note(1: string token)' in lines
+    assert 'map<i64, Small> lookup(1: list<i64> ids)' in lines
+    assert (
+        'string find(1: string key, 2: bool refuse) '
+        'throws (1: NotFound missing, 2: Refused refused)'
+    ) in lines
+    assert any('1: string text = "text", 2: i32 times = 2' in line for line in lines)
+
+
+def test_describe_gives_a_skeleton_that_can_be_sent(cli, rich):
+    """What describe prints is taken by call, for every method."""
+    described = json.loads(cli('describe', '-s', 'rich_if.rich_service', '--json').stdout)
+    by_name = {each['method']: each for each in described}
+    assert len(by_name) == 46
+    skeleton = by_name['mirror']['skeleton']
+    assert skeleton['value']['options'] == {
+        'must': '', 'may': '', 'some': 'some', 'limit': 7, 'colors': [1, 4],
+    }
+    del skeleton['value']['choice']['number'], skeleton['value']['choice']['small']
+    done = rich('call', 'mirror', json.dumps(skeleton), '--json')
+    assert json.loads(done.stdout) == skeleton['value'], done.stderr
+
+
+def test_describe_shows_structs_and_exceptions(cli):
+    """The fields of everything that a method reaches."""
+    text = cli('describe', '-s', 'rich_if.rich_service', 'find').stdout
+    assert 'NotFound\n    1: string key\n' in text
+    assert '    3: list<Small> details\n  Small\n    1: i32 id\n' in text
+    assert text.endswith('{"key": "", "refuse": false}\n')

@@ -1,0 +1,97 @@
+"""Flags, the config file and the environment: every client option, and who beats whom."""
+
+import json
+
+import click
+import pytest
+
+from thrift_client.cli import flags
+from thrift_client.cli.texts import UNWRITTEN, OptionType
+from thrift_client.options import OPTIONS
+
+#: Options of which any text is a value.
+ANY_TEXT = {'headers', 'idempotent', 'log_filename', 'service_name'}
+
+
+def test_every_option_of_clients_is_a_flag(cli):
+    """The table has each, with a flag, a variable and a key."""
+    rows = json.loads(cli('options', '--json').stdout)
+    by_key = {row['key']: row for row in rows}
+    assert set(OPTIONS) - UNWRITTEN <= by_key.keys()
+    assert by_key['max_idle']['flag'] == '--max-idle'
+    assert by_key['max_idle']['variable'] == 'THRIFT_CLIENT_MAX_IDLE'
+    assert by_key['timeout']['default'] == '60000'
+
+
+def test_the_table_of_the_docs_has_a_row_for_each(cli):
+    """Markdown, one line for each option."""
+    lines = cli('options', '--markdown').stdout.splitlines()
+    assert lines[0] == '| flag | variable | config key | default | meaning |'
+    rows = (*flags.client_rows(), *flags.tls_rows(), *flags.pool_rows())
+    assert len(lines) == 2 + 4 + len(rows)
+
+
+@pytest.mark.parametrize('name', sorted(set(OPTIONS) - UNWRITTEN - ANY_TEXT))
+def test_a_value_that_cannot_be_is_a_mistake_of_usage(name):
+    """The check is the option's own, for each of them."""
+    with pytest.raises(click.BadParameter):
+        OptionType(name).convert('no=no such', None, None)
+
+
+def test_a_flag_beats_the_environment_that_the_file_that_the_default(cli, rich_server, tmp_path):
+    """The time limit of a call that takes a second, from each place."""
+    (tmp_path / 'mine.yaml').write_text(
+        f'service: rich_if.rich_service\nserver: [{rich_server.address}]\ntimeout: 100\n'
+    )
+
+    def code(*arguments, **variables):
+        env = {f'THRIFT_CLIENT_{name}': value for name, value in variables.items()}
+        return cli('call', *arguments, 'sleep_ms', '[400]', env=env).returncode
+
+    assert code('--config', 'mine.yaml') == 4
+    assert code('--config', 'mine.yaml', TIMEOUT='5000') == 0
+    assert code('--timeout', '5000', CONFIG='mine.yaml', TIMEOUT='100') == 0
+    assert code('--timeout', 'none', CONFIG='mine.yaml') == 0
+
+
+def test_the_config_file_of_the_user_is_read(cli, kv_server, tmp_path):
+    """Under XDG_CONFIG_HOME, without being named."""
+    file = tmp_path / 'config' / 'thrift-client' / 'config.yaml'
+    file.parent.mkdir(parents=True)
+    file.write_text(f'service: test_if.test_service\nserver: {kv_server.address}\n')
+    assert cli('call', 'ping').stdout == '"pong"\n'
+
+
+@pytest.mark.parametrize(
+    ('content', 'said'),
+    [
+        ('time_out: 3', "unknown option 'time_out'; did you mean 'timeout'?"),
+        ('timeout: soon', 'timeout must be a number'),
+        ('- a list', 'expected option: value'),
+        ('{', 'cannot read the config file'),
+    ],
+)
+def test_a_config_file_that_is_wrong_is_told(cli, tmp_path, content, said):
+    """Exit code 2 and the reason."""
+    (tmp_path / 'mine.yaml').write_text(content)
+    done = cli('call', '--config', 'mine.yaml', '-s', 'test_if.test_service', '-a', 'h:1', 'ping')
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        (('call', 'ping'), 'which service?'),
+        (('call', '-s', 'test_if.test_service', 'ping'), 'which server?'),
+        (('call', '-s', 'test_if.test_service', '-a', 'h:0', 'ping'), 'port 0'),
+        (('call', '-s', 'test_if.test_service', '-a', 'h:1', '--idempotent', 'pin', 'ping'), 'pin'),
+        (('cal',), "No such command 'cal'"),
+    ],
+)
+def test_what_is_missing_is_asked_for(cli, arguments, said):
+    """Exit code 2, without a traceback."""
+    done = cli(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert 'Traceback' not in done.stderr

@@ -1,0 +1,176 @@
+"""`probe`: what a server speaks, against servers of every kind and what is no Thrift at all."""
+
+import json
+import socket
+import threading
+from contextlib import contextmanager
+from time import monotonic
+
+import pytest
+
+from thrift_client.cli import sniff
+from thrift_client.cli.wires import WIRES, Wire, answers, request
+
+SPEAKING = [
+    ({}, 'buffered', 'binary'),
+    ({'transport': 'framed'}, 'framed', 'binary'),
+    ({'transport': 'framed', 'protocol': 'compact'}, 'framed', 'compact'),
+    ({'protocol': 'compact'}, 'buffered', 'compact'),
+    ({'protocol': 'json'}, 'buffered', 'json'),
+    ({'transport': 'framed', 'protocol': 'json'}, 'framed', 'json'),
+    ({'transport': 'zlib'}, 'zlib', 'binary'),
+    ({'transport': 'zlib', 'protocol': 'compact'}, 'zlib', 'compact'),
+    ({'kind': 'http'}, 'http', 'binary'),
+    ({'kind': 'http', 'protocol': 'json'}, 'http', 'json'),
+    ({'kind': 'nonblocking'}, 'framed', 'binary'),
+    ({'kind': 'simple', 'protocol': 'compact'}, 'buffered', 'compact'),
+]
+
+
+@pytest.mark.parametrize(('server', 'transport', 'protocol'), SPEAKING)
+def test_the_transport_and_protocol_of_a_server_are_found(
+    cli, server_process, server, transport, protocol
+):
+    """Both are named, defaults too, within seconds."""
+    running = server_process(**server)
+    started = monotonic()
+    done = cli('probe', running.address, '--json', '--timeout', '300')
+    assert monotonic() - started < 8
+    assert done.returncode == 0, done.stdout
+    found = json.loads(done.stdout)
+    assert (found['transport'], found['protocol'], found['tls']) == (transport, protocol, False)
+    assert found['flags'] == f'--transport {transport} --protocol {protocol}'
+
+
+def test_every_wire_that_fits_is_shown_on_request(cli, server_process):
+    """A server with THeader takes the older wires too."""
+    running = server_process(protocol='header', transport='header')
+    done = cli('probe', running.address, '--every', '--json', '--timeout', '300')
+    found = json.loads(done.stdout)
+    fits = [(found['transport'], found['protocol'])]
+    fits += [(other['transport'], other['protocol']) for other in found['also']]
+    assert ('header', 'binary') in fits
+    assert ('header', 'compact') in fits
+
+
+def test_a_multiplexed_server_needs_the_name_of_the_service(cli, server_process):
+    """With the name it is found."""
+    running = server_process(service_name='kv', transport='framed')
+    done = cli('probe', running.address, '--service-name', 'kv')
+    assert done.returncode == 0
+    assert "service_name='kv'" in done.stdout
+
+
+def test_tls_is_found_behind_plain_silence(cli, server_process, tls_files):
+    """A server with a certificate that nobody trusts: found, and told so."""
+    cert, key = tls_files
+    running = server_process(transport='framed', tls_cert=cert, tls_key=key)
+    done = cli('probe', running.address)
+    assert done.returncode == 0, done.stdout
+    assert 'speaks transport framed, protocol binary over TLS' in done.stdout
+    assert '--ssl' in done.stdout
+    assert 'not trusted here' in done.stdout
+
+
+@pytest.fixture(scope='module')
+def tls_files(tmp_path_factory):
+    """Write a certificate of an authority of our own, and its key."""
+    trustme = pytest.importorskip('trustme')
+    folder = tmp_path_factory.mktemp('tls')
+    issued = trustme.CA().issue_cert('127.0.0.1', 'localhost')
+    cert, key = folder / 'cert.pem', folder / 'key.pem'
+    issued.cert_chain_pems[0].write_to_path(str(cert))
+    issued.private_key_pem.write_to_path(str(key))
+    return cert, key
+
+
+@contextmanager
+def talking(greeting, answer):
+    """Run a server that greets, answers whatever comes, and hangs up when told nothing."""
+    ended = threading.Event()
+
+    def converse(connection):
+        with connection:
+            connection.sendall(greeting)
+            while connection.recv(1 << 12):
+                connection.sendall(answer)
+                if answer.startswith(b'HTTP'):
+                    return
+
+    def accept():
+        while not ended.is_set():
+            try:
+                connection, _ = listener.accept()
+            except TimeoutError:
+                continue
+            threads.append(threading.Thread(target=attempt, args=(connection,)))
+            threads[-1].start()
+
+    def attempt(connection):
+        try:
+            converse(connection)
+        except ConnectionError:
+            return  # the other side has seen enough
+
+    threads = [threading.Thread(target=accept)]
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        listener.settimeout(0.05)
+        threads[0].start()
+        yield f'127.0.0.1:{listener.getsockname()[1]}'
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ('greeting', 'answer', 'code', 'said'),
+    [
+        (b'SSH-2.0-OpenSSH_9.2\r\n', b'', 5, "SSH: 'SSH-2.0-OpenSSH_9.2'"),
+        (b'', b'HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n', 5, 'HTTP: '),
+        (b'', b'-ERR unknown command\r\n', 5, 'Redis: '),
+        (b'', b'\x01\x02\x03', 5, 'bytes that are no answer: 01 02 03'),
+        (b'', b'', 4, 'silence'),
+    ],
+)
+def test_what_is_no_thrift_is_told_within_seconds(cli, greeting, answer, code, said):
+    """SSH, HTTP, Redis, noise and silence."""
+    started = monotonic()
+    with talking(greeting, answer) as address:
+        done = cli('probe', address, '--timeout', '100')
+    assert monotonic() - started < 10
+    assert done.returncode == code, done.stdout
+    assert 'no transport and protocol fits' in done.stdout
+    assert said in done.stdout
+
+
+def test_nobody_there_ends_in_3(cli, unused_port):
+    """A refused connection is no wire to be found."""
+    done = cli('probe', f'127.0.0.1:{unused_port}')
+    assert done.returncode == 3
+    assert 'refused' in done.stderr
+
+
+@pytest.mark.parametrize('wire', WIRES, ids='/'.join)
+def test_no_wire_takes_anothers_bytes_for_its_answer(wire):
+    """A request is no answer, nor is any part of it, on its own wire or on another."""
+    for other in WIRES:
+        data = request(other, 'h:1', '/', None)
+        assert not answers(wire, data)
+    assert not any(answers(Wire(*wire), data[:n]) for n in range(len(data)))
+
+
+@pytest.mark.parametrize(
+    ('data', 'kind'),
+    [
+        (b'\x15\x03\x01\x00\x02\x02\x46', 'TLS'),
+        (b'HTTP/1.0 404', 'HTTP'),
+        (b'<HTML>', 'HTTP'),
+        (b'\x4a\x00\x00\x00\x0a8.0.36', 'MySQL'),
+        (b'', None),
+        (b'\xff\xfe', None),
+    ],
+)
+def test_beginnings_are_recognized(data, kind):
+    """A few bytes are enough, and no bytes are no error."""
+    assert sniff.kind_of(data) == kind
+    assert sniff.described(data)

@@ -1,0 +1,121 @@
+"""The log of requests, and `replay`, which sends them again."""
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from rich_if import rich_service, ttypes
+from test_if import test_service
+from thrift_client import SimpleClient, record
+from thrift_client.record import Recorder
+
+
+def logged(path, calls, service='rich_if.rich_service', module=rich_service):
+    """Write a log of calls: name and arguments."""
+    recorder = Recorder(path)
+    for name, *arguments in calls:
+        kind = getattr(module, f'{name}_args')
+        recorder.record('localhost:9090', service, name, kind(*arguments))
+    recorder.close()
+    return path
+
+
+def test_what_is_recorded_is_read_again(tmp_path):
+    """Structs, bytes and text come back equal, with names and times in order."""
+    small = ttypes.Everything(raw=b'\x00\xff', text='ü', tags={'a'}, choice=ttypes.Choice(number=3))
+    path = logged(str(tmp_path / 'log'), [('mirror', small), ('fire', 'x')])
+    first, second = record.read(path)
+    assert (first.server, first.service) == ('localhost:9090', 'rich_if.rich_service')
+    assert first.unpack(rich_service.mirror_args).value == small
+    assert second.unpack(rich_service.fire_args).token == 'x'
+    assert first.time <= second.time
+    assert Path(path).stat().st_mode & 0o777 == 0o600
+
+
+def test_threads_and_recorders_share_a_file(tmp_path):
+    """No line of one is torn by another, however long."""
+    path = str(tmp_path / 'log')
+
+    def write(number):
+        logged(path, [('echo', f'{number}-{i}' * 2000) for i in range(50)])
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    texts = {request.unpack(rich_service.echo_args).s for request in record.read(path)}
+    assert texts == {f'{n}-{i}' * 2000 for n in range(4) for i in range(50)}
+
+
+def test_a_log_that_cannot_be_written_fails_no_call(caplog):
+    """A full disk is one warning, however many requests are missing."""
+    recorder = Recorder('/dev/full')
+    for _ in range(3):
+        recorder.record('h:1', 's', 'echo', rich_service.echo_args('x'))
+    recorder.close()
+    recorder.record('h:1', 's', 'echo', rich_service.echo_args('x'))
+    assert [r.name for r in caplog.records] == ['thrift_client.record']
+
+
+def test_a_line_that_is_no_request_is_told_and_a_torn_last_one_left_out(tmp_path):
+    """The number of the line is in the text."""
+    path = tmp_path / 'log'
+    logged(str(path), [('fire', 'x')])
+    whole = path.read_text()
+    path.write_text(whole + whole[:20])
+    assert len(list(record.read(str(path)))) == 1
+    path.write_text(whole + '{"time": 1}\n')
+    with pytest.raises(ValueError, match=r'log, line 2: not a request with time'):
+        list(record.read(str(path)))
+
+
+def test_replay_repeats_everything_on_another_server(cli, server_process, tmp_path):
+    """Values, oneway calls and declared exceptions, in order, and a report of each method."""
+    server = server_process(service='rich_if.rich_service', handler='handlers:Rich')
+    calls = [('fire', 'a'), ('fire', 'b'), ('find', 'missing', False), ('find', 'k', False)]
+    path = logged(str(tmp_path / 'log'), calls)
+    done = cli('replay', '-a', server.address, '--json', path)
+    assert done.returncode == 1  # NotFound is an exception of the server
+    found = json.loads(done.stdout)
+    assert found['requests'] == 4
+    assert found['methods']['find']['errors'] == {'NotFound': 1}
+    with SimpleClient(rich_service, server.address) as client:
+        assert client.fired() == ['a', 'b']
+
+
+def test_replay_keeps_the_pace_of_the_log(cli, kv_server, tmp_path):
+    """A log of 600 ms takes as long, half of it at twice the speed, and nothing at max."""
+    path = tmp_path / 'log'
+    logged(str(path), [('ping',)] * 4, 'test_if.test_service', test_service)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for number, line in enumerate(lines):
+        line['time'] = 1000.0 + number * 200
+    path.write_text(''.join(f'{json.dumps(line)}\n' for line in lines))
+    taken = {}
+    for speed in ('1', '2', 'max'):
+        target = ('-a', kv_server.address, '--speed', speed, '-c', '2', '--json')
+        taken[speed] = json.loads(cli('replay', *target, path).stdout)['seconds']
+    assert taken['1'] == pytest.approx(0.6, abs=0.15)
+    assert taken['2'] == pytest.approx(0.3, abs=0.15)
+    assert taken['max'] < 0.2
+
+
+@pytest.mark.parametrize(
+    ('content', 'arguments', 'said'),
+    [
+        ('', (), 'these services: none'),
+        ('no json\n', (), 'line 1'),
+        ('', ('--speed', 'fast'), '--speed is a number'),
+        ('', ('-s', 'rich_if.rich_service', '--speed', '0'), '--speed is a number'),
+    ],
+)
+def test_a_log_that_makes_no_sense_is_told(cli, tmp_path, content, arguments, said):
+    """Exit code 2, without a traceback."""
+    (tmp_path / 'log').write_text(content)
+    done = cli('replay', '-a', 'localhost:1', *arguments, 'log')
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert 'Traceback' not in done.stderr

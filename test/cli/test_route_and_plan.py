@@ -1,0 +1,88 @@
+"""`route` and `plan`: where keys live, and which move."""
+
+import json
+import re
+
+import pytest
+
+
+def servers_of(kv_servers):
+    """Give the flags that name all servers."""
+    return [part for server in kv_servers for part in ('-a', server.address)]
+
+
+@pytest.mark.parametrize('routing', ['modulo', 'rendezvous', 'ketama'])
+def test_route_names_the_server_that_then_serves(cli, kv_servers, routing):
+    """Where route says that a key lives, it is found."""
+    target = ('-s', 'test_if.test_service', '--routing', routing, *servers_of(kv_servers))
+    told = json.loads(cli('route', *target, '--key', 'key', 'setk', '[word, x]', '--json').stdout)
+    cli('call', *target, '--key', 'key', 'setk', '[word, x]')
+    rows = json.loads(cli('all', *target[:2], *target[4:], 'keys', '--json').stdout)
+    assert [row['server'] for row in rows if row['value'] == ['word']] == [told['server']]
+    assert (told['key'], told['routing']) == ("'word'", routing)
+
+
+def test_route_sends_nothing_and_says_why(cli):
+    """Servers that don't exist are good enough, and the arithmetic is shown."""
+    target = ('-s', 'rich_if.rich_service', '-a', 'h1:1', '-a', 'name=h2:2', '-a', 'h3:3')
+    text = cli('route', *target, 'medium', '[7]').stdout
+    assert re.search(r'^server +name \(h2:2\)$', text, re.MULTILINE)
+    assert re.search(r'^why +7 % 3 = 1$', text, re.MULTILINE)
+
+
+def test_a_key_that_has_no_stable_hash_is_a_mistake_of_usage(cli):
+    """The text says how to name a better one."""
+    target = ('-s', 'rich_if.rich_service', '-a', 'h1:1', '-a', 'h2:2', '--routing', 'nowhere')
+    done = cli('route', *target, 'medium', '[7]')
+    assert done.returncode == 2
+    assert "unknown routing 'nowhere'" in done.stderr
+
+
+def test_plan_moves_a_share_of_the_keys_and_with_modulo_most(cli):
+    """A fifth server takes a fifth of the keys with rendezvous, and moves four with modulo."""
+    fleet = [part for n in range(4) for part in ('-a', f'h{n}:1')]
+    done = cli('plan', *fleet, '--add', 'h4:1', '--json')
+    plans = {plan['routing']: plan for plan in json.loads(done.stdout)}
+    assert plans.keys() == {'modulo', 'jump', 'ketama', 'maglev', 'rendezvous'}
+    assert plans['rendezvous']['share'] == pytest.approx(0.2, abs=0.02)
+    assert plans['modulo']['share'] == pytest.approx(0.8, abs=0.02)
+    assert {move['to'] for move in plans['rendezvous']['moves']} == {'h4:1'}
+    assert sum(plans['jump']['after'].values()) == plans['jump']['keys'] == 20000
+
+
+def test_plan_takes_keys_weights_and_names(cli, tmp_path):
+    """The keys of a file, one server that leaves, and one with twice the weight."""
+    (tmp_path / 'keys').write_text('\n'.join(map(str, range(3000))))
+    done = cli(
+        'plan', '-a', 'a=h1:1', '-a', 'b=h2:1@2', '-a', 'c=h3:1', '--remove', 'c',
+        '--routing', 'rendezvous', '--keys', 'keys', '--json',
+    )  # fmt: skip
+    (plan,) = json.loads(done.stdout)
+    assert plan['keys'] == 3000
+    assert plan['before']['b'] / 3000 == pytest.approx(0.5, abs=0.05)
+    assert {move['from'] for move in plan['moves']} == {'c'}
+
+
+def test_plan_draws_bars(cli):
+    """Each server has a bar as long as its share."""
+    text = cli('plan', '-a', 'h1:1', '-a', 'h2:1', '--remove', 'h2:1', '--routing', 'jump').stdout
+    assert re.search(r'^h1:1 .*\+\d+ +█{30}$', text, re.MULTILINE)
+    assert re.search(r'^h2:1 +\d+ +0 +-\d+$', text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        (('-a', 'h1:1'), 'what changes?'),
+        (('-a', 'h1:1', '--remove', 'h9:1'), 'there is no h9:1 to remove'),
+        (('-a', 'h1:1', '--remove', 'h1:1'), 'no server would be left'),
+        (('-a', 'h1:1', '--add', 'h1:1'), 'a name stands there twice'),
+        (('-a', 'h1:1', '--add', 'h2:1@2', '--routing', 'jump'), 'knows no weights'),
+        (('-a', 'h1:99999', '--add', 'h2:1'), 'port 99999'),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(cli, arguments, said):
+    """Exit code 2 and the reason."""
+    done = cli('plan', *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr

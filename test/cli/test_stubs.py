@@ -1,0 +1,153 @@
+"""`stubs`: mypy and pyright know the methods of every client, and find what is wrong."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TEST = Path(__file__).parents[1]
+
+BEGIN = """\
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_type
+
+from rich_if import rich_service, ttypes
+from shared.base import base_service
+from test_if import test_service
+
+if TYPE_CHECKING:
+    from thrift_client import typed as thrift_client
+    from thrift_client.response import ThriftResponse
+else:
+    import thrift_client
+
+client = thrift_client.SimpleClient(test_service, 'localhost', 9901, timeout=None)
+pool = thrift_client.ThreadedHashClient(test_service, servers=['localhost:9901'])
+rich = thrift_client.BalancedClient(rich_service)
+"""
+
+GOOD = """
+assert_type(client.getk('k'), str)
+assert_type(client.setk('k', 'v'), None)
+assert_type(client.with_options(timeout=5).keys(), list[str])
+assert_type(pool.getk('k'), 'ThriftResponse[str]')
+assert_type(pool.getk.set_hash(lambda key: key).getk(key='k').value(), str)
+assert_type(pool.all.keys(), 'list[ThriftResponse[list[str]]]')
+assert_type(pool.get_server('a').getk('k'), str)
+assert_type([server.getk('k') for server in pool], list[str])
+assert_type(rich.mirror(ttypes.Everything(text='x')).value().text, 'str | None')
+assert_type(rich.lookup([1]).value(), dict[int, ttypes.Small])
+assert_type(rich.raw(b'x').value(), bytes)
+assert_type(rich_service.NotFound('x').key, 'str | None')
+server: thrift_client.SimpleClient = pool.get_server('a')
+without_stub = thrift_client.SimpleClient(base_service)
+without_stub.version().upper()
+"""
+
+#: One mistake on each line.
+BAD = """
+client.getk(3)
+client.getk('k') + 1
+client.setk('k')
+pool.getk(3)
+pool.getk('k').value() + 1
+pool.setk.set_hash(lambda key: key)
+pool.all.keys()[0].value() + 1
+rich.mirror(ttypes.Everything(text=3))
+thrift_client.SimpleClient(test_service, 9901)
+"""
+
+
+@pytest.fixture(scope='module')
+def project(tmp_path_factory):
+    """Write a user's project: gen-py with stubs beside its modules, and two programs."""
+    folder = tmp_path_factory.mktemp('project')
+    shutil.copytree(TEST / 'gen-py', folder / 'gen-py')
+    shutil.rmtree(folder / 'gen-py' / '__pycache__', ignore_errors=True)
+    (folder / 'gen-py' / '__init__.py').unlink()
+    subprocess.run(
+        [sys.executable, '-m', 'thrift_client', 'stubs', 'test_if.test_service',
+         'rich_if.rich_service'],
+        check=True,
+        cwd=folder,
+        env=os.environ | {'PYTHONPATH': str(TEST.parent)},
+    )  # fmt: skip
+    (folder / 'good.py').write_text(BEGIN + GOOD)
+    (folder / 'bad.py').write_text(BEGIN + BAD)
+    return folder
+
+
+def lines_of_mistakes():
+    """Give the lines of bad.py on which something is wrong."""
+    first = BEGIN.count('\n') + 2
+    return set(range(first, first + BAD.strip().count('\n') + 1))
+
+
+def test_mypy_knows_every_client(project):
+    """Strict: no complaint about the stubs and the good program, one for each mistake."""
+    (project / 'mypy.ini').write_text(
+        f'[mypy]\nstrict = True\nfollow_imports = silent\n'
+        f'mypy_path = {project}/gen-py:{TEST.parent}\n'
+        '[mypy-thrift.*]\nignore_missing_imports = True\n'
+    )
+    stubs = [str(path.relative_to(project)) for path in project.rglob('*.pyi')]
+    assert len(stubs) == 4
+    done = subprocess.run(
+        [sys.executable, '-m', 'mypy', 'good.py', 'bad.py', *stubs],
+        capture_output=True,
+        text=True,
+        cwd=project,
+        check=False,
+    )
+    found = [line.split(':') for line in done.stdout.splitlines() if ': error:' in line]
+    assert {parts[0] for parts in found} == {'bad.py'}, done.stdout
+    assert {int(parts[1]) for parts in found} == lines_of_mistakes()
+
+
+def test_pyright_knows_every_client(project):
+    """The same of pyright, which editors run."""
+    pytest.importorskip('pyright')
+    settings = {
+        'extraPaths': ['gen-py', str(TEST.parent)],
+        'include': ['good.py', 'bad.py', 'gen-py/**/*.pyi'],
+    }
+    (project / 'pyrightconfig.json').write_text(json.dumps(settings))
+    done = subprocess.run(
+        [sys.executable, '-m', 'pyright', '--outputjson', '--pythonpath', sys.executable],
+        capture_output=True,
+        text=True,
+        cwd=project,
+        check=False,
+    )
+    found = [
+        (Path(each['file']).name, each['range']['start']['line'] + 1)
+        for each in json.loads(done.stdout)['generalDiagnostics']
+        if each['severity'] == 'error'
+    ]
+    assert {name for name, _ in found} == {'bad.py'}, done.stdout
+    assert {line for _, line in found} == lines_of_mistakes()
+
+
+def test_stubs_go_to_a_folder_as_packages(cli, tmp_path):
+    """With --out nothing is written beside the modules, and each folder is a package."""
+    done = cli('stubs', '-o', 'out', 'rich_if.rich_service')
+    assert done.returncode == 0, done.stderr
+    written = {str(path.relative_to(tmp_path / 'out')) for path in tmp_path.rglob('*.pyi')}
+    assert written == {
+        'rich_if/__init__.pyi', 'rich_if/rich_service.pyi', 'rich_if/ttypes.pyi',
+        'shared/__init__.pyi', 'shared/base/__init__.pyi', 'shared/base/ttypes.pyi',
+    }  # fmt: skip
+    text = (tmp_path / 'out' / 'rich_if' / 'rich_service.pyi').read_text()
+    assert '    def find(self, key: str, refuse: bool) -> str: ...' in text
+
+
+def test_an_idl_file_needs_a_folder(cli):
+    """Its modules are gone when the command ends."""
+    done = cli('stubs', TEST / 'test_if.thrift')
+    assert done.returncode == 2
+    assert '--out' in done.stderr

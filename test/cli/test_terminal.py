@@ -1,0 +1,125 @@
+"""What a person at a terminal sees, through a pseudo-terminal, and what a pipe gets."""
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+
+import pytest
+
+ESCAPE = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]')
+
+
+@pytest.fixture
+def terminal(environment, tmp_path):
+    """Run a command on a terminal; returns its exit code and all that it showed."""
+
+    def run(*arguments, until=None, **variables):
+        leader, follower = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, '-m', 'thrift_client', *map(str, arguments)],
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+            cwd=tmp_path,
+            env=environment | {'TERM': 'xterm-256color'} | variables,
+        )
+        os.close(follower)
+        with os.fdopen(leader, 'rb', buffering=0) as screen:
+            shown = b''
+            while select.select([screen], [], [], 30)[0]:
+                try:
+                    shown += screen.read(1 << 12)
+                except OSError:  # Linux's end of a terminal
+                    break
+                if until is not None and until in shown:
+                    process.send_signal(signal.SIGINT)
+                    until = None
+        return process.wait(10), shown.decode()
+
+    return run
+
+
+def test_results_and_tables_are_coloured_on_a_terminal(terminal, kv_server):
+    """JSON in colour, a table with a frame, and neither in a pipe."""
+    target = ('-s', 'test_if.test_service', '-a', kv_server.address)
+    code, shown = terminal('call', *target, 'ping')
+    assert (code, ESCAPE.sub('', shown)) == (0, '"pong"\r\n')
+    assert ESCAPE.search(shown)
+    code, shown = terminal('all', *target, 'ping')
+    assert '┃ server' in ESCAPE.sub('', shown)
+
+
+def test_no_color_is_respected(terminal, kv_server):
+    """NO_COLOR takes the colours, --json all that is not the result."""
+    target = ('-s', 'test_if.test_service', '-a', kv_server.address)
+    _, shown = terminal('call', *target, 'ping', NO_COLOR='1')
+    assert '\x1b[3' not in shown
+    assert terminal('call', *target, '--json', 'ping') == (0, '"pong"\r\n')
+
+
+def test_help_is_plain_in_a_pipe_and_framed_on_a_terminal(terminal, cli):
+    """Every command is listed in both."""
+    plain = cli('--help').stdout
+    _, shown = terminal('--help')
+    assert '╭' in shown
+    assert '╭' not in plain
+    for command in ('call', 'all', 'probe', 'bench', 'replay', 'stubs', 'demo'):
+        assert re.search(rf'^  {command} ', plain, re.MULTILINE)
+        assert re.search(rf'│ {command} ', ESCAPE.sub('', shown))
+    assert 'Exit codes: 0 ok' in plain
+
+
+def test_errors_are_one_line_on_a_terminal_too(terminal, unused_port):
+    """The text and the code are those of a pipe."""
+    server = f'127.0.0.1:{unused_port}'
+    code, shown = terminal('call', '-s', 'test_if.test_service', '-a', server, 'ping')
+    assert code == 3
+    assert 'ConnectError' in ESCAPE.sub('', shown)
+    assert 'Traceback' not in shown
+
+
+def test_bench_shows_progress_and_ends_early_with_its_figures(terminal, kv_server):
+    """A minute's run, ended by Ctrl-C when the progress is there."""
+    target = ('-s', 'test_if.test_service', '-a', kv_server.address)
+    code, shown = terminal('bench', *target, '--duration', '60000', 'ping', until=b'calls/s')
+    text = ESCAPE.sub('', shown)
+    assert code == 0
+    assert re.search(r'\d+ calls in \d+\.\d\d s', text)
+    assert 'Traceback' not in text
+
+
+def test_the_demo_tells_its_story(terminal, cli):
+    """On a terminal and in a pipe: keys on their servers, and the server that is gone."""
+    for text in (terminal('demo')[1], cli('demo').stdout):
+        assert "client.getk('lemon')           'tea'" in text
+        assert re.search(r'banana +\. +x +\. +\. +BANANA on server-2', text)
+        assert re.search(r'server-3 +Connect', text)
+
+
+@pytest.mark.parametrize('shell', ['bash', 'zsh', 'fish'])
+def test_a_completion_script_is_printed(cli, shell):
+    """It calls the command by the name under which it is installed."""
+    done = cli('completion', shell)
+    assert done.returncode == 0
+    assert 'thrift-client' in done.stdout
+    assert '_THRIFT_CLIENT_COMPLETE' in done.stdout
+
+
+def test_commands_and_flags_are_completed(cli):
+    """What bash's script asks for, and what it gets."""
+    asked = {'_THRIFT_CLIENT_COMPLETE': 'bash_complete', 'COMP_CWORD': '1'}
+    assert 'plain,probe' in cli(env=asked | {'COMP_WORDS': 'thrift-client pr'}).stdout
+    asked |= {'COMP_CWORD': '2', 'COMP_WORDS': 'thrift-client call --max-id'}
+    assert 'plain,--max-idle' in cli(env=asked).stdout
+
+
+def test_without_the_extra_it_says_what_to_install(cli, tmp_path):
+    """A process that can't import click."""
+    (tmp_path / 'click.py').write_text("raise ModuleNotFoundError('no', name='click')")
+    done = cli('--help', env={'PYTHONPATH': os.pathsep.join((str(tmp_path), *sys.path))})
+    assert done.returncode == 1
+    assert "pip install 'thrift_client[cli]'" in done.stderr

@@ -1,0 +1,178 @@
+"""The stub of a service module: gen-py's own classes, and a class for each of our clients.
+
+The classes with an underscore don't exist at run time. They are what type checkers take a
+client to be: `thrift_client.typed` says how they find them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from thrift_client.cli import idl, stub_types
+from thrift_client.core.service import Method, Service
+
+_HEADER = """\
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, Self, TypeVar
+import builtins
+import uuid
+
+from thrift_client import typed
+from thrift_client.hashed import HashMethod
+from thrift_client.response import ThriftResponse
+"""
+
+
+class Kind(NamedTuple):
+    """A class of clients: where it is, what its calls give, and what `all` is."""
+
+    name: str
+    home: str = 'thrift_client'
+    gives: str = '{}'
+    keyed: bool = False
+    everyone: str = ''
+
+    @property
+    def waits(self) -> bool:
+        """Whether calls are coroutines."""
+        return self.home != 'thrift_client'
+
+    @property
+    def pool(self) -> bool:
+        """Whether it has servers."""
+        return self.gives != '{}'
+
+    @property
+    def simple(self) -> str:
+        """The kind of its servers."""
+        return '_AsyncSimpleClient' if self.waits else '_SimpleClient'
+
+
+_ONE, _ALL = 'ThriftResponse[{}]', 'list[ThriftResponse[{}]]'
+_AIO = 'thrift_client.aio'
+
+#: Those that the library has; an `everyone` stands before what refers to it.
+KINDS = (
+    Kind('SimpleClient'),
+    Kind('ReplicatedClient', gives=_ALL),
+    Kind('ThreadedReplicatedClient', gives=_ALL),
+    Kind('HashClient', gives=_ONE, keyed=True, everyone='ReplicatedClient'),
+    Kind('ThreadedHashClient', gives=_ONE, keyed=True, everyone='ThreadedReplicatedClient'),
+    Kind('BalancedClient', gives=_ONE),
+    Kind('AsyncSimpleClient', _AIO),
+    Kind('AsyncReplicatedClient', _AIO, _ALL),
+    Kind('AsyncHashClient', _AIO, _ONE, keyed=True, everyone='AsyncReplicatedClient'),
+    Kind('AsyncBalancedClient', _AIO, _ONE),
+)
+
+
+def text(service: Service) -> str:
+    """The stub of a service's module."""
+    module = service.module.__name__
+    methods = list(service.methods.values())
+    types = [type_ for method in methods for type_ in stub_types.types_of(method)]
+    kinds = [kind for kind in KINDS if _exists(kind)]
+    lines = [_HEADER.rstrip()]
+    lines += ['import thrift_client.aio'] if any(kind.waits for kind in kinds) else []
+    lines += stub_types.imports(types, module)
+    lines += [f'from {name} import *' for name in _star_imports(service)]
+    lines += ['', "P = TypeVar('P')", '', 'class Iface:', *_methods(methods, '{}')]
+    lines += ['', 'class Client(Iface):', _INIT.format('iprot: Any, oprot: Any = None')]
+    lines += ['', 'class Processor:', _INIT.format('handler: Any')]
+    lines += ['    def process(self, iprot: Any, oprot: Any) -> Any: ...']
+    for kind in kinds:
+        lines += ['', *_client(kind, methods)]
+    return '\n'.join(lines) + '\n'
+
+
+_PLACE = (
+    'self, name: builtins.str | None = ..., host: builtins.str | None = ..., '
+    'port: builtins.int | None = ...'
+)
+_INIT = '    def __init__(self, {}) -> None: ...'
+
+
+def _exists(kind: Kind) -> bool:
+    try:
+        _class_of(kind)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+def _class_of(kind: Kind) -> Any:
+    return getattr(import_module(kind.home), kind.name)
+
+
+def _star_imports(service: Service) -> list[str]:
+    """gen-py's service modules have all that their ttypes has."""
+    ttypes = f'{service.module.__name__.rpartition(".")[0]}.ttypes'
+    return [ttypes] if any(m.__name__ == ttypes for m in stub_types.modules_of(service)) else []
+
+
+def _client(kind: Kind, methods: list[Method]) -> list[str]:
+    """A class of clients, and before it those of its methods where they are objects."""
+    base = _class_of(kind)
+    own = [method for method in methods if not hasattr(base, method.name)]
+    lines = []
+    if kind.keyed and not kind.name.startswith('Threaded'):
+        for method in own:
+            lines += [*_keyed_method(kind, method), '']
+    seen = kind.home if kind.waits else 'typed'
+    lines.append(f'class _{kind.name}({seen}.{kind.name}):')
+    if kind.keyed:
+        lines += [f'    {m.name}: {_keyed_name(kind, m)}[_{kind.name}]' for m in own]
+    else:
+        lines += _methods(own, kind.gives, waits=kind.waits)
+    if kind.everyone:
+        lines += ['    @property', f'    def all(self) -> _{kind.everyone}: ...']
+    if kind.pool:
+        lines += [
+            '    @property',
+            f'    def servers(self) -> builtins.tuple[{kind.simple}, ...]: ...',
+            f'    def get_server({_PLACE}) -> {kind.simple}: ...',
+            f'    def random_server(self) -> {kind.simple}: ...',
+            f'    def __iter__(self) -> Iterator[{kind.simple}]: ...',
+        ]
+    return [*lines, '    def with_options(self, **options: Any) -> Self: ...']
+
+
+def _keyed_name(kind: Kind, method: Method) -> str:
+    return f'_{method.name}_keyed{"_async" if kind.waits else ""}'
+
+
+def _keyed_method(kind: Kind, method: Method) -> list[str]:
+    """The class of a method of a hash pool, which can be called and told its key."""
+    types = ', '.join(stub_types.annotation(f.type) for f in _arguments(method))
+    base = '' if kind.waits else 'HashMethod, '
+    return [
+        f'class {_keyed_name(kind, method)}({base}Generic[P]):',
+        *_methods([method], kind.gives, waits=kind.waits, name='__call__'),
+        f'    def set_hash(self, function: Callable[[{types}], object]) -> P: ...',
+        '    def __getattr__(self, name: str) -> Any: ...',
+    ]
+
+
+def _methods(
+    methods: list[Method], gives: str, *, waits: bool = False, name: str | None = None
+) -> list[str]:
+    """Definitions of methods; one called like a built-in type hides it from the others."""
+    hidden = {method.name for method in methods} if name is None else set()
+    lines = []
+    for method in methods:
+        arguments = ''.join(
+            f', {field.name}: {stub_types.annotation(field.type, hidden)}'
+            for field in _arguments(method)
+        )
+        given = gives.replace('list[', f'{stub_types.builtin("list", hidden)}[')
+        result = given.format(stub_types.result(method, hidden))
+        begin = 'async def' if waits else 'def'
+        lines.append(f'    {begin} {name or method.name}(self{arguments}) -> {result}: ...')
+    return lines
+
+
+def _arguments(method: Method) -> list[idl.Field]:
+    """A method's arguments in the order of its parameters."""
+    by_name = {field.name: field for field in idl.fields(method.arguments)}
+    return [by_name[name] for name in method.parameters]

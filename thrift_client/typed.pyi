@@ -1,0 +1,307 @@
+"""The clients as type checkers see them: made of a module with a stub, they have its types.
+
+`thrift-client stubs` writes, in the stub of a service's module, a class for each kind of
+client. A module with such a stub fits the protocol below that asks for that class, and
+`__new__` gives what the stub names; made of any other module, a client has any method. The
+package gives these classes to type checkers under the names of the real ones, which they
+derive from: here `__new__` comes before the real `__init__`, which mypy would prefer.
+There is no such module at run time.
+"""
+
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, Protocol, TypeVar, overload
+
+from thrift_client import balanced, client, hashed, replicated
+
+_Simple_co = TypeVar('_Simple_co', bound=SimpleClient, covariant=True)
+_Replicated_co = TypeVar('_Replicated_co', bound=ReplicatedClient, covariant=True)
+_ThreadedReplicated_co = TypeVar(
+    '_ThreadedReplicated_co', bound=ThreadedReplicatedClient, covariant=True
+)
+_Hash_co = TypeVar('_Hash_co', bound=HashClient, covariant=True)
+_ThreadedHash_co = TypeVar('_ThreadedHash_co', bound=ThreadedHashClient, covariant=True)
+_Balanced_co = TypeVar('_Balanced_co', bound=BalancedClient, covariant=True)
+
+class HasSimple(Protocol[_Simple_co]):
+    @property
+    def _SimpleClient(self) -> type[_Simple_co]: ...
+
+class SimpleClient(client.SimpleClient):
+    @overload
+    def __new__(  # type: ignore[misc]
+        cls,
+        service: HasSimple[_Simple_co],
+        host: str = ...,
+        port: int | None = ...,
+        frame: bool = ...,
+        timeout: float | None = ...,
+        *,
+        name: str | None = ...,
+        **options: Any,
+    ) -> _Simple_co: ...
+    @overload
+    def __new__(
+        cls,
+        service: ModuleType,
+        host: str = ...,
+        port: int | None = ...,
+        frame: bool = ...,
+        timeout: float | None = ...,
+        *,
+        name: str | None = ...,
+        **options: Any,
+    ) -> UntypedSimpleClient: ...
+
+class HasReplicated(Protocol[_Replicated_co]):
+    @property
+    def _ReplicatedClient(self) -> type[_Replicated_co]: ...
+
+class ReplicatedClient(replicated.ReplicatedClient):
+    @overload
+    def __new__(  # type: ignore[misc]
+        cls,
+        service: HasReplicated[_Replicated_co],
+        frame: bool = ...,
+        timeout: float | None = ...,
+        *,
+        servers: Any = ...,
+        max_threads: int | None = ...,
+        **options: Any,
+    ) -> _Replicated_co: ...
+    @overload
+    def __new__(
+        cls,
+        service: ModuleType,
+        frame: bool = ...,
+        timeout: float | None = ...,
+        *,
+        servers: Any = ...,
+        max_threads: int | None = ...,
+        **options: Any,
+    ) -> UntypedReplicatedClient: ...
+    @property
+    def servers(self) -> tuple[SimpleClient, ...]: ...
+    def get_server(
+        self, name: str | None = ..., host: str | None = ..., port: int | None = ...
+    ) -> SimpleClient: ...
+    def random_server(self) -> SimpleClient: ...
+    def add_server(
+        self,
+        host: str | None = ...,
+        port: int | None = ...,
+        server: client.SimpleClient | None = ...,
+        name: str | None = ...,
+        *,
+        weight: float = ...,
+        **options: Any,
+    ) -> SimpleClient: ...
+    def __iter__(self) -> Iterator[SimpleClient]: ...
+
+class HasThreadedReplicated(Protocol[_ThreadedReplicated_co]):
+    @property
+    def _ThreadedReplicatedClient(self) -> type[_ThreadedReplicated_co]: ...
+
+class ThreadedReplicatedClient(replicated.ThreadedReplicatedClient):
+    @overload
+    def __new__(  # type: ignore[misc]
+        cls,
+        service: HasThreadedReplicated[_ThreadedReplicated_co],
+        frame: bool = ...,
+        timeout: float | None = ...,
+        *,
+        servers: Any = ...,
+        max_threads: int | None = ...,
+        **options: Any,
+    ) -> _ThreadedReplicated_co: ...
+    @overload
+    def __new__(
+        cls,
+        service: ModuleType,
+        frame: bool = ...,
+        timeout: float | None = ...,
+        *,
+        servers: Any = ...,
+        max_threads: int | None = ...,
+        **options: Any,
+    ) -> UntypedThreadedReplicatedClient: ...
+    @property
+    def servers(self) -> tuple[SimpleClient, ...]: ...
+    def get_server(
+        self, name: str | None = ..., host: str | None = ..., port: int | None = ...
+    ) -> SimpleClient: ...
+    def random_server(self) -> SimpleClient: ...
+    def add_server(
+        self,
+        host: str | None = ...,
+        port: int | None = ...,
+        server: client.SimpleClient | None = ...,
+        name: str | None = ...,
+        *,
+        weight: float = ...,
+        **options: Any,
+    ) -> SimpleClient: ...
+    def __iter__(self) -> Iterator[SimpleClient]: ...
+
+class HasHash(Protocol[_Hash_co]):
+    @property
+    def _HashClient(self) -> type[_Hash_co]: ...
+
+class HashClient(hashed.HashClient):
+    @overload
+    def __new__(  # type: ignore[misc]
+        cls,
+        service: HasHash[_Hash_co],
+        frame: bool = ...,
+        timeout: float | None = ...,
+        *,
+        servers: Any = ...,
+        routing: Any = ...,
+        max_threads: int | None = ...,
+        **options: Any,
+    ) -> _Hash_co: ...
+    @overload
+    def __new__(
+        cls,
+        service: ModuleType,
+        frame: bool = ...,
+        timeout: float | None = ...,
+        *,
+        servers: Any = ...,
+        routing: Any = ...,
+        max_threads: int | None = ...,
+        **options: Any,
+    ) -> UntypedHashClient: ...
+    @property
+    def servers(self) -> tuple[SimpleClient, ...]: ...
+    def get_server(
+        self, name: str | None = ..., host: str | None = ..., port: int | None = ...
+    ) -> SimpleClient: ...
+    def random_server(self) -> SimpleClient: ...
+    def add_server(
+        self,
+        host: str | None = ...,
+        port: int | None = ...,
+        server: client.SimpleClient | None = ...,
+        name: str | None = ...,
+        *,
+        weight: float = ...,
+        **options: Any,
+    ) -> SimpleClient: ...
+    def __iter__(self) -> Iterator[SimpleClient]: ...
+    @property
+    def all(self) -> ReplicatedClient: ...
+
+class HasThreadedHash(Protocol[_ThreadedHash_co]):
+    @property
+    def _ThreadedHashClient(self) -> type[_ThreadedHash_co]: ...
+
+class ThreadedHashClient(hashed.ThreadedHashClient):
+    @overload
+    def __new__(  # type: ignore[misc]
+        cls,
+        service: HasThreadedHash[_ThreadedHash_co],
+        frame: bool = ...,
+        timeout: float | None = ...,
+        *,
+        servers: Any = ...,
+        routing: Any = ...,
+        max_threads: int | None = ...,
+        **options: Any,
+    ) -> _ThreadedHash_co: ...
+    @overload
+    def __new__(
+        cls,
+        service: ModuleType,
+        frame: bool = ...,
+        timeout: float | None = ...,
+        *,
+        servers: Any = ...,
+        routing: Any = ...,
+        max_threads: int | None = ...,
+        **options: Any,
+    ) -> UntypedThreadedHashClient: ...
+    @property
+    def servers(self) -> tuple[SimpleClient, ...]: ...
+    def get_server(
+        self, name: str | None = ..., host: str | None = ..., port: int | None = ...
+    ) -> SimpleClient: ...
+    def random_server(self) -> SimpleClient: ...
+    def add_server(
+        self,
+        host: str | None = ...,
+        port: int | None = ...,
+        server: client.SimpleClient | None = ...,
+        name: str | None = ...,
+        *,
+        weight: float = ...,
+        **options: Any,
+    ) -> SimpleClient: ...
+    def __iter__(self) -> Iterator[SimpleClient]: ...
+    @property
+    def all(self) -> ThreadedReplicatedClient: ...
+
+class HasBalanced(Protocol[_Balanced_co]):
+    @property
+    def _BalancedClient(self) -> type[_Balanced_co]: ...
+
+class BalancedClient(balanced.BalancedClient):
+    @overload
+    def __new__(  # type: ignore[misc]
+        cls,
+        service: HasBalanced[_Balanced_co],
+        frame: bool = ...,
+        timeout: float | None = ...,
+        *,
+        servers: Any = ...,
+        balance: Any = ...,
+        max_threads: int | None = ...,
+        **options: Any,
+    ) -> _Balanced_co: ...
+    @overload
+    def __new__(
+        cls,
+        service: ModuleType,
+        frame: bool = ...,
+        timeout: float | None = ...,
+        *,
+        servers: Any = ...,
+        balance: Any = ...,
+        max_threads: int | None = ...,
+        **options: Any,
+    ) -> UntypedBalancedClient: ...
+    @property
+    def servers(self) -> tuple[SimpleClient, ...]: ...
+    def get_server(
+        self, name: str | None = ..., host: str | None = ..., port: int | None = ...
+    ) -> SimpleClient: ...
+    def random_server(self) -> SimpleClient: ...
+    def add_server(
+        self,
+        host: str | None = ...,
+        port: int | None = ...,
+        server: client.SimpleClient | None = ...,
+        name: str | None = ...,
+        *,
+        weight: float = ...,
+        **options: Any,
+    ) -> SimpleClient: ...
+    def __iter__(self) -> Iterator[SimpleClient]: ...
+
+class UntypedSimpleClient(SimpleClient):
+    def __getattr__(self, name: str) -> Any: ...
+
+class UntypedReplicatedClient(ReplicatedClient):
+    def __getattr__(self, name: str) -> Any: ...
+
+class UntypedThreadedReplicatedClient(ThreadedReplicatedClient):
+    def __getattr__(self, name: str) -> Any: ...
+
+class UntypedHashClient(HashClient):
+    def __getattr__(self, name: str) -> Any: ...
+
+class UntypedThreadedHashClient(ThreadedHashClient):
+    def __getattr__(self, name: str) -> Any: ...
+
+class UntypedBalancedClient(BalancedClient):
+    def __getattr__(self, name: str) -> Any: ...
