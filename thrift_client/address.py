@@ -85,7 +85,10 @@ def _parse_url(url: str, port: int | None) -> Address:
             f'unknown scheme in {redacted(url)!r}; known are {", ".join(SCHEMES)} and unix:/path'
         )
     default_port, _, http = SCHEMES[scheme]
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as exc:
+        raise ValueError(f'not an address: {redacted(url)!r} ({exc})') from None
     if parts.fragment:
         raise ValueError(f'an address has no fragment: {redacted(url)!r}')
     if not http and parts.path not in ('', '/'):

@@ -21,7 +21,6 @@ from thrift_client.net.connections import Connections
 from thrift_client.net.opener import Opener
 from thrift_client.net.workers import Workers
 from thrift_client.single import SingleServer
-from thrift_client.stack import CHECK_AFTER
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -158,7 +157,7 @@ class SimpleClient(SingleServer):
         try:
             connection = idle.pop()
             if (
-                now - connection.stamp > CHECK_AFTER
+                now - connection.stamp > connections.check_after
                 or not connection.fast
                 or _handler_of(_ALARM) not in _NO_HANDLER
             ):

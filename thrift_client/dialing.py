@@ -80,9 +80,13 @@ _lookups: dict[tuple[str, int], Lookup] = {}
 
 def numeric(host: str, port: int) -> Found | None:
     """The address that `host` is, if it is no name."""
-    if ':' in host or host.replace('.', '').isdigit():
-        return take_turns(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
-    return None
+    try:
+        found = socket.getaddrinfo(
+            host, port, 0, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+        )
+    except (OSError, UnicodeError):
+        return None
+    return take_turns(found)
 
 
 def look_up(host: str, port: int) -> Lookup:

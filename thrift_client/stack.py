@@ -43,6 +43,7 @@ class Stack:
         '_lock',
         '_made_at',
         '_options',
+        'check_after',
         'discarded',
         'gate',
         'idle',
@@ -62,6 +63,8 @@ class Stack:
         self.gate: set[str] = set()
         self.max_idle: int = options.max_idle
         self.trim_at = 0.0
+        quiet = options.idle_timeout
+        self.check_after = CHECK_AFTER if quiet is None else min(CHECK_AFTER, quiet / 1000)
         self.told: Callable[..., None] | None = None  # hears of what happens to connections
         process.register(self)
 
@@ -110,7 +113,7 @@ class Stack:
                 return None
             now = monotonic()
             if not self._is_old(connection, now) and (
-                (now - connection.stamp < CHECK_AFTER and not connection.unsettled)
+                (now - connection.stamp < self.check_after and not connection.unsettled)
                 or connection.is_quiet()
             ):
                 connection.stamp = now
@@ -158,7 +161,7 @@ class Stack:
 
     def tend(self, now: float) -> None:
         """Serve who waits, and close what is too much or too old, the longest idle first."""
-        self.trim_at = now + CHECK_AFTER
+        self.trim_at = now + self.check_after
         self._serve()
         keep = 0 if 'closed' in self.gate or 'retired' in self.gate else self.max_idle
         while True:

@@ -12,7 +12,6 @@ from thrift_client import (
     ReplicatedClient,
     SimpleClient,
     ThreadedReplicatedClient,
-    deadline,
     errors,
 )
 from thrift_client.testing.addresses import BlackHole
@@ -22,7 +21,6 @@ from thrift_client.testing.behaviours import (
     delay,
     drip,
     first_bytes,
-    hold,
     never_read,
     reply,
     silence,
@@ -203,163 +201,16 @@ def test_warm_up_is_bounded(closing, client_of):
 
 @pytest.mark.parametrize('warm', [False, True], ids=['new', 'used'])
 def test_signals_do_not_stretch_a_call(fault_server, client_of, warm):
-    """A handler that keeps returning interrupts the wait, and doesn't begin it anew."""
+    """An interval timer interrupts the wait again and again, and doesn't begin it anew."""
     server = fault_server(test_service, [GOOD, silence()] if warm else silence())
     client = client_of(server.address, timeout=300)
     if warm:
         client.getk('warm')
-    stop = threading.Event()
-    me = threading.main_thread().ident
-
-    def interrupt():
-        for _ in range(30):
-            if stop.wait(0.05):
-                return
-            signal.pthread_kill(me, signal.SIGUSR1)
-
-    before = signal.signal(signal.SIGUSR1, lambda *_: None)
-    interrupter = threading.Thread(target=interrupt)
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
     try:
-        interrupter.start()
         with Took(300), pytest.raises(errors.CallTimeout):
             client.getk('k')
     finally:
-        stop.set()
-        interrupter.join()
-        signal.signal(signal.SIGUSR1, before)
-
-
-# One budget for several calls.
-
-
-@pytest.mark.smoke
-@every_way
-def test_a_deadline_caps_all_calls_inside(fault_server, way):
-    """Two calls that take 150 ms each don't fit into 230 ms, whatever their own timeout."""
-    server = fault_server(test_service, delay(150) + GOOD)
-    with WAYS[way](test_service, server.address) as client, Took(230), deadline(230):
-        assert outcome(client, 'a') == 'a'
-        assert isinstance(outcome(client, 'b'), errors.CallTimeout)
-
-
-def test_nested_deadlines_take_the_smaller(fault_server, client_of):
-    """An inner one can't give more than is left, and ends with its block."""
-    server = fault_server(test_service, [silence(), silence(), GOOD])
-    client = client_of(server.address)
-    with deadline(150) as outer:
-        with Took(150), deadline(10_000) as inner:
-            assert inner.remaining() <= 150
-            assert isinstance(outcome(client, 'a'), errors.CallTimeout)
-        assert outer.remaining() == 0
-    with deadline(10_000) as outer:
-        with Took(100), deadline(100):
-            assert isinstance(outcome(client, 'b'), errors.CallTimeout)
-        assert outer.remaining() > 5000
-        assert outcome(client, 'c') == 'c'
-
-
-def test_remaining_counts_down():
-    """In ms, from the beginning of the block, never below 0; None without a limit."""
-    budget = deadline(50)
-    assert budget.remaining() == 50
-    with budget:
-        first = budget.remaining()
-        assert 0 < first <= 50
-        time.sleep(0.005)
-        assert budget.remaining() < first
-        time.sleep(0.06)
-        assert budget.remaining() == 0
-    with deadline(None) as unlimited:
-        assert unlimited.remaining() is None
-        with deadline(500) as limited:
-            assert 0 < limited.remaining() <= 500
-
-
-@pytest.mark.parametrize('ms', [0, -1, float('nan')])
-def test_a_deadline_of_0_or_less_is_a_value_error(ms):
-    """As a timeout is."""
-    with pytest.raises(ValueError, match='deadline'):
-        deadline(ms)
-
-
-def test_a_clients_own_timeout_holds_inside_a_longer_deadline(fault_server, client_of):
-    """The smaller of the two wins."""
-    server = fault_server(test_service, silence())
-    client = client_of(server.address, timeout=120)
-    with deadline(5000), Took(120), pytest.raises(errors.CallTimeout):
-        client.getk('k')
-
-
-@every_way
-@pytest.mark.parametrize('warm', [False, True], ids=['new', 'used'])
-def test_a_spent_budget_sends_nothing(fault_server, way, warm):
-    """No server runs a call that was over before it began."""
-    server = fault_server(test_service, GOOD)
-    with WAYS[way](test_service, server.address) as client:
-        if warm:
-            assert outcome(client, 'warm') == 'warm'
-        with deadline(10) as budget:
-            while budget.remaining():
-                time.sleep(0.002)
-            failure = outcome(client, 'spent')
-        assert isinstance(failure, errors.CallTimeout)
-        assert failure.maybe_executed is False
-        assert outcome(client, 'next') == 'next'
-    tokens = [execution.token for execution in server.ledger.executions]
-    assert tokens == ['warm', 'next'][not warm :]
-
-
-# Each server's deadline in a fan-out.
-
-
-def test_servers_of_a_fan_out_have_their_own_deadlines(fault_server, pool_of):
-    """Each ends at its own, and none waits for another's."""
-    gates = [hold() for _ in range(3)]
-    pool = pool_of([], ThreadedReplicatedClient)
-    for gate, timeout in zip(gates, (100, 250, 400), strict=True):
-        server = fault_server(test_service, [GOOD, gate + reply('late')])
-        pool.add_server(server.address, timeout=timeout)
-    assert not any(response.is_error() for response in pool.getk('warm'))
-    with Took(400):
-        responses = pool.getk('k')
-    assert all(isinstance(response.exception, errors.CallTimeout) for response in responses)
-    for response, timeout in zip(responses, (100, 250, 400), strict=True):
-        assert timeout - 5 <= response.elapsed <= timeout + TOLERANCE * 1000
-
-
-def test_a_server_that_connects_late_has_its_deadline_too(closing, fault_server, pool_of):
-    """It is opened when another server's deadline is over already."""
-    pool = pool_of([], ThreadedReplicatedClient, max_threads=1)
-    first, last = (fault_server(test_service, silence()) for _ in range(2))
-    pool.add_server(first.address, timeout=100)
-    pool.add_server(closing(BlackHole()).address, timeout=250)
-    pool.add_server(last.address, timeout=500)
-    done = []
-    caller = threading.Thread(target=lambda: done.append(pool.getk('k')), daemon=True)
-    with Took(500):
-        caller.start()
-        caller.join(3)
-    assert [type(response.exception) for response in done[0]] == [errors.CallTimeout] * 3
-
-
-def test_a_connect_that_waits_for_a_thread_ends_at_its_deadline(closing, fault_server, pool_of):
-    """Another server's connect keeps the only thread for longer than that."""
-    pool = pool_of([], ThreadedReplicatedClient, max_threads=1)
-    pool.add_server(closing(BlackHole()).address, timeout=600)
-    pool.add_server(fault_server(test_service, GOOD).address, timeout=150)
-    responses = {}
-    for response in pool.as_completed('getk', 'k'):
-        responses[response.server] = response
-    late = responses[pool.servers[1]]
-    assert not late.is_error() or late.elapsed < 150 + TOLERANCE * 1000
-
-
-def test_a_black_hole_delays_no_other_server(closing, fault_server, pool_of):
-    """Even for the pool that connects with the calling thread alone, before it has connected."""
-    hole = closing(BlackHole())
-    good = fault_server(test_service, GOOD)
-    pool = pool_of([hole.address, good.address], ReplicatedClient, timeout=300)
-    with Took(300):
-        responses = pool.getk('k')
-    assert isinstance(responses[0].exception, errors.CallTimeout)
-    assert responses[1].value() == 'k'
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

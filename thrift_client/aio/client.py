@@ -16,7 +16,6 @@ from thrift_client.core.message import encode_error, next_id
 from thrift_client.core.service import Method, Service, bind_functions
 from thrift_client.errors import ThriftClientError
 from thrift_client.single import SingleServer
-from thrift_client.stack import CHECK_AFTER
 
 if TYPE_CHECKING:
     from thrift_client.address import Address
@@ -133,7 +132,7 @@ class AsyncSimpleClient(SingleServer):
         call = self._small(method, plan, arguments, now, loop)
         try:
             connection = connections.idle.pop()
-            if now - connection.stamp > CHECK_AFTER:
+            if now - connection.stamp > connections.check_after:
                 connections.idle.append(connection)
                 return await attempts.call(self, method, arguments, now, response, route=route)
             connection.stamp = now

@@ -12,13 +12,16 @@ from contextvars import ContextVar
 #: seconds; None where nothing was asked for.
 budget: ContextVar[float | None] = ContextVar('thrift_client.deadline', default=None)
 
+#: Eleven days in ms: beyond it system calls and locks refuse a time-out as too large.
+LONGEST = 1_000_000_000
+
 
 def expiry(now: float, timeout: float | None, budget_ends: float | None) -> float | None:
     """When a call begun at `now` has to be done: the sooner of its own and the common one.
 
     `now` and both ends are seconds, `timeout` is ms; None is no limit.
     """
-    own = None if timeout is None else now + timeout / 1000
+    own = None if timeout is None else now + min(timeout, LONGEST) / 1000
     if budget_ends is None:
         return own
     return budget_ends if own is None else min(own, budget_ends)

@@ -87,6 +87,9 @@ class Connection(Connected):
         request = plan.call_head + sequence + plan.call_tail + body
         if self._framed:
             request = frame_length(len(request)) + request
+        if len(request) > CHUNK:  # sending alone could take a kernel timeout
+            self.calls -= 1
+            return self.call(plan.method, request, seqid, expiry(now, self._timeout, None))
         try:
             sent = self._send(request)
         except OSError as exc:
@@ -183,7 +186,7 @@ class Connection(Connected):
             return read_delimited(codec, method, seqid, message, self._reader, self._protocol)
         if self._streaming is None:
             reader = Reader(self._wire.limit, self._read_on)
-            self._streaming = reader, codec.make_protocol(reader)
+            self._streaming = reader, codec.make_streaming(reader)
         reader, protocol = self._streaming
         reader.load(BytesIO(data))
         result = codec.answer(method, seqid, protocol)

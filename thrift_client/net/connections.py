@@ -11,7 +11,7 @@ from time import monotonic
 from thrift_client import process
 from thrift_client.net.process import register, watch_exit
 from thrift_client.net.turnstile import Turnstile
-from thrift_client.stack import CHECK_AFTER, Stack
+from thrift_client.stack import Stack
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Connections(Stack):
             connection: Connection = self.idle.pop()
         except IndexError:
             return None
-        if now - connection.stamp < CHECK_AFTER and connection.fast and self.told is None:
+        if now - connection.stamp < self.check_after and connection.fast and self.told is None:
             connection.stamp = now
             return connection
         self.idle.append(connection)

@@ -15,6 +15,7 @@ import struct
 from time import monotonic
 
 from thrift_client.core.call import lost, timed_out
+from thrift_client.core.deadline import LONGEST
 from thrift_client.errors import ThriftClientError
 
 #: The most that one system call reads.
@@ -164,7 +165,7 @@ def as_lost(exc: OSError, phase: str) -> ThriftClientError:
 
 def _set_kernel_timeouts(sock: socket.socket, timeout: float | None) -> None:
     """A timeval of 0 would mean for ever, so the least is a microsecond."""
-    micros = 0 if timeout is None else max(1, int(timeout * 1000))
+    micros = 0 if timeout is None else max(1, int(min(timeout, LONGEST) * 1000))
     value = struct.pack('ll', micros // 1_000_000, micros % 1_000_000)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
