@@ -10,8 +10,10 @@ from thrift_client._version import __version__
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from thrift_client import errors, routing, testing
+    from thrift_client.balanced import BalancedClient
     from thrift_client.budget import deadline
     from thrift_client.client import SimpleClient
+    from thrift_client.core.policy import CircuitBreaker, Hedge, RetryPolicy
     from thrift_client.hashed import HashClient, ThreadedHashClient
     from thrift_client.pool import ThriftPool
     from thrift_client.pool import ThriftPool as MultiClient
@@ -19,9 +21,13 @@ if TYPE_CHECKING:
     from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 
 __all__ = [
+    'BalancedClient',
+    'CircuitBreaker',
     'HashClient',
+    'Hedge',
     'MultiClient',
     'ReplicatedClient',
+    'RetryPolicy',
     'SimpleClient',
     'ThreadedHashClient',
     'ThreadedReplicatedClient',
@@ -37,9 +43,13 @@ __all__ = [
 
 #: Where each name is; a module stands for itself.
 _HOMES = {
+    'BalancedClient': 'balanced',
+    'CircuitBreaker': 'core.policy',
     'HashClient': 'hashed',
+    'Hedge': 'core.policy',
     'MultiClient': 'pool',
     'ReplicatedClient': 'replicated',
+    'RetryPolicy': 'core.policy',
     'SimpleClient': 'client',
     'ThreadedHashClient': 'hashed',
     'ThreadedReplicatedClient': 'replicated',

@@ -34,13 +34,13 @@ def class_for(cls: type, service: Service, make: Callable[[], dict[str, Any]]) -
     return bound
 
 
-def check_call_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The keywords of `with_options`; TypeError for what is no option of a call."""
+def check_call_options(options: dict[str, Any], more: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The keywords of `with_options`; TypeError for what is no option of a call nor in `more`."""
+    known = CALL_OPTIONS + more
     for name in options:
-        if name not in CALL_OPTIONS:
-            known = ', '.join(CALL_OPTIONS)
+        if name not in known:
             raise TypeError(
-                f'with_options() takes {known}, not {name!r}{nearest(name, CALL_OPTIONS)}'
+                f'with_options() takes {", ".join(known)}, not {name!r}{nearest(name, known)}'
             )
     return options
 

@@ -108,16 +108,13 @@ class FanOut:
     def run(self) -> Generator[Response, None, None]:
         """Yield each call's position and response as it comes.
 
-        What has not come when this is closed is given up, and said so in `given_up`.
+        What has not come when this is closed is given up.
         """
-        done, new = self._done, self._new
+        done = self._done
         try:
             while True:
-                while new:
-                    talk = new.popleft()
-                    if talk.server._health.listeners:
-                        talk.server._health.tell('CallStarted', method=self._method.name)
-                    self._begin(talk)
+                if self._new:
+                    self.begin()
                 if done:
                     yield done.popleft()
                 elif self._unopened:
@@ -127,7 +124,15 @@ class FanOut:
                 else:
                     return
         finally:
-            self._give_up()
+            self.give_up()
+
+    def begin(self) -> None:
+        """Begin the calls that were not yet begun, where that doesn't block."""
+        while self._new:
+            talk = self._new.popleft()
+            if talk.server._health.listeners:
+                talk.server._health.tell('CallStarted', method=self._method.name)
+            self._begin(talk)
 
     def _begin(self, talk: Talk) -> None:
         """Send on an idle connection, or have one opened."""
@@ -398,8 +403,8 @@ class FanOut:
                 error=error,
             )
 
-    def _give_up(self) -> None:
-        """Close whatever is still in use."""
+    def give_up(self) -> None:
+        """Close whatever is still in use; `given_up` has the responses that say so."""
         opening = () if self._openings is None else self._openings.pending
         left = {*self._waiting.values(), *self._unopened, *self._paused, *self._new, *opening}
         for talk in left:
@@ -411,7 +416,11 @@ class FanOut:
                 'the call was given up, as its answer was not needed', maybe_executed=executed
             )
             self._fail(talk, error)
-        self.given_up = list(self._done)
+        self._unopened.clear()
+        self._paused.clear()
+        self._new.clear()
+        self.given_up += self._done
+        self._done.clear()
         if self._openings is not None:
             self._openings.close()
 

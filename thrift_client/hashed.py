@@ -9,6 +9,7 @@ from typing import Any
 
 from thrift_client.client import SimpleClient
 from thrift_client.errors import EncodeError
+from thrift_client.membership import Membership
 from thrift_client.pool import PoolMethod, ThriftPool
 from thrift_client.replicated import ReplicatedClient, ThreadedReplicatedClient
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
@@ -76,15 +77,18 @@ class HashClient(ThriftPool):
         **options: Any,
     ) -> None:
         self._keys: dict[str, KeyFunction] = {}
+        self._router = router(routing)
         super().__init__(
             service,
             frame,
             timeout,
             servers=servers,
             max_threads=max_threads,
-            router=router(routing),
             **options,
         )
+
+    def _new_membership(self) -> Membership:
+        return Membership(self._router)
 
     @property
     def all(self) -> ReplicatedClient:

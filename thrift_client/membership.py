@@ -18,21 +18,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from thrift_client.health import Health
+    from thrift_client.routing.balance import Load
+
 
 class Roster:
     """The servers of a pool at one moment, in the order in which they were added.
 
     `place(key)` is the position of the server that a key belongs to, where the pool has a
     router. Its table is made at first use, for a pool may be filled server by server.
+    `loads` is what is known of each server, where the pool balances.
     """
 
-    __slots__ = ('_router', '_table', 'by_name', 'place', 'servers', 'weights')
+    __slots__ = ('_router', '_table', 'by_name', 'loads', 'place', 'servers', 'weights')
 
     def __init__(
-        self, servers: tuple[SimpleClient, ...], weights: tuple[float, ...], router: Any
+        self,
+        servers: tuple[SimpleClient, ...],
+        weights: tuple[float, ...],
+        router: Any,
+        loads: tuple[Load, ...] = (),
     ) -> None:
         self.servers = servers
         self.weights = weights
+        self.loads = loads
         self.by_name = {server.name: server for server in servers}
         self._router = router
         self._table: Any = None
@@ -44,6 +53,10 @@ class Roster:
         if self._table is None:
             self._table = self._router.table(tuple(self.by_name), self.weights)
         return self._table
+
+    def ranked(self, key: Any, count: int) -> tuple[SimpleClient, ...]:
+        """The first `count` servers that a key prefers, the one it belongs to first."""
+        return tuple(self.servers[i] for i in self.table.ranked(key, count))
 
     def _place_first(self, key: Any) -> int:
         if not self.servers:
@@ -70,12 +83,19 @@ def closed() -> ClientClosed:
 
 
 class Membership:
-    """The servers of a pool, shared by its views and by `all`."""
+    """The servers of a pool, shared by its views and by `all`.
 
-    __slots__ = ('_lock', '_router', 'closed', 'roster')
+    `router` places keys, `make_load` begins the record of a server of the weight that it is
+    given; None where the pool doesn't do that.
+    """
 
-    def __init__(self, router: Any) -> None:
+    __slots__ = ('_lock', '_make_load', '_router', 'closed', 'roster')
+
+    def __init__(
+        self, router: Any, make_load: Callable[[float], Load] | None = None
+    ) -> None:
         self._router = router
+        self._make_load = make_load
         self._lock = Lock()
         self.roster = Roster((), (), router)
         self.closed = False
@@ -88,7 +108,7 @@ class Membership:
             old = self.roster
             if server.name in old.by_name:
                 raise ValueError(f'the pool already has a server named {server.name!r}')
-            roster = Roster((*old.servers, server), (*old.weights, weight), self._router)
+            roster = self._with((*old.servers, server), (*old.weights, weight))
             if self._router is not None and weight != 1:
                 roster.table  # noqa: B018 - raises for weights that the router can't take
             self.roster = roster
@@ -100,11 +120,13 @@ class Membership:
             if old.by_name.get(server.name) is not server:
                 raise InvalidServerName(f'the pool has no server {server!r}')
             keep = [i for i, member in enumerate(old.servers) if member is not server]
-            self.roster = Roster(
-                tuple(old.servers[i] for i in keep),
-                tuple(old.weights[i] for i in keep),
-                self._router,
+            self.roster = self._with(
+                tuple(old.servers[i] for i in keep), tuple(old.weights[i] for i in keep)
             )
+
+    def healths(self) -> tuple[Health, ...]:
+        """How each of the servers fares: a breaker asks how many of its peers are out."""
+        return tuple(server._health for server in self.roster.servers)
 
     def close(self) -> tuple[SimpleClient, ...]:
         """Let no more calls begin; the servers that were in."""
@@ -112,7 +134,9 @@ class Membership:
             servers = self.roster.servers
             if not self.closed:
                 self.closed = True
-                self.roster = _Closed(servers, self.roster.weights, self._router)
+                self.roster = _Closed(
+                    servers, self.roster.weights, self._router, self.roster.loads
+                )
         return servers
 
     def find(self, name: str | None, address: tuple[str, int | None] | None) -> SimpleClient:
@@ -126,3 +150,15 @@ class Membership:
         wanted = repr(name) if name is not None else repr(address)
         hint = nearest(name, roster.by_name) if name is not None else ''
         raise InvalidServerName(f'the pool has no server {wanted}{hint}')
+
+    def _with(self, servers: tuple[SimpleClient, ...], weights: tuple[float, ...]) -> Roster:
+        """A roster of these servers, with what was known of those that were there before."""
+        make = self._make_load
+        if make is None:
+            return Roster(servers, weights, self._router)
+        old = dict(zip(self.roster.servers, self.roster.loads, strict=True))
+        loads = tuple(
+            old.get(server) or make(weight)
+            for server, weight in zip(servers, weights, strict=True)
+        )
+        return Roster(servers, weights, self._router, loads)

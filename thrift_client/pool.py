@@ -10,11 +10,11 @@ from thrift_client.client import SimpleClient
 from thrift_client.core.service import Method, Service, bind_functions, service_of
 from thrift_client.membership import Membership, Roster, closed, no_servers
 from thrift_client.net.workers import Workers
-from thrift_client.options import Options, check_max_threads, with_frame
+from thrift_client.options import Options, check_idempotent, check_max_threads, with_frame
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future
     from typing import Any, ClassVar, NoReturn, Self
 
@@ -34,6 +34,27 @@ class PoolMethod:
 
     def __repr__(self) -> str:
         return f'<{self.method.name} of {self._pool!r}>'
+
+
+class _Binder:
+    """Stands in for a method object, to get what a call would be made with."""
+
+    def _call(self, arguments: Any, values: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+        return arguments, values
+
+
+_binder: Any = _Binder()
+
+
+def bind(
+    kind: type[PoolMethod], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, tuple[Any, ...]]:
+    """The arguments of a call in the generated class, and as a tuple in the order of the IDL.
+
+    Raises TypeError for wrong ones, as the call does.
+    """
+    bound: tuple[Any, tuple[Any, ...]] = kind.__call__(_binder, *args, **kwargs)  # type: ignore[operator]
+    return bound
 
 
 class _Attribute:
@@ -57,7 +78,8 @@ class ThriftPool:
     `service`: a module that `thrift --gen py` wrote. `frame`, `timeout` (ms for a whole
     call; None: no limit) and `options` are those of SimpleClient and hold for every
     server that is added; `servers` is a list of addresses to begin with, `max_threads`
-    the most threads that the pool starts for what would block (None: 32).
+    the most threads that the pool starts for `submit`, and as many for what would block
+    calls to several servers (None: 32).
 
     Opens nothing before the first call. Safe for any number of threads, also while
     servers are added and removed. Every call returns a ThriftResponse, or a list of them;
@@ -66,6 +88,8 @@ class ThriftPool:
 
     _service: Service
     _method_type: ClassVar[type[PoolMethod]] = PoolMethod
+    #: What `with_options` takes beside the options of a call.
+    _more_options: ClassVar[dict[str, Callable[[Any], Any]]] = {}
 
     def __new__(cls, service: ModuleType, *_args: Any, **_options: Any) -> Any:
         """Make one of the subclass that has the methods of the service."""
@@ -85,14 +109,17 @@ class ThriftPool:
         *,
         servers: Iterable[str] = (),
         max_threads: int | None = None,
-        router: Any = None,
         **options: Any,
     ) -> None:
         self._given = with_frame({'timeout': timeout, **options}, frame)
-        Options(self._given)  # a wrong one fails here, not with the first server
+        # What is wrong fails here, not with the first server.
+        check_idempotent(Options(self._given).idempotent, self._service.methods)
         self._call_options: dict[str, Any] = {}
-        self._membership = Membership(router)
+        self._fan_options: dict[str, Any] = {}
+        self._membership = self._new_membership()
+        # Those who connect are not those who call: a call waits for its connections.
         self._workers = Workers(check_max_threads(max_threads))
+        self._openers = Workers(max_threads)
         if isinstance(servers, str):
             raise TypeError(f'servers must be a list of addresses, not {servers!r}')
         for server in servers:
@@ -126,11 +153,13 @@ class ThriftPool:
         """
         _check_weight(weight)
         if server is None:
-            given = {**self._given, **with_frame(options, options.pop('frame', False))}
+            frame = options.pop('frame', None)
+            given = {**self._given, **with_frame(options, frame)}
+            if frame is False and 'transport' not in options:
+                given.pop('transport', None)
             timeout = given.pop('timeout')
-            server = SimpleClient(
-                self.service, host or 'localhost', port, timeout=timeout, name=name, **given
-            )
+            host = 'localhost' if host is None else host
+            server = SimpleClient(self.service, host, port, timeout=timeout, name=name, **given)
         elif host is not None or port is not None or options:
             raise TypeError('server= is a client with an address and options of its own')
         elif getattr(server, 'service', None) is not self.service:
@@ -139,6 +168,7 @@ class ThriftPool:
             raise ValueError(f'{server!r} has its own name; it cannot also be {name!r}')
         self._membership.add(server, weight)
         server._connections.set_retired(False)
+        server._health.peers = self._membership.healths
         return server
 
     def remove_server(
@@ -192,16 +222,26 @@ class ThriftPool:
         return self._workers.submit(function, *args, **kwargs)
 
     def with_options(self, **options: Any) -> Self:
-        """A view of this pool with other per-call options: `timeout` (ms; None: no limit).
+        """A view of this pool with other per-call options: those of SimpleClient.
 
-        It has the same servers, connections and state; closing it closes the pool.
+        Pools that call several servers at once also take `wait_for`, for how many good
+        responses a call waits ('all', 'first', 'quorum' or a number), and `merge`, a
+        function of the list of responses whose value the call returns instead. The view
+        has the same servers, connections and state; closing it closes the pool.
         """
-        Options(check_call_options(options))
+        check_call_options(options, tuple(self._more_options))
+        more = {
+            name: check(options.pop(name))
+            for name, check in self._more_options.items() if name in options
+        }
+        check_idempotent(Options(options).idempotent, self._service.methods)
         view = object.__new__(type(self))
         view.__dict__.update(
-            (name, value) for name, value in self.__dict__.items() if name.startswith('_')
+            (name, value) for name, value in self.__dict__.items()
+            if name.startswith('_') and name not in ('_everyone', *self._service.methods)
         )
         view._call_options = {**self._call_options, **options}
+        view._fan_options = {**self._fan_options, **more}
         return view
 
     def close(self) -> None:
@@ -209,6 +249,7 @@ class ThriftPool:
         for server in self._membership.close():
             server.close()
         self._workers.close()
+        self._openers.close()
 
     def __enter__(self) -> Self:
         return self
@@ -243,6 +284,10 @@ class ThriftPool:
         if name not in kinds:
             raise unknown_method(self._service, type(self).__name__, name)
         return kinds[name](self)
+
+    def _new_membership(self) -> Membership:
+        """The empty list of servers that the pool begins with."""
+        return Membership(None)
 
     def _roster(self) -> Roster:
         """The servers that a call may go to. Raises ClientClosed, NoServersError."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from thrift_client.core.waiting import FAN_OPTIONS, needed
 from thrift_client.fanout import FanOut
 from thrift_client.net.workers import Workers
-from thrift_client.pool import PoolMethod, ThriftPool
+from thrift_client.pool import PoolMethod, ThriftPool, bind
 from thrift_client.response import ThriftResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
+
+    from thrift_client.client import SimpleClient
+    from thrift_client.core.service import Method
 
 Self = TypeVar('Self', bound='ReplicatedClient')
 
@@ -21,27 +25,31 @@ class ReplicatedMethod(PoolMethod):
 
     __slots__ = ()
 
-    def _call(self, arguments: Any, _values: tuple[Any, ...]) -> list[ThriftResponse[Any]]:
-        fan_out = self._pool._fan_out(self.method, arguments)
-        responses: list[Any] = [None] * len(fan_out)
-        for position, response in fan_out.run():
-            responses[position] = response
-        return responses
+    def _call(self, arguments: Any, _values: tuple[Any, ...]) -> Any:
+        pool = self._pool
+        servers = pool._roster().servers
+        return pool._gathered(pool._fan_out(servers, self.method, arguments), len(servers))
 
     def as_they_come(self, arguments: Any) -> Iterator[ThriftResponse[Any]]:
         """The responses in the order in which they arrive."""
-        run: Generator[Any, None, None] = self._pool._fan_out(self.method, arguments).run()
-        return _responses(run)
+        pool = self._pool
+        servers = pool._roster().servers
+        fan_out = pool._fan_out(servers, self.method, arguments)
+        responses = _responses(fan_out, pool._awaited(fan_out, len(servers)))
+        next(responses)
+        return responses
 
 
-def _responses(
-    run: Generator[tuple[int, ThriftResponse[Any]], None, None],
-) -> Iterator[ThriftResponse[Any]]:
+def _responses(fan_out: FanOut, awaited: Generator[Any, None, None]) -> Iterator[Any]:
+    """Begin the calls and yield None, then each response; give the rest up if closed."""
     try:
-        for _, response in run:
+        fan_out.begin()
+        yield None
+        for _, response in awaited:
             yield response
     finally:
-        run.close()
+        awaited.close()
+        fan_out.give_up()
 
 
 class ReplicatedClient(ThriftPool):
@@ -50,26 +58,59 @@ class ReplicatedClient(ThriftPool):
     A call returns a list of ThriftResponses in the order in which the servers were
     added, each with its server's answer or error. Connections that aren't open yet are
     opened one after the other.
+
+    `with_options(wait_for=…)` lets a call return as soon as so many good responses are
+    there ('all', 'first', 'quorum': more than half, or a number). What is still under way
+    is then given up: its connections are closed, and its responses say so. Where there
+    aren't enough good ones, the call waits for all, each until its deadline. With
+    `merge=function` the call returns `function(responses)`.
     """
 
     _method_type = ReplicatedMethod
+    _more_options: ClassVar = FAN_OPTIONS
 
     def as_completed(
         self, method: str, /, *args: Any, **kwargs: Any
     ) -> Iterator[ThriftResponse[Any]]:
         """Make a call and yield each response as it comes.
 
-        The call begins here. What has not come when the iterator is closed is given up
+        The call begins here. What has not come when the iterator is
+        closed, or when there are as many good ones as `wait_for` asks for, is given up
         and its connections are closed.
         """
         kind = type(self._method(method))
-        arguments, _ = kind.__call__(_Binder(), *args, **kwargs)
+        arguments, _ = bind(kind, args, kwargs)
         responses: Iterator[ThriftResponse[Any]] = kind(self).as_they_come(arguments)
         return responses
 
-    def _fan_out(self, method: Any, arguments: Any) -> FanOut:
-        servers = self._roster().servers
+    def _fan_out(
+        self, servers: Sequence[SimpleClient], method: Method, arguments: Any
+    ) -> FanOut:
         return FanOut(servers, method, arguments, self._call_options, self._blocking_workers())
+
+    def _awaited(self, fan_out: FanOut, count: int) -> Generator[Any, None, None]:
+        """The responses as they come, until there are enough good ones."""
+        missing = needed(self._fan_options.get('wait_for', 'all'), count)
+        run = fan_out.run()
+        try:
+            for position, response in run:
+                yield position, response
+                if missing is not None and not response.is_error():
+                    missing -= 1
+                    if missing == 0:
+                        return
+        finally:
+            run.close()
+
+    def _gathered(self, fan_out: FanOut, count: int) -> Any:
+        """The responses of `count` servers in their order, or what `merge` makes of them."""
+        responses: list[Any] = [None] * count
+        for position, response in self._awaited(fan_out, count):
+            responses[position] = response
+        for position, response in fan_out.given_up:
+            responses[position] = response
+        merge = self._fan_options.get('merge')
+        return responses if merge is None else merge(responses)
 
     def _blocking_workers(self) -> Workers | None:
         """The threads for what would block the caller; None where it does that itself."""
@@ -77,22 +118,17 @@ class ReplicatedClient(ThriftPool):
 
     @classmethod
     def _over(cls: type[Self], pool: ThriftPool) -> Self:
-        """One that shares the servers and threads of another pool."""
+        """One that shares the servers, threads and options of another pool."""
         everyone: Self = cls.__new__(cls, pool.service)
         everyone._given, everyone._call_options = pool._given, pool._call_options
+        everyone._fan_options = pool._fan_options
         everyone._membership, everyone._workers = pool._membership, pool._workers
+        everyone._openers = pool._openers
         return everyone
-
-
-class _Binder:
-    """Stands in for a method object to get the arguments that a call binds."""
-
-    def _call(self, arguments: Any, values: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-        return arguments, values
 
 
 class ThreadedReplicatedClient(ReplicatedClient):
     """A ReplicatedClient that opens connections and does what else would block in threads."""
 
     def _blocking_workers(self) -> Workers:
-        return self._workers
+        return self._openers

@@ -1,0 +1,47 @@
+"""When a slow call is begun a second time. Pure: told how long calls took."""
+
+from __future__ import annotations
+
+from thrift_client.core.policy import Hedge
+
+#: How many calls of a method are remembered, and from how many on they say something.
+REMEMBERED, ENOUGH = 256, 20
+#: After how many calls the remembered ones are sorted anew.
+RENEWED = 16
+
+
+class Latencies:
+    """How long the recent calls of one method took, in ms.
+
+    Threads may note at the same time: one of two may be lost, which changes nothing much.
+    """
+
+    __slots__ = ('_count', '_sorted', '_taken')
+
+    def __init__(self) -> None:
+        self._taken: list[float] = []
+        self._sorted: list[float] = []
+        self._count = 0
+
+    def note(self, elapsed: float) -> None:
+        """Remember a call that was answered after `elapsed` ms."""
+        count = self._count
+        if count < REMEMBERED:
+            self._taken.append(elapsed)
+        else:
+            self._taken[count % REMEMBERED] = elapsed
+        self._count = count + 1
+        if count < ENOUGH or count % RENEWED == 0:
+            self._sorted = sorted(self._taken)
+
+    def percentile(self, percent: float) -> float | None:
+        """Within how many ms so many percent of the calls were answered; None: too few calls."""
+        known = self._sorted
+        if len(known) < ENOUGH:
+            return None
+        return known[min(len(known) - 1, int(len(known) * percent / 100))]
+
+
+def patience(hedge: Hedge, latencies: Latencies) -> float | None:
+    """How many ms a call is waited for before it is begun again; None: not known yet."""
+    return hedge.after if hedge.after is not None else latencies.percentile(hedge.percentile)
