@@ -133,7 +133,7 @@ class Exchange:
         self._reader.load(self._buffer)
         try:
             # Each time a new protocol: one that broke off in the middle is no use.
-            protocol = self._wire.codec.make_protocol(self._reader)
+            protocol = self._wire.codec.make_streaming(self._reader)
             self.result = self._wire.codec.answer(self.method, self._seqid, protocol)
         except Incomplete as exc:
             self._check_size()

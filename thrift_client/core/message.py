@@ -13,8 +13,8 @@ from io import BytesIO
 from itertools import cycle
 
 from thrift.protocol.TProtocol import TProtocolException
-from thrift.Thrift import TApplicationException, TMessageType
-from thrift.transport.TTransport import TMemoryBuffer, TTransportBase
+from thrift.Thrift import TApplicationException, TMessageType, TType
+from thrift.transport.TTransport import TMemoryBuffer, TTransportBase, TTransportException
 
 from thrift_client.core.framing import trailing_bytes
 from thrift_client.core.reader import Incomplete, Reader
@@ -108,6 +108,7 @@ class Codec:
         protocol = make_protocol(_Sink())
         self.encoder = getattr(protocol, '_fast_encode', None) if service.accelerated else None
         self.decoder = getattr(protocol, '_fast_decode', None) if service.accelerated else None
+        self._refills: bool | None = None
         self._ids: dict[int, bytes] = {}
         self.plans: dict[Method, Plan] = {}
 
@@ -120,6 +121,16 @@ class Codec:
             start, stop = _varying(headers)
             self._ids = {i: header[start:stop] for i, header in zip(ids, headers, strict=True)}
         return self._ids
+
+    def make_streaming(self, reader: Reader) -> Any:
+        """A protocol for a reply that may go on behind the end of the reader's buffer."""
+        protocol = self.make_protocol(reader)
+        if self.decoder is not None:
+            if self._refills is None:
+                self._refills = _can_refill(self)
+            if not self._refills:
+                protocol._fast_decode = None  # which makes it read in pure Python
+        return protocol
 
     def call_name(self, method: Method) -> str:
         """What a call names; the reply has the method's bare name, multiplexed or not."""
@@ -199,6 +210,30 @@ class Codec:
         return result
 
 
+class _Probe:
+    """A struct of one integer."""
+
+    x = 0
+    spec = (None, (1, TType.I32, 'x', None, None))
+
+
+def _can_refill(codec: Codec) -> bool:
+    """Whether the C decoder can ask for more bytes in the middle of a message.
+
+    That of thrift 0.20 to 0.22 fails to in compact integers, since it passes a length in a
+    way that Python 3.10 gave up (PY_SSIZE_T_CLEAN).
+    """
+    details = [_Probe, _Probe.spec]
+    data = codec.encoder(_Probe(), details)  # type: ignore[misc]
+    reader = Reader(len(data), lambda partial, _: BytesIO(partial + data[-2:]))
+    reader.load(BytesIO(data[:-2]))
+    try:
+        codec.decoder(_Probe(), codec.make_protocol(reader), details)  # type: ignore[misc]
+    except SystemError:
+        return False
+    return True
+
+
 def _varying(headers: Iterable[bytes]) -> tuple[int, int]:
     """From where to where headers of the same message with other sequence ids differ."""
     columns = enumerate(zip(*headers, strict=True))
@@ -232,8 +267,8 @@ def encode_error(method: Method, exc: Exception) -> EncodeError:
 def decode_error(exc: Exception) -> DecodeError | MessageTooLarge:
     """What a failed decoding is called: the C extension knows OverflowError for two things."""
     limit = isinstance(exc, OverflowError) and 'exceeded' in str(exc)
-    if isinstance(exc, TProtocolException):
-        limit = exc.type == TProtocolException.SIZE_LIMIT
+    if isinstance(exc, (TProtocolException, TTransportException)):  # pure Python uses both
+        limit = exc.type == exc.SIZE_LIMIT
     if limit:
         return MessageTooLarge(
             f'a string or container in the reply is over its limit: {exc}',
