@@ -1,0 +1,311 @@
+"""Forked processes: the child never touches its parent's connections, and both go on working."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import traceback
+
+import pytest
+
+from rich_if import rich_service
+from thrift_client import (
+    HashClient,
+    ReplicatedClient,
+    SimpleClient,
+    ThreadedHashClient,
+    ThreadedReplicatedClient,
+)
+from thrift_client.testing.behaviours import hold, reply
+from thrift_client.testing.faults import FaultServer
+
+# Forking with threads is what is tested here.
+pytestmark = pytest.mark.filterwarnings('ignore:.*use of fork.*:DeprecationWarning')
+
+
+def in_child(function):
+    """Run a function in a forked child; its exception, as text, fails the test here."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(reader)
+        status = 1
+        try:
+            signal.alarm(20)
+            function()
+            status = 0
+        except BaseException:  # noqa: BLE001 - a child must not return into the test
+            os.write(writer, traceback.format_exc().encode())
+        finally:
+            os._exit(status)
+    os.close(writer)
+    with open(reader, 'rb') as output:  # noqa: PTH123 - a descriptor
+        said = output.read().decode()
+    _, status = os.waitpid(pid, 0)
+    assert status == 0, said or f'the child ended with {status}'
+
+
+def client_of(addresses):
+    """A client of the first server."""
+    return SimpleClient(rich_service, addresses[0], timeout=5000)
+
+
+def of(cls):
+    """A pool of all servers."""
+    return lambda addresses: cls(rich_service, timeout=5000, servers=addresses)
+
+
+def bounded(addresses):
+    """A client that has one connection at most."""
+    return SimpleClient(rich_service, addresses[0], timeout=5000, max_connections=1)
+
+
+KINDS = {
+    'simple': client_of,
+    'bounded': bounded,
+    'hash': of(HashClient),
+    'threaded hash': of(ThreadedHashClient),
+    'replicated': of(ReplicatedClient),
+    'threaded replicated': of(ThreadedReplicatedClient),
+}
+
+
+def values(client, token):
+    """What a call returns, from all servers that it went to."""
+    result = client.echo(token)
+    if isinstance(client, SimpleClient):
+        return [result]
+    responses = result if isinstance(result, list) else [result]
+    return [response.value() for response in responses]
+
+
+def works(client, who, calls=20):
+    """Make calls whose answers nobody else can get."""
+    for n in range(calls):
+        token = f'{who} {n}'
+        assert set(values(client, token)) == {token}
+
+
+def opened(client):
+    """How many connections a client has opened, and how many have broken."""
+    servers = [client] if isinstance(client, SimpleClient) else client.servers
+    stats = [server.stats() for server in servers]
+    return sum(s.opened for s in stats), sum(s.discarded for s in stats)
+
+
+@pytest.fixture(params=KINDS)
+def client(request, rich_servers):
+    """A client or pool of each kind, with warm connections."""
+    with KINDS[request.param](rich_servers) as client:
+        works(client, 'before')
+        yield client
+
+
+@pytest.fixture(scope='module')
+def rich_servers():
+    """Where two servers listen."""
+    from servers import ServerProcess
+
+    rich = {'service': 'rich_if.rich_service', 'handler': 'handlers:Rich'}
+    with ServerProcess(**rich) as one, ServerProcess(**rich) as two:
+        yield [one.address, two.address]
+
+
+def inherited_sockets():
+    """The descriptors of this process that are connected sockets."""
+    found = {}
+    for name in os.listdir('/proc/self/fd'):  # noqa: PTH208 - numbers are what is wanted
+        with contextlib.suppress(OSError):
+            target = os.readlink(f'/proc/self/fd/{name}')  # noqa: PTH115 - as above
+            if target.startswith('socket:'):
+                found[target] = int(name)
+    return found
+
+
+def test_both_go_on(client):
+    """After a fork parent and child make their calls, and the parent's connections live on."""
+    before = opened(client)
+
+    def child():
+        works(client, 'child')
+        client.close()
+
+    in_child(child)
+    works(client, 'parent')
+    assert opened(client) == before
+
+
+def test_at_the_same_time(client):
+    """Children and their parent, all calling at once, get only their own answers."""
+    before = opened(client)
+    context = multiprocessing.get_context('fork')
+    children = [
+        context.Process(target=works, args=(client, f'child {n}', 100)) for n in range(3)
+    ]
+    for child in children:
+        child.start()
+    works(client, 'parent', 100)
+    for child in children:
+        child.join(20)
+        assert child.exitcode == 0
+    works(client, 'afterwards')
+    assert opened(client) == before
+
+
+def test_the_child_drops_what_it_inherited(client):
+    """No connection of the parent is open in the child, and a child's child works as well."""
+    parents = set(inherited_sockets())
+
+    def child():
+        left = set(inherited_sockets()) & parents
+        assert not left, left
+        works(client, 'child')
+        in_child(lambda: works(client, 'grandchild'))
+        works(client, 'child again')
+
+    # What else the test's process has open is not the client's.
+    others = set()
+    with contextlib.ExitStack():
+        others = parents - client_sockets(client)
+    parents -= others
+    assert parents
+    in_child(child)
+    works(client, 'parent')
+
+
+def client_sockets(client):
+    """The idle connections of a client."""
+    servers = [client] if isinstance(client, SimpleClient) else client.servers
+    idle = [connection for server in servers for connection in server._connections.idle]
+    return {os.readlink(f'/proc/self/fd/{connection.fileno()}') for connection in idle}  # noqa: PTH115
+
+
+@pytest.mark.parametrize('ending', ['exit', 'close', 'kill'])
+def test_the_childs_end_is_no_end_for_the_parent(client, ending):
+    """However the child ends, it says no goodbye on its parent's connections."""
+    before = opened(client)
+    pid = os.fork()
+    if not pid:
+        try:
+            signal.alarm(20)
+            if ending == 'close':
+                client.close()
+            if ending == 'kill':
+                os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    works(client, 'parent')
+    assert opened(client) == before
+
+
+def test_a_call_in_flight_goes_on():
+    """A fork in the middle of another thread's call disturbs neither it nor the child."""
+    gate = hold()
+    # The first request waits for the test, later ones are answered at once.
+    script = [gate + reply('late'), reply('soon')]
+    with (
+        FaultServer(rich_service, script) as server,
+        SimpleClient(rich_service, server.address, timeout=5000) as client,
+    ):
+        future = client.submit('echo', 'a')
+        gate.wait_reached(5000)
+        in_child(lambda: _assert_equal(client.echo('b'), 'soon'))
+        gate.open()
+        assert future.result(5) == 'late'
+        assert client.echo('c') == 'soon'
+        assert len(server.ledger) == 3
+
+
+def _assert_equal(one, other):
+    assert one == other
+
+
+def test_locks_that_were_held(rich_servers):
+    """A child of a moment in which other threads held every lock of the client still works."""
+    with SimpleClient(rich_service, rich_servers[0], timeout=5000, max_connections=1) as client:
+        client.echo('warm')
+        locks = [
+            client._connections._lock,
+            client._connections._turnstile._lock,
+            client._health._lock,
+        ]
+        for lock in locks:
+            lock.acquire()
+        try:
+            in_child(lambda: works(client, 'child'))
+        finally:
+            for lock in locks:
+                lock.release()
+        works(client, 'parent')
+
+
+def test_executors_are_made_anew(rich_servers):
+    """submit() and a fan-out that needs threads work in a child whose parent's threads are gone."""
+    with (
+        SimpleClient(rich_service, rich_servers[0], timeout=5000) as client,
+        ThreadedReplicatedClient(rich_service, timeout=5000, servers=rich_servers) as pool,
+    ):
+        assert client.submit('echo', 'a').result(5) == 'a'
+        assert {response.value() for response in pool.echo('b')} == {'b'}
+
+        def child():
+            assert client.submit('echo', 'c').result(5) == 'c'
+            assert {response.value() for response in pool.echo('d')} == {'d'}
+
+        in_child(child)
+        assert client.submit('echo', 'e').result(5) == 'e'
+
+
+def test_waiters_stay_behind(rich_servers):
+    """Those who wait for a connection in the parent are nobody's business in the child."""
+    gate = hold()
+    with (
+        FaultServer(rich_service, [gate + reply('first'), reply('next')]) as server,
+        SimpleClient(rich_service, server.address, timeout=5000, max_connections=1) as client,
+    ):
+        first = client.submit('echo', 'a')
+        gate.wait_reached(5000)
+        second = client.submit('echo', 'b')
+        while not client.stats().waiting:
+            threading.Event().wait(0.001)
+        in_child(lambda: _assert_equal(client.echo('c'), 'next'))
+        gate.open()
+        assert (first.result(5), second.result(5)) == ('first', 'next')
+
+
+def test_a_pre_forking_server(rich_servers):
+    """Workers forked from a warm parent serve at once, while it and they come and go."""
+    context = multiprocessing.get_context('fork')
+    with ThreadedHashClient(rich_service, timeout=5000, servers=rich_servers) as pool:
+        works(pool, 'master')
+        before = opened(pool)
+        for generation in range(3):
+            workers = [
+                context.Process(target=works, args=(pool, f'worker {generation} {n}', 20))
+                for n in range(4)
+            ]
+            for worker in workers:
+                worker.start()
+            works(pool, f'master {generation}')
+            for worker in workers:
+                worker.join(20)
+                assert worker.exitcode == 0
+        assert opened(pool) == before
+
+
+def test_the_parents_connection_stays_connected(rich_servers):
+    """The very socket of the parent carries on, seen from below."""
+    with SimpleClient(rich_service, rich_servers[0], timeout=5000) as client:
+        client.warm_up()
+        (connection,) = client._connections.idle
+        in_child(lambda: works(client, 'child'))
+        name = connection.stream.sock.getpeername()
+        assert name[1] == client.port
+        assert connection.stream.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        assert client.echo('same') == 'same'
+        assert client._connections.idle == [connection]
