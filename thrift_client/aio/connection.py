@@ -183,24 +183,29 @@ class Connection(Connected, asyncio.Protocol):
         self._call = call
         call.connection = self
         self.calls += 1
-        try:
-            data = call.request
-            if self._channel is not None:
-                data = self._channel.wrap(data, call.seqid, call.headers)
-            self._write(data)
-        except ThriftClientError as exc:
-            self._fail(exc)
-            return
-        if call.method.oneway and not self._unsent:
+        if self._channel is None and self._tls is None:
+            transport = self._transport
+            transport.write(call.request)
+            if transport.is_closing():  # it was dead, or found to be while writing
+                self._unsent = True
+        else:
+            try:
+                data = call.request
+                if self._channel is not None:
+                    data = self._channel.wrap(data, call.seqid, call.headers)
+                self._write(data)
+            except ThriftClientError as exc:
+                self._fail(exc)
+                return
+        if call.plan is None and call.method.oneway and not self._unsent:
             self._sent_oneway(call)
 
     def _write(self, data: bytes) -> None:
         if self._tls is not None:
             data = self._tls.encrypt(data)
         transport = self._transport
-        if not transport.is_closing():
-            transport.write(data)
-        if transport.is_closing():  # it was dead, or found to be while writing
+        transport.write(data)
+        if transport.is_closing():
             self._unsent = True
 
     def _sent_oneway(self, call: Call) -> None:
@@ -402,12 +407,18 @@ class Connection(Connected, asyncio.Protocol):
             call.reply_headers = self._channel.reply_headers
         call.connection = None
         call.result = result
-        if self._unsent or self.broken:
-            call.stack.discard(self, 'the server answered before it had read the call')
+        stack = call.stack
+        if self._unsent:
+            stack.discard(self, 'the server answered before it had read the call')
+        elif stack.gate or stack.waiting or self._channel is not None or self.stamp > stack.trim_at:
+            stack.give_back(self)
         else:
-            call.stack.give_back(self)
-        if not call.future.done():
-            call.future.set_result(None)
+            stack.idle.append(self)
+            if len(stack.idle) > stack.max_idle:
+                stack.tend(self.stamp)
+        future = call.future
+        if not future.done():
+            future.set_result(None)
 
     def _fail(self, error: BaseException) -> None:
         """End its call with an error that leaves the connection in an unknown state."""

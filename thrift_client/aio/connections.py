@@ -1,7 +1,7 @@
 """The connections to one server on an event loop, and the calls that wait for one.
 
 Who owns what: everything runs in the thread of the loop that the first call ran on. Idle
-connections wait in `idle`; a call that finds none and may open none waits in `_queue` with
+connections wait in `idle`; a call that finds none and may open none waits in `waiting` with
 its request, and the next connection that is free carries it before its task wakes up.
 One timer serves all calls: it is set for the soonest end of any budget, and when it goes
 off what is over is ended and it is set anew, so a call that ends in time costs none.
@@ -44,10 +44,10 @@ class Connections(Stack):
         '_limit',
         '_opener',
         '_opening',
-        '_queue',
         '_serving',
         'alarm_at',
         'loop',
+        'waiting',
     )
 
     def __init__(self, opener: Opener, options: Options) -> None:
@@ -58,7 +58,7 @@ class Connections(Stack):
         self._reset()
 
     def _reset(self) -> None:
-        self._queue: deque[Call] = deque()
+        self.waiting: deque[Call] = deque()
         self._abandoned = self._opening = 0
         self._serving = False
         self._alarm: asyncio.TimerHandle | None = None
@@ -93,11 +93,11 @@ class Connections(Stack):
 
     def count_waiting(self) -> int:
         """How many calls wait for a connection."""
-        return sum(not call.future.done() for call in self._queue)
+        return sum(not call.future.done() for call in self.waiting)
 
     def begin(self, call: Call) -> None:
         """Send a call, or queue it, or give it the right to open a connection (`may_open`)."""
-        if not self._queue:
+        if not self.waiting:
             connection = self.take_checked()
             if connection is not None:
                 connection.start(call)
@@ -105,13 +105,13 @@ class Connections(Stack):
             if self.may_open():
                 call.may_open = True
                 return
-        self._queue.append(call)
+        self.waiting.append(call)
 
     def queue(self, call: Call) -> bool:
         """Queue a small call if that is all there is to do now."""
-        if not self._queue and self.count_open() + self._opening < self._limit:
+        if not self.waiting and self.count_open() + self._opening < self._limit:
             return False
-        self._queue.append(call)
+        self.waiting.append(call)
         return True
 
     async def open(self, expires: float | None) -> Connection:
@@ -138,7 +138,7 @@ class Connections(Stack):
     def give_back(self, connection: Connection) -> None:
         """Have a clean connection carry the next call, or put it on the stack."""
         super().give_back(connection)
-        if self._queue:
+        if self.waiting:
             self._serve()
 
     def _serve(self) -> None:
@@ -147,7 +147,7 @@ class Connections(Stack):
             return
         self._serving = True
         try:
-            queue = self._queue
+            queue = self.waiting
             while queue:
                 if queue[0].future.done():
                     queue.popleft()
@@ -179,11 +179,11 @@ class Connections(Stack):
             self.opened_one()
         else:
             self._abandoned += 1
-            if self._abandoned > max(ABANDONED, len(self._queue) // 2):
+            if self._abandoned > max(ABANDONED, len(self.waiting) // 2):
                 self._tidy_queue()
 
     def _tidy_queue(self) -> None:
-        self._queue = deque(call for call in self._queue if not call.future.done())
+        self.waiting = deque(call for call in self.waiting if not call.future.done())
         self._abandoned = 0
 
     def dropped(self, connection: Connection) -> None:
@@ -239,20 +239,20 @@ class Connections(Stack):
                 connection.expire()
             elif expires is not None:
                 soonest = min(soonest, expires)
-        for call in self._queue:
+        for call in self.waiting:
             if call.expires is not None and not call.future.done():
                 if call.expires <= now:
                     call.fail(self._exhausted())
                 else:
                     soonest = min(soonest, call.expires)
-        if self._queue:
+        if self.waiting:
             self._tidy_queue()
         if soonest < NEVER:
             self.watch(max(soonest, now + LOOK_EVERY))
 
     def _exhausted(self) -> PoolExhausted:
         return PoolExhausted(
-            f'all {self._limit} connections are in use and {len(self._queue)} calls wait',
+            f'all {self._limit} connections are in use and {len(self.waiting)} calls wait',
             phase='waiting for a connection',
             hint='raise max_connections, or make fewer calls at once',
         )
