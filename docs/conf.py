@@ -1,7 +1,10 @@
 """How the documentation is built: `make docs`, or sphinx-build with the package installed."""
 
+import inspect
 import sys
 from pathlib import Path
+
+from sphinx.util.inspect import stringify_signature
 
 HERE = Path(__file__).parent
 # The services of the examples and the code are here; the extension reads its tables from them.
@@ -35,9 +38,22 @@ html_static_path = ['_static']
 html_css_files = ['pictures.css']
 html_theme_options = {'navigation_with_keys': True}
 html_copy_source = False
+html_domain_indices = False
 html_show_sphinx = False
 pygments_style = 'friendly'
 pygments_dark_style = 'github-dark'
 
 # What is checked is what leads from page to page; the world's links need the world.
 linkcheck_ignore = [r'^https?://']
+
+
+def signature_of_init(app, what, name, obj, options, signature, returns):  # noqa: ARG001 - Sphinx calls it so
+    """Show the arguments of `__init__`, where `__new__` only chooses the class for them."""
+    if what != 'class' or '__init__' not in vars(obj) or obj.__new__ is object.__new__:
+        return None
+    return stringify_signature(inspect.signature(obj.__init__.__get__(object()))), returns
+
+
+def setup(app):
+    """Connect what is above."""
+    app.connect('autodoc-process-signature', signature_of_init)

@@ -15,6 +15,7 @@ from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
 from thrift_client import errors, events
+from thrift_client.core.policy import Policy
 from thrift_client.errors import ThriftClientError
 from thrift_client.observe.prometheus import ROWS
 from thrift_client.options import OPTIONS
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 #: Bases that say nothing to who catches an error.
-PLAIN = ('Exception', 'BaseException', 'object', 'TException', 'OSError', 'LookupError')
+PLAIN = (
+    *('ThriftClientError', 'TException', 'Exception', 'BaseException', 'object'),
+    *('OSError', 'LookupError'),
+)
 
 
 def text_of(thing: object) -> str:
@@ -47,29 +51,24 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 def options() -> Iterator[tuple[str, str, str]]:
     """Each option with its default and its meaning."""
     for name, option in OPTIONS.items():
-        yield f'`{name}`', f'`{option.default!r}`', option.text
-
-
-def error_classes() -> Iterator[type[ThriftClientError]]:
-    """The classes of errors, each after its base."""
-    for name in errors.__all__:
-        if name == 'ThriftClientError':
-            yield getattr(errors, name)
-    yield from sorted(
-        (getattr(errors, name) for name in errors.__all__ if name != 'ThriftClientError'),
-        key=lambda kind: [base.__name__ for base in reversed(kind.__mro__)],
-    )
+        default = option.default
+        shown = f'{type(default).__name__}()' if isinstance(default, Policy) else repr(default)
+        yield f'`{name}`', f'`{shown}`', option.text
 
 
 def error_rows() -> Iterator[tuple[str, str, str]]:
-    """Each error with its meaning and what else it is."""
-    for kind in error_classes():
-        also = [
-            base.__name__
-            for base in kind.__mro__[1:]
-            if base.__name__ not in (*PLAIN, 'ThriftClientError')
-        ]
-        yield f'`{kind.__name__}`', text_of(kind), ', '.join(f'`{name}`' for name in also)
+    """Each error with its meaning and what else it is, in the order of the module."""
+    for kind in vars(errors).values():
+        if inspect.isclass(kind) and issubclass(kind, ThriftClientError):
+            parent = kind.__mro__[1]
+            also = [base for base in kind.__mro__[1:] if base is parent or not is_own(base)]
+            names = [base.__name__ for base in also if base.__name__ not in PLAIN]
+            yield f'`{kind.__name__}`', text_of(kind), ', '.join(f'`{name}`' for name in names)
+
+
+def is_own(kind: type) -> bool:
+    """Whether a class is one of this library's errors."""
+    return issubclass(kind, ThriftClientError)
 
 
 def event_rows() -> Iterator[tuple[str, str, str]]:

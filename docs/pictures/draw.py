@@ -85,12 +85,12 @@ def way_of_a_call() -> None:
         ('check', 'sequence id, method name, type, exactly one message', BLUE),
         ('ThriftResponse', 'the value, or the exception', GREY),
     ]
-    picture = Picture('The way of a call through a hash pool', 24 + 74 * len(steps))
+    picture = Picture('The way of a call through a hash pool', 24 + 74 * len(steps), 412)
     for number, (title, text, fill) in enumerate(steps):
         y = 16 + 74 * number
-        picture.box(90, y, 380, 50, [title, text], fill)
+        picture.box(16, y, 380, 50, [title, text], fill)
         if number:
-            picture.arrow((280, y - 24), (280, y - 2))
+            picture.arrow((206, y - 24), (206, y - 2))
     picture.save('way-of-a-call')
 
 
@@ -105,7 +105,7 @@ def life_of_a_connection() -> None:
     picture.text(290, 116, 'open: the call goes on it', 'small', 'start')
     picture.arrow((230, 206), (230, 288))
     picture.text(222, 240, 'one whole reply', 'small', 'end')
-    picture.text(222, 258, 'that is this call’s', 'small', 'end')
+    picture.text(222, 258, 'that is its own', 'small', 'end')
     picture.arrow((330, 290), (330, 208))
     picture.text(338, 240, 'the next call; after a', 'small', 'start')
     picture.text(338, 258, 'pause it is looked at', 'small', 'start')
@@ -153,24 +153,24 @@ def when_to_retry() -> None:
     picture = Picture('When a failed call is tried again', 500)
     picture.box(160, 16, 240, 44, ['an attempt failed'], GREY)
     questions = [
-        ('did the server answer?', 'yes: not retried', 'value, declared exception'),
-        ('would it fail again for sure?', 'yes: not retried', 'certificate, password, encoding'),
-        ('may the server have run it?', '', ''),
+        ('did the server answer?', 'yes: that is it'),
+        ('is it sure to fail again?', 'yes: not retried'),
+        ('may the server have run it?', ''),
     ]
-    for number, (question, answer, why) in enumerate(questions):
-        y = 92 + 90 * number
+    for number, (question, answer) in enumerate(questions):
+        y = 96 + 90 * number
         picture.box(130, y, 300, 44, [question])
-        picture.arrow((280, y - 32), (280, y - 2))
+        picture.arrow((280, y - (46 if number else 36)), (280, y - 2))
         if answer:
-            picture.text(440, y + 18, answer, 'small red', 'start')
-            picture.text(290, y + 66, 'no', 'small', 'start')
-            picture.text(440, y + 36, why.split(',')[0], 'small', 'start')
-    picture.arrow((200, 316), (140, 372))
-    picture.text(110, 348, 'no', 'small', 'end')
-    picture.arrow((360, 316), (420, 372))
-    picture.text(450, 348, 'yes', 'small', 'start')
+            picture.text(440, y + 27, answer, 'small red', 'start')
+            picture.text(290, y + 70, 'no', 'small', 'start')
+    picture.arrow((200, 320), (140, 372))
+    picture.text(158, 346, 'no', 'small', 'end')
+    picture.arrow((360, 320), (420, 372))
+    picture.text(402, 346, 'yes', 'small', 'start')
     picture.box(300, 374, 244, 44, ['is the method idempotent?'])
-    picture.box(16, 374, 244, 110, ['tried again', 'if attempts, budget', 'and time are left'], GREEN)
+    enough = ['if attempts, budget', 'and time are left']
+    picture.box(16, 374, 244, 110, ['tried again', *enough], GREEN)
     picture.arrow((300, 396), (262, 396))
     picture.text(281, 388, 'yes', 'small')
     picture.arrow((422, 418), (422, 452))
@@ -195,7 +195,6 @@ def fan_out() -> None:
             if before:
                 picture.bar(150, y, start, RED, 13)
             picture.bar(150 + start, y, length, GREEN, 13)
-        picture.text(20, top + 34, '', 'small', 'start')
     picture.bar(20, 386, 16, RED, 12)
     picture.text(42, 396, 'work of the client', 'small', 'start')
     picture.bar(200, 386, 16, GREEN, 12)

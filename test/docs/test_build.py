@@ -1,0 +1,92 @@
+"""The documentation builds, and its tables are those of the code."""
+
+import html
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from docs.blocks import DOCS, ROOT
+from thrift_client import errors, events
+from thrift_client.observe.prometheus import ROWS
+from thrift_client.options import OPTIONS
+
+pytest.importorskip('furo')
+pytest.importorskip('myst_parser')
+
+LINK = re.compile(r'(?:href|src)="([^"#]*)(?:#([^"]*))?"')
+ID = re.compile(r'\sid="([^"]*)"')
+
+
+@pytest.fixture(scope='module')
+def built(tmp_path_factory):
+    """Build all pages, with warnings as errors, as `make docs` does."""
+    out = tmp_path_factory.mktemp('html')
+    done = subprocess.run(
+        [sys.executable, '-m', 'sphinx', '-W', '--keep-going', '-q', '-b', 'html', DOCS, out],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+        timeout=50,
+    )
+    assert (done.returncode, done.stderr) == (0, '')
+    return {path.relative_to(out).as_posix(): path for path in out.rglob('*.html')}
+
+
+def test_links_lead_to_pages_and_places(built):
+    """No link or picture of any page leads to a file or a heading that isn't there."""
+    ids = {path.resolve(): set(ID.findall(path.read_text())) for path in built.values()}
+    broken = []
+    for name, path in built.items():
+        for target, place in LINK.findall(path.read_text()):
+            if '://' in target or target.startswith(('mailto:', 'data:')):
+                continue
+            found = (path.parent / html.unescape(target).partition('?')[0]).resolve()
+            found = path.resolve() if not target else found
+            if not found.is_file() or (place and place not in ids.get(found, {place})):
+                broken.append((name, target, place))
+    assert not broken
+
+
+@pytest.mark.parametrize(
+    ('page', 'names'),
+    [
+        ('reference/options.html', list(OPTIONS)),
+        ('reference/errors.html', errors.__all__),
+        ('reference/events.html', [name for name in events.__all__ if name != 'Event']),
+        ('reference/metrics.html', [row.name for row in ROWS.values()]),
+    ],
+)
+def test_tables_have_what_the_code_has(built, page, names):
+    """Each option, error, event and metric has its row."""
+    rows = built[page].read_text().split('<tr')
+    assert names
+    for name in names:
+        assert any(re.search(rf'>{name}(_total)?<', row) for row in rows), name
+
+
+def test_every_page_is_reached(built):
+    """The index leads to every page."""
+    start = built['index.html'].resolve()
+    seen, left = set(), [start]
+    while left:
+        page = left.pop()
+        if page in seen or not page.is_file():
+            continue
+        seen.add(page)
+        targets = (target for target, _ in LINK.findall(page.read_text()) if '://' not in target)
+        left += [(page.parent / each).resolve() for each in targets if each.endswith('.html')]
+    assert {path.resolve() for path in built.values()} <= seen
+
+
+def test_pictures_are_as_they_are_drawn(tmp_path):
+    """The committed pictures are what the script that draws them makes."""
+    pictures = DOCS / 'pictures'
+    script = tmp_path / 'draw.py'
+    script.write_text((pictures / 'draw.py').read_text())
+    subprocess.run([sys.executable, script], check=True, timeout=20)
+    drawn = {path.name: path.read_text() for path in tmp_path.glob('*.svg')}
+    assert drawn == {path.name: path.read_text() for path in Path(pictures).glob('*.svg')}
