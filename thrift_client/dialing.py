@@ -80,13 +80,16 @@ _lookups: dict[tuple[str, int], Lookup] = {}
 
 def numeric(host: str, port: int) -> Found | None:
     """The address that `host` is, if it is no name."""
-    try:
-        found = socket.getaddrinfo(
-            host, port, 0, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
-        )
-    except (OSError, UnicodeError):
-        return None
-    return take_turns(found)
+    for family, address in (
+        (socket.AF_INET, (host, port)),
+        (socket.AF_INET6, (host, port, 0, 0)),
+    ):
+        try:
+            socket.inet_pton(family, host)
+        except (OSError, UnicodeError):
+            continue
+        return [(family, address)]
+    return None
 
 
 def look_up(host: str, port: int) -> Lookup:
