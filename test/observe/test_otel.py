@@ -146,6 +146,39 @@ def test_a_fan_out_is_a_span_for_each_server(kv_servers, observed):
     assert {span.parent.span_id for span in spans} == {caller.get_span_context().span_id}
 
 
+def test_a_call_that_went_elsewhere_is_one_span(kv_server, observed):
+    """Its server is the one that served it, and its first attempt is an event."""
+    with (
+        ClosedPort() as closed,
+        thrift_client.BalancedClient(
+            test_service,
+            servers=[closed.address, kv_server.address],
+            balance='round_robin',
+            listeners=[observed.telemetry],
+        ) as pool,
+    ):
+        responses = [pool.ping() for _ in range(2)]
+    attempts = sorted(response.attempts for response in responses)
+    assert [response.value() for response in responses] == ['pong', 'pong']
+    spans = observed.spans
+    assert [span.attributes['server.port'] for span in spans] == [kv_server.port] * 2
+    assert sorted(span.attributes.get('thrift.attempts', 1) for span in spans) == attempts
+    failed = [event.name for span in spans for event in span.events]
+    assert failed.count('thrift.attempt_failed') >= 1
+
+
+def test_what_a_fan_out_gives_up_ends_its_span(kv_servers, observed):
+    """Every call that began has a span that ended, also where its answer wasn't needed."""
+    with thrift_client.ThreadedReplicatedClient(
+        test_service,
+        servers=[server.address for server in kv_servers],
+        listeners=[observed.telemetry],
+    ) as pool:
+        pool.with_options(wait_for='first').ping()
+    assert len(observed.spans) == len(kv_servers)
+    assert observed.telemetry.headers() == {}
+
+
 def test_threads_have_spans_of_their_own(kv_server, observed):
     """Calls of the same method at the same time get each its own parent."""
     tracer = observed.provider.get_tracer('test')

@@ -105,6 +105,7 @@ class Telemetry(Listener):
             span = begun.span
             _open.set(tuple(other for other in _open.get() if other is not begun))
         attributes = _attributes(event.server, event.method)
+        span.set_attributes(attributes)
         if event.error is not None:
             attributes['error.type'] = _type_name(event.error)
             span.set_attribute('error.type', attributes['error.type'])
@@ -116,8 +117,14 @@ class Telemetry(Listener):
         self._duration.record(event.elapsed / 1000, attributes, context)
 
     def _find(self, event: AttemptFailed | RetryPlanned | CallFinished) -> _Begun | None:
-        sought = self, event.server, event.method
-        return next((begun for begun in reversed(_open.get()) if begun[:3] == sought), None)
+        """The call's record: of this server, or, after a retry elsewhere, of another."""
+        mine = [
+            begun
+            for begun in reversed(_open.get())
+            if begun.owner is self and begun.method == event.method
+        ]
+        of_server = (begun for begun in mine if begun.server is event.server)
+        return next(of_server, mine[0] if mine else None)
 
     def _start(self, event: CallStarted | CallFinished, begun_at: int | None) -> Span:
         attributes = _attributes(event.server, event.method)
