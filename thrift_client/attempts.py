@@ -43,7 +43,7 @@ def call(
     if client._options.hedge is not None and failure is None:
         from thrift_client import hedged
 
-        if hedged.applies(client, method):
+        if hedged.applies(client, method, route):
             return hedged.call(client, method, arguments, started, response, route)
     trying = Trying(client, method, started, route)
     error: BaseException | None = None

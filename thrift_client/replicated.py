@@ -123,7 +123,6 @@ class ReplicatedClient(ThriftPool):
         everyone._given, everyone._call_options = pool._given, pool._call_options
         everyone._fan_options = pool._fan_options
         everyone._membership, everyone._workers = pool._membership, pool._workers
-        everyone._openers = pool._openers
         return everyone
 
 
@@ -131,4 +130,4 @@ class ThreadedReplicatedClient(ReplicatedClient):
     """A ReplicatedClient that opens connections and does what else would block in threads."""
 
     def _blocking_workers(self) -> Workers:
-        return self._openers
+        return self._workers.helpers  # threads of `submit` may be waiting for just these

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.client import SimpleClient
+    from thrift_client.core.hedge import Latencies
     from thrift_client.core.retry import RetryBudget
     from thrift_client.membership import Roster
 
@@ -49,6 +50,11 @@ class Route:
     def budget(self) -> RetryBudget:
         """What retries and hedges of this call are taken from."""
         raise NotImplementedError
+
+    @property
+    def latencies(self) -> dict[Any, Latencies]:
+        """How long recent calls took, by method."""
+        return self.server._health.latencies
 
     @property
     def elsewhere(self) -> bool:

@@ -26,13 +26,23 @@ MAX_THREADS = 32
 class Workers:
     """At most `max_threads` threads (None: MAX_THREADS), started when there is work for them."""
 
-    __slots__ = ('__weakref__', '_closed', '_executor', '_max_threads', '_unfinished')
+    __slots__ = ('__weakref__', '_closed', '_executor', '_helpers', '_max_threads', '_unfinished')
 
     def __init__(self, max_threads: int | None = None) -> None:
         self._max_threads = max_threads or MAX_THREADS
         self._executor: ThreadPoolExecutor | None = None
         self._closed = False
+        self._helpers: Workers | None = None
         self._unfinished: set[Future[Any]] = set()
+
+    @property
+    def helpers(self) -> Workers:
+        """As many more, for what work that is done here has to wait for."""
+        with _lock:
+            if self._helpers is None:
+                self._helpers = Workers(self._max_threads)
+                self._helpers._closed = self._closed
+            return self._helpers
 
     def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run a function in another thread and in this context; returns its Future.
@@ -49,8 +59,11 @@ class Workers:
         with _lock:
             self._closed = True
             executor, self._executor = self._executor, None
+            helpers = self._helpers
         if executor is not None:
             executor.shutdown(wait=not self._unfinished, cancel_futures=True)
+        if helpers is not None:
+            helpers.close()
 
     def _running(self) -> ThreadPoolExecutor:
         executor = self._executor
