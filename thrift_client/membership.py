@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from threading import Lock
 
-from thrift_client.client import SimpleClient
 from thrift_client.errors import ClientClosed, InvalidServerName, NoServersError
 from thrift_client.options import nearest
 
@@ -34,7 +33,7 @@ class Roster:
 
     def __init__(
         self,
-        servers: tuple[SimpleClient, ...],
+        servers: tuple[Any, ...],
         weights: tuple[float, ...],
         router: Any,
         loads: tuple[Load, ...] = (),
@@ -54,7 +53,7 @@ class Roster:
             self._table = self._router.table(tuple(self.by_name), self.weights)
         return self._table
 
-    def ranked(self, key: Any, count: int) -> tuple[SimpleClient, ...]:
+    def ranked(self, key: Any, count: int) -> tuple[Any, ...]:
         """The first `count` servers that a key prefers, the one it belongs to first."""
         return tuple(self.servers[i] for i in self.table.ranked(key, count))
 
@@ -100,7 +99,7 @@ class Membership:
         self.roster = Roster((), (), router)
         self.closed = False
 
-    def add(self, server: SimpleClient, weight: float) -> None:
+    def add(self, server: Any, weight: float) -> None:
         """Add a server at the end. ValueError for a name or a server that is there already."""
         with self._lock:
             if self.closed:
@@ -113,7 +112,7 @@ class Membership:
                 roster.table  # noqa: B018 - raises for weights that the router can't take
             self.roster = roster
 
-    def remove(self, server: SimpleClient) -> None:
+    def remove(self, server: Any) -> None:
         """Take a server out. InvalidServerName if it isn't in."""
         with self._lock:
             old = self.roster
@@ -128,7 +127,7 @@ class Membership:
         """How each of the servers fares: a breaker asks how many of its peers are out."""
         return tuple(server._health for server in self.roster.servers)
 
-    def close(self) -> tuple[SimpleClient, ...]:
+    def close(self) -> tuple[Any, ...]:
         """Let no more calls begin; the servers that were in."""
         with self._lock:
             servers = self.roster.servers
@@ -139,7 +138,7 @@ class Membership:
                 )
         return servers
 
-    def find(self, name: str | None, address: tuple[str, int | None] | None) -> SimpleClient:
+    def find(self, name: str | None, address: tuple[str, int | None] | None) -> Any:
         """The server of that name or (host, port), where both are given of both."""
         roster = self.roster
         for server in roster.servers:
@@ -151,7 +150,7 @@ class Membership:
         hint = nearest(name, roster.by_name) if name is not None else ''
         raise InvalidServerName(f'the pool has no server {wanted}{hint}')
 
-    def _with(self, servers: tuple[SimpleClient, ...], weights: tuple[float, ...]) -> Roster:
+    def _with(self, servers: tuple[Any, ...], weights: tuple[float, ...]) -> Roster:
         """A roster of these servers, with what was known of those that were there before."""
         make = self._make_load
         if make is None:
