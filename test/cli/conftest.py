@@ -71,3 +71,18 @@ def unused_port():
     with socket.socket() as bound:
         bound.bind(('127.0.0.1', 0))
         yield bound.getsockname()[1]
+
+
+@pytest.fixture(scope='session')
+def tls_files(tmp_path_factory):
+    """Write a certificate, its key, and the authority of our own that issued it."""
+    import trustme
+
+    folder = tmp_path_factory.mktemp('tls')
+    authority = trustme.CA()
+    issued = authority.issue_cert('127.0.0.1', 'localhost')
+    cert, key, ca = (folder / name for name in ('cert.pem', 'key.pem', 'ca.pem'))
+    issued.cert_chain_pems[0].write_to_path(str(cert))
+    issued.private_key_pem.write_to_path(str(key))
+    authority.cert_pem.write_to_path(str(ca))
+    return cert, key, ca

@@ -154,6 +154,39 @@ def http_text_server():
         thread.join(5)
 
 
+def test_a_certificate_that_nobody_trusts_ends_in_6(cli, server_process, tls_files):
+    """Unless its authority is named, or all are trusted; a flag, a variable or the URL says TLS."""
+    cert, key, ca = tls_files
+    server = server_process(tls_cert=cert, tls_key=key)
+    target = ('call', '-s', 'test_if.test_service', '-a')
+    done = cli(*target, server.address, '--ssl', 'ping')
+    assert done.returncode == 6
+    assert 'CertificateError' in done.stderr
+    env = {'THRIFT_CLIENT_SSL': '1', 'THRIFT_CLIENT_CA': str(ca)}
+    assert cli(*target, server.address, 'ping', env=env).stdout == '"pong"\n'
+    assert cli(*target, f'thrifts://{server.address}', '--insecure', 'ping').stdout == '"pong"\n'
+    done = cli(*target, server.address, '--ca', 'none.pem', 'ping')
+    assert (done.returncode, 'none.pem' in done.stderr) == (2, True)
+
+
+def test_http_and_its_headers_are_flags(cli, server_process):
+    """An address with a scheme, and a transport with headers."""
+    server = server_process(kind='http')
+    target = ('call', '-s', 'test_if.test_service')
+    assert cli(*target, '-a', f'http://{server.address}/', 'ping').stdout == '"pong"\n'
+    flags = ('--transport', 'http', '-H', 'X-One: 1', '-H', 'X-Two: 2')
+    assert cli(*target, '-a', server.address, *flags, 'ping').stdout == '"pong"\n'
+
+
+def test_policies_are_keywords_and_any_server_may_be_asked(cli, kv_server):
+    """Retries of two attempts, and a pool that balances."""
+    target = ('call', '-s', 'test_if.test_service', '-a', kv_server.address)
+    flags = ('--retry', 'attempts=2,backoff=10', '--idempotent', 'ping,keys', '--balance', 'p2c')
+    assert cli(*target, *flags, 'ping').stdout == '"pong"\n'
+    done = cli(*target, '--retry', 'tries=2', 'ping')
+    assert (done.returncode, 'tries' in done.stderr) == (2, True)
+
+
 def test_an_idl_file_is_compiled(cli, rich_server):
     """A .thrift file stands for its service, includes too, where the compiler is installed."""
     done = cli('call', '-s', IDL / 'rich.thrift', '-a', rich_server.address, 'version')

@@ -9,8 +9,8 @@ from thrift_client.cli import flags
 from thrift_client.cli.texts import UNWRITTEN, OptionType
 from thrift_client.options import OPTIONS
 
-#: Options of which any text is a value.
-ANY_TEXT = {'headers', 'idempotent', 'log_filename', 'service_name'}
+#: Options of which any text is a value, and the one that is on or off.
+ANY_TEXT = {'headers', 'idempotent', 'log_filename', 'service_name', 'ssl'}
 
 
 def test_every_option_of_clients_is_a_flag(cli):

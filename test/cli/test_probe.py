@@ -63,25 +63,13 @@ def test_a_multiplexed_server_needs_the_name_of_the_service(cli, server_process)
 
 def test_tls_is_found_behind_plain_silence(cli, server_process, tls_files):
     """A server with a certificate that nobody trusts: found, and told so."""
-    cert, key = tls_files
+    cert, key, _ = tls_files
     running = server_process(transport='framed', tls_cert=cert, tls_key=key)
     done = cli('probe', running.address)
     assert done.returncode == 0, done.stdout
     assert 'speaks transport framed, protocol binary over TLS' in done.stdout
     assert '--ssl' in done.stdout
     assert 'not trusted here' in done.stdout
-
-
-@pytest.fixture(scope='module')
-def tls_files(tmp_path_factory):
-    """Write a certificate of an authority of our own, and its key."""
-    trustme = pytest.importorskip('trustme')
-    folder = tmp_path_factory.mktemp('tls')
-    issued = trustme.CA().issue_cert('127.0.0.1', 'localhost')
-    cert, key = folder / 'cert.pem', folder / 'key.pem'
-    issued.cert_chain_pems[0].write_to_path(str(cert))
-    issued.private_key_pem.write_to_path(str(key))
-    return cert, key
 
 
 @contextmanager

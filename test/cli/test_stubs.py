@@ -22,13 +22,16 @@ from test_if import test_service
 
 if TYPE_CHECKING:
     from thrift_client import typed as thrift_client
+    from thrift_client import typed_aio as aio
     from thrift_client.response import ThriftResponse
 else:
     import thrift_client
+    from thrift_client import aio
 
 client = thrift_client.SimpleClient(test_service, 'localhost', 9901, timeout=None)
 pool = thrift_client.ThreadedHashClient(test_service, servers=['localhost:9901'])
 rich = thrift_client.BalancedClient(rich_service)
+waiting = aio.AsyncSimpleClient(test_service, 'localhost', 9901)
 """
 
 GOOD = """
@@ -47,6 +50,11 @@ assert_type(rich_service.NotFound('x').key, 'str | None')
 server: thrift_client.SimpleClient = pool.get_server('a')
 without_stub = thrift_client.SimpleClient(base_service)
 without_stub.version().upper()
+
+
+async def main() -> None:
+    assert_type(await waiting.getk('k'), str)
+    assert_type(await waiting.keys(), list[str])
 """
 
 #: One mistake on each line.
@@ -60,6 +68,7 @@ pool.setk.set_hash(lambda key: key)
 pool.all.keys()[0].value() + 1
 rich.mirror(ttypes.Everything(text=3))
 thrift_client.SimpleClient(test_service, 9901)
+waiting.getk(3)
 """
 
 
@@ -91,7 +100,7 @@ def lines_of_mistakes():
 def test_mypy_knows_every_client(project):
     """Strict: no complaint about the stubs and the good program, one for each mistake."""
     (project / 'mypy.ini').write_text(
-        f'[mypy]\nstrict = True\nfollow_imports = silent\n'
+        f'[mypy]\nstrict = True\nfollow_imports = silent\nfollow_imports_for_stubs = True\n'
         f'mypy_path = {project}/gen-py:{TEST.parent}\n'
         '[mypy-thrift.*]\nignore_missing_imports = True\n'
     )

@@ -87,9 +87,9 @@ def _call(caller: Any, method: str, values: dict[str, Any]) -> Callable[[], Base
         try:
             response = caller.call(method, **values)
         except TException as exc:
-            return exc
-        error = response.exception if pooled else None
-        return error if isinstance(error, BaseException) else None
+            error: BaseException = exc
+            return error
+        return response.exception if pooled else None
 
     return one
 

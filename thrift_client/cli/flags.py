@@ -125,17 +125,19 @@ def pool_options(function: F) -> F:
 def _client_option(row: Row) -> Callable[[F], F]:
     if row.name == 'frame':
         return _option(row, is_flag=True, default=None)
-    kind = OptionType(row.name)
     if row.name == 'ssl':
-        return _option(row, type=kind, is_flag=False, flag_value='true')
+        return _option(row, is_flag=True, off='--no-ssl', default=None)
+    kind = OptionType(row.name)
     if row.name == 'headers':
         return _option(row, type=str, multiple=True, metavar='NAME: VALUE')
     return _option(row, type=kind, metavar=kind.name)
 
 
-def _option(row: Row, **settings: Any) -> Callable[[F], F]:
+def _option(row: Row, off: str | None = None, **settings: Any) -> Callable[[F], F]:
+    """A flag for a row; `off` is the flag that says no."""
     text = row.text if row.default in (None, False, ()) else f'{row.text} [{row.default}]'
-    names = [row.flag, *([_SHORT[row.name]] if row.name in _SHORT else [])]
+    names = [f'{row.flag}/{off}' if off else row.flag]
+    names += [_SHORT[row.name]] if row.name in _SHORT else []
     return click.option(*names, row.name, envvar=row.variable, help=text, **settings)
 
 

@@ -74,7 +74,7 @@ def text(service: Service) -> str:
     types = [type_ for method in methods for type_ in stub_types.types_of(method)]
     kinds = [kind for kind in KINDS if _exists(kind)]
     lines = [_HEADER.rstrip()]
-    lines += ['import thrift_client.aio'] if any(kind.waits for kind in kinds) else []
+    lines += ['from thrift_client import typed_aio'] if any(kind.waits for kind in kinds) else []
     lines += stub_types.imports(types, module)
     lines += [f'from {name} import *' for name in _star_imports(service)]
     lines += ['', "P = TypeVar('P')", '', 'class Iface:', *_methods(methods, '{}')]
@@ -119,7 +119,7 @@ def _client(kind: Kind, methods: list[Method]) -> list[str]:
     if kind.keyed and not kind.name.startswith('Threaded'):
         for method in own:
             lines += [*_keyed_method(kind, method), '']
-    seen = kind.home if kind.waits else 'typed'
+    seen = 'typed_aio' if kind.waits else 'typed'
     lines.append(f'class _{kind.name}({seen}.{kind.name}):')
     if kind.keyed:
         lines += [f'    {m.name}: {_keyed_name(kind, m)}[_{kind.name}]' for m in own]

@@ -110,6 +110,8 @@ class Target:
         }
         if self._given.get('headers'):
             options['headers'] = reader('headers')('\n'.join(self._given['headers']))
+        if self._given.get('ssl') is not None:
+            options['ssl'] = self._given['ssl'] or None
         if self._given.get('frame'):
             options['frame'] = True
         return options | self._tls()

@@ -88,10 +88,6 @@ def _headers(text: str) -> dict[str, str]:
     return found
 
 
-def _ssl(text: str) -> bool | None:
-    return options.flag('ssl', text) or None
-
-
 def _strings(text: str) -> dict[str, str]:
     return {key: str(value) for key, value in pairs(text).items()}
 
@@ -100,7 +96,6 @@ _READERS: dict[str, Callable[[str], Any]] = {
     'headers': _headers,
     'idempotent': _idempotent,
     'sasl': _strings,
-    'ssl': _ssl,
 }
 
 
