@@ -1,9 +1,10 @@
 """Every code block of the documentation runs, and prints what the page shows."""
 
 import collections
-import importlib.util
+import importlib
 import itertools
 import json
+import operator
 import os
 import shlex
 import subprocess
@@ -20,7 +21,8 @@ from servers import SEARCH_PATH
 PAGES = pages()
 #: What a page's examples need beside the package and the tests' own tools.
 NEEDS = {
-    'howto/fastapi.md': ('fastapi', 'httpx', 'thrift_client.aio'),
+    'howto/bulk.md': ('thrift_client.hashed:HashMethod.map',),
+    'howto/fastapi.md': ('fastapi', 'httpx', 'thrift_client.aio:AsyncHashClient'),
     'howto/http.md': ('h11',),
     'howto/observe.md': ('prometheus_client', 'opentelemetry.sdk'),
     'howto/prefork.md': ('django',),
@@ -49,13 +51,14 @@ def of_kind(*kinds):
 
 def need(name):
     """Skip the test of a page if something that its examples need isn't there."""
-    for module in NEEDS.get(name, ()):
+    for wanted in NEEDS.get(name, ()):
+        module, _, attribute = wanted.partition(':')
         try:
-            found = importlib.util.find_spec(module) is not None
-        except ModuleNotFoundError:
-            found = False
-        if not found:
-            pytest.skip(f'{module} is not there')
+            found = importlib.import_module(module)
+            if attribute:
+                operator.attrgetter(attribute)(found)
+        except (ImportError, AttributeError):
+            pytest.skip(f'{wanted} is not there')
 
 
 def clients(namespace):
