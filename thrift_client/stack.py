@@ -105,22 +105,40 @@ class Stack:
             self.gate.discard('retired')
 
     def take_checked(self) -> Any:
-        """An idle connection that passes inspection; None if there is none."""
-        while True:
-            try:
-                connection = self.idle.pop()
-            except IndexError:
-                return None
-            now = monotonic()
-            if not self._is_old(connection, now) and (
-                (now - connection.stamp < self.check_after and not connection.unsettled)
-                or connection.is_quiet()
-            ):
-                connection.stamp = now
-                if self.told is not None:
-                    self.told('ConnectionReused', calls=connection.calls)
-                return connection
-            self.discard(connection, 'it was too old, or closed or written to by the server')
+        """An idle connection that passes inspection; None if there is none.
+
+        One that may still be answered a oneway call stays, for as long as others do: its
+        server may not have read the call yet, and closing it could take the call away.
+        """
+        unsettled = []
+        try:
+            while True:
+                try:
+                    connection = self.idle.pop()
+                except IndexError:
+                    return None
+                if connection.unsettled and not connection.settle():
+                    unsettled.append(connection)
+                elif self._is_fit(connection):
+                    return connection
+        finally:
+            if unsettled:
+                self.idle[:0] = reversed(unsettled)
+
+    def _is_fit(self, connection: Any) -> bool:
+        """Whether an idle connection may be used; discards it if not."""
+        now = monotonic()
+        if (
+            not self._is_old(connection, now)
+            and connection.reusable
+            and (now - connection.stamp < self.check_after or connection.is_quiet())
+        ):
+            connection.stamp = now
+            if self.told is not None:
+                self.told('ConnectionReused', calls=connection.calls)
+            return True
+        self.discard(connection, 'it was too old, or closed or written to by the server')
+        return False
 
     def _is_old(self, connection: Any, now: float) -> bool:
         limit = self._options.idle_timeout

@@ -39,6 +39,9 @@ class Connected:
         'stamp',
     )
 
+    #: Whether something may still come for a oneway call.
+    unsettled = False
+
     def __init__(self, wire: Wire, now: float) -> None:
         self._wire = wire
         self._framed = wire.framing.delimited
@@ -65,6 +68,10 @@ class Connected:
         except Exception:  # noqa: BLE001 - decoded again from its beginning, to name what is wrong
             return None
         return None if buffer.read(1) else result
+
+    def settle(self) -> bool:
+        """Take in what has come for a oneway call; False while something still may."""
+        return not self.unsettled
 
     def blame(self, error: ThriftClientError) -> ThriftClientError:
         """The error, told whether this connection had worked before."""

@@ -160,6 +160,10 @@ class ApacheConnection:
             advise(error, self._wire.speech)
         return error
 
+    def settle(self) -> bool:
+        """True: nothing comes for oneway calls that this could know of."""
+        return True
+
     def is_quiet(self) -> bool:
         """Whether it is still open, and nothing has arrived that nobody asked for."""
         stream = self._socket.stream

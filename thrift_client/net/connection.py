@@ -56,8 +56,6 @@ class Connection(Connected):
     plain = True
     #: Whether the server takes another call on it.
     reusable = True
-    #: Whether something may still come for a oneway call.
-    unsettled = False
     #: The headers of the last reply, None where the transport has none.
     reply_headers: Mapping[str, str] | None = None
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Conversation(Connection):
     """A connection that `channel` puts messages into, and finds them in."""
 
-    __slots__ = ('_channel', '_unanswered')
+    __slots__ = ('_channel', '_ended', '_unanswered')
 
     plain = False
 
@@ -32,11 +32,12 @@ class Conversation(Connection):
         super().__init__(wire, stream, timeout, now)
         self._channel = channel
         self._unanswered: Assembler | None = None
+        self._ended = False  # by what came for a oneway call
 
     @property
     def reusable(self) -> bool:  # type: ignore[override]
         """Whether the server takes another call on it."""
-        return self._channel.reusable
+        return self._channel.reusable and not self._ended
 
     @property
     def unsettled(self) -> bool:  # type: ignore[override]
@@ -62,6 +63,25 @@ class Conversation(Connection):
         """Note that a call was sent which needs no answer, though one may come."""
         if self._channel.answers_oneway:
             self._unanswered = self._channel.assembler()
+
+    def settle(self) -> bool:
+        """Take in what has come for a oneway call; False while something still may.
+
+        What comes is an empty answer, or an error that nobody waits for; whatever it is
+        but a whole answer ends the connection.
+        """
+        try:
+            while self._unanswered is not None:
+                data = self.stream.try_receive(CHUNK)
+                if data is None:
+                    return False
+                if not data or self._unanswered.feed(data) is not None:
+                    self._ended = not data
+                    self._unanswered = None
+        except (OSError, ThriftClientError):
+            self._unanswered = None
+            self._ended = True
+        return True
 
     def read_small_reply(self, method: Method, seqid: int, data: bytes) -> Any:  # noqa: ARG002
         """None: no reply is small here."""
@@ -105,17 +125,5 @@ class Conversation(Connection):
         return exchange.feed(data) if data else exchange.end()
 
     def is_quiet(self) -> bool:
-        """Whether it is still open, and nothing has arrived that nobody asked for.
-
-        Takes in the answers to oneway calls, and isn't quiet while one may still come.
-        """
-        try:
-            while self._unanswered is not None:
-                data = self.stream.try_receive(CHUNK)
-                if not data:
-                    return False
-                if self._unanswered.feed(data) is not None:
-                    self._unanswered = None
-        except (OSError, ThriftClientError):
-            return False
+        """Whether it is still open, and nothing has arrived that nobody asked for."""
         return self.reusable and super().is_quiet()
