@@ -25,6 +25,12 @@ KINDS = {
     '9980': {'server': 'http'},
 }
 NOBODY = '9905'
+#: The servers of databases: with a login, without, and with a login inside of TLS.
+DATABASES = {
+    'hive.example.com:10000': {'login': True},
+    'impala.example.com:21050': {},
+    'impala-ldap.example.com:21050': {'login': True, 'tls': ssl.CERT_NONE},
+}
 FILES = ('/etc/kv/ca.pem', '/etc/kv/client.pem', '/etc/kv/client.key')
 
 
@@ -45,6 +51,10 @@ def servers(authority, tmp_path):
                 if port in text:
                     server = stack.enter_context(_serve(authority, **kind))
                     found[port] = str(server.port)
+            for address, kind in DATABASES.items():
+                if address in text:
+                    server = stack.enter_context(_serve_database(authority, **kind))
+                    found[address] = f'localhost:{server.port}'
             if NOBODY in text:
                 closed = stack.enter_context(ClosedPort())
                 found[NOBODY] = closed.address.rpartition(':')[2]
@@ -53,14 +63,25 @@ def servers(authority, tmp_path):
         yield start
 
 
+def _context(authority, tls):
+    if tls is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = tls
+    authority.issue_cert('localhost').configure_cert(context)
+    authority.configure_trust(context)
+    return context
+
+
 def _serve(authority, tls=None, **kind):
-    if tls is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.verify_mode = tls
-        authority.issue_cert('localhost').configure_cert(context)
-        authority.configure_trust(context)
-        kind['ssl'] = context
-    return serve(test_service, KeyValue(), **kind)
+    return serve(test_service, KeyValue(), ssl=_context(authority, tls), **kind)
+
+
+def _serve_database(authority, login=False, tls=None):
+    from docs.hive import PlainLogins, serve_hive
+
+    transport = PlainLogins() if login else 'buffered'
+    return serve_hive(transport=transport, ssl=_context(authority, tls))
 
 
 def _file(authority, folder: Path, name: str) -> str:

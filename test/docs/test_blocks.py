@@ -23,15 +23,15 @@ PAGES = pages()
 NEEDS = {
     'howto/bulk.md': ('thrift_client.hashed:HashMethod.map',),
     'howto/fastapi.md': ('fastapi', 'httpx', 'thrift_client.aio:AsyncHashClient'),
+    'howto/hive.md': ('puresasl', 'TCLIService'),
     'howto/http.md': ('h11',),
+    'howto/impala.md': ('puresasl', 'TCLIService'),
     'howto/observe.md': ('prometheus_client', 'opentelemetry.sdk'),
     'howto/prefork.md': ('django',),
 }
 #: Python that is shown and not run, as it is about servers and packages that aren't here.
 SHOWN = {
     'howto/from-pools.md': 4,
-    'howto/hive.md': 1,
-    'howto/impala.md': 2,
     'howto/kubernetes.md': 1,
     'howto/zookeeper.md': 2,
 }
