@@ -19,7 +19,7 @@ from thrift_client.core.call import located, timed_out, was_stale
 from thrift_client.core.deadline import budget, expiry
 from thrift_client.core.message import next_id
 from thrift_client.core.wire import call_headers
-from thrift_client.errors import EncodeError, ThriftClientError
+from thrift_client.errors import CallTimeout, EncodeError, ThriftClientError
 from thrift_client.net.stream import as_lost
 from thrift_client.openings import Openings
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
     Response = tuple[int, ThriftResponse[Any]]
 
+#: Seconds that a server has to accept a connection before the others come first.
+SOON = 0.25
 #: How often one connection is read in a row, so that a flood from one server doesn't
 #: keep the others waiting.
 READS_IN_A_ROW = 16
@@ -117,7 +119,7 @@ class FanOut:
                     self.begin()
                 if done:
                     yield done.popleft()
-                elif self._unopened:
+                elif self._unopened and not (self._unopened[0].is_slow and self._waiting):
                     self._open_here(self._unopened.popleft())
                 elif self._waiting or self._paused or (self._openings and self._openings.pending):
                     self._step()
@@ -138,6 +140,8 @@ class FanOut:
         """Send on an idle connection, or have one opened."""
         connections = talk.server._connections
         try:
+            if talk.expires is not None and talk.expires <= talk.started:
+                raise timed_out('sending')
             if connections.gate:
                 connections.check_open()
                 talk.server._health.admit()
@@ -155,10 +159,21 @@ class FanOut:
             self._open_elsewhere(talk, self._workers)
 
     def _open_here(self, talk: Talk) -> None:
+        """Open a connection in the calling thread: first those that answer soon."""
+        ends = talk.expires
+        soon = monotonic() + SOON
+        if not talk.is_slow and (ends is None or ends > soon):
+            ends = soon
         try:
-            connection = talk.server._connections.take(talk.expires)
+            connection = talk.server._connections.take(ends)
             if talk.server._wire.apache is not None:
                 talk.result = self._converse(talk, connection)
+        except CallTimeout as exc:
+            if ends == soon and monotonic() >= soon:
+                talk.is_slow = True
+                self._unopened.append(talk)
+            else:
+                self._retry_or_fail(talk, exc)
         except Exception as exc:  # noqa: BLE001 - goes into this server's response
             self._retry_or_fail(talk, exc)
         else:
@@ -183,11 +198,14 @@ class FanOut:
             raise
 
     def _open_elsewhere(self, talk: Talk, workers: Workers) -> None:
-        if self._openings is None:
-            self._openings = Openings(workers)
-            self._poll.register(self._openings, select.POLLIN)
         converse = None if talk.server._wire.apache is None else self._converse
-        self._openings.begin(talk, converse)
+        try:
+            if self._openings is None:
+                self._openings = Openings(workers)
+                self._poll.register(self._openings, select.POLLIN)
+            self._openings.begin(talk, converse)
+        except (OSError, RuntimeError, ClientClosed):  # no descriptor or no thread is left
+            self._unopened.append(talk)
 
     def _send(self, talk: Talk, connection: Connection) -> None:
         """Put the talk on a connection and begin to send."""
@@ -317,8 +335,11 @@ class FanOut:
         for talk in list(self._waiting.values()):
             if talk.expires is not None and talk.expires <= now:
                 self._lose(talk, timed_out(talk.phase))
-        expiries = [t.expires for t in self._waiting.values() if t.expires is not None]
-        self._next_expiry = min(expiries, default=None)
+        for talk in list(self._openings.pending if self._openings is not None else ()):
+            if talk.expires is not None and talk.expires <= now and self._openings is not None:
+                self._openings.pending.discard(talk)
+                self._retry_or_fail(talk, timed_out('connecting'))
+        self._next_expiry = self._soonest_expiry()
 
     def _resume(self, now: float) -> None:
         """Begin the next attempt of those whose pause is over."""
@@ -326,8 +347,12 @@ class FanOut:
             if talk.resume_at is not None and talk.resume_at <= now:
                 self._paused.remove(talk)
                 self._begin(talk)
-        expiries = [t.expires for t in self._waiting.values() if t.expires is not None]
-        self._next_expiry = min(expiries, default=None)
+        self._next_expiry = self._soonest_expiry()
+
+    def _soonest_expiry(self) -> float | None:
+        opening = () if self._openings is None else self._openings.pending
+        talks = (*self._waiting.values(), *opening, *self._paused)
+        return min((talk.expires for talk in talks if talk.expires is not None), default=None)
 
     def _settle(self, talk: Talk, connection: Connection, result: Any) -> None:
         """End a talk with the result that was read on a connection."""
@@ -360,13 +385,15 @@ class FanOut:
             self._retry_or_fail(talk, error)
 
     def _retry_or_fail(self, talk: Talk, error: Exception) -> None:
-        health = talk.server._health
+        health, name = talk.server._health, self._method.name
+        health.tell('AttemptFailed', method=name, attempt=talk.attempts, error=error)
         health.failed(error)
         pause = talk.pause_after(error, self._method, self._call_options)
         if pause is None:
             self._fail(talk, error)
         else:
             health.retried()
+            health.tell('RetryPlanned', method=name, attempt=talk.attempts, pause=pause * 1000)
             talk.resume_at = monotonic() + pause
             self._paused.append(talk)
 

@@ -47,16 +47,23 @@ class Openings:
         `converse(talk, connection)` makes the call on it, where that would block; what it
         returns is then the talk's `result`.
         """
-        self._workers.submit(self._open, talk, converse)
         self.pending.add(talk)
+        try:
+            self._workers.submit(self._open, talk, converse)
+        except BaseException:  # no thread can be started; one that can be later finds it gone
+            self.pending.discard(talk)
+            raise
 
     def take(self) -> Iterator[Arrival]:
         """What has arrived: each talk with its connection, or why it has none."""
         os.read(self.fileno(), 1024)
         while self._arrived:
-            arrival = self._arrived.popleft()
-            self.pending.discard(arrival[0])
-            yield arrival
+            talk, connection, error = self._arrived.popleft()
+            if talk in self.pending:
+                self.pending.discard(talk)
+                yield talk, connection, error
+            elif connection is not None:  # its time was up before
+                talk.server._connections.discard(connection, 'it was opened too late')
 
     def close(self) -> None:
         """Close what has arrived and what is still to come."""
@@ -68,6 +75,8 @@ class Openings:
         self._close_arrived()
 
     def _open(self, talk: Talk, converse: Callable[[Talk, Any], Any] | None) -> None:
+        if talk not in self.pending:
+            return
         connection, error = None, None
         try:
             taken = talk.server._connections.take(talk.expires)

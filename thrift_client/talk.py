@@ -30,6 +30,7 @@ class Talk:
     resume_at: float | None = None  # while it pauses before another attempt
     headers: Mapping[str, str] | None = None
     result: Any = None  # of a call that a worker made
+    is_slow = False  # to accept a connection
 
     def __init__(
         self,
