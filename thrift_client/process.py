@@ -33,6 +33,8 @@ def _is_ours(module: str) -> bool:
 
 def warn_unclosed(made_at: str) -> None:
     """Warn of connections that nobody closed."""
+    if sys.meta_path is None:  # the interpreter is ending, and nothing can be imported
+        return
     import warnings
 
     message = f'a client was not closed; it was made at {made_at}'

@@ -15,6 +15,7 @@ from time import monotonic
 from thrift_client.core.call import timed_out
 from thrift_client.dialing import NEXT_ADDRESS_AFTER, connect_error, look_up, new_socket, numeric
 from thrift_client.errors import ResolveError
+from thrift_client.net.process import watch
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def _begin(
     """Begin to connect; the socket if that was all, as it is with unix sockets."""
     sock = new_socket(family)
     try:
+        watch(sock)
         sock.connect(address)
     except BlockingIOError as exc:
         if family == socket.AF_UNIX and exc.errno == errno.EAGAIN:  # its backlog is full

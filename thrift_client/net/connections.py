@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 class Connections(Stack):
     """The stack of idle connections to one server, last in, first out."""
 
-    __slots__ = ('_opener', '_turnstile')
+    __slots__ = ('_opener', '_opening', '_turnstile')
 
     def __init__(self, opener: Opener, options: Options) -> None:
         super().__init__(options)
         self._opener = opener
+        self._opening: set[object] = set()
         self._turnstile: Turnstile | None = None
         if options.max_connections is not None:
             self._turnstile = Turnstile(
@@ -79,8 +80,13 @@ class Connections(Stack):
     def _open(self, expires: float | None) -> Connection:
         now = monotonic()
         watch_exit()
-        connection = self._opener.open(self._connect_ends(now, expires), now)
-        self._add(connection, now)
+        this = object()
+        self._opening.add(this)
+        try:
+            connection = self._opener.open(self._connect_ends(now, expires), now)
+            self._add(connection, now)
+        finally:
+            self._opening.discard(this)
         return connection
 
     def busy(self) -> list[Connection]:
@@ -88,9 +94,19 @@ class Connections(Stack):
         idle = set(self.idle)
         return [connection for connection in self._live or () if connection not in idle]
 
+    def count_in_flight(self) -> int:
+        """How many calls are under way: wait for a connection, open one or use one."""
+        return self.count_waiting() + len(self._opening) + len(self.busy())
+
+    def send_away(self) -> None:
+        """At the interpreter's end: have those who wait go on to a connect, which is refused."""
+        if self._turnstile is not None:
+            self._turnstile.send_away()
+
     def forget(self) -> None:
         """In a forked child: drop the descriptors of connections that are the parent's."""
         super().forget()
+        self._opening.clear()
         if self._turnstile is not None:
             self._turnstile.forget()
 

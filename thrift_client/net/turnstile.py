@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from thrift_client.net.connection import Connection
 
 
+#: Seconds between two looks of those who wait for what nobody tells them of.
+LOOK_AGAIN = 1.0
+
+
 class _Waiter:
     """A call in the queue; `turn` is released once it has been given what it waits for."""
 
@@ -83,8 +87,7 @@ class Turnstile:
             self._gate.add('waiting')
         try:
             self.serve()
-            left = -1 if expires is None else max(0.0, expires - monotonic())
-            if waiter.turn.acquire(timeout=left) or not self._withdraw(waiter):
+            if self._wait(waiter, expires) or not self._withdraw(waiter):
                 return waiter.given
         except BaseException:
             if not self._withdraw(waiter):
@@ -95,6 +98,29 @@ class Turnstile:
             phase='waiting for a connection',
             hint='raise max_connections, or make fewer calls at once',
         )
+
+    def _wait(self, waiter: _Waiter, expires: float | None) -> bool:
+        """Wait for the waiter's turn; False at `expires`.
+
+        A connection that an exception in the wrong place made everybody forget makes room
+        without a word, so those who wait look for room themselves now and then.
+        """
+        while True:
+            left = LOOK_AGAIN if expires is None else min(LOOK_AGAIN, expires - monotonic())
+            if waiter.turn.acquire(timeout=max(0.0, left)):
+                return True
+            if left < LOOK_AGAIN:
+                return False
+            self.serve()
+
+    def send_away(self) -> None:
+        """Give everybody who waits the right to open a connection."""
+        with self._lock:
+            while self._queue:
+                waiter = self._queue.popleft()
+                self._opening += 1
+                waiter.served = True
+                waiter.turn.release()
 
     def opened(self) -> None:
         """Note that a connection that `enter` gave the right to is open, or has failed."""
