@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from time import monotonic
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from thrift_client.client import SimpleClient
 from thrift_client.errors import EncodeError
 from thrift_client.keyed import Keyed, KeyedMethod, KeyFunction, default_key
-from thrift_client.pool import ThriftPool
+from thrift_client.pool import ThriftPool, bind
 from thrift_client.replicated import ReplicatedClient, ThreadedReplicatedClient
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
+from thrift_client.routes import FailoverRoute
+
+if TYPE_CHECKING:
+    from thrift_client.net.workers import Workers
 
 __all__ = ['HashClient', 'HashMethod', 'KeyFunction', 'ThreadedHashClient']
 
@@ -20,10 +25,44 @@ class HashMethod(KeyedMethod):
 
     __slots__ = ()
 
+    def map(self, items: Iterable[Any]) -> Iterator[ThriftResponse[Any]]:
+        """Call the method for each item; the responses, in the order of the items.
+
+        A tuple is the arguments of a call, anything else is the only argument. The servers
+        are worked side by side, each with one call at a time. Items are read as responses
+        are taken, with a bounded number of calls ahead, so that there may be any number of
+        them. Calls begin with the first `next`; when the iterator is closed those under
+        way are given up. A mistake in an item is raised in its turn, and ends the calls.
+        """
+        from thrift_client.bulk import MappedCalls
+
+        return MappedCalls(self._pool, type(self), items).run()
+
+    def on_replicas(self, *args: Any, **kwargs: Any) -> Any:
+        """Make the call on all servers of its key at once, as a write to several needs it.
+
+        A list of responses in the order of the routing; `with_options(wait_for=…, merge=…)`
+        holds for it as for `all`.
+        """
+        from thrift_client.bulk import call_replicas
+
+        pool = self._pool
+        arguments, values = bind(type(self), args, kwargs)
+        key = pool._keys.get(self.method.name, default_key)(*values)
+        return call_replicas(pool, self.method, arguments, key)
+
     def _call(self, arguments: Any, values: tuple[Any, ...]) -> ThriftResponse[Any]:
         pool, method = self._pool, self.method
+        if pool._splits and method.name in pool._splits:
+            from thrift_client.bulk import call_split
+
+            return call_split(pool, method, values)
         key = pool._keys.get(method.name, default_key)(*values)
+        if pool._failover:
+            return _call_failing_over(pool, method, arguments, key)
         roster = pool._membership.roster
+        if not roster.servers:
+            roster = pool._roster()
         server = roster.servers[roster.place(key)]
         client = server.with_options(**pool._call_options) if pool._call_options else server
         response: ThriftResponse[Any] = ThriftResponse(server)
@@ -38,13 +77,35 @@ class HashMethod(KeyedMethod):
         return response
 
 
+def _call_failing_over(pool: Any, method: Any, arguments: Any, key: Any) -> ThriftResponse[Any]:
+    """A call that the next servers in the routing's order may serve, if the key's own is out."""
+    route = FailoverRoute(pool._roster(), key, pool._failover + 1, pool._call_options)
+    response: ThriftResponse[Any] = ThriftResponse(route.server)
+    started = monotonic()
+    try:
+        response._value = route.client._call(method, arguments, started, response, route)
+    except EncodeError:
+        raise
+    except Exception as exc:  # noqa: BLE001 - whatever the server or the network did
+        return ThriftExceptionResponse(route.server, exc, (monotonic() - started) * 1000)
+    response.server = route.server
+    response.elapsed = (monotonic() - started) * 1000
+    return response
+
+
 class HashClient(Keyed[SimpleClient], ThriftPool):
     """A pool that sends each call to one server, chosen by the call's key.
 
     The key is what `set_hash` says, else the only argument, else the tuple of all.
     `routing` says how keys are placed: 'modulo' takes an int key modulo the number of
-    servers, and any other by a stable 64-bit hash (`thrift_client.routing.keys`). The
-    other arguments are those of ThriftPool. A disabled server keeps its keys.
+    servers, and any other by a stable 64-bit hash (`thrift_client.routing.keys`). A
+    disabled server keeps its keys.
+
+    `failover`: how many of the next servers in the routing's order may serve a call while
+    its own is out (disabled, ejected, or not to be connected to), because they are
+    replicas of it; otherwise no call moves. `replicas`: how many servers each key is kept
+    on, for `servers_for` and `on_replicas`; it moves no calls. The other arguments are
+    those of ThriftPool.
     """
 
     _method_type = HashMethod
@@ -55,6 +116,10 @@ class HashClient(Keyed[SimpleClient], ThriftPool):
         """The pool that makes each call on all of these servers."""
         everyone: ReplicatedClient = self._everyone_of()
         return everyone
+
+    def _blockers(self) -> Workers | None:
+        """The threads for what would block a call to several servers."""
+        return self.all._blocking_workers()
 
 
 class ThreadedHashClient(HashClient):

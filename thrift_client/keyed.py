@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
+from time import monotonic
 from types import ModuleType
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from thrift_client.core.split import Share, Split
+from thrift_client.core.waiting import FAN_OPTIONS
 from thrift_client.membership import Membership
-from thrift_client.named import NamedServers, PoolMethod, S
+from thrift_client.named import NamedServers, PoolMethod, S, bind
+from thrift_client.options import check_count
+from thrift_client.routes import is_out
 from thrift_client.routing.named import router
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from thrift_client.membership import Roster
+    from thrift_client.placement import Explanation, Plan
 
 KeyFunction = Callable[..., Any]
 
@@ -30,11 +41,26 @@ class KeyedMethod(PoolMethod):
         """
         return self._pool.set_hash(self.method.name, function)
 
+    def set_split(self, argument: str, merge: Any = None) -> Any:
+        """Split this method's calls by the keys in one argument; returns the pool.
+
+        `argument` names a list, set or map. Each element, of a map each key, belongs to the
+        server that its key function says, called with the element in the argument's place;
+        without one the element is the key itself. A call then reaches each server once at
+        most, with its share; a failed share's response has `keys`, and each response has
+        `shares`. `merge`: 'list' (in the order of the argument's elements where each has
+        one in the reply), 'set', 'map', 'sum', or a function of the list of the servers'
+        values; None goes by their type. Raises ValueError for an unknown argument.
+        """
+        self._pool._splits[self.method.name] = Split(self.method.parameters, argument, merge)
+        return self._pool
+
 
 class Keyed(NamedServers[S]):
     """A pool that sends each call to one server, chosen by the call's key."""
 
     _all_type: ClassVar[Any]
+    _more_options: ClassVar = FAN_OPTIONS
 
     def __init__(
         self,
@@ -44,11 +70,16 @@ class Keyed(NamedServers[S]):
         *,
         servers: Iterable[str] = (),
         routing: Any = 'modulo',
+        failover: int = 0,
+        replicas: int = 1,
         max_threads: int | None = None,
         **options: Any,
     ) -> None:
         self._keys: dict[str, KeyFunction] = {}
+        self._splits: dict[str, Split] = {}
         self._router = router(routing)
+        self._failover = check_count('failover', failover, 0)
+        self._copies = max(check_count('replicas', replicas, 1), self._failover + 1)
         super().__init__(
             service,
             frame,
@@ -83,10 +114,75 @@ class Keyed(NamedServers[S]):
 
     def server_for(self, method: str, /, *args: Any, **kwargs: Any) -> S:
         """The SimpleClient that would serve this call. Raises NoServersError."""
-        from inspect import signature
+        server: S = self._serving(self._roster(), self._key_for(method, args, kwargs))
+        return server
 
-        bound = signature(self._method(method)).bind(*args, **kwargs)
-        bound.apply_defaults()
-        key: KeyFunction = self._keys.get(method, default_key)
-        roster = self._roster()
-        return roster.servers[roster.place(key(*bound.args))]
+    def servers_for(self, method: str, /, *args: Any, **kwargs: Any) -> tuple[S, ...]:
+        """The servers of this call's key, in the order of the routing, the key's own first.
+
+        As many as `replicas` says, or `failover` and one more. Raises NoServersError.
+        """
+        return self._roster().ranked(self._key_for(method, args, kwargs), self._copies)
+
+    def explain(self, method: str, /, *args: Any, **kwargs: Any) -> Explanation:
+        """Where this call would go, and why; nothing is sent. Raises NoServersError."""
+        from thrift_client.placement import explain
+
+        return explain(self, method, self._key_for(method, args, kwargs))
+
+    def plan(
+        self,
+        *,
+        add: Iterable[Any] = (),
+        remove: Iterable[Any] = (),
+        keys: Iterable[Any],
+    ) -> Plan:
+        """Which of these keys would move from where to where; the pool stays as it is.
+
+        `add`: names of servers to come, or (name, weight); `remove`: servers of the pool,
+        their names or addresses; `keys`: a sample of what key functions return. Raises
+        ValueError for a name that is taken, InvalidServerName for one that isn't there.
+        """
+        from thrift_client.placement import plan
+
+        return plan(self, add, remove, keys)
+
+    def _key_for(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        _, values = bind(type(self._method(method)), args, kwargs)
+        return self._keys.get(method, default_key)(*values)
+
+    def _serving(self, roster: Roster, key: Any, failed: Container[Any] = ()) -> Any:
+        """The first of a key's servers that may serve it and isn't out, else the very first."""
+        first = roster.servers[roster.place(key)]
+        if not self._failover or (not failed and not first._connections.gate):
+            return first
+        now = monotonic()
+        for server in roster.ranked(key, self._failover + 1):
+            if server not in failed and not is_out(server, now):
+                return server
+        return first
+
+    def _shares(
+        self,
+        roster: Roster,
+        method: str,
+        values: tuple[Any, ...],
+        failed: Container[Any] = (),
+        only: Container[int] | None = None,
+    ) -> list[Share]:
+        """The shares of a split call, in the order of the servers; `only` of some positions."""
+        position = self._splits[method].position
+        function = self._keys.get(method)
+        shares: dict[Any, Share] = {}
+        for number, element in enumerate(values[position] or ()):
+            if only is not None and number not in only:
+                continue
+            key = element
+            if function is not None:
+                key = function(*values[:position], element, *values[position + 1 :])
+            server = self._serving(roster, key, failed)
+            share = shares.get(server) or shares.setdefault(server, Share(server))
+            share.add(number, element)
+        if not shares:  # a server has to say what comes of nothing
+            return [Share(roster.servers[0])]
+        return [shares[server] for server in roster.servers if server in shares]

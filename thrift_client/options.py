@@ -299,6 +299,13 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f'; did you mean {matches[0]!r}?' if matches else ''
 
 
+def check_count(name: str, value: Any, least: int) -> int:
+    """A number of things, at least so many."""
+    count = _count(least, none=False)(name, value)
+    assert count is not None
+    return count
+
+
 def check_max_threads(value: Any) -> int | None:
     """The most threads of a pool, None for the default."""
     return _count(1, none=True)('max_threads', value)

@@ -1,0 +1,132 @@
+"""One call over a collection as several, each with its share of it, and one reply made of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+#: What a merge may be called: by name, by type, or as the function that does it.
+_KINDS: dict[Any, str] = {
+    'list': 'list', list: 'list',
+    'set': 'set', set: 'set',
+    'map': 'map', 'dict': 'map', dict: 'map',
+    'sum': 'sum', sum: 'sum',
+}  # fmt: skip
+
+
+class Share:
+    """What one server gets of the collection: `keys`, from these `positions` of the whole.
+
+    `server` is whose share it is, `response` its answer once there is one.
+    """
+
+    __slots__ = ('keys', 'positions', 'response', 'server')
+
+    def __init__(self, server: Any) -> None:
+        self.server = server
+        self.keys: list[Any] = []
+        self.positions: list[int] = []
+        self.response: Any = None
+
+    def __repr__(self) -> str:
+        return f'<Share of {getattr(self.server, "name", self.server)}: {shown(self.keys)}>'
+
+    def add(self, position: int, key: Any) -> None:
+        """Take a key in."""
+        self.positions.append(position)
+        self.keys.append(key)
+
+    def of(self, whole: Any) -> Any:
+        """The part of the collection that this share is, of the same kind."""
+        if isinstance(whole, Mapping):
+            return {key: whole[key] for key in self.keys}
+        return set(self.keys) if isinstance(whole, AbstractSet) else list(self.keys)
+
+
+class Split:
+    """How calls of one method are split: by the argument at `position`, merged by `merge`."""
+
+    __slots__ = ('argument', 'merge', 'position')
+
+    def __init__(self, parameters: Sequence[str], argument: str, merge: Any) -> None:
+        if argument not in parameters:
+            known = ', '.join(parameters)
+            raise ValueError(f'there is no argument {argument!r} to split (there are: {known})')
+        try:
+            kind = _KINDS.get(merge)
+        except TypeError:
+            kind = None
+        if merge is not None and kind is None and not callable(merge):
+            raise TypeError(
+                "merge must be None, 'list', 'set', 'map', 'sum' or a function of the list of "
+                f'values, not {merge!r}'
+            )
+        self.argument = argument
+        self.position = tuple(parameters).index(argument)
+        self.merge: str | Callable[[list[Any]], Any] | None = kind or merge
+
+    def check(self, whole: Any) -> None:
+        """Raise TypeError for what can't be split: no list, set or map, nor None."""
+        if whole is not None and not isinstance(whole, (list, tuple, AbstractSet, Mapping)):
+            raise TypeError(
+                f'{self.argument} is split by key: a list, set or map is needed, not {whole!r}'
+            )
+
+    def merged(self, shares: Sequence[Share], values: list[Any], whole: Any) -> Any:
+        """What one server that holds everything would have answered.
+
+        Raises TypeError for values that only a function could merge.
+        """
+        if callable(self.merge):
+            return self.merge(values)
+        if len(values) == 1:
+            return values[0]
+        kind = self.merge or _kind_of(values)
+        if kind == 'list':
+            return _in_order(shares, values, whole)
+        if kind == 'set':
+            return set().union(*values)
+        if kind == 'map':
+            return {key: value for part in values for key, value in part.items()}
+        return sum(values) if kind == 'sum' else None
+
+
+def _kind_of(values: list[Any]) -> str:
+    for kind, types in _TYPES.items():
+        if all(isinstance(value, types) and not isinstance(value, bool) for value in values):
+            return kind
+    raise TypeError(f'merge= has to say how to merge replies like {values[0]!r}')
+
+
+_TYPES: dict[str, Any] = {
+    'list': list,
+    'set': AbstractSet,
+    'map': Mapping,
+    'sum': (int, float),
+    'nothing': type(None),
+}
+
+
+def _in_order(shares: Sequence[Share], values: list[Any], whole: Any) -> list[Any]:
+    """Lists as one: in the order of the keys where there is one element for each key."""
+    aligned = isinstance(whole, (list, tuple)) and all(
+        len(value) == len(share.keys) for share, value in zip(shares, values, strict=True)
+    )
+    if not aligned:
+        return [element for value in values for element in value]
+    merged: list[Any] = [None] * len(whole)
+    for share, value in zip(shares, values, strict=True):
+        for position, element in zip(share.positions, value, strict=True):
+            merged[position] = element
+    return merged
+
+
+def shown(keys: list[Any], most: int = 5) -> str:
+    """Some keys in a text."""
+    text = ', '.join(repr(key) for key in keys[:most])
+    return text if len(keys) <= most else f'{text} and {len(keys) - most} more'

@@ -1,0 +1,154 @@
+"""Answers about where keys go: which server a call would reach and why, and what would move."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from thrift_client import address as addresses
+from thrift_client.routing.keys import key_hash
+
+__all__ = ['Explanation', 'Move', 'Plan']
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Where a call would go.
+
+    `key` is what its key function returned and `hash` that key's stable 64-bit hash, None
+    where the router takes an int as it is. `replicas` are all the servers of the key, in the
+    order in which they may serve it; `server` is the one that would get the call now: the
+    first, unless it is out and the pool was given `failover`. `why` says it in words.
+    """
+
+    method: str
+    key: Any
+    hash: int | None
+    router: str
+    server: Any
+    replicas: tuple[Any, ...]
+    why: str
+
+    def __repr__(self) -> str:
+        hashed = '' if self.hash is None else f', hash {self.hash:016x}'
+        replicas = ', '.join(server.name for server in self.replicas)
+        return (
+            f'<{self.method} with key {self.key!r}{hashed} by {self.router} goes to '
+            f'{self.server.name} of {replicas}: {self.why}>'
+        )
+
+
+class Move(NamedTuple):
+    """A key whose server changes, from one name to another."""
+
+    key: Any
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Plan:
+    """Which of the sampled keys move when servers come and go.
+
+    `keys` is how many were sampled, `moves` those that change their server, `before` and
+    `after` count the keys of each server by its name.
+    """
+
+    router: str
+    keys: int
+    moves: tuple[Move, ...]
+    before: dict[str, int]
+    after: dict[str, int]
+
+    @property
+    def share(self) -> float:
+        """The part of the keys that moves, from 0 to 1."""
+        return len(self.moves) / self.keys if self.keys else 0.0
+
+    @property
+    def paths(self) -> dict[tuple[str, str], int]:
+        """How many keys move from which server to which, the most first."""
+        return dict(Counter((move.source, move.target) for move in self.moves).most_common())
+
+    def __repr__(self) -> str:
+        paths = [f'{source} → {target}: {n}' for (source, target), n in self.paths.items()]
+        more = f', {len(paths) - 5} more ways' if len(paths) > 5 else ''
+        listed = f'; {", ".join(paths[:5])}{more}' if paths else ''
+        moved = f'{len(self.moves)} of {self.keys} keys move ({self.share:.1%})'
+        return f'<Plan for {self.router}: {moved}{listed}>'
+
+
+def explain(pool: Any, method: str, key: Any) -> Explanation:
+    """Where a call of `method` with this key goes, in a pool that routes by key."""
+    roster, name = pool._roster(), pool._router.name
+    replicas = roster.ranked(key, pool._copies)
+    server = pool._serving(roster, key)
+    as_it_is = name == 'modulo' and isinstance(key, int) and not isinstance(key, bool)
+    number = None if as_it_is else key_hash(key)
+    why = f'{name} prefers {replicas[0].name} for this key'
+    if name == 'modulo':
+        count = len(roster.servers)
+        said = repr(key) if as_it_is else f'{number:#x}'
+        position = (key if number is None else number) % count
+        why = f'{said} % {count} servers = {position}, and {replicas[0].name} is number {position}'
+    if server is not replicas[0]:
+        why += f'; it is out, so that failover={pool._failover} lets {server.name} serve'
+    return Explanation(method, key, number, name, server, replicas, why)
+
+
+def plan(pool: Any, add: Iterable[Any], remove: Iterable[Any], keys: Iterable[Any]) -> Plan:
+    """What moves in a pool that routes by key when these servers come and those go.
+
+    ValueError for a name that would be there twice, InvalidServerName for one that isn't.
+    """
+    roster = pool._membership.roster
+    before = dict(zip(roster.by_name, roster.weights, strict=True))
+    after = dict(before)
+    for server in remove:
+        del after[_leaving(pool, server)]
+    for server in add:
+        name, weight = server if isinstance(server, tuple) else (server, 1)
+        name = name if isinstance(name, str) else name.name
+        if '://' in name:
+            name = addresses.parse(name).label
+        if name in after:
+            raise ValueError(f'the pool already has a server named {name!r}')
+        after[name] = weight
+    if not before or not after:
+        raise ValueError('a plan needs a server before and after')
+    sample = list(keys)
+    old, new = (
+        pool._router.table(tuple(fleet), tuple(fleet.values())) for fleet in (before, after)
+    )
+    sources, targets = tuple(before), tuple(after)
+    places = [(sources[old.index(key)], targets[new.index(key)]) for key in sample]
+    return Plan(
+        pool._router.name,
+        len(sample),
+        tuple(
+            Move(key, source, target)
+            for key, (source, target) in zip(sample, places, strict=True)
+            if source != target
+        ),
+        _counted(sources, [source for source, _ in places]),
+        _counted(targets, [target for _, target in places]),
+    )
+
+
+def _leaving(pool: Any, server: Any) -> str:
+    """The name of a server that is given by it, by itself, or by its address."""
+    if not isinstance(server, str):
+        name: str = server.name
+        return name
+    if server in pool:
+        return server
+    parsed = addresses.parse(server)
+    found: str = pool._membership.find(None, (parsed.host, parsed.port)).name
+    return found
+
+
+def _counted(names: tuple[str, ...], placed: list[str]) -> dict[str, int]:
+    counts = Counter(placed)
+    return {name: counts[name] for name in names}
