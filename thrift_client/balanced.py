@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from time import monotonic
-from types import ModuleType
 from typing import Any
 
-from thrift_client.balancing import BalancedRoute, located_here, summary
-from thrift_client.core.hedge import Latencies
-from thrift_client.core.retry import RetryBudget
+from thrift_client.balancing import Balanced, BalancedRoute, located_here, summary
+from thrift_client.client import SimpleClient
 from thrift_client.errors import EncodeError
-from thrift_client.membership import Membership
 from thrift_client.pool import PoolMethod, ThriftPool
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
-from thrift_client.routing.balance import Balancer, Load
-from thrift_client.routing.named import balancer
 
 
 class BalancedMethod(PoolMethod):
@@ -28,7 +22,8 @@ class BalancedMethod(PoolMethod):
         pool._roster()
         started = monotonic()
         response: ThriftResponse[Any] = ThriftResponse(None)
-        route, error = None, None
+        route: BalancedRoute | None = None
+        error: BaseException | None = None
         try:
             route = BalancedRoute(pool)
             response._value = route.client._call(method, arguments, started, response, route)
@@ -53,7 +48,7 @@ class BalancedMethod(PoolMethod):
         return response
 
 
-class BalancedClient(ThriftPool):
+class BalancedClient(Balanced[SimpleClient], ThriftPool):
     """A pool that sends each call to one server, whichever is best.
 
     `balance`: 'p2c' takes the better of two random servers by recent latency and calls in
@@ -68,32 +63,3 @@ class BalancedClient(ThriftPool):
     """
 
     _method_type = BalancedMethod
-
-    def __init__(
-        self,
-        service: ModuleType,
-        frame: bool = False,
-        timeout: float | None = 60000,
-        *,
-        servers: Iterable[str] = (),
-        balance: str | Balancer = 'p2c',
-        max_threads: int | None = None,
-        **options: Any,
-    ) -> None:
-        self._balance = balancer(balance)
-        super().__init__(
-            service,
-            frame,
-            timeout,
-            servers=servers,
-            max_threads=max_threads,
-            **options,
-        )
-        self._retry_budget = RetryBudget(self._count_calls, monotonic())
-        self._latencies: dict[Any, Latencies] = {}
-
-    def _new_membership(self) -> Membership:
-        return Membership(None, Load)
-
-    def _count_calls(self) -> int:
-        return sum(server._connections.count_calls() for server in self.servers)

@@ -7,12 +7,14 @@ belongs to one call.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import random
 from time import monotonic
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from thrift_client.core.call import located
-from thrift_client.core.retry import is_out_of_reach
+from thrift_client.core.retry import RetryBudget, is_out_of_reach
 from thrift_client.errors import (
     CircuitOpen,
     ClientClosed,
@@ -22,14 +24,16 @@ from thrift_client.errors import (
     ThriftClientError,
     server_label,
 )
+from thrift_client.membership import Membership
+from thrift_client.named import NamedServers, S
 from thrift_client.routes import Route, is_out, is_shut
+from thrift_client.routing.balance import Balancer, Load
+from thrift_client.routing.named import balancer
 
 if TYPE_CHECKING:
     from thrift_client.client import SimpleClient
     from thrift_client.core.hedge import Latencies
-    from thrift_client.core.retry import RetryBudget
     from thrift_client.membership import Roster
-    from thrift_client.routing.balance import Balancer, Load
 
 #: What ended a call before its server had a part in it.
 _OWN = (CircuitOpen, ClientClosed, EncodeError, PoolExhausted)
@@ -157,3 +161,36 @@ def summary(route: BalancedRoute, last: Exception, method: str, elapsed: float) 
     error = NoServersError(f'no server could be reached: {said}')
     error.__cause__ = last
     return located(error, route.server, method, elapsed, getattr(last, 'attempts', 1))
+
+
+class Balanced(NamedServers[S]):
+    """A pool that sends each call to whichever of its servers is best."""
+
+    def __init__(
+        self,
+        service: ModuleType,
+        frame: bool = False,
+        timeout: float | None = 60000,
+        *,
+        servers: Iterable[str] = (),
+        balance: str | Balancer = 'p2c',
+        max_threads: int | None = None,
+        **options: Any,
+    ) -> None:
+        self._balance = balancer(balance)
+        super().__init__(
+            service,
+            frame,
+            timeout,
+            servers=servers,
+            max_threads=max_threads,
+            **options,
+        )
+        self._retry_budget = RetryBudget(self._count_calls, monotonic())
+        self._latencies: dict[Any, Latencies] = {}
+
+    def _new_membership(self) -> Membership:
+        return Membership(None, Load)
+
+    def _count_calls(self) -> int:
+        return sum(server._connections.count_calls() for server in self.servers)

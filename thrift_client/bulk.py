@@ -67,6 +67,7 @@ class MappedCalls:
                     outcome = self._ahead.popleft().outcome
                     if isinstance(outcome, BaseException):
                         raise outcome
+                    assert outcome is not None
                     yield outcome
                 elif self._under_way:
                     self._take(*next(run))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
+    from thrift_client.core.hedge import Latencies
     from thrift_client.net.connections import Connections
     from thrift_client.options import Options
 
@@ -56,6 +57,7 @@ class Health:
         'breaker',
         'ejections',
         'errors',
+        'latencies',
         'listeners',
         'peers',
         'retries',
@@ -71,6 +73,7 @@ class Health:
         self.listeners: tuple[Callable[[Any], object], ...] = options.listeners
         self.peers: Callable[[], Iterable[Health]] = tuple
         self.errors: dict[str, int] = {}
+        self.latencies: dict[Any, Latencies] = {}  # by method, of calls that may be hedged
         self.retries = self.ejections = 0
         self._logged_at = -LOG_EVERY
         self._said_down = False  # in the log, and not taken back since

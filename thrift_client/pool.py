@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from types import ModuleType
 
 from thrift_client.client import SimpleClient
+from thrift_client.core.deadline import budget, expiry
 from thrift_client.named import NamedServers, PoolMethod, bind
 from thrift_client.net.workers import Workers
 from thrift_client.options import check_max_threads
@@ -57,6 +59,12 @@ class ThriftPool(NamedServers[SimpleClient]):
         function = self._method(method)
         signature(function).bind(*args, **kwargs)
         return self._workers.submit(function, *args, **kwargs)
+
+    def _wait_first_list(self) -> None:
+        timeout = self._call_options.get('timeout', self._given['timeout'])
+        ends = expiry(monotonic(), timeout, budget.get())
+        for follower in self._membership.followers:
+            follower.wait_first(None if ends is None else max(0.0, ends - monotonic()))
 
     def close(self) -> None:
         """Close all connections, those in use when their calls are done; may be repeated."""

@@ -12,12 +12,13 @@ WAITS = ('all', 'first', 'quorum')
 
 def check_wait_for(value: Any) -> str | int:
     """One of WAITS, or how many good responses, at least 1. Raises TypeError, ValueError."""
+    expected = f'one of {", ".join(WAITS)} or an int'
     if isinstance(value, str):
         if value not in WAITS:
-            raise ValueError(f'wait_for must be one of {", ".join(WAITS)} or a number, not {value!r}')
+            raise ValueError(f'wait_for must be {expected}, not {value!r}')
         return value
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f'wait_for must be one of {", ".join(WAITS)} or an int, not {value!r}')
+        raise TypeError(f'wait_for must be {expected}, not {value!r}')
     if value < 1:
         raise ValueError(f'wait_for must be at least 1, not {value!r}')
     return value
