@@ -19,7 +19,7 @@ from thrift_client.core.call import located, timed_out, was_stale
 from thrift_client.core.deadline import budget, expiry
 from thrift_client.core.message import next_id
 from thrift_client.core.wire import call_headers
-from thrift_client.errors import CallTimeout, EncodeError, ThriftClientError
+from thrift_client.errors import CallTimeout, ClientClosed, EncodeError, ThriftClientError
 from thrift_client.net.stream import as_lost
 from thrift_client.openings import Openings
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
@@ -84,6 +84,8 @@ class FanOut:
                 expiries[timeout] = expiry(now, timeout, ends)
             if wire not in requests:
                 requests[wire] = _encoded(server, method, arguments, seqid)
+            if server._recorder is not None:
+                server._record(method, arguments)
             talk = Talk(position, server, requests[wire], seqid, now, expiries[timeout])
             headers = call_options.get('headers', options.headers)
             if headers is not None:
@@ -97,6 +99,7 @@ class FanOut:
         given = self._call_options
         expires = expiry(now, given.get('timeout', options.timeout), budget.get())
         request = _encoded(server, self._method, arguments, seqid)
+        server._record(self._method, arguments)
         talk = Talk(position, server, request, seqid, now, expires)
         talk.headers = call_headers(given.get('headers', options.headers))
         if expires is not None and (self._next_expiry is None or expires < self._next_expiry):
@@ -375,11 +378,14 @@ class FanOut:
     def _lose(self, talk: Talk, error: Exception) -> None:
         """End an attempt whose connection is not clean."""
         connection = self._release(talk)
+        if talk.exchange is not None and isinstance(error, ThriftClientError):
+            error = talk.exchange.explained(error)
         talk.unsent = talk.exchange = None
         if isinstance(error, ThriftClientError):
             connection.blame(error)
         talk.server._connections.discard(connection, error)
         if was_stale(error):
+            talk.server._health.abandoned()
             self._begin(talk)
         else:
             self._retry_or_fail(talk, error)

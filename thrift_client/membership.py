@@ -14,7 +14,7 @@ from thrift_client.options import nearest
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Any
 
     from thrift_client.health import Health
@@ -88,7 +88,7 @@ class Membership:
     given; None where the pool doesn't do that.
     """
 
-    __slots__ = ('_lock', '_make_load', '_router', 'closed', 'roster')
+    __slots__ = ('_lock', '_make_load', '_router', 'closed', 'followers', 'roster')
 
     def __init__(
         self, router: Any, make_load: Callable[[float], Load] | None = None
@@ -98,6 +98,7 @@ class Membership:
         self._lock = Lock()
         self.roster = Roster((), (), router)
         self.closed = False
+        self.followers: tuple[Any, ...] = ()
 
     def add(self, server: Any, weight: float) -> None:
         """Add a server at the end. ValueError for a name or a server that is there already."""
@@ -123,12 +124,32 @@ class Membership:
                 tuple(old.servers[i] for i in keep), tuple(old.weights[i] for i in keep)
             )
 
+    def replace(self, gone: Collection[Any], new: list[tuple[Any, float]]) -> None:
+        """Make `new`, pairs of server and weight, the servers behind those that stay.
+
+        What is in `gone` leaves; a server by hand keeps its place and its name.
+        """
+        with self._lock:
+            if self.closed:
+                return
+            old = self.roster
+            leaving = {*gone, *(server for server, _ in new)}
+            pairs = zip(old.servers, old.weights, strict=True)
+            stay = [(server, weight) for server, weight in pairs if server not in leaving]
+            taken = {server.name for server, _ in stay}
+            stay += [(server, weight) for server, weight in new if server.name not in taken]
+            self.roster = self._with(
+                tuple(server for server, _ in stay), tuple(weight for _, weight in stay)
+            )
+
     def healths(self) -> tuple[Health, ...]:
         """How each of the servers fares: a breaker asks how many of its peers are out."""
         return tuple(server._health for server in self.roster.servers)
 
     def close(self) -> tuple[Any, ...]:
-        """Let no more calls begin; the servers that were in."""
+        """Follow no source and let no more calls begin; the servers that were in."""
+        for follower in self.followers:
+            follower.close()
         with self._lock:
             servers = self.roster.servers
             if not self.closed:

@@ -98,7 +98,7 @@ class NamedServers(Generic[S]):
         frame: bool = False,
         timeout: float | None = 60000,
         *,
-        servers: Iterable[str] = (),
+        servers: Iterable[str] | object = (),
         **options: Any,
     ) -> None:
         self._given = with_frame({'timeout': timeout, **options}, frame)
@@ -107,10 +107,11 @@ class NamedServers(Generic[S]):
         self._call_options: dict[str, Any] = {}
         self._fan_options: dict[str, Any] = {}
         self._membership = self._new_membership()
-        if isinstance(servers, str):
-            raise TypeError(f'servers must be a list of addresses, not {servers!r}')
-        for server in servers:
-            self.add_server(server)
+        if isinstance(servers, (list, tuple, set, frozenset)):
+            for server in servers:
+                self.add_server(server)
+        else:
+            self.follow(servers)
 
     @property
     def service(self) -> ModuleType:
@@ -177,6 +178,36 @@ class NamedServers(Generic[S]):
         self._membership.remove(found)
         found._connections.set_retired(True)
         return found
+
+    def follow(self, source: Any) -> Self:
+        """Keep the pool's servers those that a source names, beside those added by hand.
+
+        `source`: a URL (`'zk://…'`, `'etcd://…'`, `'dns://…'`, `'srv://…'`, `'file:…'`), or
+        an object of `thrift_client.discovery`. Begins at once, in the background, until
+        `close`; a call made before the first list waits for it within its budget. The
+        last list stays while the source is lost. Returns the pool. Raises ValueError for
+        a bad URL, ImportError for an extra that is not installed.
+        """
+        from thrift_client.following import Follower
+
+        if self._membership.closed:
+            raise closed()
+        self._membership.followers += (Follower(self, source),)
+        return self
+
+    def _make_server(self, address: str, name: str) -> S:
+        """A client for a server that a source names."""
+        given = dict(self._given)
+        timeout = given.pop('timeout')
+        server: S = self._client_type(
+            self.service, address, None, timeout=timeout, name=name, **given
+        )
+        server._health.peers = self._membership.healths
+        return server
+
+    def _retire(self, server: S) -> None:
+        """Close the connections of a server that left, each when its call is done."""
+        server._connections.set_retired(True)
 
     def get_server(
         self, name: str | None = None, host: str | None = None, port: int | None = None
@@ -260,9 +291,15 @@ class NamedServers(Generic[S]):
         if self._membership.closed:
             raise closed()
         roster = self._membership.roster
+        if not roster.servers and self._membership.followers:
+            self._wait_first_list()
+            roster = self._membership.roster
         if not roster.servers:
             raise no_servers()
         return roster
+
+    def _wait_first_list(self) -> None:
+        """Wait within the call's budget for a source to name servers, where that may block."""
 
 
 _kinds: dict[tuple[Service, type], dict[str, type[PoolMethod]]] = {}

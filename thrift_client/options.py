@@ -121,6 +121,12 @@ def is_idempotent(value: frozenset[str] | bool, method: str) -> bool:
     return value if isinstance(value, bool) else method in value
 
 
+def _filename(name: str, value: Any) -> str | None:
+    if value is not None and not (isinstance(value, str) and value):
+        raise TypeError(f'{name} must be the path of a file, not {value!r}')
+    return value
+
+
 def _listeners(name: str, value: Any) -> tuple[Any, ...]:
     if callable(value) or not all(callable(listener) for listener in value):
         raise TypeError(f'{name} must be a list of callables that take an event, not {value!r}')
@@ -165,6 +171,7 @@ OPTIONS: dict[str, Option] = {
     'idempotent': Option((), _idempotent, 'names of methods that may run twice, or True for all'),
     'circuit_breaker': Option(None, _policy(CircuitBreaker, none=True), 'a CircuitBreaker'),
     'hedge': Option(None, _policy(Hedge, none=True), 'a Hedge, for idempotent methods'),
+    'log_filename': Option(None, _filename, 'append every request to this file, for replay'),
     'listeners': Option((), _listeners, 'callables that are told of events'),
 }
 

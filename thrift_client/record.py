@@ -16,6 +16,7 @@ import os
 from base64 import b64decode, b64encode
 from json import dumps, loads
 from time import time
+from weakref import WeakValueDictionary
 
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.transport.TTransport import TMemoryBuffer
@@ -66,6 +67,16 @@ class Request:
         return arguments
 
 
+_recorders: WeakValueDictionary[str, Recorder] = WeakValueDictionary()
+
+
+def recorder(path: str) -> Recorder:
+    """The Recorder of a file, one for all clients that log to it. Raises OSError."""
+    path = os.path.abspath(path)  # noqa: PTH100 - pathlib costs an import
+    found = _recorders.get(path)
+    return found if found is not None else _recorders.setdefault(path, Recorder(path))
+
+
 class Recorder:
     """Appends requests to a file, which only its owner may read if it is made here.
 
@@ -73,7 +84,7 @@ class Recorder:
     Raises OSError if the file can't be opened.
     """
 
-    __slots__ = ('_file', '_warned', 'path')
+    __slots__ = ('__weakref__', '_file', '_warned', 'path')
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, Self
 
     from thrift_client.address import Address
+    from thrift_client.core.service import Method
     from thrift_client.core.wire import Wire
+    from thrift_client.record import Recorder
     from thrift_client.stats import ClientStats
 
 
@@ -36,6 +38,7 @@ class SingleServer:
         '_name',
         '_options',
         '_plans',
+        '_recorder',
         '_retry_budget',
         '_wire',
     )
@@ -69,6 +72,12 @@ class SingleServer:
         self._plans = self._plans_of(self._wire, self._options)
         self._health = Health(self, self._connections, self._options)
         self._retry_budget = RetryBudget(self._connections.count_calls, monotonic())
+        self._recorder: Recorder | None = None
+        if self._options.log_filename is not None:
+            from thrift_client.record import recorder
+
+            self._recorder = recorder(self._options.log_filename)
+            self._connections.gate.add('recording')
 
     @staticmethod
     def _new_connections(address: Address, wire: Wire, options: Options) -> Any:
@@ -134,11 +143,17 @@ class SingleServer:
         view._plans = {}  # the small call is the client's own: a view goes the general way
         return view
 
+    def _record(self, method: Method, arguments: Any) -> None:
+        """Append a call to the log of requests, where there is one."""
+        if self._recorder is not None:
+            self._recorder.record(self.name, self.service.__name__, method.name, arguments)
+
     def _share(self, view: Self) -> None:
         """Give a view what it has in common with this client."""
         view._address, view._name, view._wire = self._address, self._name, self._wire
         view._connections = self._connections
         view._health, view._retry_budget = self._health, self._retry_budget
+        view._recorder = self._recorder
 
     def stats(self) -> ClientStats:
         """A snapshot of what the client has done and holds; waits for nothing."""

@@ -67,6 +67,7 @@ async def _attempts(
     seqid = next_id()
     headers = call_headers(client._options.headers)
     request = client._wire.request(method, arguments, seqid)
+    client._record(method, arguments)
     while True:
         try:
             if failure is not None:

@@ -1,0 +1,84 @@
+"""A pool that follows a source of servers: `pool.follow('zk://…')`.
+
+Who owns what: the source's watch calls `update` in its own thread, one call at a time; it
+makes clients for who came, swaps the pool's roster, and retires who left, whose calls in
+flight finish. `_first` is set once there has been a list; calls made before wait for it.
+The watch holds its listener weakly, so the pool keeps the Follower.
+"""
+
+from __future__ import annotations
+
+import os
+from threading import Event, Lock
+from weakref import WeakSet
+
+from thrift_client import discovery
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import Any
+
+    from thrift_client.discovery import Member
+
+
+class Follower:
+    """Keeps the servers of `pool` those that `source` names, beside those added by hand."""
+
+    __slots__ = ('__weakref__', '_first', '_known', '_lock', '_pool', '_source', '_watch')
+
+    def __init__(self, pool: Any, source: Any) -> None:
+        self._pool = pool
+        self._source = discovery.source(source)
+        self._known: dict[str, tuple[Member, Any]] = {}
+        self._first = Event()
+        self._lock = Lock()
+        self._watch = self._source.watch(self)
+        _all.add(self)
+
+    def update(self, members: tuple[Member, ...]) -> None:
+        """Make the pool's servers those of a new list."""
+        pool = self._pool
+        with self._lock:
+            old, new = self._known, {}
+            for member in members:
+                before, server = old.get(member.name, (None, None))
+                if before is None or before.address != member.address:
+                    server = pool._make_server(member.address, member.name)
+                new[member.name] = (member, server)
+            kept = {server for _, server in new.values()}
+            gone = [server for _, server in old.values() if server not in kept]
+            pool._membership.replace(
+                gone, [(server, member.weight) for member, server in new.values()]
+            )
+            self._known = new
+        self._first.set()
+        for server in gone:
+            pool._retire(server)
+
+    def trouble(self, _error: Exception) -> None:
+        """Nothing changes while the source is lost; it logs that itself."""
+
+    def wait_first(self, timeout: float | None) -> bool:
+        """Wait for the first list, at most `timeout` seconds; whether it has come."""
+        return self._first.wait(timeout)
+
+    def close(self) -> None:
+        """Stop following; the servers stay as they are."""
+        self._watch.close()
+
+    def _resume(self) -> None:
+        """In a forked child: the thread that watched is the parent's."""
+        self._lock = Lock()
+        self._watch = self._source.watch(self)
+
+
+_all: WeakSet[Follower] = WeakSet()
+
+
+def _resume_all() -> None:
+    for follower in list(_all):
+        follower._resume()
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_resume_all)
