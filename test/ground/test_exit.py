@@ -186,7 +186,7 @@ def test_a_call_that_is_about_to_be_done_may_finish():
 
 
 def warnings_of(function):
-    """The warnings of unclosed clients, of what a function makes and leaves to the garbage collector."""
+    """The warnings of unclosed clients, where a function leaves some to the garbage collector."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always', ResourceWarning)
         function()
