@@ -53,6 +53,17 @@ def test_every_wire_that_fits_is_shown_on_request(cli, server_process):
     assert ('header', 'compact') in fits
 
 
+def test_what_is_printed_can_be_used(cli, kv_server, server_process):
+    """The flags call the server, and the address has no scheme that the wire has not."""
+    found = json.loads(cli('probe', f'http://{kv_server.address}/', '--json').stdout)
+    assert found['python'].startswith(f"SimpleClient(service, '{kv_server.address}', ")
+    over_http = server_process(kind='http')
+    found = json.loads(cli('probe', f'http://{over_http.address}/kv', '--json').stdout)
+    assert found['python'].startswith(f"SimpleClient(service, 'http://{over_http.address}/kv', ")
+    target = ('-s', 'test_if.test_service', '-a', over_http.address)
+    assert cli('call', *target, *found['flags'].split(), 'ping').stdout == '"pong"\n'
+
+
 def test_a_multiplexed_server_needs_the_name_of_the_service(cli, server_process):
     """With the name it is found."""
     running = server_process(service_name='kv', transport='framed')

@@ -210,7 +210,10 @@ def _python(probe: Probe, sight: Sight) -> str:
     options += ['ssl=True'] if sight.tls else []
     if probe.service_name is not None:
         options.append(f'service_name={probe.service_name!r}')
-    return f'SimpleClient(service, {probe.target.label!r}, {", ".join(options)})'
+    target = probe.target
+    http = sight.wire.transport == 'http' and target.path
+    where = target.label if http else address.join(target.host, target.port)
+    return f'SimpleClient(service, {where!r}, {", ".join(options)})'
 
 
 def _print(report: dict[str, Any], *, verbose: bool) -> None:

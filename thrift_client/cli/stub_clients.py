@@ -19,7 +19,6 @@ import builtins
 import uuid
 
 from thrift_client import typed
-from thrift_client.hashed import HashMethod
 from thrift_client.response import ThriftResponse
 """
 
@@ -145,9 +144,8 @@ def _keyed_name(kind: Kind, method: Method) -> str:
 def _keyed_method(kind: Kind, method: Method) -> list[str]:
     """The class of a method of a hash pool, which can be called and told its key."""
     types = ', '.join(stub_types.annotation(f.type) for f in _arguments(method))
-    base = '' if kind.waits else 'HashMethod, '
     return [
-        f'class {_keyed_name(kind, method)}({base}Generic[P]):',
+        f'class {_keyed_name(kind, method)}(Generic[P]):',
         *_methods([method], kind.gives, waits=kind.waits, name='__call__'),
         f'    def set_hash(self, function: Callable[[{types}], object]) -> P: ...',
         '    def __getattr__(self, name: str) -> Any: ...',

@@ -18,7 +18,6 @@ from thrift_client.cli.results import error_text
 from thrift_client.cli.texts import Given, reader
 from thrift_client.cli.ui import click
 from thrift_client.core.service import Method, Service
-from thrift_client.hashed import default_key
 from thrift_client.options import OPTIONS
 
 _SOURCES = ('zk:', 'etcd:', 'etcds:', 'dns:', 'srv:', 'file:')
@@ -164,8 +163,10 @@ class Target:
 
     def key_of(self, method: Method, key: str | None, values: dict[str, Any]) -> Any:
         """The key of a call: what --key says, else the only argument, else all of them."""
-        function = default_key if key is None else _key_function(method, key)
-        return function(*(values[name] for name in method.parameters))
+        given = tuple(values[name] for name in method.parameters)
+        if key is not None:
+            return _key_function(method, key)(*given)
+        return given[0] if len(given) == 1 else given
 
     def caller(
         self, method: Method | None = None, key: str | None = None
