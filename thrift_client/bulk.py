@@ -21,7 +21,7 @@ from thrift_client.named import bind
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from thrift_client.client import SimpleClient
     from thrift_client.core.service import Method

@@ -149,7 +149,8 @@ class Keyed(NamedServers[S]):
 
     def _key_for(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         _, values = bind(type(self._method(method)), args, kwargs)
-        return self._keys.get(method, default_key)(*values)
+        function: KeyFunction = self._keys.get(method, default_key)
+        return function(*values)
 
     def _serving(self, roster: Roster, key: Any, failed: Container[Any] = ()) -> Any:
         """The first of a key's servers that may serve it and isn't out, else the very first."""
@@ -172,7 +173,7 @@ class Keyed(NamedServers[S]):
     ) -> list[Share]:
         """The shares of a split call, in the order of the servers; `only` of some positions."""
         position = self._splits[method].position
-        function = self._keys.get(method)
+        function: KeyFunction | None = self._keys.get(method)
         shares: dict[Any, Share] = {}
         for number, element in enumerate(values[position] or ()):
             if only is not None and number not in only:

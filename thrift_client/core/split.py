@@ -1,4 +1,4 @@
-"""One call over a collection as several, each with its share of it, and one reply made of theirs."""
+"""One call over a collection as several, each with a share of it, and one reply of theirs."""
 
 from __future__ import annotations
 
