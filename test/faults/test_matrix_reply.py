@@ -1,4 +1,4 @@
-"""Faults of a reply: each met by a client, a hash pool and a fan-out, on new and used connections."""
+"""Faults of a reply, met by a client, a hash pool and a fan-out, on new and used connections."""
 
 import resource
 import threading

@@ -1,0 +1,345 @@
+"""Faults of connecting: nothing has been sent, so nothing can have run."""
+
+import errno
+import os
+import resource
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+from faults.harness import BLOCKING, GOOD, TOLERANCE, make, outcome, stats_of
+from servers import SEARCH_PATH
+from test_if import test_service
+from thrift_client import (
+    BalancedClient,
+    CircuitBreaker,
+    RetryPolicy,
+    SimpleClient,
+    ThreadedReplicatedClient,
+    errors,
+)
+from thrift_client.net import connect
+from thrift_client.testing.addresses import BlackHole, ClosedPort
+
+pytestmark = pytest.mark.usefixtures('assert_no_leaks')
+
+each_way = pytest.mark.parametrize('way', BLOCKING)
+
+
+def unsent(failure, kind):
+    """The error of a call that was not sent, after it was held against what it has to say."""
+    assert isinstance(failure, kind), repr(failure)
+    assert failure.maybe_executed is False
+    assert 'did not run' in str(failure)
+    return failure
+
+
+@pytest.fixture
+def other(fault_server):
+    """The address of a server without faults."""
+    return fault_server(test_service, GOOD).address
+
+
+@each_way
+def test_row_01_connection_refused(closing, other, way):
+    """At once, with the address in the text; the connect isn't tried again unless asked for."""
+    port = closing(ClosedPort())
+    with make(way, port.address, other, idempotent=True) as client:
+        began = time.monotonic()
+        failure = unsent(outcome(client, 'k'), errors.ConnectError)
+        assert time.monotonic() - began < TOLERANCE
+        assert port.address.replace(':', ' port ') in str(failure)
+        assert (failure.errno, failure.attempts) == (errno.ECONNREFUSED, 1)
+        assert isinstance(failure, ConnectionError)
+    with make(way, port.address, other, retry=RetryPolicy(connect=True, backoff=1)) as client:
+        assert unsent(outcome(client, 'k'), errors.ConnectError).attempts == 3
+        assert stats_of(client).retries == 2
+
+
+@each_way
+def test_row_01_counts_against_the_server(closing, other, way):
+    """A breaker takes it for a failure, and keeps the next call away."""
+    port = closing(ClosedPort())
+    breaker = CircuitBreaker(failures=1, eject=60_000)
+    with make(way, port.address, other, circuit_breaker=breaker) as client:
+        unsent(outcome(client, 'k'), errors.ConnectError)
+        unsent(outcome(client, 'k'), errors.CircuitOpen)
+
+
+def test_row_01_another_server_takes_the_call(closing, fault_server):
+    """Where any server can serve it, whatever the policy says of retries."""
+    port, server = closing(ClosedPort()), fault_server(test_service, GOOD)
+    with BalancedClient(
+        test_service, servers=[port.address, server.address], retry=RetryPolicy(attempts=1)
+    ) as pool:
+        assert [pool.getk(str(i)).value() for i in range(20)] == [str(i) for i in range(20)]
+    assert len(server.ledger) == 20
+
+
+@each_way
+def test_row_02_black_hole(closing, other, way):
+    """The call ends at its deadline, or the connect at its cap."""
+    hole = closing(BlackHole())
+    for options in ({'timeout': 150}, {'connect_timeout': 150}):
+        with make(way, hole.address, other, **options) as client:
+            began = time.monotonic()
+            failure = unsent(outcome(client, 'k'), errors.CallTimeout)
+            assert 0.14 < time.monotonic() - began < 0.15 + TOLERANCE
+            assert failure.phase == 'connecting'
+
+
+def in_namespace(code):
+    """Run code as a process in a network of its own, where loopback is up.
+
+    Skips the test where that isn't allowed.
+    """
+    prelude = (
+        'import subprocess, time, socket\n'
+        'run = lambda command: subprocess.run(command.split(), check=True)\n'
+    )
+    process = subprocess.run(
+        ['unshare', '-n', sys.executable, '-c', prelude + textwrap.dedent(code)],
+        env=os.environ | {'PYTHONPATH': os.pathsep.join(map(str, SEARCH_PATH))},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    if 'unshare failed' in process.stderr or 'No such file' in process.stderr:
+        pytest.skip('needs unshare, ip, and to be root')
+    return process
+
+
+def test_row_03_unreachable():
+    """The kernel has no way there, and says so at once."""
+    ran = in_namespace("""
+        run('ip link set lo up')
+        run('ip route add unreachable 10.9.9.0/24')
+        from thrift_client import SimpleClient, errors
+        from test_if import test_service
+        for host in ('10.9.9.9:9090', '10.8.8.8:9090'):
+            began = time.monotonic()
+            with SimpleClient(test_service, host, timeout=5000) as client:
+                try:
+                    client.ping()
+                except errors.ConnectError as exc:
+                    print(exc.errno, exc.maybe_executed, time.monotonic() - began < 1)
+    """)
+    expected = f'{errno.EHOSTUNREACH} False True\n{errno.ENETUNREACH} False True\n'
+    assert (ran.stdout, ran.stderr) == (expected, '')
+
+
+@each_way
+def test_row_04_no_address(other, way):
+    """`.invalid` never has one (RFC 6761)."""
+    with make(way, 'nowhere.invalid:9090', other, timeout=5000) as client:
+        failure = unsent(outcome(client, 'k'), errors.ResolveError)
+        assert 'nowhere.invalid' in str(failure)
+
+
+def test_row_04_good_addresses_stay_in_use(fault_server, monkeypatch):
+    """A name server that fails takes no reachable server away."""
+    server = fault_server(test_service, GOOD)
+    with SimpleClient(test_service, f'localhost:{server.port}', max_idle=0) as client:
+        assert client.getk('a') == 'a'
+
+        def fail(*_args):
+            raise socket.gaierror(socket.EAI_AGAIN, 'try again')
+
+        monkeypatch.setattr(socket, 'getaddrinfo', fail)
+        assert client.getk('b') == 'b'
+    assert server.accepted == 2
+
+
+@each_way
+def test_row_05_resolver_hangs(fault_server, way, monkeypatch):
+    """Calls end at their deadline, and share one look-up."""
+    server = fault_server(test_service, GOOD)
+    answered, asked, real = threading.Event(), [], socket.getaddrinfo
+
+    def hang(host, *args):
+        if host != 'localhost':
+            return real(host, *args)
+        asked.append(host)
+        answered.wait()
+        return real('127.0.0.1', *args)
+
+    monkeypatch.setattr(socket, 'getaddrinfo', hang)
+    with make(way, f'localhost:{server.port}', server.address, timeout=100) as client:
+        for _ in range(3):
+            began = time.monotonic()
+            failure = unsent(outcome(client, 'k'), errors.CallTimeout)
+            assert time.monotonic() - began < 0.1 + TOLERANCE
+            assert failure.phase in ('looking up localhost', 'connecting')
+        assert len(asked) == 1
+        answered.set()
+        while any(thread.name.startswith('resolve ') for thread in threading.enumerate()):
+            time.sleep(0.001)
+        assert outcome(client, 'k') == 'k'
+
+
+@each_way
+def test_row_06_name_moves(fault_server, way, monkeypatch):
+    """An open connection stays, a new one goes where the name points now."""
+    old, real = fault_server(test_service, GOOD), socket.getaddrinfo
+    port = old.port
+    new = fault_server(test_service, GOOD, host='127.0.0.2', port=port)
+    points_to = ['127.0.0.1']
+    monkeypatch.setattr(
+        socket,
+        'getaddrinfo',
+        lambda host, *args: real(points_to[0] if host == 'localhost' else host, *args),
+    )
+    with make(way, f'localhost:{port}', old.address, max_age=500) as client:
+        assert outcome(client, 'a') == 'a'
+        points_to[0] = '127.0.0.2'
+        assert outcome(client, 'b') == 'b'
+        assert len(new.ledger) == 0
+        time.sleep(1.05)  # an open connection is looked at once a second
+        assert outcome(client, 'c') == 'c'
+        assert [e.token for e in new.ledger.executions] == ['c']
+
+
+@each_way
+def test_row_07_one_family_refuses(fault_server, way):
+    """`localhost` is ::1 and 127.0.0.1, and the server listens on one of them."""
+    server = fault_server(test_service, GOOD)
+    with make(way, f'localhost:{server.port}', server.address) as client:
+        began = time.monotonic()
+        assert outcome(client, 'k') == 'k'
+        assert time.monotonic() - began < TOLERANCE
+
+
+def test_row_07_one_family_is_a_black_hole(closing, fault_server, monkeypatch):
+    """The other one is begun 250 ms later (RFC 8305)."""
+    hole, server = closing(BlackHole()), fault_server(test_service, GOOD, host='::1')
+    host, port = hole.address.split(':')
+    entries = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, '', (host, int(port))),
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, '', ('::1', server.port)),
+    ]
+    monkeypatch.setattr(socket, 'getaddrinfo', lambda *_args: entries)
+    with SimpleClient(test_service, 'both.example:1') as client:
+        began = time.monotonic()
+        assert client.getk('k') == 'k'
+        assert 0.24 < time.monotonic() - began < 0.25 + TOLERANCE
+
+
+@pytest.mark.parametrize(
+    'address',
+    ['h:0', 'h:99999', 'h:', ':9090', 'h:x', '[::1', 'unix:', 'a' * 64 + '.org:1', 'x://h', ''],
+)
+def test_row_08_bad_address(address):
+    """Refused when the client is made, or as a ConnectError; no port ever wraps."""
+    try:
+        client = SimpleClient(test_service, address)
+    except ValueError:
+        return
+    with client, pytest.raises(errors.ConnectError):
+        client.ping()
+
+
+def test_row_08_unix_path(tmp_path):
+    """One that isn't there is refused at the connect, one that is too long for the kernel before."""
+    with SimpleClient(test_service, f'unix:{tmp_path}/no') as client:
+        unsent(outcome(client, 'k'), errors.ConnectError)
+    with pytest.raises(ValueError, match='xxx'):
+        SimpleClient(test_service, 'unix:/' + 'x' * 200)
+
+
+@pytest.fixture
+def few_descriptors():
+    """Allow no more descriptors than there are, until told otherwise."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def limit():
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+
+    def lift():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    yield limit, lift
+    lift()
+
+
+def test_row_09_no_descriptors(fault_server, few_descriptors):
+    """The server isn't blamed, and calls go through again as soon as there are some."""
+    limit, lift = few_descriptors
+    server = fault_server(test_service, GOOD)
+    breaker = CircuitBreaker(failures=1, eject=60_000)
+    with SimpleClient(test_service, server.address, circuit_breaker=breaker) as client:
+        limit()
+        try:
+            failures = [outcome(client, 'k') for _ in range(3)]
+        finally:
+            lift()
+        for failure in failures:
+            assert unsent(failure, errors.ConnectError).errno == errno.EMFILE
+        assert client.stats().ejected is False
+        assert outcome(client, 'k') == 'k'
+        limit()
+        try:
+            assert outcome(client, 'open already') == 'open already'
+        finally:
+            lift()
+
+
+def test_row_09_no_descriptors_in_a_fan_out(fault_server, few_descriptors):
+    """It has an error for each server, and works again afterwards."""
+    limit, lift = few_descriptors
+    servers = [fault_server(test_service, GOOD) for _ in range(3)]
+    with ThreadedReplicatedClient(test_service, servers=[s.address for s in servers]) as pool:
+        limit()
+        try:
+            responses = pool.getk('k')
+        finally:
+            lift()
+        assert [type(response.exception) for response in responses] == [errors.ConnectError] * 3
+        assert [response.value() for response in pool.getk('k')] == ['k'] * 3
+
+
+@each_way
+def test_row_10_no_ports(other, fault_server, way, monkeypatch):
+    """The server isn't blamed, and calls go through again as soon as there are some."""
+    server, real = fault_server(test_service, GOOD), connect._begin
+
+    def begin(family, address, *args):
+        if address[1] == server.port:
+            raise OSError(errno.EADDRNOTAVAIL, 'Cannot assign requested address')
+        return real(family, address, *args)
+
+    breaker = CircuitBreaker(failures=1, eject=60_000)
+    with make(way, server.address, other, circuit_breaker=breaker) as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(connect, '_begin', begin)
+            failure = unsent(outcome(client, 'k'), errors.ConnectError)
+        assert failure.errno == errno.EADDRNOTAVAIL
+        assert outcome(client, 'k') == 'k'
+
+
+def test_row_11_no_threads(fault_server, monkeypatch):
+    """A fan-out has a response for each server although no thread can be started."""
+    servers = [fault_server(test_service, GOOD) for _ in range(3)]
+
+    with ThreadedReplicatedClient(test_service, servers=[s.address for s in servers]) as pool:
+        with monkeypatch.context() as patched:
+
+            start = threading.Thread.start
+
+            def refuse(thread):
+                if thread.name.startswith('thrift_client'):
+                    raise RuntimeError("can't start new thread")
+                start(thread)
+
+            patched.setattr(threading.Thread, 'start', refuse)
+            responses = pool.getk('k')
+        assert len(responses) == 3
+        assert [response.value() for response in responses] == ['k'] * 3
+        assert [response.value() for response in pool.getk('again')] == ['again'] * 3

@@ -1,0 +1,240 @@
+"""Faults of sending: a call has run only if the kernel took its last byte."""
+
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from faults.harness import BLOCKING, GOOD, TOLERANCE, make, outcome, stats_of
+from rich_if import rich_service
+from servers import SEARCH_PATH
+from test_if import test_service
+from thrift_client import RetryPolicy, SimpleClient, ThreadedReplicatedClient, errors
+from thrift_client.testing import toxics
+from thrift_client.testing.behaviours import (
+    answer,
+    close,
+    never_read,
+    reply,
+
+    reset_after_reading,
+)
+
+pytestmark = pytest.mark.usefixtures('assert_no_leaks')
+
+each_way = pytest.mark.parametrize('way', BLOCKING)
+LARGE = 'x' * (12 << 20)  # more than the buffers of both ends take
+
+
+@each_way
+@pytest.mark.parametrize('protocol', ['binary', 'compact'])
+@pytest.mark.parametrize('bad', [5, ['k'], {}], ids=repr)
+def test_row_20_argument_that_cannot_be_encoded(fault_server, way, protocol, bad):
+    """Nothing is sent, and what the next call sends is exactly that call."""
+    server = fault_server(test_service, GOOD, protocol=protocol)
+    other = fault_server(test_service, GOOD, protocol=protocol)
+    with make(
+        way, server.address, other.address, protocol=protocol, idempotent=True
+    ) as client:
+        assert outcome(client, 'warm') == 'warm'
+        for _ in range(2):
+            with pytest.raises(errors.EncodeError) as caught:
+                client.getk(bad)
+            assert caught.value.maybe_executed is False
+        assert outcome(client, 'next') == 'next'
+        assert stats_of(client).retries == 0
+    assert [execution.token for execution in server.ledger.executions] == ['warm', 'next']
+    assert (server.accepted, server.malformed) == (1, [])
+
+
+@pytest.mark.parametrize(('a', 'b'), [(2**31, 1), (-(2**40), 1), (1, 2**63), (1.5, 1)])
+def test_row_20_number_that_is_too_large(fault_server, a, b):
+    """An i32 is one."""
+    server = fault_server(rich_service, answer(lambda args: args.a + args.b))
+    with SimpleClient(rich_service, server.address) as client:
+        with pytest.raises(errors.EncodeError):
+            client.add(a, b)
+        assert client.add(1, 2) == 3
+    assert len(server.ledger) == 1
+
+
+@each_way
+@pytest.mark.parametrize('framed', [False, True], ids=['buffered', 'framed'])
+def test_row_21_large_request(fault_server, way, framed):
+    """`max_message_size` bounds replies: a request is the caller's own, and goes out whole."""
+    server = fault_server(test_service, reply('short'), framed=framed)
+    other = fault_server(test_service, GOOD, framed=framed)
+    with make('client', server.address, other.address, frame=framed, max_message_size=100) as client:
+        assert outcome(client, LARGE) == 'short'
+    assert server.ledger.count(LARGE) == 1
+
+
+@each_way
+def test_row_22_reset_after_any_byte(fault_server, way):
+    """The server runs a call once at most, and never if the error says that it didn't run."""
+    value = 'x' * 3_000_000
+    counts = [1, 2, 10, 30, 31, *random.Random(22).sample(range(31, 3_000_000), 12), 3_000_020]
+    for count in counts:
+        server = fault_server(test_service, [reset_after_reading(count), reply(None)])
+        with SimpleClient(test_service, server.address) as client:
+            try:
+                client.setk('k', value)
+            except errors.ConnectionLost as exc:
+                assert not exc.maybe_executed or not len(server.ledger)
+            assert len(server.ledger) <= 1
+            client.setk('next', 'v')
+            assert server.ledger.count('next') == 1
+
+
+def test_row_22_a_call_that_did_not_run_is_tried_again(fault_server):
+    """Though its method is not idempotent: the last byte never left."""
+    script = [reset_after_reading(1), reset_after_reading(1), reply(None)]
+    for _ in range(5):
+        server = fault_server(test_service, script)
+        retry = RetryPolicy(attempts=3, backoff=1)
+        with SimpleClient(test_service, server.address, retry=retry) as client:
+            client.setk('k', LARGE)
+            assert client.stats().retries == 2
+        assert server.ledger.count('k') == 1
+
+
+@each_way
+@pytest.mark.parametrize('framed', [False, True], ids=['buffered', 'framed'])
+def test_row_23_server_that_does_not_read(fault_server, way, framed):
+    """The time is spent sending, so the call didn't run, and isn't tried again: no time is left."""
+    servers = [
+        fault_server(test_service, [never_read(), GOOD], framed=framed),
+        fault_server(test_service, GOOD, framed=framed),
+    ]
+    options = {'timeout': 600, 'frame': framed, 'idempotent': True}
+    with make(way, servers[0].address, servers[1].address, **options) as client:
+        began = time.monotonic()
+        failure = outcome(client, LARGE)
+        assert time.monotonic() - began < 0.6 + TOLERANCE
+        assert isinstance(failure, errors.CallTimeout)
+        assert (failure.maybe_executed, failure.phase) == (False, 'sending')
+        assert outcome(client, 'next') == 'next'
+    assert len(servers[0].ledger) == 1
+
+
+@each_way
+def test_row_24_closed_while_idle(fault_server, way):
+    """A server that closes after each reply costs no call, after a second of quiet."""
+    server, other = fault_server(test_service, GOOD + close()), fault_server(test_service, GOOD)
+    with make(way, server.address, other.address) as client:
+        for round_ in range(2):
+            assert outcome(client, f'round {round_}') == f'round {round_}'
+            server.wait_open(0, 2000)
+            time.sleep(1.05)
+    assert len(server.ledger) == 2
+
+
+def test_row_24_a_thousand_idle_closes(fault_server, monkeypatch):
+    """None of them fails a call, where each connection is looked at before it is used."""
+    monkeypatch.setattr('thrift_client.stack.CHECK_AFTER', 0.0)
+    server = fault_server(test_service, GOOD + close())
+    with SimpleClient(test_service, server.address) as client:
+        for number in range(1000):
+            assert client.getk(str(number)) == str(number)
+            server.wait_open(0, 2000)
+    assert len(server.ledger) == 1000
+
+
+@each_way
+def test_row_25_close_races_the_call(fault_server, way):
+    """A call on a connection that is just being closed is never run twice."""
+    server, other = fault_server(test_service, GOOD + close()), fault_server(test_service, GOOD)
+    lost = 0
+    with make(way, server.address, other.address) as client:
+        for number in range(300):
+            key = str(number)
+            got = outcome(client, key)
+            if got == key:
+                assert server.ledger.count(key) == 1
+            else:
+                assert isinstance(got, errors.ConnectionLost)
+                assert server.ledger.count(key) <= 1
+                assert got.maybe_executed or not server.ledger.count(key)
+                lost += 1
+    assert len(server.ledger) == 300 - lost
+
+
+@each_way
+def test_row_25_idempotent_calls_do_not_fail(fault_server, way):
+    """They may run twice."""
+    server, other = fault_server(test_service, GOOD + close()), fault_server(test_service, GOOD)
+    policy = RetryPolicy(backoff=1, budget=1)
+    with make(way, server.address, other.address, idempotent=True, retry=policy) as client:
+        assert [outcome(client, str(n)) for n in range(300)] == [str(n) for n in range(300)]
+
+
+def test_row_26_oneway_on_a_closed_connection(server_process):
+    """After a second of quiet the end is seen, and the message goes out on a new connection."""
+    server = server_process('threaded', service='rich_if.rich_service', handler='handlers:Rich')
+    with SimpleClient(rich_service, server.address) as client:
+        client.fire('a')
+        assert client.fired() == ['a']
+        server.restart()
+        time.sleep(1.05)
+        client.fire('b')
+        assert client.fired() == ['b']
+
+
+def test_row_26_oneway_arrives_on_clean_runs(server_process):
+    """As many as were sent."""
+    server = server_process('threaded', service='rich_if.rich_service', handler='handlers:Rich')
+    with ThreadedReplicatedClient(rich_service, servers=[server.address]) as pool:
+        for number in range(500):
+            pool.fire(str(number))
+        assert pool.fired()[0].value() == [str(number) for number in range(500)]
+
+
+@each_way
+def test_row_27_half_open(fault_server, toxic_proxy, way):
+    """What was swallowed may have run; its connection is not used again."""
+    server, other = fault_server(test_service, GOOD), fault_server(test_service, GOOD)
+    proxy = toxic_proxy(server.address)
+    with make(way, proxy.address, other.address, timeout=150) as client:
+        assert outcome(client, 'warm') == 'warm'
+        hole = proxy.add(toxics.HalfOpen())
+        failure = outcome(client, 'swallowed')
+        assert isinstance(failure, errors.CallTimeout)
+        assert failure.maybe_executed
+        proxy.remove(hole)
+        assert outcome(client, 'next') == 'next'
+        assert proxy.connections == 2
+    assert server.ledger.count('swallowed') == 0
+
+
+def test_row_27_the_kernel_finds_dead_peers(fault_server):
+    """It probes idle connections, and gives up on what isn't acknowledged."""
+    server = fault_server(test_service, GOOD)
+    with SimpleClient(test_service, server.address) as client:
+        client.getk('k')
+        (connection,) = client._connections.idle
+        sock = connection.stream.sock
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        for name in ('TCP_KEEPIDLE', 'TCP_KEEPINTVL', 'TCP_KEEPCNT', 'TCP_USER_TIMEOUT'):
+            value = sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
+            assert 0 < value <= 60_000
+
+
+def test_row_27_network_goes_down():
+    """A cable is pulled: the call ends at its deadline, and the one after it is right."""
+    script = Path(__file__).with_name('cable.py')
+    ran = subprocess.run(
+        ['unshare', '-n', sys.executable, script],
+        env=os.environ | {'PYTHONPATH': os.pathsep.join(map(str, SEARCH_PATH))},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    if 'unshare failed' in ran.stderr or 'No such file' in ran.stderr:
+        pytest.skip('needs unshare, ip, nsenter, and to be root')
+    assert (ran.stdout, ran.stderr) == ('pong\nCallTimeout True\npong\n', '')
