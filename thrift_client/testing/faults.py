@@ -245,9 +245,15 @@ class FaultServer:
         with self._changed:
             self._live.remove(plain)
             self._live.add(secured)
-        if self._stop.is_set():
-            raise Stopped
-        secured.do_handshake()
+        try:
+            if self._stop.is_set():
+                raise Stopped
+            secured.do_handshake()
+        except BaseException:
+            with self._changed:
+                self._live.remove(secured)
+            secured.close()
+            raise
         return secured
 
     def _serve(self, connection: socket.socket, number: int) -> None:
