@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.core.channel import Assembler, Channel
+    from thrift_client.errors import ThriftClientError
 
 
 class Exchange:
@@ -108,9 +109,13 @@ class Exchange:
             taken = take(given)
             return self._read_whole(taken) if self._assembler is not None else taken
         except (DecodeError, MessageTooLarge, ReplyMismatch) as exc:
-            if self._fresh:
-                raise self._wire.explain(exc, self._beginning) from exc.__cause__
-            raise
+            raise self.explained(exc) from exc.__cause__
+
+    def explained(self, error: ThriftClientError) -> ThriftClientError:
+        """The error for a reply that isn't whole: WireMismatch where its beginning tells more."""
+        if self._fresh and self._beginning:
+            return self._wire.explain(error, self._beginning)
+        return error
 
     def _feed_on(self, data: bytes) -> bool:
         if self._channel is not None and data:

@@ -90,6 +90,8 @@ def explain(error: ThriftClientError, speech: Speech, data: bytes) -> ThriftClie
         what, advice = repr(found), f'set {_options(found, speech)}'
     else:
         what, advice = found
+        if what == 'HTTP' and speech.transport == 'http':
+            return error
     mismatch = WireMismatch(
         f'the server answers with what looks like {what}, and this client speaks {speech!r}: '
         f'the reply begins with {data!r}',
@@ -119,11 +121,12 @@ def advise(error: ThriftClientError, speech: Speech) -> None:
 
 def worth_trying(speech: Speech) -> str:
     """Which other options a server that doesn't understand the client may need."""
-    transports = {
-        'buffered': ("transport='framed'", "transport='header'"),
-        'framed': ("transport='buffered'", "transport='header'"),
-        'http': ("transport='framed' and no http:// URL",),
-    }.get(speech.transport, ("transport='framed'", "transport='buffered'"))
-    other = 'binary' if speech.protocol != 'binary' else 'compact'
+    transports = _others(('buffered', 'framed', 'header', 'zlib'), speech.transport)
+    protocols = _others(('binary', 'compact', 'json'), speech.protocol)
+    url = 'a host without http://' if speech.transport == 'http' else 'an http:// URL as host'
     tls = 'ssl=None' if speech.tls else 'ssl=True'
-    return f'worth trying are {", ".join(transports)}, protocol={other!r}, {tls}'
+    return f'worth trying are transport={transports}, {url}, protocol={protocols}, {tls} and sasl='
+
+
+def _others(names: tuple[str, ...], name: str) -> str:
+    return ' or '.join(repr(other) for other in names if other != name)

@@ -19,6 +19,8 @@ from thrift_client.core.reader import Reader
 from thrift_client.core.service import Method
 from thrift_client.core.wire import Wire
 from thrift_client.errors import (
+    CallTimeout,
+    ConnectionLost,
     DecodeError,
     MessageTooLarge,
     ReplyMismatch,
@@ -172,7 +174,7 @@ class Connection(Connected):
             raise closed_by_server(partial=False)
         try:
             return self._read_answer(method, seqid, data, expires)
-        except (DecodeError, MessageTooLarge, ReplyMismatch) as exc:
+        except (CallTimeout, ConnectionLost, DecodeError, MessageTooLarge, ReplyMismatch) as exc:
             if self.calls > 1:  # it has been understood before
                 raise
             raise self._wire.explain(exc, data) from exc.__cause__

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 
 from thrift_client.core.exchange import Exchange
-from thrift_client.errors import CallTimeout, ThriftClientError
+from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError
 from thrift_client.net.connection import Connection
 from thrift_client.net.stream import CHUNK, Stream
 
@@ -103,8 +103,11 @@ class Conversation(Connection):
             self.sent_oneway()
             return None
         exchange = self.exchange(method, seqid)
-        while not self._read_some(exchange, expires):
-            pass
+        try:
+            while not self._read_some(exchange, expires):
+                pass
+        except (CallTimeout, ConnectionLost) as exc:
+            raise exchange.explained(exc) from exc.__cause__
         return exchange.result
 
     def _read_some(self, exchange: Exchange, expires: float | None) -> bool:

@@ -1,0 +1,386 @@
+"""HTTP: kept connections, headers, cookies, credentials, proxies, statuses and limits."""
+
+import base64
+import gzip
+import socket
+import threading
+import time
+
+import pytest
+
+from rich_if import rich_service
+from test_if import test_service
+from thrift_client import HashClient, ReplicatedClient, SimpleClient, errors
+from wire.http_server import HttpServer, send
+
+
+def client_of(server, path='/kv', user='', **options):
+    """Make a client of an HttpServer."""
+    return SimpleClient(
+        test_service, f'http://{user}127.0.0.1:{server.port}{path}', timeout=5000, **options
+    )
+
+
+def raw(answer):
+    """Answer with these bytes, and close."""
+
+    def respond(handler, _):
+        handler.wfile.write(answer)
+        handler.close_connection = True
+
+    return respond
+
+
+def test_a_connection_is_kept():
+    """Calls go over one connection, to the path of the URL."""
+    with HttpServer() as server, client_of(server) as client:
+        client.setk('k', 'v')
+        assert [client.getk('k') for _ in range(5)] == ['v'] * 5
+        assert server.opened == 1
+        path, headers = server.requests[0]
+        assert path == '/kv'
+        assert headers['Host'] == f'127.0.0.1:{server.port}'
+        assert headers['Content-Type'] == 'application/x-thrift'
+
+
+def test_a_fan_out_keeps_its_connections():
+    """In pools too."""
+    with HttpServer() as one, HttpServer() as two:
+        servers = [f'http://127.0.0.1:{server.port}/' for server in (one, two)]
+        with ReplicatedClient(test_service, servers=servers) as pool:
+            for _ in range(3):
+                assert [each.value() for each in pool.ping()] == ['pong', 'pong']
+        assert (one.opened, two.opened) == (1, 1)
+
+
+def test_a_server_that_closes_is_not_asked_again():
+    """`Connection: close` is obeyed."""
+    with HttpServer(headers=[('Connection', 'close')]) as server, client_of(server) as client:
+        assert [client.ping() for _ in range(3)] == ['pong'] * 3
+        assert server.opened == 3
+
+
+def test_a_body_may_end_with_the_connection():
+    """As HTTP/1.0 servers without a length do it."""
+    with HttpServer() as server:
+        server.answer = lambda handler, body: raw(
+            b'HTTP/1.0 200 OK\r\n\r\n' + server.call(body)
+        )(handler, body)
+        with client_of(server) as client:
+            assert [client.ping() for _ in range(2)] == ['pong', 'pong']
+
+
+def test_a_chunked_body_is_read():
+    """Whatever the chunks are."""
+
+    def answer(handler, body):
+        handler.send_response(200)
+        handler.send_header('Transfer-Encoding', 'chunked')
+        handler.end_headers()
+        reply = server.call(body)
+        for i in range(len(reply)):
+            handler.wfile.write(b'1\r\n' + reply[i : i + 1] + b'\r\n')
+        handler.wfile.write(b'0\r\n\r\n')
+
+    with HttpServer(answer) as server, client_of(server) as client:
+        assert [client.ping() for _ in range(2)] == ['pong', 'pong']
+        assert server.opened == 1
+
+
+def test_a_compressed_body_is_read():
+    """Though nobody asked for it."""
+    with HttpServer() as server:
+        server.answer = lambda handler, body: send(
+            handler, 200, gzip.compress(server.call(body)), [('Content-Encoding', 'gzip')]
+        )
+        with client_of(server) as client:
+            assert client.ping() == 'pong'
+
+
+def test_headers_are_sent():
+    """Fixed ones, and those of a callable in the caller's thread, which override ours."""
+    here = threading.get_ident()
+    asked = []
+
+    def headers():
+        asked.append(threading.get_ident())
+        return {'X-Call': str(len(asked)), 'User-Agent': 'mine'}
+
+    with HttpServer() as server, client_of(server, headers={'X-Fixed': 'yes'}) as client:
+        client.ping()
+        client.with_options(headers=headers).ping()
+        client.with_options(headers=headers).ping()
+        seen = [request[1] for request in server.requests]
+        assert seen[0]['X-Fixed'] == 'yes'
+        assert [each['X-Call'] for each in seen[1:]] == ['1', '2']
+        assert seen[1]['User-Agent'] == 'mine'
+        assert asked == [here, here]
+
+
+@pytest.mark.parametrize('headers', [{'a': 1}, [('a', 'b')], 'a: b'])
+def test_what_are_no_headers_is_a_type_error(headers):
+    """When the client is made."""
+    with pytest.raises(TypeError, match='headers'):
+        SimpleClient(test_service, headers=headers)
+
+
+@pytest.mark.parametrize('headers', [{'a b': 'c'}, {'a': 'b\r\nc: d'}])
+def test_impossible_headers_are_an_encode_error(headers):
+    """Nothing is smuggled into a request."""
+    with HttpServer() as server, client_of(server, headers=headers) as client:
+        with pytest.raises(errors.EncodeError):
+            client.ping()
+        assert not server.requests
+
+
+def test_reply_headers_are_on_the_response():
+    """Of a hash pool and of a fan-out."""
+    with HttpServer(headers=[('X-Answer', '42')]) as server:
+        url = f'http://127.0.0.1:{server.port}/'
+        for pool_class in (HashClient, ReplicatedClient):
+            with pool_class(test_service, servers=[url]) as pool:
+                responses = pool.setk('k', 'v')
+                response = responses[0] if isinstance(responses, list) else responses
+                assert response.headers['x-answer'] == '42'
+
+
+def test_cookies_come_back():
+    """What a server sets is sent with the client's next calls, on any connection."""
+    with HttpServer(headers=[('Set-Cookie', 'session=abc; Path=/')]) as server:
+        with client_of(server) as client:
+            client.ping()
+            client.ping()
+        with client_of(server) as other:
+            other.ping()
+    cookies = [headers.get('Cookie') for _, headers in server.requests]
+    assert cookies == [None, 'session=abc', None]
+
+
+@pytest.mark.parametrize(
+    ('user', 'sent'),
+    [
+        ('me:pass%3Aword@', 'Basic ' + base64.b64encode(b'me:pass:word').decode()),
+        (':token@', 'Bearer token'),
+    ],
+)
+def test_credentials_of_the_url_are_sent(user, sent):
+    """Basic with a user, bearer without; they show in no text."""
+    with HttpServer() as server, client_of(server, user=user) as client:
+        client.ping()
+        assert server.requests[0][1]['Authorization'] == sent
+        for text in (repr(client), client.name, repr(client._options)):
+            assert 'word' not in text
+            assert 'token' not in text
+
+
+@pytest.mark.parametrize('size', [10, 100_000])
+def test_a_status_is_an_error(size):
+    """With the start of the body; the connection is gone and the next call right."""
+    with HttpServer() as server, client_of(server) as client:
+        fine, server.answer = server.answer, lambda handler, _: send(
+            handler, 503, b'x' * size, [('Retry-After', '2')]
+        )
+        with pytest.raises(errors.HttpStatusError) as caught:
+            client.ping()
+        assert caught.value.status == 503
+        assert caught.value.body == b'x' * min(size, 1024)
+        assert caught.value.retry_after == 2000
+        assert '503 Service Unavailable' in str(caught.value)
+        server.answer = fine
+        assert client.ping() == 'pong'
+
+
+def test_401_is_an_auth_error():
+    """It says what the server asks for."""
+    ask = [('WWW-Authenticate', 'Basic realm="kv"')]
+    with HttpServer(lambda handler, _: send(handler, 401, b'no', ask)) as server:
+        with client_of(server) as client, pytest.raises(errors.AuthError, match='Basic'):
+            client.ping()
+
+
+def test_a_redirect_says_where_to():
+    """It isn't followed: a POST may not be repeated elsewhere unasked."""
+    to = [('Location', 'https://elsewhere.example/')]
+    with HttpServer(lambda handler, _: send(handler, 307, b'', to)) as server:
+        with client_of(server) as client:
+            with pytest.raises(errors.HttpStatusError, match='elsewhere'):
+                client.ping()
+
+
+HEAD = b'HTTP/1.1 200 OK\r\n'
+BROKEN = [
+    (b'', errors.ConnectionLost),
+    (b'HTTP/1.1', errors.ConnectionLost),
+    (HEAD + b'Content-Length: 100\r\n\r\nshort', errors.ConnectionLost),
+    (HEAD + b'Transfer-Encoding: chunked\r\n\r\n5\r\nab', errors.ConnectionLost),
+    (HEAD + b'Transfer-Encoding: chunked\r\n\r\nzz\r\n', errors.DecodeError),
+    (HEAD + b'Content-Length: -1\r\n\r\n', errors.DecodeError),
+    (HEAD + b'Content-Length: 99999999999\r\n\r\n', errors.MessageTooLarge),
+    (HEAD + b'Content-Encoding: br\r\nContent-Length: 1\r\n\r\nx', errors.DecodeError),
+    (HEAD + b'Content-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx', errors.DecodeError),
+    (HEAD + b'Content-Length: 0\r\n\r\n', errors.DecodeError),
+    (HEAD + b'Content-Length: 5\r\n\r\nhello', errors.DecodeError),
+    (HEAD + b'X: ' + b'x' * 1_000_000, errors.DecodeError),
+]
+
+
+@pytest.mark.parametrize(('answer', 'error'), BROKEN)
+def test_a_broken_response_is_named(answer, error):
+    """And the connection gone: the next call is right."""
+    with HttpServer() as server, client_of(server) as client:
+        fine, server.answer = server.answer, raw(answer)
+        with pytest.raises(error):
+            client.ping()
+        server.answer = fine
+        assert client.ping() == 'pong'
+
+
+@pytest.mark.parametrize('compressed', [False, True])
+@pytest.mark.parametrize('chunked', [False, True])
+def test_a_large_body_ends_at_the_limit(compressed, chunked):
+    """Whether its length is claimed or not, and whatever it inflates to."""
+    body = b'\0' * 50_000_000
+    body = gzip.compress(body) if compressed else body
+
+    def answer(handler, _):
+        coding = b'Content-Encoding: gzip\r\n' if compressed else b''
+        if chunked:
+            length = b'Transfer-Encoding: chunked\r\n\r\n%x\r\n' % len(body)
+        else:
+            length = b'Content-Length: %d\r\n\r\n' % len(body)
+        try:
+            handler.wfile.write(HEAD + coding + length + body)
+        except OSError:
+            pass  # the client has had enough
+
+    with HttpServer(answer) as server, client_of(server, max_message_size=100_000) as client:
+        with pytest.raises(errors.MessageTooLarge):
+            client.ping()
+
+
+def test_dripped_headers_do_not_stretch_a_call():
+    """The deadline is that of the whole call."""
+
+    def answer(handler, _):
+        try:
+            for byte in HEAD * 100:
+                handler.wfile.write(bytes([byte]))
+                time.sleep(0.02)
+        except OSError:
+            pass  # the client has had enough
+
+    with HttpServer(answer) as server:
+        with client_of(server).with_options(timeout=300) as client:
+            began = time.monotonic()
+            with pytest.raises(errors.CallTimeout):
+                client.ping()
+            assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize('answers', [False, True])
+def test_a_oneway_call_waits_for_no_answer(answers):
+    """A server that never answers delays nothing, and an answer that comes is not mixed up."""
+    fired = []
+
+    def answer(handler, body):
+        if b'fire' in body:
+            fired.append(body)
+            if answers:
+                send(handler, 200, b'')
+            else:
+                release.wait(5)
+                handler.close_connection = True
+        else:
+            send(handler, 200, echo(body))
+
+    def echo(body):
+        from thrift.protocol.TBinaryProtocol import TBinaryProtocolFactory
+        from thrift.transport.TTransport import TMemoryBuffer
+
+        from handlers import Rich
+
+        factory = TBinaryProtocolFactory()
+        given, made = TMemoryBuffer(body), TMemoryBuffer()
+        rich_service.Processor(Rich()).process(
+            factory.getProtocol(given), factory.getProtocol(made)
+        )
+        return made.getvalue()
+
+    release = threading.Event()
+    with HttpServer(answer) as server:
+        url = f'http://127.0.0.1:{server.port}/'
+        with SimpleClient(rich_service, url, timeout=5000) as client:
+            began = time.monotonic()
+            for i in range(3):
+                client.fire(f'token {i}')
+                assert client.echo(f'text {i}') == f'text {i}'
+            assert time.monotonic() - began < 2
+            assert len(fired) == 3
+        release.set()
+
+
+@pytest.mark.parametrize('user', ['', 'me:secret@'])
+def test_a_proxy_of_the_environment_is_used(monkeypatch, user):
+    """For http it gets whole URLs; no_proxy names who is asked directly."""
+    with HttpServer() as proxy:
+        monkeypatch.setenv('http_proxy', f'http://{user}127.0.0.1:{proxy.port}')
+        monkeypatch.setenv('no_proxy', 'direct.example')
+        with SimpleClient(test_service, 'http://kv.example/path') as client:
+            assert client.ping() == 'pong'
+        path, headers = proxy.requests[0]
+        assert path == 'http://kv.example/path'
+        assert headers['Host'] == 'kv.example'
+        assert ('Proxy-Authorization' in headers) == bool(user)
+        monkeypatch.setenv('no_proxy', '127.0.0.1')
+        with client_of(proxy, '/here') as client:
+            client.ping()
+        assert proxy.requests[1][0] == '/here'
+
+
+def pump(source, sink):
+    """Copy bytes until either end is gone."""
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+    except OSError:
+        pass
+    finally:
+        for end in (source, sink):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # the other thread was quicker
+
+
+@pytest.mark.parametrize('status', [200, 407, 502])
+def test_https_goes_through_a_tunnel(monkeypatch, certificates, status):
+    """The proxy is asked to CONNECT; TLS is with the server, by its own name."""
+    with HttpServer(context=certificates.server()) as server:
+
+        def tunnel(handler):
+            if status != 200:
+                send(handler, status, b'')
+                return
+            with socket.create_connection(('127.0.0.1', server.port)) as onward:
+                handler.wfile.write(b'HTTP/1.1 200 Connection established\r\n\r\n')
+                back = threading.Thread(target=pump, args=(onward, handler.connection))
+                back.start()
+                pump(handler.connection, onward)
+                back.join()
+            handler.close_connection = True
+
+        with HttpServer(tunnel=tunnel) as proxy:
+            monkeypatch.setenv('https_proxy', f'http://127.0.0.1:{proxy.port}')
+            monkeypatch.delenv('no_proxy', raising=False)
+            url = f'https://localhost:{server.port}/kv'
+            with SimpleClient(test_service, url, ssl=certificates.client()) as client:
+                if status == 200:
+                    assert client.ping() == 'pong'
+                    assert client.ping() == 'pong'
+                    assert server.requests[0][0] == '/kv'
+                else:
+                    expected = errors.AuthError if status == 407 else errors.ConnectError
+                    with pytest.raises(expected, match=str(status)):
+                        client.ping()
+            assert proxy.requests[0][0] == f'localhost:{server.port}'
+            assert proxy.opened == 1

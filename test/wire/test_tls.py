@@ -1,0 +1,193 @@
+"""TLS: who is trusted, who is not and why, and what TLS does to deadlines and idle connections."""
+
+import datetime
+import socket
+import ssl
+import threading
+import time
+
+import pytest
+import trustme
+
+from handlers import KeyValue
+from test_if import test_service
+from thrift_client import HashClient, ReplicatedClient, SimpleClient, errors
+from thrift_client.testing import Server
+
+
+@pytest.fixture
+def serve(certificates):
+    """Start servers in TLS for one test."""
+    started = []
+
+    def start(context=None, **options):
+        context = context or certificates.server()
+        server = Server(test_service, KeyValue(), ssl=context, **options).start()
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.close()
+
+
+def failure(address, **options):
+    """Make a call that fails, and return its error."""
+    with SimpleClient(test_service, address, timeout=5000, **options) as client:
+        with pytest.raises(errors.ThriftClientError) as caught:
+            client.ping()
+    return caught.value
+
+
+@pytest.mark.parametrize('host', ['127.0.0.1', 'localhost', '::1'])
+def test_a_trusted_server_is_called(serve, certificates, host):
+    """By name and by address of either family; the connection is kept."""
+    server = serve(host='::1' if host == '::1' else '127.0.0.1')
+    with SimpleClient(test_service, host, server.port, ssl=certificates.client()) as client:
+        for _ in range(3):
+            assert client.ping() == 'pong'
+        assert client.stats().opened == 1
+
+
+def test_a_url_asks_for_tls(serve):
+    """`thrifts://` verifies with the system's authorities, which know nothing of ours."""
+    server = serve()
+    error = failure(f'thrifts://localhost:{server.port}')
+    assert isinstance(error, errors.CertificateError)
+
+
+def test_a_stranger_is_not_trusted(serve):
+    """An unknown authority is a CertificateError, nothing was sent, nothing is retried."""
+    error = failure(serve().address, ssl=True)
+    assert isinstance(error, errors.CertificateError)
+    assert not error.maybe_executed
+    assert error.attempts == 1
+
+
+def test_a_wrong_name_says_both_names(serve, certificates):
+    """The name that was expected, and those that the certificate is for."""
+    other = certificates.authority.issue_cert('other.example', 'third.example')
+    server = serve(certificates.server(other))
+    error = failure(f'localhost:{server.port}', ssl=certificates.client())
+    assert isinstance(error, errors.CertificateError)
+    assert 'localhost' in str(error)
+    assert 'other.example, third.example' in str(error)
+
+
+def test_an_expired_certificate_is_refused(serve, certificates):
+    """And the text says so."""
+    yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    old = certificates.authority.issue_cert('127.0.0.1', not_after=yesterday)
+    error = failure(serve(certificates.server(old)).address, ssl=certificates.client())
+    assert isinstance(error, errors.CertificateError)
+    assert 'expired' in str(error)
+
+
+def test_a_context_may_turn_checks_off(serve):
+    """What the user's context says holds."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with SimpleClient(test_service, serve().address, ssl=context) as client:
+        assert client.ping() == 'pong'
+
+
+@pytest.mark.parametrize('version', [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize('known', [None, False, True], ids=['none', 'unknown', 'known'])
+def test_a_server_may_want_a_certificate(serve, certificates, version, known):
+    """Without one that it trusts the call is a TLSError, in TLS 1.3 after the handshake too."""
+    server_context = certificates.server(wants_client=True)
+    server_context.maximum_version = version
+    server = serve(server_context)
+    context = certificates.client()
+    if known is not None:
+        authority = certificates.authority if known else trustme.CA()
+        authority.issue_cert('me@example.org').configure_cert(context)
+    if known:
+        with SimpleClient(test_service, server.address, ssl=context) as client:
+            assert client.ping() == 'pong'
+    else:
+        error = failure(server.address, ssl=context)
+        assert isinstance(error, (errors.TLSError, errors.ConnectionLost)), error
+        assert isinstance(error, errors.TLSError) or version == ssl.TLSVersion.TLSv1_3
+
+
+def test_the_tickets_of_tls_1_3_do_not_look_like_a_dead_connection(serve, certificates):
+    """They make an idle socket readable, and it is used all the same."""
+    with SimpleClient(test_service, serve().address, ssl=certificates.client()) as client:
+        client.warm_up()
+        time.sleep(1.1)  # idle for long enough to be looked at
+        assert client.ping() == 'pong'
+        assert client.stats().opened == 1
+
+
+def test_a_server_that_closed_is_noticed(serve, certificates):
+    """An idle connection whose server said goodbye is replaced."""
+    server = serve()
+    with SimpleClient(test_service, server.address, ssl=certificates.client()) as client:
+        client.ping()
+        server.close()
+        server.start()
+        time.sleep(1.1)
+        assert client.ping() == 'pong'
+
+
+@pytest.mark.parametrize('talks', [False, True], ids=['silent', 'dripping'])
+def test_a_handshake_has_a_deadline(talks):
+    """Against a server that accepts and says nothing, or a byte at a time."""
+    stop = threading.Event()
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+
+        def drip():
+            peer, _ = listener.accept()
+            with peer:
+                while not stop.wait(0.02):
+                    if talks:
+                        peer.sendall(b'\x16' if not stop.is_set() else b'')
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            began = time.monotonic()
+            with SimpleClient(
+                test_service, f'127.0.0.1:{listener.getsockname()[1]}', ssl=True, timeout=300
+            ) as client:
+                with pytest.raises((errors.CallTimeout, errors.WireMismatch)):
+                    client.ping()
+            assert time.monotonic() - began < 1
+        finally:
+            stop.set()
+            thread.join()
+
+
+def test_large_messages_go_both_ways(serve, certificates):
+    """Larger than records and buffers, in hash pools and fan-outs too."""
+    options = {'ssl': certificates.client(), 'timeout': 20000}
+    server = serve()
+    value = 'x' * 3_000_000
+    with HashClient(test_service, servers=[server.address], **options) as pool:
+        pool.setk('k', value).value()
+        assert pool.getk('k').value() == value
+    with ReplicatedClient(test_service, servers=[server.address], **options) as pool:
+        pool.setk('k', value + 'y')
+        assert pool.getk('k')[0].value() == value + 'y'
+
+
+def test_a_limit_smaller_than_a_record_holds(serve, certificates):
+    """What TLS has decrypted and nobody has read keeps no reply waiting."""
+    server = serve(transport='framed')
+    options = {'ssl': certificates.client(), 'frame': True, 'timeout': 5000}
+    with SimpleClient(test_service, server.address, **options) as client:
+        client.setk('k', 'v' * 10_000)
+    with ReplicatedClient(
+        test_service, servers=[server.address], max_message_size=1000, **options
+    ) as pool:
+        assert pool.ping()[0].value() == 'pong'
+        assert isinstance(pool.getk('k')[0].exception, errors.MessageTooLarge)
+
+
+@pytest.mark.parametrize('value', [1, 'yes', object()])
+def test_what_is_no_context_is_a_type_error(value):
+    """When the client is made."""
+    with pytest.raises(TypeError, match='ssl'):
+        SimpleClient(test_service, ssl=value)
