@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import trustme
 
+from discovery.conftest import missing
+from discovery.helpers import ZOOKEEPER_JAR, ZooKeeper
 from handlers import KeyValue
 from test_if import test_service
 from thrift_client.testing import ClosedPort, serve
@@ -31,6 +33,7 @@ DATABASES = {
     'impala.example.com:21050': {},
     'impala-ldap.example.com:21050': {'login': True, 'tls': ssl.CERT_NONE},
 }
+REGISTRIES = 'zk1:2181,zk2:2181,zk3:2181'
 FILES = ('/etc/kv/ca.pem', '/etc/kv/client.pem', '/etc/kv/client.key')
 
 
@@ -55,6 +58,10 @@ def servers(authority, tmp_path):
                 if address in text:
                     server = stack.enter_context(_serve_database(authority, **kind))
                     found[address] = f'localhost:{server.port}'
+            if REGISTRIES in text:
+                if not Path(ZOOKEEPER_JAR).exists():
+                    missing('ZooKeeper', 'zookeeper')
+                found[REGISTRIES] = stack.enter_context(ZooKeeper(tmp_path)).address
             if NOBODY in text:
                 closed = stack.enter_context(ClosedPort())
                 found[NOBODY] = closed.address.rpartition(':')[2]

@@ -6,10 +6,12 @@ import itertools
 import json
 import operator
 import os
+import re
 import shlex
 import subprocess
 import sys
 import tomllib
+import types
 
 import pytest
 import yaml
@@ -22,18 +24,18 @@ PAGES = pages()
 #: What a page's examples need beside the package and the tests' own tools.
 NEEDS = {
     'howto/bulk.md': ('thrift_client.hashed:HashMethod.map',),
-    'howto/fastapi.md': ('fastapi', 'httpx', 'thrift_client.aio:AsyncHashClient'),
+    'howto/fastapi.md': ('fastapi', 'httpx2', 'thrift_client.aio:AsyncHashClient'),
     'howto/hive.md': ('puresasl', 'TCLIService'),
     'howto/http.md': ('h11',),
     'howto/impala.md': ('puresasl', 'TCLIService'),
     'howto/observe.md': ('prometheus_client', 'opentelemetry.sdk'),
     'howto/prefork.md': ('django',),
+    'howto/zookeeper.md': ('kazoo', 'thrift_client.pool:ThriftPool.follow'),
 }
 #: Python that is shown and not run, as it is about servers and packages that aren't here.
 SHOWN = {
     'howto/from-pools.md': 4,
     'howto/kubernetes.md': 1,
-    'howto/zookeeper.md': 2,
 }
 KNOWN = {'console', 'ini', 'json', 'not-run', 'python', 'sh', 'text', 'thrift', 'toml', 'yaml'}
 ENVIRONMENT = os.environ | {'PYTHONPATH': os.pathsep.join(map(str, SEARCH_PATH)), 'NO_COLOR': '1'}
@@ -61,6 +63,15 @@ def need(name):
             pytest.skip(f'{wanted} is not there')
 
 
+def as_module(source, namespace, monkeypatch):
+    """Let later blocks import a block that begins with the name of its file."""
+    named = re.match(r'# (\w+)\.py\n', source)
+    if named:
+        module = types.ModuleType(named[1])
+        module.__dict__.update(namespace)
+        monkeypatch.setitem(sys.modules, named[1], module)
+
+
 def clients(namespace):
     """The clients and pools that a page has made; a later block may reuse their names."""
     kinds = thrift_client.SimpleClient, thrift_client.ThriftPool
@@ -70,7 +81,7 @@ def clients(namespace):
 @pytest.mark.parametrize(
     'name', [name for name, path in PAGES.items() if any(b.kind == 'python' for b in blocks(path))]
 )
-def test_the_python_of_a_page_runs(name, servers, capsys):
+def test_the_python_of_a_page_runs(name, servers, capsys, monkeypatch):
     """Its blocks work one after the other and print the text blocks that follow them."""
     need(name)
     path = PAGES[name]
@@ -83,6 +94,7 @@ def test_the_python_of_a_page_runs(name, servers, capsys):
                 continue
             source = replaced(block.source, replacements)
             exec(compile('\n' * block.line + source, path, 'exec'), namespace)
+            as_module(source, namespace, monkeypatch)
             made += clients(namespace)
             printed = capsys.readouterr().out
             shown = following.source if following and following.kind == 'text' else ''
