@@ -1,0 +1,232 @@
+"""THeader's headers, multiplexed services, a user's own transports, URLs and limits."""
+
+import time
+import zlib
+
+import pytest
+from thrift.protocol.TBinaryProtocol import TBinaryProtocolFactory
+from thrift.protocol.THeaderProtocol import THeaderProtocolFactory
+from thrift.transport.TTransport import (
+    TBufferedTransport,
+    TBufferedTransportFactory,
+    TFramedTransport,
+    TFramedTransportFactory,
+)
+
+from handlers import KeyValue, Rich
+from rich_if import rich_service
+from test_if import test_service
+from thrift_client import (
+    HashClient,
+    ReplicatedClient,
+    SimpleClient,
+    ThreadedReplicatedClient,
+    errors,
+)
+from thrift_client.testing import Server
+from wire.calls import check_all
+
+
+class EchoingHeaders(THeaderProtocolFactory):
+    """Its replies have the headers of the requests."""
+
+    def getProtocol(self, transport):
+        protocol = super().getProtocol(transport)
+        flush = protocol.trans.flush
+
+        def flush_with_headers():
+            for name, value in protocol.trans.get_headers().items():
+                protocol.trans.set_header(name, value)
+            flush()
+
+        protocol.trans.flush = flush_with_headers
+        return protocol
+
+
+@pytest.mark.parametrize('pool_class', [HashClient, ReplicatedClient])
+def test_theader_headers_go_both_ways(pool_class):
+    """Fixed ones and those of a callable per call; the reply's are on the response."""
+    count = iter(range(10))
+    with Server(test_service, KeyValue(), protocol=EchoingHeaders()) as server:
+        for headers, seen in (
+            ({'Größe': '1'}, [{'Größe': '1'}] * 2),
+            (lambda: {'n': str(next(count))}, [{'n': '0'}, {'n': '1'}]),
+            (None, [{}, {}]),
+        ):
+            with pool_class(
+                test_service, servers=[server.address], protocol='header', headers=headers
+            ) as pool:
+                responses = [pool.setk('k', 'v') for _ in range(2)]
+                first = [r[0] if isinstance(r, list) else r for r in responses]
+                assert [each.headers for each in first] == seen
+
+
+def test_a_plain_response_has_no_headers(kv_server):
+    """Where the transport has none."""
+    with HashClient(test_service, servers=[kv_server.address]) as pool:
+        assert pool.setk('k', 'v').headers is None
+
+
+@pytest.mark.parametrize('transport', ['buffered', 'framed', 'zlib', 'header'])
+@pytest.mark.parametrize('protocol', ['binary', 'compact'])
+def test_a_multiplexed_service_is_called_by_its_name(transport, protocol):
+    """Calls name the service, replies don't."""
+    options = {'transport': transport, 'protocol': protocol}
+    with Server(rich_service, Rich(), service_name='rich', **options) as server:
+        with SimpleClient(
+            rich_service, server.address, service_name='rich', timeout=5000, **options
+        ) as client:
+            check_all(client.call)
+
+
+class Rot13(TBufferedTransport):
+    """A transport of a user's own."""
+
+    def write(self, buf):
+        super().write(bytes(byte ^ 13 for byte in buf))
+
+    def read(self, sz):
+        return bytes(byte ^ 13 for byte in super().read(sz))
+
+
+class Rot13Factory:
+    def getTransport(self, trans):
+        return Rot13(trans)
+
+
+class FramedAgainFactory:
+    """Apache's own transport, but not by the factory whose deadlines are known to hold."""
+
+    def getTransport(self, trans):
+        return TFramedTransport(trans)
+
+
+@pytest.mark.parametrize('factory', [FramedAgainFactory, Rot13Factory])
+def test_a_users_own_transport_is_used(factory):
+    """By clients and fan-outs, with and without threads."""
+    framed = factory is FramedAgainFactory
+    transport = 'framed' if framed else Rot13Factory()
+    with Server(rich_service, Rich(), protocol=TBinaryProtocolFactory(), transport=transport) as s:
+        options = {'transport': factory(), 'timeout': 5000}
+        with SimpleClient(rich_service, s.address, **options) as client:
+            check_all(client.call)
+            assert client.stats().opened == 1
+        for pool_class in (ReplicatedClient, ThreadedReplicatedClient):
+            with pool_class(rich_service, servers=[s.address], **options) as pool:
+                check_all(lambda name, *args, pool=pool: pool.call(name, *args)[0].value())
+
+
+@pytest.mark.parametrize('factory', [TFramedTransportFactory, TBufferedTransportFactory])
+def test_apaches_own_factories_stand_for_the_names(factory):
+    """They speak the same, and the names keep the deadlines."""
+    client = SimpleClient(test_service, transport=factory())
+    assert client.frame is (factory is TFramedTransportFactory)
+
+
+def test_a_users_own_transport_keeps_the_deadline():
+    """Whatever it waits for, and the next call is right."""
+    with Server(
+        rich_service, Rich(), protocol=TBinaryProtocolFactory(), transport=Rot13Factory()
+    ) as server:
+        with SimpleClient(
+            rich_service, server.address, transport=Rot13Factory(), timeout=200
+        ) as client:
+            began = time.monotonic()
+            with pytest.raises(errors.CallTimeout):
+                client.sleep_ms(600)
+            assert time.monotonic() - began < 0.5
+            assert client.echo('after') == 'after'
+
+
+@pytest.mark.parametrize('transport', ['buffered', 'framed', 'zlib', 'header', 'http', 'own'])
+def test_a_reply_over_the_limit_ends_there(transport):
+    """For each transport, in a client and in a fan-out; raised, the same reply is read."""
+    own = transport == 'own'
+    with Server(
+        rich_service,
+        Rich(),
+        'http' if transport == 'http' else 'threaded',
+        protocol=TBinaryProtocolFactory() if own else 'binary',
+        transport={'http': 'buffered', 'own': Rot13Factory()}.get(transport, transport),
+    ) as server:
+        options = {'transport': Rot13Factory() if own else transport, 'timeout': 10000}
+        for limit, fits in ((50_000, False), (200_000, True)):
+            with SimpleClient(
+                rich_service, server.address, max_message_size=limit, **options
+            ) as client:
+                if fits:
+                    assert len(client.blob(100_000)) == 100_000
+                else:
+                    with pytest.raises(errors.MessageTooLarge):
+                        client.blob(100_000)
+                    assert client.echo('after') == 'after'
+            with ReplicatedClient(
+                rich_service, servers=[server.address], max_message_size=limit, **options
+            ) as pool:
+                exception = pool.blob(100_000)[0].exception
+                assert fits == (exception is None)
+                assert fits or isinstance(exception, errors.MessageTooLarge)
+
+
+@pytest.mark.parametrize('transport', ['buffered', 'framed', 'zlib', 'header', 'http'])
+@pytest.mark.parametrize('protocol', ['binary', 'compact'])
+def test_a_container_over_the_limit_ends_there(transport, protocol):
+    """Before its elements are made."""
+    with Server(
+        rich_service,
+        Rich(),
+        'http' if transport == 'http' else 'threaded',
+        protocol=protocol,
+        transport='buffered' if transport == 'http' else transport,
+    ) as server:
+        options = {'transport': transport, 'protocol': protocol, 'timeout': 5000}
+        with SimpleClient(
+            rich_service, server.address, max_container_length=10, **options
+        ) as client:
+            assert len(client.structs(10)) == 10
+            with pytest.raises(errors.MessageTooLarge):
+                client.structs(11)
+
+
+def test_what_inflates_without_end_is_stopped():
+    """A few kilobytes that would be gigabytes."""
+    from thrift_client.core.channel import Zlib
+
+    deflate = zlib.compressobj(9)
+    bomb = b''.join(deflate.compress(bytes(1 << 20)) for _ in range(200)) + deflate.flush()
+    with pytest.raises(errors.MessageTooLarge):
+        Zlib(1_000_000).received(bomb)
+
+
+@pytest.mark.parametrize(
+    ('url', 'options'),
+    [
+        ('thrift://h?protocol=compact&frame=1', {'protocol': 'compact', 'transport': 'framed'}),
+        ('thrifts://h', {'ssl': True}),
+        ('thrift://h?ssl=1', {'ssl': True}),
+        ('http://h/p', {'transport': 'http', 'ssl': None}),
+        ('https://h/p?protocol=json', {'transport': 'http', 'ssl': True, 'protocol': 'json'}),
+        ('thrift://h?service_name=kv', {'service_name': 'kv'}),
+        ('thrift://h?transport=header', {'transport': 'header'}),
+    ],
+)
+def test_a_url_carries_the_options(url, options):
+    """Its scheme and its query."""
+    client = SimpleClient(test_service, url)
+    assert {name: getattr(client._options, name) for name in options} == options
+
+
+@pytest.mark.parametrize(
+    ('url', 'options'),
+    [
+        ('http://h/', {'transport': 'framed'}),
+        ('http://h/?frame=1', {}),
+        ('http://h/', {'sasl': {'mechanism': 'PLAIN'}}),
+        ('thrift://h?protocol=bson', {}),
+        ('thrift://h?ssl=maybe', {}),
+    ],
+)
+def test_a_url_that_contradicts_itself_is_a_value_error(url, options):
+    """When the client is made."""
+    with pytest.raises(ValueError, match=r'.+'):
+        SimpleClient(test_service, url, **options)
