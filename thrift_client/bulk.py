@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING, Any
 from thrift_client.core.retry import is_out_of_reach
 from thrift_client.core.split import Share, shown
 from thrift_client.errors import ThriftClientError
-from thrift_client.fanout import FanOut
 from thrift_client.keyed import default_key
 from thrift_client.named import bind
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable
 
     from thrift_client.client import SimpleClient
     from thrift_client.core.service import Method
     from thrift_client.membership import Roster
+
+    #: A fan-out to wait for, and the shares that its responses belong to.
+    SplitFlow = Generator[tuple[Any, list[Share]], None, ThriftResponse[Any]]
 
 #: How many calls are read ahead for each server, and at least.
 AHEAD, LEAST_AHEAD = 32, 128
@@ -50,32 +52,30 @@ class MappedCalls:
         self._pool, self._kind = pool, kind
         self._items = iter(items)
         self._key = pool._keys.get(kind.method.name, default_key)
-        self._fan_out = FanOut((), kind.method, None, pool._call_options, pool._blockers())
+        self.fan_out = pool._new_fan_out(kind.method)
         self._ahead: deque[_Call] = deque()  # in the order of the items, from the next response on
         self._queues: dict[SimpleClient, deque[_Call]] = {}
         self._under_way: dict[int, tuple[SimpleClient, _Call]] = {}
         self._number = 0
         self._all_read = False
 
-    def run(self) -> Iterator[ThriftResponse[Any]]:
-        """The responses in the order of the items; gives up what is under way if closed."""
-        run = self._fan_out.run()
-        try:
-            while True:
-                self._read()
-                if self._ahead and self._ahead[0].outcome is not None:
-                    outcome = self._ahead.popleft().outcome
-                    if isinstance(outcome, BaseException):
-                        raise outcome
-                    assert outcome is not None
-                    yield outcome
-                elif self._under_way:
-                    self._take(*next(run))
-                else:
-                    return
-        finally:
-            run.close()
-            self._fan_out.give_up()
+    @property
+    def waits(self) -> bool:
+        """Whether calls are under way; without, and with nothing due, that was all."""
+        return bool(self._under_way)
+
+    def due(self) -> ThriftResponse[Any] | None:
+        """The response whose turn it is, if it is there; begins what can be begun.
+
+        Raises the mistake in an item when its turn comes.
+        """
+        self._read()
+        if not self._ahead or self._ahead[0].outcome is None:
+            return None
+        outcome = self._ahead.popleft().outcome
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
     def _read(self) -> None:
         """Read items as far ahead as is allowed, and begin what can be begun."""
@@ -106,11 +106,11 @@ class MappedCalls:
 
     def _begin(self, server: SimpleClient, call: _Call) -> None:
         self._number += 1
-        self._fan_out.add(self._number, server, call.arguments)
+        self.fan_out.add(self._number, server, call.arguments)
         self._under_way[self._number] = server, call
-        self._fan_out.begin()
+        self.fan_out.begin()
 
-    def _take(self, number: int, response: ThriftResponse[Any]) -> None:
+    def take(self, number: int, response: ThriftResponse[Any]) -> None:
         """Note a response, and begin the server's next call."""
         server, call = self._under_way.pop(number)
         error = response.exception
@@ -159,19 +159,22 @@ class SplitExceptionResponse(ThriftExceptionResponse[Any]):
     keys: list[Any]
 
 
-def call_split(pool: Any, method: Method, values: tuple[Any, ...]) -> ThriftResponse[Any]:
+def split_call(pool: Any, method: Method, values: tuple[Any, ...]) -> SplitFlow:
     """Call each server with its share of the argument that is split, and merge what they say.
 
-    Raises TypeError for an argument or for replies that can't be split or merged.
+    Yields a fan-out and the shares that it calls; whoever drives this puts each response
+    into the share at its position, and goes on. Raises TypeError for an argument or for
+    replies that can't be split or merged.
     """
     split = pool._splits[method.name]
     whole = values[split.position]
     split.check(whole)
     started, roster = monotonic(), pool._roster()
     shares = pool._shares(roster, method.name, values)
-    done = _call_shares(pool, method, values, shares)
+    yield _fan_out(pool, method, values, shares), shares
+    done = shares
     if pool._failover:
-        done = _move_on(pool, roster, method, values, done)
+        done = yield from _move_on(pool, roster, method, values, done)
     elapsed = (monotonic() - started) * 1000
     errors = [share for share in done if share.response.is_error()]
     if errors:
@@ -183,12 +186,13 @@ def call_split(pool: Any, method: Method, values: tuple[Any, ...]) -> ThriftResp
     return response
 
 
-def _call_shares(
+def _fan_out(
     pool: Any, method: Method, values: tuple[Any, ...], shares: list[Share]
-) -> list[Share]:
+) -> Any:
+    """The calls of these shares, each known by its position."""
     position = pool._splits[method.name].position
     whole = values[position]
-    fan_out = FanOut((), method, None, pool._call_options, pool._blockers())
+    fan_out = pool._new_fan_out(method)
     for number, share in enumerate(shares):
         arguments = object.__new__(method.arguments)
         for name, value in zip(method.parameters, values, strict=True):
@@ -196,18 +200,12 @@ def _call_shares(
         part = share.of(whole) if share.keys else whole
         setattr(arguments, method.parameters[position], part)
         fan_out.add(number, share.server, arguments)
-    run = fan_out.run()
-    try:
-        for number, response in run:
-            shares[number].response = response
-    finally:
-        run.close()
-    return shares
+    return fan_out
 
 
 def _move_on(
     pool: Any, roster: Roster, method: Method, values: tuple[Any, ...], done: list[Share]
-) -> list[Share]:
+) -> Generator[tuple[Any, list[Share]], None, list[Share]]:
     """Have what found its server out of reach served by others, as far as they may."""
     responses: dict[SimpleClient, ThriftResponse[Any]] = {}
     while True:
@@ -226,7 +224,8 @@ def _move_on(
         for share in again:
             share.response = responses.get(share.server)
         done = [share for share in done if share not in lost] + again
-        _call_shares(pool, method, values, [share for share in again if share.response is None])
+        unasked = [share for share in again if share.response is None]
+        yield _fan_out(pool, method, values, unasked), unasked
 
 
 def _failure(shares: list[Share], errors: list[Share], elapsed: float) -> ThriftResponse[Any]:
@@ -249,4 +248,4 @@ def call_replicas(pool: Any, method: Method, arguments: Any, key: Any) -> Any:
     return everyone._gathered(everyone._fan_out(servers, method, arguments), len(servers))
 
 
-__all__ = ['MappedCalls', 'SplitExceptionResponse', 'SplitResponse', 'call_replicas', 'call_split']
+__all__ = ['MappedCalls', 'SplitExceptionResponse', 'SplitResponse', 'call_replicas', 'split_call']

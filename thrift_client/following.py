@@ -16,6 +16,7 @@ from thrift_client import discovery
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from thrift_client.discovery import Member
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
 class Follower:
     """Keeps the servers of `pool` those that `source` names, beside those added by hand."""
 
-    __slots__ = ('__weakref__', '_first', '_known', '_lock', '_pool', '_source', '_watch')
+    __slots__ = ('__weakref__', '_first', '_known', '_listeners', '_lock', '_pool', '_source', '_watch')
 
     def __init__(self, pool: Any, source: Any) -> None:
         self._pool = pool
         self._source = discovery.source(source)
         self._known: dict[str, tuple[Member, Any]] = {}
         self._first = Event()
+        self._listeners: list[Callable[[], object]] = []
         self._lock = Lock()
         self._watch = self._source.watch(self)
         _all.add(self)
@@ -51,7 +53,11 @@ class Follower:
                 gone, [(server, member.weight) for member, server in new.values()]
             )
             self._known = new
-        self._first.set()
+        with self._lock:
+            self._first.set()
+            listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener()
         for server in gone:
             pool._retire(server)
 
@@ -61,6 +67,14 @@ class Follower:
     def wait_first(self, timeout: float | None) -> bool:
         """Wait for the first list, at most `timeout` seconds; whether it has come."""
         return self._first.wait(timeout)
+
+    def tell_first(self, listener: Callable[[], object]) -> None:
+        """Have `listener` called once there has been a list: in the watch's thread, or here."""
+        with self._lock:
+            if not self._first.is_set():
+                self._listeners.append(listener)
+                return
+        listener()
 
     def close(self) -> None:
         """Stop following; the servers stay as they are."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from thrift_client.client import SimpleClient
 from thrift_client.errors import EncodeError
+from thrift_client.fanout import FanOut
 from thrift_client.keyed import Keyed, KeyedMethod, KeyFunction, default_key
 from thrift_client.pool import ThriftPool, bind
 from thrift_client.replicated import ReplicatedClient, ThreadedReplicatedClient
@@ -15,7 +16,8 @@ from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 from thrift_client.routes import FailoverRoute
 
 if TYPE_CHECKING:
-    from thrift_client.net.workers import Workers
+    from thrift_client.bulk import MappedCalls, SplitFlow
+    from thrift_client.core.service import Method
 
 __all__ = ['HashClient', 'HashMethod', 'KeyFunction', 'ThreadedHashClient']
 
@@ -36,7 +38,7 @@ class HashMethod(KeyedMethod):
         """
         from thrift_client.bulk import MappedCalls
 
-        return MappedCalls(self._pool, type(self), items).run()
+        return _responses(MappedCalls(self._pool, type(self), items))
 
     def on_replicas(self, *args: Any, **kwargs: Any) -> Any:
         """Make the call on all servers of its key at once, as a write to several needs it.
@@ -54,9 +56,9 @@ class HashMethod(KeyedMethod):
     def _call(self, arguments: Any, values: tuple[Any, ...]) -> ThriftResponse[Any]:
         pool, method = self._pool, self.method
         if pool._splits and method.name in pool._splits:
-            from thrift_client.bulk import call_split
+            from thrift_client.bulk import split_call
 
-            return call_split(pool, method, values)
+            return _drive(split_call(pool, method, values))
         key = pool._keys.get(method.name, default_key)(*values)
         if pool._failover:
             return _call_failing_over(pool, method, arguments, key)
@@ -75,6 +77,39 @@ class HashMethod(KeyedMethod):
             return ThriftExceptionResponse(server, exc, (monotonic() - started) * 1000)
         response.elapsed = (monotonic() - started) * 1000
         return response
+
+
+def _responses(calls: MappedCalls) -> Iterator[ThriftResponse[Any]]:
+    """The responses in the order of the items; gives up what is under way if closed."""
+    run = calls.fan_out.run()
+    try:
+        while True:
+            response = calls.due()
+            if response is not None:
+                yield response
+            elif calls.waits:
+                calls.take(*next(run))
+            else:
+                return
+    finally:
+        run.close()
+        calls.fan_out.give_up()
+
+
+def _drive(flow: SplitFlow) -> ThriftResponse[Any]:
+    """Wait for each fan-out of a split call."""
+    try:
+        while True:
+            fan_out, shares = next(flow)
+            run = fan_out.run()
+            try:
+                for number, response in run:
+                    shares[number].response = response
+            finally:
+                run.close()
+    except StopIteration as end:
+        split: ThriftResponse[Any] = end.value
+        return split
 
 
 def _call_failing_over(pool: Any, method: Any, arguments: Any, key: Any) -> ThriftResponse[Any]:
@@ -117,9 +152,9 @@ class HashClient(Keyed[SimpleClient], ThriftPool):
         everyone: ReplicatedClient = self._everyone_of()
         return everyone
 
-    def _blockers(self) -> Workers | None:
-        """The threads for what would block a call to several servers."""
-        return self.all._blocking_workers()
+    def _new_fan_out(self, method: Method) -> FanOut:
+        """A fan-out to which calls are added one by one."""
+        return FanOut((), method, None, self._call_options, self.all._blocking_workers())
 
 
 class ThreadedHashClient(HashClient):
