@@ -1,6 +1,7 @@
 """The documentation builds, and its tables are those of the code."""
 
 import html
+import inspect
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import thrift_client
 from docs.blocks import DOCS, ROOT
 from thrift_client import errors, events
 from thrift_client.observe.prometheus import ROWS
@@ -90,3 +92,21 @@ def test_pictures_are_as_they_are_drawn(tmp_path):
     subprocess.run([sys.executable, script], check=True, timeout=20)
     drawn = {path.name: path.read_text() for path in tmp_path.glob('*.svg')}
     assert drawn == {path.name: path.read_text() for path in Path(pictures).glob('*.svg')}
+
+
+POOL_ROW = re.compile(r'^\| `(\w+)` \| (.*?) \| `(.*?)` \|', re.MULTILINE)
+POOLS = {
+    'all': (thrift_client.HashClient, thrift_client.BalancedClient, thrift_client.ReplicatedClient),
+    'hash pools': (thrift_client.HashClient, thrift_client.ThreadedHashClient),
+    '`BalancedClient`': (thrift_client.BalancedClient,),
+}
+
+
+def test_the_table_of_pool_options_is_true():
+    """Each option of the table is one of those pools, with the default that it has."""
+    rows = POOL_ROW.findall((DOCS / 'reference' / 'options.md').read_text())
+    assert len(rows) >= 6
+    for name, owners, default in rows:
+        for pool in POOLS[owners]:
+            parameter = inspect.signature(pool.__init__).parameters[name]
+            assert repr(parameter.default) == default, name
