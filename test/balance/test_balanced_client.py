@@ -344,8 +344,8 @@ def test_hedging_begins_again_on_another_server(fault_server, pool_of):
     assert [response.value() for response in responses] == ['fast'] * 4
     assert {response.server for response in responses} == {pool.servers[1]}
     assert max(response.attempts for response in responses) == 2
-    slow.wait_open(0, 5000)
     gate.open()
+    slow.wait_open(0, 5000)
     assert [load.in_flight for load in pool._membership.roster.loads] == [0, 0]
 
 

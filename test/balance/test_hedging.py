@@ -1,0 +1,180 @@
+"""A slow call of an idempotent method is begun a second time, and only then."""
+
+import time
+
+import pytest
+
+from rich_if import rich_service
+from rich_if.ttypes import NotFound
+from test_if import test_service
+from thrift_client import Hedge, RetryPolicy, SimpleClient, ThreadedHashClient, deadline, errors
+from thrift_client.core.hedge import ENOUGH, REMEMBERED, Latencies, patience
+from thrift_client.testing.behaviours import (
+    answer,
+    close,
+    delay,
+    hold,
+    raise_declared,
+    reply,
+    silence,
+)
+
+SOON = Hedge(after=20)
+
+
+@pytest.fixture
+def client_of(closing):
+    """Make clients whose every method is idempotent, unless told otherwise."""
+
+    def make(server, service=test_service, **options):
+        options = {'hedge': SOON, 'idempotent': True} | options
+        return closing(SimpleClient(service, server.address, **options))
+
+    return make
+
+
+def test_the_second_answer_wins_and_the_first_is_never_seen(fault_server, client_of):
+    """The loser's connection is closed; the next calls get their own answers."""
+    gate = hold()
+    server = fault_server(test_service, [gate + reply('late'), answer(lambda args: args.key)])
+    client = client_of(server)
+    assert client.getk('a') == 'a'
+    gate.open()
+    assert [client.getk(key) for key in 'bcd'] == ['b', 'c', 'd']
+    server.wait_open(1, 5000)
+    assert (client.stats().opened, client.stats().discarded) == (2, 1)
+
+
+def test_a_quick_call_is_not_hedged(fault_server, client_of):
+    """One request, one connection."""
+    server = fault_server(test_service, reply('x'))
+    client = client_of(server, hedge=Hedge(after=5000))
+    assert [client.getk('k') for _ in range(20)] == ['x'] * 20
+    assert (len(server.ledger), server.accepted) == (20, 1)
+
+
+def test_the_first_answer_may_still_win(fault_server, client_of):
+    """If it comes before that of the second, which is given up."""
+    server = fault_server(test_service, [delay(150) + reply('first'), silence(), reply('next')])
+    client = client_of(server)
+    assert client.getk('k') == 'first'
+    assert client.getk('k') == 'next'
+
+
+@pytest.mark.parametrize('idempotent', [(), ['keys']])
+def test_other_methods_are_not_hedged(idempotent, fault_server, client_of):
+    """What may do harm twice runs once, however slow it is."""
+    server = fault_server(test_service, delay(100) + reply('x'))
+    client = client_of(server, idempotent=idempotent)
+    assert client.getk('k') == 'x'
+    assert server.ledger.count('k') == 1
+
+
+def test_the_retry_budget_bounds_hedges(fault_server, client_of):
+    """A server that got slow as a whole isn't asked twice for everything."""
+    server = fault_server(test_service, delay(10) + reply('x'))
+    client = client_of(server, hedge=Hedge(after=0), retry=RetryPolicy(budget=0.1))
+    for _ in range(60):
+        assert client.getk('k') == 'x'
+    assert len(server.ledger) <= 60 + 10 + 8 + 2
+    without = client_of(server, hedge=Hedge(after=0), retry=RetryPolicy(budget=0))
+    before = len(server.ledger)
+    assert [without.getk('k') for _ in range(5)] == ['x'] * 5
+    assert len(server.ledger) == before + 5
+
+
+def test_an_exception_of_the_service_is_an_answer(fault_server, client_of):
+    """It ends the call; nothing is waited for any longer."""
+    script = [silence(), raise_declared(NotFound('k'))]
+    client = client_of(fault_server(rich_service, script), rich_service)
+    with pytest.raises(NotFound):
+        client.find('k', False)
+
+
+def test_an_error_waits_for_the_other(fault_server, client_of):
+    """A connection that breaks leaves the second attempt its chance."""
+    script = [delay(60) + close(), delay(120) + reply('second')]
+    client = client_of(fault_server(test_service, script), retry=RetryPolicy(attempts=1))
+    assert client.getk('k') == 'second'
+
+
+def test_both_failing_is_an_error(fault_server, client_of):
+    """The last one, which says that the call may have run and how often it was begun."""
+    server = fault_server(test_service, delay(60) + close())
+    client = client_of(server, retry=RetryPolicy(attempts=1))
+    with pytest.raises(errors.ConnectionLost) as caught:
+        client.getk('k')
+    assert (caught.value.maybe_executed, caught.value.attempts) == (True, 2)
+
+
+def test_the_deadline_holds_over_both(fault_server, client_of):
+    """A hedge gets no more time than the call has left."""
+    client = client_of(fault_server(test_service, silence()), timeout=150)
+    began = time.monotonic()
+    with pytest.raises(errors.CallTimeout):
+        client.getk('k')
+    with deadline(100), pytest.raises(errors.CallTimeout):
+        client.getk('k')
+    assert time.monotonic() - began < 0.5
+
+
+def test_with_options_hedges_a_call(fault_server, client_of):
+    """And no other call of the client."""
+    server = fault_server(test_service, [silence(), reply('x'), delay(60) + reply('slow')])
+    client = client_of(server, hedge=None)
+    assert client.with_options(hedge=SOON).getk('k') == 'x'
+    assert client.getk('k') == 'slow'
+    assert len(server.ledger) == 3
+
+
+def test_a_percentile_hedges_once_it_is_known(fault_server, client_of):
+    """After enough quick calls a slow one is begun again."""
+    quick = [reply('quick')] * ENOUGH
+    server = fault_server(test_service, [*quick, silence(), reply('second')])
+    client = client_of(server, hedge=Hedge(percentile=90), timeout=5000)
+    assert {client.getk('k') for _ in range(ENOUGH)} == {'quick'}
+    assert client.getk('k') == 'second'
+
+
+def test_a_hash_pool_hedges_on_the_next_replica(fault_server, pool_of):
+    """Where `failover` says that it is one; the response names who answered."""
+    slow = fault_server(test_service, silence())
+    fast = fault_server(test_service, reply('fast'))
+    pool = pool_of(
+        ThreadedHashClient, [slow.address, fast.address], failover=1, hedge=SOON, idempotent=True
+    )
+    pool.getk.set_hash(lambda key: 0)
+    response = pool.getk('k')
+    assert (response.value(), response.server, response.attempts) == ('fast', pool.servers[1], 2)
+
+
+def test_submitted_calls_are_hedged_with_any_number_of_threads(fault_server, client_of):
+    """Threads that connect are not those that call."""
+    server = fault_server(test_service, delay(50) + reply('x'))
+    client = client_of(server, timeout=5000)
+    futures = [client.submit('getk', 'k') for _ in range(40)]
+    assert {future.result(10) for future in futures} == {'x'}
+
+
+# The decision, without a server.
+
+
+def test_patience_is_what_was_asked_for():
+    """A time as it is, a percentile as soon as enough calls are known."""
+    latencies = Latencies()
+    assert patience(Hedge(after=7), latencies) == 7
+    for elapsed in range(ENOUGH - 1):
+        latencies.note(elapsed)
+        assert patience(Hedge(), latencies) is None
+    latencies.note(ENOUGH)
+    assert patience(Hedge(percentile=50), latencies) == ENOUGH // 2
+    assert patience(Hedge(percentile=99), latencies) == ENOUGH
+
+
+def test_old_calls_are_forgotten():
+    """The percentile is that of recent calls."""
+    latencies = Latencies()
+    for elapsed in [1.0] * REMEMBERED + [9.0] * REMEMBERED:
+        latencies.note(elapsed)
+    latencies.note(9.0)
+    assert latencies.percentile(1) == 9.0

@@ -1,0 +1,152 @@
+"""How long a call to several servers waits: for all, the first, a quorum or so many."""
+
+import time
+
+import pytest
+
+from test_if import test_service
+from thrift_client import (
+    HashClient,
+    ReplicatedClient,
+    ThreadedHashClient,
+    ThreadedReplicatedClient,
+    errors,
+)
+from thrift_client.core.waiting import needed
+from thrift_client.testing.addresses import ClosedPort
+from thrift_client.testing.behaviours import answer, hold, reply, silence
+
+KINDS = [ReplicatedClient, ThreadedReplicatedClient]
+each_kind = pytest.mark.parametrize('kind', KINDS)
+
+
+@pytest.fixture
+def five(fault_server, closing, pool_of):
+    """Make a pool of five: three that answer, one dead and one that stays silent."""
+
+    def make(kind, **options):
+        good = [fault_server(test_service, reply(name)) for name in 'abc']
+        silent = fault_server(test_service, silence())
+        addresses = [silent.address, *(server.address for server in good)]
+        addresses.insert(2, closing(ClosedPort()).address)
+        pool = pool_of(kind, addresses, **options)
+        for server in (pool.servers[i] for i in (0, 1, 3, 4)):
+            server.warm_up()
+        return pool
+
+    return make
+
+
+@each_kind
+def test_a_quorum_of_five_with_one_dead_and_one_silent(kind, five):
+    """It is there when the third is; every server has its answer or its error, in order."""
+    pool = five(kind, timeout=20_000)
+    began = time.monotonic()
+    responses = pool.with_options(wait_for='quorum').getk('k')
+    assert time.monotonic() - began < 2
+    assert [response.server for response in responses] == list(pool.servers)
+    assert [r.value() for r in responses if not r.is_error()] == ['a', 'b', 'c']
+    given_up, dead = responses[0].exception, responses[2].exception
+    assert isinstance(dead, errors.ConnectError)
+    assert type(given_up) is errors.ThriftClientError
+    assert 'given up' in str(given_up)
+    assert given_up.maybe_executed
+    assert given_up.server is pool.servers[0]
+
+
+@each_kind
+def test_what_was_given_up_never_answers_another_call(kind, fault_server, pool_of):
+    """Its connection is closed, and the next call is right."""
+    gate = hold()
+    slow = fault_server(test_service, [gate + reply('late'), answer(lambda args: args.key)])
+    quick = fault_server(test_service, answer(lambda args: args.key))
+    pool = pool_of(kind, [slow.address, quick.address])
+    pool.servers[0].warm_up()
+    responses = pool.with_options(wait_for='first').getk('one')
+    assert [response.is_error() for response in responses] == [True, False]
+    gate.open()
+    assert [response.value() for response in pool.getk('two')] == ['two', 'two']
+    assert pool.servers[0].stats().discarded == 1
+
+
+@each_kind
+def test_an_unmet_quorum_is_the_list_at_the_deadline(kind, five):
+    """Each missing server with its CallTimeout."""
+    pool = five(kind)
+    began = time.monotonic()
+    responses = pool.with_options(wait_for=4, timeout=200).getk('k')
+    assert 0.15 < time.monotonic() - began < 1
+    assert isinstance(responses[0].exception, errors.CallTimeout)
+    assert isinstance(responses[2].exception, errors.ConnectError)
+    assert [r.value() for r in responses if not r.is_error()] == ['a', 'b', 'c']
+
+
+def test_merge_makes_one_value_of_the_responses(five):
+    """It gets the whole list, and what it returns is what the call returns."""
+    pool = five(ThreadedReplicatedClient)
+    view = pool.with_options(
+        wait_for=3, merge=lambda responses: [r.is_error() for r in responses]
+    )
+    assert view.getk('k') == [True, False, True, False, False]
+
+
+def test_a_merge_that_fails_raises(five):
+    """It is the caller's function."""
+    pool = five(ThreadedReplicatedClient)
+    with pytest.raises(ZeroDivisionError):
+        pool.with_options(wait_for='first', merge=lambda responses: 1 / 0).getk('k')
+
+
+@each_kind
+def test_as_completed_ends_when_there_are_enough(kind, five):
+    """The answers so far, and no word of what was given up."""
+    pool = five(kind, timeout=20_000)
+    began = time.monotonic()
+    responses = list(pool.with_options(wait_for=2).as_completed('getk', 'k'))
+    assert time.monotonic() - began < 2
+    assert sum(not response.is_error() for response in responses) == 2
+
+
+def test_options_hold_for_all_of_a_hash_pool(five):
+    """`pool.with_options(…).all` waits as it was told; `pool.all` waits for all."""
+    pool = five(ThreadedHashClient, timeout=300)
+    everyone = pool.all
+    assert sum(r.is_error() for r in pool.with_options(wait_for='first').all.getk('k')) >= 2
+    assert pool.with_options(timeout=5000).all is not everyone
+    assert [type(r.exception) for r in everyone.getk('k')][0] is errors.CallTimeout
+
+
+@pytest.mark.parametrize(
+    ('options', 'error'),
+    [
+        ({'wait_for': 'most'}, ValueError),
+        ({'wait_for': 0}, ValueError),
+        ({'wait_for': 1.5}, TypeError),
+        ({'wait_for': True}, TypeError),
+        ({'wait_for': None}, TypeError),
+        ({'merge': 'sum'}, TypeError),
+    ],
+)
+def test_wrong_policies_are_errors(options, error, pool_of):
+    """They name the option."""
+    with pytest.raises(error, match=next(iter(options))):
+        pool_of(ReplicatedClient, []).with_options(**options)
+
+
+def test_a_server_alone_has_no_such_options(pool_of):
+    """A single client takes neither, and says what it takes."""
+    server = pool_of(HashClient, ['localhost:1']).servers[0]
+    with pytest.raises(TypeError, match='wait_for'):
+        server.with_options(wait_for='first')
+
+
+@pytest.mark.parametrize(
+    ('wait_for', 'servers', 'count'),
+    [
+        ('all', 5, None), ('first', 5, 1), ('quorum', 5, 3), ('quorum', 4, 3), ('quorum', 1, 1),
+        (2, 5, 2),
+    ],  # fmt: skip
+)
+def test_how_many_are_needed(wait_for, servers, count):
+    """More than half are a quorum."""
+    assert needed(wait_for, servers) == count
