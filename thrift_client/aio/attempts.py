@@ -43,8 +43,21 @@ async def call(
     if client._options.hedge is not None and failure is None:
         from thrift_client.aio import hedged
 
-        if hedged.applies(client, method):
+        if hedged.applies(client, method, route):
             return await hedged.call(client, method, arguments, started, response, route)
+    return await make(client, method, arguments, started, response, failure, route)
+
+
+async def make(
+    client: AsyncSimpleClient,
+    method: Method,
+    arguments: Any,
+    started: float,
+    response: ThriftResponse[Any] | None,
+    failure: ThriftClientError | None = None,
+    route: Route | None = None,
+) -> Any:
+    """As `call`, without beginning it twice."""
     trying = Trying(client, method, started, route)
     error: BaseException | None = None
     try:

@@ -74,6 +74,20 @@ class Connections(Stack):
             except RuntimeError:  # the loop is closed
                 _close_all(live)
 
+    def set_retired(self, retired: bool) -> None:
+        """Keep no connection open any longer, though calls still may be made; or do again.
+
+        May be called in any thread: a pool's source does.
+        """
+        if not retired or self.loop is None or self.loop is _running():
+            super().set_retired(retired)
+            return
+        self.gate.add('retired')
+        try:
+            self.loop.call_soon_threadsafe(self.drop_idle)
+        except RuntimeError:
+            pass  # the loop is closed, and what idled with it
+
     def bind(self) -> asyncio.AbstractEventLoop:
         """The loop that the client belongs to: that of its first call.
 
@@ -256,6 +270,13 @@ class Connections(Stack):
             phase='waiting for a connection',
             hint='raise max_connections, or make fewer calls at once',
         )
+
+
+def _running() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _ring(stack: Any) -> None:

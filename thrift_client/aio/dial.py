@@ -13,9 +13,9 @@ from thrift_client.dialing import NEXT_ADDRESS_AFTER, connect_error, look_up, ne
 from thrift_client.errors import ResolveError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
-    from thrift_client.dialing import Found, Lookup
+    from thrift_client.dialing import Found
 
 
 async def within(awaitable: Awaitable[Any], expires: float | None, phase: str) -> Any:
@@ -57,7 +57,7 @@ class Dialer:
         found = numeric(host, port)
         if found is None:
             lookup = look_up(host, port)
-            await within(_done(lookup), expires, f'looking up {host}')
+            await within(told(lookup.tell), expires, f'looking up {host}')
             try:
                 found = self._last_found = lookup.result()
             except ResolveError:
@@ -72,8 +72,8 @@ class Dialer:
         return winner
 
 
-async def _done(lookup: Lookup) -> None:
-    """Wait for a lookup, which others may wait for too."""
+async def told(ask: Callable[[Callable[[], object]], object]) -> None:
+    """Wait until a listener is told: `ask(listener)` has it called, in whatever thread."""
     loop = asyncio.get_running_loop()
     done = loop.create_future()
 
@@ -87,7 +87,7 @@ async def _done(lookup: Lookup) -> None:
         except RuntimeError:
             pass  # the loop has been closed, and nobody waits any more
 
-    lookup.tell(tell)
+    ask(tell)
     await done
 
 
