@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import thrift_client
-from docs.blocks import DOCS, ROOT
+from docs.blocks import DOCS, ROOT, pages
 from thrift_client import errors, events
 from thrift_client.observe.prometheus import ROWS
 from thrift_client.options import OPTIONS
@@ -110,3 +110,11 @@ def test_the_table_of_pool_options_is_true():
         for pool in POOLS[owners]:
             parameter = inspect.signature(pool.__init__).parameters[name]
             assert repr(parameter.default) == default, name
+
+
+def test_what_test_runs_wrote_is_shown():
+    """Each generated table and each plot is on a page."""
+    text = ''.join(path.read_text() for path in pages().values())
+    made = [*DOCS.glob('generated/*.md'), *DOCS.glob('plots/*.svg')]
+    hidden = [path.name for path in made if f'{path.parent.name}/{path.name}' not in text]
+    assert not hidden

@@ -1,5 +1,6 @@
 """Events as OpenTelemetry spans and metrics, and a trace that goes through real servers."""
 
+import asyncio
 import sys
 import threading
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ import thrift_client
 from handlers import KeyValue
 from test_if import test_service
 from thrift_client import errors
+from thrift_client.aio import AsyncSimpleClient
 from thrift_client.core.policy import RetryPolicy
 from thrift_client.observe import Telemetry
 from thrift_client.testing import ClosedPort, serve
@@ -199,6 +201,28 @@ def test_threads_have_spans_of_their_own(kv_server, observed):
     children = [span.parent.span_id for span in calls]
     assert len(calls) == 80
     assert {children.count(caller) for caller in callers} == {20}
+
+
+def test_tasks_have_spans_of_their_own(kv_server, observed):
+    """Calls of the same method by tasks of one loop get each its own parent."""
+    tracer = observed.provider.get_tracer('test')
+
+    async def work(client, number):
+        with tracer.start_as_current_span(f'caller {number}'):
+            for _ in range(10):
+                await client.ping()
+
+    async def main():
+        async with AsyncSimpleClient(
+            test_service, kv_server.address, listeners=[observed.telemetry]
+        ) as client:
+            await asyncio.gather(*(work(client, number) for number in range(4)))
+
+    asyncio.run(main())
+    callers = {s.context.span_id for s in observed.spans if s.name.startswith('caller')}
+    parents = [s.parent.span_id for s in observed.spans if not s.name.startswith('caller')]
+    assert {caller: parents.count(caller) for caller in callers} == dict.fromkeys(callers, 10)
+    assert len(callers) == 4
 
 
 def test_a_call_that_ends_in_another_context_has_its_span(kv_server, observed):
