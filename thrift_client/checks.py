@@ -20,7 +20,7 @@ def check_text(name: str, value: Any) -> str | None:
     """A text that says something, or None."""
     if value is not None and (not isinstance(value, str) or not value):
         raise TypeError(f'{name} must be a text or None, not {value!r}')
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def check_sasl(name: str, value: Any) -> dict[str, Any] | None:

@@ -193,18 +193,23 @@ def test_a_status_is_an_error(size):
 def test_401_is_an_auth_error():
     """It says what the server asks for."""
     ask = [('WWW-Authenticate', 'Basic realm="kv"')]
-    with HttpServer(lambda handler, _: send(handler, 401, b'no', ask)) as server:
-        with client_of(server) as client, pytest.raises(errors.AuthError, match='Basic'):
-            client.ping()
+    with (
+        HttpServer(lambda handler, _: send(handler, 401, b'no', ask)) as server,
+        client_of(server) as client,
+        pytest.raises(errors.AuthError, match='Basic'),
+    ):
+        client.ping()
 
 
 def test_a_redirect_says_where_to():
     """It isn't followed: a POST may not be repeated elsewhere unasked."""
     to = [('Location', 'https://elsewhere.example/')]
-    with HttpServer(lambda handler, _: send(handler, 307, b'', to)) as server:
-        with client_of(server) as client:
-            with pytest.raises(errors.HttpStatusError, match='elsewhere'):
-                client.ping()
+    with (
+        HttpServer(lambda handler, _: send(handler, 307, b'', to)) as server,
+        client_of(server) as client,
+    ):
+        with pytest.raises(errors.HttpStatusError, match='elsewhere'):
+            client.ping()
 
 
 HEAD = b'HTTP/1.1 200 OK\r\n'
@@ -269,12 +274,11 @@ def test_dripped_headers_do_not_stretch_a_call():
         except OSError:
             pass  # the client has had enough
 
-    with HttpServer(answer) as server:
-        with client_of(server).with_options(timeout=300) as client:
-            began = time.monotonic()
-            with pytest.raises(errors.CallTimeout):
-                client.ping()
-            assert time.monotonic() - began < 1
+    with HttpServer(answer) as server, client_of(server).with_options(timeout=300) as client:
+        began = time.monotonic()
+        with pytest.raises(errors.CallTimeout):
+            client.ping()
+        assert time.monotonic() - began < 1
 
 
 @pytest.mark.parametrize('answers', [False, True])

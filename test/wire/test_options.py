@@ -72,11 +72,10 @@ def test_a_plain_response_has_no_headers(kv_server):
 def test_a_multiplexed_service_is_called_by_its_name(transport, protocol):
     """Calls name the service, replies don't."""
     options = {'transport': transport, 'protocol': protocol}
-    with Server(rich_service, Rich(), service_name='rich', **options) as server:
-        with SimpleClient(
-            rich_service, server.address, service_name='rich', timeout=5000, **options
-        ) as client:
-            check_all(client.call)
+    with Server(rich_service, Rich(), service_name='rich', **options) as server, SimpleClient(
+        rich_service, server.address, service_name='rich', timeout=5000, **options
+    ) as client:
+        check_all(client.call)
 
 
 class Rot13(TBufferedTransport):
@@ -127,15 +126,14 @@ def test_a_users_own_transport_keeps_the_deadline():
     """Whatever it waits for, and the next call is right."""
     with Server(
         rich_service, Rich(), protocol=TBinaryProtocolFactory(), transport=Rot13Factory()
-    ) as server:
-        with SimpleClient(
-            rich_service, server.address, transport=Rot13Factory(), timeout=200
-        ) as client:
-            began = time.monotonic()
-            with pytest.raises(errors.CallTimeout):
-                client.sleep_ms(600)
-            assert time.monotonic() - began < 0.5
-            assert client.echo('after') == 'after'
+    ) as server, SimpleClient(
+        rich_service, server.address, transport=Rot13Factory(), timeout=200
+    ) as client:
+        began = time.monotonic()
+        with pytest.raises(errors.CallTimeout):
+            client.sleep_ms(600)
+        assert time.monotonic() - began < 0.5
+        assert client.echo('after') == 'after'
 
 
 @pytest.mark.parametrize('transport', ['buffered', 'framed', 'zlib', 'header', 'http', 'own'])

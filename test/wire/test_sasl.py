@@ -34,10 +34,12 @@ def test_a_fan_out_logs_in(pool_class):
 
 def test_a_large_reply_is_read():
     """In many pieces, without ever becoming quadratic."""
-    with SaslServer(pieces=10_000) as server:
-        with SimpleClient(test_service, f'127.0.0.1:{server.port}', sasl=PLAIN) as client:
-            client.setk('k', 'v' * 5_000_000)
-            assert len(client.getk('k')) == 5_000_000
+    with (
+        SaslServer(pieces=10_000) as server,
+        SimpleClient(test_service, f'127.0.0.1:{server.port}', sasl=PLAIN) as client,
+    ):
+        client.setk('k', 'v' * 5_000_000)
+        assert len(client.getk('k')) == 5_000_000
 
 
 def test_a_url_carries_it():
@@ -61,9 +63,11 @@ def test_a_refused_login_is_an_auth_error(caplog):
     caplog.set_level(logging.DEBUG)
     with SaslServer() as server:
         wrong = {**PLAIN, 'password': 'wr0ng'}
-        with SimpleClient(test_service, f'127.0.0.1:{server.port}', sasl=wrong) as client:
-            with pytest.raises(errors.AuthError, match='refused') as caught:
-                client.ping()
+        with (
+            SimpleClient(test_service, f'127.0.0.1:{server.port}', sasl=wrong) as client,
+            pytest.raises(errors.AuthError, match='refused') as caught,
+        ):
+            client.ping()
     assert not caught.value.maybe_executed
     assert caught.value.attempts == 1
     assert 'wr0ng' not in str(caught.value) + caplog.text
@@ -74,16 +78,20 @@ def test_a_mechanism_that_does_not_fit_is_an_auth_error(mechanism):
     """Whether the server or the library lacks it."""
     with SaslServer() as server:
         sasl = {**PLAIN, 'mechanism': mechanism}
-        with SimpleClient(test_service, f'127.0.0.1:{server.port}', sasl=sasl) as client:
-            with pytest.raises(errors.AuthError, match=mechanism[:7]):
-                client.ping()
+        with (
+            SimpleClient(test_service, f'127.0.0.1:{server.port}', sasl=sasl) as client,
+            pytest.raises(errors.AuthError, match=mechanism[:7]),
+        ):
+            client.ping()
 
 
 def test_a_server_without_sasl_is_named(kv_server):
     """It hangs up or answers something else; the error says what may be wrong."""
-    with SimpleClient(test_service, kv_server.address, sasl=PLAIN, timeout=1000) as client:
-        with pytest.raises(errors.ThriftClientError) as caught:
-            client.ping()
+    with (
+        SimpleClient(test_service, kv_server.address, sasl=PLAIN, timeout=1000) as client,
+        pytest.raises(errors.ThriftClientError) as caught,
+    ):
+        client.ping()
     assert isinstance(caught.value, (errors.AuthError, errors.CallTimeout)), caught.value
 
 

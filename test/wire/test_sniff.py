@@ -70,12 +70,14 @@ def test_a_client_says_what_it_met(data, looks, transport):
         thread.start()
         address = f'127.0.0.1:{listener.getsockname()[1]}'
         try:
-            with SimpleClient(test_service, address, transport=transport, timeout=500) as client:
-                with pytest.raises(errors.ThriftClientError) as caught:
-                    client.ping()
+            with (
+                SimpleClient(test_service, address, transport=transport, timeout=500) as client,
+                pytest.raises(errors.ThriftClientError) as caught,
+            ):
+                client.ping()
         finally:
             thread.join()
-    own = looks.split()[0] == transport or looks.startswith('HTTP') and transport == 'http'
+    own = looks.split()[0] == transport or (looks.startswith('HTTP') and transport == 'http')
     if not own:
         assert isinstance(caught.value, errors.WireMismatch), caught.value
         assert looks in str(caught.value)

@@ -1,6 +1,6 @@
 """TLS: who is trusted, who is not and why, and what TLS does to deadlines and idle connections."""
 
-import datetime
+import datetime as dt
 import socket
 import ssl
 import threading
@@ -33,9 +33,11 @@ def serve(certificates):
 
 def failure(address, **options):
     """Make a call that fails, and return its error."""
-    with SimpleClient(test_service, address, timeout=5000, **options) as client:
-        with pytest.raises(errors.ThriftClientError) as caught:
-            client.ping()
+    with (
+        SimpleClient(test_service, address, timeout=5000, **options) as client,
+        pytest.raises(errors.ThriftClientError) as caught,
+    ):
+        client.ping()
     return caught.value
 
 
@@ -76,7 +78,7 @@ def test_a_wrong_name_says_both_names(serve, certificates):
 
 def test_an_expired_certificate_is_refused(serve, certificates):
     """And the text says so."""
-    yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    yesterday = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
     old = certificates.authority.issue_cert('127.0.0.1', not_after=yesterday)
     error = failure(serve(certificates.server(old)).address, ssl=certificates.client())
     assert isinstance(error, errors.CertificateError)
@@ -151,9 +153,8 @@ def test_a_handshake_has_a_deadline(talks):
             began = time.monotonic()
             with SimpleClient(
                 test_service, f'127.0.0.1:{listener.getsockname()[1]}', ssl=True, timeout=300
-            ) as client:
-                with pytest.raises((errors.CallTimeout, errors.WireMismatch)):
-                    client.ping()
+            ) as client, pytest.raises((errors.CallTimeout, errors.WireMismatch)):
+                client.ping()
             assert time.monotonic() - began < 1
         finally:
             stop.set()

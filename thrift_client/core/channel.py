@@ -27,12 +27,22 @@ if TYPE_CHECKING:
         """
 
         @property
-        def started(self) -> bool: ...
+        def started(self) -> bool:
+            """Whether any of it has arrived."""
+
         @property
-        def space(self) -> memoryview | None: ...
-        def feed(self, data: bytes) -> BytesIO | None: ...
-        def filled(self, count: int) -> BytesIO | None: ...
-        def end(self) -> BytesIO | None: ...
+        def space(self) -> memoryview | None:
+            """Where the next bytes belong, if that is known."""
+
+        def feed(self, data: bytes) -> BytesIO | None:
+            """Take bytes in."""
+
+        def filled(self, count: int) -> BytesIO | None:
+            """Note bytes received into `space`."""
+
+        def end(self) -> BytesIO | None:
+            """Note the end of the connection."""
+
 
 
 class Channel:

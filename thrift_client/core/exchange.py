@@ -32,8 +32,9 @@ class Exchange:
     """The reply to one call on one connection.
 
     `clock` is monotonic seconds, `channel` the connection's, where its transport has one.
-    `fresh` says that no reply has been understood on this connection so far. After each `feed`, `due` says when to feed again even if
-    nothing more arrives; None if there is nothing to try without more bytes.
+    `fresh` says that no reply has been understood on this connection so far. After each
+    `feed`, `due` says when to feed again even if nothing more arrives; None if there is
+    nothing to try without more bytes.
     """
 
     __slots__ = (
@@ -89,7 +90,8 @@ class Exchange:
         """Note that the server closed the connection; see `feed`. Raises ConnectionLost."""
         if self._assembler is None:
             raise closed_by_server(partial=self.started)
-        return self._guarded(lambda _: self._assembler.end(), None)
+        end = self._assembler.end
+        return self._guarded(lambda _: end(), None)
 
     def feed(self, data: bytes) -> bool:
         """Take bytes in; True once the reply is whole, and `result` is what it says.

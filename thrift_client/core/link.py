@@ -118,7 +118,10 @@ class Link:
 
 def _proxy_for(scheme: str, address: Address) -> Address | None:
     """The proxy that the environment names for an address: http_proxy, https_proxy, no_proxy."""
-    from urllib.request import getproxies_environment, proxy_bypass_environment
+    from urllib.request import (  # type: ignore[attr-defined]
+        getproxies_environment,
+        proxy_bypass_environment,
+    )
 
     from thrift_client.address import parse
 
@@ -156,4 +159,6 @@ def _open_tunnel(where: str, credentials: tuple[str, str] | None) -> Talk:
             hint='put user and password into https_proxy',
         )
     if status != ['200']:
-        raise ConnectError(f'the proxy refused to connect to {where}: {first!r}', phase='connecting')
+        raise ConnectError(
+            f'the proxy refused to connect to {where}: {first!r}', phase='connecting'
+        )

@@ -73,7 +73,9 @@ def log_in(client: Any, given: Mapping[str, Any]) -> Generator[bytes, bytes, Non
         challenge, data = data[_head.size : _head.size + size], data[_head.size + size :]
         if status in (BAD, ERROR):
             text = challenge.decode('utf-8', 'replace')
-            raise AuthError(_clean(f'the server refused the login: {text}', given), phase='logging in')
+            raise AuthError(
+                _clean(f'the server refused the login: {text}', given), phase='logging in'
+            )
         if status == OK:
             to_send = _message(OK, _respond(client, challenge, given))
             continue

@@ -113,7 +113,7 @@ def _options(found: Speech, speech: Speech) -> str:
 
 
 def advise(error: ThriftClientError, speech: Speech) -> None:
-    """Say what to try where a server that never answered on this connection hung up or is silent."""
+    """Say what to try where a server hung up or is silent on a connection that never worked."""
     if isinstance(error, (CallTimeout, ConnectionLost)) and error.maybe_executed:
         hint = f'if it never answers, it may speak something else: {worth_trying(speech)}'
         error.hint = hint if error.hint is None else f'{error.hint}; {hint}'

@@ -94,10 +94,13 @@ def call_headers(given: Any) -> Mapping[str, str] | None:
     """
     if not callable(given):
         return given  # type: ignore[no-any-return]
-    return check_headers('headers', given())
+    headers: Mapping[str, str] | None = check_headers('headers', given())
+    return headers
 
 
-def _protocol_maker(service: Service, options: Options, *, accelerate: bool) -> Callable[[Any], Any]:
+def _protocol_maker(
+    service: Service, options: Options, *, accelerate: bool
+) -> Callable[[Any], Any]:
     """`getProtocol` of the protocol that the options ask for, with their limits.
 
     An element takes a byte at least, so no honest container has more elements than the

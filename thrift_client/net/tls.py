@@ -40,7 +40,7 @@ class TLSStream(Stream):
         except ssl.SSLError as exc:
             raise failed(exc, 'reading the reply') from exc
 
-    def try_send(self, data: memoryview) -> int:
+    def try_send(self, data: bytes | memoryview) -> int:
         """Send what fits into records that the kernel takes now: how many bytes, -1 for none."""
         try:
             self.to_send = select.POLLOUT
