@@ -4,12 +4,11 @@ Each name is imported from its module when it is first used, so that a program p
 what it uses: a client of one server loads no pools, a blocking one no asyncio.
 """
 
-
 from thrift_client._version import __version__
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from thrift_client import errors, routing, testing
+    from thrift_client import discovery, errors, routing, testing
     from thrift_client.balanced import BalancedClient
     from thrift_client.budget import deadline
     from thrift_client.client import SimpleClient
@@ -36,6 +35,7 @@ __all__ = [
     'ThriftResponse',
     '__version__',
     'deadline',
+    'discovery',
     'errors',
     'routing',
     'testing',
@@ -57,6 +57,7 @@ _HOMES = {
     'ThriftPool': 'pool',
     'ThriftResponse': 'response',
     'deadline': 'budget',
+    'discovery': '',
     'errors': '',
     'routing': '',
     'testing': '',
