@@ -23,6 +23,7 @@ class ThriftResponse(Generic[T]):
     __slots__ = ('_headers', '_value', 'attempts', 'elapsed', 'server')
 
     exception: BaseException | None = None
+    _headers: Mapping[str, str] | None
 
     def __init__(self, server: Any, value: Any = None, elapsed: float = 0.0) -> None:
         self.server = server

@@ -113,7 +113,7 @@ def test_options_hold_for_all_of_a_hash_pool(five):
     everyone = pool.all
     assert sum(r.is_error() for r in pool.with_options(wait_for='first').all.getk('k')) >= 2
     assert pool.with_options(timeout=5000).all is not everyone
-    assert [type(r.exception) for r in everyone.getk('k')][0] is errors.CallTimeout
+    assert isinstance(everyone.getk('k')[0].exception, errors.CallTimeout)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_server_alone_has_no_such_options(pool_of):
     [
         ('all', 5, None), ('first', 5, 1), ('quorum', 5, 3), ('quorum', 4, 3), ('quorum', 1, 1),
         (2, 5, 2),
-    ],  # fmt: skip
+    ],
 )
 def test_how_many_are_needed(wait_for, servers, count):
     """More than half are a quorum."""

@@ -1,0 +1,215 @@
+"""`set_split`: a call over a collection reaches each server once, with its share."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rich_if import rich_service
+from rich_if.ttypes import Small
+from servers import ServerProcess
+from test_if import test_service
+from thrift_client import HashClient, SimpleClient, errors
+from thrift_client.core.split import Share, Split
+from thrift_client.testing.addresses import ClosedPort
+from thrift_client.testing.behaviours import answer, application_exception, silence
+
+RICH = {'service': 'rich_if.rich_service', 'handler': 'handlers:Rich'}
+IDS = st.lists(st.integers(-(2**31), 2**31 - 1), unique=True, max_size=20)
+KEYS = st.sets(st.text(max_size=5), max_size=20)
+
+
+@pytest.fixture(scope='module')
+def rich_servers():
+    """Four servers, of which the first alone holds everything, too: none has state."""
+    servers = [ServerProcess(**RICH).start() for _ in range(4)]
+    yield servers
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture(scope='module')
+def split(rich_servers):
+    """A pool whose calls are split, and a client of one server for comparison."""
+    addresses = [server.address for server in rich_servers]
+    with (
+        HashClient(rich_service, servers=addresses, routing='rendezvous') as pool,
+        SimpleClient(rich_service, addresses[0]) as one,
+    ):
+        pool.lookup.set_split('ids')
+        pool.present.set_split('keys')
+        pool.store.set_split('smalls')
+        pool.texts.set_split('value')
+        pool.tags.set_split('value')
+        for server in (one, *pool):
+            server.warm_up()
+        yield pool, one
+
+
+#: A pool and a client are shared by the examples: nothing of one is left for the next.
+examples = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@examples
+@given(ids=IDS, keys=KEYS, prefix=st.text(max_size=1), texts=st.lists(st.text(max_size=5)))
+def test_the_result_is_that_of_one_server(split, ids, keys, prefix, texts):
+    """Of lists, sets and maps as arguments and as replies, of sums, in any size."""
+    pool, one = split
+    assert pool.lookup(ids).value() == one.lookup(ids)
+    assert pool.present(keys, prefix).value() == one.present(keys, prefix)
+    assert pool.tags(keys).value() == one.tags(keys)
+    assert pool.texts(texts).value() == one.texts(texts)
+    smalls = {key: Small(1, key) for key in keys}
+    assert pool.store(smalls=smalls).value() == one.store(smalls)
+
+
+def test_each_server_gets_its_share_once(fault_server, pool_of):
+    """The keys that belong to it, and the other arguments as they are."""
+    got = []
+
+    def present(args):
+        got.append((frozenset(args.keys), args.prefix))
+        return args.keys
+
+    servers = [fault_server(rich_service, answer(present)) for _ in range(4)]
+    pool = pool_of(HashClient, [server.address for server in servers], rich_service)
+    pool.present.set_split('keys')
+    keys = {f'k{i}' for i in range(50)}
+    response = pool.present(keys, prefix='p')
+    assert response.value() == keys
+    assert [len(server.ledger) for server in servers] == [1, 1, 1, 1]
+    assert {prefix for _, prefix in got} == {'p'}
+    assert Counter(key for share, _ in got for key in share) == Counter(keys)
+    for share in response.shares:
+        assert all(pool.servers.index(share.server) == pool._roster().place(k) for k in share.keys)
+    assert [share.server for share in response.shares] == list(pool.servers)
+
+
+def test_set_hash_says_which_key_an_element_has(fault_server, pool_of):
+    """The function is called with the element in the argument's place."""
+    servers = [fault_server(rich_service, answer(lambda args: args.value)) for _ in range(2)]
+    pool = pool_of(HashClient, [server.address for server in servers], rich_service)
+    pool.texts.set_split('value').texts.set_hash(len)
+    response = pool.texts(['a', 'bb', 'ccc', 'dddd'])
+    assert response.value() == ['a', 'bb', 'ccc', 'dddd']
+    assert [share.keys for share in response.shares] == [['bb', 'dddd'], ['a', 'ccc']]
+
+
+@pytest.mark.parametrize('nothing', [[], None])
+def test_nothing_is_asked_of_one_server(nothing, fault_server, pool_of):
+    """Which says what comes of it."""
+    servers = [fault_server(rich_service, answer(lambda args: ['said'])) for _ in range(3)]
+    pool = pool_of(HashClient, [server.address for server in servers], rich_service)
+    pool.texts.set_split('value')
+    response = pool.texts(nothing)
+    assert (response.value(), response.server) == (['said'], pool.servers[0])
+    assert sum(len(server.ledger) for server in servers) == 1
+
+
+@pytest.mark.parametrize('ending', ['dead', 'silent', 'refused'])
+def test_a_failed_share_names_its_keys(ending, fault_server, closing, pool_of):
+    """In the response and in the error's text; the other shares have their answers."""
+    good = fault_server(rich_service, answer(lambda args: args.value))
+    bad = {
+        'dead': lambda: closing(ClosedPort()),
+        'silent': lambda: fault_server(rich_service, silence()),
+        'refused': lambda: fault_server(rich_service, application_exception(6, 'no')),
+    }[ending]()
+    pool = pool_of(HashClient, [good.address, bad.address], rich_service, timeout=300)
+    pool.texts.set_split('value').texts.set_hash(len)
+    response = pool.texts(['a', 'bb', 'ccc', 'dddd'])
+    assert response.is_error()
+    assert response.keys == ['a', 'ccc']
+    assert response.server is pool.servers[1]
+    with pytest.raises(Exception, match='no' if ending == 'refused' else "'a', 'ccc'"):
+        response.value()
+    assert [share.response.is_error() for share in response.shares] == [False, True]
+    assert response.shares[0].response.value() == ['bb', 'dddd']
+
+
+def test_failover_moves_a_share(fault_server, closing, pool_of):
+    """What found its server out of reach is asked of the next, key by key."""
+    good = [fault_server(rich_service, answer(lambda args: args.value)) for _ in range(2)]
+    addresses = [closing(ClosedPort()).address, *(server.address for server in good)]
+    pool = pool_of(HashClient, addresses, rich_service, failover=1, max_idle=0)
+    pool.texts.set_split('value').texts.set_hash(len)
+    texts = ['', 'a', 'bb', 'ccc', 'dddd', 'eeeee', 'ffffff']
+    assert pool.texts(texts).value() == texts
+    good[0].close()
+    moved = pool.texts(texts)
+    assert moved.is_error()
+    assert set(moved.keys) == {'', 'ccc', 'ffffff'}
+
+
+def test_with_no_server_left_a_share_fails(closing, pool_of):
+    """And it ends."""
+    addresses = [closing(ClosedPort()).address for _ in range(3)]
+    pool = pool_of(HashClient, addresses, rich_service, failover=2)
+    pool.texts.set_split('value')
+    response = pool.texts(['a', 'b', 'c'])
+    assert isinstance(response.exception, errors.ConnectError)
+    assert sorted(response.keys) == ['a', 'b', 'c']
+
+
+@pytest.mark.parametrize(
+    ('merge', 'values', 'merged'),
+    [
+        (None, [[1], [2, 3]], [1, 2, 3]),
+        ('list', [[1], [2, 3]], [1, 2, 3]),
+        (list, [[], []], []),
+        (None, [{1}, {2}], {1, 2}),
+        (set, [{1}, [2]], {1, 2}),
+        (None, [{1: 'a'}, {2: 'b'}], {1: 'a', 2: 'b'}),
+        (dict, [{1: 'a'}, {}], {1: 'a'}),
+        (None, [1, 2.5], 3.5),
+        (sum, [True, True], 2),
+        ('sum', [3], 3),
+        (None, [None, None], None),
+        (max, [1, 5], 5),
+        (lambda values: values[0], ['x'], 'x'),
+        (None, ['alone'], 'alone'),
+    ],
+)
+def test_replies_are_merged(merge, values, merged):
+    """By what they are, by name, by type or by a function."""
+    split = Split(('keys',), 'keys', merge)
+    shares = [Share(None) for _ in values]
+    assert split.merged(shares, values, {'a', 'b'}) == merged
+
+
+def test_lists_come_in_the_order_of_the_keys():
+    """Where each key has its element; else they follow one another."""
+    split, shares = Split(('keys',), 'keys', None), [Share('s'), Share('t')]
+    for position, key in enumerate('abcd'):
+        shares[position % 2].add(position, key)
+    assert split.merged(shares, [[1, 3], [2, 4]], list('abcd')) == [1, 2, 3, 4]
+    assert split.merged(shares, [[1, 3], [2]], list('abcd')) == [1, 3, 2]
+
+
+@pytest.mark.parametrize('values', [['a', 'b'], [True, False], [[1], {2}]])
+def test_what_only_a_function_can_merge_is_an_error(values):
+    """It says that `merge` is needed."""
+    with pytest.raises(TypeError, match='merge='):
+        Split(('keys',), 'keys', None).merged([Share(None)] * 2, values, [])
+
+
+def test_wrong_splits_are_errors(pool_of):
+    """An argument that the method hasn't, a merge that is none, what can't be split."""
+    pool = pool_of(HashClient, ['localhost:1'], rich_service)
+    with pytest.raises(ValueError, match='ids'):
+        pool.lookup.set_split('id')
+    with pytest.raises(TypeError, match='merge'):
+        pool.lookup.set_split('ids', merge=3)
+    pool.lookup.set_split('ids', merge=lambda values: values)
+    with pytest.raises(TypeError, match='ids'):
+        pool.lookup('abc')
+
+
+def test_other_methods_are_called_as_before(kv_servers, pool_of):
+    """A split concerns its method alone."""
+    pool = pool_of(HashClient, [server.address for server in kv_servers], test_service)
+    assert pool.ping.set_hash(lambda: 1) is pool
+    assert pool.ping().value() == 'pong'
