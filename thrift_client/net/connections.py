@@ -10,7 +10,7 @@ from time import monotonic
 
 from thrift_client import process
 from thrift_client.net.process import register, watch_exit
-from thrift_client.net.turnstile import Turnstile
+from thrift_client.net.turnstile import Right, Turnstile
 from thrift_client.stack import Stack
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -55,13 +55,13 @@ class Connections(Stack):
         if self._turnstile is None:
             connection: Connection | None = self.take_checked()
             return connection or self._open(expires)
-        connection = self._turnstile.enter(expires)
-        if connection is not None:
-            return connection
+        given = self._turnstile.enter(expires)
+        if not isinstance(given, Right):
+            return given  # type: ignore[return-value]
         try:
             return self._open(expires)
         finally:
-            self._turnstile.opened()
+            self._turnstile.opened(given)
 
     def take_idle(self, now: float) -> Connection | None:
         """An idle connection that passes inspection, without waiting; None if there is none."""

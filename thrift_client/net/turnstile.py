@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from threading import Lock
 from time import monotonic
+from weakref import WeakSet
 
 from thrift_client.errors import PoolExhausted
 
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 LOOK_AGAIN = 1.0
 
 
+class Right:
+    """The right to open a connection; one that an exception made everybody forget lapses."""
+
+    __slots__ = ('__weakref__',)
+
+
 class _Waiter:
     """A call in the queue; `turn` is released once it has been given what it waits for."""
 
@@ -35,7 +42,7 @@ class _Waiter:
         self.turn = Lock()
         self.turn.acquire()
         self.served = False
-        self.given: Connection | None = None
+        self.given: Connection | Right | None = None
 
 
 class Turnstile:
@@ -64,7 +71,7 @@ class Turnstile:
         """In a forked child: nobody waits here, and the lock may be held by who isn't."""
         self._lock = Lock()
         self._queue: deque[_Waiter] = deque()
-        self._opening = 0
+        self._opening: WeakSet[Right] = WeakSet()
         self._gate.discard('waiting')
 
     @property
@@ -72,16 +79,16 @@ class Turnstile:
         """How many calls wait."""
         return len(self._queue)
 
-    def enter(self, expires: float | None) -> Connection | None:
-        """An idle connection, or None for the right to open one, which `opened` gives back.
+    def enter(self, expires: float | None) -> Connection | Right | None:
+        """An idle connection, or the right to open one, which `opened` gives back.
 
         Waits until it is the caller's turn; raises PoolExhausted at `expires`.
         """
         with self._lock:
             if not self._queue:
-                connection = self._take_idle()
-                if connection is not None or self._reserve():
-                    return connection
+                given = self._take_idle() or self._reserve()
+                if given is not None:
+                    return given
             waiter = _Waiter()
             self._queue.append(waiter)
             self._gate.add('waiting')
@@ -118,33 +125,34 @@ class Turnstile:
         with self._lock:
             while self._queue:
                 waiter = self._queue.popleft()
-                self._opening += 1
-                waiter.served = True
+                waiter.given, waiter.served = Right(), True
                 waiter.turn.release()
 
-    def opened(self) -> None:
+    def opened(self, right: Right) -> None:
         """Note that a connection that `enter` gave the right to is open, or has failed."""
         with self._lock:
-            self._opening -= 1
+            self._opening.discard(right)
         self.serve()
 
     def serve(self) -> None:
         """Give what is idle, or may be opened, to those who wait longest."""
         with self._lock:
             while self._queue:
-                connection = self._take_idle()
-                if connection is None and not self._reserve():
+                given = self._take_idle() or self._reserve()
+                if given is None:
                     break
                 waiter = self._queue.popleft()
-                waiter.given, waiter.served = connection, True
+                waiter.given, waiter.served = given, True
                 waiter.turn.release()
             if not self._queue:
                 self._gate.discard('waiting')
 
-    def _reserve(self) -> bool:
-        free = self._count() + self._opening < self._limit
-        self._opening += free
-        return free
+    def _reserve(self) -> Right | None:
+        if self._count() + len(self._opening) >= self._limit:
+            return None
+        right = Right()
+        self._opening.add(right)
+        return right
 
     def _withdraw(self, waiter: _Waiter) -> bool:
         """Leave the queue; False if the waiter was served in the meantime."""
@@ -156,10 +164,10 @@ class Turnstile:
                 self._gate.discard('waiting')
             return True
 
-    def _pass_on(self, connection: Connection | None) -> None:
+    def _pass_on(self, given: Connection | Right | None) -> None:
         """Give up what was given to a call that can't use it any more."""
-        if connection is None:
-            self.opened()
-        else:
-            connection.close()
+        if isinstance(given, Right):
+            self.opened(given)
+        elif given is not None:
+            given.close()
             self.serve()
