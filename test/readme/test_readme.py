@@ -143,7 +143,8 @@ def rows_under(heading):
 def test_the_tables_of_options_are_the_options():
     """Every option is there, with the default that it has, and none that isn't."""
     expected = {name: f'`{option.default!r}`' for name, option in OPTIONS.items()}
-    expected |= {'max_threads': '`None`', 'routing': "`'modulo'`"}
+    expected |= {'max_threads': '`None`', 'routing': "`'modulo'`", 'balance': "`'p2c'`"}
+    expected |= {'failover': '`0`', 'replicas': '`1`'}
     assert {name: row[0] for name, row in rows_under('Options').items()} == expected
 
 
