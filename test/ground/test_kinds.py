@@ -11,6 +11,8 @@ from thrift.Thrift import TFrozenDict
 from thrift_client import HashClient, SimpleClient, ThreadedReplicatedClient
 from thrift_client.testing.serve import Server
 
+pytestmark = pytest.mark.smoke
+
 
 class Parts:
     """The modules of one kind."""

@@ -1,0 +1,70 @@
+"""Raises an exception at each line of the package that a call executes, one line after another."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import sys
+from pathlib import Path
+
+import thrift_client
+
+PACKAGE = str(Path(thrift_client.__file__).parent)
+
+
+class Injector:
+    """A trace function that raises `exception` at the line number `at`, counted as they run.
+
+    As a context manager it traces this thread. `lines` is how many have run. Left out is
+    what no interpreter can guard: the ends of `with` blocks (where CPython itself doesn't
+    look for signals), and `__del__`, out of which no exception comes.
+    """
+
+    def __init__(self, at=-1, exception=KeyboardInterrupt):
+        self.lines = 0
+        self.where = None
+        self._at, self._exception = at, exception
+
+    def __enter__(self):
+        sys.settrace(self._enter_frame)
+        return self
+
+    def __exit__(self, *exc_info):
+        sys.settrace(None)
+
+    def _enter_frame(self, frame, event, _):
+        if not frame.f_code.co_filename.startswith(PACKAGE) or _in_finalizer(frame):
+            return None
+        last = 0
+
+        def on_line(frame, event, _):
+            nonlocal last
+            if event == 'line' and last not in _bodies(frame.f_code.co_filename, frame.f_lineno):
+                self.lines += 1
+                if self.lines == self._at:
+                    self.where = f'{frame.f_code.co_filename}:{frame.f_lineno}'
+                    raise self._exception('injected')
+            last = frame.f_lineno if event == 'line' else last
+            return on_line
+
+        return on_line
+
+
+def _in_finalizer(frame):
+    while frame is not None:
+        if frame.f_code.co_name == '__del__':
+            return True
+        frame = frame.f_back
+    return False
+
+
+@functools.cache
+def _withs(filename):
+    tree = ast.parse(Path(filename).read_text())
+    nodes = (node for node in ast.walk(tree) if isinstance(node, ast.With))
+    return {node.lineno: range(node.lineno + 1, node.end_lineno + 1) for node in nodes}
+
+
+def _bodies(filename, line):
+    """The lines from which one comes back to `line` only to leave its `with` block."""
+    return _withs(filename).get(line, ())

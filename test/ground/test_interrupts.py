@@ -1,0 +1,222 @@
+"""Whatever is raised at whatever line of a call: nothing leaks, and the next call is right."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ground.interrupts import Injector
+from rich_if import rich_service
+from servers import ServerProcess
+from thrift_client import (
+    HashClient,
+    ReplicatedClient,
+    SimpleClient,
+    ThreadedReplicatedClient,
+    ThriftPool,
+)
+
+RICH = {'service': 'rich_if.rich_service', 'handler': 'handlers:Rich'}
+tokens = (f'token {n}' for n in itertools.count())
+
+
+def descriptors():
+    """How many descriptors this process has open."""
+    return len(list(Path('/proc/self/fd').iterdir()))
+
+
+class Case:
+    """A client or pool and how to call it."""
+
+    def __init__(self, client, call):
+        self.client, self._call = client, call
+        self.unbounded = True
+        self.servers = client.servers if isinstance(client, ThriftPool) else [client]
+
+    def __enter__(self):
+        self.client.__enter__()
+        return self
+
+    def __exit__(self, *exc_info):
+        self.client.__exit__(*exc_info)
+
+    def call(self, token):
+        """Make one call; its values."""
+        return self._call(self.client, token)
+
+
+def simple(servers, **options):
+    """A client of one server."""
+    return Case(
+        SimpleClient(rich_service, servers[0].address, timeout=5000, **options),
+        lambda client, token: [client.echo(token)],
+    )
+
+
+def bounded(servers):
+    """A client that may have no second connection while an exception holds on to the first."""
+    case = simple(servers, max_connections=1)
+    case.unbounded = False
+    return case
+
+
+def hashed(servers):
+    """A hash pool."""
+    return Case(
+        HashClient(rich_service, timeout=5000, servers=[server.address for server in servers]),
+        lambda pool, token: [pool.echo(token).value()],
+    )
+
+
+def fan_out(cls):
+    """A replicated pool."""
+
+    def make(servers):
+        return Case(
+            cls(rich_service, timeout=5000, servers=[server.address for server in servers]),
+                lambda pool, token: [response.value() for response in pool.echo(token)],
+        )
+
+    return make
+
+
+CASES = {
+    'simple': simple,
+    'bounded': bounded,
+    'json': lambda servers: simple(servers[1:], protocol='json'),
+    'hashed': hashed,
+    'fan-out': fan_out(ReplicatedClient),
+    'threaded fan-out': fan_out(ThreadedReplicatedClient),
+}
+
+
+@pytest.fixture(scope='module')
+def servers():
+    """Two servers."""
+    with ServerProcess(**RICH) as one, ServerProcess(**RICH) as two:
+        yield [one, two]
+
+
+@pytest.fixture
+def case(request, servers, server_process):
+    """A client or pool of each kind."""
+    if request.param == 'json':
+        servers = [None, server_process(protocol='json', **RICH)]
+    with CASES[request.param](servers) as case:
+        yield case
+
+
+def is_right(case):
+    """Make a call with an argument that no other call had."""
+    token = next(tokens)
+    values = case.call(token)
+    assert values
+    assert set(values) == {token}
+
+
+# A socket that was made in the very line before an exception is closed by its deallocation.
+@pytest.mark.filterwarnings('ignore:unclosed <socket:ResourceWarning')
+@pytest.mark.parametrize('warm', [True, False], ids=['open', 'cold'])
+@pytest.mark.parametrize('case', CASES, indirect=True)
+def test_an_exception_at_every_line(case, warm):
+    """At each line of a call, on an open connection or a new one, while the exception is held."""
+    for server in case.servers:
+        server.warm_up()
+    for _ in range(3):
+        is_right(case)
+    before = descriptors()
+    for at in itertools.count(1):
+        if not warm:
+            drop_connections(case)
+        exception = (KeyboardInterrupt, SystemExit)[at % 2]
+        injector = Injector(at, exception)
+        raised = False
+        try:
+            with injector:
+                case.call(next(tokens))
+        except exception:
+            raised = True
+            if case.unbounded:  # while its traceback holds what was lost
+                is_right(case)
+        if injector.where is None:
+            break
+        assert raised, f'what was raised at {injector.where} is lost'
+        is_right(case)
+        wait_for_descriptors(before, injector.where)
+    assert at > 10  # it was a call's lines that were gone through
+
+
+def drop_connections(case):
+    """Have the next call open what it needs."""
+    for server in case.servers:
+        server._connections.drop_idle()
+
+
+def wait_for_descriptors(most, where):
+    """Nothing has leaked; a thread that was opening a connection may need a moment to close it."""
+    until = time.monotonic() + 2
+    while descriptors() > most:
+        assert time.monotonic() < until, f'{descriptors() - most} leaked at {where}'
+        time.sleep(0.001)
+
+
+def storm(case, interrupt, rounds):
+    """Interrupt calls at random moments; how many interrupts arrived in a call."""
+    rng = random.Random(0)
+    arrived = 0
+    for _ in range(rounds):
+        timer = threading.Timer(rng.uniform(0, 0.004), interrupt)
+        try:
+            timer.start()
+            while timer.is_alive():
+                case.call(next(tokens))
+            timer.join()
+            time.sleep(0.001)  # the last one may come between two calls
+        except KeyboardInterrupt:
+            arrived += 1
+        timer.join()
+        is_right(case)
+    return arrived
+
+
+@pytest.mark.filterwarnings('ignore:unclosed <socket:ResourceWarning')
+@pytest.mark.parametrize('case', CASES, indirect=True)
+def test_sigint_at_any_time(case):
+    """A real signal, whose handler raises, at random moments of calls."""
+    for server in case.servers:
+        server.warm_up()
+    before = descriptors()
+    arrived = storm(case, lambda: os.kill(os.getpid(), signal.SIGINT), 40)
+    assert arrived > 20
+    wait_for_descriptors(before, 'a signal')
+
+
+@pytest.mark.filterwarnings('ignore:unclosed <socket:ResourceWarning')
+@pytest.mark.parametrize('case', CASES, indirect=True)
+def test_an_exception_thrown_into_a_thread(case):
+    """An asynchronous exception at random moments of another thread's calls."""
+    for server in case.servers:
+        server.warm_up()
+    before, arrived = descriptors(), []
+
+    def work():
+        ident = ctypes.c_ulong(threading.get_ident())
+        throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        arrived.append(storm(case, lambda: throw(ident, ctypes.py_object(KeyboardInterrupt)), 40))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(50)
+    assert not thread.is_alive()
+    assert arrived
+    assert arrived[0] > 20
+    is_right(case)
+    wait_for_descriptors(before, 'an exception in a thread')
