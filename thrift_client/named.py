@@ -219,13 +219,15 @@ class NamedServers(Generic[S]):
         if host is not None:
             parsed = addresses.parse(host, port)
             address = parsed.host, parsed.port
-        return self._membership.find(name, address)
+        found: S = self._membership.find(name, address)
+        return found
 
     def random_server(self) -> S:
         """Any one of the servers. Raises NoServersError if there is none."""
         from random import choice
 
-        return choice(self._roster().servers)
+        server: S = choice(self._roster().servers)
+        return server
 
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the service by its name, also one that the pool hides."""

@@ -1,7 +1,7 @@
 """Rule 1: a connection that isn't clean is gone, and no answer reaches a call that it isn't for.
 
 Each fault is fed to SimpleClient and to both fan-outs, framed and unframed, binary and compact,
-on the first call of a connection and on a later one.
+on the first call of a connection and on a later one; and to both on an event loop.
 """
 
 import signal
@@ -11,9 +11,11 @@ import pytest
 from thrift.Thrift import TApplicationException, TMessageType
 from thrift.transport.TTransport import TTransportException
 
+from on_loop import OnLoop
 from plain_gen_py import connected
 from test_if import test_service
 from thrift_client import ReplicatedClient, SimpleClient, ThreadedReplicatedClient, errors
+from thrift_client.aio import AsyncReplicatedClient, AsyncSimpleClient
 from thrift_client.testing.behaviours import (
     answer,
     application_exception,
@@ -127,13 +129,19 @@ WAYS = {
     'threaded': lambda address, **options: ThreadedReplicatedClient(
         test_service, servers=[address], **options
     ),
+    'asyncio client': lambda address, **options: OnLoop(
+        AsyncSimpleClient(test_service, address, **options)
+    ),
+    'asyncio fan-out': lambda address, **options: OnLoop(
+        AsyncReplicatedClient(test_service, servers=[address], **options)
+    ),
 }
 
 
 def make(way, address, **options):
     """A client or pool, and what makes a call on it."""
     made = WAYS[way](address, **options)
-    return made, (call_client if way == 'client' else call_all)(made)
+    return made, (call_client if way.endswith('client') else call_all)(made)
 
 
 def is_right(failure, error):

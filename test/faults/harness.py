@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from on_loop import OnLoop
 from test_if import test_service
 from thrift_client import (
     CircuitBreaker,
@@ -15,10 +16,13 @@ from thrift_client import (
     ThreadedReplicatedClient,
     errors,
 )
+from thrift_client.aio import AsyncReplicatedClient, AsyncSimpleClient
 from thrift_client.testing.behaviours import answer
 
 GOOD = answer(lambda args: args.key)
-WAYS = ('client', 'hash pool', 'fan-out')
+BLOCKING = ('client', 'hash pool', 'fan-out')
+ASYNCIO = ('asyncio client', 'asyncio fan-out')
+WAYS = BLOCKING + ASYNCIO
 #: What a call may take over its budget, in seconds: 0.05 is promised, machines are busy.
 TOLERANCE = 0.2
 BUDGET = 2000
@@ -35,6 +39,11 @@ def make(way: str, address: str, other: str, **options: Any) -> Any:
     """
     if way == 'client':
         return SimpleClient(test_service, address, **options)
+    if way == 'asyncio client':
+        return OnLoop(AsyncSimpleClient(test_service, address, **options))
+    if way == 'asyncio fan-out':
+        servers = [address, other]
+        return OnLoop(AsyncReplicatedClient(test_service, servers=servers, **options))
     kind = HashClient if way == 'hash pool' else ThreadedReplicatedClient
     pool = kind(test_service, servers=[address, other], **options)
     if way == 'hash pool':
@@ -61,7 +70,7 @@ def outcome(client: Any, key: Any) -> Any:
 
 def stats_of(client: Any) -> Any:
     """The figures of the server with the fault."""
-    server = client if isinstance(client, SimpleClient) else client.servers[0]
+    server = client.servers[0] if hasattr(client, 'servers') else client
     return server.stats()
 
 

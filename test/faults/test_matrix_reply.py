@@ -270,7 +270,10 @@ def test_row_45_frame_that_is_no_message(ordeal, fault, protocol):
 @pytest.mark.parametrize('way', WAYS)
 @pytest.mark.parametrize('idle_ms', [0, 1100])
 def test_row_46_bytes_that_nobody_asked_for(fault_server, way, idle_ms):
-    """Found before the next call after a second of quiet, else told from its reply."""
+    """Found before the next call after a second of quiet, else told from its reply.
+
+    An event loop finds them as they come.
+    """
     stray = b'\x80\x01\0\x02\0\0\0\x04getk\0\0\0\0\x0b\0\0\0\0\0\x05stray\0'
     gate = hold()
     server = fault_server(test_service, [GOOD + gate + raw(stray), GOOD])
@@ -280,7 +283,7 @@ def test_row_46_bytes_that_nobody_asked_for(fault_server, way, idle_ms):
         gate.open()
         time.sleep(max(idle_ms, 30) / 1000)
         got = outcome(client, 'b')
-        if idle_ms:
+        if idle_ms or way.startswith('asyncio'):
             assert got == 'b'
             assert server.ledger.count('b') == 1
         else:

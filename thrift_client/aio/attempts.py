@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from thrift_client.aio.connection import Call
+from thrift_client.aio.call import Call
 from thrift_client.core.message import next_id
 from thrift_client.core.wire import call_headers
 from thrift_client.errors import ThriftClientError

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from thrift_client.aio import attempts
-from thrift_client.aio.connection import Call
+from thrift_client.aio.call import Call
 from thrift_client.aio.connections import Connections
 from thrift_client.aio.opener import Opener
 from thrift_client.core.connected import frame_length

@@ -1,166 +1,50 @@
 """One connection on an event loop: one call at a time, and the proof that it is clean.
 
-Who owns what: everything here runs in the loop's thread. A connection that carries a call
-is that call's, until the reply is whole or something failed; it then goes back to its stack
-or is discarded by itself, before the task that made the call wakes up. So the next call
-in the queue is sent at once, and a task that is cancelled finds nothing half done.
-The loop keeps an open connection alive; its stack is held weakly, so that a client that
-nobody closed can be noticed.
+Who owns what: a connection that carries a call is that call's, until the reply is whole or
+something failed; it then goes back to its stack or is discarded by itself, before the task
+that made the call wakes up. So the next call in the queue is sent at once, and a task that
+is cancelled finds nothing half done. The loop keeps an open connection alive; its stack is
+held weakly, so that a client that nobody closed can be noticed.
 """
 
 from __future__ import annotations
 
-import asyncio
-import select
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from thrift_client.aio.end import End
 from thrift_client.core.call import lost, timed_out
-from thrift_client.core.connected import Connected
 from thrift_client.core.exchange import Exchange
 from thrift_client.core.framing import closed_by_server
 from thrift_client.errors import ThriftClientError
 
 if TYPE_CHECKING:
+    import asyncio
     import socket
-    from collections.abc import Mapping
 
+    from thrift_client.aio.call import Call
     from thrift_client.aio.connections import Connections
-    from thrift_client.aio.tls import TLS
     from thrift_client.core.channel import Assembler, Channel
-    from thrift_client.core.message import Plan
-    from thrift_client.core.service import Method
     from thrift_client.core.wire import Wire
 
 
-class Call:
-    """One attempt of a call: its request, and where its outcome goes.
-
-    `plan` is None unless the reply may be read as a small one. `future` is done once
-    `result` or `failure` is there; `may_open` says instead that the call has the right to
-    open a connection.
-    """
-
-    __slots__ = (
-        'connection',
-        'expires',
-        'failure',
-        'future',
-        'headers',
-        'may_open',
-        'method',
-        'plan',
-        'reply_headers',
-        'request',
-        'result',
-        'seqid',
-        'stack',
-    )
-
-    may_open: bool
-
-    def __init__(
-        self,
-        stack: Connections,
-        method: Method,
-        plan: Plan | None,
-        request: bytes,
-        seqid: int,
-        expires: float | None,
-        headers: Mapping[str, str] | None,
-        future: asyncio.Future[None],
-    ) -> None:
-        self.stack = stack
-        self.method = method
-        self.plan = plan
-        self.request = request
-        self.seqid = seqid
-        self.expires = expires
-        self.headers = headers
-        self.future = future
-        self.connection: Connection | None = None
-        self.result: Any = None
-        self.failure: BaseException | None = None
-        self.may_open = False
-        self.reply_headers: Mapping[str, str] | None = None
-
-    def wake(self) -> None:
-        """Wake the task that waits, unless it was cancelled."""
-        if not self.future.done():
-            self.future.set_result(None)
-
-    def fail(self, error: BaseException) -> None:
-        """End it with an error."""
-        self.failure = error
-        self.wake()
-
-
-class Connection(Connected, asyncio.Protocol):
+class Connection(End):
     """An open connection to one server."""
 
-    __slots__ = (
-        '__weakref__',
-        '_bulk',
-        '_call',
-        '_channel',
-        '_exchange',
-        '_heard',
-        '_ids',
-        '_retry',
-        '_sock',
-        '_stack',
-        '_tls',
-        '_transport',
-        '_unanswered',
-        '_unread',
-        '_unsent',
-        'broken',
-        'opening',
-    )
+    __slots__ = ('_call', '_channel', '_exchange', '_ids', '_retry', '_stack', '_unanswered')
 
     def __init__(self, stack: Connections, wire: Wire, sock: socket.socket, now: float) -> None:
-        super().__init__(wire, now)
+        super().__init__(wire, sock, now)
         self._stack = ref(stack)
-        self._sock = sock
-        self._tls: TLS | None = None
-        self._transport: Any = None
+        self._channel: Channel | None = None
         self._call: Call | None = None
         self._exchange: Exchange | None = None
-        self._bulk: _Bulk | None = None
-        self._retry: asyncio.TimerHandle | None = None
-        self._unsent = False  # whether bytes of the request still lie in the transport
-        self._heard: asyncio.Future[None] | None = None  # until it carries calls
-        self._unread = b''
-        self._ids = wire.codec.ids if wire.plain and wire.codec.encoder is not None else {}
-        self._channel: Channel | None = None
         self._unanswered: Assembler | None = None  # what may still come for a oneway call
-        self.opening = True
-        self.broken = False
+        self._retry: asyncio.TimerHandle | None = None
+        self._ids = wire.codec.ids if wire.plain and wire.codec.encoder is not None else {}
 
-    # What the opener does with it.
-
-    async def converse(self, to_send: bytes) -> bytes:
-        """Send what is said before the first call, and wait for what comes; b'': the end."""
-        self._write(to_send)
-        if not self._unread and not self.broken:
-            self._heard = asyncio.get_running_loop().create_future()
-            try:
-                await self._heard
-            finally:
-                self._heard = None
-        data, self._unread = self._unread, b''
-        return data
-
-    def begin_tls(self, tls: TLS) -> None:
-        """Have everything from now on in a TLS session whose handshake is done."""
-        self._write(tls.to_send())
-        self._tls = tls
-        if self._unread:
-            data, self._unread = self._unread, b''
-            self.data_received(data)
-
-    def ready(self, channel: Any) -> None:
+    def ready(self, channel: Channel | None) -> None:
         """Let it carry calls, through its transport's channel."""
         self._channel = channel
         self.opening = False
@@ -172,11 +56,18 @@ class Connection(Connected, asyncio.Protocol):
         return self._unanswered is not None
 
     @property
-    def reusable(self) -> bool:
+    def reusable(self) -> bool:  # type: ignore[override]
         """Whether the server takes another call on it."""
         return not self.broken and (self._channel is None or self._channel.reusable)
 
-    # What calls do with it.
+    def is_quiet(self) -> bool:
+        """Whether it is still open, and nothing has arrived or may arrive unasked for."""
+        return self._unanswered is None and super().is_quiet()
+
+    def close(self, *, forked: bool = False) -> None:
+        """Close it, or in a forked child forget it."""
+        self._end_exchange()
+        super().close(forked=forked)
 
     def start(self, call: Call) -> None:
         """Send a call's request, whose reply then goes to it."""
@@ -197,21 +88,8 @@ class Connection(Connected, asyncio.Protocol):
             except ThriftClientError as exc:
                 self._fail(exc)
                 return
-        if call.plan is None and call.method.oneway and not self._unsent:
-            self._sent_oneway(call)
-
-    def _write(self, data: bytes) -> None:
-        if self._tls is not None:
-            data = self._tls.encrypt(data)
-        transport = self._transport
-        transport.write(data)
-        if transport.is_closing():
-            self._unsent = True
-
-    def _sent_oneway(self, call: Call) -> None:
-        if self._channel is not None and self._channel.answers_oneway:
-            self._unanswered = self._channel.assembler()
-        self._finish(call, None)
+        if call.plan is None and not self._unsent:
+            self._sent()
 
     @property
     def phase(self) -> str:
@@ -228,56 +106,23 @@ class Connection(Connected, asyncio.Protocol):
         """End its call, whose budget is spent."""
         self._fail(timed_out(self.phase))
 
-    def is_quiet(self) -> bool:
-        """Whether it is still open, and nothing has arrived that nobody asked for.
+    def give_up(self) -> None:
+        """End its call, of which nobody wants to hear any more."""
+        call = self._let_go()
+        call.stack.discard(self, 'its call was given up')
 
-        The loop may not have had its turn since something did.
-        """
-        if self.broken or self.unsettled or self._transport.is_closing():
-            return False
-        poll = select.poll()
-        poll.register(self._sock, select.POLLIN)
-        return not poll.poll(0)
+    # What comes of bytes.
 
-    def close(self, *, forked: bool = False) -> None:
-        """Close it, or in a forked child forget it."""
-        self.broken = True
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        if forked:
-            _of_parent.append(self._transport)  # whose end would be felt by the parent's loop
-            self._sock.close()
-        elif self._transport is not None:
-            try:
-                self._transport.abort()
-            except RuntimeError:  # the loop is closed
-                self._sock.close()
-
-    # What the transport tells.
-
-    def connection_made(self, transport: Any) -> None:
-        """Have every byte counted that the kernel has not taken."""
-        self._transport = transport
-        transport.set_write_buffer_limits(high=0)
-
-    def pause_writing(self) -> None:
-        """Note that bytes of the request lie in the transport."""
-        self._unsent = True
-
-    def resume_writing(self) -> None:
-        """Note that the kernel has taken the last byte."""
-        self._unsent = False
-        if self._call is not None and self._call.method.oneway:
-            self._sent_oneway(self._call)
-
-    def data_received(self, data: bytes) -> None:
-        """Take in what has arrived; the small reply in one go."""
+    def _sent(self) -> None:
         call = self._call
-        if self._tls is not None:
-            data = self._decrypted(data)
-            if not data:
-                return
+        if call is None or not call.method.oneway:
+            return
+        if self._channel is not None and self._channel.answers_oneway:
+            self._unanswered = self._channel.assembler()
+        self._finish(call, None)
+
+    def _arrived(self, data: bytes) -> None:
+        call = self._call
         if call is None:
             self._unasked(data)
             return
@@ -297,20 +142,6 @@ class Connection(Connected, asyncio.Protocol):
             )
         self._feed(self._exchange.feed, data)
 
-    def _decrypted(self, data: bytes) -> bytes:
-        assert self._tls is not None
-        try:
-            data = self._tls.decrypt(data)
-            answer = self._tls.to_send()
-            if answer:
-                self._transport.write(answer)
-        except ThriftClientError as exc:
-            self._lose(exc)
-            return b''
-        if self._tls.ended and not data:
-            self.eof_received()
-        return data
-
     def filled(self, count: int) -> None:
         """Note that a part of a large reply is in its place."""
         if self._exchange is not None:
@@ -318,8 +149,7 @@ class Connection(Connected, asyncio.Protocol):
 
     def space(self) -> memoryview:
         """Where the next part of a large reply belongs."""
-        assert self._exchange is not None
-        space = self._exchange.space
+        space = self._exchange.space if self._exchange is not None else None
         assert space is not None
         return space
 
@@ -342,9 +172,8 @@ class Connection(Connected, asyncio.Protocol):
         if exchange.due is not None:
             delay = max(0.0, exchange.due - monotonic())
             self._retry = call.future.get_loop().call_later(delay, self._try_again)
-        if exchange.space is not None and self._bulk is None and self._tls is None:
-            self._bulk = _Bulk(self)
-            self._transport.set_protocol(self._bulk)
+        if exchange.space is not None:
+            self._begin_bulk()
 
     def _try_again(self) -> None:
         """Try to decode what may be whole and has waited as long as it had to."""
@@ -353,12 +182,7 @@ class Connection(Connected, asyncio.Protocol):
             self._feed(self._exchange.feed, b'')
 
     def _unasked(self, data: bytes) -> None:
-        """Take in what no call waits for: the opener's, an answer to a oneway call, or dirt."""
-        if self.opening:
-            self._unread += data
-            if self._heard is not None and not self._heard.done():
-                self._heard.set_result(None)
-            return
+        """Take in what no call waits for: an answer to a oneway call, or dirt."""
         if self._unanswered is not None:
             try:
                 if self._unanswered.feed(data) is None:
@@ -368,41 +192,33 @@ class Connection(Connected, asyncio.Protocol):
                     return
             except ThriftClientError:
                 pass
-        self._lose(None)
+        self._end()
 
-    def eof_received(self) -> None:
-        """Note that the server sends no more, which ends some replies."""
-        if self._call is not None and self._exchange is not None and not self._unsent:
-            self._feed(lambda _: self._exchange.end(), None)  # type: ignore[union-attr]
-        if self._call is not None:
-            started = self._exchange is not None
-            self._lose(lost(_ENDED, 'sending') if self._unsent else closed_by_server(partial=started))
-        self._hear_end()
+    def _ended(self, exc: BaseException | None) -> None:
+        exchange = self._exchange
+        if exc is None and self._call is not None and exchange is not None and not self._unsent:
+            self._feed(lambda _: exchange.end(), None)
+        if self._call is None:
+            return
+        if isinstance(exc, ThriftClientError):
+            self._fail(exc)
+        elif exc is not None or self._unsent:
+            self._fail(lost(exc or ConnectionResetError('the server closed it'), self.phase))
+        else:
+            self._fail(closed_by_server(partial=exchange is not None))
 
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Note that it is gone."""
-        if self._call is not None:
-            self._lose(lost(exc or _ENDED, self.phase))
-        self._hear_end(exc)
-
-    def _hear_end(self, exc: BaseException | None = None) -> None:
-        broken, self.broken = self.broken, True
-        if self._heard is not None and not self._heard.done():
-            if exc is not None:
-                self._heard.set_exception(lost(exc, 'logging in'))
-            else:
-                self._heard.set_result(None)
+    def _dropped(self) -> None:
         stack = self._stack()
-        if stack is not None and not broken:
+        if stack is not None:
             stack.dropped(self)
 
     # How a call ends.
 
     def _finish(self, call: Call, result: Any) -> None:
         """End a call whose reply is whole: the connection is free for the next."""
-        self._call = self._exchange = None
-        if self._bulk is not None or self._retry is not None:
-            self._end_bulk()
+        self._call = None
+        if self._exchange is not None:
+            self._end_exchange()
         if self._channel is not None:
             call.reply_headers = self._channel.reply_headers
         call.connection = None
@@ -410,7 +226,7 @@ class Connection(Connected, asyncio.Protocol):
         stack = call.stack
         if self._unsent:
             stack.discard(self, 'the server answered before it had read the call')
-        elif stack.gate or stack.waiting or self._channel is not None or self.stamp > stack.trim_at:
+        elif stack.gate or stack.waiting or self.stamp > stack.trim_at or not self.reusable:
             stack.give_back(self)
         else:
             stack.idle.append(self)
@@ -422,60 +238,22 @@ class Connection(Connected, asyncio.Protocol):
 
     def _fail(self, error: BaseException) -> None:
         """End its call with an error that leaves the connection in an unknown state."""
-        call = self._call
-        assert call is not None
-        self._call = self._exchange = None
-        self._end_bulk()
-        call.connection = None
+        call = self._let_go()
         if isinstance(error, ThriftClientError):
             self.blame(error)
         call.stack.discard(self, error)
         call.fail(error)
 
-    def _lose(self, error: ThriftClientError | None) -> None:
-        if self._call is not None and error is not None:
-            self._fail(error)
-        elif not self.broken:
-            self.broken = True
-            stack = self._stack()
-            if stack is not None:
-                stack.dropped(self)
-
-    def give_up(self) -> None:
-        """End its call, of which nobody wants to hear any more."""
+    def _let_go(self) -> Call:
         call = self._call
         assert call is not None
-        self._call = self._exchange = None
-        self._end_bulk()
-        call.connection = None
-        call.stack.discard(self, 'its call was given up')
+        self._call = call.connection = None
+        self._end_exchange()
+        return call
 
-    def _end_bulk(self) -> None:
+    def _end_exchange(self) -> None:
+        self._exchange = None
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        if self._bulk is not None:
-            self._bulk = None
-            self._transport.set_protocol(self)
-
-
-#: Transports of connections that a forked child has from its parent.
-_of_parent: list[Any] = []
-
-_ENDED = ConnectionResetError('the server closed it')
-
-
-class _Bulk(asyncio.BufferedProtocol):
-    """Receives a large reply into its place, for a connection."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.pause_writing = connection.pause_writing  # type: ignore[method-assign]
-        self.resume_writing = connection.resume_writing  # type: ignore[method-assign]
-        self.connection_lost = connection.connection_lost  # type: ignore[method-assign]
-        self.eof_received = connection.eof_received  # type: ignore[method-assign]
-        self.buffer_updated = connection.filled  # type: ignore[method-assign]
-
-    def get_buffer(self, _sizehint: int) -> memoryview:
-        """Where the next bytes go."""
-        return self._connection.space()
+        self._end_bulk()

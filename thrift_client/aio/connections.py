@@ -20,7 +20,8 @@ from thrift_client.errors import PoolExhausted, ThriftClientError
 from thrift_client.stack import Stack
 
 if TYPE_CHECKING:
-    from thrift_client.aio.connection import Call, Connection
+    from thrift_client.aio.call import Call
+    from thrift_client.aio.connection import Connection
     from thrift_client.aio.opener import Opener
     from thrift_client.options import Options
 

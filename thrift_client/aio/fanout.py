@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from thrift_client.aio import attempts
-from thrift_client.aio.connection import Call
+from thrift_client.aio.call import Call
 from thrift_client.core.call import located
 from thrift_client.core.deadline import budget, expiry
 from thrift_client.core.message import next_id

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from thrift_client.address import Address
     from thrift_client.aio.connections import Connections
+    from thrift_client.core.channel import Channel
     from thrift_client.core.link import Link
     from thrift_client.core.wire import Wire
     from thrift_client.options import Options
@@ -59,7 +60,9 @@ class Opener:
             raise
         return connection
 
-    async def _prepare(self, link: Link, connection: Connection, expires: float | None) -> object:
+    async def _prepare(
+        self, link: Link, connection: Connection, expires: float | None
+    ) -> Channel | None:
         talk = link.before_tls()
         if talk is not None:
             await within(_hold(talk, connection), expires, 'connecting')

@@ -1,0 +1,230 @@
+"""This end of a connection on an event loop: bytes in and out, TLS, and what was not sent yet.
+
+Everything here runs in the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from typing import TYPE_CHECKING, Any
+
+from thrift_client.core.call import lost
+from thrift_client.core.connected import Connected
+from thrift_client.errors import ThriftClientError
+
+if TYPE_CHECKING:
+    import socket
+
+    from thrift_client.aio.tls import TLS
+    from thrift_client.core.wire import Wire
+
+
+class End(Connected, asyncio.Protocol):
+    """An open connection, apart from the calls on it.
+
+    `opening` says that it doesn't carry calls yet, `broken` that it never will again.
+    """
+
+    __slots__ = (
+        '__weakref__',
+        '_bulk',
+        '_heard',
+        '_sock',
+        '_tls',
+        '_transport',
+        '_unread',
+        '_unsent',
+        'broken',
+        'opening',
+    )
+
+    def __init__(self, wire: Wire, sock: socket.socket, now: float) -> None:
+        super().__init__(wire, now)
+        self._sock = sock
+        self._tls: TLS | None = None
+        self._transport: Any = None
+        self._bulk: _Bulk | None = None
+        self._unsent = False  # whether bytes that were written still lie in the transport
+        self._heard: asyncio.Future[None] | None = None  # while the opener waits for bytes
+        self._unread = b''
+        self.opening = True
+        self.broken = False
+
+    async def converse(self, to_send: bytes) -> bytes:
+        """Send what is said before the first call, and wait for what comes; b'': the end."""
+        self._write(to_send)
+        if not self._unread and not self.broken:
+            self._heard = asyncio.get_running_loop().create_future()
+            try:
+                await self._heard
+            finally:
+                self._heard = None
+        data, self._unread = self._unread, b''
+        return data
+
+    def begin_tls(self, tls: TLS) -> None:
+        """Have everything from now on in a TLS session whose handshake is done."""
+        self._write(tls.to_send())
+        self._tls = tls
+        data, self._unread = self._unread, b''
+        if data:
+            self.data_received(data)
+
+    def close(self, *, forked: bool = False) -> None:
+        """Close it, or in a forked child forget it."""
+        self.broken = True
+        if forked:
+            _of_parent.append(self._transport)  # whose end would be felt by the parent's loop
+            self._sock.close()
+        elif self._transport is not None:
+            try:
+                self._transport.abort()
+            except RuntimeError:  # the loop is closed
+                self._sock.close()
+
+    def is_quiet(self) -> bool:
+        """Whether it is still open, and nothing has arrived that nobody asked for.
+
+        The loop may not have had its turn since something did.
+        """
+        if self.broken or self._transport.is_closing():
+            return False
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        return not poll.poll(0)
+
+    def _write(self, data: bytes) -> None:
+        """Send, now or when the kernel takes it. Raises TLSError."""
+        if self._tls is not None:
+            data = self._tls.encrypt(data)
+        self._transport.write(data)
+        if self._transport.is_closing():  # it was dead, or found to be while writing
+            self._unsent = True
+
+    # What the transport tells.
+
+    def connection_made(self, transport: Any) -> None:
+        """Have every byte counted that the kernel has not taken."""
+        self._transport = transport
+        transport.set_write_buffer_limits(high=0)
+
+    def pause_writing(self) -> None:
+        """Note that bytes lie in the transport."""
+        self._unsent = True
+
+    def resume_writing(self) -> None:
+        """Note that the kernel has taken the last byte."""
+        self._unsent = False
+        self._sent()
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what has arrived."""
+        if self._tls is not None:
+            data = self._decrypted(data)
+            if not data:
+                return
+        if self.opening:
+            self._unread += data
+            self._wake_opener(None)
+        else:
+            self._arrived(data)
+
+    def eof_received(self) -> None:
+        """Note that the server sends no more, which ends some replies."""
+        self._ended(None)
+        self._end()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Note that it is gone."""
+        self._ended(exc or _ENDED)
+        self._end(exc)
+
+    def _decrypted(self, data: bytes) -> bytes:
+        assert self._tls is not None
+        try:
+            data = self._tls.decrypt(data)
+            answer = self._tls.to_send()
+            if answer:
+                self._transport.write(answer)
+        except ThriftClientError as exc:
+            self._ended(exc)
+            self._end(exc)
+            return b''
+        if self._tls.ended and not data:
+            self.eof_received()
+        return data
+
+    def _end(self, exc: BaseException | None = None) -> None:
+        if not self.broken:
+            self.broken = True
+            self._dropped()
+        self._wake_opener(exc)
+
+    def _wake_opener(self, exc: BaseException | None) -> None:
+        if self._heard is None or self._heard.done():
+            return
+        if exc is None:
+            self._heard.set_result(None)
+        else:
+            error = exc if isinstance(exc, ThriftClientError) else lost(exc, 'logging in')
+            self._heard.set_exception(error)
+
+    # What the calls on it are told.
+
+    def _sent(self) -> None:
+        """All that was written is sent."""
+
+    def _arrived(self, data: bytes) -> None:
+        """Bytes have come."""
+
+    def _ended(self, exc: BaseException | None) -> None:
+        """No more bytes come: with `exc` none can be sent either."""
+
+    def _dropped(self) -> None:
+        """It carries no other call."""
+
+    # Large replies: received into their place.
+
+    def _begin_bulk(self) -> None:
+        if self._bulk is None and self._tls is None:
+            self._bulk = _Bulk(self)
+            self._transport.set_protocol(self._bulk)
+
+    def _end_bulk(self) -> None:
+        if self._bulk is not None:
+            self._bulk = None
+            self._transport.set_protocol(self)
+
+    def space(self) -> memoryview:
+        """Where the next bytes belong."""
+        raise NotImplementedError
+
+    def filled(self, count: int) -> None:
+        """Note that so many bytes are in their place."""
+        raise NotImplementedError
+
+
+#: Transports of connections that a forked child has from its parent.
+_of_parent: list[Any] = []
+
+_ENDED = ConnectionResetError('the server closed it')
+
+
+class _Bulk(asyncio.BufferedProtocol):
+    """Receives bytes into their place, for an end."""
+
+    def __init__(self, end: End) -> None:
+        self._end = end
+        self.pause_writing = end.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = end.resume_writing  # type: ignore[method-assign]
+        self.connection_lost = end.connection_lost  # type: ignore[method-assign]
+        self.eof_received = end.eof_received  # type: ignore[method-assign]
+
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        """Where the next bytes go."""
+        return self._end.space()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Note that so many have come."""
+        self._end.filled(nbytes)
