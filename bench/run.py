@@ -8,7 +8,7 @@ import time
 
 from thrift.protocol import fastbinary  # noqa: F401  without it, Apache's client isn't itself
 
-from bench import fanout, footprint, report, single
+from bench import bulk, fanout, footprint, report, single
 from bench.fleet import ROOT
 from bench.section import Effort
 from bench.servers import raise_descriptor_limit
@@ -18,6 +18,7 @@ from bench.table import Table
 SECTIONS = {
     'small': single.small,
     'fanout': fanout.fan_out,
+    'bulk': bulk.bulk,
     'large': single.large,
     'sizes': single.sizes,
     'memory': footprint.memory,
