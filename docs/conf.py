@@ -3,6 +3,7 @@
 import inspect
 import sys
 from pathlib import Path
+from types import FunctionType
 
 from sphinx.util.inspect import stringify_signature
 
@@ -49,9 +50,12 @@ linkcheck_ignore = [r'^https?://']
 
 def signature_of_init(app, what, name, obj, options, signature, returns):  # noqa: ARG001 - Sphinx calls it so
     """Show the arguments of `__init__`, where `__new__` only chooses the class for them."""
-    if what != 'class' or '__init__' not in vars(obj) or obj.__new__ is object.__new__:
+    if what != 'class' or not isinstance(obj.__init__, FunctionType):
         return None
-    return stringify_signature(inspect.signature(obj.__init__.__get__(object()))), returns
+    if not isinstance(obj.__new__, FunctionType):
+        return None
+    bound = inspect.signature(obj.__init__.__get__(object()))
+    return stringify_signature(bound, show_return_annotation=False), returns
 
 
 def setup(app):

@@ -18,6 +18,9 @@ from thrift_client.options import OPTIONS
 pytest.importorskip('furo')
 pytest.importorskip('myst_parser')
 
+# A whole build takes long where much else runs.
+pytestmark = pytest.mark.timeout(180)
+
 LINK = re.compile(r'(?:href|src)="([^"#]*)(?:#([^"]*))?"')
 ID = re.compile(r'\sid="([^"]*)"')
 
@@ -32,7 +35,7 @@ def built(tmp_path_factory):
         text=True,
         cwd=ROOT,
         check=False,
-        timeout=50,
+        timeout=150,
     )
     assert (done.returncode, done.stderr) == (0, '')
     return {path.relative_to(out).as_posix(): path for path in out.rglob('*.html')}
