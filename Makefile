@@ -62,7 +62,7 @@ coverage: $(VENV)/.test  ## the tests' branch coverage
 	@$(VENV)/bin/coverage report
 
 matrix: $(VENV)/.test  ## every client option against every kind of server
-	@$(PY) -m pytest test/wire $(PYTEST_ARGS)
+	@$(PY) test/wire/matrix.py $(PYTEST_ARGS)
 
 faults: $(VENV)/.test  ## every fault that a network or a server can have
 	@$(PY) -m pytest test/faults $(PYTEST_ARGS)

@@ -207,9 +207,9 @@ def test_a_redirect_says_where_to():
     with (
         HttpServer(lambda handler, _: send(handler, 307, b'', to)) as server,
         client_of(server) as client,
+        pytest.raises(errors.HttpStatusError, match='elsewhere'),
     ):
-        with pytest.raises(errors.HttpStatusError, match='elsewhere'):
-            client.ping()
+        client.ping()
 
 
 HEAD = b'HTTP/1.1 200 OK\r\n'
@@ -258,9 +258,12 @@ def test_a_large_body_ends_at_the_limit(compressed, chunked):
         except OSError:
             pass  # the client has had enough
 
-    with HttpServer(answer) as server, client_of(server, max_message_size=100_000) as client:
-        with pytest.raises(errors.MessageTooLarge):
-            client.ping()
+    with (
+        HttpServer(answer) as server,
+        client_of(server, max_message_size=100_000) as client,
+        pytest.raises(errors.MessageTooLarge),
+    ):
+        client.ping()
 
 
 def test_dripped_headers_do_not_stretch_a_call():

@@ -97,10 +97,12 @@ def test_a_server_without_sasl_is_named(kv_server):
 
 def test_a_client_without_sasl_is_told():
     """A server that wants a login looks like one."""
-    with SaslServer() as server:
-        with SimpleClient(test_service, f'127.0.0.1:{server.port}', timeout=500) as client:
-            with pytest.raises(errors.ThriftClientError, match='sasl'):
-                client.ping()
+    with (
+        SaslServer() as server,
+        SimpleClient(test_service, f'127.0.0.1:{server.port}', timeout=500) as client,
+        pytest.raises(errors.ThriftClientError, match='sasl'),
+    ):
+        client.ping()
 
 
 @pytest.mark.parametrize('sasl', ['PLAIN', {}, {'username': 'me', 'password': 'secret'}])

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from thrift_client.core.channel import Channel
     from thrift_client.core.link import Link
     from thrift_client.core.wire import Wire
-    from thrift_client.net.apache import ApacheConnection
     from thrift_client.options import Options
 
 
@@ -39,7 +38,7 @@ class Opener:
             self._link = Link(address, options, wire)
             self._connector = Connector(*self._link.dial)
 
-    def open(self, expires: float | None, now: float) -> Connection | ApacheConnection:
+    def open(self, expires: float | None, now: float) -> Connection:
         """A new connection, ready for its first call, until `expires`.
 
         Raises ConnectError and its kinds, WireMismatch for a server without TLS, CallTimeout.
@@ -47,7 +46,10 @@ class Opener:
         if self._wire.apache is not None:
             from thrift_client.net.apache import ApacheConnection
 
-            return ApacheConnection(self._wire, self._connect_alone, expires, now)
+            # It does what callers of a Connection ask for, in another way.
+            return ApacheConnection(  # type: ignore[return-value]
+                self._wire, self._connect_alone, expires, now
+            )
         stream, channel = self._connect(expires)
         if channel is None:
             return Connection(self._wire, stream, self._options.timeout, now)
