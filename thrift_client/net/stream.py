@@ -21,8 +21,6 @@ from thrift_client.errors import ThriftClientError
 #: The most that one system call reads.
 CHUNK = 1 << 16
 
-_plain_socket = socket.socket
-
 
 class Stream:
     """One connected socket.
@@ -38,7 +36,8 @@ class Stream:
 
     def __init__(self, sock: socket.socket, timeout: float | None) -> None:
         self.sock = sock
-        self.kernel_timed = type(sock) is _plain_socket
+        # Not gevent's, which waits in its own way also where the kernel would not.
+        self.kernel_timed = type(sock).__module__ == 'socket'
         self._flags = 0
         if self.kernel_timed:
             self._flags = socket.MSG_DONTWAIT
