@@ -63,8 +63,8 @@ class Stack:
         self.gate: set[str] = set()
         self.max_idle: int = options.max_idle
         self.trim_at = 0.0
-        quiet = options.idle_timeout
-        self.check_after = CHECK_AFTER if quiet is None else min(CHECK_AFTER, quiet / 1000)
+        limits = [ms for ms in (options.idle_timeout, options.max_age) if ms is not None]
+        self.check_after = min([CHECK_AFTER, *(ms / 1000 for ms in limits)])
         self.told: Callable[..., None] | None = None  # hears of what happens to connections
         process.register(self)
 
