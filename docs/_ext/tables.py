@@ -15,10 +15,10 @@ from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
 from thrift_client import errors, events
-from thrift_client.policy import Policy
 from thrift_client.errors import ThriftClientError
 from thrift_client.observe.prometheus import ROWS
 from thrift_client.options import OPTIONS
+from thrift_client.policy import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

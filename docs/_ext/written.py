@@ -22,15 +22,15 @@ from sphinx.util.docutils import SphinxDirective
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-HEADING = re.compile(r'^#+ (.*)$')
-PICTURE = re.compile(r'^!\[.*\]\(.*\)$')
+HEADING = re.compile(r'^##+ (.*)$')
+LEFT_OUT = re.compile(r'^(# .*|!\[.*\]\(.*\))$')
 
 
 class Written(SphinxDirective):
     """The Markdown of a file below the repository's `docs` or its root, if it is there.
 
-    Its headings become bold lines, as it stands inside a section; its pictures are left
-    out: `plot` shows them.
+    Its title is left out and its other headings become bold lines, as it stands inside a
+    section; so are its pictures: `plot` shows them. The name may be a pattern.
     """
 
     has_content = True
@@ -45,7 +45,7 @@ class Written(SphinxDirective):
         else:
             self.env.note_dependency(str(path))
             text = path.read_text().splitlines()
-            lines = [HEADING.sub(r'**\1**', line) for line in text if not PICTURE.match(line)]
+            lines = [HEADING.sub(r'**\1**', line) for line in text if not LEFT_OUT.match(line)]
         self.state.nested_parse(StringList(lines, self.arguments[0]), 0, container)
         return container.children
 
@@ -71,8 +71,8 @@ class Plot(SphinxDirective):
 
 
 def find(docs: Path, name: str) -> Path | None:
-    """The file of that name below `docs`, or below what is above it."""
-    return next((path for path in (docs / name, docs.parent / name) if path.is_file()), None)
+    """The file of that name or pattern below `docs`, or below what is above it."""
+    return next((path for folder in (docs, docs.parent) for path in sorted(folder.glob(name))), None)
 
 
 def setup(app: Sphinx) -> dict[str, object]:

@@ -8,8 +8,8 @@ import thrift_client
 from handlers import KeyValue
 from test_if import test_service
 from thrift_client import errors
-from thrift_client.core.policy import CircuitBreaker
 from thrift_client.observe import EventLog
+from thrift_client.policy import CircuitBreaker
 from thrift_client.testing import ClosedPort, serve
 
 

@@ -23,8 +23,8 @@ from handlers import KeyValue
 from test_if import test_service
 from thrift_client import errors
 from thrift_client.aio import AsyncSimpleClient
-from thrift_client.core.policy import RetryPolicy
 from thrift_client.observe import Telemetry
+from thrift_client.policy import RetryPolicy
 from thrift_client.testing import ClosedPort, serve
 
 
@@ -51,6 +51,12 @@ class Observed:
         (metric,) = scope.metrics
         assert (metric.name, metric.unit) == ('rpc.client.call.duration', 's')
         return list(metric.data.data_points)
+
+
+@pytest.fixture
+def fleet(thrift_server):
+    """Run four servers."""
+    return [thrift_server(test_service, KeyValue()) for _ in range(4)]
 
 
 @pytest.fixture
@@ -135,16 +141,16 @@ def test_a_unix_socket_has_no_port(server_process, tmp_path, observed):
     assert 'server.port' not in attributes
 
 
-def test_a_fan_out_is_a_span_for_each_server(kv_servers, observed):
+def test_a_fan_out_is_a_span_for_each_server(fleet, observed):
     """All are children of the caller's span, none of each other."""
     with thrift_client.ThreadedReplicatedClient(
         test_service,
-        servers=[server.address for server in kv_servers],
+        servers=[server.address for server in fleet],
         listeners=[observed.telemetry],
     ) as pool, observed.provider.get_tracer('test').start_as_current_span('caller') as caller:
         pool.ping()
     *spans, _ = observed.spans
-    assert {span.attributes['server.port'] for span in spans} == {s.port for s in kv_servers}
+    assert {span.attributes['server.port'] for span in spans} == {s.port for s in fleet}
     assert {span.parent.span_id for span in spans} == {caller.get_span_context().span_id}
 
 
@@ -169,15 +175,15 @@ def test_a_call_that_went_elsewhere_is_one_span(kv_server, observed):
     assert failed.count('thrift.attempt_failed') >= 1
 
 
-def test_what_a_fan_out_gives_up_ends_its_span(kv_servers, observed):
+def test_what_a_fan_out_gives_up_ends_its_span(fleet, observed):
     """Every call that began has a span that ended, also where its answer wasn't needed."""
     with thrift_client.ThreadedReplicatedClient(
         test_service,
-        servers=[server.address for server in kv_servers],
+        servers=[server.address for server in fleet],
         listeners=[observed.telemetry],
     ) as pool:
         pool.with_options(wait_for='first').ping()
-    assert len(observed.spans) == len(kv_servers)
+    assert len(observed.spans) == len(fleet)
     assert observed.telemetry.headers() == {}
 
 

@@ -1,20 +1,23 @@
 """Events as Prometheus metrics, read as Prometheus reads them."""
 
 import sys
+import threading
 import urllib.request
-from contextlib import closing, contextmanager
+from contextlib import closing
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.parser import text_string_to_metric_families
 from thrift.Thrift import TApplicationException
 
 import thrift_client
+from handlers import KeyValue
 from test_if import test_service
 from thrift_client import errors
-from thrift_client.core.policy import CircuitBreaker, RetryPolicy
 from thrift_client.observe import Metrics
 from thrift_client.observe.prometheus import ROWS
+from thrift_client.policy import CircuitBreaker, RetryPolicy
 from thrift_client.testing import ClosedPort
 
 
@@ -24,22 +27,22 @@ def registry():
     return CollectorRegistry()
 
 
-@contextmanager
-def exporter(registry):
-    """Serve the registry's /metrics on a free port."""
-    server, thread = start_http_server(0, '127.0.0.1', registry)
-    try:
-        yield f'http://127.0.0.1:{server.server_port}/metrics'
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+class Quiet(WSGIRequestHandler):
+    """Answers a scrape without a line on the terminal."""
+
+    def log_message(self, *args):
+        pass
 
 
 def scrape(registry):
     """Fetch a real /metrics: the value of each sample, by name and labels."""
-    with exporter(registry) as url, closing(urllib.request.urlopen(url)) as answer:
-        text = answer.read().decode()
+    with make_server('127.0.0.1', 0, make_wsgi_app(registry), handler_class=Quiet) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        url = f'http://127.0.0.1:{server.server_port}/metrics'
+        with closing(urllib.request.urlopen(url)) as answer:
+            text = answer.read().decode()
+        thread.join()
     return {
         (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
         for family in text_string_to_metric_families(text)
@@ -131,12 +134,13 @@ def test_a_server_that_is_back_is_not_ejected(server_process, registry):
     assert of(scrape(registry), 'thrift_client_ejected') == {('kv', 'test_if.test_service'): 0}
 
 
-def test_a_fan_out_counts_each_server(kv_servers, registry):
+def test_a_fan_out_counts_each_server(thrift_server, registry):
     """One call to all servers is a call of each of them."""
     with thrift_client.ThreadedReplicatedClient(
         test_service, listeners=[Metrics(registry)]
     ) as pool:
-        for number, server in enumerate(kv_servers):
+        for number in range(4):
+            server = thrift_server(test_service, KeyValue())
             pool.add_server(server.address, name=f'server-{number}')
         pool.ping()
     calls = of(scrape(registry), 'thrift_client_calls_total')
