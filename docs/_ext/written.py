@@ -72,7 +72,8 @@ class Plot(SphinxDirective):
 
 def find(docs: Path, name: str) -> Path | None:
     """The file of that name or pattern below `docs`, or below what is above it."""
-    return next((path for folder in (docs, docs.parent) for path in sorted(folder.glob(name))), None)
+    found = (path for folder in (docs, docs.parent) for path in sorted(folder.glob(name)))
+    return next(found, None)
 
 
 def setup(app: Sphinx) -> dict[str, object]:
