@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from thrift_client.balanced import BalancedClient
     from thrift_client.budget import deadline
     from thrift_client.client import SimpleClient
-    from thrift_client.core.policy import CircuitBreaker, Hedge, RetryPolicy
     from thrift_client.hashed import HashClient, ThreadedHashClient
+    from thrift_client.policy import CircuitBreaker, Hedge, RetryPolicy
     from thrift_client.pool import ThriftPool
     from thrift_client.pool import ThriftPool as MultiClient
     from thrift_client.replicated import ReplicatedClient, ThreadedReplicatedClient
@@ -44,12 +44,12 @@ __all__ = [
 #: Where each name is; a module stands for itself.
 _HOMES = {
     'BalancedClient': 'balanced',
-    'CircuitBreaker': 'core.policy',
+    'CircuitBreaker': 'policy',
     'HashClient': 'hashed',
-    'Hedge': 'core.policy',
+    'Hedge': 'policy',
     'MultiClient': 'pool',
     'ReplicatedClient': 'replicated',
-    'RetryPolicy': 'core.policy',
+    'RetryPolicy': 'policy',
     'SimpleClient': 'client',
     'ThreadedHashClient': 'hashed',
     'ThreadedReplicatedClient': 'replicated',

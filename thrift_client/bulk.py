@@ -16,7 +16,7 @@ from thrift_client.core.retry import is_out_of_reach
 from thrift_client.core.split import Share, shown
 from thrift_client.errors import ThriftClientError
 from thrift_client.keyed import default_key
-from thrift_client.named import bind
+from thrift_client.methods import bind
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 
 if TYPE_CHECKING:

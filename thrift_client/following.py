@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 class Follower:
     """Keeps the servers of `pool` those that `source` names, beside those added by hand."""
 
-    __slots__ = ('__weakref__', '_first', '_known', '_listeners', '_lock', '_pool', '_source', '_watch')
+    __slots__ = (
+        '__weakref__',
+        '_first',
+        '_known',
+        '_listeners',
+        '_lock',
+        '_pool',
+        '_source',
+        '_watch',
+    )
 
     def __init__(self, pool: Any, source: Any) -> None:
         self._pool = pool

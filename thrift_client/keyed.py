@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from thrift_client.core.split import Share, Split
 from thrift_client.core.waiting import FAN_OPTIONS
 from thrift_client.membership import Membership
-from thrift_client.named import NamedServers, PoolMethod, S, bind
+from thrift_client.methods import PoolMethod, bind
+from thrift_client.named import NamedServers, S
 from thrift_client.options import check_count
 from thrift_client.routes import is_out
 from thrift_client.routing.named import router

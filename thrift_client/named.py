@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from thrift_client import address as addresses
 from thrift_client.binding import check_call_options, class_for, unknown_method
-from thrift_client.core.service import Method, Service, bind_functions, service_of
+from thrift_client.core.service import Service, service_of
 from thrift_client.membership import Membership, Roster, closed, no_servers
+from thrift_client.methods import Attribute, PoolMethod, method_kinds
 from thrift_client.options import Options, check_idempotent, with_frame
 
 if TYPE_CHECKING:
@@ -16,61 +17,9 @@ if TYPE_CHECKING:
     from typing import NoReturn, Self
 
     from thrift_client.single import SingleServer
+    from thrift_client.stats import PoolStats
 
 S = TypeVar('S', bound='SingleServer')
-
-
-class PoolMethod:
-    """A method of the service on a pool; calling it makes the call.
-
-    For each method there is a subclass whose `__call__` has the method's signature.
-    """
-
-    __slots__ = ('_pool',)
-
-    method: ClassVar[Method]
-
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
-
-    def __repr__(self) -> str:
-        return f'<{self.method.name} of {self._pool!r}>'
-
-
-class _Binder:
-    """Stands in for a method object, to get what a call would be made with."""
-
-    def _call(self, arguments: Any, values: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-        return arguments, values
-
-
-_binder: Any = _Binder()
-
-
-def bind(
-    kind: type[PoolMethod], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Any, tuple[Any, ...]]:
-    """The arguments of a call in the generated class, and as a tuple in the order of the IDL.
-
-    Raises TypeError for wrong ones, as the call does.
-    """
-    bound: tuple[Any, tuple[Any, ...]] = kind.__call__(_binder, *args, **kwargs)
-    return bound
-
-
-class _Attribute:
-    """Gives a pool its method objects, each made when it is first looked up."""
-
-    __slots__ = ('_kind', '_name')
-
-    def __init__(self, name: str, kind: type[PoolMethod]) -> None:
-        self._name, self._kind = name, kind
-
-    def __get__(self, pool: Any, owner: type) -> Any:
-        if pool is None:
-            return self._kind
-        method = pool.__dict__[self._name] = self._kind(pool)
-        return method
 
 
 class NamedServers(Generic[S]):
@@ -87,9 +36,9 @@ class NamedServers(Generic[S]):
         if not hasattr(cls._method_type, '_call'):
             raise TypeError(f'{cls.__name__} is the base of the pools; make one of its subclasses')
         of = service_of(service)
-        kinds = _method_kinds(of, cls._method_type)
+        kinds = method_kinds(of, cls._method_type)
         return object.__new__(
-            class_for(cls, of, lambda: {name: _Attribute(name, kinds[name]) for name in kinds})
+            class_for(cls, of, lambda: {name: Attribute(name, kinds[name]) for name in kinds})
         )
 
     def __init__(
@@ -107,6 +56,8 @@ class NamedServers(Generic[S]):
         self._call_options: dict[str, Any] = {}
         self._fan_options: dict[str, Any] = {}
         self._membership = self._new_membership()
+        if isinstance(servers, str) and '://' not in servers and not servers.startswith('file:'):
+            raise TypeError(f'servers must be a list of addresses or a source, not {servers!r}')
         if isinstance(servers, (list, tuple, set, frozenset)):
             for server in servers:
                 self.add_server(server)
@@ -147,14 +98,13 @@ class NamedServers(Generic[S]):
                 given.pop('transport', None)
             timeout = given.pop('timeout')
             host = 'localhost' if host is None else host
-            server = self._client_type(self.service, host, port, timeout=timeout, name=name, **given)
+            make = self._client_type
+            server = make(self.service, host, port, timeout=timeout, name=name, **given)
         elif host is not None or port is not None or options:
             raise TypeError('server= is a client with an address and options of its own')
-        elif (
-            not isinstance(server, self._client_type)
-            or server.service is not self.service
-        ):
-            raise ValueError(f'{server!r} is no {self._client_type.__name__} of {self.service.__name__}')
+        elif not isinstance(server, self._client_type) or server.service is not self.service:
+            kind = self._client_type.__name__
+            raise ValueError(f'{server!r} is no {kind} of {self.service.__name__}')
         elif name is not None and name != server.name:
             raise ValueError(f'{server!r} has its own name; it cannot also be {name!r}')
         self._membership.add(server, weight)
@@ -269,6 +219,12 @@ class NamedServers(Generic[S]):
         roster = self._membership.roster
         return server in roster.by_name if isinstance(server, str) else server in roster.servers
 
+    def stats(self) -> PoolStats:
+        """A snapshot of what the pool and each server have done and hold; waits for nothing."""
+        from thrift_client.stats import pool_stats
+
+        return pool_stats(self)
+
     def __repr__(self) -> str:
         return f'<{type(self).__name__} {self._service.name}: {len(self)} servers>'
 
@@ -279,7 +235,7 @@ class NamedServers(Generic[S]):
         raise unknown_method(self._service, type(self).__name__, name)
 
     def _method(self, name: str) -> Any:
-        kinds = _method_kinds(self._service, self._method_type)
+        kinds = method_kinds(self._service, self._method_type)
         if name not in kinds:
             raise unknown_method(self._service, type(self).__name__, name)
         return kinds[name](self)
@@ -302,32 +258,6 @@ class NamedServers(Generic[S]):
 
     def _wait_first_list(self) -> None:
         """Wait within the call's budget for a source to name servers, where that may block."""
-
-
-_kinds: dict[tuple[Service, type], dict[str, type[PoolMethod]]] = {}
-
-
-def _method_kinds(service: Service, base: type[PoolMethod]) -> dict[str, type[PoolMethod]]:
-    """For each method of the service a subclass of `base` with the method's signature."""
-    kinds = _kinds.get((service, base))
-    if kinds is None:
-        calls = bind_functions(service, 'return self._call(__arguments, {values})')
-        kinds = {
-            name: type(
-                name,
-                (base,),
-                {
-                    '__slots__': (),
-                    '__call__': call,
-                    '__doc__': call.__doc__,
-                    '__name__': name,
-                    'method': service.methods[name],
-                },
-            )
-            for name, call in calls.items()
-        }
-        kinds = _kinds.setdefault((service, base), kinds)
-    return kinds
 
 
 def _check_weight(weight: object) -> None:

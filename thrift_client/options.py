@@ -8,7 +8,7 @@ do the defaults of the table fill the rest.
 from __future__ import annotations
 
 from thrift_client.checks import check_headers, check_sasl, check_text, check_tls
-from thrift_client.core.policy import CircuitBreaker, Hedge, RetryPolicy
+from thrift_client.policy import CircuitBreaker, Hedge, RetryPolicy
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from types import ModuleType
 
 from thrift_client.client import SimpleClient
 from thrift_client.core.deadline import budget, expiry
-from thrift_client.named import NamedServers, PoolMethod, bind
+from thrift_client.methods import PoolMethod, bind
+from thrift_client.named import NamedServers
 from thrift_client.net.workers import Workers
 from thrift_client.options import check_max_threads
 

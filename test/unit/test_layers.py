@@ -12,11 +12,60 @@ ROOT = Path(__file__).parents[2] / PACKAGE
 # From the ground up: a layer may import itself and what stands above it in this list.
 # The empty name is the package's own __init__, which may import all.
 LAYERS = (
-    {'_version', 'address', 'errors', 'options', 'response'},
-    {'core', 'routing'},
-    {'aio', 'budget', 'net'},
-    {'balanced', 'client', 'fanout', 'hashed', 'pool', 'replicated'},
-    {'discovery', 'observe'},
+    # Values: what is given, what is told, what is raised.
+    {
+        '_version',
+        'address',
+        'checks',
+        'errors',
+        'events',
+        'options',
+        'policy',
+        'process',
+        'record',
+        'response',
+        'stats',
+    },
+    # Decisions, without I/O.
+    {'core', 'discovery', 'routing'},
+    # What blocking and asyncio clients share.
+    {
+        'balancing',
+        'binding',
+        'budget',
+        'bulk',
+        'dialing',
+        'following',
+        'health',
+        'keyed',
+        'membership',
+        'methods',
+        'named',
+        'placement',
+        'racing',
+        'routes',
+        'secure',
+        'single',
+        'stack',
+        'trying',
+    },
+    # The two ways to wait.
+    {'aio', 'net'},
+    # The blocking clients and pools.
+    {
+        'attempts',
+        'balanced',
+        'client',
+        'fanout',
+        'hashed',
+        'hedged',
+        'openings',
+        'pool',
+        'replicated',
+        'talk',
+        'talks',
+    },
+    {'observe'},
     {'', '__main__', 'cli', 'testing'},
 )
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -10,7 +10,7 @@ from thrift_client.aio.connections import WrongLoop
 from thrift_client.aio.pool import AsyncThriftPool
 from thrift_client.balancing import Balanced, BalancedRoute, located_here, summary
 from thrift_client.errors import EncodeError
-from thrift_client.named import PoolMethod
+from thrift_client.methods import PoolMethod
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 
 

@@ -12,7 +12,7 @@ from thrift_client.aio.pool import AsyncThriftPool
 from thrift_client.aio.replicated import AsyncReplicatedClient
 from thrift_client.errors import EncodeError
 from thrift_client.keyed import Keyed, KeyedMethod, default_key
-from thrift_client.named import bind
+from thrift_client.methods import bind
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 from thrift_client.routes import FailoverRoute, Route
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from thrift_client.aio.fanout import FanOut
 from thrift_client.aio.pool import AsyncThriftPool
 from thrift_client.core.waiting import FAN_OPTIONS, needed
-from thrift_client.named import PoolMethod, bind
+from thrift_client.methods import PoolMethod, bind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence

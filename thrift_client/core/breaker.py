@@ -11,7 +11,6 @@ is the probe: it alone goes through until it is known how it ended.
 
 from __future__ import annotations
 
-from thrift_client.core.policy import CircuitBreaker
 from thrift_client.errors import (
     CallTimeout,
     ConnectError,
@@ -22,6 +21,7 @@ from thrift_client.errors import (
     ReplyMismatch,
     WireMismatch,
 )
+from thrift_client.policy import CircuitBreaker
 
 CLOSED, EJECTED, PROBING = 'closed', 'ejected', 'probing'
 

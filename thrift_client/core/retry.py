@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from thrift_client.core.policy import RetryPolicy
 from thrift_client.errors import (
     AuthError,
     CallTimeout,
@@ -16,6 +15,7 @@ from thrift_client.errors import (
     ReplyMismatch,
     ThriftClientError,
 )
+from thrift_client.policy import RetryPolicy
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """Policies: frozen values, validated once, that a client, a pool or a call is given.
 
-What they decide is in `retry.py`, `breaker.py` and `hedge.py`; a value here can be shared
-by any number of clients.
+What they decide is in `core/`; a value here can be shared by any number of clients.
 """
 
 from __future__ import annotations
