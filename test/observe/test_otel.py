@@ -290,6 +290,26 @@ def test_a_trace_goes_through_a_real_server(observed):
         assert of_server.context.trace_id == caller.context.trace_id
 
 
+def test_a_trace_goes_to_all_servers_of_a_fan_out(observed, thrift_server):
+    """Each server's span belongs to the caller's trace."""
+    service = traced_service(observed.provider)
+    servers = [thrift_server(service, KeyValue(), protocol='header') for _ in range(3)]
+    with (
+        thrift_client.ThreadedReplicatedClient(
+            test_service,
+            servers=[server.address for server in servers],
+            protocol='header',
+            headers=observed.telemetry.headers,
+            listeners=[observed.telemetry],
+        ) as pool,
+        observed.provider.get_tracer('test').start_as_current_span('caller') as caller,
+    ):
+        pool.ping()
+    of_servers = [span for span in observed.spans if span.kind is trace.SpanKind.SERVER]
+    traces = [span.context.trace_id for span in of_servers]
+    assert traces == [caller.get_span_context().trace_id] * 3
+
+
 @contextmanager
 def traced_http_server(provider):
     """An HTTP server in front of Apache's processor that makes a span of each request."""
