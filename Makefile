@@ -65,7 +65,7 @@ matrix: $(VENV)/.test  ## every client option against every kind of server
 	@$(PY) test/wire/matrix.py $(PYTEST_ARGS)
 
 faults: $(VENV)/.test  ## every fault that a network or a server can have
-	@$(PY) -m pytest test/faults $(PYTEST_ARGS)
+	@$(PY) -m pytest test/faults test/policy --fault-matrix docs/generated/fault-matrix.md $(PYTEST_ARGS)
 
 soak: $(VENV)/.test  ## the long runs
 	@$(PY) -m pytest -m soak --timeout 3600 $(PYTEST_ARGS)

@@ -21,7 +21,6 @@ from thrift_client.testing.behaviours import (
     close,
     never_read,
     reply,
-
     reset_after_reading,
 )
 

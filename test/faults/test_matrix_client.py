@@ -1,0 +1,411 @@
+"""What happens to the client's own process: forks, threads, signals, exceptions, its end.
+
+How every line of a call takes an exception, and what an interpreter does at its end, is
+test/ground's: here each is met once, as a row.
+"""
+
+import copy
+import gc
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import warnings
+
+import pytest
+
+from faults.harness import BLOCKING, GOOD, TOLERANCE, make, outcome, stats_of
+from servers import SEARCH_PATH
+from test_if import test_service
+from thrift_client import (
+    BalancedClient,
+    HashClient,
+    Hedge,
+    SimpleClient,
+    ThreadedReplicatedClient,
+    errors,
+)
+from thrift_client.testing.addresses import ClosedPort
+from thrift_client.testing.behaviours import delay, hold, silence
+
+pytestmark = pytest.mark.usefixtures('assert_no_leaks')
+
+each_way = pytest.mark.parametrize('way', BLOCKING)
+
+
+@pytest.fixture
+def servers(fault_server):
+    """Two servers without faults."""
+    return [fault_server(test_service, GOOD) for _ in range(2)]
+
+
+def a_client(way, servers, **options):
+    """A client of the first, or a pool of both."""
+    return make(way, servers[0].address, servers[1].address, **options)
+
+
+def in_a_process(code, *arguments):
+    """Run code in an interpreter of its own; its output and its exit code, and how long it took."""
+    began = time.monotonic()
+    ran = subprocess.run(
+        [sys.executable, '-W', 'error', '-c', textwrap.dedent(code), *arguments],
+        env=os.environ | {'PYTHONPATH': os.pathsep.join(map(str, SEARCH_PATH))},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return ran, time.monotonic() - began
+
+
+@each_way
+def test_row_60_fork(kv_servers, way):
+    """Parent and children get their own replies, and the parent keeps its connection."""
+    with make(way, kv_servers[0].address, kv_servers[1].address) as client:
+        for number in range(50):
+            outcome_of_set(client, str(number))
+        opened = stats_of(client).opened
+        children = []
+        for _ in range(3):
+            pid = os.fork()
+            if not pid:
+                right = all(outcome(client, str(n)) == str(n) for n in range(50))
+                os._exit(0 if right else 1)
+            children.append(pid)
+        assert all(outcome(client, str(n)) == str(n) for n in range(50))
+        assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0, 0]
+        assert all(outcome(client, str(n)) == str(n) for n in range(50))
+        assert stats_of(client).opened == opened
+
+
+def outcome_of_set(client, key):
+    """Store a key under itself, on every server."""
+    pools = getattr(client, 'servers', [client])
+    for server in pools:
+        server.setk(key, key)
+
+
+@each_way
+def test_row_61_storm_of_threads(servers, way):
+    """Fifty threads, eight connections, and everybody gets their own reply."""
+    wrong = []
+    with a_client(way, servers, max_connections=8) as client:
+
+        def call(name):
+            for number in range(20):
+                key = f'{name} {number}'
+                if outcome(client, key) != key:
+                    wrong.append(key)
+
+        threads = [threading.Thread(target=call, args=(name,)) for name in range(50)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+        assert stats_of(client).opened <= 8
+        assert servers[0].accepted <= 8
+
+
+@each_way
+def test_row_62_pool_exhausted(fault_server, way):
+    """At the deadline, with the numbers; nobody is left in the queue, no connection is lost."""
+    gate = hold()
+    servers = [fault_server(test_service, gate + GOOD), fault_server(test_service, GOOD)]
+    with a_client(way, servers, max_connections=1) as client:
+        first = client.submit('getk', 'first')
+        gate.wait_reached(5000)
+        hasty = client.with_options(timeout=100)
+        for _ in range(3):
+            began = time.monotonic()
+            failure = outcome(hasty, 'k')
+            assert time.monotonic() - began < 0.1 + TOLERANCE
+            assert isinstance(failure, errors.CallTimeout)
+            assert failure.maybe_executed is False
+            ends = time.monotonic() + 2
+            while stats_of(client).waiting and time.monotonic() < ends:
+                time.sleep(0.001)  # a thread of the fan-out is just leaving
+            assert stats_of(client).waiting == 0
+        gate.open()
+        first.result(5)
+        assert outcome(client, 'next') == 'next'
+    assert servers[0].accepted == 1
+    assert servers[0].ledger.count('k') == 0
+
+
+@each_way
+def test_row_63_signals(fault_server, way):
+    """A hundred a second don't end a call, nor stretch it."""
+    servers = [fault_server(test_service, [delay(150) + GOOD, silence()])]
+    servers.append(fault_server(test_service, GOOD))
+    rung = []
+    previous = signal.signal(signal.SIGALRM, lambda *_: rung.append(1))
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+    try:
+        with a_client(way, servers, timeout=300) as client:
+            assert outcome(client, 'k') == 'k'
+            began = time.monotonic()
+            assert isinstance(outcome(client, 'late'), errors.CallTimeout)
+            assert time.monotonic() - began < 0.3 + TOLERANCE
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert len(rung) > 10
+
+
+class Interrupt(BaseException):
+    """What the signal of a test raises."""
+
+
+@each_way
+def test_row_64_exception_from_outside(fault_server, way):
+    """It comes through as it is, and the connection that it found in use is gone."""
+    gate = hold()
+    servers = [fault_server(test_service, [GOOD, gate + GOOD, GOOD])]
+    servers.append(fault_server(test_service, GOOD))
+
+    def interrupt(*_):
+        raise Interrupt
+
+    previous = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with a_client(way, servers) as client:
+            assert outcome(client, 'warm') == 'warm'
+
+            def ring():
+                gate.wait_reached(5000)
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+            thread = threading.Thread(target=ring)
+            thread.start()
+            with pytest.raises(Interrupt):
+                client.getk('interrupted')
+            thread.join()
+            gate.open()
+            assert outcome(client, 'next') == 'next'
+            assert stats_of(client).busy == 0
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    assert servers[0].accepted == 2
+
+
+def test_row_66_hedge_that_loses(fault_server):
+    """The winner's value comes, the loser's late reply reaches nobody, and both ran."""
+    gate = hold()
+    slow = fault_server(test_service, [gate + GOOD, GOOD])
+    with SimpleClient(
+        test_service, slow.address, idempotent=True, hedge=Hedge(after=30), timeout=5000
+    ) as client:
+        assert client.getk('hedged') == 'hedged'
+        gate.open()
+        assert [client.getk(key) for key in 'abc'] == ['a', 'b', 'c']
+    assert slow.ledger.count('hedged') == 2
+
+
+@each_way
+def test_row_67_listener_that_fails(servers, way, caplog):
+    """It is logged once, however often it fails, and changes nothing."""
+
+    class ListenerError(Exception):
+        pass
+
+    def fail(event):
+        raise ListenerError
+
+    heard = []
+    with a_client(way, servers, listeners=[fail, heard.append]) as client:
+        assert [outcome(client, key) for key in 'abc'] == ['a', 'b', 'c']
+    assert len(heard) > 6
+    logged = [record for record in caplog.records if record.exc_info]
+    assert [record.exc_info[0] for record in logged] == [ListenerError]
+
+
+def test_row_67_key_function_that_fails(servers):
+    """It is the caller's own, and nothing is sent."""
+    with HashClient(test_service, servers=[server.address for server in servers]) as pool:
+        pool.getk.set_hash(lambda key: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            pool.getk('k')
+    assert [len(server.ledger) for server in servers] == [0, 0]
+
+
+@each_way
+def test_row_68_closed_while_in_use(fault_server, way):
+    """The call in flight is answered, a new one is not begun; closing again does nothing."""
+    gate = hold()
+    servers = [fault_server(test_service, gate + GOOD), fault_server(test_service, GOOD)]
+    client = a_client(way, servers)
+    got = []
+    thread = threading.Thread(target=lambda: got.append(outcome(client, 'in flight')))
+    thread.start()
+    gate.wait_reached(5000)
+    client.close()
+    client.close()
+    gate.open()
+    thread.join()
+    assert got == ['in flight']
+    with pytest.raises(errors.ClientClosed):
+        failure = client.getk('new')
+        raise (failure[0] if isinstance(failure, list) else failure).exception
+    servers[0].wait_open(0, 2000)
+
+
+@each_way
+def test_row_69_forgotten(servers, way):
+    """A warning says where it was made, and its connections are closed."""
+
+    def forget():
+        client = a_client(way, servers)
+        assert outcome(client, 'k') == 'k'
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        forget()
+        gc.collect()
+    told = [str(warning.message) for warning in caught if 'not closed' in str(warning.message)]
+    assert told
+    assert all('harness.py' in text for text in told)
+    servers[0].wait_open(0, 2000)
+
+
+@pytest.mark.parametrize('daemon', [False, True])
+def test_row_70_interpreter_ends_during_a_call(fault_server, daemon):
+    """In a second, without a traceback."""
+    server = fault_server(test_service, silence())
+    ran, took = in_a_process(
+        """
+        import sys, threading
+        from test_if import test_service
+        from thrift_client import SimpleClient
+        client = SimpleClient(test_service, sys.argv[1])
+        call = lambda: client.getk('k')
+        threading.Thread(target=call, daemon=sys.argv[2] == 'True').start()
+        while not client.stats().calls:
+            pass
+        """,
+        server.address,
+        str(daemon),
+    )
+    assert (ran.returncode, ran.stdout) == (0, '')
+    assert 'Traceback' not in ran.stderr
+    assert took < 4  # most of it to start
+
+
+def test_row_71_threads_are_gone(servers):
+    """Work that needs one is refused; calls don't."""
+    pool = ThreadedReplicatedClient(test_service, servers=[server.address for server in servers])
+    with pool:
+        pool._workers.close()
+        assert [response.value() for response in pool.getk('k')] == ['k', 'k']
+    with pytest.raises(errors.ClientClosed):
+        pool.submit('getk', 'k')
+
+
+def test_row_72_gevent(fault_server):
+    """A patched process gets the same results, and its calls wait beside each other."""
+    pytest.importorskip('gevent')
+    server = fault_server(test_service, [delay(200) + GOOD] * 8)
+    port = fault_server(test_service, silence())
+    ran, _ = in_a_process(
+        """
+        from gevent import monkey
+        monkey.patch_all()
+        import sys, time
+        import gevent
+        from test_if import test_service
+        from thrift_client import SimpleClient, ThreadedReplicatedClient, errors
+        with SimpleClient(test_service, sys.argv[1]) as client:
+            began = time.monotonic()
+            jobs = [gevent.spawn(client.getk, str(n)) for n in range(8)]
+            gevent.joinall(jobs)
+            print([job.value for job in jobs] == list('01234567'), time.monotonic() - began < 1.2)
+        with SimpleClient(test_service, sys.argv[2], timeout=100) as client:
+            try:
+                client.getk('k')
+            except errors.CallTimeout as exc:
+                print(exc.maybe_executed)
+        with ThreadedReplicatedClient(test_service, servers=sys.argv[1:2]) as pool:
+            print(pool.getk('all')[0].value())
+        """,
+        server.address,
+        port.address,
+    )
+    assert (ran.stdout, ran.stderr) == ('True True\nTrue\nall\n', '')
+
+
+def test_row_73_wall_clock_jumps(fault_server, monkeypatch):
+    """Nothing reads it."""
+    server = fault_server(test_service, [GOOD, delay(100) + GOOD, GOOD])
+    with SimpleClient(test_service, server.address, timeout=2000, max_age=60_000) as client:
+        client.getk('a')
+        for jump in (-(10**9), 10**9):
+            monkeypatch.setattr(time, 'time', lambda jump=jump: 1e9 + jump)
+            assert client.getk('b') == 'b'
+    assert server.accepted == 1
+
+
+def test_row_74_servers_come_and_go_under_load(fault_server):
+    """No call fails."""
+    servers = [fault_server(test_service, GOOD) for _ in range(3)]
+    failures, stop = [], threading.Event()
+    with BalancedClient(test_service, servers=[s.address for s in servers[:2]]) as pool:
+
+        def call():
+            while not stop.is_set():
+                try:
+                    pool.getk('k').value()
+                except Exception as exc:  # noqa: BLE001 - told below
+                    failures.append(exc)
+
+        threads = [threading.Thread(target=call) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for _ in range(30):
+            added = pool.add_server(servers[2].address)
+            pool.getk('k')
+            pool.remove_server(added)
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+
+
+def test_row_75_short_soak():
+    """That is what the module of this name is for."""
+    from faults import test_soak
+
+    assert callable(test_soak.test_a_short_soak)
+
+
+def test_row_76_log_storm(closing, caplog):
+    """A thousand calls of a server that is down are a line a second; Apache's logger is silent."""
+    caplog.set_level(logging.INFO)
+    port = closing(ClosedPort())
+    with SimpleClient(test_service, port.address) as client:
+        began = time.monotonic()
+        for _ in range(1000):
+            with pytest.raises(errors.ConnectError):
+                client.ping()
+        seconds = time.monotonic() - began
+    assert 1 <= len(caplog.records) <= 1 + seconds
+    assert {record.name for record in caplog.records} == {'thrift_client'}
+    assert caplog.records[0].levelno == logging.WARNING
+
+
+@each_way
+def test_row_77_looking_makes_no_call(servers, way):
+    """Nor can a client be copied, which would share its connections."""
+    with a_client(way, servers) as client:
+        for name in ('_repr_html_', '__len__x', '_ipython_canary_method', '_ipython_display_', 'geth'):
+            assert not hasattr(client, name)
+        for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError):
+                duplicate(client)
+        for look in (repr, str, dir, vars if hasattr(client, '__dict__') else repr):
+            look(client)
+    assert [server.accepted for server in servers] == [0, 0]

@@ -1,0 +1,255 @@
+"""Servers that die, drain, restart, and come and go, as real processes."""
+
+import threading
+import time
+from itertools import pairwise
+
+import pytest
+
+from faults.harness import GOOD, TOLERANCE
+from test_if import test_service
+from thrift_client import (
+    BalancedClient,
+    CircuitBreaker,
+    HashClient,
+    RetryPolicy,
+    SimpleClient,
+    ThreadedReplicatedClient,
+    errors,
+)
+from thrift_client.testing.addresses import ClosedPort
+from thrift_client.testing.behaviours import close, hold, reply, silence
+
+pytestmark = pytest.mark.usefixtures('assert_no_leaks')
+
+PATIENT = RetryPolicy(attempts=500, backoff=50, max_backoff=200, budget=500, connect=True)
+
+
+class Load:
+    """Threads that call until told to stop; `failures` are what went wrong."""
+
+    def __init__(self, call, threads=4):
+        self.failures, self.done = [], 0
+        self._stop = threading.Event()
+        self._call = call
+        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
+
+    def _run(self):
+        while not self._stop.is_set():
+            try:
+                self._call()
+            except Exception as exc:  # noqa: BLE001 - told below
+                self.failures.append(exc)
+            else:
+                self.done += 1
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def wait_done(self, count):
+        """Wait until that many more calls went well."""
+        until, ends = self.done + count, time.monotonic() + 20
+        while self.done < until:
+            assert time.monotonic() < ends
+            time.sleep(0.005)
+
+    def __exit__(self, *exc_info):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def test_row_54_killed_and_back(server_process):
+    """Under load: an idempotent call doesn't fail, though the server was away."""
+    server = server_process()
+    with SimpleClient(test_service, server.address, idempotent=True, retry=PATIENT) as client:
+        with Load(client.ping) as load:
+            load.wait_done(100)
+            server.kill()
+            server.start()
+            load.wait_done(100)
+        assert load.failures == []
+        assert client.stats().discarded > 0
+
+
+def test_row_54_calls_in_flight_fail(fault_server):
+    """All of them, each run once; the idle connections are dropped with the first that is lost."""
+    gate = hold()
+    server = fault_server(test_service, lambda turn: gate + GOOD if turn.arrival < 4 else GOOD)
+    with SimpleClient(test_service, server.address) as client:
+        calls = [client.submit('getk', str(n)) for n in range(4)]
+        server.ledger.wait_for(4, 5000)
+        port = server.port
+        server.close()
+        for call in calls:
+            error = call.exception(5)
+            assert isinstance(error, errors.ConnectionLost)
+            assert error.maybe_executed
+        fault_server(test_service, GOOD, port=port)
+        assert client.getk('next') == 'next'
+        assert client.stats().idle == 1
+    assert [server.ledger.count(str(n)) for n in range(4)] == [1] * 4
+
+
+def test_row_55_drain(fault_server):
+    """The call in flight is answered; then the connection is closed, and the next call goes on."""
+    gate = hold()
+    server = fault_server(test_service, [gate + GOOD + close(), GOOD])
+    with SimpleClient(test_service, server.address) as client:
+        call = client.submit('getk', 'in flight')
+        gate.wait_reached(5000)
+        gate.open()
+        assert call.result(5) == 'in flight'
+        server.wait_open(0, 2000)
+        time.sleep(1.05)
+        assert client.getk('next') == 'next'
+
+
+def test_row_56_rolling_restart(server_process):
+    """One server after the other: calls that may move see nothing of it."""
+    servers = [server_process() for _ in range(3)]
+    addresses = [server.address for server in servers]
+    events = []
+    with BalancedClient(
+        test_service,
+        servers=addresses,
+        idempotent=True,
+        retry=RetryPolicy(budget=10),
+        circuit_breaker=CircuitBreaker(failures=1, eject=100),
+        listeners=[lambda event: events.append((type(event).__name__, event.server.port))],
+    ) as pool:
+        with Load(lambda: pool.ping().value()) as load:
+            for server in servers:
+                load.wait_done(30)
+                server.kill()
+                load.wait_done(30)
+                server.start()
+            load.wait_done(30)
+            until = time.monotonic() + 5
+            while any(s.stats().ejected for s in pool.servers) and time.monotonic() < until:
+                time.sleep(0.01)
+        assert load.failures == []
+        for server in servers:
+            own = [name for name, port in events if port == server.port]
+            changes = [name for name in own if name in ('ServerEjected', 'ServerRestored')]
+            assert (changes[0], changes[-1]) == ('ServerEjected', 'ServerRestored')
+            assert ('ServerRestored', 'ServerRestored') not in list(pairwise(changes))
+
+
+@pytest.mark.parametrize('way', [HashClient, ThreadedReplicatedClient])
+def test_row_57_workers_are_busy(server_process, way):
+    """A server with one worker: its other clients' calls end at their deadline."""
+    server = server_process('threadpool', workers=1)
+    with (
+        SimpleClient(test_service, server.address) as greedy,
+        way(test_service, servers=[server.address], timeout=200) as pool,
+    ):
+        greedy.ping()
+        began = time.monotonic()
+        response = pool.ping()
+        response = response[0] if isinstance(response, list) else response
+        assert isinstance(response.exception, errors.CallTimeout)
+        assert time.monotonic() - began < 0.2 + TOLERANCE
+
+
+def test_row_57_max_connections_bounds_the_damage(fault_server):
+    """No more calls than that wait in the server."""
+    server = fault_server(test_service, silence())
+    with SimpleClient(test_service, server.address, max_connections=2, timeout=800) as client:
+        held = [client.submit('getk', str(n)) for n in range(2)]
+        server.ledger.wait_for(2, 5000)
+        hasty = client.with_options(timeout=100)
+        for _ in range(5):
+            with pytest.raises(errors.PoolExhausted):
+                hasty.getk('k')
+        assert all(isinstance(call.exception(5), errors.CallTimeout) for call in held)
+    assert server.accepted == 2
+
+
+def test_row_58_one_probe(fault_server):
+    """Of many calls that come when the ejection is over, one goes to the server."""
+    gate = hold()
+    server = fault_server(test_service, [close(), gate + GOOD, GOOD])
+    breaker = CircuitBreaker(failures=1, eject=60)
+    with SimpleClient(test_service, server.address, circuit_breaker=breaker) as client:
+        with pytest.raises(errors.ConnectionLost):
+            client.getk('a')
+        while client.stats().ejected and not client._health.is_due(time.monotonic()):
+            with pytest.raises(errors.CircuitOpen):
+                client.getk('too early')
+            time.sleep(0.005)
+        calls = [client.submit('getk', 'probe') for _ in range(8)]
+        gate.wait_reached(5000)
+        until = time.monotonic() + 5
+        while sum(call.done() for call in calls) < 7 and time.monotonic() < until:
+            time.sleep(0.005)
+        gate.open()
+        results = [call.exception(5) or call.result() for call in calls]
+        assert results.count('probe') == 1
+        assert sum(isinstance(result, errors.CircuitOpen) for result in results) == 7
+        assert client.getk('back') == 'back'
+    assert server.ledger.count('probe') == 1
+    assert server.ledger.count('too early') == 0
+
+
+def test_row_58_a_probe_that_dies_of_a_stale_connection(fault_server):
+    """A connection found dead says nothing of the server: the same call probes it on a new one."""
+    server = fault_server(test_service, [GOOD, reply('x', name='other'), GOOD])
+    breaker = CircuitBreaker(failures=1, eject=50)
+    with SimpleClient(test_service, server.address, circuit_breaker=breaker) as client:
+        client.getk('a')
+        idle = client._connections.take(None)
+        with pytest.raises(errors.ReplyMismatch):
+            client.getk('b')
+        time.sleep(0.1)
+        idle.stream.sock.shutdown(1)  # the next send fails
+        client._connections.give_back(idle)
+        assert client.getk('c') == 'c'
+        assert not client.stats().ejected
+
+
+def test_row_58_flapping_server_is_a_line_a_second(fault_server, caplog):
+    """However often it comes and goes."""
+    script = [GOOD if n % 2 else reply('x', name='other') for n in range(400)]
+    server = fault_server(test_service, script)
+    with SimpleClient(test_service, server.address) as client:
+        began = time.monotonic()
+        for n in range(400):
+            try:
+                client.getk(str(n))
+            except errors.ReplyMismatch:
+                pass
+        seconds = time.monotonic() - began
+    lines = [record for record in caplog.records if 'not well' in record.message]
+    assert 1 <= len(lines) <= 1 + seconds
+
+
+@pytest.mark.parametrize('breaker', [None, CircuitBreaker(failures=1)])
+def test_row_59_all_servers_down(closing, breaker):
+    """At once, and with the reason of each."""
+    ports = [closing(ClosedPort()) for _ in range(3)]
+    addresses = [port.address for port in ports]
+    with BalancedClient(test_service, servers=addresses, circuit_breaker=breaker) as pool:
+        for _ in range(5):
+            began = time.monotonic()
+            response = pool.ping()
+            assert time.monotonic() - began < TOLERANCE
+            error = response.exception
+            assert isinstance(error, errors.NoServersError)
+            assert error.maybe_executed is False
+            assert all(address in str(error) for address in addresses)
+
+
+def test_row_59_a_pool_never_ejects_its_last_server(closing, fault_server):
+    """Nor more than the share."""
+    ports = [closing(ClosedPort()) for _ in range(4)]
+    breaker = CircuitBreaker(failures=1, eject=60_000)
+    for addresses, out in (([p.address for p in ports], 2), ([ports[0].address], 0)):
+        with ThreadedReplicatedClient(
+            test_service, servers=addresses, circuit_breaker=breaker
+        ) as pool:
+            for _ in range(3):
+                assert all(response.is_error() for response in pool.ping())
+            assert sum(server.stats().ejected for server in pool.servers) == out
