@@ -6,7 +6,7 @@ atomic, so taking and giving back need no lock; two threads can't pop the same
 connection. `gate` holds what stands in the way of a small call ('closed', 'disabled',
 'waiting'…) and is empty for most of the time; a call that has passed it while another
 thread shuts it finishes, and its connection is looked at once more when it comes back.
-`_live` knows every open connection without keeping it alive. `_lock` guards the counters.
+`_live` knows every open connection. `_lock` guards the counters.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Stack:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._live: WeakSet[Any] | None = None
+        self._live: Any = None
         self._lock = Lock()
         self._made_at = process.caller()
         self._calls_gone = self.opened = self.discarded = 0
@@ -154,6 +154,10 @@ class Stack:
         end: float = now + cap / 1000
         return end if expires is None else min(end, expires)
 
+    def _record(self) -> Any:
+        """An empty record of the connections that live."""
+        return WeakSet()
+
     def _add(self, connection: Any, began: float) -> None:
         """Take a new connection into the record."""
         if self._options.max_age is not None:
@@ -162,7 +166,7 @@ class Stack:
         with self._lock:
             self.opened += 1
             if self._live is None:
-                self._live = WeakSet()
+                self._live = self._record()
             self._live.add(connection)
         if self.told is not None:
             self.told('ConnectionOpened', elapsed=(monotonic() - began) * 1000)

@@ -89,6 +89,10 @@ class Connections(Stack):
         except RuntimeError:
             pass  # the loop is closed, and what idled with it
 
+    def _record(self) -> Any:
+        """A set that keeps them, as the loop does: they hold their stack weakly."""
+        return set()
+
     def bind(self) -> asyncio.AbstractEventLoop:
         """The loop that the client belongs to: that of its first call.
 

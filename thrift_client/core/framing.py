@@ -90,7 +90,7 @@ class FrameAssembler:
             if len(data) > len(missing):
                 raise trailing_bytes()
             missing[: len(data)] = data
-            return self.filled(len(data))
+            return FrameAssembler.filled(self, len(data))  # not what is made of a whole frame
         data = self._start + data if self._start else data
         if len(data) < _length.size:
             self._start = data

@@ -1,0 +1,205 @@
+"""A call that is cancelled at any await gives up its connection, and harms no other call."""
+
+import asyncio
+
+import pytest
+
+from test_if import test_service
+from thrift_client import RetryPolicy, errors
+from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient, AsyncSimpleClient
+from thrift_client.testing.addresses import BlackHole
+from thrift_client.testing.behaviours import answer, close, drip, hold, reply
+
+GOOD = answer(lambda args: args.key)
+
+
+async def reached(gate):
+    """Wait until the server has come to a gate."""
+    await asyncio.to_thread(gate.wait_reached, 5000)
+
+
+async def cancelled(task):
+    """Cancel a task, and wait until it has ended of it."""
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def figures(client):
+    """How many connections are busy, idle and waited for."""
+    stats = client.stats()
+    return stats.busy, stats.idle, stats.waiting
+
+
+@pytest.mark.parametrize('framed', [False, True])
+async def test_while_waiting_for_the_reply(fault_server, framed):
+    """The reply that comes later reaches nobody; the next call is right."""
+    gate = hold()
+    server = fault_server(test_service, [GOOD, gate + GOOD, GOOD], framed=framed)
+    async with AsyncSimpleClient(test_service, server.address, frame=framed) as client:
+        assert await client.getk('warm') == 'warm'
+        task = asyncio.create_task(client.getk('late'))
+        await reached(gate)
+        await cancelled(task)
+        assert figures(client) == (0, 0, 0)
+        gate.open()
+        assert [await client.getk(key) for key in 'abc'] == ['a', 'b', 'c']
+        assert server.accepted == 2
+
+
+@pytest.mark.parametrize('framed', [False, True])
+async def test_in_the_middle_of_the_reply(fault_server, framed):
+    """What was read of it is thrown away with the connection."""
+    behaviours = [GOOD, drip(reply('x' * 5000), every=20), GOOD]
+    server = fault_server(test_service, behaviours, framed=framed)
+    async with AsyncSimpleClient(test_service, server.address, frame=framed) as client:
+        assert await client.getk('warm') == 'warm'
+        task = asyncio.create_task(client.getk('dripped'))
+        await asyncio.sleep(0.1)
+        await cancelled(task)
+        assert await client.getk('next') == 'next'
+        assert server.accepted == 2
+
+
+async def test_while_connecting(new_loop):
+    """The half-open socket is closed."""
+    with BlackHole() as nowhere:
+        async with AsyncSimpleClient(test_service, nowhere.address) as client:
+            task = asyncio.create_task(client.getk('k'))
+            await asyncio.sleep(0.05)
+            await cancelled(task)
+            assert figures(client) == (0, 0, 0)
+
+
+async def test_while_waiting_for_a_connection(fault_server):
+    """It leaves the queue; those behind it are served."""
+    gate = hold()
+    server = fault_server(test_service, [gate + GOOD, GOOD])
+    async with AsyncSimpleClient(test_service, server.address, max_connections=1) as client:
+        first = asyncio.create_task(client.getk('first'))
+        await reached(gate)
+        waiting = [asyncio.create_task(client.getk(key)) for key in 'abc']
+        await asyncio.sleep(0)
+        assert figures(client) == (1, 0, 3)
+        await cancelled(waiting[1])
+        assert figures(client) == (1, 0, 2)
+        gate.open()
+        assert await first == 'first'
+        assert [await waiting[0], await waiting[2]] == ['a', 'c']
+        assert server.accepted == 1
+
+
+async def test_with_the_right_to_connect(fault_server):
+    """The right goes to the next in the queue."""
+    server = fault_server(test_service, [close(), GOOD])
+    options = {'max_connections': 1, 'retry': RetryPolicy(attempts=1)}
+    async with AsyncSimpleClient(test_service, server.address, **options) as client:
+        first = asyncio.create_task(client.getk('first'))
+        second = asyncio.create_task(client.getk('second'))
+        third = asyncio.create_task(client.getk('third'))
+        await asyncio.sleep(0)
+        first.cancel()
+        second.cancel()
+        results = await asyncio.gather(first, second, third, return_exceptions=True)
+        assert isinstance(results[0], asyncio.CancelledError)
+        assert isinstance(results[1], asyncio.CancelledError)
+        assert isinstance(results[2], errors.ConnectionLost)
+        assert await client.getk('next') == 'next'
+
+
+async def test_while_pausing_before_a_retry(fault_server):
+    """The retry is never made."""
+    server = fault_server(test_service, [close(), GOOD])
+    policy = RetryPolicy(backoff=60_000, max_backoff=60_000)
+    options = {'retry': policy, 'idempotent': True, 'timeout': None}
+    async with AsyncSimpleClient(test_service, server.address, **options) as client:
+        task = asyncio.create_task(client.getk('k'))
+        while not client.stats().retries:
+            await asyncio.sleep(0.001)
+        await cancelled(task)
+        assert server.ledger.count('k') == 1
+
+
+async def test_by_a_timeout(fault_server):
+    """asyncio's own time-out is a cancellation, too."""
+    gate = hold()
+    server = fault_server(test_service, [GOOD, gate + GOOD, GOOD])
+    async with AsyncSimpleClient(test_service, server.address) as client:
+        await client.getk('warm')
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await client.getk('late')
+        gate.open()
+        assert await client.getk('next') == 'next'
+
+
+async def test_by_a_task_group(fault_server):
+    """The failure of one task ends the other's call."""
+    gate = hold()
+    server = fault_server(test_service, [GOOD, gate + GOOD, GOOD])
+    async with AsyncSimpleClient(test_service, server.address) as client:
+        await client.getk('warm')
+
+        async def fail():
+            await reached(gate)
+            raise ZeroDivisionError
+
+        with pytest.raises(ExceptionGroup) as caught:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(client.getk('late'))
+                group.create_task(fail())
+        assert caught.group_contains(ZeroDivisionError)
+        gate.open()
+        assert await client.getk('next') == 'next'
+
+
+async def test_by_a_gather(fault_server):
+    """A gather that is cancelled cancels all its calls."""
+    gate = hold()
+    server = fault_server(test_service, [gate + GOOD])
+    async with AsyncSimpleClient(test_service, server.address) as client:
+        together = asyncio.gather(*(client.getk(key) for key in 'abc'))
+        await reached(gate)
+        await cancelled(together)
+        await asyncio.sleep(0)
+        assert figures(client)[0] == 0
+        gate.open()
+
+
+async def test_a_fan_out(fault_server):
+    """All its connections are given up; the pool goes on."""
+    gate = hold()
+    good = fault_server(test_service, GOOD)
+    slow = fault_server(test_service, [GOOD, gate + GOOD, GOOD])
+    async with AsyncReplicatedClient(test_service, servers=[good.address, slow.address]) as pool:
+        assert [r.value() for r in await pool.getk('warm')] == ['warm', 'warm']
+        task = asyncio.create_task(pool.getk('late'))
+        await reached(gate)
+        await cancelled(task)
+        gate.open()
+        assert [r.value() for r in await pool.getk('next')] == ['next', 'next']
+
+
+async def test_a_map(fault_server):
+    """Closing the iterator gives up what is ahead."""
+    servers = [fault_server(test_service, GOOD) for _ in range(2)]
+    async with AsyncHashClient(test_service, servers=[s.address for s in servers]) as pool:
+        responses = pool.getk.map(str(i) for i in range(1000))
+        assert (await anext(responses)).value() == '0'
+        await responses.aclose()
+        assert (await pool.getk('next')).value() == 'next'
+        assert all(server.stats().busy == 0 for server in pool.servers)
+
+
+async def test_at_any_moment(fault_server):
+    """However long a task has run: its connection is clean or gone, and answers are right."""
+    server = fault_server(test_service, GOOD)
+    async with AsyncSimpleClient(test_service, server.address, max_connections=2) as client:
+        for turns in range(40):
+            task = asyncio.create_task(client.getk('cancelled'))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert await client.getk(f'next {turns}') == f'next {turns}'
+        assert figures(client) == (0, client.stats().idle, 0)

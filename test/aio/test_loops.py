@@ -1,0 +1,232 @@
+"""Which loop a client belongs to, how many calls it carries at once, and what it leaves behind."""
+
+import asyncio
+import gc
+import os
+import sys
+import tracemalloc
+
+import pytest
+
+import thrift_client
+from rich_if import rich_service
+from test_if import test_service
+from thrift_client import errors
+from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient, AsyncSimpleClient
+from thrift_client.testing.behaviours import answer, delay, hold
+
+GOOD = answer(lambda args: args.key)
+
+
+def test_a_client_belongs_to_the_loop_of_its_first_call(kv_server, new_loop):
+    """In another loop, while the first runs on or when it is closed, the error says so."""
+    client = AsyncSimpleClient(test_service, kv_server.address)
+    pool = AsyncHashClient(test_service)
+    pool.add_server(server=client)
+    first, second = new_loop(), new_loop()
+    try:
+        first.run_until_complete(client.ping())
+        for call in (client.ping, pool.ping, pool.all.ping, client.warm_up):
+            with pytest.raises(RuntimeError, match='another event loop') as caught:
+                second.run_until_complete(call())
+            assert isinstance(caught.value, errors.ThriftClientError)
+        assert first.run_until_complete(client.ping()) == 'pong'
+        first.run_until_complete(client.close())
+    finally:
+        first.close()
+    with pytest.raises(RuntimeError, match='closed'):
+        second.run_until_complete(client.ping())
+    second.close()
+
+
+def test_a_client_of_a_closed_loop_can_still_be_closed(kv_server, new_loop):
+    """It says that it cannot be used, and leaves no socket."""
+    client = AsyncSimpleClient(test_service, kv_server.address)
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(client.ping())
+        runner.run(client.close())
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        with pytest.raises(RuntimeError, match='belongs to an event loop that is closed'):
+            runner.run(client.ping())
+        runner.run(client.close())
+
+
+async def test_calls_in_order_of_arrival_over_few_connections(fault_server):
+    """10,000 at once over 8 connections: each gets its answer, first come, first served."""
+    server = fault_server(test_service, GOOD)
+    ended = []
+    async with AsyncSimpleClient(test_service, server.address, max_connections=8) as client:
+
+        async def one(number):
+            assert await client.getk(str(number)) == str(number)
+            ended.append(number)
+
+        tasks = [asyncio.create_task(one(number)) for number in range(10_000)]
+        await asyncio.sleep(0)
+        assert client.stats().waiting >= 9_900
+        await asyncio.gather(*tasks)
+        assert server.accepted == 8
+        assert client.stats().opened == 8
+    # How fast the server's threads are decides who of the eight under way is first.
+    overtaken = [abs(place - number) for place, number in enumerate(ended)]
+    assert sum(overtaken) / len(overtaken) < 64
+
+
+async def test_waiting_calls_take_little_memory(fault_server):
+    """A call in the queue is its request and a few objects."""
+    gate = hold()
+    server = fault_server(test_service, [gate + GOOD, GOOD])
+    async with AsyncSimpleClient(test_service, server.address, max_connections=1) as client:
+        first = asyncio.create_task(client.getk('first'))
+        await asyncio.to_thread(gate.wait_reached, 5000)
+        gc.collect()
+        tracemalloc.start()
+        tasks = [asyncio.create_task(client.getk('k')) for _ in range(2000)]
+        await asyncio.sleep(0)
+        taken, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        gate.open()
+        await asyncio.gather(first, *tasks)
+    assert taken / 2000 < 4096
+
+
+async def test_abandoned_calls_leave_the_queue(fault_server):
+    """However many give up while one call holds the only connection."""
+    gate = hold()
+    server = fault_server(test_service, [gate + GOOD, GOOD])
+    async with AsyncSimpleClient(test_service, server.address, max_connections=1) as client:
+        first = asyncio.create_task(client.getk('first'))
+        await asyncio.to_thread(gate.wait_reached, 5000)
+        for _ in range(20):
+            tasks = [asyncio.create_task(client.getk('k')) for _ in range(100)]
+            await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        assert client.stats().waiting == 0
+        assert len(client._connections.waiting) < 200
+        gate.open()
+        assert await first == 'first'
+
+
+async def test_a_queue_keeps_deadlines(fault_server):
+    """A call that waits for a connection ends in time, as PoolExhausted."""
+    gate = hold()
+    server = fault_server(test_service, [gate + GOOD, GOOD])
+    async with AsyncSimpleClient(test_service, server.address, max_connections=1) as client:
+        first = asyncio.create_task(client.getk('first'))
+        await asyncio.to_thread(gate.wait_reached, 5000)
+        began = asyncio.get_running_loop().time()
+        with thrift_client.deadline(80), pytest.raises(errors.PoolExhausted) as caught:
+            await client.getk('waits')
+        assert 0.06 < asyncio.get_running_loop().time() - began < 0.4
+        assert not caught.value.maybe_executed
+        gate.open()
+        assert await first == 'first'
+
+
+async def test_a_common_deadline_is_read_where_the_call_is_made(fault_server):
+    """Tasks inherit it; calls outside of it don't have it."""
+    server = fault_server(test_service, [GOOD, GOOD, delay(300) + GOOD, GOOD])
+    async with AsyncSimpleClient(test_service, server.address) as client:
+        assert await client.getk('warm') == 'warm'
+        with thrift_client.deadline(100):
+            assert await asyncio.create_task(client.getk('quick')) == 'quick'
+            task = asyncio.create_task(client.getk('slow'))
+            await asyncio.sleep(0)
+        with pytest.raises(errors.CallTimeout):
+            await task
+        assert await client.getk('after') == 'after'
+
+
+async def test_a_large_reply_and_a_large_request(rich_server):
+    """They come and go in pieces, the loop free for others in between."""
+    async with AsyncSimpleClient(rich_service, rich_server.address) as client:
+        size = 5_000_000
+        blob, small, raw = await asyncio.gather(
+            client.blob(size), client.add(1, 2), client.raw(bytes(size))
+        )
+        assert (len(blob), small, len(raw)) == (size, 3, size)
+        assert len(await client.structs(20_000)) == 20_000
+        assert await client.add(3, 4) == 7
+
+
+async def test_no_timer_is_left_after_close(kv_server):
+    """Nor anything else that the loop would wait for."""
+    client = AsyncSimpleClient(test_service, kv_server.address)
+    await client.ping()
+    assert client._connections._alarm is not None
+    await client.close()
+    assert client._connections._alarm is None
+    await client.close()
+    with pytest.raises(errors.ClientClosed):
+        await client.ping()
+
+
+async def test_an_unclosed_client_warns_and_leaves_no_socket(kv_server):
+    """Though the loop runs on and knows its connection."""
+    client = AsyncSimpleClient(test_service, kv_server.address)
+    await client.ping()
+    with pytest.warns(ResourceWarning, match=r'test_loops\.py'):
+        del client
+        gc.collect()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+async def test_a_restarted_server_is_met_with_a_new_connection(server_process):
+    """The loop has seen the old one end: no call is lost."""
+    server = server_process()
+    async with AsyncSimpleClient(test_service, server.address) as client:
+        assert await client.ping() == 'pong'
+        await asyncio.to_thread(server.restart)
+        assert await client.ping() == 'pong'
+        assert client.stats().errors == {}
+
+
+def test_a_forked_child_makes_connections_of_its_own(kv_server):
+    """On a loop of its own; the parent's connection goes on, and its loop hears of it."""
+    client = AsyncSimpleClient(test_service, kv_server.address)
+
+    async def parent():
+        assert await client.ping() == 'pong'
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                asyncio._set_running_loop(None)
+                assert asyncio.new_event_loop().run_until_complete(client.ping()) == 'pong'
+                assert client.stats().opened == 2
+                status = 0
+            finally:
+                os._exit(status)
+        _, status = await asyncio.to_thread(os.waitpid, child, 0)
+        assert status == 0
+        assert await client.ping() == 'pong'
+        assert client.stats().opened == 1
+        await client.close()
+
+    asyncio.run(parent())
+
+
+def test_each_name_is_loaded_alone():
+    """A client of one server loads no pools, and the package itself no asyncio."""
+    code = (
+        'import sys, thrift_client; assert "asyncio" not in sys.modules\n'
+        'from thrift_client.aio import AsyncSimpleClient\n'
+        'assert "thrift_client.aio.pool" not in sys.modules\n'
+        'assert not [name for name in sys.modules if name.startswith("thrift_client.net.")]\n'
+    )
+    assert os.spawnl(os.P_WAIT, sys.executable, sys.executable, '-c', code) == 0
+
+
+async def test_a_fan_out_in_the_order_of_servers(kv_servers):
+    """And as they come, each once."""
+    addresses = [server.address for server in kv_servers]
+    async with AsyncReplicatedClient(test_service, servers=addresses) as pool:
+        for _ in range(2):
+            assert [r.server for r in await pool.ping()] == list(pool.servers)
+        seen = [response.server async for response in pool.as_completed('ping')]
+        assert set(seen) == set(pool.servers)
+        assert len(await pool.with_options(wait_for='first').ping()) == 4
+        assert await pool.with_options(merge=len).ping() == 4

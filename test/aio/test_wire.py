@@ -1,0 +1,45 @@
+"""Every transport, protocol and address that the blocking client speaks, on an event loop."""
+
+import asyncio
+
+import pytest
+
+from on_loop import OnLoop
+from rich_if import rich_service
+from thrift_client.aio import AsyncReplicatedClient, AsyncSimpleClient
+from wire.calls import check_all
+from wire.conftest import certificates, serve_way  # noqa: F401 - fixtures
+from wire.ways import WAYS
+
+SOME = [way for way in WAYS if way.server in ('threaded', 'http', 'twisted')]
+
+
+@pytest.mark.parametrize('way', SOME, ids=str)
+def test_every_method(way, serve_way, certificates):  # noqa: F811 - the fixtures
+    """A client and a fan-out get what a local call would."""
+    server = serve_way(way)
+    options = {**way.options, 'timeout': 10000}
+    if way.tls:
+        options['ssl'] = certificates.client()
+    with OnLoop(AsyncSimpleClient(rich_service, server.address, **options)) as client:
+        check_all(client.call)
+    with OnLoop(AsyncReplicatedClient(rich_service, servers=[server.address], **options)) as pool:
+        check_all(lambda name, *args: pool.call(name, *args)[0].value())
+
+
+async def test_a_unix_socket(server_process, tmp_path):
+    """Its address is its path."""
+    server = server_process(
+        service='rich_if.rich_service', handler='handlers:Rich', host=f'unix:{tmp_path}/socket'
+    )
+    async with AsyncSimpleClient(rich_service, server.address) as client:
+        assert await client.add(1, 2) == 3
+        assert await asyncio.gather(*(client.add(i, i) for i in range(20))) == list(range(0, 40, 2))
+
+
+@pytest.mark.parametrize(('bound', 'host'), [('::1', '[::1]'), ('127.0.0.1', 'localhost')])
+async def test_ipv6_and_a_name(server_process, bound, host):
+    """An address in brackets, and a name that is looked up without blocking the loop."""
+    server = server_process(service='rich_if.rich_service', handler='handlers:Rich', host=bound)
+    async with AsyncSimpleClient(rich_service, f'{host}:{server.port}') as client:
+        assert await client.add(1, 2) == 3
