@@ -5,10 +5,8 @@ import importlib
 import itertools
 import json
 import operator
-import os
 import re
 import shlex
-import subprocess
 import sys
 import tomllib
 import types
@@ -18,7 +16,6 @@ import yaml
 
 import thrift_client
 from docs.blocks import ROOT, blocks, pages, replaced, shows
-from servers import SEARCH_PATH
 
 PAGES = pages()
 #: What a page's examples need beside the package and the tests' own tools.
@@ -38,7 +35,6 @@ SHOWN = {
     'howto/kubernetes.md': 1,
 }
 KNOWN = {'console', 'ini', 'json', 'not-run', 'python', 'sh', 'text', 'thrift', 'toml', 'yaml'}
-ENVIRONMENT = os.environ | {'PYTHONPATH': os.pathsep.join(map(str, SEARCH_PATH)), 'NO_COLOR': '1'}
 
 
 def of_kind(*kinds):
@@ -163,23 +159,35 @@ def test_shell_lines_name_extras_and_files_that_exist():
                 assert (ROOT / word).exists() or word.startswith('test/gen-py'), name
 
 
+def test_the_table_of_commands_has_each():
+    """No command is missing, and none is there that doesn't exist."""
+    pytest.importorskip('rich_click')
+    from thrift_client.cli.app import COMMANDS
+
+    rows = re.findall(r'^\| (`.*?`) \|', PAGES['reference/command-line.md'].read_text(), re.M)
+    assert sorted(re.findall(r'`([\w-]+)`', ' '.join(rows))) == sorted(COMMANDS)
+
+
+def levelled(text):
+    """A command's output without what differs from run to run: times, and the width of columns."""
+    return re.sub(r'\d+\.\d+', '#', re.sub(r'[ \n]+', ' ', text)).strip()
+
+
 @pytest.mark.parametrize(('name', 'block'), of_kind('console'))
-def test_console_lines_print_what_the_page_shows(name, block, servers):
+def test_console_lines_print_what_the_page_shows(name, block, servers, monkeypatch, capsys):
     """Each command runs, and its output is the lines below it."""
     pytest.importorskip('rich_click')
+    from thrift_client.cli import main
+
+    monkeypatch.setenv('NO_COLOR', '1')
     replacements = servers(block.source)
     for part in block.source.split('$ ')[1:]:
-        command, _, shown = part.partition('\n')
-        program, *arguments = shlex.split(replaced(command, replacements))
-        assert program == 'thrift-client'
-        done = subprocess.run(
-            [sys.executable, '-m', 'thrift_client', *arguments],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            env=ENVIRONMENT,
-            check=False,
-        )
-        assert shows(replaced(shown, replacements), done.stdout), (
-            f'{name}: {command}\n{done.stdout}{done.stderr}'
-        )
+        command, _, shown = part.replace('\\\n', ' ').partition('\n')
+        arguments = shlex.split(replaced(command, replacements))
+        assert arguments[0] == 'thrift-client'
+        monkeypatch.setattr(sys, 'argv', arguments)
+        with pytest.raises(SystemExit):
+            main()
+        printed = ''.join(capsys.readouterr())
+        expected = levelled(replaced(shown, replacements))
+        assert shows(expected, levelled(printed)), f'{name}: {command}\n{printed}'
