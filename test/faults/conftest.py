@@ -21,11 +21,9 @@ def pytest_addoption(parser):
     parser.addoption('--fault-matrix', metavar='FILE', help='write the fault matrix to FILE')
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item):
+def pytest_runtest_logreport(report):
     """Keep how each test of a row ended."""
-    report = (yield).get_result()
-    named = _ROW.match(item.name)
+    named = _ROW.search(report.nodeid)
     if named and (report.when == 'call' or not report.passed):
         _results[int(named[1])].append(report.outcome)
 

@@ -177,6 +177,7 @@ def test_row_05_resolver_hangs(fault_server, way, monkeypatch):
             assert time.monotonic() - began < 0.1 + TOLERANCE
             assert failure.phase in ('looking up localhost', 'connecting')
         assert len(asked) == 1
+        client = client.with_options(timeout=5000)
         answered.set()
         while any(thread.name.startswith('resolve ') for thread in threading.enumerate()):
             time.sleep(0.001)
@@ -245,7 +246,7 @@ def test_row_08_bad_address(address):
 
 
 def test_row_08_unix_path(tmp_path):
-    """One that isn't there is refused at the connect, one that is too long for the kernel before."""
+    """One that isn't there is refused at the connect, one that is too long before."""
     with SimpleClient(test_service, f'unix:{tmp_path}/no') as client:
         unsent(outcome(client, 'k'), errors.ConnectError)
     with pytest.raises(ValueError, match='xxx'):

@@ -68,7 +68,8 @@ def test_row_21_large_request(fault_server, way, framed):
     """`max_message_size` bounds replies: a request is the caller's own, and goes out whole."""
     server = fault_server(test_service, reply('short'), framed=framed)
     other = fault_server(test_service, GOOD, framed=framed)
-    with make('client', server.address, other.address, frame=framed, max_message_size=100) as client:
+    options = {'frame': framed, 'max_message_size': 100}
+    with make('client', server.address, other.address, **options) as client:
         assert outcome(client, LARGE) == 'short'
     assert server.ledger.count(LARGE) == 1
 
@@ -81,11 +82,14 @@ def test_row_22_reset_after_any_byte(fault_server, way):
     for count in counts:
         server = fault_server(test_service, [reset_after_reading(count), reply(None)])
         with SimpleClient(test_service, server.address) as client:
+            failure = None
             try:
                 client.setk('k', value)
             except errors.ConnectionLost as exc:
-                assert not exc.maybe_executed or not len(server.ledger)
-            assert len(server.ledger) <= 1
+                failure = exc
+            assert failure is not None
+            assert failure.maybe_executed in (True, False)
+            assert len(server.ledger) == 0  # it never was read whole
             client.setk('next', 'v')
             assert server.ledger.count('next') == 1
 
@@ -107,18 +111,20 @@ def test_row_22_a_call_that_did_not_run_is_tried_again(fault_server):
 def test_row_23_server_that_does_not_read(fault_server, way, framed):
     """The time is spent sending, so the call didn't run, and isn't tried again: no time is left."""
     servers = [
-        fault_server(test_service, [never_read(), GOOD], framed=framed),
+        fault_server(test_service, [GOOD, never_read(), GOOD], framed=framed),
         fault_server(test_service, GOOD, framed=framed),
     ]
     options = {'timeout': 600, 'frame': framed, 'idempotent': True}
     with make(way, servers[0].address, servers[1].address, **options) as client:
+        assert outcome(client, 'warm') == 'warm'
         began = time.monotonic()
         failure = outcome(client, LARGE)
-        assert time.monotonic() - began < 0.6 + TOLERANCE
+        assert time.monotonic() - began < 0.6 + 2 * TOLERANCE  # some of it to encode
         assert isinstance(failure, errors.CallTimeout)
-        assert (failure.maybe_executed, failure.phase) == (False, 'sending')
+        assert failure.maybe_executed is False
+        assert failure.phase == 'sending'
         assert outcome(client, 'next') == 'next'
-    assert len(servers[0].ledger) == 1
+    assert len(servers[0].ledger) == 2
 
 
 @each_way
