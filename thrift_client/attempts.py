@@ -56,6 +56,7 @@ def call(
         trying.finish(response, error)
         if isinstance(error, ThriftClientError):
             end_with_process(error)
+        del error  # its traceback holds this frame: a cycle that would keep a lost connection open
 
 
 def _attempts(

@@ -153,17 +153,15 @@ class SimpleClient(SingleServer):
             body = plan.encode(arguments, plan.encode_spec)
         except Exception as exc:
             raise self._located(encode_error(method, exc), method.name, now) from exc
+        if _handler_of(_ALARM) not in _NO_HANDLER:
+            return attempts.call(self, method, arguments, now, response, route=route)
         idle = connections.idle
         try:
             connection = idle.pop()
-            if (
-                now - connection.stamp > connections.check_after
-                or not connection.fast
-                or _handler_of(_ALARM) not in _NO_HANDLER
-            ):
-                idle.append(connection)
-                return attempts.call(self, method, arguments, now, response, route=route)
         except IndexError:
+            return attempts.call(self, method, arguments, now, response, route=route)
+        if now - connection.stamp > connections.check_after or not connection.fast:
+            idle.append(connection)
             return attempts.call(self, method, arguments, now, response, route=route)
         connection.stamp = now
         try:

@@ -279,12 +279,15 @@ class FanOut(Talks):
         for talk in left:
             executed = talk.maybe_executed
             if talk.connection is not None:
-                talk.server._connections.discard(self._release(talk), 'its call was given up')
+                # Not through _release: an interrupt may have come before it was registered.
+                talk.server._connections.discard(talk.connection, 'its call was given up')
+                talk.connection = None
             talk.server._health.abandoned()
             error = ThriftClientError(
                 'the call was given up, as its answer was not needed', maybe_executed=executed
             )
             self._fail(talk, error)
+        self._waiting.clear()
         self._unopened.clear()
         self._paused.clear()
         self._new.clear()

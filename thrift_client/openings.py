@@ -8,8 +8,8 @@ it hasn't taken.
 
 from __future__ import annotations
 
-import os
 from collections import deque
+from socket import socket, socketpair
 from threading import Lock
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -31,7 +31,8 @@ class Openings:
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
-        self._pipe: tuple[int, int] | None = os.pipe()
+        # Sockets, because they close themselves when an exception makes everybody forget them.
+        self._pipe: tuple[socket, socket] | None = socketpair()
         self._lock = Lock()
         self._arrived: deque[Arrival] = deque()
         self.pending: set[Talk] = set()
@@ -39,7 +40,7 @@ class Openings:
     def fileno(self) -> int:
         """The descriptor to poll."""
         assert self._pipe is not None
-        return self._pipe[0]
+        return self._pipe[0].fileno()
 
     def begin(self, talk: Talk, converse: Callable[[Talk, Any], Any] | None = None) -> None:
         """Have a connection opened for a talk, within its deadline.
@@ -56,7 +57,8 @@ class Openings:
 
     def take(self) -> Iterator[Arrival]:
         """What has arrived: each talk with its connection, or why it has none."""
-        os.read(self.fileno(), 1024)
+        assert self._pipe is not None
+        self._pipe[0].recv(1024)
         while self._arrived:
             talk, connection, error = self._arrived.popleft()
             if talk in self.pending:
@@ -70,8 +72,8 @@ class Openings:
         with self._lock:
             pipe, self._pipe = self._pipe, None
         if pipe is not None:
-            os.close(pipe[0])
-            os.close(pipe[1])
+            pipe[0].close()
+            pipe[1].close()
         self._close_arrived()
 
     def _open(self, talk: Talk, converse: Callable[[Talk, Any], Any] | None) -> None:
@@ -88,7 +90,7 @@ class Openings:
         with self._lock:
             self._arrived.append((talk, connection, error))
             if self._pipe is not None:
-                os.write(self._pipe[1], b'.')
+                self._pipe[1].send(b'.')
                 return
         self._close_arrived()
 

@@ -48,6 +48,10 @@ class Reader(TTransportBase, CReadableTransport):
         self.cstringio_buf = buffer
         self._before = -buffer.tell()
 
+    def disconnect(self) -> None:
+        """Let go of `more`, and of what it belongs to."""
+        self._more = _incomplete
+
     def at_end(self) -> bool:
         """Whether everything that was received is used up."""
         return not self.cstringio_buf.read(1)

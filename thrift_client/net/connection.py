@@ -46,7 +46,6 @@ class Connection(Connected):
         '_ids',
         '_recv',
         '_send',
-        '_streaming',
         '_timeout',
         'fast',
         'fd',
@@ -65,7 +64,6 @@ class Connection(Connected):
         super().__init__(wire, now)
         self.stream = stream
         self._timeout = timeout
-        self._streaming: tuple[Reader, Any] | None = None
         self._expires: float | None = None
         self.first_read = min(CHUNK, wire.limit + 4)
         # What the small call uses, bound once.
@@ -184,12 +182,14 @@ class Connection(Connected):
         if self._framed:
             message = self._assemble(data)
             return read_delimited(codec, method, seqid, message, self._reader, self._protocol)
-        if self._streaming is None:
-            reader = Reader(self._wire.limit, self._read_on)
-            self._streaming = reader, codec.make_streaming(reader)
-        reader, protocol = self._streaming
+        # Not kept: it holds this connection, which has to close once nobody else does.
+        reader = Reader(self._wire.limit, self._read_on)
+        protocol = codec.make_streaming(reader)
         reader.load(BytesIO(data))
-        result = codec.answer(method, seqid, protocol)
+        try:
+            result = codec.answer(method, seqid, protocol)
+        finally:
+            reader.disconnect()  # a JSON protocol holds itself, and so its reader
         if not reader.at_end():
             raise trailing_bytes()
         return result
