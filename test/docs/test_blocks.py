@@ -164,7 +164,8 @@ def test_the_table_of_commands_has_each():
     pytest.importorskip('rich_click')
     from thrift_client.cli.app import COMMANDS
 
-    rows = re.findall(r'^\| (`.*?`) \|', PAGES['reference/command-line.md'].read_text(), re.M)
+    text = PAGES['reference/command-line.md'].read_text()
+    rows = re.findall(r'^\| (`.*?`) \|', text, re.MULTILINE)
     assert sorted(re.findall(r'`([\w-]+)`', ' '.join(rows))) == sorted(COMMANDS)
 
 
