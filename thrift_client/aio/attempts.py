@@ -116,7 +116,8 @@ async def exchange(
     connections.check_open()
     loop = connections.bind()
     plan = client._wire.codec.plan(method) if client._wire.plain and not method.oneway else None
-    one = Call(connections, method, plan, request, seqid, expires, headers, loop.create_future())
+    one = Call(connections, method, plan, request, seqid, expires, loop.create_future())
+    one.headers = headers
     if expires is not None:
         connections.watch(expires)
     try:

@@ -22,21 +22,13 @@ class Call:
     open a connection. `expires` is monotonic seconds, None without a limit.
     """
 
-    __slots__ = (
-        'connection',
-        'expires',
-        'failure',
-        'future',
-        'headers',
-        'may_open',
-        'method',
-        'plan',
-        'reply_headers',
-        'request',
-        'result',
-        'seqid',
-        'stack',
-    )
+    # Set only where they are needed: most calls are one small request and its reply.
+    connection: Connection | None = None
+    headers: Mapping[str, str] | None = None
+    result: Any = None
+    failure: BaseException | None = None
+    may_open = False
+    reply_headers: Mapping[str, str] | None = None
 
     def __init__(
         self,
@@ -46,7 +38,6 @@ class Call:
         request: bytes,
         seqid: int,
         expires: float | None,
-        headers: Mapping[str, str] | None,
         future: asyncio.Future[None],
     ) -> None:
         self.stack = stack
@@ -55,13 +46,7 @@ class Call:
         self.request = request
         self.seqid = seqid
         self.expires = expires
-        self.headers = headers
         self.future = future
-        self.connection: Connection | None = None
-        self.result: Any = None
-        self.failure: BaseException | None = None
-        self.may_open = False
-        self.reply_headers: Mapping[str, str] | None = None
 
     def wake(self) -> None:
         """Wake the task that waits, unless it was cancelled."""

@@ -130,16 +130,11 @@ class AsyncSimpleClient(SingleServer):
         ):
             return await attempts.call(self, method, arguments, now, response, route=route)
         call = self._small(method, plan, arguments, now, loop)
-        try:
-            connection = connections.idle.pop()
-            if now - connection.stamp > connections.check_after:
-                connections.idle.append(connection)
-                return await attempts.call(self, method, arguments, now, response, route=route)
-            connection.stamp = now
+        connection = connections.take_fresh(now)
+        if connection is not None:
             connection.start(call)
-        except IndexError:
-            if not connections.queue(call):
-                return await attempts.call(self, method, arguments, now, response, route=route)
+        elif not connections.queue(call):
+            return await attempts.call(self, method, arguments, now, response, route=route)
         try:
             await call.future
         except BaseException:
@@ -173,7 +168,7 @@ class AsyncSimpleClient(SingleServer):
             if expires < self._connections.alarm_at:
                 self._connections.watch(expires)
         return Call(
-            self._connections, method, plan, request, seqid, expires, None, loop.create_future()
+            self._connections, method, plan, request, seqid, expires, loop.create_future()
         )
 
 

@@ -51,12 +51,12 @@ class Connection(End):
         self.broken = self.broken or bool(self._unread)
 
     @property
-    def unsettled(self) -> bool:
+    def unsettled(self) -> bool:  # type: ignore[override]
         """Whether something may still come for a oneway call."""
         return self._unanswered is not None
 
     @property
-    def reusable(self) -> bool:  # type: ignore[override]
+    def reusable(self) -> bool:
         """Whether the server takes another call on it."""
         return not self.broken and (self._channel is None or self._channel.reusable)
 
@@ -113,6 +113,16 @@ class Connection(End):
 
     # What comes of bytes.
 
+    def data_received(self, data: bytes) -> None:
+        """Take in what has arrived; the small reply in one go."""
+        call = self._call
+        if call is not None and call.plan is not None and self._exchange is None:
+            result = self.read_small(call.plan, self._ids[call.seqid], data)
+            if result is not None:
+                self._finish(call, result)
+                return
+        super().data_received(data)
+
     def _sent(self) -> None:
         call = self._call
         if call is None or not call.method.oneway:
@@ -127,7 +137,7 @@ class Connection(End):
             self._unasked(data)
             return
         if self._exchange is None:
-            if call.plan is not None:
+            if call.plan is not None and self._tls is not None:
                 result = self.read_small(call.plan, self._ids[call.seqid], data)
                 if result is not None:
                     self._finish(call, result)
@@ -223,18 +233,21 @@ class Connection(End):
             call.reply_headers = self._channel.reply_headers
         call.connection = None
         call.result = result
+        future = call.future
+        if not future.done():
+            future.set_result(None)
         stack = call.stack
         if self._unsent:
             stack.discard(self, 'the server answered before it had read the call')
-        elif stack.gate or stack.waiting or self.stamp > stack.trim_at or not self.reusable:
+        elif stack.gate or self.stamp > stack.trim_at or self._channel is not None or self.broken:
             stack.give_back(self)
+        elif stack.waiting and (following := stack.next_waiting()) is not None:
+            self.stamp = monotonic()
+            self.start(following)
         else:
             stack.idle.append(self)
             if len(stack.idle) > stack.max_idle:
                 stack.tend(self.stamp)
-        future = call.future
-        if not future.done():
-            future.set_result(None)
 
     def _fail(self, error: BaseException) -> None:
         """End its call with an error that leaves the connection in an unknown state."""

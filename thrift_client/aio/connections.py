@@ -114,6 +114,26 @@ class Connections(Stack):
         """How many calls wait for a connection."""
         return sum(not call.future.done() for call in self.waiting)
 
+    def take_fresh(self, now: float) -> Connection | None:
+        """An idle connection that needs no inspection; None if there is none."""
+        idle = self.idle
+        if not idle or self.told is not None:
+            return None
+        connection: Connection = idle[-1]
+        if now - connection.stamp > self.check_after or connection.unsettled:
+            return None
+        connection.stamp = now
+        idle.pop()
+        return connection
+
+    def next_waiting(self) -> Call | None:
+        """The call that waits longest; None where none does."""
+        while self.waiting:
+            call = self.waiting.popleft()
+            if not call.future.done():
+                return call
+        return None
+
     def begin(self, call: Call) -> None:
         """Send a call, or queue it, or give it the right to open a connection (`may_open`)."""
         if not self.waiting:
@@ -128,7 +148,9 @@ class Connections(Stack):
 
     def queue(self, call: Call) -> bool:
         """Queue a small call if that is all there is to do now."""
-        if not self.waiting and self.count_open() + self._opening < self._limit:
+        if not self.waiting and (
+            self.idle or self.count_open() + self._opening < self._limit
+        ):
             return False
         self.waiting.append(call)
         return True

@@ -24,26 +24,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from thrift_client.aio.client import AsyncSimpleClient
+    from thrift_client.aio.connection import Connection
+    from thrift_client.core.message import Plan
     from thrift_client.core.service import Method
     from thrift_client.core.wire import Wire
 
     Response = tuple[int, ThriftResponse[Any]]
 
 
-class _Leg:
-    """The call to one of the servers; stands where a call has its future."""
+class _Leg(Call):
+    """The call to one of the servers; its own future, which tells the fan-out."""
 
-    __slots__ = (
-        '_fan_out',
-        '_is_done',
-        'arguments',
-        'call',
-        'client',
-        'position',
-        'response',
-        'started',
-        'task',
-    )
+    task: asyncio.Task[None] | None = None
+    response: ThriftResponse[Any] | None = None
+    _is_done = False
 
     def __init__(
         self,
@@ -54,14 +48,20 @@ class _Leg:
         arguments: Any,
     ) -> None:
         self._fan_out = fan_out
-        self._is_done = False
         self.position = position
         self.client = client
         self.started = started
         self.arguments = arguments
-        self.call: Call | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.response: ThriftResponse[Any] | None = None
+
+    def send(self, connection: Connection, plan: Plan, request: bytes, seqid: int) -> None:
+        """Make a small call on a connection."""
+        self.stack = self.client._connections
+        self.method = plan.method
+        self.plan = plan
+        self.request = request
+        self.seqid = seqid
+        self.future: Any = self
+        connection.start(self)
 
     def done(self) -> bool:
         """Whether the outcome is there, or nobody waits for it."""
@@ -70,10 +70,10 @@ class _Leg:
     def set_result(self, _result: None) -> None:
         """Note that the outcome is there."""
         self._is_done = True
-        self._fan_out.arrived.append(self)
-        waiter = self._fan_out.waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        fan_out = self._fan_out
+        fan_out.arrived.append(self)
+        if fan_out.waiter is not None and not fan_out.waiter.done():
+            fan_out.waiter.set_result(None)
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         """The running loop."""
@@ -84,8 +84,8 @@ class _Leg:
         self._is_done = True
         if self.task is not None:
             self.task.cancel()
-        elif self.call is not None and self.call.connection is not None:
-            self.call.stack.abandon(self.call)
+        elif self.connection is not None:
+            self.stack.abandon(self)
 
 
 class FanOut:
@@ -168,8 +168,7 @@ class FanOut:
         if self._timer is not None:
             self._timer.cancel()
         for leg in self._pending.values():
-            call = leg.call
-            executed = call is not None and call.connection is not None
+            executed = leg.connection is not None
             leg.give_up()
             error = ThriftClientError(
                 'the call was given up, as its answer was not needed', maybe_executed=executed
@@ -183,34 +182,29 @@ class FanOut:
     def _begin(self, leg: _Leg) -> None:
         """Send on an idle connection, or have a task make the call."""
         self._pending[leg.position] = leg
-        server, method, now = leg.client, self._method, leg.started
+        server, now = leg.client, leg.started
         stack = server._connections
-        connection = None
-        plan = server._plans.get(method)
-        if plan is not None and plan.result_spec is not None and not stack.gate:
-            connection = stack.take_checked() if stack.idle else None
+        plan = server._plans.get(self._method)
+        if plan is None or plan.result_spec is None or stack.gate:
+            self._make_task(leg, None)
+            return
+        connection = stack.take_fresh(now) or stack.take_checked()
         if connection is None:
             self._make_task(leg, None)
             return
-        options = self._call_options
-        expires = expiry(now, options.get('timeout', server._options.timeout), self._ends)
-        request = self._requests[server._wire]
-        any_leg: Any = leg
-        call = Call(stack, method, plan, request, self._seqid, expires, None, any_leg)
-        leg.call = call
+        timeout = self._call_options.get('timeout', server._options.timeout)
+        leg.expires = expires = expiry(now, timeout, self._ends)
         if expires is not None and expires < stack.alarm_at:
             stack.watch(expires)
-        connection.start(call)
+        leg.send(connection, plan, self._requests[server._wire], self._seqid)
 
     def _response_of(self, leg: _Leg) -> ThriftResponse[Any] | None:
         """What a small call came to; None where a task goes on with it."""
-        call = leg.call
-        assert call is not None
         elapsed = (monotonic() - leg.started) * 1000
-        error = call.failure
+        error = leg.failure
         if error is None:
             try:
-                return ThriftResponse(leg.client, self._method.unpack(call.result), elapsed)
+                return ThriftResponse(leg.client, self._method.unpack(leg.result), elapsed)
             except Exception as exc:  # noqa: BLE001 - the server's answer
                 return ThriftExceptionResponse(leg.client, exc, elapsed)
         if isinstance(error, ThriftClientError):
