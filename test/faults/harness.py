@@ -130,15 +130,17 @@ class Ordeal:
         wire, options = _parted(how)
         servers = self.servers([*[GOOD] * warm, fault, GOOD], **wire)
         with self.client(servers, **options) as client:
+            # Where the budget is a fault's, other calls shouldn't fail of a busy machine.
+            patient = client.with_options(timeout=5000) if self.way in BLOCKING else client
             if warm:
-                assert outcome(client, 'warm') == 'warm'
+                assert outcome(patient, 'warm') == 'warm'
             began = time.monotonic()
             failure = outcome(client, 'fault')
             assert time.monotonic() - began < options['timeout'] / 1000 + TOLERANCE
             self.check(failure, verdict)
             assert servers[0].ledger.count('fault') == verdict.executed
             for key in ('next', 'and next'):
-                assert outcome(client, key) == key
+                assert outcome(patient, key) == key
                 assert servers[0].ledger.count(key) == 1
             assert servers[0].accepted == (1 if verdict.kept else 2)
             stats = stats_of(client)

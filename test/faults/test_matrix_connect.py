@@ -177,11 +177,11 @@ def test_row_05_resolver_hangs(fault_server, way, monkeypatch):
             assert time.monotonic() - began < 0.1 + TOLERANCE
             assert failure.phase in ('looking up localhost', 'connecting')
         assert len(asked) == 1
-        client = client.with_options(timeout=5000)
+        patient = client.with_options(timeout=5000)
         answered.set()
         while any(thread.name.startswith('resolve ') for thread in threading.enumerate()):
             time.sleep(0.001)
-        assert outcome(client, 'k') == 'k'
+        assert outcome(patient, 'k') == 'k'
 
 
 @each_way

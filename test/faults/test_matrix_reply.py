@@ -64,14 +64,14 @@ APPLICATION = TApplicationException
 @WIRES
 def test_row_28_slow_server(ordeal, protocol, framed):
     """The call ends at its deadline, and the server isn't blamed for one slow answer."""
-    ordeal.meets(silence(), TIMEOUT, protocol=protocol, framed=framed, timeout=80)
+    ordeal.meets(silence(), TIMEOUT, protocol=protocol, framed=framed, timeout=150)
 
 
 @WIRES
 def test_row_29_dripping_reply(ordeal, protocol, framed):
     """A byte now and then doesn't stretch the call."""
     fault = drip(reply('x' * 500), every=15)
-    ordeal.meets(fault, TIMEOUT, protocol=protocol, framed=framed, timeout=80)
+    ordeal.meets(fault, TIMEOUT, protocol=protocol, framed=framed, timeout=150)
 
 
 @WIRES
@@ -83,7 +83,7 @@ def test_row_30_late_reply(fault_server, way, protocol, framed):
     server = fault_server(test_service, [GOOD, gate + GOOD, GOOD], **wire)
     other = fault_server(test_service, GOOD, **wire)
     with make(
-        way, server.address, other.address, protocol=protocol, frame=framed, timeout=80
+        way, server.address, other.address, protocol=protocol, frame=framed, timeout=150
     ) as client:
         assert outcome(client, 'warm') == 'warm'
         assert isinstance(outcome(client, 'late'), errors.CallTimeout)
@@ -211,7 +211,7 @@ def test_row_41_reply_cut_short(ordeal, count, protocol, framed):
     """Silence after a part of it ends at the deadline, a close at once."""
     part = first_bytes(reply('x' * 50), count)
     wire = {'protocol': protocol, 'framed': framed}
-    ordeal.once(part + silence(), TIMEOUT, True, timeout=80, **wire)
+    ordeal.once(part + silence(), TIMEOUT, True, timeout=150, **wire)
     ordeal.once(part + close(), LOST, True, **wire)
 
 

@@ -87,9 +87,8 @@ def test_row_22_reset_after_any_byte(fault_server, way):
                 client.setk('k', value)
             except errors.ConnectionLost as exc:
                 failure = exc
-            assert failure is not None
-            assert failure.maybe_executed in (True, False)
-            assert len(server.ledger) == 0  # it never was read whole
+            # The server never reads it whole, unless it is sent again as it didn't run.
+            assert server.ledger.count('k') == (failure is None)
             client.setk('next', 'v')
             assert server.ledger.count('next') == 1
 
@@ -114,12 +113,12 @@ def test_row_23_server_that_does_not_read(fault_server, way, framed):
         fault_server(test_service, [GOOD, never_read(), GOOD], framed=framed),
         fault_server(test_service, GOOD, framed=framed),
     ]
-    options = {'timeout': 600, 'frame': framed, 'idempotent': True}
+    options = {'timeout': 1500, 'frame': framed, 'idempotent': True}
     with make(way, servers[0].address, servers[1].address, **options) as client:
         assert outcome(client, 'warm') == 'warm'
         began = time.monotonic()
         failure = outcome(client, LARGE)
-        assert time.monotonic() - began < 0.6 + 2 * TOLERANCE  # some of it to encode
+        assert time.monotonic() - began < 1.5 + 2 * TOLERANCE  # some of it to encode
         assert isinstance(failure, errors.CallTimeout)
         assert failure.maybe_executed is False
         assert failure.phase == 'sending'
