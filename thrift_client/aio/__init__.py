@@ -5,11 +5,13 @@ Each name is imported from its module when it is first used.
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from thrift_client.aio.balanced import AsyncBalancedClient
-    from thrift_client.aio.client import AsyncSimpleClient
-    from thrift_client.aio.hashed import AsyncHashClient
     from thrift_client.aio.pool import AsyncThriftPool
-    from thrift_client.aio.replicated import AsyncReplicatedClient
+    from thrift_client.typed_aio import (
+        AsyncBalancedClient,
+        AsyncHashClient,
+        AsyncReplicatedClient,
+        AsyncSimpleClient,
+    )
 
 __all__ = [
     'AsyncBalancedClient',

@@ -113,7 +113,7 @@ class Connection(End):
 
     # What comes of bytes.
 
-    def data_received(self, data: bytes) -> None:
+    def _received(self, data: bytes) -> None:
         """Take in what has arrived; the small reply in one go."""
         call = self._call
         if call is not None and call.plan is not None and self._exchange is None:
@@ -121,7 +121,7 @@ class Connection(End):
             if result is not None:
                 self._finish(call, result)
                 return
-        super().data_received(data)
+        super()._received(data)
 
     def _sent(self) -> None:
         call = self._call
@@ -152,16 +152,14 @@ class Connection(End):
             )
         self._feed(self._exchange.feed, data)
 
-    def filled(self, count: int) -> None:
-        """Note that a part of a large reply is in its place."""
+    def _space(self) -> memoryview | None:
+        if self._exchange is None or self._tls is not None:
+            return None
+        return self._exchange.space
+
+    def _filled(self, count: int) -> None:
         if self._exchange is not None:
             self._feed(self._exchange.filled, count)
-
-    def space(self) -> memoryview:
-        """Where the next part of a large reply belongs."""
-        space = self._exchange.space if self._exchange is not None else None
-        assert space is not None
-        return space
 
     def _feed(self, take: Any, given: Any) -> None:
         """Have the exchange take in what it is given, and see whether that was all."""
@@ -182,8 +180,6 @@ class Connection(End):
         if exchange.due is not None:
             delay = max(0.0, exchange.due - monotonic())
             self._retry = call.future.get_loop().call_later(delay, self._try_again)
-        if exchange.space is not None:
-            self._begin_bulk()
 
     def _try_again(self) -> None:
         """Try to decode what may be whole and has waited as long as it had to."""
@@ -269,4 +265,3 @@ class Connection(End):
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        self._end_bulk()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import threading
 from typing import TYPE_CHECKING, Any
 
 from thrift_client.core.call import lost
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
     from thrift_client.aio.tls import TLS
     from thrift_client.core.wire import Wire
 
+#: The most that is received at once.
+CHUNK = 1 << 16
 
-class End(Connected, asyncio.Protocol):
+
+class End(Connected, asyncio.BufferedProtocol):
     """An open connection, apart from the calls on it.
 
     `opening` says that it doesn't carry calls yet, `broken` that it never will again.
@@ -28,8 +32,8 @@ class End(Connected, asyncio.Protocol):
 
     __slots__ = (
         '__weakref__',
-        '_bulk',
         '_heard',
+        '_in_place',
         '_sock',
         '_tls',
         '_transport',
@@ -44,7 +48,7 @@ class End(Connected, asyncio.Protocol):
         self._sock = sock
         self._tls: TLS | None = None
         self._transport: Any = None
-        self._bulk: _Bulk | None = None
+        self._in_place = False
         self._unsent = False  # whether bytes that were written still lie in the transport
         self._heard: asyncio.Future[None] | None = None  # while the opener waits for bytes
         self._unread = b''
@@ -69,7 +73,7 @@ class End(Connected, asyncio.Protocol):
         self._tls = tls
         data, self._unread = self._unread, b''
         if data:
-            self.data_received(data)
+            self._received(data)
 
     def close(self, *, forked: bool = False) -> None:
         """Close it, or in a forked child forget it."""
@@ -118,8 +122,23 @@ class End(Connected, asyncio.Protocol):
         self._unsent = False
         self._sent()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        """Where the next bytes go.
+
+        Without it the loop would allocate the most that may come for every small reply.
+        """
+        space = self._space()
+        self._in_place = space is not None
+        return _scratch.view if space is None else space
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take in what has arrived."""
+        if self._in_place:
+            self._filled(nbytes)
+        else:
+            self._received(bytes(_scratch.view[:nbytes]))
+
+    def _received(self, data: bytes) -> None:
         if self._tls is not None:
             data = self._decrypted(data)
             if not data:
@@ -175,6 +194,13 @@ class End(Connected, asyncio.Protocol):
     def _sent(self) -> None:
         """All that was written is sent."""
 
+    def _space(self) -> memoryview | None:
+        """Where the next bytes belong, where that is known."""
+        return None
+
+    def _filled(self, count: int) -> None:
+        """So many bytes are where they belong."""
+
     def _arrived(self, data: bytes) -> None:
         """Bytes have come."""
 
@@ -184,26 +210,6 @@ class End(Connected, asyncio.Protocol):
     def _dropped(self) -> None:
         """It carries no other call."""
 
-    # Large replies: received into their place.
-
-    def _begin_bulk(self) -> None:
-        if self._bulk is None and self._tls is None:
-            self._bulk = _Bulk(self)
-            self._transport.set_protocol(self._bulk)
-
-    def _end_bulk(self) -> None:
-        if self._bulk is not None:
-            self._bulk = None
-            self._transport.set_protocol(self)
-
-    def space(self) -> memoryview:
-        """Where the next bytes belong."""
-        raise NotImplementedError
-
-    def filled(self, count: int) -> None:
-        """Note that so many bytes are in their place."""
-        raise NotImplementedError
-
 
 #: Transports of connections that a forked child has from its parent.
 _of_parent: list[Any] = []
@@ -211,20 +217,11 @@ _of_parent: list[Any] = []
 _ENDED = ConnectionResetError('the server closed it')
 
 
-class _Bulk(asyncio.BufferedProtocol):
-    """Receives bytes into their place, for an end."""
+class _Scratch(threading.local):
+    """Where a thread's loop receives what has no place of its own; used up at once."""
 
-    def __init__(self, end: End) -> None:
-        self._end = end
-        self.pause_writing = end.pause_writing  # type: ignore[method-assign]
-        self.resume_writing = end.resume_writing  # type: ignore[method-assign]
-        self.connection_lost = end.connection_lost  # type: ignore[method-assign]
-        self.eof_received = end.eof_received  # type: ignore[method-assign]
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(CHUNK))
 
-    def get_buffer(self, _sizehint: int) -> memoryview:
-        """Where the next bytes go."""
-        return self._end.space()
 
-    def buffer_updated(self, nbytes: int) -> None:
-        """Note that so many have come."""
-        self._end.filled(nbytes)
+_scratch = _Scratch()
