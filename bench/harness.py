@@ -110,12 +110,21 @@ def calls_in(contestant: Contestant, slot: float) -> int:
 
 
 def measure(
-    contestants: Sequence[Contestant], rounds: int, slot: float = 5, number: int | None = None
+    contestants: Sequence[Contestant],
+    rounds: int,
+    slot: float = 5,
+    number: int | dict[str, int] | None = None,
 ) -> Rounds:
-    """Let the contestants take turns, `slot` ms or `number` calls each, then close them."""
+    """Let the contestants take turns, `slot` ms or `number` calls each, then close them.
+
+    `number` may name one for each contestant.
+    """
     result = Rounds({contestant.name: [] for contestant in contestants})
     try:
-        numbers = [number or calls_in(contestant, slot) for contestant in contestants]
+        numbers = [
+            (number[one.name] if isinstance(number, dict) else number) or calls_in(one, slot)
+            for one in contestants
+        ]
         gc.collect()
         gc.freeze()
         for _ in range(rounds):

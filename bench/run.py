@@ -8,7 +8,7 @@ import time
 
 from thrift.protocol import fastbinary  # noqa: F401  without it, Apache's client isn't itself
 
-from bench import bulk, fanout, footprint, report, single
+from bench import aio, bulk, fanout, footprint, report, single
 from bench.fleet import ROOT
 from bench.section import Effort
 from bench.servers import raise_descriptor_limit
@@ -25,6 +25,7 @@ SECTIONS = {
     'threads': single.threads,
     'imports': footprint.imports,
     'closing': footprint.closing,
+    'aio': aio.aio,
 }
 
 
