@@ -43,3 +43,14 @@ async def test_ipv6_and_a_name(server_process, bound, host):
     server = server_process(service='rich_if.rich_service', handler='handlers:Rich', host=bound)
     async with AsyncSimpleClient(rich_service, f'{host}:{server.port}') as client:
         assert await client.add(1, 2) == 3
+
+
+def test_a_transport_factory_that_would_block_the_loop():
+    """One that no named transport stands for is refused, with the way out."""
+
+    class Factory:
+        def getTransport(self, transport):
+            return transport
+
+    with pytest.raises(TypeError, match='SimpleClient in a thread'):
+        AsyncSimpleClient(rich_service, transport=Factory())

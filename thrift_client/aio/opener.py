@@ -25,12 +25,18 @@ class Opener:
     """The way to new connections, of one client.
 
     Raises ImportError, when it is made, for an extra that the options need and that is
-    not installed; ValueError for a proxy in the environment that is none.
+    not installed; ValueError for a proxy in the environment that is none; TypeError for an
+    Apache transport factory that has no name here.
     """
 
     __slots__ = ('_dialer', '_link', '_options', '_wire')
 
     def __init__(self, address: Address, wire: Wire, options: Options) -> None:
+        if wire.apache is not None:
+            raise TypeError(
+                "an Apache transport factory of one's own reads when it likes, and would block "
+                'the loop: name the transport, or use SimpleClient in a thread'
+            )
         self._wire = wire
         self._options = options
         self._link: Link | None = None
