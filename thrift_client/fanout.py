@@ -65,20 +65,17 @@ class FanOut(Talks):
         self._alarm: tuple[float, Callable[[], None]] | None = None
         self.given_up: list[Response] = []
         ends, expiries = budget.get(), {}
+        for server in servers:
+            if server._wire not in requests:
+                requests[server._wire] = _encoded(server, method, arguments, seqid)
         for position, server in enumerate(servers):
-            options, wire = server._options, server._wire
-            timeout = call_options.get('timeout', options.timeout)
+            timeout = call_options.get('timeout', server._options.timeout)
             if timeout not in expiries:
                 expiries[timeout] = expiry(now, timeout, ends)
-            if wire not in requests:
-                requests[wire] = _encoded(server, method, arguments, seqid)
-            if server._recorder is not None:
-                server._record(method, arguments)
-            talk = Talk(position, server, requests[wire], seqid, now, expiries[timeout])
-            headers = call_options.get('headers', options.headers)
-            if headers is not None:
-                talk.headers = call_headers(headers)
-            self._new.append(talk)
+            self._announce(
+                Talk(position, server, requests[server._wire], seqid, now, expiries[timeout]),
+                arguments,
+            )
         self._next_expiry = min((e for e in expiries.values() if e is not None), default=None)
 
     def add(self, position: int, server: SimpleClient, arguments: Any) -> None:
@@ -87,11 +84,20 @@ class FanOut(Talks):
         given = self._call_options
         expires = expiry(now, given.get('timeout', options.timeout), budget.get())
         request = _encoded(server, self._method, arguments, seqid)
-        server._record(self._method, arguments)
-        talk = Talk(position, server, request, seqid, now, expires)
-        talk.headers = call_headers(given.get('headers', options.headers))
+        self._announce(Talk(position, server, request, seqid, now, expires), arguments)
         if expires is not None and (self._next_expiry is None or expires < self._next_expiry):
             self._next_expiry = expires
+
+    def _announce(self, talk: Talk, arguments: Any) -> None:
+        """Say that a call begins, and then ask for its headers: a trace goes with them."""
+        server = talk.server
+        if server._health.listeners:
+            server._health.tell('CallStarted', method=self._method.name)
+        if server._recorder is not None:
+            server._record(self._method, arguments)
+        headers = self._call_options.get('headers', server._options.headers)
+        if headers is not None:
+            talk.headers = call_headers(headers)
         self._new.append(talk)
 
     def call_at(self, when: float, function: Callable[[], None]) -> None:
@@ -122,10 +128,7 @@ class FanOut(Talks):
     def begin(self) -> None:
         """Begin the calls that were not yet begun, where that doesn't block."""
         while self._new:
-            talk = self._new.popleft()
-            if talk.server._health.listeners:
-                talk.server._health.tell('CallStarted', method=self._method.name)
-            self._begin(talk)
+            self._begin(self._new.popleft())
 
     def _begin(self, talk: Talk) -> None:
         """Send on an idle connection, or have one opened."""

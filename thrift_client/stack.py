@@ -87,7 +87,8 @@ class Stack:
 
     def count_calls(self) -> int:
         """How many calls were sent on any of the connections so far."""
-        return self._calls_gone + sum(connection.calls for connection in self._live or ())
+        calls: int = self._calls_gone + sum(connection.calls for connection in self._live or ())
+        return calls
 
     def check_open(self) -> None:
         """Raise ClientClosed or ClientDisabledError unless calls may be made."""

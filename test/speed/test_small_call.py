@@ -1,0 +1,112 @@
+"""What a small call may cost, counted and not timed, so that a busy machine changes nothing."""
+
+import sys
+import threading
+
+import pytest
+
+import test_if.test_service
+import thrift_client
+
+#: What has no place on the way of a small call, by the names of the C functions.
+NOT_ON_THE_WAY = {
+    'acquire',
+    'getaddrinfo',
+    'getitimer',
+    'ioctl',
+    'poll',
+    'register',
+    'select',
+    'settimeout',
+    'setblocking',
+    'start_new_thread',
+}
+
+
+def c_calls(function):
+    """The names of the C functions that a call of `function` calls, in order."""
+    names = []
+
+    def note(_frame, event, argument):
+        if event == 'c_call':
+            names.append(argument.__name__)
+
+    sys.setprofile(note)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return names
+
+
+def of_client(server, **options):
+    """A client's small call."""
+    client = thrift_client.SimpleClient(
+        test_if.test_service, server.host, server.port, **options
+    )
+    return client, lambda: client.getk('key')
+
+
+def of_hash_pool(server, **options):
+    """The same call through a hash pool, whose response is asked for its value."""
+    pool = thrift_client.HashClient(
+        test_if.test_service, servers=[server.address], **options
+    )
+    pool.getk.set_hash(lambda key: key)
+    return pool, lambda: pool.getk('key').value()
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize('make', [of_client, of_hash_pool])
+@pytest.mark.parametrize('protocol', ['binary', 'compact'])
+@pytest.mark.parametrize('frame', [False, True], ids=['buffered', 'framed'])
+def test_a_small_call_is_one_send_and_one_receive(server_process, make, protocol, frame):
+    """It sends once and receives once; it polls, locks, starts and looks up nothing."""
+    server = server_process(transport='framed' if frame else 'buffered', protocol=protocol)
+    client, call = make(server, protocol=protocol, transport='framed' if frame else 'buffered')
+    with client:
+        (client.setk('key', 'value'), call(), call())
+        names = c_calls(call)
+    assert names.count('send') == 1
+    assert names.count('recv') == 1
+    assert not NOT_ON_THE_WAY & set(names), names
+
+
+def test_the_count_notices_what_it_looks_for(rich_server):
+    """A call under a deadline that has to wait polls, and the count sees it: the guard can fail."""
+    client = thrift_client.SimpleClient(
+        rich_if.rich_service, rich_server.host, rich_server.port
+    )
+    with client, thrift_client.deadline(5000):
+        client.sleep_ms(1)
+        names = c_calls(lambda: client.sleep_ms(50))
+    assert 'poll' in names
+
+
+def test_a_small_call_grows_by_no_function(kv_server):
+    """The number of functions of Python and C on the way of a call is what it was when written."""
+    client, call = of_client(kv_server)
+    frames = []
+
+    def note(frame, event, _argument):
+        if event == 'call':
+            frames.append(frame.f_code.co_name)
+
+    with client:
+        client.setk('key', 'value')
+        (call(), call())
+        sys.setprofile(note)
+        try:
+            call()
+        finally:
+            sys.setprofile(None)
+    assert frames == ['<lambda>', 'getk', '_call', 'small_call', 'read_small']
+
+
+def test_an_unused_client_has_no_thread_and_no_socket(assert_no_leaks):
+    """Thousands of clients and pools that are made and closed leave nothing."""
+    before = threading.active_count()
+    for port in range(9000, 9500):
+        thrift_client.SimpleClient(test_if.test_service, port=port).close()
+        thrift_client.ThreadedHashClient(test_if.test_service, servers=[f'h:{port}']).close()
+    assert threading.active_count() == before
