@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+import rich_if.rich_service
 import test_if.test_service
 import thrift_client
 
