@@ -63,14 +63,16 @@ def imports(effort: Effort) -> Table:
         table.notes.append(f'not measured: {error}')
         table.rows.append(Row(work, against, 1.8, 1.5))
         return table
+    names = ('thrift_client', 'client', 'thrift')
     costs = [
-        (child.import_cost('thrift_client'), child.import_cost('thrift'))
-        for _ in range(effort.rounds(60))
+        [child.import_cost(name) for name in names] for _ in range(effort.rounds(60))
     ]
-    measured = spread([ours / theirs for ours, theirs in costs])
-    table.rows.append(Row(work, against, 1.8, 1.5, measured))
-    own, theirs = (spread(values).median * 1000 for values in zip(*costs, strict=True))
-    table.notes.append(f'import thrift_client: {own:.1f} ms of CPU; thrift alone: {theirs:.1f} ms')
+    package, client, thrift = zip(*costs, strict=True)
+    for what, ours in ((work, package), ('the same with SimpleClient used, CPU', client)):
+        ratios = [own / theirs for own, theirs in zip(ours, thrift, strict=True)]
+        table.rows.append(Row(what, against, 1.8, 1.5, spread(ratios)))
+    own, theirs = spread(client).median * 1000, spread(thrift).median * 1000
+    table.notes.append(f'with SimpleClient: {own:.1f} ms of CPU; thrift alone: {theirs:.1f} ms')
     return table
 
 
