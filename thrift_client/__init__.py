@@ -9,15 +9,19 @@ from thrift_client._version import __version__
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from thrift_client import discovery, errors, routing, testing
-    from thrift_client.balanced import BalancedClient
     from thrift_client.budget import deadline
-    from thrift_client.client import SimpleClient
-    from thrift_client.hashed import HashClient, ThreadedHashClient
     from thrift_client.policy import CircuitBreaker, Hedge, RetryPolicy
     from thrift_client.pool import ThriftPool
     from thrift_client.pool import ThriftPool as MultiClient
-    from thrift_client.replicated import ReplicatedClient, ThreadedReplicatedClient
     from thrift_client.response import ThriftExceptionResponse, ThriftResponse
+    from thrift_client.typed import (
+        BalancedClient,
+        HashClient,
+        ReplicatedClient,
+        SimpleClient,
+        ThreadedHashClient,
+        ThreadedReplicatedClient,
+    )
 
 __all__ = [
     'BalancedClient',

@@ -231,8 +231,10 @@ class NamedServers(Generic[S]):
     def __reduce__(self) -> NoReturn:
         raise TypeError('a pool has open connections and cannot be copied or pickled')
 
-    def __getattr__(self, name: str) -> NoReturn:
-        raise unknown_method(self._service, type(self).__name__, name)
+    if not TYPE_CHECKING:  # code after it would be unreachable to type checkers
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise unknown_method(self._service, type(self).__name__, name)
 
     def _method(self, name: str) -> Any:
         kinds = method_kinds(self._service, self._method_type)
@@ -252,8 +254,10 @@ class NamedServers(Generic[S]):
         if not roster.servers and self._membership.followers:
             self._wait_first_list()
             roster = self._membership.roster
+            if self._membership.closed:
+                raise closed()
         if not roster.servers:
-            raise no_servers()
+            raise no_servers(followed=bool(self._membership.followers))
         return roster
 
     def _wait_first_list(self) -> None:

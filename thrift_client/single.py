@@ -180,8 +180,10 @@ class SingleServer:
     def __reduce__(self) -> NoReturn:
         raise TypeError('a client has open connections and cannot be copied or pickled')
 
-    def __getattr__(self, name: str) -> NoReturn:
-        raise unknown_method(self._service, type(self).__name__, name)
+    if not TYPE_CHECKING:  # code after it would be unreachable to type checkers
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise unknown_method(self._service, type(self).__name__, name)
 
     def _function(self, method: str) -> Any:
         try:

@@ -14,19 +14,13 @@ TEST = Path(__file__).parents[1]
 BEGIN = """\
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_type
+from typing import assert_type
 
+import thrift_client
 from rich_if import rich_service, ttypes
 from shared.base import base_service
 from test_if import test_service
-
-if TYPE_CHECKING:
-    from thrift_client import typed as thrift_client
-    from thrift_client import typed_aio as aio
-    from thrift_client.response import ThriftResponse
-else:
-    import thrift_client
-    from thrift_client import aio
+from thrift_client import ThriftResponse, aio
 
 client = thrift_client.SimpleClient(test_service, 'localhost', 9901, timeout=None)
 pool = thrift_client.ThreadedHashClient(test_service, servers=['localhost:9901'])
@@ -62,6 +56,7 @@ BAD = """
 client.getk(3)
 client.getk('k') + 1
 client.setk('k')
+client.nothing()
 pool.getk(3)
 pool.getk('k').value() + 1
 pool.setk.set_hash(lambda key: key)

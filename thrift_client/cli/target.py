@@ -121,11 +121,12 @@ class Target:
             raise click.UsageError('this takes one server: give one -a')
         server = self.servers[0]
         try:
-            return SimpleClient(
+            client: SimpleClient = SimpleClient(
                 self.service.module, server.address, name=server.name, **self.options()
             )
         except (ValueError, TypeError, ImportError, OSError) as exc:
             raise click.UsageError(str(exc)) from exc
+        return client
 
     def pool(self, kind: str, **more: Any) -> Any:
         """A pool, of a class of thrift_client, with all servers; `more` are its options."""
