@@ -168,7 +168,10 @@ class Talks:
     def _release(self, talk: Talk) -> Connection:
         connection = talk.connection
         assert connection is not None
-        self._poll.unregister(connection.fd)
+        try:
+            self._poll.unregister(connection.fd)
+        except KeyError:
+            pass  # an exception from outside came before it was registered
         del self._waiting[connection.fd]
         if self._undecided:
             self._undecided.discard(talk)
