@@ -114,14 +114,15 @@ async def test_while_pausing_before_a_retry(fault_server):
     options = {'retry': policy, 'idempotent': True, 'timeout': None}
     async with AsyncSimpleClient(test_service, server.address, **options) as client:
         task = asyncio.create_task(client.getk('k'))
-        while not client.stats().retries:
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(server.ledger.wait_for, 1, 5000)
+        await asyncio.sleep(0.05)
+        assert client.stats().retries == 1
         await cancelled(task)
         assert server.ledger.count('k') == 1
 
 
 async def test_by_a_timeout(fault_server):
-    """asyncio's own time-out is a cancellation, too."""
+    """A time-out of asyncio's own is a cancellation, too."""
     gate = hold()
     server = fault_server(test_service, [GOOD, gate + GOOD, GOOD])
     async with AsyncSimpleClient(test_service, server.address) as client:
@@ -144,10 +145,13 @@ async def test_by_a_task_group(fault_server):
             await reached(gate)
             raise ZeroDivisionError
 
-        with pytest.raises(ExceptionGroup) as caught:
+        async def both():
             async with asyncio.TaskGroup() as group:
                 group.create_task(client.getk('late'))
                 group.create_task(fail())
+
+        with pytest.raises(ExceptionGroup) as caught:
+            await both()
         assert caught.group_contains(ZeroDivisionError)
         gate.open()
         assert await client.getk('next') == 'next'

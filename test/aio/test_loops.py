@@ -167,8 +167,8 @@ async def test_an_unclosed_client_warns_and_leaves_no_socket(kv_server):
     """Though the loop runs on and knows its connection."""
     client = AsyncSimpleClient(test_service, kv_server.address)
     await client.ping()
+    del client
     with pytest.warns(ResourceWarning, match=r'test_loops\.py'):
-        del client
         gc.collect()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
