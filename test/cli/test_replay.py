@@ -8,7 +8,7 @@ import pytest
 
 from rich_if import rich_service, ttypes
 from test_if import test_service
-from thrift_client import SimpleClient, record
+from thrift_client import SimpleClient, ThreadedReplicatedClient, record
 from thrift_client.record import Recorder
 
 
@@ -84,6 +84,33 @@ def test_replay_repeats_everything_on_another_server(cli, server_process, tmp_pa
     assert found['methods']['find']['errors'] == {'NotFound': 1}
     with SimpleClient(rich_service, server.address) as client:
         assert client.fired() == ['a', 'b']
+
+
+def test_what_clients_logged_happens_again_elsewhere(cli, server_process, rich_server, tmp_path):
+    """A client's oneway calls and declared exceptions, and a fan-out's calls of each server."""
+    other = server_process(service='rich_if.rich_service', handler='handlers:Rich')
+    path = str(tmp_path / 'log')
+    small = ttypes.Small(1, 'one')
+    with SimpleClient(rich_service, rich_server.address, log_filename=path) as client:
+        client.fire('a')
+        client.store({'one': small})
+        with pytest.raises(ttypes.NotFound):
+            client.find('missing', False)
+        with pytest.raises(ttypes.Refused):
+            client.find('k', True)
+    servers = [f'{host}:{rich_server.port}' for host in ('127.0.0.1', 'localhost')]
+    with ThreadedReplicatedClient(rich_service, servers=servers, log_filename=path) as pool:
+        pool.fire('b')
+    done = cli('replay', '-a', other.address, '--speed', 'max', '--json', path)
+    assert done.returncode == 1, done.stderr
+    methods = json.loads(done.stdout)['methods']
+    assert {name: row['requests'] for name, row in methods.items()} == {
+        'fire': 3, 'store': 1, 'find': 2
+    }  # fmt: skip
+    assert methods['find']['errors'] == {'NotFound': 1, 'Refused': 1}
+    assert methods['fire']['errors'] == methods['store']['errors'] == {}
+    with SimpleClient(rich_service, other.address) as client:
+        assert client.fired() == ['a', 'b', 'b']
 
 
 def test_replay_keeps_the_pace_of_the_log(cli, kv_server, tmp_path):
