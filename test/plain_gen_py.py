@@ -50,4 +50,4 @@ def connected(
 
 def looks_open(client: Any) -> bool:
     """Ask the transport, as an application would before it uses the client again."""
-    return bool(client._iprot.trans.isOpen())  # noqa: SLF001 - the generated client has no other
+    return bool(client._iprot.trans.isOpen())  # the generated client has no other
