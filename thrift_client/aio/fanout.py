@@ -163,12 +163,19 @@ class FanOut:
             self.waiter = asyncio.get_running_loop().create_future()
             await self.waiter
 
-    def give_up(self) -> None:
+    async def give_up(self) -> None:
         """Close whatever is still in use; `given_up` has the responses that say so."""
+        tasks = [leg.task for leg in self._pending.values() if leg.task is not None]
+        self._end()
+        if tasks:
+            await asyncio.wait(tasks)  # each closes its connection
+
+    def _end(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         for leg in self._pending.values():
-            executed = leg.connection is not None
+            connection = leg.connection
+            executed = leg.task is not None or connection is None or connection.phase != 'sending'
             leg.give_up()
             error = ThriftClientError(
                 'the call was given up, as its answer was not needed', maybe_executed=executed

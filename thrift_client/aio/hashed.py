@@ -57,7 +57,7 @@ class AsyncHashMethod(KeyedMethod):
                 else:
                     return
         finally:
-            fan_out.give_up()
+            await fan_out.give_up()
 
     async def on_replicas(self, *args: Any, **kwargs: Any) -> Any:
         """Make the call on all servers of its key at once, as a write to several needs it.
@@ -120,7 +120,7 @@ async def _drive(flow: SplitFlow) -> ThriftResponse[Any]:
                 for number, response in await fan_out.some():
                     shares[number].response = response
         finally:
-            fan_out.give_up()
+            await fan_out.give_up()
 
 
 class AsyncHashClient(Keyed[AsyncSimpleClient], AsyncThriftPool):

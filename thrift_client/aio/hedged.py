@@ -36,5 +36,5 @@ async def call(
             for position, result in await calls.some():
                 settled = settled or race.take(position, result)
     finally:
-        calls.give_up()
+        await calls.give_up()
     return race.end(response, started)

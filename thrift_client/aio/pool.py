@@ -74,6 +74,8 @@ class AsyncThriftPool(NamedServers[AsyncSimpleClient]):
                     await within(told(follower.tell_first), ends, 'waiting for servers')
                 except CallTimeout:
                     break
+                if membership.roster.servers:
+                    break
         return self._roster()
 
     async def close(self) -> None:

@@ -71,7 +71,7 @@ class AsyncReplicatedClient(AsyncThriftPool):
                     if not missing:
                         return
         finally:
-            fan_out.give_up()
+            await fan_out.give_up()
 
     def _fan_out(
         self, servers: Sequence[AsyncSimpleClient], method: Method, arguments: Any
@@ -94,7 +94,7 @@ class AsyncReplicatedClient(AsyncThriftPool):
                     if missing > 0 and not response.is_error():
                         missing -= 1
         finally:
-            fan_out.give_up()
+            await fan_out.give_up()
         found.update(fan_out.given_up)
         responses = [response for _, response in sorted(found.items(), key=_position)]
         merge = self._fan_options.get('merge')
