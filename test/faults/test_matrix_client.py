@@ -244,6 +244,8 @@ def test_row_68_closed_while_in_use(fault_server, way):
     thread = threading.Thread(target=lambda: got.append(outcome(client, 'in flight')))
     thread.start()
     gate.wait_reached(5000)
+    if way == 'fan-out':
+        servers[1].ledger.wait_for(1, 5000)
     client.close()
     client.close()
     gate.open()
