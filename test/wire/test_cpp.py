@@ -1,0 +1,124 @@
+"""Apache's C++ server, where its library and the compilers are: another implementation."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from thrift.Thrift import TApplicationException
+
+from test_if import test_service
+from thrift_client import ReplicatedClient, SimpleClient, errors
+
+SOURCE = Path(__file__).with_name('cpp_server.cpp')
+IDL = Path(__file__).parents[1] / 'test_if.thrift'
+COMPILE_WITHIN_S = 100
+WAYS = [(p, t) for p in ('binary', 'compact', 'json') for t in ('buffered', 'framed')]
+
+
+def has_cpp_thrift():
+    """Tell whether everything is there that the server is compiled from and with."""
+    if not shutil.which('g++') or not shutil.which('thrift'):
+        return False
+    found = subprocess.run(
+        ['g++', '-E', '-x', 'c++', '-'],
+        input=b'#include <thrift/server/TThreadedServer.h>',
+        capture_output=True,
+        check=False,
+    )
+    return found.returncode == 0
+
+
+pytestmark = [
+    pytest.mark.skipif(
+        not has_cpp_thrift(), reason='no g++, libthrift-dev with libboost-dev, or thrift compiler'
+    ),
+    pytest.mark.timeout(COMPILE_WITHIN_S + 30),
+]
+
+
+def build(folder):
+    """Generate the service's code and compile the server; return the program."""
+    steps = [
+        ['thrift', '--gen', 'cpp:no_skeleton', '-o', str(folder), str(IDL)],
+        [
+            *('g++', '-std=c++17', '-O0', '-pthread', '-o', 'server'),
+            *('-I', 'gen-cpp', str(SOURCE), 'gen-cpp/test_service.cpp', '-lthrift'),
+        ],
+    ]
+    for step in steps:
+        done = subprocess.run(
+            step, cwd=folder, capture_output=True, text=True, timeout=COMPILE_WITHIN_S, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    return folder / 'server'
+
+
+@pytest.fixture(scope='module')
+def program(request, tmp_path_factory):
+    """Compile the server, once for as long as its sources stay as they are."""
+    version = subprocess.check_output(['thrift', '--version'])
+    sources = version + SOURCE.read_bytes() + IDL.read_bytes()
+    name = f'cpp-server-{hashlib.sha256(sources).hexdigest()[:16]}'
+    if not hasattr(request.config, 'cache'):  # pytest was told to keep none
+        return build(tmp_path_factory.mktemp('cpp'))
+    kept = request.config.cache.mkdir('thrift-client') / name
+    if not kept.exists():
+        # Under its name only once it is whole: another run may be looking.
+        built = shutil.copy(build(tmp_path_factory.mktemp('cpp')), f'{kept}.{os.getpid()}')
+        Path(built).replace(kept)
+    return kept
+
+
+@pytest.fixture(params=WAYS, ids='-'.join)
+def cpp_server(program, request):
+    """Run it as a process; give its address and the options that it wants."""
+    protocol, transport = request.param
+    with subprocess.Popen(
+        [program, protocol, transport], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            port = process.stdout.readline()
+            assert port, 'the server did not start'
+            yield f'127.0.0.1:{int(port)}', {'protocol': protocol, 'transport': transport}
+        finally:
+            process.stdin.close()
+
+
+def test_its_server_is_called(cpp_server):
+    """By a client, on one connection, and in a fan-out."""
+    address, options = cpp_server
+    with SimpleClient(test_service, address, timeout=5000, **options) as client:
+        assert client.ping() == 'pong'
+        client.setk('grüße 🦊', 'v' * 100_000)
+        assert client.getk('grüße 🦊') == 'v' * 100_000
+        assert client.keys() == ['grüße 🦊']
+        assert client.stats().opened == 1
+    with ReplicatedClient(test_service, servers=[address], timeout=5000, **options) as pool:
+        assert pool.keys()[0].value() == ['grüße 🦊']
+
+
+def test_its_exception_is_an_answer(cpp_server):
+    """One that was not declared comes as an answer, and the next call is right."""
+    address, options = cpp_server
+    with SimpleClient(test_service, address, timeout=5000, **options) as client:
+        with pytest.raises(TApplicationException):
+            client.getk('missing')
+        assert client.ping() == 'pong'
+        assert client.stats().opened == 1
+
+
+def test_its_silence_over_a_wrong_protocol_ends(cpp_server):
+    """It hangs up on or waits for more of what it can't read: an error, within the deadline."""
+    address, options = cpp_server
+    wrong = {**options, 'protocol': 'binary' if options['protocol'] == 'json' else 'json'}
+    began = time.monotonic()
+    with (
+        SimpleClient(test_service, address, timeout=500, **wrong) as client,
+        pytest.raises(errors.ThriftClientError),
+    ):
+        client.ping()
+    assert time.monotonic() - began < 2
