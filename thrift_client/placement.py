@@ -118,14 +118,22 @@ def plan(pool: Any, add: Iterable[Any], remove: Iterable[Any], keys: Iterable[An
         after[name] = weight
     if not before or not after:
         raise ValueError('a plan needs a server before and after')
+    return compare(pool._router, before, after, keys)
+
+
+def compare(
+    router: Any, before: dict[str, float], after: dict[str, float], keys: Iterable[Any]
+) -> Plan:
+    """What moves from one fleet to another, each the weights of its servers by their names.
+
+    ValueError for weights that the router can't have.
+    """
     sample = list(keys)
-    old, new = (
-        pool._router.table(tuple(fleet), tuple(fleet.values())) for fleet in (before, after)
-    )
+    old, new = (router.table(tuple(fleet), tuple(fleet.values())) for fleet in (before, after))
     sources, targets = tuple(before), tuple(after)
     places = [(sources[old.index(key)], targets[new.index(key)]) for key in sample]
     return Plan(
-        pool._router.name,
+        router.name,
         len(sample),
         tuple(
             Move(key, source, target)

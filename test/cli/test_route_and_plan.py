@@ -27,7 +27,7 @@ def test_route_sends_nothing_and_says_why(cli):
     target = ('-s', 'rich_if.rich_service', '-a', 'h1:1', '-a', 'name=h2:2', '-a', 'h3:3')
     text = cli('route', *target, 'medium', '[7]').stdout
     assert re.search(r'^server +name \(h2:2\)$', text, re.MULTILINE)
-    assert re.search(r'^why +7 % 3 = 1$', text, re.MULTILINE)
+    assert re.search(r'^why +7 % 3 servers = 1, and name is number 1$', text, re.MULTILINE)
 
 
 def test_a_key_that_has_no_stable_hash_is_a_mistake_of_usage(cli):

@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from thrift_client import address
 from thrift_client.cli import output
 from thrift_client.cli.target import Server
 from thrift_client.cli.ui import click
-from thrift_client.routing import router as router_named
+from thrift_client.placement import Plan, compare
+from thrift_client.routing import router
 
 ROUTERS = ('modulo', 'jump', 'ketama', 'maglev', 'rendezvous')
 
-
-class Fleet(NamedTuple):
-    """Servers by name, with their shares."""
-
-    names: tuple[str, ...]
-    weights: tuple[float, ...]
-
-
-class Plan(NamedTuple):
-    """What a change does under one router."""
-
-    routing: str
-    keys: int
-    before: Counter[str]
-    after: Counter[str]
-    moves: Counter[tuple[str, str]]
-
-    @property
-    def moved(self) -> int:
-        """How many keys change their server."""
-        return sum(self.moves.values())
+#: The weights of servers by their names, in the order of the pool.
+Fleet = dict[str, float]
 
 
 @click.command('plan')
@@ -72,7 +53,7 @@ def plan_command(
     if not sample:
         raise click.UsageError(f'{Path(keys.name)} has no keys')
     try:
-        plans = [compare(name, before, after, sample) for name in dict.fromkeys(routing)]
+        plans = [compare(router(name), before, after, sample) for name in dict.fromkeys(routing)]
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
     if as_json:
@@ -80,20 +61,6 @@ def plan_command(
         return
     for plan in plans:
         _print(plan)
-
-
-def compare(routing: str, before: Fleet, after: Fleet, keys: list[str]) -> Plan:
-    """Place all keys on both fleets. Raises ValueError for weights that a router can't have."""
-    router = router_named(routing)
-    old, new = router.table(*before), router.table(*after)
-    plan = Plan(routing, len(keys), Counter(), Counter(), Counter())
-    for key in keys:
-        source, target = before.names[old.index(key)], after.names[new.index(key)]
-        plan.before[source] += 1
-        plan.after[target] += 1
-        if source != target:
-            plan.moves[source, target] += 1
-    return plan
 
 
 def _parse(text: str) -> tuple[str, float]:
@@ -110,50 +77,43 @@ def _fleet(servers: list[tuple[str, float]]) -> Fleet:
     names = [name for name, _ in servers]
     if len(set(names)) < len(names):
         raise click.UsageError(f'a name stands there twice: {", ".join(names)}')
-    return Fleet(tuple(names), tuple(weight for _, weight in servers))
+    return dict(servers)
 
 
 def _changed(before: Fleet, add: tuple[str, ...], remove: tuple[str, ...]) -> Fleet:
-    gone = [text if text in before.names else _parse(text)[0] for text in remove]
+    gone = [text if text in before else _parse(text)[0] for text in remove]
     for name in gone:
-        if name not in before.names:
-            raise click.UsageError(f'there is no {name} to remove among {", ".join(before.names)}')
-    stay = [pair for pair in zip(*before, strict=True) if pair[0] not in gone]
+        if name not in before:
+            raise click.UsageError(f'there is no {name} to remove among {", ".join(before)}')
+    stay = [(name, weight) for name, weight in before.items() if name not in gone]
     after = _fleet([*stay, *map(_parse, add)])
-    if not after.names:
+    if not after:
         raise click.UsageError('no server would be left')
     return after
 
 
 def _object(plan: Plan) -> dict[str, Any]:
     return {
-        'routing': plan.routing,
+        'routing': plan.router,
         'keys': plan.keys,
-        'moved': plan.moved,
-        'share': plan.moved / plan.keys,
-        'before': dict(plan.before),
-        'after': dict(plan.after),
+        'moved': len(plan.moves),
+        'share': plan.share,
+        'before': plan.before,
+        'after': plan.after,
         'moves': [
             {'from': source, 'to': target, 'keys': number}
-            for (source, target), number in plan.moves.most_common()
+            for (source, target), number in plan.paths.items()
         ],
     }
 
 
 def _print(plan: Plan) -> None:
-    share = plan.moved / plan.keys
-    click.echo(f'{plan.routing}: {plan.moved} of {plan.keys} keys move ({share:.1%})')
-    names = list(dict.fromkeys([*plan.before, *plan.after]))
+    click.echo(f'{plan.router}: {len(plan.moves)} of {plan.keys} keys move ({plan.share:.1%})')
     most = max(*plan.before.values(), *plan.after.values())
-    rows = [
-        (
-            name,
-            str(plan.before[name]),
-            str(plan.after[name]),
-            f'{plan.after[name] - plan.before[name]:+d}',
-            output.bar(plan.after[name] / most),
-        )
-        for name in sorted(names)
-    ]
+    rows = []
+    for name in sorted({*plan.before, *plan.after}):
+        before, after = plan.before.get(name, 0), plan.after.get(name, 0)
+        bar = output.bar(after / most)
+        rows.append((name, str(before), str(after), f'{after - before:+d}', bar))
     output.print_table(('server', 'before', 'after', 'change', 'after'), rows)
     click.echo()

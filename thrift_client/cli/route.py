@@ -7,7 +7,8 @@ from typing import Any
 from thrift_client.cli import arguments, output, results
 from thrift_client.cli.target import Target, with_target
 from thrift_client.cli.ui import click
-from thrift_client.routing import canonical_bytes, key_hash, router
+from thrift_client.placement import Explanation
+from thrift_client.routing import canonical_bytes
 
 
 @click.command('route')
@@ -23,13 +24,13 @@ def route_command(
     called = arguments.find_method(target.service, method)
     values = arguments.read(called, given)
     with target.keyed_pool(called, key) as pool:
-        if not hasattr(type(pool), 'server_for'):
+        if not hasattr(type(pool), 'explain'):
             raise click.UsageError('with --balance any server may serve any call')
         try:
-            server = pool.server_for(called.name, **values)
-            found = _explained(target, pool, server, target.key_of(called, key, values))
+            explanation = pool.explain(called.name, **values)
         except (TypeError, ValueError) as exc:
             raise click.UsageError(f'{exc}; --key names the arguments that are the key') from exc
+        found = _object(pool, explanation)
     if as_json:
         output.print_json(found, plain=True)
         return
@@ -39,22 +40,16 @@ def route_command(
         click.echo(f'{name.ljust(width)}  {text}')
 
 
-def _explained(target: Target, pool: Any, server: Any, key: Any) -> dict[str, Any]:
+def _object(pool: Any, explanation: Explanation) -> dict[str, Any]:
     """The server of a key, what became of the key, and who would be next."""
-    routing = target.routing
+    key = explanation.key
     found: dict[str, Any] = {
-        'server': results.label(server),
-        'position': f'{pool.servers.index(server) + 1} of {len(pool)}',
-        'routing': routing,
+        'server': results.label(explanation.server),
+        'routing': explanation.router,
         'key': repr(key),
     }
-    number = key
-    if routing != 'modulo' or isinstance(key, bool) or not isinstance(key, int):
-        number = key_hash(key)
-        found |= {'bytes': canonical_bytes(key).hex(), 'hash': f'{number:016x}'}
-    if routing == 'modulo':
-        return found | {'why': f'{number} % {len(pool)} = {number % len(pool)}'}
-    names = tuple(each.name for each in pool)
-    ranked = router(routing).table(names, (1,) * len(names)).ranked(key, len(names))
-    why = f'{routing} prefers it for this key'
-    return found | {'next': [results.label(pool.servers[i]) for i in ranked[1:]], 'why': why}
+    if explanation.hash is not None:
+        found |= {'bytes': canonical_bytes(key).hex(), 'hash': f'{explanation.hash:016x}'}
+    ranked = pool._roster().ranked(key, len(pool))
+    following = [results.label(server) for server in ranked if server is not explanation.server]
+    return found | {'next': following, 'why': explanation.why}

@@ -156,19 +156,6 @@ class Target:
             pool.set_hash(method.name, _key_function(method, key))
         return pool
 
-    @property
-    def routing(self) -> str:
-        """How a pool of these flags places keys."""
-        defaults = {row.name: row.default for row in flags.pool_rows()}
-        return str(self._given.get('routing') or defaults['routing'])
-
-    def key_of(self, method: Method, key: str | None, values: dict[str, Any]) -> Any:
-        """The key of a call: what --key says, else the only argument, else all of them."""
-        given = tuple(values[name] for name in method.parameters)
-        if key is not None:
-            return _key_function(method, key)(*given)
-        return given[0] if len(given) == 1 else given
-
     def caller(
         self, method: Method | None = None, key: str | None = None
     ) -> SimpleClient | ThriftPool:
