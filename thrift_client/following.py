@@ -2,8 +2,10 @@
 
 Who owns what: the source's watch calls `update` in its own thread, one call at a time; it
 makes clients for who came, swaps the pool's roster, and retires who left, whose calls in
-flight finish. `_first` is set once there has been a list; calls made before wait for it.
-The watch holds its listener weakly, so the pool keeps the Follower.
+flight finish. `_first` is set once there has been a list, or none is to come; calls made
+before wait for it. The watch holds its listener weakly, so the pool keeps the Follower.
+`_lock` is held while the pool changes and while the process forks, so that a child never
+gets a pool that is half changed.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ class Follower:
 
     __slots__ = (
         '__weakref__',
+        '_closed',
         '_first',
         '_known',
         '_listeners',
@@ -41,10 +44,11 @@ class Follower:
         self._source = discovery.source(source)
         self._known: dict[str, tuple[Member, Any]] = {}
         self._first = Event()
-        self._listeners: list[Callable[[], object]] = []
+        self._closed = False
+        self._listeners: WeakSet[Callable[[], object]] = WeakSet()
         self._lock = Lock()
-        self._watch = self._source.watch(self)
         _all.add(self)
+        self._watch = self._source.watch(self)
 
     def update(self, members: tuple[Member, ...]) -> None:
         """Make the pool's servers those of a new list."""
@@ -62,46 +66,77 @@ class Follower:
                 gone, [(server, member.weight) for member, server in new.values()]
             )
             self._known = new
-        with self._lock:
-            self._first.set()
-            listeners, self._listeners = self._listeners, []
-        for listener in listeners:
-            listener()
+        self._end_waiting()
         for server in gone:
             pool._retire(server)
 
     def trouble(self, _error: Exception) -> None:
         """Nothing changes while the source is lost; it logs that itself."""
 
-    def wait_first(self, timeout: float | None) -> bool:
-        """Wait for the first list, at most `timeout` seconds; whether it has come."""
-        return self._first.wait(timeout)
+    def wait_first(self, timeout: float | None) -> None:
+        """Wait for the first list, or for `close`, at most `timeout` seconds."""
+        self._first.wait(timeout)
 
     def tell_first(self, listener: Callable[[], object]) -> None:
-        """Have `listener` called once there has been a list: in the watch's thread, or here."""
+        """Have `listener` called once there has been a list: in the watch's thread, or here.
+
+        It is held weakly: a call that gave up waiting is forgotten.
+        """
         with self._lock:
             if not self._first.is_set():
-                self._listeners.append(listener)
+                self._listeners.add(listener)
                 return
         listener()
 
     def close(self) -> None:
-        """Stop following; the servers stay as they are."""
+        """Stop following; the servers stay as they are, and no call waits any more."""
+        self._closed = True
         self._watch.close()
+        self._end_waiting()
+
+    def _end_waiting(self) -> None:
+        with self._lock:
+            self._first.set()
+            listeners = list(self._listeners)
+            self._listeners.clear()
+        for listener in listeners:
+            listener()
 
     def _resume(self) -> None:
-        """In a forked child: the thread that watched is the parent's."""
+        """In a forked child: the thread that watched is the parent's, and so is who waits."""
         self._lock = Lock()
-        self._watch = self._source.watch(self)
+        self._listeners = WeakSet()
+        first, self._first = self._first, Event()
+        if first.is_set():
+            self._first.set()
+        if not self._closed:
+            self._watch = self._source.watch(self)
 
 
 _all: WeakSet[Follower] = WeakSet()
 
 
+_held: list[Lock] = []
+
+
+def _hold_all() -> None:
+    """Let the changes under way finish; a signal handler that interrupted one cannot wait."""
+    locks = [follower._lock for follower in list(_all)]
+    _held.extend(lock for lock in locks if lock.acquire(timeout=1))
+
+
+def _let_go() -> None:
+    while _held:
+        _held.pop().release()
+
+
 def _resume_all() -> None:
+    _held.clear()
     for follower in list(_all):
         follower._resume()
 
 
 if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_resume_all)
+    os.register_at_fork(
+        before=_hold_all, after_in_parent=_let_go, after_in_child=_resume_all
+    )

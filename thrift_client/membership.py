@@ -71,9 +71,14 @@ class _Closed(Roster):
         raise closed()
 
 
-def no_servers() -> NoServersError:
-    """The error for a call that no server can serve."""
-    return NoServersError('the pool has no servers', hint='add_server() adds one')
+def no_servers(followed: bool = False) -> NoServersError:
+    """The error for a call that no server can serve; `followed`: a source was to name some."""
+    if not followed:
+        return NoServersError('the pool has no servers', hint='add_server() adds one')
+    return NoServersError(
+        'the source that the pool follows has named no servers',
+        hint='the log thrift_client.discovery says what kept it',
+    )
 
 
 def closed() -> ClientClosed:
@@ -125,22 +130,27 @@ class Membership:
             )
 
     def replace(self, gone: Collection[Any], new: list[tuple[Any, float]]) -> None:
-        """Make `new`, pairs of server and weight, the servers behind those that stay.
+        """Have `new`, pairs of server and weight, where the first of those leaving stood.
 
-        What is in `gone` leaves; a server by hand keeps its place and its name.
+        What is in `gone` leaves; a server by hand keeps its place and its name. ValueError
+        for weights that the router can't take, with the list unchanged.
         """
         with self._lock:
             if self.closed:
                 return
             old = self.roster
             leaving = {*gone, *(server for server, _ in new)}
-            pairs = zip(old.servers, old.weights, strict=True)
-            stay = [(server, weight) for server, weight in pairs if server not in leaving]
+            pairs = list(zip(old.servers, old.weights, strict=True))
+            stay = [pair for pair in pairs if pair[0] not in leaving]
             taken = {server.name for server, _ in stay}
-            stay += [(server, weight) for server, weight in new if server.name not in taken]
-            self.roster = self._with(
+            at = next((i for i, pair in enumerate(pairs) if pair[0] in leaving), len(pairs))
+            stay[at:at] = [pair for pair in new if pair[0].name not in taken]
+            roster = self._with(
                 tuple(server for server, _ in stay), tuple(weight for _, weight in stay)
             )
+            if self._router is not None and stay:
+                roster.table  # noqa: B018 - raises, and is made here rather than in a call
+            self.roster = roster
 
     def healths(self) -> tuple[Health, ...]:
         """How each of the servers fares: a breaker asks how many of its peers are out."""
@@ -177,8 +187,9 @@ class Membership:
         if make is None:
             return Roster(servers, weights, self._router)
         old = dict(zip(self.roster.servers, self.roster.loads, strict=True))
-        loads = tuple(
-            old.get(server) or make(weight)
-            for server, weight in zip(servers, weights, strict=True)
-        )
-        return Roster(servers, weights, self._router, loads)
+        loads = []
+        for server, weight in zip(servers, weights, strict=True):
+            load = old.get(server) or make(weight)
+            load.weight = weight
+            loads.append(load)
+        return Roster(servers, weights, self._router, tuple(loads))

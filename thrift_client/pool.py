@@ -66,6 +66,8 @@ class ThriftPool(NamedServers[SimpleClient]):
         ends = expiry(monotonic(), timeout, budget.get())
         for follower in self._membership.followers:
             follower.wait_first(None if ends is None else max(0.0, ends - monotonic()))
+            if self._membership.roster.servers:
+                return
 
     def close(self) -> None:
         """Close all connections, those in use when their calls are done; may be repeated."""

@@ -1,0 +1,576 @@
+"""Pools that follow a source, over real servers: what calls see while the list changes."""
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import signal
+import threading
+import time
+import traceback
+from contextlib import contextmanager
+from itertools import count
+
+import pytest
+
+from discovery.helpers import LONG
+from rich_if import rich_service
+from servers import ServerProcess
+from test_if import test_service
+from thrift_client import BalancedClient, HashClient, ReplicatedClient, aio, deadline, discovery
+from thrift_client.discovery import CallableSource, DnsSource, Member, SrvSource
+from thrift_client.errors import ClientClosed, NoServersError
+
+RICH = {'service': 'rich_if.rich_service', 'handler': 'handlers:Rich'}
+FAST = {'retry': 20, 'max_retry': 40, 'grace': 0}
+ASKED = {'nameservers': (), 'interval': 100, 'min_interval': 50}
+_numbers = count()
+
+
+class Told:
+    """A source that tells what a test says, in the thread of the test."""
+
+    def __init__(self, *members):
+        self._members = members
+        self._listeners = []
+
+    def watch(self, listener):
+        self._listeners.append(listener)
+        if self._members:
+            listener.update(self._members)
+        return self
+
+    def tell(self, *members):
+        self._members = members
+        for listener in self._listeners:
+            listener.update(members)
+
+    def close(self):
+        self._listeners.clear()
+
+
+@pytest.fixture(scope='module')
+def ports():
+    """Two servers on one port of two addresses, as the servers of one DNS name are."""
+    with (
+        ServerProcess(**RICH) as one,
+        ServerProcess(**RICH, host='127.0.0.2', port=one.port) as two,
+    ):
+        yield one, two
+
+
+@pytest.fixture
+def one(ports):
+    """A member for the first server."""
+    return Member(ports[0].address, 'one')
+
+
+@pytest.fixture
+def two(ports):
+    """A member for the second server."""
+    return Member(ports[1].address, 'two')
+
+
+def wait_until(condition):
+    """Wait for what another thread or a server does; nothing tells of it."""
+    end = time.monotonic() + LONG
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def names(pool):
+    """The names of a pool's servers, in their order."""
+    return [server.name for server in pool]
+
+
+# Every kind of source: each yields the source and what takes the second server out of it.
+
+
+@contextmanager
+def of_list(request, addresses):
+    """A list, which never changes."""
+    yield list(addresses), None
+
+
+@contextmanager
+def of_function(request, addresses):
+    """A function of the user's."""
+    listed = list(addresses)
+    yield CallableSource(lambda: listed, interval=20, **FAST), listed.pop
+
+
+@contextmanager
+def of_file(request, addresses):
+    """A JSON file that is written anew."""
+    path = request.getfixturevalue('tmp_path') / 'servers.json'
+    path.write_text(json.dumps(addresses))
+    yield f'file:{path}?interval=20', lambda: path.write_text(json.dumps(addresses[:1]))
+
+
+@contextmanager
+def of_names(request, addresses):
+    """The addresses of a name, asked of a real name server."""
+    dnsmasq = request.getfixturevalue('dnsmasq')
+    dnsmasq.serve('--host-record=kv.test,127.0.0.1', '--host-record=kv.test,127.0.0.2')
+    port = int(addresses[0].partition(':')[2])
+    source = DnsSource('kv.test', port, **ASKED | {'nameservers': [dnsmasq.address]}, **FAST)
+    yield source, lambda: dnsmasq.serve('--host-record=kv.test,127.0.0.1')
+
+
+@contextmanager
+def of_srv(request, addresses):
+    """SRV records with weights, asked of a real name server."""
+    dnsmasq = request.getfixturevalue('dnsmasq')
+    name, port = '_thrift._tcp.kv.test', addresses[0].partition(':')[2]
+    records = [
+        '--host-record=a.test,127.0.0.1',
+        '--host-record=b.test,127.0.0.2',
+        f'--srv-host={name},a.test,{port},0,1',
+        f'--srv-host={name},b.test,{port},0,3',
+    ]
+    dnsmasq.serve(*records)
+    source = SrvSource(name, **ASKED | {'nameservers': [dnsmasq.address]}, **FAST)
+    yield source, lambda: dnsmasq.serve(*records[:-1])
+
+
+@contextmanager
+def registered(url, addresses):
+    """Servers that have registered, and one that takes its entry back."""
+    entries = [discovery.register(url, address) for address in addresses]
+    try:
+        assert all(entry.wait(LONG * 1000) for entry in entries)
+        yield f'{url}?grace=0', entries[1].close
+    finally:
+        for entry in entries:
+            entry.close()
+
+
+def of_zookeeper(request, addresses):
+    """A ServerSet in a real ZooKeeper."""
+    registry = request.getfixturevalue('zookeeper')
+    return registered(f'zk://{registry.address}/followed/{next(_numbers)}', addresses)
+
+
+def of_etcd(request, addresses):
+    """Keys with leases in a real etcd."""
+    registry = request.getfixturevalue('etcd')
+    return registered(f'etcd://{registry.address}/followed/{next(_numbers)}/', addresses)
+
+
+def check(kind, request, ports):
+    """A pool serves its first call from the first list, and follows a server that goes."""
+    with (
+        kind(request, [server.address for server in ports]) as (source, take_one_out),
+        BalancedClient(rich_service, servers=source, timeout=LONG * 1000) as pool,
+    ):
+        assert pool.add(1, 2).value() == 3
+        wait_until(lambda: len(pool) == 2)
+        stays = pool.servers[0]
+        if take_one_out is not None:
+            take_one_out()
+            wait_until(lambda: len(pool) == 1)
+            assert pool.servers == (stays,)
+            assert pool.add(3, 4).value() == 7
+
+
+@pytest.mark.parametrize('kind', [of_list, of_function, of_file, of_names, of_srv])
+def test_every_kind_of_source(request, ports, kind):
+    """Lists, functions, files and names: the pool has what they say, and loses what they lose."""
+    check(kind, request, ports)
+
+
+def test_zookeeper(request, ports, zookeeper):
+    """The pool has the members of a ServerSet, and loses the one that unregisters."""
+    check(of_zookeeper, request, ports)
+
+
+def test_etcd(request, ports, etcd):
+    """The pool has the servers under a prefix, and loses the one that unregisters."""
+    check(of_etcd, request, ports)
+
+
+@pytest.mark.parametrize('kind', [HashClient, BalancedClient, ReplicatedClient])
+def test_the_first_list_is_awaited(kind, one):
+    """A call made before there is a list waits for it, and is served."""
+    source = Told()
+    with kind(rich_service, servers=source) as pool:
+        call = pool.submit('add', 1, 2)
+        with pytest.raises(TimeoutError):
+            call.result(0.05)
+        source.tell(one)
+        result = call.result(LONG)
+        assert (result[0] if kind is ReplicatedClient else result).value() == 3
+
+
+@pytest.mark.parametrize('kind', [HashClient, BalancedClient, ReplicatedClient])
+def test_waiting_ends_with_the_budget(kind):
+    """No list within the time limit of the pool, the view or the deadline: NoServersError."""
+    with kind(rich_service, timeout=200, servers=Told()) as pool:
+        for call, least in ((pool.add, 0.2), (pool.with_options(timeout=100).add, 0.1)):
+            began = time.monotonic()
+            with pytest.raises(NoServersError, match='the source that the pool follows'):
+                call(1, 2)
+            assert least <= time.monotonic() - began < least + 5
+        with deadline(50), pytest.raises(NoServersError):
+            pool.with_options(timeout=None).add(1, 2)
+
+
+def test_one_of_two_sources_is_enough(one):
+    """A call that waits goes on when a source has named servers, whatever the other does."""
+    early = Told()
+    with HashClient(rich_service, servers=early, timeout=None) as pool:
+        pool.follow(Told())
+        call = pool.submit('add', 1, 2)
+        with pytest.raises(TimeoutError):
+            call.result(0.05)
+        early.tell(one)
+        assert call.result(LONG).value() == 3
+
+
+def test_a_change_swaps_the_servers_at_once(one, two):
+    """A call in flight finishes on the server that left, whose connections then are gone."""
+    source = Told(one)
+    with HashClient(rich_service, servers=source) as pool:
+        (left,) = pool
+        pool.add(0, 0).value()
+        call = pool.submit('sleep_ms', 1000)
+        wait_until(lambda: left.stats().busy)
+        source.tell(two)
+        assert names(pool) == ['two']
+        assert pool.add(1, 2).server.name == 'two'
+        assert not call.done()
+        assert left.stats().busy == 1
+        assert call.result(LONG).value() is None
+        assert call.result().server is left
+        wait_until(lambda: (left.stats().busy, left.stats().idle) == (0, 0))
+
+
+def test_idle_connections_to_a_server_that_left_are_closed(one, two):
+    """They are closed by the time that the change has been told."""
+    source = Told(one, two)
+    with ReplicatedClient(rich_service, servers=source) as pool:
+        pool.add(1, 2)
+        stays, left = pool
+        assert left.stats().idle == 1
+        source.tell(one)
+        assert left.stats().idle == 0
+        assert stays.stats().idle == 1
+
+
+def test_names_are_stable(one, two):
+    """Who stays keeps its client; one that moved keeps its name, its place and its keys."""
+    source = Told(one, two)
+    with HashClient(rich_service, servers=source, routing='ketama') as pool:
+        first, second = pool
+        keys = [f'key {n}' for n in range(200)]
+        before = [pool.server_for('find', key, False).name for key in keys]
+        moved = Member(one.address, 'two')
+        source.tell(one, moved)
+        assert pool.servers[0] is first
+        assert pool.servers[1] is not second
+        assert names(pool) == ['one', 'two']
+        assert [pool.server_for('find', key, False).name for key in keys] == before
+        source.tell(moved)
+        kept = [pool.server_for('find', key, False).name for key in keys]
+        assert set(kept) == {'two'}
+        source.tell(one, two)
+        assert [pool.server_for('find', key, False).name for key in keys] == before
+
+
+@pytest.mark.parametrize('broken', ['gone', 'nonsense', 'empty'])
+def test_the_last_good_list_stays(tmp_path, one, caplog, broken):
+    """A source that is lost, broken or empty changes nothing but the log, until it works again."""
+    path = tmp_path / 'servers.json'
+    path.write_text(json.dumps([one.address]))
+    with BalancedClient(rich_service, servers=f'file:{path}?interval=20') as pool:
+        assert pool.add(1, 2).value() == 3
+        servers = pool.servers
+        with caplog.at_level(logging.WARNING, 'thrift_client.discovery'):
+            if broken == 'gone':
+                path.unlink()
+            else:
+                path.write_text({'nonsense': '{"servers', 'empty': '[]'}[broken])
+            wait_until(lambda: 'keeping the last 1 servers' in caplog.text)
+        assert pool.servers == servers
+        assert pool.add(1, 2).value() == 3
+        path.write_text(json.dumps([{'address': one.address, 'name': 'anew'}]))
+        wait_until(lambda: names(pool) == ['anew'])
+
+
+def test_a_list_that_the_router_cannot_take_changes_nothing(one, two):
+    """Weights that modulo doesn't know leave the pool as it was, and as able to follow."""
+    source = Told(one)
+    with HashClient(rich_service, servers=source) as pool:
+        with pytest.raises(ValueError, match='weights'):
+            source.tell(one, Member(two.address, 'two', 3))
+        assert names(pool) == ['one']
+        assert pool.add(1, 2).value() == 3
+        source.tell(two)
+        assert names(pool) == ['two']
+
+
+def test_a_changed_weight_counts(one, two):
+    """A server whose weight changes keeps its client and gets its new share of the calls."""
+    source = Told(one, two)
+    with BalancedClient(rich_service, servers=source, balance='round_robin') as pool:
+        before = pool.servers
+        source.tell(one, Member(two.address, 'two', 9))
+        assert pool.servers == before
+        served = [pool.add(1, 2).server.name for _ in range(100)]
+        assert 85 <= served.count('two') <= 95
+
+
+def test_servers_added_by_hand_stay(one, two):
+    """They keep place and name whatever the source says, and only the hand takes them out."""
+    source = Told(one)
+    with HashClient(rich_service, servers=source) as pool:
+        mine = pool.add_server(two.address, name='mine')
+        assert names(pool) == ['one', 'mine']
+        source.tell(one, two)
+        assert names(pool) == ['one', 'two', 'mine']
+        source.tell(one, Member(two.address, 'mine'))
+        assert names(pool) == ['one', 'mine']
+        assert pool.get_server('mine') is mine
+        source.tell(two)
+        assert names(pool) == ['two', 'mine']
+        pool.remove_server(mine)
+        source.tell(one)
+        assert names(pool) == ['one']
+        assert {pool.add(n, 1).server.name for n in range(4)} == {'one'}
+
+
+def test_two_sources_keep_their_places(one, two):
+    """An update of one source moves no server of the other."""
+    first, second = Told(one), Told(two)
+    with HashClient(rich_service, servers=first) as pool:
+        pool.follow(second)
+        first.tell(one, Member('127.0.0.1:1', 'three'))
+        assert names(pool) == ['one', 'three', 'two']
+
+
+def following():
+    """The threads that follow a function."""
+    return [each for each in threading.enumerate() if 'callable:' in each.name]
+
+
+def test_close_ends_the_watch(one):
+    """The thread is gone when close() returns, and the pool follows nothing more."""
+    pool = BalancedClient(rich_service, servers=CallableSource(lambda: [one], interval=20))
+    assert pool.add(1, 2).value() == 3
+    assert len(following()) == 1
+    pool.close()
+    assert not following()
+    for call in (lambda: pool.add(1, 2), lambda: pool.follow(Told(one))):
+        with pytest.raises(ClientClosed):
+            call()
+
+
+def test_close_wakes_who_waits_for_the_first_list():
+    """A call that waits for servers ends with ClientClosed, long before its time is over."""
+    pool = HashClient(rich_service, servers=Told(), timeout=None)
+    failures = []
+
+    def call():
+        try:
+            pool.add(1, 2)
+        except ClientClosed as exc:
+            failures.append(exc)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    pool.close()
+    thread.join(LONG)
+    assert len(failures) == 1
+
+
+def test_a_pool_that_is_forgotten_is_followed_no_more(one):
+    """Without close(), the thread ends with the pool."""
+    pool = HashClient(rich_service, servers=CallableSource(lambda: [one], interval=20))
+    assert pool.server_for('add', 1, 2).name == 'one'
+    del pool
+    gc.collect()
+    wait_until(lambda: not following())
+
+
+def in_child(function):
+    """Run a function in a forked child; its exception, as text, fails the test here."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            signal.alarm(LONG)
+            function()
+            status = 0
+        except BaseException:  # noqa: BLE001 - a child must not return into the test
+            os.write(writer, traceback.format_exc().encode())
+        finally:
+            os._exit(status)
+    os.close(writer)
+    with open(reader) as output:  # noqa: PTH123 - a descriptor
+        said = output.read()
+    _, status = os.waitpid(pid, 0)
+    assert status == 0, said or f'the child ended with {status}'
+
+
+forks = pytest.mark.filterwarnings('ignore:.*use of fork.*:DeprecationWarning')
+
+
+@forks
+def test_a_forked_child_follows_too(one, two):
+    """Parent and child go on following, each with a thread of its own."""
+    listed = [one]
+    source = CallableSource(lambda: list(listed), interval=20, **FAST)
+    with HashClient(rich_service, servers=source) as pool:
+        assert pool.add(1, 2).value() == 3
+
+        def child():
+            assert pool.add(1, 2).value() == 3
+            listed[:] = [two]
+            wait_until(lambda: names(pool) == ['two'])
+            assert pool.add(1, 2).server.name == 'two'
+            pool.close()
+            assert not following()
+
+        in_child(child)
+        assert names(pool) == ['one']
+        listed.append(two)
+        wait_until(lambda: names(pool) == ['one', 'two'])
+        assert pool.add(1, 2).value() == 3
+
+
+@forks
+def test_a_fork_before_the_first_list(one):
+    """The child waits for a first list of its own."""
+    listed = []
+    source = CallableSource(lambda: list(listed), interval=20, **FAST)
+    with HashClient(rich_service, servers=source, timeout=LONG * 1000) as pool:
+
+        def child():
+            listed.append(one)
+            assert pool.add(1, 2).value() == 3
+
+        in_child(child)
+        assert not pool.servers
+
+
+@forks
+def test_a_fork_amid_changes(one, two):
+    """However a fork meets a change, the child's pool is that of one list, and not locked."""
+    numbers = count()
+    lists = ([one], [two], [one, two])
+    source = CallableSource(lambda: lists[next(numbers) % 3], interval=0.2, **FAST)
+    with HashClient(rich_service, servers=source) as pool:
+        pool.add(1, 2).value()
+        for _ in range(20):
+
+            def child():
+                lists[0][:] = lists[1][:] = lists[2][:] = [two]
+                wait_until(lambda: names(pool) == ['two'])
+                pool.close()
+
+            in_child(child)
+
+
+@forks
+def test_a_closed_pool_follows_nothing_in_a_child(one):
+    """A fork begins no watch anew that was closed."""
+    pool = HashClient(rich_service, servers=CallableSource(lambda: [one], interval=20))
+    pool.close()
+
+    def child():
+        assert not following()
+
+    in_child(child)
+
+
+ASYNC = (aio.AsyncHashClient, aio.AsyncBalancedClient, aio.AsyncReplicatedClient)
+
+
+@pytest.mark.parametrize('kind', ASYNC)
+def test_asyncio_awaits_the_first_list(kind, one):
+    """The loop runs other tasks while a call waits for the list, which comes in a thread."""
+
+    async def main():
+        source = Told()
+        async with kind(rich_service, servers=source, timeout=LONG * 1000) as pool:
+            call = pool.submit('add', 1, 2)
+            for _ in range(5):
+                await asyncio.sleep(0.01)
+                assert not call.done()
+            await asyncio.to_thread(source.tell, one)
+            result = await call
+            assert (result[0] if kind is aio.AsyncReplicatedClient else result).value() == 3
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize('kind', ASYNC)
+def test_asyncio_waits_no_longer_than_its_budget(kind):
+    """No list in time is NoServersError, and nothing is kept of the calls that gave up."""
+
+    async def main():
+        async with kind(rich_service, servers=Told(), timeout=100) as pool:
+            calls = [pool.submit('add', 1, 2) for _ in range(10)]
+            for call in calls:
+                with pytest.raises(NoServersError, match='the source that the pool follows'):
+                    await call
+            del call, calls
+            (follower,) = pool._membership.followers
+            assert not list(follower._listeners)
+
+    asyncio.run(main())
+
+
+def test_asyncio_follows_changes(one, two):
+    """A swap from another thread: the call in flight ends where it is, then all is closed."""
+
+    async def main():
+        source = Told(one)
+        async with aio.AsyncHashClient(rich_service, servers=source) as pool:
+            (left,) = pool
+            (await pool.add(1, 2)).value()
+            call = pool.submit('sleep_ms', 1000)
+            await asyncio.to_thread(wait_until, lambda: left.stats().busy)
+            await asyncio.to_thread(source.tell, two)
+            assert names(pool) == ['two']
+            assert (await pool.add(1, 2)).server.name == 'two'
+            assert left.stats().busy == 1
+            assert (await call).value() is None
+            held = left.stats
+            await asyncio.to_thread(wait_until, lambda: (held().busy, held().idle) == (0, 0))
+            await asyncio.to_thread(source.tell, one, two)
+            gone = pool.get_server('two')
+            assert gone.stats().idle == 1
+            await asyncio.to_thread(source.tell, one)
+            await asyncio.to_thread(wait_until, lambda: not gone.stats().idle)
+
+    asyncio.run(asyncio.wait_for(main(), LONG))
+
+
+def test_asyncio_close_ends_the_watch(one):
+    """The thread is gone after close, and a call that waits for servers ends."""
+
+    async def main():
+        source = CallableSource(lambda: [one], interval=20)
+        async with aio.AsyncBalancedClient(rich_service, servers=source) as pool:
+            assert (await pool.add(1, 2)).value() == 3
+            assert following()
+        assert not following()
+        pool = aio.AsyncHashClient(rich_service, servers=Told(), timeout=None)
+        call = pool.submit('add', 1, 2)
+        await asyncio.sleep(0.02)
+        await pool.close()
+        with pytest.raises(ClientClosed):
+            await call
+
+    asyncio.run(asyncio.wait_for(main(), LONG))
+
+
+def test_a_list_by_hand_is_not_a_source(kv_server):
+    """`servers=` with addresses starts no thread and follows nothing."""
+    with HashClient(test_service, servers=[kv_server.address]) as pool:
+        assert pool.ping().value() == 'pong'
+        assert not pool._membership.followers
