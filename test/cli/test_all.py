@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 
 def test_each_server_has_a_row_and_a_failure_shows_in_the_exit_code(cli, kv_servers):
     """Two that answer and one that is gone."""
@@ -34,3 +36,45 @@ def test_declared_exceptions_are_errors_of_their_server(rich):
     done = rich('all', 'find', '[missing, false]', '--json')
     assert done.returncode == 1
     assert json.loads(done.stdout)[0]['error'] == 'NotFound: {"key": "missing"}'
+
+
+@pytest.mark.parametrize('command', [('all', 'ping'), ('call', 'ping'), ('route', 'getk', '[k]')])
+def test_a_discovery_url_names_the_servers(cli, kv_servers, tmp_path, command):
+    """They come from the file, with its names; the call waits for the first list."""
+    listed = [
+        {'name': f'kv-{number}', 'host': server.host, 'port': server.port}
+        for number, server in enumerate(kv_servers)
+    ]
+    (tmp_path / 'servers.json').write_text(json.dumps(listed))
+    name, *arguments = command
+    target = ('-s', 'test_if.test_service', '-a', 'file:servers.json')
+    done = cli(name, *target, *arguments, '--json')
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    if name == 'all':
+        assert [(row['server'], row['value']) for row in found] == [
+            (member['name'], 'pong') for member in listed
+        ]
+    elif name == 'route':
+        assert sorted([found['server'], *found['next']]) == [
+            f'{member["name"]} ({member["host"]}:{member["port"]})' for member in listed
+        ]
+    else:
+        assert found == 'pong'
+
+
+@pytest.mark.parametrize(
+    ('addresses', 'code', 'said'),
+    [
+        (('file:absent.json',), 3, 'absent.json'),
+        (('file:absent.json', 'localhost:1'), 2, 'a discovery URL stands alone'),
+        (('file:absent.json?colour=red',), 2, 'colour'),
+    ],
+)
+def test_a_discovery_url_that_leads_nowhere_is_told(cli, addresses, code, said):
+    """Without a list the call ends with its budget, and a mistake in the URL at once."""
+    servers = [part for address in addresses for part in ('-a', address)]
+    done = cli('all', '-s', 'test_if.test_service', *servers, '--timeout', '300', 'ping')
+    assert done.returncode == code, (done.stdout, done.stderr)
+    assert said in done.stderr
+    assert 'Traceback' not in done.stderr

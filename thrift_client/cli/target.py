@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -133,6 +134,7 @@ class Target:
         made: Any = None
         try:
             if self.source is not None:
+                _show_what_discovery_logs()
                 more['servers'] = self.source
             made = getattr(thrift_client, kind)(self.service.module, **more, **self.options())
             if self.source is None:
@@ -180,6 +182,13 @@ class Target:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return {'ssl': context}
+
+
+def _show_what_discovery_logs() -> None:
+    """Print on standard error what keeps a source from naming servers."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter('%(levelname)s: %(message)s'))
+    logging.getLogger('thrift_client.discovery').addHandler(handler)
 
 
 def _key_function(method: Method, key: str) -> Callable[..., Any]:
