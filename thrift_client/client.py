@@ -19,6 +19,7 @@ from thrift_client.core.service import Method, Service, bind_functions
 from thrift_client.errors import ThriftClientError
 from thrift_client.net.connections import Connections
 from thrift_client.net.opener import Opener
+from thrift_client.net.sharing import share
 from thrift_client.net.workers import Workers
 from thrift_client.single import SingleServer
 
@@ -73,7 +74,9 @@ class SimpleClient(SingleServer):
 
     @staticmethod
     def _new_connections(address: Address, wire: Wire, options: Options) -> Connections:
-        return Connections(Opener(address, wire, options), options)
+        connections = Connections(Opener(address, wire, options), options)
+        share(connections, address, wire, options)
+        return connections
 
     @staticmethod
     def _plans_of(wire: Wire, options: Options) -> dict[Any, Any]:
@@ -178,10 +181,7 @@ class SimpleClient(SingleServer):
         if len(idle) > connections.max_idle or now > connections.trim_at or connections.gate:
             connections.tend(now)
         if plan.returns:
-            try:
-                value = result.success
-            except AttributeError:
-                return method.unpack(result)
+            value = getattr(result, 'success', None)
             if value is not None:
                 return value
         return method.unpack(result) if result is not None else None

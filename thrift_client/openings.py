@@ -12,9 +12,12 @@ from collections import deque
 from socket import socket, socketpair
 from threading import Lock
 
+from thrift_client.errors import ClientClosed
+
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
     from typing import Any
 
     from thrift_client.net.connection import Connection
@@ -50,10 +53,16 @@ class Openings:
         """
         self.pending.add(talk)
         try:
-            self._workers.submit(self._open, talk, converse)
+            future = self._workers.submit(self._open, talk, converse)
         except BaseException:  # no thread can be started; one that can be later finds it gone
             self.pending.discard(talk)
             raise
+
+        def note(done: Future[Any]) -> None:
+            if done.cancelled():  # the pool was closed before a thread was free
+                self._hand_over(talk, None, ClientClosed('the pool is closed'))
+
+        future.add_done_callback(note)
 
     def take(self) -> Iterator[Arrival]:
         """What has arrived: each talk with its connection, or why it has none."""
@@ -87,6 +96,11 @@ class Openings:
             connection = taken
         except Exception as exc:  # noqa: BLE001 - the fan-out has to hear of whatever it is
             error = exc
+        self._hand_over(talk, connection, error)
+
+    def _hand_over(
+        self, talk: Talk, connection: Connection | None, error: Exception | None
+    ) -> None:
         with self._lock:
             self._arrived.append((talk, connection, error))
             if self._pipe is not None:

@@ -885,3 +885,17 @@ def test_looking_at_a_pool_makes_no_call(kind, fault_server, pool_of):
     assert '1' in repr(pool)
     assert dir(pool)
     assert server.accepted == 0
+
+
+def test_a_fan_out_that_waits_for_a_thread_ends_when_the_pool_is_closed(closing, fault_server):
+    """What no thread had begun to open ends as ClientClosed, not at its deadline."""
+    holes = [closing(BlackHole()) for _ in range(2)]
+    pool = ThreadedReplicatedClient(
+        test_service, timeout=1000, servers=[hole.address for hole in holes], max_threads=1
+    )
+    responses = pool.as_completed('getk', 'k')
+    pool.close()
+    first = next(responses)
+    assert isinstance(first.exception, errors.ClientClosed)
+    assert first.elapsed < 900
+    responses.close()
