@@ -8,7 +8,7 @@ from time import monotonic
 
 import pytest
 
-from thrift_client.cli import sniff
+from thrift_client.cli import probe
 from thrift_client.cli.wires import WIRES, Wire, answers, request
 
 SPEAKING = [
@@ -126,7 +126,7 @@ def talking(greeting, answer):
     [
         (b'SSH-2.0-OpenSSH_9.2\r\n', b'', 5, "SSH: 'SSH-2.0-OpenSSH_9.2'"),
         (b'', b'HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n', 5, 'HTTP: '),
-        (b'', b'-ERR unknown command\r\n', 5, 'Redis: '),
+        (b'', b'-ERR unknown command\r\n', 5, 'Redis or another cache: '),
         (b'', b'\x01\x02\x03', 5, 'bytes that are no answer: 01 02 03'),
         (b'', b'', 4, 'silence'),
     ],
@@ -171,5 +171,5 @@ def test_no_wire_takes_anothers_bytes_for_its_answer(wire):
 )
 def test_beginnings_are_recognized(data, kind):
     """A few bytes are enough, and no bytes are no error."""
-    assert sniff.kind_of(data) == kind
-    assert sniff.described(data)
+    assert probe.kind_of(data) == kind
+    assert probe.described(data)

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 from thrift_client import address
 from thrift_client.address import Address
-from thrift_client.cli import output, sniff
+from thrift_client.cli import output
 from thrift_client.cli.exits import CONNECT, OK, TIMEOUT, TLS, WIRE
 from thrift_client.cli.ui import click
 from thrift_client.cli.wires import WIRES, Wire, answers, request
+from thrift_client.core.sniff import STRANGERS, recognize
 
 #: Kinds of servers that no Thrift wire will fit.
-_HOPELESS = frozenset({'SSH', 'Redis', 'FTP or SMTP', 'IMAP', 'POP3', 'VNC', 'MySQL'})
+_HOPELESS = frozenset({what for _, what, _ in STRANGERS} - {'HTTP', 'TLS'} | {'MySQL'})
 
 
 class Sight(NamedTuple):
@@ -30,7 +31,7 @@ class Sight(NamedTuple):
     def text(self) -> str:
         """What was seen, in a few words."""
         if self.outcome == 'bytes':
-            return sniff.described(self.data)
+            return described(self.data)
         return {'answer': 'the answer', 'closed': 'the server hung up'}.get(self.outcome, 'silence')
 
 
@@ -80,7 +81,7 @@ class Probe:
         while wires:
             sight = self._sight(wires.pop(0), tls=tls)
             self.sights.append(sight)
-            kind = sniff.kind_of(sight.data)
+            kind = kind_of(sight.data)
             if sight.outcome == 'answer':
                 found.append(sight)
                 if not every:
@@ -134,6 +135,21 @@ class Probe:
         except BaseException:
             made.close()
             raise
+
+
+def kind_of(data: bytes) -> str | None:
+    """What else than Thrift begins like this; None for what isn't known."""
+    found = recognize(data)
+    return found[0] if isinstance(found, tuple) else None
+
+
+def described(data: bytes) -> str:
+    """The bytes in a few words: what they look like, and their beginning."""
+    kind = kind_of(data)
+    first = data.split(b'\r\n', 1)[0][:60] if kind else data[:24]
+    text = first.decode('ascii') if first.isascii() and first.decode().isprintable() else None
+    shown = repr(text) if text else first.hex(' ')
+    return f'{kind}: {shown}' if kind else f'{len(data)} bytes that are no answer: {shown}'
 
 
 @click.command('probe')

@@ -45,7 +45,10 @@ STRANGERS = (
     ((b'HTTP/', b'<!DOC', b'<html', b'<HTML'), 'HTTP', "give the server's http:// URL as host"),
     ((b'\x15\x03', b'\x16\x03'), 'TLS', 'set ssl=True or a context, or a thrifts:// URL'),
     ((b'SSH-',), 'SSH', 'the port is that of another service'),
-    ((b'220 ', b'+OK', b'-ERR', b'* OK'), 'a mail, file or cache server', 'check the port'),
+    ((b'220 ',), 'a mail or file server', 'check the port'),
+    ((b'+OK', b'* OK'), 'a mailbox', 'check the port'),
+    ((b'-ERR',), 'Redis or another cache', 'check the port'),
+    ((b'RFB ',), 'VNC', 'check the port'),
     ((b'\x00\x00\x00\x04\x00', b'\x00\x00\x12\x04\x00'), 'HTTP/2 (gRPC?)', 'check the port'),
 )
 #: The header of a zlib stream: a 32 KB window and any level (RFC 1950).
@@ -70,6 +73,8 @@ def recognize(data: bytes) -> tuple[str, str] | Speech | None:
         return Speech('framed', protocol)
     if data[:1] in (b'\x02', b'\x03', b'\x04', b'\x05') and data[1:3] == b'\0\0':
         return 'a SASL negotiation', "set sasl={'mechanism': 'PLAIN', …}"
+    if data[3:5] == b'\0\x0a' and len(data) > 5:  # the first packet, of version 10
+        return 'MySQL', 'check the port'
     return None
 
 
