@@ -21,6 +21,7 @@ from test_if import test_service
 from thrift_client import BalancedClient, HashClient, ReplicatedClient, aio, deadline, discovery
 from thrift_client.discovery import CallableSource, DnsSource, Member, SrvSource
 from thrift_client.errors import ClientClosed, NoServersError
+from thrift_client.routing.ring import Ketama
 
 RICH = {'service': 'rich_if.rich_service', 'handler': 'handlers:Rich'}
 FAST = {'retry': 20, 'max_retry': 40, 'grace': 0}
@@ -36,7 +37,7 @@ class Told:
         self._listeners = []
 
     def watch(self, listener):
-        self._listeners.append(listener)
+        self._listeners[:] = [listener]
         if self._members:
             listener.update(self._members)
         return self
@@ -456,22 +457,46 @@ def test_a_fork_before_the_first_list(one):
         assert not pool.servers
 
 
+class SlowRouter:
+    """Ketama, whose tables take until the test says so."""
+
+    name = 'slow'
+
+    def __init__(self):
+        self.asked = threading.Event()
+        self.go = threading.Event()
+
+    def table(self, names, weights):
+        self.asked.set()
+        assert self.go.wait(LONG)
+        return Ketama().table(names, weights)
+
+
 @forks
-def test_a_fork_amid_changes(one, two):
-    """However a fork meets a change, the child's pool is that of one list, and not locked."""
-    numbers = count()
-    lists = ([one], [two], [one, two])
-    source = CallableSource(lambda: lists[next(numbers) % 3], interval=0.2, **FAST)
-    with HashClient(rich_service, servers=source) as pool:
-        pool.add(1, 2).value()
-        for _ in range(20):
+def test_a_fork_amid_a_change(one, two):
+    """The child gets the pool after the change, with no lock held, and can change it again."""
+    source, router = Told(), SlowRouter()
+    router.go.set()
+    with HashClient(rich_service, servers=source, routing=router) as pool:
+        source.tell(one)
+        router.asked.clear()
+        router.go.clear()
+        change = threading.Thread(target=source.tell, args=(one, two))
+        change.start()
+        assert router.asked.wait(LONG)
+        release = threading.Timer(0.2, router.go.set)
+        release.start()
 
-            def child():
-                lists[0][:] = lists[1][:] = lists[2][:] = [two]
-                wait_until(lambda: names(pool) == ['two'])
-                pool.close()
+        def child():
+            assert names(pool) == ['one', 'two']
+            source.tell(two)
+            assert names(pool) == ['two']
+            assert pool.add(1, 2).value() == 3
 
-            in_child(child)
+        in_child(child)
+        change.join(LONG)
+        release.join(LONG)
+        assert names(pool) == ['one', 'two']
 
 
 @forks
