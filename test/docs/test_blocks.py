@@ -175,12 +175,15 @@ def levelled(text):
 
 
 @pytest.mark.parametrize(('name', 'block'), of_kind('console'))
-def test_console_lines_print_what_the_page_shows(name, block, servers, monkeypatch, capsys):
+def test_console_lines_print_what_the_page_shows(
+    name, block, servers, monkeypatch, capsys, tmp_path
+):
     """Each command runs, and its output is the lines below it."""
     pytest.importorskip('rich_click')
     from thrift_client.cli import main
 
     monkeypatch.setenv('NO_COLOR', '1')
+    monkeypatch.chdir(tmp_path)  # some commands write files
     replacements = servers(block.source)
     for part in block.source.split('$ ')[1:]:
         command, _, shown = part.replace('\\\n', ' ').partition('\n')
