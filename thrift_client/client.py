@@ -162,7 +162,10 @@ class SimpleClient(SingleServer):
         try:
             connection = idle.pop()
         except IndexError:
-            return attempts.call(self, method, arguments, now, response, route=route)
+            taken = connections.take_idle(now)
+            if taken is None:
+                return attempts.call(self, method, arguments, now, response, route=route)
+            connection = taken
         if now - connection.stamp > connections.check_after or not connection.fast:
             idle.append(connection)
             return attempts.call(self, method, arguments, now, response, route=route)

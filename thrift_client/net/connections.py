@@ -9,6 +9,7 @@ from __future__ import annotations
 from time import monotonic
 
 from thrift_client import process
+from thrift_client.errors import ConnectionLost
 from thrift_client.net.process import register, watch_exit
 from thrift_client.net.turnstile import Right, Turnstile
 from thrift_client.stack import Stack
@@ -17,18 +18,20 @@ TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from thrift_client.net.connection import Connection
     from thrift_client.net.opener import Opener
+    from thrift_client.net.sharing import Sharers
     from thrift_client.options import Options
 
 
 class Connections(Stack):
     """The stack of idle connections to one server, last in, first out."""
 
-    __slots__ = ('_opener', '_opening', '_turnstile')
+    __slots__ = ('_opener', '_opening', '_turnstile', 'sharers')
 
     def __init__(self, opener: Opener, options: Options) -> None:
         super().__init__(options)
         self._opener = opener
         self._opening: set[object] = set()
+        self.sharers: Sharers | None = None  # of a multiplexed server
         self._turnstile: Turnstile | None = None
         if options.max_connections is not None:
             self._turnstile = Turnstile(
@@ -54,28 +57,75 @@ class Connections(Stack):
         """
         if self._turnstile is None:
             connection: Connection | None = self.take_checked()
-            return connection or self._open(expires)
+            return connection or self._borrow() or self._open(expires)
         given = self._turnstile.enter(expires)
         if not isinstance(given, Right):
             return given  # type: ignore[return-value]
         try:
-            return self._open(expires)
+            return self._borrow() or self._open(expires)
         finally:
             self._turnstile.opened(given)
 
     def take_idle(self, now: float) -> Connection | None:
-        """An idle connection that passes inspection, without waiting; None if there is none."""
+        """An idle connection that passes inspection, without waiting; None if there is none.
+
+        A borrowed one too, except where a limit makes borrowing a matter of turns.
+        """
         if 'waiting' in self.gate:
             return None
         try:
             connection: Connection = self.idle.pop()
         except IndexError:
-            return None
+            return self._borrow() if self._turnstile is None else None
         if now - connection.stamp < self.check_after and connection.fast and self.told is None:
             connection.stamp = now
             return connection
         self.idle.append(connection)
         return self.take_checked()  # type: ignore[no-any-return]
+
+    def lend(self, borrower: Connections) -> None:
+        """Hand an idle connection over to another stack, if there is one that nobody waits for."""
+        if 'waiting' in self.gate:
+            return
+        try:
+            connection: Connection = self.idle.pop()
+        except IndexError:
+            return
+        calls = connection.calls
+        # In both records for a moment rather than in none: a forked child has to find it.
+        borrower.adopt(connection)
+        with self._lock:
+            self._calls_gone += calls
+            if self._live is not None:
+                self._live.discard(connection)
+        self._serve()
+
+    def adopt(self, connection: Connection) -> None:
+        """Take over a connection that another stack lends, with the calls made on it left there."""
+        with self._lock:
+            self._calls_gone -= connection.calls
+            if self._live is None:
+                self._live = self._record()
+            self._live.add(connection)
+        self.idle.append(connection)
+
+    def _borrow(self) -> Connection | None:
+        """A connection that idles at another client of the multiplexed server; None without."""
+        if self.sharers is None:
+            return None
+        for other in self.sharers.others(self):
+            other.lend(self)
+            connection: Connection | None = self.take_checked()
+            if connection is not None:
+                return connection
+        return None
+
+    def discard(self, connection: Connection, reason: BaseException | str) -> None:
+        """Close a connection for good; with all that idle anywhere if the server broke it."""
+        super().discard(connection, reason)
+        if self.sharers is not None and isinstance(reason, ConnectionLost):
+            for other in self.sharers.others(self):
+                other.drop_idle()
 
     def _open(self, expires: float | None) -> Connection:
         now = monotonic()
