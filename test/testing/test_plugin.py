@@ -14,7 +14,6 @@ pytest_plugins = ('pytester',)
 
 # No cache, nothing but this plugin: the inner run must not depend on what else is installed.
 ALONE = (
-    *('-p', 'thrift_client.testing.pytest_plugin'),
     *('-p', 'no:cacheprovider'),
     *('-p', 'no:hypothesispytest'),
 )

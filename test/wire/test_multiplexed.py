@@ -179,7 +179,7 @@ def test_a_limit_is_not_passed_by_borrowing(serve, clients):
 def test_a_restarted_server_breaks_no_call(clients):
     """The connections that idle at the others are dropped with the one that turned out dead."""
     with ServerProcess(service_name='kv') as server:
-        options = {'timeout': 5000, 'service_name': 'kv'}
+        options = {'timeout': 5000, 'service_name': 'kv', 'idempotent': ['ping']}
         with (
             SimpleClient(test_service, server.address, **options) as first,
             SimpleClient(test_service, server.address, **options) as second,
