@@ -53,7 +53,10 @@ class TwistedServer:
         """End the reactor and the pool; a handler that takes longer is left to its thread."""
         until = time.monotonic() + CLOSE_WITHIN_S
         self._listener.closing = True
-        self._reactor.callFromThread(self._reactor.stop)
+        try:
+            self._reactor.callFromThread(self._reactor.stop)
+        except OSError:
+            pass  # it took the call, and closed the pipe that would have woken it
         self._thread.join(CLOSE_WITHIN_S)
         workers = list(self._pool.threads)
         self._pool.adjustPoolsize(0, 0)
