@@ -1,5 +1,6 @@
 """How long a call to several servers waits: for all, the first, a quorum or so many."""
 
+import threading
 import time
 
 import pytest
@@ -22,10 +23,14 @@ each_kind = pytest.mark.parametrize('kind', KINDS)
 
 @pytest.fixture
 def five(fault_server, closing, pool_of):
-    """Make a pool of five: three that answer, one dead and one that stays silent."""
+    """Make a pool of five: three that answer, one dead and one that stays silent.
 
-    def make(kind, **options):
-        good = [fault_server(test_service, reply(name)) for name in 'abc']
+    Those that answer do so `after` a behaviour.
+    """
+
+    def make(kind, after=None, **options):
+        replies = [reply(name) if after is None else after + reply(name) for name in 'abc']
+        good = [fault_server(test_service, behaviour) for behaviour in replies]
         silent = fault_server(test_service, silence())
         addresses = [silent.address, *(server.address for server in good)]
         addresses.insert(2, closing(ClosedPort()).address)
@@ -40,10 +45,20 @@ def five(fault_server, closing, pool_of):
 @each_kind
 def test_a_quorum_of_five_with_one_dead_and_one_silent(kind, five):
     """It is there when the third is; every server has its answer or its error, in order."""
-    pool = five(kind, timeout=20_000)
+    refused = hold()  # the answers come when it is known who is dead
+    pool = five(kind, after=refused, timeout=20_000)
+
+    def open_when_refused():
+        while not pool.servers[2].stats().errors:
+            time.sleep(0.001)
+        refused.open()
+
+    opener = threading.Thread(target=open_when_refused)
+    opener.start()
     began = time.monotonic()
     responses = pool.with_options(wait_for='quorum').getk('k')
     assert time.monotonic() - began < 2
+    opener.join()
     assert [response.server for response in responses] == list(pool.servers)
     assert [r.value() for r in responses if not r.is_error()] == ['a', 'b', 'c']
     given_up, dead = responses[0].exception, responses[2].exception

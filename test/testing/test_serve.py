@@ -124,6 +124,14 @@ def test_close_ends_everything_while_clients_are_connected(kind, capfd):
     assert capfd.readouterr() == ('', '')
 
 
+def is_cut(sock):
+    """Wait for the end of a connection; what a server had not read yet makes it a reset."""
+    try:
+        return sock.recv(1) == b''
+    except ConnectionResetError:
+        return True
+
+
 @every_kind
 def test_close_cuts_a_request_that_is_half_sent(kind, capfd, caplog):
     """A connection in the middle of a message neither delays close() nor makes it log."""
@@ -134,7 +142,7 @@ def test_close_cuts_a_request_that_is_half_sent(kind, capfd, caplog):
             if kind != 'simple':
                 client.ping()
             server.close()
-        assert half.fileno() == -1 or half.recv(1) == b''
+        assert half.fileno() == -1 or is_cut(half)
     assert capfd.readouterr() == ('', '')
     assert caplog.records == []
 
