@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thrift_client.balancing import Balanced, BalancedRoute, located_here, summary
 from thrift_client.client import SimpleClient
@@ -11,14 +11,19 @@ from thrift_client.errors import EncodeError
 from thrift_client.pool import PoolMethod, ThriftPool
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 
+if TYPE_CHECKING:
+    from thrift_client.core.service import Method
+
 
 class BalancedMethod(PoolMethod):
     """A method of the service on a balanced pool."""
 
     __slots__ = ()
 
-    def _call(self, arguments: Any, _values: tuple[Any, ...]) -> ThriftResponse[Any]:
-        pool, method = self._pool, self.method
+    def _call(
+        self, method: Method, arguments: Any, _values: tuple[Any, ...]
+    ) -> ThriftResponse[Any]:
+        pool = self._pool
         pool._roster()
         started = monotonic()
         response: ThriftResponse[Any] = ThriftResponse(None)

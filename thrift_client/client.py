@@ -197,7 +197,10 @@ def functions_of(service: Service) -> dict[str, Any]:
     """For each method of the service a function that takes a client and makes the call."""
     functions = _functions.get(service)
     if functions is None:
-        functions = bind_functions(service, 'return self._call(__method, __arguments)')
+        # Not `self._call`: a class with a hook for unknown methods finds its own ones slowly.
+        functions = bind_functions(
+            service, 'return __call(self, __method, __arguments)', __call=SimpleClient._call
+        )
         for name, function in functions.items():
             function.__qualname__ = f'SimpleClient.{name}'
         functions = _functions.setdefault(service, functions)

@@ -12,7 +12,7 @@ from thrift_client.fanout import FanOut
 from thrift_client.keyed import Keyed, KeyedMethod, KeyFunction, default_key
 from thrift_client.pool import ThriftPool, bind
 from thrift_client.replicated import ReplicatedClient, ThreadedReplicatedClient
-from thrift_client.response import ThriftExceptionResponse, ThriftResponse
+from thrift_client.response import ThriftExceptionResponse, ThriftResponse, begun
 from thrift_client.routes import FailoverRoute
 
 if TYPE_CHECKING:
@@ -50,24 +50,26 @@ class HashMethod(KeyedMethod):
 
         pool = self._pool
         arguments, values = bind(type(self), args, kwargs)
-        key = pool._keys.get(self.method.name, default_key)(*values)
+        key = self._keys.get(self.method.name, default_key)(*values)
         return call_replicas(pool, self.method, arguments, key)
 
-    def _call(self, arguments: Any, values: tuple[Any, ...]) -> ThriftResponse[Any]:
-        pool, method = self._pool, self.method
-        if pool._splits and method.name in pool._splits:
+    def _call(
+        self, method: Method, arguments: Any, values: tuple[Any, ...]
+    ) -> ThriftResponse[Any]:
+        if self._splits and method.name in self._splits:
             from thrift_client.bulk import split_call
 
-            return _drive(split_call(pool, method, values))
-        key = pool._keys.get(method.name, default_key)(*values)
-        if pool._failover:
-            return _call_failing_over(pool, method, arguments, key)
-        roster = pool._membership.roster
+            return _drive(split_call(self._pool, method, values))
+        key = self._keys.get(method.name, default_key)(*values)
+        if self._failover:
+            return _call_failing_over(self._pool, method, arguments, key)
+        roster = self._membership.roster
         if not roster.servers:
-            roster = pool._roster()
-        server = roster.servers[roster.place(key)]
-        client = server.with_options(**pool._call_options) if pool._call_options else server
-        response: ThriftResponse[Any] = ThriftResponse(server)
+            roster = self._pool._roster()
+        place = roster.place_text if type(key) is str else roster.place
+        server = roster.servers[place(key)]
+        client = server.with_options(**self._call_options) if self._call_options else server
+        response = begun(server)
         started = monotonic()
         try:
             response._value = client._call(method, arguments, started, response)

@@ -31,9 +31,21 @@ def default_key(*arguments: Any) -> Any:
 
 
 class KeyedMethod(PoolMethod):
-    """A method of the service on a pool that knows keys."""
+    """A method of the service on a pool that knows keys.
 
-    __slots__ = ()
+    It has at hand what each call needs of its pool, where a hook for unknown methods makes
+    every look dear.
+    """
+
+    __slots__ = ('_call_options', '_failover', '_keys', '_membership', '_splits')
+
+    def __init__(self, pool: Any) -> None:
+        super().__init__(pool)
+        self._call_options = pool._call_options
+        self._failover = pool._failover
+        self._keys = pool._keys
+        self._membership = pool._membership
+        self._splits = pool._splits
 
     def set_hash(self, function: KeyFunction) -> Any:
         """Route this method's calls by `function(*arguments)`, the key; returns the pool.
@@ -53,7 +65,7 @@ class KeyedMethod(PoolMethod):
         one in the reply), 'set', 'map', 'sum', or a function of the list of the servers'
         values; None goes by their type. Raises ValueError for an unknown argument.
         """
-        self._pool._splits[self.method.name] = Split(self.method.parameters, argument, merge)
+        self._splits[self.method.name] = Split(self.method.parameters, argument, merge)
         return self._pool
 
 

@@ -7,6 +7,7 @@ one finishes on the old servers.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from threading import Lock
 
 from thrift_client.errors import ClientClosed, InvalidServerName, NoServersError
@@ -20,16 +21,23 @@ if TYPE_CHECKING:
     from thrift_client.health import Health
     from thrift_client.routing.balance import Load
 
+#: Keys whose place a roster remembers.
+REMEMBERED = 1024
+
 
 class Roster:
     """The servers of a pool at one moment, in the order in which they were added.
 
     `place(key)` is the position of the server that a key belongs to, where the pool has a
-    router. Its table is made at first use, for a pool may be filled server by server.
-    `loads` is what is known of each server, where the pool balances.
+    router; `place_text` the same for a str (and no instance of a subclass), which remembers
+    those asked for lately: few keys make up most calls. The router's table is made at first
+    use, for a pool may be filled server by server. `loads` is what is known of each
+    server, where the pool balances.
     """
 
-    __slots__ = ('_router', '_table', 'by_name', 'loads', 'place', 'servers', 'weights')
+    __slots__ = (
+        '_router', '_table', 'by_name', 'loads', 'place', 'place_text', 'servers', 'weights',
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -45,6 +53,7 @@ class Roster:
         self._router = router
         self._table: Any = None
         self.place: Callable[[Any], int] = self._place_first
+        self.place_text: Callable[[str], int] = self._place_first
 
     @property
     def table(self) -> Any:
@@ -61,6 +70,7 @@ class Roster:
         if not self.servers:
             raise no_servers()
         self.place = self.table.index
+        self.place_text = lru_cache(maxsize=REMEMBERED)(self.place)
         return self.place(key)
 
 

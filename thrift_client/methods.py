@@ -29,7 +29,9 @@ class PoolMethod:
 class _Binder:
     """Stands in for a method object, to get what a call would be made with."""
 
-    def _call(self, arguments: Any, values: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    def _call(
+        self, method: Method, arguments: Any, values: tuple[Any, ...]  # noqa: ARG002
+    ) -> tuple[Any, tuple[Any, ...]]:
         return arguments, values
 
 
@@ -69,7 +71,7 @@ def method_kinds(service: Service, base: type[PoolMethod]) -> dict[str, type[Poo
     """For each method of the service a subclass of `base` with the method's signature."""
     kinds = _kinds.get((service, base))
     if kinds is None:
-        calls = bind_functions(service, 'return self._call(__arguments, {values})')
+        calls = bind_functions(service, 'return self._call(__method, __arguments, {values})')
         kinds = {
             name: type(
                 name,

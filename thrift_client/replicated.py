@@ -25,10 +25,10 @@ class ReplicatedMethod(PoolMethod):
 
     __slots__ = ()
 
-    def _call(self, arguments: Any, _values: tuple[Any, ...]) -> Any:
+    def _call(self, method: Method, arguments: Any, _values: tuple[Any, ...]) -> Any:
         pool = self._pool
         servers = pool._roster().servers
-        return pool._gathered(pool._fan_out(servers, self.method, arguments), len(servers))
+        return pool._gathered(pool._fan_out(servers, method, arguments), len(servers))
 
     def as_they_come(self, arguments: Any) -> Iterator[ThriftResponse[Any]]:
         """The responses in the order in which they arrive."""

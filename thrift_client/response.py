@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from thrift.Thrift import TApplicationException
@@ -51,6 +52,17 @@ class ThriftResponse(Generic[T]):
     def __repr__(self) -> str:
         name = getattr(self.server, 'name', None)
         return f'<{type(self).__name__} {name}: {self._value!r} in {self.elapsed:.1f} ms>'
+
+
+_new_response = partial(object.__new__, ThriftResponse)
+
+
+def begun(server: Any) -> ThriftResponse[Any]:
+    """The response of a call that has begun: `ThriftResponse(server)` for less."""
+    response: ThriftResponse[Any] = _new_response()
+    response.server = server
+    response.attempts = 1
+    return response
 
 
 class ThriftExceptionResponse(ThriftResponse[T]):

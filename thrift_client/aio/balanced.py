@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thrift_client.aio.client import AsyncSimpleClient
 from thrift_client.aio.connections import WrongLoop
@@ -13,14 +13,19 @@ from thrift_client.errors import EncodeError
 from thrift_client.methods import PoolMethod
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 
+if TYPE_CHECKING:
+    from thrift_client.core.service import Method
+
 
 class AsyncBalancedMethod(PoolMethod):
     """A method of the service on a balanced pool."""
 
     __slots__ = ()
 
-    async def _call(self, arguments: Any, _values: tuple[Any, ...]) -> ThriftResponse[Any]:
-        pool, method = self._pool, self.method
+    async def _call(
+        self, method: Method, arguments: Any, _values: tuple[Any, ...]
+    ) -> ThriftResponse[Any]:
+        pool = self._pool
         await pool._listed()
         started = monotonic()
         response: ThriftResponse[Any] = ThriftResponse(None)

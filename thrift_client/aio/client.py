@@ -156,10 +156,9 @@ class AsyncSimpleClient(SingleServer):
             body = plan.encode(arguments, plan.encode_spec)
         except Exception as exc:
             raise self._located(encode_error(method, exc), method.name, now) from exc
-        wire = self._wire
         seqid = next_id()
-        request = plan.call_head + wire.codec.ids[seqid] + plan.call_tail + body
-        if wire.framing.delimited:
+        request = plan.headers[seqid][0] + body
+        if self._wire.framing.delimited:
             request = frame_length(len(request)) + request
         expires = None
         timeout = self._options.timeout

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class Connection(End):
     """An open connection to one server."""
 
-    __slots__ = ('_call', '_channel', '_exchange', '_ids', '_retry', '_stack', '_unanswered')
+    __slots__ = ('_call', '_channel', '_exchange', '_retry', '_stack', '_unanswered')
 
     def __init__(self, stack: Connections, wire: Wire, sock: socket.socket, now: float) -> None:
         super().__init__(wire, sock, now)
@@ -42,7 +42,6 @@ class Connection(End):
         self._exchange: Exchange | None = None
         self._unanswered: Assembler | None = None  # what may still come for a oneway call
         self._retry: asyncio.TimerHandle | None = None
-        self._ids = wire.codec.ids if wire.plain and wire.codec.encoder is not None else {}
 
     def ready(self, channel: Channel | None) -> None:
         """Let it carry calls, through its transport's channel."""
@@ -117,7 +116,7 @@ class Connection(End):
         """Take in what has arrived; the small reply in one go."""
         call = self._call
         if call is not None and call.plan is not None and self._exchange is None:
-            result = self.read_small(call.plan, self._ids[call.seqid], data)
+            result = self.read_small(call.plan, call.plan.headers[call.seqid][1], data)
             if result is not None:
                 self._finish(call, result)
                 return
@@ -138,7 +137,7 @@ class Connection(End):
             return
         if self._exchange is None:
             if call.plan is not None and self._tls is not None:
-                result = self.read_small(call.plan, self._ids[call.seqid], data)
+                result = self.read_small(call.plan, call.plan.headers[call.seqid][1], data)
                 if result is not None:
                     self._finish(call, result)
                     return

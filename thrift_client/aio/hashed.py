@@ -13,7 +13,7 @@ from thrift_client.aio.replicated import AsyncReplicatedClient
 from thrift_client.errors import EncodeError
 from thrift_client.keyed import Keyed, KeyedMethod, default_key
 from thrift_client.methods import bind
-from thrift_client.response import ThriftExceptionResponse, ThriftResponse
+from thrift_client.response import ThriftExceptionResponse, ThriftResponse, begun
 from thrift_client.routes import FailoverRoute, Route
 
 if TYPE_CHECKING:
@@ -69,30 +69,32 @@ class AsyncHashMethod(KeyedMethod):
 
         pool = self._pool
         arguments, values = bind(type(self), args, kwargs)
-        key = pool._keys.get(self.method.name, default_key)(*values)
+        key = self._keys.get(self.method.name, default_key)(*values)
         await pool._listed()
         return await call_replicas(pool, self.method, arguments, key)
 
-    async def _call(self, arguments: Any, values: tuple[Any, ...]) -> ThriftResponse[Any]:
-        pool, method = self._pool, self.method
-        roster = pool._membership.roster
+    async def _call(
+        self, method: Method, arguments: Any, values: tuple[Any, ...]
+    ) -> ThriftResponse[Any]:
+        roster = self._membership.roster
         if not roster.servers:
-            roster = await pool._listed()
-        if pool._splits and method.name in pool._splits:
+            roster = await self._pool._listed()
+        if self._splits and method.name in self._splits:
             from thrift_client.bulk import split_call
 
-            return await _drive(split_call(pool, method, values))
-        key = pool._keys.get(method.name, default_key)(*values)
+            return await _drive(split_call(self._pool, method, values))
+        key = self._keys.get(method.name, default_key)(*values)
         route: Route | None = None
-        if pool._failover:
-            route = FailoverRoute(pool._roster(), key, pool._failover + 1, pool._call_options)
+        if self._failover:
+            route = FailoverRoute(self._pool._roster(), key, self._failover + 1, self._call_options)
             server: Any = route.server
             client: Any = route.client
         else:
-            server = client = roster.servers[roster.place(key)]
-            if pool._call_options:
-                client = server.with_options(**pool._call_options)
-        response: ThriftResponse[Any] = ThriftResponse(server)
+            place = roster.place_text if type(key) is str else roster.place
+            server = client = roster.servers[place(key)]
+            if self._call_options:
+                client = server.with_options(**self._call_options)
+        response = begun(server)
         started = monotonic()
         try:
             response._value = await client._call(method, arguments, started, response, route)

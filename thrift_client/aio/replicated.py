@@ -22,10 +22,10 @@ class AsyncReplicatedMethod(PoolMethod):
 
     __slots__ = ()
 
-    async def _call(self, arguments: Any, _values: tuple[Any, ...]) -> Any:
+    async def _call(self, method: Method, arguments: Any, _values: tuple[Any, ...]) -> Any:
         pool = self._pool
         servers = (await pool._listed()).servers
-        return await pool._gathered(pool._fan_out(servers, self.method, arguments), len(servers))
+        return await pool._gathered(pool._fan_out(servers, method, arguments), len(servers))
 
 
 class AsyncReplicatedClient(AsyncThriftPool):

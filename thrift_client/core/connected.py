@@ -52,9 +52,11 @@ class Connected:
         self.retire_at: float | None = None
         self.calls = 0
 
-    def read_small(self, plan: Plan, sequence: bytes, data: bytes) -> Any:
-        """The result in `data`, if that is just the whole reply to this call, else None."""
-        head = plan.reply_head + sequence + plan.reply_tail
+    def read_small(self, plan: Plan, head: bytes, data: bytes) -> Any:
+        """The result in `data`, if that is just the whole reply to this call, else None.
+
+        `head` is the message header that the reply must have.
+        """
         if self._framed:
             head = frame_length(len(data) - 4) + head
         if not data.startswith(head):

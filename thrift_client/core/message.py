@@ -1,10 +1,10 @@
 """A call to request bytes, and reply bytes to a value: Apache's protocols over memory.
 
 Nothing of Thrift's encoding is written here. What a message header looks like is learned
-from the protocol itself, once per method: written with a few sequence ids, it differs
-only where the id stands. With the C extension a request is then three pieces put
-together, and a reply to it is recognized by comparing its first bytes with the header
-that it must have: the same method, the same sequence id, a reply.
+from the protocol itself, once per method, with each of the few sequence ids that go round.
+With the C extension a request is then two pieces put together, and a reply to it is
+recognized by comparing its first bytes with the header that it must have: the same
+method, the same sequence id, a reply.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from thrift_client.errors import (
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Any
 
 #: Sequence ids go round among these, all of one encoded length in every protocol. Few
-#: enough that each one's bytes are learned once, more than a connection can mix up: it
-#: carries one call at a time and is gone after any doubt.
-FIRST_ID, IDS = 1 << 21, 1 << 8
+#: enough that each one's headers are kept for a method, more than a connection can mix up:
+#: it carries one call at a time and is gone after any doubt.
+FIRST_ID, IDS = 1 << 21, 1 << 5
 
 #: A TApplicationException about this call, after which the server is still in step.
 IN_STEP = frozenset(
@@ -56,14 +56,11 @@ class Plan:
     """One method on one protocol: everything about it that no call changes."""
 
     __slots__ = (
-        'call_head',
-        'call_tail',
         'encode',
         'encode_spec',
+        'headers',
         'method',
         'new_result',
-        'reply_head',
-        'reply_tail',
         'result_spec',
         'returns',
     )
@@ -72,10 +69,10 @@ class Plan:
         self.method = method
         self.returns = method.returns
         self.new_result = method.new_result
-        self.call_head, self.call_tail = codec.around_id(
-            codec.call_name(method), method.message_type
-        )
-        self.reply_head, self.reply_tail = codec.around_id(method.wire_name, TMessageType.REPLY)
+        calls = codec.numbered(codec.call_name(method), method.message_type)
+        replies = codec.numbered(method.wire_name, TMessageType.REPLY)
+        #: By sequence id the message header of a call, and that which its reply must have.
+        self.headers = {i: (calls[i], replies[i]) for i in calls}
         self.encode: Any = codec.encoder
         self.encode_spec = [method.arguments, method.arguments.thrift_spec]
         self.result_spec = None if method.oneway else [method.result, method.result.thrift_spec]
@@ -109,18 +106,7 @@ class Codec:
         self.encoder = getattr(protocol, '_fast_encode', None) if service.accelerated else None
         self.decoder = getattr(protocol, '_fast_decode', None) if service.accelerated else None
         self._refills: bool | None = None
-        self._ids: dict[int, bytes] = {}
         self.plans: dict[Method, Plan] = {}
-
-    @property
-    def ids(self) -> dict[int, bytes]:
-        """The bytes of each sequence id on this protocol, learned when first asked for."""
-        if not self._ids:
-            ids = range(FIRST_ID, FIRST_ID + IDS)
-            headers = self._headers('', TMessageType.CALL, ids)
-            start, stop = _varying(headers)
-            self._ids = {i: header[start:stop] for i, header in zip(ids, headers, strict=True)}
-        return self._ids
 
     def make_streaming(self, reader: Reader) -> Any:
         """A protocol for a reply that may go on behind the end of the reader's buffer."""
@@ -145,22 +131,15 @@ class Codec:
             plan = self.plans.setdefault(method, Plan(method, self))
         return plan
 
-    def around_id(self, name: str, message_type: int) -> tuple[bytes, bytes]:
-        """A message header's bytes before and behind the sequence id."""
-        ids = (FIRST_ID, FIRST_ID + 1, FIRST_ID + IDS // 2, FIRST_ID + IDS - 1)
-        headers = self._headers(name, message_type, ids)
-        start, stop = _varying(headers)
-        return headers[0][:start], headers[0][stop:]
-
-    def _headers(self, name: str, message_type: int, ids: Iterable[int]) -> list[bytes]:
-        """Message headers as the protocol writes them."""
+    def numbered(self, name: str, message_type: int) -> dict[int, bytes]:
+        """By sequence id a message header as the protocol writes it."""
         sink = _Sink()
         protocol = self.make_protocol(sink)
-        headers = []
-        for seqid in ids:
+        headers = {}
+        for seqid in range(FIRST_ID, FIRST_ID + IDS):
             protocol.writeMessageBegin(name, message_type, seqid)
             protocol.writeMessageEnd()
-            headers.append(b''.join(sink.written))
+            headers[seqid] = b''.join(sink.written)
             sink.written.clear()
         return headers
 
@@ -172,7 +151,7 @@ class Codec:
         try:
             plan = self.plan(method)
             if plan is not None:
-                head = plan.call_head + self.ids[seqid] + plan.call_tail
+                head, _ = plan.headers[seqid]
                 return head + plan.encode(arguments, plan.encode_spec)  # type: ignore[no-any-return]
             buffer = TMemoryBuffer()
             protocol = self.make_protocol(buffer)
@@ -232,13 +211,6 @@ def _can_refill(codec: Codec) -> bool:
     except SystemError:
         return False
     return True
-
-
-def _varying(headers: Iterable[bytes]) -> tuple[int, int]:
-    """From where to where headers of the same message with other sequence ids differ."""
-    columns = enumerate(zip(*headers, strict=True))
-    differing = [position for position, column in columns if len(set(column)) > 1]
-    return differing[0], differing[-1] + 1
 
 
 def _check_header(method: Method, seqid: int, name: str, message_type: int, answered: int) -> None:

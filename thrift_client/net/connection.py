@@ -43,7 +43,6 @@ class Connection(Connected):
     __slots__ = (
         '__weakref__',
         '_expires',
-        '_ids',
         '_recv',
         '_send',
         '_timeout',
@@ -70,7 +69,6 @@ class Connection(Connected):
         self.fast = self.plain and stream.kernel_timed and wire.codec.encoder is not None
         self.fd = stream.sock.fileno()
         self._send, self._recv = stream.sock.send, stream.sock.recv
-        self._ids = wire.codec.ids if self.fast else {}
 
     def small_call(self, plan: Plan, body: bytes, seqid: int, now: float) -> Any:
         """One call in one `send` and one `recv`, each bounded by the kernel's timeout.
@@ -81,8 +79,8 @@ class Connection(Connected):
         read, None for oneway.
         """
         self.calls += 1
-        sequence = self._ids[seqid]
-        request = plan.call_head + sequence + plan.call_tail + body
+        head, reply_head = plan.headers[seqid]
+        request = head + body
         if self._framed:
             request = frame_length(len(request)) + request
         if len(request) > CHUNK:  # sending alone could take a kernel timeout
@@ -100,7 +98,7 @@ class Connection(Connected):
             data = self._recv(self.first_read)
         except OSError as exc:
             raise as_lost(exc, 'waiting for the reply') from exc
-        result = self.read_small(plan, sequence, data)
+        result = self.read_small(plan, reply_head, data)
         if result is None:
             return self._answer(plan.method, seqid, data, expiry(now, self._timeout, None))
         return result
@@ -108,7 +106,7 @@ class Connection(Connected):
     def read_small_reply(self, method: Method, seqid: int, data: bytes) -> Any:
         """`read_small` for a call that was not sent by `small_call`."""
         plan = self._wire.codec.plan(method)
-        return None if plan is None else self.read_small(plan, self._wire.codec.ids[seqid], data)
+        return None if plan is None else self.read_small(plan, plan.headers[seqid][1], data)
 
     def outgoing(self, request: bytes, seqid: int, headers: Mapping[str, str] | None) -> bytes:  # noqa: ARG002
         """What to send for a request that `Wire.request` made. Raises EncodeError."""

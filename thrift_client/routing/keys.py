@@ -43,13 +43,12 @@ What follows from the table, and why:
 """
 from collections.abc import Callable, Iterable
 from enum import Enum
-from functools import lru_cache
 from hashlib import blake2b
 from math import isnan
 from struct import Struct
 from typing import Any
 
-__all__ = ['canonical_bytes', 'key_hash', 'str_hash']
+__all__ = ['canonical_bytes', 'key_hash']
 
 _MAX_DEPTH = 100
 _NAN = b'd\x7f\xf8\0\0\0\0\0\0'
@@ -72,22 +71,7 @@ def key_hash(key: object) -> int:
     Raises:
         TypeError, ValueError: as `canonical_bytes` does.
     """
-    if type(key) is str:
-        return str_hash(key)
     content = b'b' + key if type(key) is bytes else canonical_bytes(key)
-    return _from_bytes(blake2b(content, digest_size=8).digest(), 'big')
-
-
-@lru_cache(maxsize=1024)
-def str_hash(key: str) -> int:
-    """`key_hash` of an exact str; those asked for lately are remembered.
-
-    Few keys make up most calls, and remembering one costs a tenth of hashing it again.
-    """
-    try:
-        content = b's' + key.encode()
-    except UnicodeEncodeError:
-        content = canonical_bytes(key)
     return _from_bytes(blake2b(content, digest_size=8).digest(), 'big')
 
 

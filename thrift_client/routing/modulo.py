@@ -1,6 +1,6 @@
 """The remainder of a key divided by the number of servers: most keys move with each change."""
 from thrift_client.routing.base import check_equal_weights, no_servers
-from thrift_client.routing.keys import key_hash, str_hash
+from thrift_client.routing.keys import key_hash
 
 __all__ = ['Modulo']
 
@@ -27,8 +27,6 @@ class _Table:
 
     def index(self, key: object) -> int:
         try:
-            if type(key) is str:
-                return str_hash(key) % self._count
             if type(key) is int:
                 return key % self._count
             if isinstance(key, int) and type(key) is not bool:
