@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import Future
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ class AsyncSimpleClient(SingleServer):
 
     @staticmethod
     def _new_connections(address: Address, wire: Wire, options: Options) -> Connections:
-        return Connections(Opener(address, wire, options), options)
+        return Connections(Opener(address, wire, options), options, framed=wire.framing.delimited)
 
     @staticmethod
     def _plans_of(wire: Wire, options: Options) -> dict[Any, Any]:
@@ -103,7 +104,7 @@ class AsyncSimpleClient(SingleServer):
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
-    async def _call(
+    async def _call(  # noqa: C901 - as in the blocking client
         self,
         method: Method,
         arguments: Any,
@@ -129,14 +130,28 @@ class AsyncSimpleClient(SingleServer):
             or budget.get() is not None
         ):
             return await attempts.call(self, method, arguments, now, response, route=route)
-        call = self._small(method, plan, arguments, now, loop)
+        try:
+            body = plan.encode(arguments, plan.encode_spec)
+        except Exception as exc:
+            raise self._located(encode_error(method, exc), method.name, now) from exc
+        seqid = next_id()
+        request = plan.headers[seqid][0] + body
+        if connections.framed:
+            request = frame_length(len(request)) + request
+        timeout = self._options.timeout
+        expires = None if timeout is None else now + timeout / 1000
+        if expires is not None and expires < connections.alarm_at:
+            connections.watch(expires)
+        # What create_future() of every loop makes, without a frame.
+        future: Future[None] = Future(loop=loop)
+        call = Call(connections, method, plan, request, seqid, expires, future)
         connection = connections.take_fresh(now)
         if connection is not None:
             connection.start(call)
         elif not connections.queue(call):
             return await attempts.call(self, method, arguments, now, response, route=route)
         try:
-            await call.future
+            await future
         except BaseException:
             connections.abandon(call)
             raise
@@ -150,26 +165,6 @@ class AsyncSimpleClient(SingleServer):
             return await attempts.call(self, method, arguments, now, response, failure, route)
         raise failure
 
-    def _small(self, method: Method, plan: Any, arguments: Any, now: float, loop: Any) -> Call:
-        """The call, encoded, with its budget watched."""
-        try:
-            body = plan.encode(arguments, plan.encode_spec)
-        except Exception as exc:
-            raise self._located(encode_error(method, exc), method.name, now) from exc
-        seqid = next_id()
-        request = plan.headers[seqid][0] + body
-        if self._wire.framing.delimited:
-            request = frame_length(len(request)) + request
-        expires = None
-        timeout = self._options.timeout
-        if timeout is not None:
-            expires = now + timeout / 1000
-            if expires < self._connections.alarm_at:
-                self._connections.watch(expires)
-        return Call(
-            self._connections, method, plan, request, seqid, expires, loop.create_future()
-        )
-
 
 _functions: dict[Service, dict[str, Any]] = {}
 
@@ -179,7 +174,10 @@ def functions_of(service: Service) -> dict[str, Any]:
     functions = _functions.get(service)
     if functions is None:
         functions = bind_functions(
-            service, 'return await self._call(__method, __arguments)', kind='async def'
+            service,
+            'return await __call(self, __method, __arguments)',  # as in the blocking client
+            kind='async def',
+            __call=AsyncSimpleClient._call,
         )
         for name, function in functions.items():
             function.__qualname__ = f'AsyncSimpleClient.{name}'

@@ -74,10 +74,7 @@ class Connection(End):
         call.connection = self
         self.calls += 1
         if self._channel is None and self._tls is None:
-            transport = self._transport
-            transport.write(call.request)
-            if transport.is_closing():  # it was dead, or found to be while writing
-                self._unsent = True
+            self._write_plain(call.request)
         else:
             try:
                 data = call.request
@@ -112,15 +109,25 @@ class Connection(End):
 
     # What comes of bytes.
 
-    def _received(self, data: bytes) -> None:
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        """Where the next bytes go: the scratch, but for a reply that is known to be large."""
+        self._in_place = False
+        if self._exchange is None:
+            return self._scratch
+        return super().get_buffer(_sizehint)
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take in what has arrived; the small reply in one go."""
         call = self._call
-        if call is not None and call.plan is not None and self._exchange is None:
-            result = self.read_small(call.plan, call.plan.headers[call.seqid][1], data)
-            if result is not None:
-                self._finish(call, result)
-                return
-        super()._received(data)
+        if call is None or call.plan is None or self._exchange is not None:
+            super().buffer_updated(nbytes)
+            return
+        data = bytes(self._scratch[:nbytes])
+        result = self.read_small(call.plan, call.plan.headers[call.seqid][1], data)
+        if result is not None:
+            self._finish(call, result)
+        else:
+            self._received(data)
 
     def _sent(self) -> None:
         call = self._call

@@ -47,13 +47,15 @@ class Connections(Stack):
         '_opening',
         '_serving',
         'alarm_at',
+        'framed',
         'loop',
         'waiting',
     )
 
-    def __init__(self, opener: Opener, options: Options) -> None:
+    def __init__(self, opener: Opener, options: Options, *, framed: bool) -> None:
         super().__init__(options)
         self._opener = opener
+        self.framed = framed
         self._limit: float = options.max_connections or NEVER
         self.loop: asyncio.AbstractEventLoop | None = None
         self._reset()
@@ -120,7 +122,7 @@ class Connections(Stack):
         if not idle or self.told is not None:
             return None
         connection: Connection = idle[-1]
-        if now - connection.stamp > self.check_after or connection.unsettled:
+        if now - connection.stamp > self.check_after or connection._unanswered is not None:
             return None
         connection.stamp = now
         idle.pop()

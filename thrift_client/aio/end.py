@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import select
-import threading
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from thrift_client.core.call import lost
 from thrift_client.core.connected import Connected
@@ -34,6 +34,7 @@ class End(Connected, asyncio.BufferedProtocol):
         '__weakref__',
         '_heard',
         '_in_place',
+        '_scratch',
         '_sock',
         '_tls',
         '_transport',
@@ -48,6 +49,7 @@ class End(Connected, asyncio.BufferedProtocol):
         self._sock = sock
         self._tls: TLS | None = None
         self._transport: Any = None
+        self._scratch = memoryview(b'')
         self._in_place = False
         self._unsent = False  # whether bytes that were written still lie in the transport
         self._heard: asyncio.Future[None] | None = None  # while the opener waits for bytes
@@ -102,6 +104,20 @@ class End(Connected, asyncio.BufferedProtocol):
         """Send, now or when the kernel takes it. Raises TLSError."""
         if self._tls is not None:
             data = self._tls.encrypt(data)
+        self._pass_on(data)
+
+    def _write_plain(self, data: bytes) -> None:
+        """Send without TLS, and past the transport as far as the kernel takes it at once."""
+        sent = 0
+        if not self._unsent:
+            try:
+                sent = self._sock.send(data)
+            except OSError:
+                pass  # the transport meets the same, and tells of it
+        if sent != len(data):
+            self._pass_on(data[sent:])
+
+    def _pass_on(self, data: bytes) -> None:
         self._transport.write(data)
         if self._transport.is_closing():  # it was dead, or found to be while writing
             self._unsent = True
@@ -111,6 +127,7 @@ class End(Connected, asyncio.BufferedProtocol):
     def connection_made(self, transport: Any) -> None:
         """Have every byte counted that the kernel has not taken."""
         self._transport = transport
+        self._scratch = _scratch_of(asyncio.get_running_loop())
         transport.set_write_buffer_limits(high=0)
 
     def pause_writing(self) -> None:
@@ -129,14 +146,14 @@ class End(Connected, asyncio.BufferedProtocol):
         """
         space = self._space()
         self._in_place = space is not None
-        return _scratch.view if space is None else space
+        return self._scratch if space is None else space
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take in what has arrived."""
         if self._in_place:
             self._filled(nbytes)
         else:
-            self._received(bytes(_scratch.view[:nbytes]))
+            self._received(bytes(self._scratch[:nbytes]))
 
     def _received(self, data: bytes) -> None:
         if self._tls is not None:
@@ -217,11 +234,12 @@ _of_parent: list[Any] = []
 _ENDED = ConnectionResetError('the server closed it')
 
 
-class _Scratch(threading.local):
-    """Where a thread's loop receives what has no place of its own; used up at once."""
-
-    def __init__(self) -> None:
-        self.view = memoryview(bytearray(CHUNK))
+_scratches: WeakKeyDictionary[Any, memoryview] = WeakKeyDictionary()
 
 
-_scratch = _Scratch()
+def _scratch_of(loop: asyncio.AbstractEventLoop) -> memoryview:
+    """Where a loop receives what has no place of its own; used up at once."""
+    scratch = _scratches.get(loop)
+    if scratch is None:
+        scratch = _scratches[loop] = memoryview(bytearray(CHUNK))
+    return scratch
