@@ -69,7 +69,7 @@ class FanOut(Talks):
             if server._wire not in requests:
                 requests[server._wire] = _encoded(server, method, arguments, seqid)
         for position, server in enumerate(servers):
-            timeout = call_options.get('timeout', server._options.timeout)
+            timeout = _timeout_of(server, method, call_options)
             if timeout not in expiries:
                 expiries[timeout] = expiry(now, timeout, ends)
             self._announce(
@@ -80,9 +80,9 @@ class FanOut(Talks):
 
     def add(self, position: int, server: SimpleClient, arguments: Any) -> None:
         """Make one more call, to be known by its `position`. Raises EncodeError."""
-        now, seqid, options = monotonic(), next_id(), server._options
-        given = self._call_options
-        expires = expiry(now, given.get('timeout', options.timeout), budget.get())
+        now, seqid = monotonic(), next_id()
+        timeout = _timeout_of(server, self._method, self._call_options)
+        expires = expiry(now, timeout, budget.get())
         request = _encoded(server, self._method, arguments, seqid)
         self._announce(Talk(position, server, request, seqid, now, expires), arguments)
         if expires is not None and (self._next_expiry is None or expires < self._next_expiry):
@@ -298,6 +298,14 @@ class FanOut(Talks):
         self._done.clear()
         if self._openings is not None:
             self._openings.close()
+
+
+def _timeout_of(
+    server: SimpleClient, method: Method, call_options: dict[str, Any]
+) -> float | None:
+    if 'timeout' in call_options:
+        return call_options['timeout']  # type: ignore[no-any-return]
+    return server._options.timeout_of(method.name)
 
 
 def _encoded(server: SimpleClient, method: Method, arguments: Any, seqid: int) -> bytes:

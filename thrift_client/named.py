@@ -10,7 +10,7 @@ from thrift_client.binding import check_call_options, class_for, unknown_method
 from thrift_client.core.service import Service, service_of
 from thrift_client.membership import Membership, Roster, closed, no_servers
 from thrift_client.methods import Attribute, PoolMethod, method_kinds
-from thrift_client.options import Options, check_idempotent, with_frame
+from thrift_client.options import Options, check_methods, with_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -52,7 +52,7 @@ class NamedServers(Generic[S]):
     ) -> None:
         self._given = with_frame({'timeout': timeout, **options}, frame)
         # What is wrong fails here, not with the first server.
-        check_idempotent(Options(self._given).idempotent, self._service.methods)
+        check_methods(Options(self._given), self._service.methods)
         self._call_options: dict[str, Any] = {}
         self._fan_options: dict[str, Any] = {}
         self._membership = self._new_membership()
@@ -196,7 +196,7 @@ class NamedServers(Generic[S]):
             name: check(options.pop(name))
             for name, check in self._more_options.items() if name in options
         }
-        check_idempotent(Options(options).idempotent, self._service.methods)
+        check_methods(Options(options), self._service.methods)
         view = object.__new__(type(self))
         view.__dict__.update(
             (name, value) for name, value in self.__dict__.items()

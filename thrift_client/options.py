@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
-    from thrift_client.address import Address
-
 
 PROTOCOLS = ('binary', 'compact', 'json', 'header')
 TRANSPORTS = ('buffered', 'framed', 'zlib', 'header', 'http')
@@ -41,7 +39,8 @@ class Option:
         self.text = text
 
 
-def _fail(name: str, value: object, expected: str) -> ValueError:
+def wrong(name: str, value: object, expected: str) -> ValueError:
+    """The error for a value that an option can't have."""
     return ValueError(f'{name} must be {expected}, not {value!r}')
 
 
@@ -56,7 +55,7 @@ def milliseconds(name: str, value: Any) -> float | None:
         return None
     _number(name, value)
     if not value > 0:
-        raise _fail(name, value, 'above 0 ms, or None for no limit')
+        raise wrong(name, value, 'above 0 ms, or None for no limit')
     return None if value == float('inf') else value
 
 
@@ -67,7 +66,7 @@ def _count(least: int, none: bool) -> Callable[[str, Any], int | None]:
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f'{name} must be an int, not {value!r}')
         if value < least:
-            raise _fail(name, value, f'at least {least}')
+            raise wrong(name, value, f'at least {least}')
         return value
 
     return check
@@ -77,7 +76,7 @@ def _one_of(names: tuple[str, ...], has: str) -> Callable[[str, Any], Any]:
     def check(name: str, value: Any) -> Any:
         if isinstance(value, str):
             if value not in names:
-                raise _fail(name, value, f'one of {", ".join(names)}{nearest(value, names)}')
+                raise wrong(name, value, f'one of {", ".join(names)}{nearest(value, names)}')
         elif not callable(getattr(value, has, None)):
             raise TypeError(
                 f'{name} must be one of {", ".join(names)}, or an Apache {name} factory '
@@ -107,13 +106,22 @@ def _idempotent(name: str, value: Any) -> frozenset[str] | bool:
     return frozenset(value)
 
 
-def check_idempotent(value: frozenset[str] | bool, methods: Iterable[str]) -> None:
-    """Raise ValueError for a name among `idempotent` that is no method of the service."""
-    if isinstance(value, bool):
-        return
-    for name in value:
-        if name not in methods:
-            raise ValueError(f'idempotent: no method {name!r}{nearest(name, methods)}')
+def check_timeouts(name: str, value: Any) -> dict[str, float | None] | None:
+    """A dict of method names and durations, or None."""
+    if value is None:
+        return None
+    if not isinstance(value, dict) or not all(isinstance(method, str) for method in value):
+        raise TypeError(f'{name} must be a dict of method names and ms, not {value!r}')
+    return {method: milliseconds(f'{name}[{method!r}]', ms) for method, ms in value.items()}
+
+
+def check_methods(options: Options, methods: Iterable[str]) -> None:
+    """Raise ValueError where an option names a method that the service doesn't have."""
+    idempotent = () if isinstance(options.idempotent, bool) else options.idempotent
+    for option, names in (('idempotent', idempotent), ('timeouts', options.timeouts or ())):
+        for name in names:
+            if name not in methods:
+                raise ValueError(f'{option}: no method {name!r}{nearest(name, methods)}')
 
 
 def is_idempotent(value: frozenset[str] | bool, method: str) -> bool:
@@ -133,11 +141,11 @@ def _listeners(name: str, value: Any) -> tuple[Any, ...]:
     return tuple(value)
 
 
-#: What a URL's text stands for, by the type of the option's default or its checker.
-TRUE, FALSE = ('1', 'true', 'yes', 'on'), ('0', 'false', 'no', 'off')
-
 OPTIONS: dict[str, Option] = {
     'timeout': Option(60000, milliseconds, 'budget of a whole call in ms; None: no limit'),
+    'timeouts': Option(
+        None, check_timeouts, 'budgets of single methods in ms, by name; None there: no limit'
+    ),
     'protocol': Option(
         'binary', _one_of(PROTOCOLS, 'getProtocol'), 'a name or an Apache protocol factory'
     ),
@@ -193,7 +201,7 @@ class Options:
         def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self, given: Mapping[str, Any]) -> None:
-        checked = {name: _row(name).check(name, value) for name, value in given.items()}
+        checked = {name: row_of(name).check(name, value) for name, value in given.items()}
         object.__setattr__(self, '_given', checked)
         for name, row in OPTIONS.items():
             object.__setattr__(self, name, checked.get(name, row.default))
@@ -206,11 +214,20 @@ class Options:
         return f'Options({", ".join(shown)})'
 
     def replace(self, given: Mapping[str, Any]) -> Options:
-        """These options with some values changed."""
+        """These options with some values changed; a `timeout` then holds for every method."""
+        if 'timeout' in given:
+            given = {'timeouts': None, **given}
         return Options({**self._given, **given}) if given else self
 
+    def timeout_of(self, method: str) -> float | None:
+        """The budget of a call of one method, in ms; None for no limit."""
+        timeouts: Mapping[str, float | None] | None = self.timeouts
+        limit: float | None = self.timeout
+        return limit if timeouts is None else timeouts.get(method, limit)
 
-def _row(name: str) -> Option:
+
+def row_of(name: str) -> Option:
+    """The option of that name. Raises TypeError for an unknown one."""
     try:
         return OPTIONS[name]
     except KeyError:
@@ -224,78 +241,6 @@ def with_frame(given: dict[str, Any], frame: object) -> dict[str, Any]:
     if given.get('transport', 'framed') != 'framed':
         raise ValueError(f"frame=True contradicts transport={given['transport']!r}")
     return {**given, 'transport': 'framed'}
-
-
-def from_query(query: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """The options that a URL names: its keys are the options, and `frame`.
-
-    Raises ValueError for an unknown key or a text that is no value of it.
-    """
-    given: dict[str, Any] = {}
-    frame = False
-    for name, text in query:
-        if name == 'frame':
-            frame = flag(name, text)
-        elif name not in OPTIONS:
-            raise ValueError(f'unknown option {name!r} in a URL{nearest(name, OPTIONS)}')
-        else:
-            given[name] = _row(name).check(name, from_text(name, text))
-    return with_frame(given, frame)
-
-
-def from_address(address: Address, given: dict[str, Any]) -> dict[str, Any]:
-    """`given` and what a URL says besides: its query, its scheme and its credentials.
-
-    Raises ValueError where they contradict one another.
-    """
-    given = {**given, **from_query(address.query)}
-    if address.scheme in ('thrifts', 'https'):
-        given['ssl'] = given.get('ssl') or True
-    if address.scheme in ('http', 'https'):
-        if given.get('transport', 'http') != 'http':
-            raise ValueError(f'{address.label!r} contradicts transport={given["transport"]!r}')
-        given['transport'] = 'http'
-    elif address.credentials is not None:
-        if given.get('sasl') is None:
-            raise ValueError(f'credentials for {address.label!r} need sasl, as in ?sasl=PLAIN')
-        username, password = address.credentials
-        given['sasl'] = {**given['sasl'], 'username': username, 'password': password}
-    if given.get('sasl') is not None and (
-        given.get('transport') not in (None, 'buffered', 'framed', 'zlib')
-        or given.get('protocol') == 'header'
-    ):
-        raise ValueError('sasl goes with the transports buffered, framed and zlib')
-    return given
-
-
-def from_text(name: str, text: str) -> Any:
-    """The value that a text in a URL, a file or the environment stands for."""
-    if text.lower() == 'none':
-        return None
-    check = _row(name).check
-    if check is milliseconds:
-        return _to_number(name, text, float)
-    if check is check_tls:
-        return flag(name, text)
-    if check is check_sasl:
-        return {'mechanism': text}
-    if isinstance(OPTIONS[name].default, int) or name.startswith('max_'):
-        return _to_number(name, text, int)
-    return text
-
-
-def flag(name: str, text: str) -> bool:
-    """The truth of a text like `1`, `true` or `off`."""
-    if text.lower() not in TRUE + FALSE:
-        raise _fail(name, text, f'one of {", ".join(TRUE + FALSE)}')
-    return text.lower() in TRUE
-
-
-def _to_number(name: str, text: str, kind: type[int] | type[float]) -> float:
-    try:
-        return kind(text)
-    except ValueError:
-        raise _fail(name, text, 'a number') from None
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -14,17 +14,34 @@ from thrift_client.core.service import Service, service_of
 from thrift_client.core.wire import wire_of
 from thrift_client.errors import ThriftClientError
 from thrift_client.health import Health
-from thrift_client.options import Options, check_idempotent, from_address, with_frame
+from thrift_client.options import Options, check_methods, with_frame
+from thrift_client.texts import from_address
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Container
     from typing import Any, NoReturn, Self
 
     from thrift_client.address import Address
+    from thrift_client.core.message import Plan
     from thrift_client.core.service import Method
     from thrift_client.core.wire import Wire
     from thrift_client.record import Recorder
     from thrift_client.stats import ClientStats
+
+
+class _Without:
+    """Plans without those of the methods in `names`, which have to go the general way."""
+
+    __slots__ = ('_names', '_plans')
+
+    def __init__(self, plans: dict[Method, Plan], names: Container[str]) -> None:
+        self._plans = plans
+        self._names = names
+
+    def get(self, method: Method) -> Plan | None:
+        """The plan of a method, if it has one here."""
+        return None if method.name in self._names else self._plans.get(method)
 
 
 class SingleServer:
@@ -65,11 +82,13 @@ class SingleServer:
         self._address = addresses.parse(host, port)
         given = with_frame({'timeout': timeout, **options}, frame)
         self._options = Options(from_address(self._address, given))
-        check_idempotent(self._options.idempotent, self._service.methods)
+        check_methods(self._options, self._service.methods)
         self._name = name
         self._wire = wire_of(self._service, self._options)
         self._connections = self._new_connections(self._address, self._wire, self._options)
-        self._plans = self._plans_of(self._wire, self._options)
+        self._plans: Any = self._plans_of(self._wire, self._options)
+        if self._options.timeouts is not None:
+            self._plans = _Without(self._plans, self._options.timeouts)
         self._health = Health(self, self._connections, self._options)
         self._retry_budget = RetryBudget(self._connections.count_calls, monotonic())
         self._recorder: Recorder | None = None
@@ -139,7 +158,7 @@ class SingleServer:
         view = object.__new__(type(self))
         self._share(view)
         view._options = self._options.replace(check_call_options(options))
-        check_idempotent(view._options.idempotent, self._service.methods)
+        check_methods(view._options, self._service.methods)
         view._plans = {}  # the small call is the client's own: a view goes the general way
         return view
 

@@ -43,7 +43,7 @@ class Trying:
             options.retry,
             idempotent=is_idempotent(options.idempotent, method.name),
             budget=client._retry_budget if route is None else route.budget,
-            expires=expiry(started, options.timeout, budget.get()),
+            expires=expiry(started, options.timeout_of(method.name), budget.get()),
         )
         client._health.tell('CallStarted', method=method.name)
 

@@ -11,6 +11,7 @@ from thrift_client import (
     HashClient,
     ReplicatedClient,
     SimpleClient,
+    ThreadedHashClient,
     ThreadedReplicatedClient,
     errors,
 )
@@ -214,3 +215,65 @@ def test_signals_do_not_stretch_a_call(fault_server, client_of, warm):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize('way', ['client', 'pool', 'all'])
+@pytest.mark.parametrize('warm', [False, True])
+def test_a_method_may_have_a_timeout_of_its_own(fault_server, pool_of, way, warm):
+    """A shorter one than the client's ends its calls, and those of no other method."""
+    answers = [reply('warm')] * warm + [silence(), delay(150) + reply('x')]
+    server = fault_server(test_service, answers)
+    pool = pool_of([server.address], ThreadedHashClient, timeouts={'getk': 100}, timeout=20_000)
+    one = {'client': pool.servers[0], 'pool': pool, 'all': pool.all}[way]
+
+    def ask(method, *args):
+        answer = getattr(one, method)(*args)
+        if way == 'client':
+            return answer
+        return (answer if way == 'pool' else answer[0]).value()
+
+    if warm:
+        ask('ping')
+    began = time.monotonic()
+    with pytest.raises(errors.CallTimeout):
+        ask('getk', 'k')
+    assert 0.08 < time.monotonic() - began < 2
+    ask('ping')
+
+
+def test_a_longer_timeout_of_a_method_holds(fault_server, client_of):
+    """A view's timeout comes before it; None is no limit."""
+    server = fault_server(test_service, lambda turn: delay(150) + reply('x'))
+    for longer in (20_000, None):
+        client = client_of(server.address, timeouts={'getk': longer}, timeout=50)
+        assert client.getk('k') == 'x'
+        with pytest.raises(errors.CallTimeout):
+            client.with_options(timeout=50).getk('k')
+        with pytest.raises(errors.CallTimeout):
+            client.ping()
+
+
+@pytest.mark.parametrize(
+    ('given', 'error', 'text'),
+    [
+        ({'gtk': 5}, ValueError, "no method 'gtk'; did you mean 'getk'"),
+        ({'getk': 0}, ValueError, 'above 0 ms'),
+        ({'getk': '5'}, TypeError, 'must be a number'),
+        ({5: 5}, TypeError, 'a dict of method names'),
+        (['getk'], TypeError, 'a dict of method names'),
+    ],
+)
+def test_timeouts_of_methods_are_checked(given, error, text):
+    """Their names and their values, for a client and for a pool before it has servers."""
+    with pytest.raises(error, match=text):
+        SimpleClient(test_service, timeouts=given)
+    with pytest.raises(error, match=text):
+        ThreadedHashClient(test_service, timeouts=given)
+
+
+def test_timeouts_of_methods_stand_in_a_url():
+    """Written as the command line has them."""
+    client = SimpleClient(test_service, 'thrift://h:1?timeouts=getk=100,keys=none')
+    assert client._options.timeouts == {'getk': 100, 'keys': None}
+    with pytest.raises(ValueError, match='timeouts must be a number'):
+        SimpleClient(test_service, 'thrift://h:1?timeouts=getk')

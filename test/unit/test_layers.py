@@ -25,6 +25,7 @@ LAYERS = (
         'record',
         'response',
         'stats',
+        'texts',
     },
     # Decisions, without I/O.
     {'core', 'discovery', 'routing'},

@@ -2,7 +2,8 @@
 
 import pytest
 
-from thrift_client.options import OPTIONS, Options, from_query, with_frame
+from thrift_client.options import OPTIONS, Options, with_frame
+from thrift_client.texts import from_query
 
 DEFAULTS = {
     'timeout': 60000, 'protocol': 'binary', 'transport': 'buffered', 'connect_timeout': None,

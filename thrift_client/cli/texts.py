@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from thrift_client import options
+from thrift_client import options, texts
 from thrift_client.cli.ui import click
 
 #: Options that are objects in Python and have no text.
@@ -53,7 +53,7 @@ def reader(name: str) -> Callable[[str], Any]:
     """What makes an option's value of its text."""
     if name in POLICIES:
         return lambda text: _policy(name, pairs(text))
-    return _READERS.get(name) or (lambda text: options.from_text(name, text))
+    return _READERS.get(name) or (lambda text: texts.from_text(name, text))
 
 
 def pairs(text: str) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def _policy(name: str, given: dict[str, Any]) -> Any:
 
 
 def _idempotent(text: str) -> Any:
-    return True if text in options.TRUE else tuple(filter(None, text.split(',')))
+    return True if text in texts.TRUE else tuple(filter(None, text.split(',')))
 
 
 def _headers(text: str) -> dict[str, str]:
@@ -102,7 +102,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
 def _kind(name: str) -> str:
     """How a flag's value is called in the help."""
     row = options.OPTIONS[name]
-    if name in POLICIES or name == 'sasl':
+    if name in POLICIES or name in ('sasl', 'timeouts'):
         return 'key=value,…'
     if row.check is options.milliseconds:
         return 'ms'

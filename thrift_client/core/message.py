@@ -108,14 +108,18 @@ class Codec:
         self._refills: bool | None = None
         self.plans: dict[Method, Plan] = {}
 
+    @property
+    def refills(self) -> bool:
+        """Whether a reply may go on behind the end of the reader's buffer."""
+        if self._refills is None:
+            self._refills = self.decoder is None or _can_refill(self)
+        return self._refills
+
     def make_streaming(self, reader: Reader) -> Any:
         """A protocol for a reply that may go on behind the end of the reader's buffer."""
         protocol = self.make_protocol(reader)
-        if self.decoder is not None:
-            if self._refills is None:
-                self._refills = _can_refill(self)
-            if not self._refills:
-                protocol._fast_decode = None  # which makes it read in pure Python
+        if not self.refills:
+            protocol._fast_decode = None  # which makes it read in pure Python
         return protocol
 
     def call_name(self, method: Method) -> str:
@@ -169,6 +173,11 @@ class Codec:
         DecodeError, ReplyMismatch, MessageTooLarge, other TApplicationExceptions.
         """
         try:
+            plan = self.plans.get(method)
+            if plan is not None and protocol._fast_decode is not None:
+                result: Any = _read_expected(plan, plan.headers[seqid][1], protocol)
+                if result is not None:
+                    return result
             name, message_type, answered = protocol.readMessageBegin()
             _check_header(method, seqid, name, message_type, answered)
             if message_type == TMessageType.EXCEPTION:
@@ -177,7 +186,7 @@ class Codec:
                 protocol.readMessageEnd()
                 if exception.type not in IN_STEP:
                     raise exception
-                result: Any = Raised(exception)
+                result = Raised(exception)
             else:
                 result = method.new_result()
                 result.read(protocol)
@@ -211,6 +220,21 @@ def _can_refill(codec: Codec) -> bool:
     except SystemError:
         return False
     return True
+
+
+def _read_expected(plan: Plan, head: bytes, protocol: Any) -> Any:
+    """The result in a message that begins with the header `head`; None for another beginning."""
+    reader = protocol.trans
+    if type(reader) is not Reader:
+        return None
+    buffer = reader.cstringio_buf
+    start = buffer.tell()
+    if buffer.read(len(head)) != head:
+        buffer.seek(start)
+        return None
+    result = plan.new_result()
+    protocol._fast_decode(result, protocol, plan.result_spec)
+    return result
 
 
 def _check_header(method: Method, seqid: int, name: str, message_type: int, answered: int) -> None:

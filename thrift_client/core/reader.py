@@ -32,7 +32,7 @@ class Reader(TTransportBase, CReadableTransport):
     """The bytes of one reply.
 
     `limit` bounds the bytes of a message. `more(partial, needed)` returns a buffer that
-    begins with `partial` and holds `needed` bytes or more.
+    begins with `partial` and holds `needed` bytes or more; None: there are no more.
     """
 
     # In the base class this is a property; the C code only gets it.
@@ -40,7 +40,7 @@ class Reader(TTransportBase, CReadableTransport):
 
     def __init__(self, limit: int, more: Callable[[bytes, int], BytesIO] | None = None) -> None:
         self.limit = limit
-        self._more = more or _incomplete
+        self.more = more or _incomplete
         self._before = 0  # bytes of this message in buffers that are used up
 
     def load(self, buffer: BytesIO) -> None:
@@ -50,7 +50,7 @@ class Reader(TTransportBase, CReadableTransport):
 
     def disconnect(self) -> None:
         """Let go of `more`, and of what it belongs to."""
-        self._more = _incomplete
+        self.more = _incomplete
 
     def at_end(self) -> bool:
         """Whether everything that was received is used up."""
@@ -61,7 +61,7 @@ class Reader(TTransportBase, CReadableTransport):
         used = self._before + self.cstringio_buf.tell() - len(partial)
         if used + needed > self.limit:
             raise too_large(f'at least {used + needed} bytes', self.limit)
-        self.cstringio_buf = self._more(partial, needed)
+        self.cstringio_buf = self.more(partial, needed)
         self._before = used
         return self.cstringio_buf
 

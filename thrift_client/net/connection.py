@@ -15,7 +15,6 @@ from thrift_client.core.deadline import expiry
 from thrift_client.core.exchange import Exchange
 from thrift_client.core.framing import closed_by_server, trailing_bytes
 from thrift_client.core.message import Plan, read_delimited
-from thrift_client.core.reader import Reader
 from thrift_client.core.service import Method
 from thrift_client.core.wire import Wire
 from thrift_client.errors import (
@@ -180,14 +179,15 @@ class Connection(Connected):
         if self._framed:
             message = self._assemble(data)
             return read_delimited(codec, method, seqid, message, self._reader, self._protocol)
-        # Not kept: it holds this connection, which has to close once nobody else does.
-        reader = Reader(self._wire.limit, self._read_on)
-        protocol = codec.make_streaming(reader)
+        reader, protocol = self._reader, self._protocol
+        if not codec.refills:
+            protocol = codec.make_streaming(reader)
         reader.load(BytesIO(data))
+        reader.more = self._read_on
         try:
             result = codec.answer(method, seqid, protocol)
         finally:
-            reader.disconnect()  # a JSON protocol holds itself, and so its reader
+            reader.disconnect()  # from this connection, which closes once nobody holds it
         if not reader.at_end():
             raise trailing_bytes()
         return result

@@ -1,0 +1,86 @@
+"""Counts the instructions of a small call: `python -m bench.instructions`.
+
+A processor that valgrind simulates runs the same ones whatever else the machine does, so this
+tells changes of a hundredth that a clock would need an hour for. It sees neither the kernel nor
+what a cold cache costs: it says whether a change helps, the benchmarks by how much.
+"""
+
+import argparse
+import itertools
+import os
+import re
+import subprocess
+import sys
+
+from bench import contestants as make
+from bench.fleet import ROOT, Fleet, Wire
+
+CONTESTANTS = {
+    'generated': make.generated,
+    'simple': make.simple_client,
+    'hash': make.hash_client,
+}
+#: Calls that are counted, and calls before, after which the interpreter has adapted to them and
+#: the pool has seen each key of the hash contestant.
+COUNTED, BEFORE = 500, 600
+
+
+def per_call(contestant: str, wire: Wire) -> float:
+    """Return how many instructions a call takes in the client's process.
+
+    Raises FileNotFoundError without valgrind.
+    """
+    few, many = (_whole(contestant, wire, calls) for calls in (BEFORE, BEFORE + COUNTED))
+    return (many - few) / COUNTED
+
+
+def _whole(contestant: str, wire: Wire, calls: int) -> int:
+    """Return the instructions of a process that makes so many calls."""
+    command = ['valgrind', '--tool=cachegrind', '--cache-sim=no', '--cachegrind-out-file=/dev/null']
+    command += [sys.executable, '-m', 'bench.instructions', contestant]
+    command += [f'--protocol={wire.protocol}', f'--calls={calls}', *['--framed'] * wire.framed]
+    result = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, 'PYTHONHASHSEED': '0'},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    found = re.search(r'I\s+refs:\s+([\d,]+)', result.stderr)
+    if result.returncode or not found:
+        raise RuntimeError(f'{" ".join(command)}:\n{result.stderr}')
+    return int(found[1].replace(',', ''))
+
+
+def _run(contestant: str, wire: Wire, calls: int) -> None:
+    """Make the calls; this is what runs in the simulated processor."""
+    with Fleet(4, wire) as fleet:
+        one = CONTESTANTS[contestant](fleet)
+        try:
+            one.run(calls)
+        finally:
+            one.close()
+
+
+def main() -> None:
+    """Print a table, or make the calls of one contestant."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('contestant', choices=CONTESTANTS, nargs='?')
+    parser.add_argument('--calls', type=int, default=1)
+    parser.add_argument('--protocol', default='binary')
+    parser.add_argument('--framed', action='store_true')
+    options = parser.parse_args()
+    if options.contestant:
+        _run(options.contestant, Wire(options.protocol, options.framed), options.calls)
+        return
+    for protocol, framed in itertools.product(('binary', 'compact'), (False, True)):
+        wire = Wire(protocol, framed)
+        base = per_call('generated', wire)
+        for contestant in CONTESTANTS:
+            count = base if contestant == 'generated' else per_call(contestant, wire)
+            print(f'{wire!s:18} {contestant:10} {count:8,.0f}  {count / base:.3f}', flush=True)
+
+
+if __name__ == '__main__':
+    main()
