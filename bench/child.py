@@ -5,6 +5,7 @@ Each function's dict is printed as JSON.
 
 import gc
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -38,12 +39,20 @@ def ask(name: str, **arguments: Any) -> dict[str, Any]:
     return answer
 
 
-def import_cost(what: str) -> float:
-    """Return the processor time, in seconds, of an import in a new interpreter."""
+def import_cost(what: str, compiled: str) -> float:
+    """Return the processor time, in seconds, of an import in a new interpreter.
+
+    `compiled` is a folder for byte code: an installed package has its own, a checkout may not.
+    """
     code = f'import time; t = time.process_time(); import {IMPORTS[what]}; '
     code += 'print(time.process_time() - t)'
+    environment = {k: v for k, v in os.environ.items() if k != 'PYTHONDONTWRITEBYTECODE'}
     result = subprocess.run(
-        [sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, check=True
+        [sys.executable, '-c', code],
+        cwd=ROOT,
+        env=environment | {'PYTHONPYCACHEPREFIX': compiled},
+        stdout=subprocess.PIPE,
+        check=True,
     )
     return float(result.stdout)
 

@@ -1,5 +1,6 @@
 """Measures what a client takes besides time: memory, its import, what it leaves behind."""
 
+import tempfile
 from collections.abc import Sequence
 
 from bench import child
@@ -64,9 +65,9 @@ def imports(effort: Effort) -> Table:
         table.rows.append(Row(work, against, 1.8, 1.5))
         return table
     names = ('thrift_client', 'client', 'thrift')
-    costs = [
-        [child.import_cost(name) for name in names] for _ in range(effort.rounds(60))
-    ]
+    with tempfile.TemporaryDirectory() as compiled:
+        rounds = range(effort.rounds(60) + 1)
+        _, *costs = [[child.import_cost(name, compiled) for name in names] for _ in rounds]
     package, client, thrift = zip(*costs, strict=True)
     for what, ours in ((work, package), ('the same with SimpleClient used, CPU', client)):
         ratios = [own / theirs for own, theirs in zip(ours, thrift, strict=True)]
