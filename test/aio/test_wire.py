@@ -6,7 +6,9 @@ import pytest
 
 from on_loop import OnLoop
 from rich_if import rich_service
+from thrift_client import errors
 from thrift_client.aio import AsyncReplicatedClient, AsyncSimpleClient
+from thrift_client.testing.behaviours import Behaviour, reset
 from wire.calls import check_all
 from wire.conftest import certificates, serve_way  # noqa: F401 - fixtures
 from wire.ways import WAYS
@@ -43,6 +45,18 @@ async def test_ipv6_and_a_name(server_process, bound, host):
     server = server_process(service='rich_if.rich_service', handler='handlers:Rich', host=bound)
     async with AsyncSimpleClient(rich_service, f'{host}:{server.port}') as client:
         assert await client.add(1, 2) == 3
+
+
+async def test_a_reset_in_the_handshake(fault_server):
+    """It is a TLSError as an orderly end is, which tries no other connection."""
+    heard = Behaviour(lambda exchange: exchange.source.readAll(1), reads_request=False)
+    server = fault_server(rich_service, reset(), on_connect=heard + reset())
+    async with AsyncSimpleClient(rich_service, server.address, ssl=True) as client:
+        with pytest.raises(errors.TLSError, match='hung up during the handshake') as caught:
+            await client.add(1, 2)
+    assert caught.value.phase == 'shaking hands'
+    assert caught.value.maybe_executed is False
+    assert server.accepted == 1
 
 
 def test_a_transport_factory_that_would_block_the_loop():

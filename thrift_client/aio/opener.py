@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from thrift_client.aio.connection import Connection
 from thrift_client.aio.dial import Dialer, within
-from thrift_client.errors import CallTimeout, ThriftClientError
+from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -90,6 +90,8 @@ class Opener:
         except CallTimeout as exc:
             exc.hint = secure.MAYBE_PLAIN
             raise
+        except ConnectionLost as exc:  # a reset, of which the session in memory hears nothing
+            raise secure.failed(exc, 'shaking hands') from exc
         connection.begin_tls(tls)
 
 
