@@ -69,10 +69,10 @@ def skeleton(method: Method) -> dict[str, Any]:
 
 def _bind(method: Method, given: Any) -> dict[str, Any]:
     if isinstance(given, list):
-        if len(given) > len(method.parameters):
-            raise ValueError(
-                f'{method.name} takes {len(method.parameters)} arguments, not {len(given)}'
-            )
+        most = len(method.parameters)
+        if len(given) > most:
+            arguments = 'argument' if most == 1 else 'arguments'
+            raise ValueError(f'{method.name} takes {most} {arguments}, not {len(given)}')
         given = dict(zip(method.parameters, given, strict=False))
     if not isinstance(given, dict):
         raise ValueError(

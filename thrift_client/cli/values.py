@@ -42,7 +42,7 @@ def to_struct(kind: Any, value: Any, path: str) -> Any:
         field = idl.field(kind, name)
         if field is None:
             names = [known.name for known in idl.fields(kind)]
-            hint = nearest(name, names) or f'; it has {", ".join(names) or "none"}'
+            hint = nearest(str(name), names) or f'; it has {", ".join(names) or "none"}'
             raise ValueError(f'{path}: {kind.__name__} has no field {name!r}{hint}')
         given[name] = to_thrift(field.type, inner, f'{path}.{name}')
     return kind(**given)
@@ -156,7 +156,10 @@ def _double(_: Type, value: Any, path: str) -> float:
         return _NOT_FINITE[value]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise _wrong(path, 'a number', value)
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise _wrong(path, 'a number that fits a double', value) from None
 
 
 def _string(type_: Type, value: Any, path: str) -> Any:
