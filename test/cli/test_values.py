@@ -1,6 +1,8 @@
 """JSON to Thrift's values and back."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -62,6 +64,8 @@ def test_every_skeleton_fits_its_method(method):
         ('add', '[1, 4294967296]', 'add.b: 4294967296 is no i32'),
         ('add', '[1, true]', 'add.b: expected i32, not true'),
         ('add', '[1, 2, 3]', 'add takes 2 arguments, not 3'),
+        ('add', '{1: 2}', 'add: add_args has no field 1; it has a, b'),
+        ('echo', '[a, b]', 'echo takes 1 argument, not 2'),
         ('add', '{"a": 1, "a": 2}', "'a' stands twice in one object"),
         ('add', '{a: [', 'neither JSON nor YAML'),
         ('add', '7', 'takes its arguments as an object like {"a": 0, "b": 0}'),
@@ -71,6 +75,7 @@ def test_every_skeleton_fits_its_method(method):
         ('store', '[3]', 'store.smalls: expected an object, or a list of [key, value] pairs'),
         ('flag', '[2]', 'flag.value: expected true or false, not 2'),
         ('real', '[x]', 'real.value: expected a number, not "x"'),
+        ('real', f'[1{"0" * 400}]', 'real.value: expected a number that fits a double, not 1000'),
     ],
 )
 def test_arguments_that_do_not_fit_are_told_where(method, text, said):
@@ -112,3 +117,11 @@ def test_an_enum_member_that_two_enums_have_must_be_qualified(monkeypatch):
     with pytest.raises(ValueError, match=r'Color\.RED or Light\.RED'):
         idl.enum_value('RED')
     assert idl.enum_value('Light.RED') == 9
+
+
+def test_an_enum_member_whose_enum_has_a_namesake_is_written_as_a_number(monkeypatch):
+    """Two modules may have enums of one name: neither is taken for the other."""
+    namesake = type('Color', (), {'_NAMES_TO_VALUES': {'RED': 9}, '_VALUES_TO_NAMES': {9: 'RED'}})
+    monkeypatch.setitem(sys.modules, 'other.ttypes', SimpleNamespace(Color=namesake))
+    with pytest.raises(ValueError, match=f"'Color.RED' may be {ttypes.Color.RED} or 9"):
+        idl.enum_value('Color.RED')

@@ -105,15 +105,18 @@ def enum_value(name: str) -> int:
     """
     enum, _, member = name.rpartition('.')
     found = {
-        f'{cls.__name__}.{member}': values[member]
+        (f'{cls.__name__}.{member}', values[member])
         for cls, values in _enums()
         if member in values and enum in ('', cls.__name__)
     }
     if not found:
         raise ValueError(f'no enum has a member {name!r}')
-    if len(set(found.values())) > 1:
-        raise ValueError(f'{name!r} may be {" or ".join(sorted(found))}')
-    return next(iter(found.values()))
+    names, numbers = (sorted(set(each)) for each in zip(*found, strict=True))
+    if len(numbers) > 1:
+        # Enums of two modules may have one name: only the number tells them apart.
+        choices = names if len(names) > 1 else map(str, numbers)
+        raise ValueError(f'{name!r} may be {" or ".join(choices)}')
+    return int(numbers[0])
 
 
 def _enums() -> Iterator[tuple[type, dict[str, int]]]:
