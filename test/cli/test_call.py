@@ -193,6 +193,14 @@ def test_an_idl_file_is_compiled(cli, rich_server):
     assert done.stdout == '"1.0"\n', done.stderr
 
 
+def test_a_folder_may_be_named_like_an_idl_file(cli, tmp_path):
+    """The file is what the path ends in, and the service what stands behind it."""
+    (tmp_path / 'acme.thrift').mkdir()
+    (tmp_path / 'acme.thrift' / 'kv.thrift').write_text('service kv { void ping() }')
+    for name in ('acme.thrift/kv.thrift', 'acme.thrift/kv.thrift:kv'):
+        assert cli('list', '-s', name).stdout == 'void ping()\n'
+
+
 def test_a_broken_idl_file_is_told_in_the_words_of_the_compiler(cli, tmp_path):
     """Exit code 2, with the line."""
     (tmp_path / 'broken.thrift').write_text('service x {')

@@ -150,6 +150,14 @@ def test_stubs_go_to_a_folder_as_packages(cli, tmp_path):
     assert '    def find(self, key: str, refuse: bool) -> str: ...' in text
 
 
+def test_a_folder_that_cannot_be_made_is_told(cli, tmp_path):
+    """Exit code 2 and what could not be written, where a file is in the way."""
+    (tmp_path / 'file').touch()
+    done = cli('stubs', '-o', 'file/out', 'test_if.test_service')
+    assert (done.returncode, 'Traceback' in done.stderr) == (2, False)
+    assert 'cannot write file/out/test_if/test_service.pyi: Not a directory' in done.stderr
+
+
 def test_an_idl_file_needs_a_folder(cli):
     """Its modules are gone when the command ends."""
     done = cli('stubs', TEST / 'test_if.thrift')

@@ -20,6 +20,7 @@ from thrift_client.options import nearest
 DEFAULT_GEN_PY = 'gen-py'
 
 _DEFINES_SERVICE = re.compile(r'^class Iface\b', re.MULTILINE)
+_IDL = re.compile(r'(.+?\.thrift)(?::(.*))?')
 
 
 def add_to_path(folders: Sequence[str]) -> None:
@@ -35,10 +36,13 @@ def load(name: str) -> Service:
 
     A usage error that says what is wrong where there is none.
     """
-    path, _, wanted = name.partition('.thrift')
-    if _ == '' or (wanted and not wanted.startswith(':')):
-        return _checked(_imported(name))
-    return _checked(_compiled(Path(f'{path}.thrift'), wanted[1:]))
+    idl = _IDL.fullmatch(name)
+    return _checked(_compiled(Path(idl[1]), idl[2] or '') if idl else _imported(name))
+
+
+def is_idl(name: str) -> bool:
+    """Whether a user named a service by an IDL file; its modules are gone after `load`."""
+    return _IDL.fullmatch(name) is not None
 
 
 def find(folders: Sequence[str]) -> list[str]:

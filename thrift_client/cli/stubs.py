@@ -27,7 +27,7 @@ def stubs_command(gen_py: tuple[str, ...], out: str | None, modules: tuple[str, 
     service.add_to_path(gen_py)
     texts: dict[str, str] = {}
     for name in modules:
-        if name.partition(':')[0].endswith('.thrift') and out is None:
+        if service.is_idl(name) and out is None:
             raise click.UsageError(f'{name}: where to? --out DIR')
         of = service.load(name)
         texts[of.module.__name__] = stub_clients.text(of)
@@ -36,7 +36,8 @@ def stubs_command(gen_py: tuple[str, ...], out: str | None, modules: tuple[str, 
     for module_name, text in texts.items():
         path = _path(module_name, out)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if out is not None:
+                _make_packages(path.parent, Path(out))
             path.write_text(text, encoding='utf-8')
         except OSError as exc:
             raise click.UsageError(f'cannot write {path}: {exc.strerror}') from exc
@@ -46,10 +47,12 @@ def stubs_command(gen_py: tuple[str, ...], out: str | None, modules: tuple[str, 
 def _path(module: str, out: str | None) -> Path:
     if out is None:
         return Path(sys.modules[module].__file__ or '').with_suffix('.pyi')
-    path = Path(out, *module.split('.')).with_suffix('.pyi')
-    folder = path.parent
-    while folder != Path(out):  # each a package, or type checkers don't look into it
-        folder.mkdir(parents=True, exist_ok=True)
+    return Path(out, *module.split('.')).with_suffix('.pyi')
+
+
+def _make_packages(folder: Path, out: Path) -> None:
+    """Make a folder in `out`; type checkers look into one only if it is a package."""
+    folder.mkdir(parents=True, exist_ok=True)
+    while folder != out:
         folder.joinpath('__init__.pyi').touch()
         folder = folder.parent
-    return path
