@@ -63,6 +63,14 @@ def test_plan_takes_keys_weights_and_names(cli, tmp_path):
     assert {move['from'] for move in plan['moves']} == {'c'}
 
 
+def test_a_file_of_keys_that_is_no_text_is_told(cli, tmp_path):
+    """Exit code 2, and which file."""
+    (tmp_path / 'keys').write_bytes(b'\xff\xfe')
+    done = cli('plan', '-a', 'h1:1', '--add', 'h2:1', '--keys', 'keys')
+    assert (done.returncode, 'Traceback' in done.stderr) == (2, False)
+    assert 'cannot read keys: ' in done.stderr
+
+
 def test_plan_draws_bars(cli):
     """Each server has a bar as long as its share."""
     text = cli('plan', '-a', 'h1:1', '-a', 'h2:1', '--remove', 'h2:1', '--routing', 'jump').stdout

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from thrift_client import address
 from thrift_client.cli import output
@@ -40,7 +39,7 @@ def plan_command(
     add: tuple[str, ...],
     remove: tuple[str, ...],
     routing: tuple[str, ...],
-    keys: Any,
+    keys: TextIO | None,
     count: int,
     as_json: bool,
 ) -> None:
@@ -49,9 +48,7 @@ def plan_command(
         raise click.UsageError('what changes? --add or --remove')
     before = _fleet([_parse(text) for text in server])
     after = _changed(before, add, remove)
-    sample = keys.read().splitlines() if keys else [f'key:{i}' for i in range(count)]
-    if not sample:
-        raise click.UsageError(f'{Path(keys.name)} has no keys')
+    sample = _read_keys(keys) if keys else [f'key:{i}' for i in range(count)]
     try:
         plans = [compare(router(name), before, after, sample) for name in dict.fromkeys(routing)]
     except ValueError as exc:
@@ -61,6 +58,16 @@ def plan_command(
         return
     for plan in plans:
         _print(plan)
+
+
+def _read_keys(file: TextIO) -> list[str]:
+    try:
+        keys = file.read().splitlines()
+    except ValueError as exc:
+        raise click.UsageError(f'cannot read {file.name}: {exc}') from exc
+    if not keys:
+        raise click.UsageError(f'{file.name} has no keys')
+    return keys
 
 
 def _parse(text: str) -> tuple[str, float]:
