@@ -83,6 +83,16 @@ def test_tls_is_found_behind_plain_silence(cli, server_process, tls_files):
     assert 'not trusted here' in done.stdout
 
 
+def test_tls_is_found_on_a_unix_socket(cli, server_process, tls_files, tmp_path):
+    """Behind a path as behind a port: found, and told that nobody trusts it."""
+    cert, key, _ = tls_files
+    running = server_process(host=f'unix:{tmp_path}/sock', tls_cert=cert, tls_key=key)
+    done = cli('probe', running.address)
+    assert done.returncode == 0, done.stderr
+    assert 'speaks transport buffered, protocol binary over TLS' in done.stdout
+    assert 'not trusted here' in done.stdout
+
+
 @contextmanager
 def talking(greeting, answer):
     """Run a server that greets, answers whatever comes, and hangs up when told nothing."""

@@ -49,21 +49,18 @@ class Probe:
 
         Raises OSError if there is no connection.
         """
-        first = WIRES[0]
-        found = [] if self.target.scheme in ('thrifts', 'https') else self._try([first], tls=False)
+        only_tls = self.target.scheme in ('thrifts', 'https')
+        found = [] if only_tls else self._try([WIRES[0]], tls=False)
         if found and not every:
             return found
         tls = not found and self.has_tls()
-        rest = WIRES if tls or self.target.scheme in ('thrifts', 'https') else WIRES[1:]
+        rest = WIRES if tls or only_tls else WIRES[1:]
         return found + self._try(list(rest), tls=tls, every=every)
 
     def has_tls(self) -> bool:
         """Whether the server shakes hands; any certificate will do."""
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
         try:
-            self._connect(context).close()
+            self._connect(trusting()).close()
         except OSError:
             return False
         return True
@@ -93,12 +90,7 @@ class Probe:
         return found
 
     def _sight(self, wire: Wire, *, tls: bool) -> Sight:
-        context = None
-        if tls:
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        with self._connect(context) as connection:
+        with self._connect(trusting() if tls else None) as connection:
             host = self.target.label.rpartition('://')[2].partition('/')[0]
             data = b''
             expires = monotonic() + self.patience
@@ -131,10 +123,20 @@ class Probe:
         if context is None:
             return made
         try:
-            return context.wrap_socket(made, server_hostname=host if port else None)
+            # A unix socket has no name: it is called as the client calls it.
+            name = 'localhost' if port is None else host
+            return context.wrap_socket(made, server_hostname=name)
         except BaseException:
             made.close()
             raise
+
+
+def trusting() -> ssl.SSLContext:
+    """A context that takes any certificate, for any name."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def kind_of(data: bytes) -> str | None:
