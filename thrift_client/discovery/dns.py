@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from thrift_client import address as addresses
 from thrift_client.discovery.member import Member
-from thrift_client.discovery.polled import checked_interval
+from thrift_client.discovery.polled import checked_duration
 from thrift_client.discovery.source import FunctionReader, Reading, Source, SourceError
 from thrift_client.discovery.stable import Policy, PolicyOptions
 
@@ -157,7 +157,7 @@ class SrvSource(Source):
 
 
 def _pace(shortest: float, longest: float) -> _Pace:
-    if checked_interval(shortest) > longest:
+    if checked_duration('min_interval', shortest) > checked_duration('interval', longest):
         raise ValueError(f'min_interval {shortest!r} is above interval {longest!r}')
     return _Pace(shortest, longest)
 
@@ -211,7 +211,7 @@ def _resolver(nameservers: Sequence[str], timeout: float) -> Resolver:
     if nameservers:
         asked = [_with_port(nameserver) for nameserver in nameservers]
         resolver.nameservers = [dns.nameserver.Do53Nameserver(ip, port) for ip, port in asked]
-    resolver.lifetime = checked_interval(timeout) / 1000
+    resolver.lifetime = checked_duration('timeout', timeout) / 1000
     return resolver
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from thrift_client import address as addresses
 from thrift_client.discovery.member import Member
-from thrift_client.discovery.polled import checked_interval
+from thrift_client.discovery.polled import checked_duration
 from thrift_client.discovery.registration import Registration
 from thrift_client.discovery.source import Reading, Source, SourceError, logger
 from thrift_client.discovery.stable import Policy, PolicyOptions
@@ -77,7 +77,7 @@ class EtcdSource(Source):
             timeout=timeout,
         )
         self._watch = watch
-        self._interval = checked_interval(interval)
+        self._interval = checked_duration('interval', interval)
 
     def open(self, wake: Callable[[], None]) -> EtcdReader:
         """Make a reader that connects when it first reads."""
@@ -282,7 +282,8 @@ def _access(
     if (ca or cert or key) and not tls:
         raise ValueError('ca, cert and key need tls')
     parsed = tuple(_with_port(host) for host in hosts.split(','))
-    return Access(parsed, tls, ca, cert, key, username, password, checked_interval(timeout))
+    patience = checked_duration('timeout', timeout)
+    return Access(parsed, tls, ca, cert, key, username, password, patience)
 
 
 def _with_port(host: str) -> str:

@@ -2,8 +2,8 @@
 
 It holds a list, by itself or under a key:
 
-["kv-1:9090", {"host": "kv-2", "port": 9090, "name": "two", "weight": 2}]
-{"servers": [...]}
+    ["kv-1:9090", {"host": "kv-2", "port": 9090, "name": "two", "weight": 2}]
+    {"servers": [...]}
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from thrift_client.discovery.member import Member, members_of
-from thrift_client.discovery.polled import checked_interval
+from thrift_client.discovery.polled import checked_duration
 from thrift_client.discovery.source import Reading, Source, SourceError
 from thrift_client.discovery.stable import Policy, PolicyOptions
 
@@ -43,7 +43,7 @@ class FileSource(Source):
         self, path: str | Path, *, interval: float = 1_000, **policy: Unpack[PolicyOptions]
     ) -> None:
         self._path = Path(path)
-        self._interval = checked_interval(interval)
+        self._interval = checked_duration('interval', interval)
         self._load = _loader(self._path)
         patience: PolicyOptions = {'retry': interval, 'max_retry': interval}
         super().__init__(f'file:{path}', Policy(**(patience | policy)))

@@ -34,11 +34,11 @@ class CallableSource(Source):
         **policy: Unpack[PolicyOptions],
     ) -> None:
         if not callable(function):
-            raise TypeError(f'a source must be a URL, a list, a function or a source: {function!r}')
+            raise TypeError(f'function must be callable, not {function!r}')
         name = getattr(function, '__qualname__', type(function).__name__)
         super().__init__(f'callable:{name}', Policy(**policy))
         self._function = function
-        self._interval = checked_interval(interval)
+        self._interval = checked_duration('interval', interval)
 
     def open(self, wake: Callable[[], None]) -> FunctionReader:
         """Make a reader that calls the function."""
@@ -46,8 +46,8 @@ class CallableSource(Source):
         return FunctionReader(lambda: Reading(members_of(self._function()), self._interval))
 
 
-def checked_interval(interval: float) -> float:
-    """`interval` if it is a number of ms above 0; else ValueError."""
-    if not interval > 0:
-        raise ValueError(f'interval must be above 0 ms, not {interval!r}')
-    return interval
+def checked_duration(option: str, value: float) -> float:
+    """`value` if it is a number of ms above 0; else a ValueError that names the option."""
+    if not value > 0:  # NaN is not
+        raise ValueError(f'{option} must be above 0 ms, not {value!r}')
+    return value

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from thrift_client import address as addresses
-from thrift_client.discovery.polled import checked_interval
+from thrift_client.discovery.polled import checked_duration
 from thrift_client.discovery.stable import Policy
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def access(
         hosts,
         username,
         password,
-        checked_interval(session_timeout),
-        checked_interval(connect_timeout),
-        checked_interval(timeout),
+        checked_duration('session_timeout', session_timeout),
+        checked_duration('connect_timeout', connect_timeout),
+        checked_duration('timeout', timeout),
         policy,
     )
 
