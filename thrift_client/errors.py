@@ -1,5 +1,7 @@
 """Every error that the library raises of its own.
 
+::
+
     ThriftClientError
     ├─ ConnectError              also TTransportException NOT_OPEN, ConnectionError
     │   ├─ ResolveError

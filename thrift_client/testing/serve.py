@@ -94,7 +94,7 @@ class Server:
         """Begin to serve; connections are accepted when this returns.
 
         Returns:
-            The server itself. It keeps its port: after close() it can be started again on it.
+            The server itself, which keeps its port, and can be started again after close().
 
         Raises:
             OSError: the address can't be bound.
