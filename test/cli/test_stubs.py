@@ -6,8 +6,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from thrift.Thrift import TType
+
+from thrift_client.cli import stub_types
 
 TEST = Path(__file__).parents[1]
 
@@ -135,6 +139,17 @@ def test_pyright_knows_every_client(project):
     ]
     assert {name for name, _ in found} == {'bad.py'}, done.stdout
     assert {line for _, line in found} == lines_of_mistakes()
+
+
+def test_a_module_whose_name_ends_in_another_s_keeps_its_own():
+    """What stands in shared.ttypes is written short there, what stands in geo.shared.ttypes not."""
+    own = {'thrift_spec': (), '__module__': 'shared.ttypes'}
+    point, small = type('Point', (), own | {'__module__': 'geo.shared.ttypes'}), type('Id', (), own)
+    spec = (None, (1, TType.STRUCT, 'at', [point, None], None), (2, TType.STRUCT, 'id', [small], 0))
+    module = ModuleType('shared.ttypes')
+    module.Line = type('Line', (), own | {'thrift_spec': spec})
+    text = stub_types.text(module)
+    assert '    at: geo.shared.ttypes.Point | None\n    id: Id | None\n' in text
 
 
 def test_stubs_go_to_a_folder_as_packages(cli, tmp_path):

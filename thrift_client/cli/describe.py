@@ -95,10 +95,7 @@ def _structs(method: Method) -> list[Any]:
         if type_.code == TType.STRUCT and type_.struct not in found:
             found[type_.struct] = None
             todo += [field.type for field in idl.fields(type_.struct)]
-        elif type_.code in (TType.LIST, TType.SET):
-            todo.append(type_.element)
-        elif type_.code == TType.MAP:
-            todo += [type_.key, type_.value]
+        todo += type_.inner
     return list(found)
 
 

@@ -13,7 +13,10 @@ from typing import Any, NamedTuple
 
 from thrift.Thrift import TType
 
-#: Type codes that have no parts. UUID came with thrift 0.21.
+#: TType.UUID, which came with thrift 0.21.
+UUID = 16
+
+#: Type codes that have no parts.
 NAMES = {
     TType.BOOL: 'bool',
     TType.I08: 'i8',
@@ -21,10 +24,9 @@ NAMES = {
     TType.I32: 'i32',
     TType.I64: 'i64',
     TType.DOUBLE: 'double',
-    16: 'uuid',
+    UUID: 'uuid',
 }
 BITS = {TType.I08: 8, TType.I16: 16, TType.I32: 32, TType.I64: 64}
-UUID = 16
 
 
 class Type(NamedTuple):
@@ -52,6 +54,13 @@ class Type(NamedTuple):
     def value(self) -> Type:
         """What a map's values are."""
         return Type(self.parts[2], self.parts[3])
+
+    @property
+    def inner(self) -> tuple[Type, ...]:
+        """The types of what a container holds; none for what is no container."""
+        if self.code == TType.MAP:
+            return self.key, self.value
+        return (self.element,) if self.code in (TType.LIST, TType.SET) else ()
 
     @property
     def binary(self) -> bool:

@@ -24,23 +24,23 @@ import uuid
 """
 
 
-def annotation(type_: Type | None, hidden: Collection[str] = ()) -> str:
+def annotation(type_: Type | None, hidden: Collection[str] = (), own: str = '') -> str:
     """A type in Python's words; None is that of a method without a result.
 
-    `hidden` are names of built-in types that mean something else where it will stand.
+    `hidden` are names of built-in types that mean something else where it will stand, `own`
+    is the module whose structs need no module before their names there.
     """
     if type_ is None:
         return 'None'
     if type_.code == TType.STRUCT:
-        return f'{type_.struct.__module__}.{type_.struct.__name__}'
+        module, name = type_.struct.__module__, str(type_.struct.__name__)
+        return name if module == own else f'{module}.{name}'
     if type_.code == idl.UUID:
         return 'uuid.UUID'
-    if type_.code == TType.MAP:
-        inner = f'{annotation(type_.key, hidden)}, {annotation(type_.value, hidden)}'
-        return f'{builtin("dict", hidden)}[{inner}]'
-    if type_.code in (TType.LIST, TType.SET):
-        outer = 'list' if type_.code == TType.LIST else 'set'
-        return f'{builtin(outer, hidden)}[{annotation(type_.element, hidden)}]'
+    if type_.inner:
+        outer = {TType.LIST: 'list', TType.SET: 'set', TType.MAP: 'dict'}[type_.code]
+        inner = ', '.join(annotation(each, hidden, own) for each in type_.inner)
+        return f'{builtin(outer, hidden)}[{inner}]'
     if type_.code == TType.STRING:
         return builtin('bytes' if type_.binary else 'str', hidden)
     return builtin(_PLAIN[type_.code], hidden)
@@ -58,11 +58,8 @@ def modules_of(service: Service) -> list[ModuleType]:
     seen: set[Any] = set()
     while todo:
         type_ = todo.pop()
-        if type_.code == TType.MAP:
-            todo += [type_.key, type_.value]
-        elif type_.code in (TType.LIST, TType.SET):
-            todo.append(type_.element)
-        elif type_.code == TType.STRUCT and type_.struct not in seen:
+        todo += type_.inner
+        if type_.code == TType.STRUCT and type_.struct not in seen:
             seen.add(type_.struct)
             module = sys.modules[type_.struct.__module__]
             if module.__name__ not in found:
@@ -86,12 +83,9 @@ def imports(types: Collection[Type], own: str) -> list[str]:
     todo = list(types)
     while todo:
         type_ = todo.pop()
+        todo += type_.inner
         if type_.code == TType.STRUCT:
             modules.add(type_.struct.__module__)
-        elif type_.code == TType.MAP:
-            todo += [type_.key, type_.value]
-        elif type_.code in (TType.LIST, TType.SET):
-            todo.append(type_.element)
     return [f'import {name}' for name in sorted(modules - {own})]
 
 
@@ -147,9 +141,7 @@ def _struct(cls: Any, module: str) -> list[str]:
     base = '(Exception)' if issubclass(cls, Exception) else ''
     fields = idl.fields(cls)
     hidden = {field.name for field in fields}
-    written = [
-        (f.name, f'{annotation(f.type, hidden).replace(f"{module}.", "")} | None') for f in fields
-    ]
+    written = [(f.name, f'{annotation(f.type, hidden, module)} | None') for f in fields]
     arguments = ''.join(f', {name}: {type_} = ...' for name, type_ in written)
     return [
         f'class {cls.__name__}{base}:',
