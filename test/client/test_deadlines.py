@@ -10,6 +10,7 @@ from test_if import test_service
 from thrift_client import (
     HashClient,
     ReplicatedClient,
+    RetryPolicy,
     SimpleClient,
     ThreadedHashClient,
     ThreadedReplicatedClient,
@@ -168,6 +169,22 @@ def test_connect_timeout_caps_a_connect(closing, way):
         failure = outcome(client, 'k')
     assert isinstance(failure, (errors.CallTimeout, errors.ConnectError))
     assert failure.maybe_executed is False
+
+
+@pytest.mark.parametrize(
+    'options',
+    [{'ssl': True}, {'sasl': {'mechanism': 'PLAIN', 'username': 'u', 'password': 'p'}}],
+    ids=['handshake', 'login'],
+)
+def test_connect_timeout_caps_all_of_a_connect(fault_server, client_of, options):
+    """What hangs in it is a failed connect, which is tried again if that is asked for."""
+    server = fault_server(test_service, GOOD, on_connect=silence())
+    retry = RetryPolicy(attempts=2, backoff=1, connect=True)
+    client = client_of(server.address, timeout=20_000, connect_timeout=100, retry=retry, **options)
+    with Took(200), pytest.raises(errors.CallTimeout, match='no connection was open') as caught:
+        client.getk('k')
+    assert caught.value.attempts == 2
+    assert caught.value.maybe_executed is False
 
 
 def test_connect_timeout_does_not_cap_the_call(fault_server, client_of):

@@ -236,6 +236,8 @@ def http_error(status):
         (errors.ReplyMismatch('other'), True),
         (errors.WireMismatch('http'), True),
         (errors.CallTimeout('spent', phase='connecting'), True),
+        (errors.CallTimeout('spent', phase='shaking hands'), True),
+        (errors.CallTimeout('spent', phase='logging in'), True),
         (errors.CallTimeout('spent', phase='waiting for the reply'), False),
         (errors.CallTimeout('spent', phase='sending'), False),
         (errors.PoolExhausted('all in use', phase='waiting for a connection'), False),

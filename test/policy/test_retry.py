@@ -47,6 +47,13 @@ DECISIONS = {
     'certificate': (error_of(errors.CertificateError), NEVER, False),
     'password': (error_of(errors.AuthError), NEVER, False),
     'connect timed out': (error_of(errors.CallTimeout, phase='connecting'), IF_CONNECT, True),
+    'look-up timed out': (
+        error_of(errors.CallTimeout, phase='looking up kv.test'), IF_CONNECT, True,
+    ),
+    'handshake timed out': (
+        error_of(errors.CallTimeout, phase='shaking hands'), IF_CONNECT, True,
+    ),
+    'login timed out': (error_of(errors.CallTimeout, phase='logging in'), IF_CONNECT, True),
     'sending timed out': (error_of(errors.CallTimeout, phase='sending'), NEVER, False),
     'pool exhausted': (
         error_of(errors.PoolExhausted, phase='waiting for a connection'), NEVER, False,

@@ -11,8 +11,10 @@ is the probe: it alone goes through until it is known how it ended.
 
 from __future__ import annotations
 
+from errno import EADDRNOTAVAIL, EMFILE, ENFILE
+
+from thrift_client.core.call import is_late_connect
 from thrift_client.errors import (
-    CallTimeout,
     ConnectError,
     ConnectionLost,
     DecodeError,
@@ -29,7 +31,7 @@ CLOSED, EJECTED, PROBING = 'closed', 'ejected', 'probing'
 ENOUGH_CALLS = 10
 
 #: A local shortage (of descriptors, of ports) says nothing about the server.
-_LOCAL = frozenset((23, 24, 99))  # ENFILE, EMFILE, EADDRNOTAVAIL
+_LOCAL = frozenset((ENFILE, EMFILE, EADDRNOTAVAIL))
 
 _FAILURES = (
     ConnectError,
@@ -51,9 +53,7 @@ def is_failure(error: BaseException) -> bool:
         return error.status >= 500
     if isinstance(error, ConnectError) and error.errno in _LOCAL:
         return False
-    if isinstance(error, CallTimeout):
-        return error.phase == 'connecting'
-    return isinstance(error, _FAILURES)
+    return is_late_connect(error) or isinstance(error, _FAILURES)
 
 
 class Breaker:

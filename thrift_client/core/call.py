@@ -7,9 +7,18 @@ from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError
 #: The phases in which the request has been sent whole.
 READING = frozenset(('waiting for the reply', 'reading the reply'))
 
+#: How the phases begin in which a connection is being opened.
+OPENING = ('looking up', 'connecting', 'shaking hands', 'logging in')
+
 
 def timed_out(phase: str) -> CallTimeout:
-    """The error for a spent budget; nothing before the reply has been sent whole."""
+    """The error for time that ran out in `phase`; only in READING may the server have run it."""
+    if phase.startswith(OPENING):
+        return CallTimeout(
+            'no connection was open in time',
+            phase=phase,
+            hint='timeout= and connect_timeout= bound a connect',
+        )
     waiting = phase in READING
     return CallTimeout(
         "the call's budget is spent",
@@ -17,6 +26,11 @@ def timed_out(phase: str) -> CallTimeout:
         maybe_executed=waiting,
         hint='raise timeout= if the server needs longer' if waiting else None,
     )
+
+
+def is_late_connect(error: BaseException) -> bool:
+    """Whether the time ran out, the call's or `connect_timeout`, before a connection was open."""
+    return isinstance(error, CallTimeout) and (error.phase or '').startswith(OPENING)
 
 
 def lost(exc: BaseException, phase: str) -> ConnectionLost:

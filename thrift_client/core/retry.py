@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from thrift_client.core.call import is_late_connect
 from thrift_client.errors import (
     AuthError,
     CallTimeout,
@@ -45,7 +46,10 @@ class RetryBudget:
         self._then = now
 
     def spend(self, share: float, now: float) -> bool:
-        """Take one retry out; False if there is none left."""
+        """Take one retry out; False if there is none left.
+
+        `share` is how many retries each call pays for, `now` monotonic seconds.
+        """
         calls = self._calls()
         self._saved = min(SAVED, self._saved + max(0, calls - self._counted) * share)
         self._counted = calls
@@ -91,9 +95,9 @@ class Course:
     ) -> float | None:
         """How long to pause before the next attempt, in seconds; None: not again.
 
-        `random` is drawn evenly from 0 to 1. `elsewhere` says that a server which this
-        call has not tried can serve it as well: where this one was out of reach, moving
-        there costs no pause, no attempt and none of the budget.
+        `now` is monotonic seconds, `random` drawn evenly from 0 to 1. `elsewhere` says that
+        a server which this call has not tried can serve it as well: where this one was out
+        of reach, moving there costs no pause, no attempt and none of the budget.
         """
         policy = self._policy
         if isinstance(error, ThriftClientError) and error.maybe_executed:
@@ -117,7 +121,7 @@ class Course:
         return pause
 
     def _may_retry(self, error: BaseException) -> bool:
-        """Contract rule 3: only what no server can have run, or may run twice."""
+        """Only what no server can have run, or what may safely run twice."""
         if not isinstance(error, ThriftClientError):
             return False
         if isinstance(error, (CertificateError, AuthError)):
@@ -127,7 +131,7 @@ class Course:
                 return True
             if isinstance(error, HttpStatusError):
                 return error.retry_after is not None
-            at_connect = isinstance(error, ConnectError) or _capped_connect(error)
+            at_connect = isinstance(error, ConnectError) or is_late_connect(error)
             return at_connect and self._policy.connect
         if isinstance(error, (ConnectionLost, ReplyMismatch, CallTimeout)):
             return self._idempotent
@@ -141,13 +145,6 @@ def is_out_of_reach(error: BaseException) -> bool:
     """
     if isinstance(error, (AuthError, CertificateError)):
         return False
-    if isinstance(error, ConnectError):
+    if is_late_connect(error):
         return True
-    if isinstance(error, CallTimeout):
-        return _capped_connect(error)
-    return isinstance(error, (CircuitOpen, ClientClosed, ClientDisabledError))
-
-
-def _capped_connect(error: ThriftClientError) -> bool:
-    """Whether `connect_timeout` ended a connect before the call's own budget did."""
-    return isinstance(error, CallTimeout) and error.phase == 'connecting'
+    return isinstance(error, (CircuitOpen, ClientClosed, ClientDisabledError, ConnectError))

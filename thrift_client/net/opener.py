@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from thrift_client.errors import ThriftClientError
+from thrift_client.core.call import timed_out
+from thrift_client.errors import CallTimeout, ThriftClientError
 from thrift_client.net.connect import Connector
 from thrift_client.net.connection import Connection
 from thrift_client.net.stream import CHUNK, Stream
@@ -39,9 +40,10 @@ class Opener:
             self._connector = Connector(*self._link.dial)
 
     def open(self, expires: float | None, now: float) -> Connection:
-        """A new connection, ready for its first call, until `expires`.
+        """A new connection, ready for its first call, begun at `now` and until `expires`.
 
-        Raises ConnectError and its kinds, WireMismatch for a server without TLS, CallTimeout.
+        Both are monotonic seconds; `expires` None is no limit. Raises
+        ConnectError and its kinds, WireMismatch for a server without TLS, CallTimeout.
         """
         if self._wire.apache is not None:
             from thrift_client.net.apache import ApacheConnection
@@ -97,6 +99,8 @@ def _hold(talk: Generator[bytes, bytes, None], stream: Stream, expires: float | 
             to_send = talk.send(received)
     except StopIteration:
         return
+    except CallTimeout:
+        raise timed_out('logging in') from None
     except ThriftClientError as exc:
         exc.maybe_executed = False  # no call has been sent
         if exc.phase in ('sending', 'waiting for the reply'):
