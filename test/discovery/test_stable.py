@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thrift_client.discovery import Member, Policy, diff
-from thrift_client.discovery.stable import Roster, backoff
+from thrift_client.discovery.stable import MemberList, backoff
 
 
 def fleet(*names):
@@ -68,56 +68,56 @@ COURSES = {
 @pytest.mark.parametrize(('policy', 'steps'), COURSES.values(), ids=COURSES.keys())
 def test_what_is_told(policy, steps):
     """A list is told when it differs from what was told last, and never too early."""
-    roster = Roster(Policy(**policy), ordered=False)
+    known = MemberList(Policy(**policy), ordered=False)
     for now, listed, told in steps:
-        result = roster.expire(now) if listed is None else roster.update(fleet(*listed), now)
+        result = known.expire(now) if listed is None else known.update(fleet(*listed), now)
         assert names(result) == told, (now, listed)
 
 
 def test_order_is_kept_where_it_means_something():
     """A user's order is told as it is; any other is by name, the same in every process."""
-    assert names(Roster(Policy(), ordered=True).update(fleet('b', 'a'), 0)) == 'ba'
-    assert names(Roster(Policy(), ordered=False).update(fleet('b', 'a'), 0)) == 'ab'
+    assert names(MemberList(Policy(), ordered=True).update(fleet('b', 'a'), 0)) == 'ba'
+    assert names(MemberList(Policy(), ordered=False).update(fleet('b', 'a'), 0)) == 'ab'
 
 
 def test_of_two_of_one_name_the_later_counts():
     """A node that a lost session left behind is hidden by that of the next session."""
     old, new = Member('old:1', 'a'), Member('new:2', 'a')
-    assert Roster(Policy(), ordered=False).update((old, new), 0) == (new,)
+    assert MemberList(Policy(), ordered=False).update((old, new), 0) == (new,)
 
 
 def test_a_member_that_changed_is_told():
     """A new address or weight under an old name is news."""
-    roster = Roster(Policy(grace=100), ordered=False)
-    roster.update((Member('kv:1', 'a'),), 0)
-    assert roster.update((Member('kv:1', 'a', weight=2),), 1) == (Member('kv:1', 'a', weight=2),)
+    known = MemberList(Policy(grace=100), ordered=False)
+    known.update((Member('kv:1', 'a'),), 0)
+    assert known.update((Member('kv:1', 'a', weight=2),), 1) == (Member('kv:1', 'a', weight=2),)
 
 
 def test_due_is_the_end_of_the_first_grace():
     """The thread that waits knows until when."""
-    roster = Roster(Policy(grace=100), ordered=False)
-    roster.update(fleet('a', 'b', 'c'), 0)
-    assert roster.due is None
-    roster.update(fleet('a', 'b'), 10)
-    roster.update(fleet('a'), 20)
-    assert roster.due == 110
-    roster.expire(110)
-    assert roster.due == 120
+    known = MemberList(Policy(grace=100), ordered=False)
+    known.update(fleet('a', 'b', 'c'), 0)
+    assert known.due is None
+    known.update(fleet('a', 'b'), 10)
+    known.update(fleet('a'), 20)
+    assert known.due == 110
+    known.expire(110)
+    assert known.due == 120
 
 
 @given(st.lists(st.tuples(st.integers(0, 80), st.sets(st.sampled_from('abcdef')))))
 def test_a_list_is_never_emptied_and_settles(steps):
     """Whatever a source says, what is told has members; after the grace it is the last list."""
-    roster = Roster(Policy(grace=100), ordered=False)
+    known = MemberList(Policy(grace=100), ordered=False)
     now, last = 0, set()
     for wait, listed in steps:
         now += wait
-        told = roster.update(fleet(*listed), now)
+        told = known.update(fleet(*listed), now)
         assert told is None or told
-        assert listed <= set(names(roster.members) or '')
+        assert listed <= set(names(known.members) or '')
         last = listed or last
-    roster.expire(now + 100)
-    assert set(names(roster.members) or '') == last
+    known.expire(now + 100)
+    assert set(names(known.members) or '') == last
 
 
 def test_backoff_grows_to_its_bound_and_is_jittered():

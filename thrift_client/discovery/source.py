@@ -7,6 +7,10 @@
 
 A pool follows lists by `stable.diff`. It needs nothing of a source but `watch`; an own one
 can be any object that has it, or a subclass of `Source` that says how to read a list.
+
+Who owns what: a watch's reader and its `MemberList` are its thread's alone, which also tells
+the listener. Any other thread only wakes or closes the `Loop`; what had begun to be told when
+it was closed is told to its end. The listener is held weakly, and the watch ends with it.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from thrift_client.discovery.loop import DONE, Loop
 from thrift_client.discovery.member import Member
-from thrift_client.discovery.stable import Policy, Roster, backoff
+from thrift_client.discovery.stable import MemberList, Policy, backoff
 from thrift_client.errors import ThriftClientError
 
 logger = logging.getLogger('thrift_client.discovery')
@@ -103,7 +107,7 @@ class Source(ABC):
         policy: how carefully it is believed.
     """
 
-    #: Whether the order of its lists is the user's; see `Roster`.
+    #: Whether the order of its lists is the user's; see `MemberList`.
     ordered = False
 
     def __init__(self, label: str, policy: Policy) -> None:
@@ -152,7 +156,7 @@ class _Follower:
     def __init__(self, source: Source) -> None:
         self._label = source.label
         self._policy = source.policy
-        self._roster = Roster(source.policy, ordered=source.ordered)
+        self._list = MemberList(source.policy, ordered=source.ordered)
         self._failures = 0
         self._due: float | None = 0
 
@@ -165,10 +169,10 @@ class _Follower:
         if woken or (self._due is not None and self._due <= _now()):
             self._read()
         else:
-            self._tell(self._roster.expire(_now()))
+            self._tell(self._list.expire(_now()))
         if self._due == DONE:
             return DONE
-        times = [at for at in (self._due, self._roster.due) if at is not None]
+        times = [at for at in (self._due, self._list.due) if at is not None]
         return max(0.0, min(times) - _now()) if times else None
 
     def interrupt(self) -> None:
@@ -189,7 +193,7 @@ class _Follower:
         if self._failures:
             self._failures = 0
             logger.info('%s works again', self._label)
-        self._tell(self._roster.update(members, _now()))
+        self._tell(self._list.update(members, _now()))
 
     def _failed(self, exc: Exception) -> None:
         self._failures += 1
@@ -198,7 +202,7 @@ class _Follower:
             return
         trouble = SourceError(f'{self._label}: {exc}')
         trouble.__cause__ = exc
-        kept = self._roster.members
+        kept = self._list.members
         logger.warning(
             '%s; %s',
             trouble,
@@ -223,4 +227,5 @@ class _Follower:
 
 
 def _now() -> float:
+    """Monotonic ms: policies and readings count in ms."""
     return time.monotonic() * 1000

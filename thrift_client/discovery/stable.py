@@ -89,7 +89,7 @@ def diff(old: Iterable[Member], new: Iterable[Member]) -> Change:
     )
 
 
-class Roster:
+class MemberList:
     """The list that a listener was last told, and the members that only might have left.
 
     Args:
