@@ -1,6 +1,10 @@
 """Requests to etcd through etcd3gw.
 
 It and `etcd_wire` import etcd3gw, so they are imported only where etcd is asked for.
+
+Who owns what: a session is used by one thread, but for `interrupt`. That shortens the timeout
+before it cuts the adapter, while a new client gets its adapter before its timeout: whichever
+comes first, its requests are cut or short.
 """
 
 from __future__ import annotations

@@ -2,6 +2,10 @@
 
 etcd3gw's own watch runs on threads that keep the interpreter from exiting and opens its
 connection without a timeout; hence a stream of our own beside its client.
+
+Who owns what: a stream's connection is its thread's. `close` says that it is closed before it
+looks for a socket to shut, the thread looks whether it is closed once it has a socket: so one
+of them ends it, however they meet.
 """
 
 from __future__ import annotations

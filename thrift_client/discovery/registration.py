@@ -1,4 +1,8 @@
-"""A server's own entry where its clients look for it, kept there until it is closed."""
+"""A server's own entry where its clients look for it, kept there until it is closed.
+
+Who owns what: the entry and the count of failures are the thread's of the `Loop`; any other
+only wakes or closes it, and waits for `_there`.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,10 @@
 """A ZooKeeper session through kazoo that tells when it changes and ends promptly.
 
-The one module that imports kazoo, so it is imported only where ZooKeeper is asked for.
+It imports kazoo when it is loaded, so it is loaded only where ZooKeeper is asked for.
+
+Who owns what: a session is used by one thread, but for `interrupt`. kazoo's threads only set
+`_news` and call `wake`; a wait looks at what it waits for after it has cleared `_news`, so
+news that come in between are not lost.
 """
 
 from __future__ import annotations
