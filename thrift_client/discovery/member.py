@@ -40,7 +40,7 @@ class Member:
         if isinstance(self.weight, bool) or not isinstance(self.weight, int | float):
             raise ValueError(f'a weight must be a number, not {self.weight!r}')
         if not 0 < self.weight < float('inf'):
-            raise ValueError(f'a weight must be above 0, not {self.weight!r}')
+            raise ValueError(f'a weight must be finite and above 0, not {self.weight!r}')
         if not isinstance(self.metadata, Mapping):
             raise ValueError(f'metadata must be a mapping, not {self.metadata!r}')
         object.__setattr__(self, 'name', self.name or parsed.label)

@@ -39,10 +39,10 @@ def decode(data: bytes, endpoint: str | None, *, by_shard: bool) -> Member | Non
     if node.get('status', 'ALIVE') != 'ALIVE':
         return None
     if endpoint is None:
-        place = _mapping(node.get('serviceEndpoint'), 'serviceEndpoint')
+        chosen = _mapping(node.get('serviceEndpoint'), 'serviceEndpoint')
     else:
         further = _mapping(node.get('additionalEndpoints'), 'additionalEndpoints')
-        place = _mapping(further.get(endpoint), f'endpoint {endpoint!r}')
+        chosen = _mapping(further.get(endpoint), f'endpoint {endpoint!r}')
     metadata = dict(_mapping(node.get('metadata') or {}, 'metadata'))
     shard = node.get('shard')
     if shard is not None:
@@ -52,7 +52,7 @@ def decode(data: bytes, endpoint: str | None, *, by_shard: bool) -> Member | Non
     weight = float(metadata.pop(_WEIGHT, 1))
     name = f'shard-{shard}' if by_shard else ''
     return Member.of(
-        {'host': place.get('host'), 'port': place.get('port'), 'name': name}
+        {'host': chosen.get('host'), 'port': chosen.get('port'), 'name': name}
         | {'weight': weight, 'metadata': metadata}
     )
 
