@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -27,7 +27,7 @@ PREFIX = 'THRIFT_CLIENT_'
 #: Flags with a short form of their own.
 _SHORT = {'headers': '-H'}
 
-#: What the options of pools mean; which of them there are, the pools' signatures say.
+#: What the options of pools mean; their defaults are in the pools' signatures.
 _POOL_TEXTS = {
     'routing': 'how a hash pool places keys',
     'failover': 'how many further servers may serve a call whose own is out',
@@ -70,23 +70,16 @@ def client_rows() -> list[Row]:
 
 
 def tls_rows() -> list[Row]:
-    """The flags that make a TLS context, where the client knows TLS."""
-    return [Row(n, None, text) for n, text in _TLS_TEXTS.items()] if 'ssl' in OPTIONS else []
+    """The flags that make a TLS context."""
+    return [Row(name, None, text) for name, text in _TLS_TEXTS.items()]
 
 
 def pool_rows() -> list[Row]:
     """The flags that pools understand besides."""
-    return [Row(name, default, _POOL_TEXTS[name]) for name, default in _pool_options()]
-
-
-def _pool_options() -> Iterator[tuple[str, Any]]:
-    for pool in ('HashClient', 'BalancedClient'):
-        kind = getattr(thrift_client, pool, None)
-        if kind is None:
-            continue
-        for name, parameter in inspect.signature(kind.__init__).parameters.items():
-            if name in _POOL_TEXTS and (pool == 'HashClient') is (name != 'balance'):
-                yield name, parameter.default
+    parameters: dict[str, inspect.Parameter] = {}
+    for kind in (thrift_client.HashClient, thrift_client.BalancedClient):
+        parameters |= inspect.signature(kind.__init__).parameters
+    return [Row(name, parameters[name].default, text) for name, text in _POOL_TEXTS.items()]
 
 
 def config_option(function: F) -> F:

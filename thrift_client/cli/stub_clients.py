@@ -7,7 +7,7 @@ client to be: `thrift_client.typed` says how they find them.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from thrift_client.cli import idl, stub_types
 from thrift_client.core.service import Method, Service
@@ -18,7 +18,7 @@ from typing import Any, Generic, Self, TypeVar
 import builtins
 import uuid
 
-from thrift_client import typed
+from thrift_client import typed, typed_aio
 from thrift_client.response import ThriftResponse
 """
 
@@ -51,7 +51,7 @@ class Kind(NamedTuple):
 _ONE, _ALL = 'ThriftResponse[{}]', 'list[ThriftResponse[{}]]'
 _AIO = 'thrift_client.aio'
 
-#: Those that the library has; an `everyone` stands before what refers to it.
+#: An `everyone` stands before what refers to it.
 KINDS = (
     Kind('SimpleClient'),
     Kind('ReplicatedClient', gives=_ALL),
@@ -71,16 +71,14 @@ def text(service: Service) -> str:
     module = service.module.__name__
     methods = list(service.methods.values())
     types = [type_ for method in methods for type_ in stub_types.types_of(method)]
-    kinds = [kind for kind in KINDS if _exists(kind)]
     lines = [_HEADER.rstrip()]
-    lines += ['from thrift_client import typed_aio'] if any(kind.waits for kind in kinds) else []
     lines += stub_types.imports(types, module)
     lines += [f'from {name} import *' for name in _star_imports(service)]
     lines += ['', "P = TypeVar('P')", '', 'class Iface:', *_methods(methods, '{}')]
     lines += ['', 'class Client(Iface):', _INIT.format('iprot: Any, oprot: Any = None')]
     lines += ['', 'class Processor:', _INIT.format('handler: Any')]
     lines += ['    def process(self, iprot: Any, oprot: Any) -> Any: ...']
-    for kind in kinds:
+    for kind in KINDS:
         lines += ['', *_client(kind, methods)]
     return '\n'.join(lines) + '\n'
 
@@ -92,18 +90,6 @@ _PLACE = (
 _INIT = '    def __init__(self, {}) -> None: ...'
 
 
-def _exists(kind: Kind) -> bool:
-    try:
-        _class_of(kind)
-    except (ImportError, AttributeError):
-        return False
-    return True
-
-
-def _class_of(kind: Kind) -> Any:
-    return getattr(import_module(kind.home), kind.name)
-
-
 def _star_imports(service: Service) -> list[str]:
     """gen-py's service modules have all that their ttypes has."""
     ttypes = f'{service.module.__name__.rpartition(".")[0]}.ttypes'
@@ -112,7 +98,7 @@ def _star_imports(service: Service) -> list[str]:
 
 def _client(kind: Kind, methods: list[Method]) -> list[str]:
     """A class of clients, and before it those of its methods where they are objects."""
-    base = _class_of(kind)
+    base = getattr(import_module(kind.home), kind.name)
     own = [method for method in methods if not hasattr(base, method.name)]
     lines = []
     if kind.keyed and not kind.name.startswith('Threaded'):
