@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from thrift.Thrift import TException
-
-from thrift_client import ThriftPool
 from thrift_client.cli import arguments, output, results
 from thrift_client.cli.exits import code_of
 from thrift_client.cli.histogram import Histogram
@@ -62,7 +59,8 @@ def bench_command(
     if number is None and duration is None:
         number = 1000
     with target.caller(called, key) as caller:
-        load = Load(_call(caller, called.name, values), connections, number, seconds, rate)
+        call = partial(results.error_of, caller, called.name, **values)
+        load = Load(call, connections, number, seconds, rate)
         _run(load, number, seconds)
     tally = load.result()
     if as_json:
@@ -78,20 +76,6 @@ def latency(histogram: Histogram) -> dict[str, float]:
     found |= {f'p{percent}': histogram.percentile(percent) for percent in PERCENTILES}
     found['max'] = histogram.most
     return {name: round(value / 1000, 3) for name, value in found.items()}
-
-
-def _call(caller: Any, method: str, values: dict[str, Any]) -> Callable[[], BaseException | None]:
-    pooled = isinstance(caller, ThriftPool)
-
-    def one() -> BaseException | None:
-        try:
-            response = caller.call(method, **values)
-        except TException as exc:
-            error: BaseException = exc
-            return error
-        return response.exception if pooled else None
-
-    return one
 
 
 def _run(load: Load, number: int | None, seconds: float | None) -> None:

@@ -11,6 +11,7 @@ from thrift_client.cli import arguments, output, results
 from thrift_client.cli.target import Target, with_target
 from thrift_client.cli.ui import click
 from thrift_client.core.service import Method
+from thrift_client.errors import server_label
 
 
 @click.command('call')
@@ -51,7 +52,7 @@ def call_command(
             value = caller.call(called.name, **values)
             server, elapsed = caller, (monotonic() - started) * 1000
     if verbose:
-        click.echo(f'{results.label(server)} in {elapsed:.1f} ms', err=True)
+        click.echo(f'{server_label(server)} in {elapsed:.1f} ms', err=True)
     _show(called, value, 'json' if as_json else form, plain=as_json)
 
 

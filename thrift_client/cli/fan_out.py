@@ -9,6 +9,7 @@ from thrift_client.cli.exits import code_of
 from thrift_client.cli.target import Target, with_target
 from thrift_client.cli.ui import click
 from thrift_client.core.service import Method
+from thrift_client.errors import server_label
 from thrift_client.response import ThriftResponse
 
 
@@ -53,4 +54,4 @@ def _row(method: Method, response: ThriftResponse[Any]) -> tuple[str, str, str]:
         text = output.one_line(results.to_json(method, response.value()))
     else:
         text = results.error_text(response.exception)
-    return results.label(response.server), f'{response.elapsed:.1f}', text
+    return server_label(response.server), f'{response.elapsed:.1f}', text

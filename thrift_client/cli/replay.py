@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from time import perf_counter, sleep
 from typing import Any, NamedTuple
 
-from thrift.Thrift import TException
-
-from thrift_client import ThriftPool, record
-from thrift_client.cli import bench, output
+from thrift_client import record
+from thrift_client.cli import bench, output, results
 from thrift_client.cli.exits import code_of
 from thrift_client.cli.load import Tally
 from thrift_client.cli.target import Target, with_target
@@ -96,7 +93,7 @@ def _factor(speed: str) -> float | None:
 def _only_service(file: str) -> str:
     """The service of all requests in a log."""
     try:
-        found = Counter(request.service for request in record.read(file))
+        found = dict.fromkeys(request.service for request in record.read(file))
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
     if len(found) != 1:
@@ -151,13 +148,7 @@ def _count(each: Any, tallies: dict[str, Tally]) -> float:
 
 def _one(caller: Any, call: Call, started: float) -> tuple[BaseException | None, int, float]:
     began = perf_counter()
-    error: BaseException | None = None
-    try:
-        response = caller.call(call.method.name, *call.values)
-        if isinstance(caller, ThriftPool):
-            error = response.exception
-    except TException as exc:
-        error = exc
+    error = results.error_of(caller, call.method.name, *call.values)
     late = (began - started - call.due) * 1000 if call.due else 0.0
     return error, round((perf_counter() - began) * 1e6), late
 

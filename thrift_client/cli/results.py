@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from thrift.Thrift import TApplicationException
+from thrift.Thrift import TApplicationException, TException
 
+from thrift_client import ThriftPool
 from thrift_client.cli import idl, values
 from thrift_client.cli.idl import Type
 from thrift_client.core.service import Method
-from thrift_client.errors import ThriftClientError, server_label
+from thrift_client.errors import ThriftClientError
 
 
 def type_of(method: Method) -> Type | None:
@@ -25,9 +26,16 @@ def to_json(method: Method, value: Any) -> Any:
     return None if type_ is None else values.to_json(type_, value)
 
 
-def label(server: Any) -> str:
-    """A server's name, and its address beside a name that differs."""
-    return server_label(server)
+def error_of(caller: Any, method: str, /, *args: Any, **kwargs: Any) -> BaseException | None:
+    """Call, and return what a client raised or a pool's response has for an error."""
+    error: BaseException | None = None
+    try:
+        found = caller.call(method, *args, **kwargs)
+        if isinstance(caller, ThriftPool):
+            error = found.exception
+    except TException as exc:
+        error = exc
+    return error
 
 
 def error_text(error: BaseException) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from thrift_client.cli import arguments, output, results
+from thrift_client.cli import arguments, output
 from thrift_client.cli.target import Target, with_target
 from thrift_client.cli.ui import click
+from thrift_client.errors import server_label
 from thrift_client.placement import Explanation
 from thrift_client.routing import canonical_bytes
 
@@ -44,12 +45,12 @@ def _object(pool: Any, explanation: Explanation) -> dict[str, Any]:
     """The server of a key, what became of the key, and who would be next."""
     key = explanation.key
     found: dict[str, Any] = {
-        'server': results.label(explanation.server),
+        'server': server_label(explanation.server),
         'routing': explanation.router,
         'key': repr(key),
     }
     if explanation.hash is not None:
         found |= {'bytes': canonical_bytes(key).hex(), 'hash': f'{explanation.hash:016x}'}
     ranked = pool._roster().ranked(key, len(pool))
-    following = [results.label(server) for server in ranked if server is not explanation.server]
+    following = [server_label(server) for server in ranked if server is not explanation.server]
     return found | {'next': following, 'why': explanation.why}
