@@ -303,6 +303,13 @@ def test_toxics_are_checked(wrong):
         Latency(1, **wrong)
 
 
+@pytest.mark.parametrize('make', [lambda: Bandwidth(0), lambda: Slicer(0), lambda: Slicer(-1)])
+def test_toxics_that_would_let_nothing_pass_are_refused(make):
+    """Where they are made, and not in the proxy's thread, which would end of it."""
+    with pytest.raises(ValueError, match='is not above 0'):
+        make()
+
+
 def test_nothing_passes_behind_an_end():
     """A toxic behind the one that ends a connection sees only what came before the end."""
     rng = random.Random(0)

@@ -124,6 +124,11 @@ class Bandwidth(Toxic):
 
     rate: int
 
+    def __post_init__(self) -> None:
+        """Refuse a rate at which nothing would ever pass."""
+        super().__post_init__()
+        _check_above_0('rate', self.rate)
+
     def effect(self, rng: random.Random) -> Effect:
         """Begin to slow down."""
         rate = self.rate
@@ -146,6 +151,11 @@ class Slicer(Toxic):
 
     size: int
     every: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse pieces without bytes, of which there would be no end."""
+        super().__post_init__()
+        _check_above_0('size', self.size)
 
     def effect(self, rng: random.Random) -> Effect:
         """Begin to slice."""
@@ -235,6 +245,11 @@ class _Ending(Effect):
 
     def apply(self, at: float, data: bytes) -> Iterator[Piece]:  # noqa: ARG002 - none passes
         yield Piece(at, b'', self._end)
+
+
+def _check_above_0(name: str, value: int) -> None:
+    if value <= 0:
+        raise ValueError(f'{name} {value!r} is not above 0')
 
 
 def _sliced(data: bytes, size: int) -> Iterator[bytes]:
