@@ -25,8 +25,8 @@ class AsyncThriftPool(NamedServers[AsyncSimpleClient]):
 
     `service`: a module that `thrift --gen py` wrote. `frame`, `timeout` (ms for a whole
     call; None: no limit) and `options` are those of AsyncSimpleClient and hold for every
-    server that is added; `servers` is a list of addresses to begin with. `max_threads`
-    is what the blocking pools take; nothing here needs a thread.
+    server that is added; `servers` is a list of addresses to begin with, or a source to
+    follow. `max_threads` is what the blocking pools take; nothing here needs a thread.
 
     Opens nothing before the first call, and belongs to the event loop of that. Every call
     returns a ThriftResponse, or a list of them; it raises only for what the caller did
@@ -49,7 +49,11 @@ class AsyncThriftPool(NamedServers[AsyncSimpleClient]):
         super().__init__(service, frame, timeout, servers=servers, **options)
 
     async def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
-        """Call a method of the service by its name, also one that the pool hides."""
+        """Call a method of the service by its name, also one that the pool hides.
+
+        Waits, returns and raises as the method itself does; AttributeError for an
+        unknown one.
+        """
         return await self._method(method)(*args, **kwargs)
 
     def submit(self, method: str, /, *args: Any, **kwargs: Any) -> asyncio.Task[Any]:
@@ -57,8 +61,7 @@ class AsyncThriftPool(NamedServers[AsyncSimpleClient]):
 
         The deadline and other context are those of the caller. Wrong arguments raise here.
         """
-        call = self._method(method)(*args, **kwargs)
-        return asyncio.get_running_loop().create_task(call)
+        return asyncio.get_running_loop().create_task(self._method(method)(*args, **kwargs))
 
     async def _listed(self) -> Roster:
         """The servers that a call may go to; waits for a source's first list, within the budget.
