@@ -41,13 +41,13 @@ class Connection(End):
         self._call: Call | None = None
         self._exchange: Exchange | None = None
         self._unanswered: Assembler | None = None  # what may still come for a oneway call
-        self._retry: asyncio.TimerHandle | None = None
+        self._retry: asyncio.TimerHandle | None = None  # of decoding, of what may be whole
 
     def ready(self, channel: Channel | None) -> None:
         """Let it carry calls, through its transport's channel."""
         self._channel = channel
         self.opening = False
-        self.broken = self.broken or bool(self._unread)
+        self.broken = self.broken or bool(self._unread)  # bytes that nobody asked for
 
     @property
     def unsettled(self) -> bool:  # type: ignore[override]

@@ -158,7 +158,7 @@ class Connections(Stack):
         return True
 
     async def open(self, expires: float | None) -> Connection:
-        """A new connection, by the right that `begin` gave; now the caller's."""
+        """A new connection, now the caller's, for a right to open one. Raises as `Opener.open`."""
         began = monotonic()
         try:
             connection = await self._opener.open(self, self._connect_ends(began, expires), began)
@@ -295,7 +295,7 @@ class Connections(Stack):
 
     def _exhausted(self) -> PoolExhausted:
         return PoolExhausted(
-            f'all {self._limit} connections are in use and {len(self.waiting)} calls wait',
+            f'all {self._limit} connections are in use, {len(self.waiting) - 1} other calls wait',
             phase='waiting for a connection',
             hint='raise max_connections, or make fewer calls at once',
         )

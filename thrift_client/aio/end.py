@@ -58,7 +58,10 @@ class End(Connected, asyncio.BufferedProtocol):
         self.broken = False
 
     async def converse(self, to_send: bytes) -> bytes:
-        """Send what is said before the first call, and wait for what comes; b'': the end."""
+        """Send what is said before the first call, and wait for what comes; b'': the end.
+
+        Raises ConnectionLost, TLSError.
+        """
         self._write(to_send)
         if not self._unread and not self.broken:
             self._heard = asyncio.get_running_loop().create_future()

@@ -2,7 +2,8 @@
 
 The requests are sent on all open connections first, without a task or a future for each:
 every reply puts its call into one queue and wakes one waiter. What isn't a small call on an
-open connection (a first connect, a retry) goes on in a task of its own.
+open connection (a first connect, a retry) goes on in a task of its own. All of it runs in
+the loop's thread.
 """
 
 from __future__ import annotations
@@ -164,7 +165,10 @@ class FanOut:
             await self.waiter
 
     async def give_up(self) -> None:
-        """Close whatever is still in use; `given_up` has the responses that say so."""
+        """Close whatever is still in use; `given_up` has the responses that say so.
+
+        Waits until the tasks of such calls have ended.
+        """
         tasks = [leg.task for leg in self._pending.values() if leg.task is not None]
         self._end()
         if tasks:

@@ -58,7 +58,7 @@ class AsyncReplicatedClient(AsyncThriftPool):
         return self._as_they_come(kind.method, arguments)
 
     async def _as_they_come(
-        self, method: Any, arguments: Any
+        self, method: Method, arguments: Any
     ) -> AsyncGenerator[ThriftResponse[Any], None]:
         servers = (await self._listed()).servers
         fan_out = self._fan_out(servers, method, arguments)

@@ -14,6 +14,7 @@ from thrift_client.secure import failed, handshake_failed
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+#: The most that is decrypted at once.
 CHUNK = 1 << 16
 
 
