@@ -53,7 +53,7 @@ class Dialer:
         """
         host, port = self._host, self._port
         if port is None:
-            return await self._race([(socket.AF_UNIX, host)], expires)
+            return await _reach([(socket.AF_UNIX, host)], expires)
         found = numeric(host, port)
         if found is None:
             lookup = look_up(host, port)
@@ -64,12 +64,7 @@ class Dialer:
                 found = self._last_found
                 if not found:
                     raise
-        return await self._race(found, expires)
-
-    async def _race(self, found: Found, expires: float | None) -> socket.socket:
-        race = _connect_one(*found[0]) if len(found) == 1 else _race(found)
-        winner: socket.socket = await within(race, expires, 'connecting')
-        return winner
+        return await _reach(found, expires)
 
 
 async def told(ask: Callable[[Callable[[], object]], object]) -> None:
@@ -89,6 +84,12 @@ async def told(ask: Callable[[Callable[[], object]], object]) -> None:
 
     ask(tell)
     await done
+
+
+async def _reach(found: Found, expires: float | None) -> socket.socket:
+    attempt = _connect_one(*found[0]) if len(found) == 1 else _race(found)
+    connected: socket.socket = await within(attempt, expires, 'connecting')
+    return connected
 
 
 async def _connect_one(family: int, address: Any) -> socket.socket:
