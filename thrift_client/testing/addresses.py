@@ -12,7 +12,12 @@ _LET_IN_WITHIN = 0.2
 
 
 def parse(address: str) -> tuple[socket.AddressFamily, Any]:
-    """Return the family and socket address of 'host:port', '[::1]:port' or 'unix:/path'."""
+    """Return the family and socket address of 'host:port', '[::1]:port' or 'unix:/path'.
+
+    Raises:
+        ValueError: there is no port.
+        OSError: the host has no address.
+    """
     if address.startswith('unix:'):
         return socket.AF_UNIX, address.removeprefix('unix:')
     host, _, port = address.rpartition(':')

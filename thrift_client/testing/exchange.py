@@ -1,14 +1,15 @@
-"""One turn of a conversation between a client and a fault server."""
+"""One turn of a conversation between a client and a fault server.
 
-import contextlib
+An exchange belongs to the thread of its connection. Signals are shared: their lock guards the
+followers, so that each is called once, whether it comes before the signal is set or after.
+"""
+
 import socket
-import struct
 import threading
 from collections.abc import Callable
 
+from thrift_client.testing import ends
 from thrift_client.testing.wire import Request, Source, UnknownMethod, Wire
-
-_RST_ON_CLOSE = struct.pack('ii', 1, 0)
 
 
 class Stopped(Exception):
@@ -61,9 +62,9 @@ class Exchange:
         connection: the socket, before the TLS handshake if this is the connection's beginning.
         wire: how messages look.
         stop: set when the server closes.
+        source: reads the connection.
         executed: told of a request as soon as its last byte was read; None at the connection's
             beginning, where nothing is taken for a request.
-        source: reads the connection.
     """
 
     def __init__(
@@ -150,6 +151,5 @@ class Exchange:
 
     def reset(self) -> None:
         """Close the connection by a RST, which throws away what the peer has not received."""
-        with contextlib.suppress(OSError):
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
-        self.close()
+        self.closed = True
+        ends.reset(self.connection)

@@ -5,12 +5,11 @@
 
 One thread accepts and each connection has a thread of its own, which asks the script what to do
 with each request. All of them end in `close()`: it sets `_stop`, which ends every wait, and shuts
-the connections down, which ends every read and write. `_changed` guards the counters and the set
-of live connections; a connection that is accepted while the server closes is in that set before
-its thread starts, or is closed by the accepting thread.
+the connections down, which ends every read and write. `_changed` guards the counter, the threads
+and the set of live connections; a connection that is accepted while the server closes is in that
+set before its thread starts, or is closed by the accepting thread.
 """
 
-import contextlib
 import selectors
 import socket
 import ssl
@@ -20,6 +19,7 @@ from types import ModuleType, TracebackType
 from typing import Any, Self
 
 from thrift_client.testing import addresses
+from thrift_client.testing.ends import shut_down
 from thrift_client.testing.exchange import Exchange, Signal, Stopped
 from thrift_client.testing.ledger import Ledger
 from thrift_client.testing.script import Cue, Script
@@ -103,7 +103,12 @@ class FaultServer:
 
     @property
     def port(self) -> int:
-        """The TCP port it listens on."""
+        """The TCP port it listens on.
+
+        Raises:
+            RuntimeError: it does not listen.
+            ValueError: it listens on a unix socket.
+        """
         return int(self.address.rpartition(':')[2])
 
     @property
@@ -138,7 +143,7 @@ class FaultServer:
         with self._changed:
             threads, self._threads = self._threads, []
             for connection in self._live:
-                _shut_down(connection)
+                shut_down(connection)
         for thread in threads:
             thread.join(_JOIN_TIMEOUT)
         if self._listener is not None:
@@ -278,10 +283,3 @@ class FaultServer:
             if exchange.closed:
                 return
             turn += 1
-
-
-def _shut_down(connection: socket.socket) -> None:
-    """Wake the thread that reads or writes; a close would not."""
-    with contextlib.suppress(OSError):
-        # That of SSLSocket drops the TLS state under the feet of the thread that uses it.
-        socket.socket.shutdown(connection, socket.SHUT_RDWR)

@@ -7,7 +7,6 @@ the listener remembers what it accepted: a socket that is shut down wakes whoeve
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import socket
 import threading
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from thrift.transport.TSocket import TSocket
 from thrift.transport.TTransport import TServerTransportBase
+
+from thrift_client.testing.ends import shut_down
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -96,9 +97,7 @@ class Listener(TServerTransportBase):
         with self._lock:
             accepted = list(self._accepted)
         for sock in (self.handle, *accepted):
-            with contextlib.suppress(OSError):
-                # Not SSLSocket's own: it takes away the TLS state under a reading thread.
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+            shut_down(sock)
 
     def close(self) -> None:
         """Free the address; for a unix socket that includes its file."""

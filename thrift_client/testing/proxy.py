@@ -24,7 +24,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from thrift_client.testing import addresses
-from thrift_client.testing.relay import Relay, dial, reset
+from thrift_client.testing.ends import reset
+from thrift_client.testing.relay import Relay, dial
 from thrift_client.testing.toxics import Down, End, Toxic
 
 _AnyToxic = TypeVar('_AnyToxic', bound=Toxic | Down)
@@ -43,6 +44,13 @@ class ToxicProxy:
         seed: of everything random; the same seed does the same to the same bytes.
         host: where to listen: '127.0.0.1', '::1' or 'unix:/path'.
         port: where to listen; 0 is any free port.
+
+    `address` is where it listens, in the form that clients take; `connections`, `bytes_up` and
+    `bytes_down` count what it has relayed.
+
+    Raises:
+        ValueError: the server's address has no port.
+        OSError: its host has no address.
     """
 
     def __init__(
@@ -119,6 +127,7 @@ class ToxicProxy:
 
         Raises:
             ValueError: it doesn't act here.
+            OSError: it was the last `Down`, and the port has been taken meanwhile.
         """
         self._call(lambda: self._remove(toxic))
 

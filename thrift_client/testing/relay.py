@@ -9,16 +9,15 @@ import contextlib
 import random
 import selectors
 import socket
-import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from thrift_client.testing.ends import reset
 from thrift_client.testing.toxics import Effect, End, Piece, Toxic, through
 
 _CHUNK = 65536
 _QUEUED_MOST = 4 * _CHUNK
-_RST_ON_CLOSE = struct.pack('ii', 1, 0)
 
 
 def dial(family: socket.AddressFamily, sockaddr: Any) -> socket.socket:
@@ -37,13 +36,6 @@ def dial(family: socket.AddressFamily, sockaddr: Any) -> socket.socket:
         server.close()
         raise
     return server
-
-
-def reset(side: socket.socket) -> None:
-    """Close a connection by a RST."""
-    with contextlib.suppress(OSError):
-        side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
-    side.close()
 
 
 class Link:
