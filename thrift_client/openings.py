@@ -36,6 +36,7 @@ class Openings:
         self._workers = workers
         # Sockets, because they close themselves when an exception makes everybody forget them.
         self._pipe: tuple[socket, socket] | None = socketpair()
+        self._pipe[1].setblocking(False)
         self._lock = Lock()
         self._arrived: deque[Arrival] = deque()
         self.pending: set[Talk] = set()
@@ -104,7 +105,10 @@ class Openings:
         with self._lock:
             self._arrived.append((talk, connection, error))
             if self._pipe is not None:
-                self._pipe[1].send(b'.')
+                try:
+                    self._pipe[1].send(b'.')
+                except BlockingIOError:
+                    pass  # it is full, and so readable anyway
                 return
         self._close_arrived()
 
