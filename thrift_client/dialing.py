@@ -67,11 +67,19 @@ class Lookup:
         except (OSError, UnicodeError) as exc:
             self._error = exc if isinstance(exc, OSError) else OSError(str(exc))
         finally:
-            with _lock:
-                _lookups.pop((self.host, self.port), None)
-                self.done.set()
-            for listener in self._listeners:
-                listener()
+            self._end()
+
+    def fail(self, exc: Exception) -> None:
+        """End it, as nobody can run it."""
+        self._error = OSError(str(exc))
+        self._end()
+
+    def _end(self) -> None:
+        with _lock:
+            _lookups.pop((self.host, self.port), None)
+            self.done.set()
+        for listener in self._listeners:
+            listener()
 
 
 _lock = threading.Lock()
@@ -99,7 +107,10 @@ def look_up(host: str, port: int) -> Lookup:
         if lookup is not None:
             return lookup
         lookup = _lookups[host, port] = Lookup(host, port)
-    threading.Thread(target=lookup.run, name=f'resolve {host}', daemon=True).start()
+    try:
+        threading.Thread(target=lookup.run, name=f'resolve {host}', daemon=True).start()
+    except RuntimeError as exc:  # there are as many threads as there can be
+        lookup.fail(exc)
     return lookup
 
 
