@@ -47,9 +47,14 @@ class Workers:
     def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run a function in another thread and in this context; returns its Future.
 
-        Raises ClientClosed after `close`.
+        Raises ClientClosed after `close`, RuntimeError if no thread can be started.
         """
-        future = self._running().submit(copy_context().run, function, *args, **kwargs)
+        try:
+            future = self._running().submit(copy_context().run, function, *args, **kwargs)
+        except RuntimeError:
+            if self._closed:  # by another thread, since this one got the executor
+                raise ClientClosed('the client is closed') from None
+            raise
         self._unfinished.add(future)
         future.add_done_callback(self._unfinished.discard)
         return future
@@ -61,6 +66,7 @@ class Workers:
             executor, self._executor = self._executor, None
             helpers = self._helpers
         if executor is not None:
+            # Threads without work end at once; one with a call may take as long as the call.
             executor.shutdown(wait=not self._unfinished, cancel_futures=True)
         if helpers is not None:
             helpers.close()
@@ -81,6 +87,7 @@ class Workers:
 
     def _forget(self) -> None:
         self._executor = None
+        self._unfinished.clear()
 
 
 _lock = threading.Lock()
