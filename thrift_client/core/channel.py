@@ -44,7 +44,6 @@ if TYPE_CHECKING:
             """Note the end of the connection."""
 
 
-
 class Channel:
     """One connection's way to put messages into bytes, and to find them there.
 

@@ -89,7 +89,9 @@ class Header(Channel):
         """The message in a frame, whose headers are then in `reply_headers`."""
         content = frame.read()
         if content[11:12] > b'\0' and not self._inflates:
-            raise DecodeError('a compressed reply, for which this thrift is too old')
+            raise DecodeError(
+                'a compressed reply, for which the installed thrift is too old', maybe_executed=True
+            )
         self._memory.source = BytesIO(len(content).to_bytes(4, 'big') + content)
         transport = self._transport
         try:
@@ -97,7 +99,8 @@ class Header(Channel):
             inner = transport.protocol_id
         except Exception as exc:
             if isinstance(exc, TTransportException) and exc.type == exc.SIZE_LIMIT:
-                raise too_large('to inflate to more', self._limit) from exc
+                claim = f'to inflate to more than {self._limit} bytes'
+                raise too_large(claim, self._limit) from exc
             raise DecodeError(f'not a THeader frame: {exc}', maybe_executed=True) from exc
         if inner != self._protocol_id:
             raise DecodeError(f'protocol {inner} inside of THeader', maybe_executed=True)

@@ -135,7 +135,7 @@ class Http(Channel):
 
     def assembler(self) -> Assembler:
         """What puts the next reply together."""
-        return _Response11(self)
+        return _HttpAssembler(self)
 
     def finish(self, headers: list[tuple[str, str]]) -> None:
         """Note the end of a response; the connection is reusable if the server keeps it."""
@@ -147,7 +147,7 @@ class Http(Channel):
             self.h11.start_next_cycle()
 
 
-class _Response11:
+class _HttpAssembler:
     """One HTTP response arriving in pieces, and the message that is its body."""
 
     space = None
@@ -288,4 +288,6 @@ def _hint(status: int, headers: dict[str, str]) -> str | None:
 
 def _milliseconds(text: str | None) -> float | None:
     """A Retry-After in seconds, as ms; its other form, a date, needs a clock and is left out."""
-    return float(text) * 1000 if text is not None and text.isdigit() else None
+    if text is None or not (text.isascii() and text.isdigit()):
+        return None
+    return float(text) * 1000

@@ -44,11 +44,6 @@ class Link:
         if wire.transport == 'http':
             self._set_up_http()
 
-    @property
-    def plain(self) -> bool:
-        """Whether messages need no channel and no talk before the first one."""
-        return self._wire.plain and self._options.sasl is None
-
     def before_tls(self) -> Talk | None:
         """What to say to a proxy before TLS begins."""
         if self._tunnel is None:
@@ -123,7 +118,7 @@ def _proxy_for(scheme: str, address: Address) -> Address | None:
         proxy_bypass_environment,
     )
 
-    from thrift_client.address import parse
+    from thrift_client.address import parse, redacted
 
     if address.port is None:
         return None
@@ -133,7 +128,7 @@ def _proxy_for(scheme: str, address: Address) -> Address | None:
     if '://' not in proxy:
         proxy = f'http://{proxy}'
     if not proxy.startswith('http://'):
-        raise ValueError(f'{scheme}_proxy must be an http:// URL')
+        raise ValueError(f'{scheme}_proxy must be an http:// URL, not {redacted(proxy)!r}')
     return parse(proxy)
 
 
@@ -149,16 +144,18 @@ def _open_tunnel(where: str, credentials: tuple[str, str] | None) -> Talk:
         to_send = b''
         answer += received
         if not received or len(answer) > sasl.MAX_CHALLENGE:
-            raise ConnectError('the proxy gave no answer', phase='connecting')
+            raise ConnectError(
+                f'the proxy gave no answer to CONNECT {where}', phase='connecting'
+            )
     first = answer.partition(b'\r\n')[0].decode('latin-1')
-    status = first.split()[1:2]
-    if status == ['407']:
+    status = ''.join(first.split()[1:2])
+    if status == '407':
         raise AuthError(
             f'the proxy wants to know who asks: {first!r}',
             phase='connecting',
             hint='put user and password into https_proxy',
         )
-    if status != ['200']:
+    if not status.startswith('2'):
         raise ConnectError(
             f'the proxy refused to connect to {where}: {first!r}', phase='connecting'
         )

@@ -160,10 +160,10 @@ class Sasl(Channel):
 
     def assembler(self) -> Assembler:
         """What puts the next reply together."""
-        return _Unwrapping(self, self._inner.assembler())
+        return _SaslAssembler(self, self._inner.assembler())
 
 
-class _Unwrapping:
+class _SaslAssembler:
     """A delimited reply inside of SASL frames."""
 
     space = None

@@ -29,8 +29,8 @@ class Speech:
         return f'{self.transport} {self.protocol}{within}'
 
 
-#: How the messages of each protocol begin; of a version byte the upper bits are the type.
 def _protocol(data: bytes) -> str | None:
+    """The protocol whose messages begin so; of compact's second byte the upper bits are a type."""
     if data[:2] == b'\x80\x01':
         return 'binary'
     if data[:1] == b'\x82' and data[1:2] and data[1] & 0x1F == 1:
