@@ -29,7 +29,7 @@ ALONE = (
 )
 def test_leaks_are_told(pytester, monkeypatch, leak, told):
     """A test that leaves a socket or a thread behind fails and says which."""
-    monkeypatch.setattr(pytest_plugin, '_GONE_WITHIN', 0.05)
+    monkeypatch.setattr(pytest_plugin, '_GONE_WITHIN_S', 0.05)
     pytester.makepyfile(
         f"""
         import socket, threading

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 # A local connect is let in within microseconds, or not before the first retransmission after 1 s.
-_LET_IN_WITHIN = 0.2
+_LET_IN_WITHIN_S = 0.2
 
 
 def parse(address: str) -> tuple[socket.AddressFamily, Any]:
@@ -106,7 +106,7 @@ class BlackHole(ClosedPort):
             filler.connect(self._socket.getsockname())
         with selectors.DefaultSelector() as selector:
             selector.register(filler, selectors.EVENT_WRITE)
-            return bool(selector.select(_LET_IN_WITHIN))
+            return bool(selector.select(_LET_IN_WITHIN_S))
 
     def close(self) -> None:
         """Give the port back; connects that were waiting fail."""

@@ -32,8 +32,8 @@ from thrift_client.testing.wire import (
     Wire,
 )
 
-_JOIN_TIMEOUT = 5.0
-_ACCEPT_AGAIN = 0.01
+_JOIN_WITHIN_S = 5.0
+_ACCEPT_AGAIN_S = 0.01
 
 
 class FaultServer:
@@ -145,7 +145,7 @@ class FaultServer:
             for connection in self._live:
                 shut_down(connection)
         for thread in threads:
-            thread.join(_JOIN_TIMEOUT)
+            thread.join(_JOIN_WITHIN_S)
         if self._listener is not None:
             addresses.release(self._listener)
             self._listener = None
@@ -201,7 +201,7 @@ class FaultServer:
                     connection, _ = listener.accept()
                 except OSError:
                     # Out of descriptors, perhaps by the test's will: don't spin until there are.
-                    self._stop.wait(_ACCEPT_AGAIN)
+                    self._stop.wait(_ACCEPT_AGAIN_S)
                 else:
                     self._admit(connection)
 

@@ -19,16 +19,12 @@ import stat
 import traceback
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from thrift.server.TProcessPoolServer import TProcessPoolServer
 from thrift.server.TServer import TForkingServer
 
-if TYPE_CHECKING:
-    from thrift_client.testing.parts import Parts
-
-START_WITHIN_S = 10.0
-CLOSE_WITHIN_S = 2.0
+from thrift_client.testing.parts import CLOSE_WITHIN_S, START_WITHIN_S, Parts
 
 KINDS = {'forking': TForkingServer, 'processpool': TProcessPoolServer}
 

@@ -1,4 +1,8 @@
-"""Apache's THttpServer with a thread for each connection and a way to end."""
+"""Apache's THttpServer with a thread for each connection and a way to end.
+
+The accepting thread alone changes the list of the others; who closes the server reads it when
+that thread has ended.
+"""
 
 from __future__ import annotations
 

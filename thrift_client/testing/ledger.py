@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One request that was read to its last byte."""
+    """One request that was read to its last byte; `at` is then, in monotonic seconds."""
 
     method: str
     seqid: int

@@ -27,6 +27,10 @@ from thrift.transport.TZlibTransport import TZlibTransport
 if TYPE_CHECKING:
     from thrift_client.testing.listener import Listener
 
+START_WITHIN_S = 10.0
+# A handler can't be interrupted: what runs longer is left to its daemon thread, or killed.
+CLOSE_WITHIN_S = 2.0
+
 PROTOCOLS = {
     'binary': TBinaryProtocolAcceleratedFactory,
     'compact': TCompactProtocolAcceleratedFactory,

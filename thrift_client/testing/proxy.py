@@ -30,8 +30,8 @@ from thrift_client.testing.toxics import Down, End, Toxic
 
 _AnyToxic = TypeVar('_AnyToxic', bound=Toxic | Down)
 
-_JOIN_TIMEOUT = 5.0
-_ACCEPT_AGAIN = 0.01
+_JOIN_WITHIN_S = 5.0
+_ACCEPT_AGAIN_S = 0.01
 
 
 class ToxicProxy:
@@ -108,7 +108,7 @@ class ToxicProxy:
             return
         self._closing = True
         self._wake.close()
-        self._thread.join(_JOIN_TIMEOUT)
+        self._thread.join(_JOIN_WITHIN_S)
         if self._thread.is_alive():
             raise RuntimeError('the proxy did not end')
         self._wake = None
@@ -162,7 +162,7 @@ class ToxicProxy:
         done: Future[None] = Future()
         self._commands.append((command, done))
         self._wake.send(b'\0')
-        done.result(_JOIN_TIMEOUT)
+        done.result(_JOIN_WITHIN_S)
 
     def _run(self, woken: socket.socket) -> None:
         while not self._closing:
@@ -243,7 +243,7 @@ class ToxicProxy:
             return
         except OSError:
             # Out of descriptors, perhaps by the test's will: don't spin until there are.
-            time.sleep(_ACCEPT_AGAIN)
+            time.sleep(_ACCEPT_AGAIN_S)
             return
         try:
             server = dial(*self._upstream)

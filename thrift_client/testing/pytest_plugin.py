@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from thrift_client.testing.serve import Server
 
 # Threads and sockets end on their own a moment after the call that ends them.
-_GONE_WITHIN = 3.0
-_LOOK_EVERY = 0.01
+_GONE_WITHIN_S = 3.0
+_LOOK_EVERY_S = 0.01
 
 
 @pytest.fixture
@@ -65,17 +65,17 @@ def assert_no_leaks() -> Iterator[None]:
     """Fail the test if threads or sockets that it began are still there a few seconds later."""
     threads, sockets = set(threading.enumerate()), _open_sockets()
     yield
-    deadline = time.monotonic() + _GONE_WITHIN
+    until = time.monotonic() + _GONE_WITHIN_S
     while True:
         new_threads = set(threading.enumerate()) - threads
         new_sockets = _open_sockets() - sockets
         if not new_threads and not new_sockets:
             return
-        if time.monotonic() > deadline:
+        if time.monotonic() > until:
             names = sorted(thread.name for thread in new_threads)
             numbers = sorted(number for number, _ in new_sockets)
             pytest.fail(f'left behind: threads {names}, sockets with descriptors {numbers}')
-        time.sleep(_LOOK_EVERY)
+        time.sleep(_LOOK_EVERY_S)
 
 
 def _factory(request: pytest.FixtureRequest, kind: Any) -> Iterator[Callable[..., Any]]:

@@ -34,7 +34,7 @@ class Cue:
 
     def __init__(self, script: Script) -> None:
         self._choose = _chooser(script, lambda turn: turn.arrival)
-        self._arrivals = itertools.count()
+        self._arrivals = itertools.count()  # one step for all threads: no number comes twice
 
     def next(self, connection: int, request: int) -> Behaviour:
         """Return the behaviour for a connection's request that is just arriving."""

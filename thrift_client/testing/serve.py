@@ -85,7 +85,10 @@ class Server:
 
     @property
     def address(self) -> str:
-        """`host:port`, `[host]:port` or `unix:/path`, as clients take it."""
+        """`host:port`, `[host]:port` or `unix:/path`, as clients take it.
+
+        A port that is any free one is 0 here until the server has been started.
+        """
         if self.port is None:
             return f'unix:{self.host}'
         return f'[{self.host}]:{self.port}' if ':' in self.host else f'{self.host}:{self.port}'

@@ -11,19 +11,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from thrift.server.TNonblockingServer import TNonblockingServer, Worker
 from thrift.server.TServer import TSimpleServer, TThreadedServer, TThreadPoolServer
 
 from thrift_client.testing.http_kind import HttpServer
 from thrift_client.testing.listener import ListenerClosed
-
-if TYPE_CHECKING:
-    from thrift_client.testing.parts import Parts
-
-# A handler can't be interrupted: one that runs longer is left to its daemon thread.
-CLOSE_WITHIN_S = 2.0
+from thrift_client.testing.parts import CLOSE_WITHIN_S, Parts
 
 
 class Crew:

@@ -1,17 +1,17 @@
-"""Apache's Twisted server, on a reactor of its own."""
+"""Apache's Twisted server, on a reactor of its own.
+
+The reactor and its connections belong to its thread, which other threads reach by callFromThread
+alone; the handler runs in threads of the pool, whose results come back to the reactor that way.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from thrift_client.testing.parts import Parts
-
-START_WITHIN_S = 10.0
-CLOSE_WITHIN_S = 2.0
+from thrift_client.testing.parts import CLOSE_WITHIN_S, START_WITHIN_S, Parts
 
 
 class TwistedServer:
