@@ -53,7 +53,8 @@ def parse(host: str, port: int | None = None) -> Address:
     """Take an address apart.
 
     `host` may name the port too; `port` then has to be the same.
-    Raises ValueError, quoting the address, for one that can't be right.
+    Raises ValueError, quoting the address without its credentials, for one that can't be
+    right; TypeError for a host that is no str or a port that is no int.
     """
     if not isinstance(host, str):
         raise TypeError(f'host must be a str like "localhost:9090", not {host!r}')
@@ -114,6 +115,8 @@ def _parse_url(url: str, port: int | None) -> Address:
 def redacted(url: str) -> str:
     """A URL without its credentials, for messages."""
     scheme, separator, rest = url.partition('://')
+    if not separator and ':' in url.rpartition('@')[0]:  # its scheme was forgotten
+        scheme, rest = '', url
     return scheme + separator + rest.rpartition('@')[2]
 
 

@@ -86,8 +86,8 @@ def test_a_host_is_a_str(host):
 def test_a_password_is_quoted_nowhere():
     """In no error about a URL that has one."""
     for text in ('thrift://user:secret@h:0', 'ftp://user:secret@h', 'thrift://user:secret@h/p',
-                 'thrift://user:secret@', 'thrift://user:secret@h:x'):
-        with pytest.raises(ValueError, match='//') as caught:
+                 'thrift://user:secret@', 'thrift://user:secret@h:x', 'user:secret@h:9090'):
+        with pytest.raises(ValueError, match=r'//|not a host name') as caught:
             parse(text)
         assert 'secret' not in str(caught.value)
 
