@@ -98,12 +98,18 @@ def _policy(kind: type, none: bool) -> Callable[[str, Any], Any]:
     return check
 
 
+def _elements(value: Any) -> tuple[Any, ...] | None:
+    """What a list, or a generator that gives it once, holds; None for what holds nothing."""
+    return tuple(value) if hasattr(value, '__iter__') else None
+
+
 def _idempotent(name: str, value: Any) -> frozenset[str] | bool:
     if isinstance(value, bool):
         return value
-    if isinstance(value, str) or not all(isinstance(method, str) for method in value):
+    methods = None if isinstance(value, str) else _elements(value)
+    if methods is None or not all(isinstance(method, str) for method in methods):
         raise TypeError(f'{name} must be True or a list of method names, not {value!r}')
-    return frozenset(value)
+    return frozenset(methods)
 
 
 def check_timeouts(name: str, value: Any) -> dict[str, float | None] | None:
@@ -136,9 +142,10 @@ def _filename(name: str, value: Any) -> str | None:
 
 
 def _listeners(name: str, value: Any) -> tuple[Any, ...]:
-    if callable(value) or not all(callable(listener) for listener in value):
+    listeners = None if callable(value) else _elements(value)
+    if listeners is None or not all(callable(listener) for listener in listeners):
         raise TypeError(f'{name} must be a list of callables that take an event, not {value!r}')
-    return tuple(value)
+    return listeners
 
 
 OPTIONS: dict[str, Option] = {

@@ -123,3 +123,14 @@ def test_a_wrong_option_in_a_url_is_a_value_error(key, text):
     """It names the option: a URL is a value, whatever is wrong with it."""
     with pytest.raises(ValueError, match=key):
         from_query([(key, text)])
+
+
+@pytest.mark.parametrize(
+    ('name', 'one'), [('idempotent', 'getk'), ('listeners', print)], ids=['idempotent', 'listeners']
+)
+def test_a_list_may_be_anything_that_is_read_once(name, one):
+    """A generator counts as what it gives; what gives nothing is a TypeError with the name."""
+    assert list(getattr(Options({name: (each for each in (one,))}), name)) == [one]
+    for wrong in (5, None):
+        with pytest.raises(TypeError, match=f'{name} must be'):
+            Options({name: wrong})
