@@ -1,8 +1,9 @@
 """Who is in a pool: an immutable list that calls read and changes replace.
 
-Who owns what: `Membership.roster` is read by calls without a lock, as one snapshot that
-never changes; adding and removing make a new one under `_lock`. A call that read the old
-one finishes on the old servers.
+Who owns what: `Membership.roster` is read by calls without a lock, as one snapshot whose
+servers never change; adding and removing make a new one under `_lock`. A call that read the
+old one finishes on the old servers. Two calls that are the first to need a roster's table may
+each make it: they make the same.
 """
 
 from __future__ import annotations
@@ -162,21 +163,33 @@ class Membership:
                 roster.table  # noqa: B018 - raises, and is made here rather than in a call
             self.roster = roster
 
+    def add_follower(self, follower: Any) -> None:
+        """Keep who follows a source until `close`, which closes it.
+
+        Closes it here and raises ClientClosed if the pool has been closed meanwhile.
+        """
+        with self._lock:
+            if not self.closed:
+                self.followers += (follower,)
+                return
+        follower.close()
+        raise closed()
+
     def healths(self) -> tuple[Health, ...]:
         """How each of the servers fares: a breaker asks how many of its peers are out."""
         return tuple(server._health for server in self.roster.servers)
 
     def close(self) -> tuple[Any, ...]:
-        """Follow no source and let no more calls begin; the servers that were in."""
-        for follower in self.followers:
-            follower.close()
+        """Let no more calls begin and follow no source; the servers that were in."""
         with self._lock:
-            servers = self.roster.servers
+            servers, followers = self.roster.servers, self.followers
             if not self.closed:
                 self.closed = True
                 self.roster = _Closed(
                     servers, self.roster.weights, self._router, self.roster.loads
                 )
+        for follower in followers:
+            follower.close()
         return servers
 
     def find(self, name: str | None, address: tuple[str, int | None] | None) -> Any:

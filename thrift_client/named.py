@@ -136,13 +136,13 @@ class NamedServers(Generic[S]):
         an object of `thrift_client.discovery`. Begins at once, in the background, until
         `close`; a call made before the first list waits for it within its budget. The
         last list stays while the source is lost. Returns the pool. Raises ValueError for
-        a bad URL, ImportError for an extra that is not installed.
+        a bad URL, ImportError for an extra that is not installed, ClientClosed.
         """
         from thrift_client.following import Follower
 
         if self._membership.closed:
             raise closed()
-        self._membership.followers += (Follower(self, source),)
+        self._membership.add_follower(Follower(self, source))
         return self
 
     def _make_server(self, address: str, name: str) -> S:
@@ -180,7 +180,11 @@ class NamedServers(Generic[S]):
         return server
 
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
-        """Call a method of the service by its name, also one that the pool hides."""
+        """Call a method of the service by its name, also one that the pool hides.
+
+        Waits, returns and raises as the method itself does; AttributeError for an
+        unknown one.
+        """
         return self._method(method)(*args, **kwargs)
 
     def with_options(self, **options: Any) -> Self:

@@ -599,3 +599,18 @@ def test_a_list_by_hand_is_not_a_source(kv_server):
     with HashClient(test_service, servers=[kv_server.address]) as pool:
         assert pool.ping().value() == 'pong'
         assert not pool._membership.followers
+
+
+def test_a_pool_that_is_closed_while_it_begins_to_follow():
+    """Who follows is told so, and nothing goes on in the background."""
+
+    class Closing(Told):
+        def watch(self, listener):
+            pool.close()
+            return super().watch(listener)
+
+    source = Closing()
+    pool = HashClient(test_service)
+    with pytest.raises(ClientClosed):
+        pool.follow(source)
+    assert not source._listeners
