@@ -10,13 +10,14 @@ import zlib
 
 from thrift.transport.TTransport import TTransportBase, TTransportException
 
-from thrift_client.core.call import timed_out
+from thrift_client.core.call import READING, timed_out
 from thrift_client.core.framing import closed_by_server, too_large
 from thrift_client.core.sniff import advise
 from thrift_client.errors import (
     ConnectError,
     ConnectionLost,
     DecodeError,
+    MessageTooLarge,
     ThriftClientError,
 )
 from thrift_client.net.stream import Stream
@@ -121,9 +122,11 @@ class ApacheConnection:
             self._socket.open()
         except BaseException as exc:
             self._socket.close()
-            if not isinstance(exc, Exception):
+            if isinstance(exc, ThriftClientError):
+                exc.maybe_executed = False
+            if isinstance(exc, ThriftClientError) or not isinstance(exc, Exception):
                 raise
-            raise _named(exc, opening=True) from exc
+            raise _named(exc, 'connecting') from exc
         self._protocol = wire.codec.make_protocol(self._transport)
 
     def call(
@@ -140,8 +143,10 @@ class ApacheConnection:
         try:
             self._transport.write(request)
             self._transport.flush()
+        except ThriftClientError:
+            raise
         except Exception as exc:
-            raise _named(exc) from exc
+            raise _named(exc, 'sending') from exc
         if method.oneway:
             return None
         try:
@@ -149,7 +154,7 @@ class ApacheConnection:
         except DecodeError as exc:
             cause = exc.__cause__
             if isinstance(cause, TTransportException):
-                raise _named(cause, sent=True) from cause
+                raise _named(cause, 'reading the reply') from cause
             raise
 
     def blame(self, error: ThriftClientError) -> ThriftClientError:
@@ -181,21 +186,17 @@ class ApacheConnection:
             socket.stream.close(forked=True)
 
 
-def _named(exc: Exception, *, opening: bool = False, sent: bool = False) -> ThriftClientError:
-    """What an exception that came out of a user's transport is called here."""
-    phase = 'connecting' if opening else 'reading the reply' if sent else 'sending'
-    if isinstance(exc, ThriftClientError):
-        if opening:
-            exc.maybe_executed = False
-        return exc
+def _named(exc: Exception, phase: str) -> ThriftClientError:
+    """What an exception of a user's transport's own is called here."""
+    sent = phase in READING
     text = f'{type(exc).__name__} in the transport: {exc}'
     kind = exc.type if isinstance(exc, TTransportException) else None
     if kind == TTransportException.TIMED_OUT:
         return timed_out(phase)
-    if opening:
+    if phase == 'connecting':
         return ConnectError(text, phase=phase)
     if kind == TTransportException.SIZE_LIMIT:
-        return too_large(str(exc), 0)
+        return MessageTooLarge(text, phase=phase, maybe_executed=sent)
     if kind is None and not isinstance(exc, (OSError, zlib.error)):
         return DecodeError(text, phase=phase, maybe_executed=sent)
     return ConnectionLost(text, phase=phase, maybe_executed=sent)
