@@ -30,8 +30,9 @@ def row_cells(row: Row) -> list[str]:
         measured = f'{row.measured.median:.2f}{row.unit}'
         if row.measured.low != row.measured.high:
             quartiles = f'{row.measured.low:.2f}-{row.measured.high:.2f}'
-    sign = '≥ ' if row.more_is_better else ''
-    bounds = [sign + _number(bound, row.unit) for bound in (row.must, row.aim)]
+    bounds = [_number(bound, row.unit) for bound in (row.must, row.aim)]
+    if row.more_is_better:
+        bounds = [bound if bound == '-' else f'≥ {bound}' for bound in bounds]
     return [row.work, row.against, measured, quartiles, _number(row.floor), *bounds, row.verdict]
 
 
