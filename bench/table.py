@@ -1,7 +1,5 @@
 """The rows and figures that a run collects."""
 
-import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -75,7 +73,6 @@ class Table:
 
     def as_data(self) -> dict[str, Any]:
         """Return it as what JSON can hold, times in seconds."""
-        rows: Sequence[Row] = self.rows
         return {
             'rows': [
                 {
@@ -83,7 +80,7 @@ class Table:
                     'measured': row.measured and row.measured._asdict(),
                     'verdict': row.verdict,
                 }
-                for row in rows
+                for row in self.rows
             ],
             'figures': [
                 {**asdict(figure), 'cpu': figure.cpu._asdict(), 'wall': figure.wall._asdict()}
@@ -95,8 +92,6 @@ class Table:
 
 def amount(seconds: float) -> str:
     """Return a duration with three digits."""
-    if math.isnan(seconds):
-        return '-'
     for factor, unit in ((1e6, 'µs'), (1e3, 'ms')):
         if seconds * factor < 1000:
             return f'{seconds * factor:.3g} {unit}'
