@@ -5,7 +5,7 @@ from functools import partial
 from bench import contestants_aio as make
 from bench import contestants_many as many
 from bench.fleet import Fleet
-from bench.harness import measure, placed
+from bench.harness import Spread, measure, placed
 from bench.section import FREE, PINNED, THREADS, Effort, median, present, ratio
 from bench.table import Row, Table
 
@@ -53,9 +53,9 @@ def _at_once(effort: Effort, table: Table) -> Row:
     table.add_figures(rounds, f'{AT_ONCE} calls over {CONNECTIONS} connections', FREE)
     share = AT_ONCE / THREADS  # calls that a round of each thread's one call stands for
 
-    def rate(name: str) -> object:
+    def rate(name: str) -> Spread | None:
         found = ratio(rounds, threads, name, 'wall')
-        return found and type(found)(*(value * share for value in found))
+        return found and Spread(*(value * share for value in found))
 
     return Row(
         f'{AT_ONCE} calls at once over {CONNECTIONS} connections, calls a second',

@@ -1,7 +1,8 @@
 """What is compared on an event loop; see `bench.contestants`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from bench_if import bench_service
@@ -12,21 +13,19 @@ from bench.harness import Contestant
 
 
 def _on_loop(
+    loop: asyncio.AbstractEventLoop,
     name: str,
     work: Callable[[int], Coroutine[Any, Any, None]],
-    close: Callable[[], Awaitable[None]],
-) -> Callable[[asyncio.AbstractEventLoop], Contestant]:
-    """A contestant that makes its calls in one run of the loop."""
+    close: Callable[[], Coroutine[Any, Any, None]],
+) -> Contestant:
+    """Make a contestant that makes its calls in one run of the loop."""
 
-    def make(loop: asyncio.AbstractEventLoop) -> Contestant:
-        def end() -> None:
-            loop.run_until_complete(close())
-            loop.run_until_complete(loop.shutdown_default_executor())
-            loop.close()
+    def end() -> None:
+        loop.run_until_complete(close())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
 
-        return Contestant(name, lambda number: loop.run_until_complete(work(number)), end)
-
-    return make
+    return Contestant(name, lambda number: loop.run_until_complete(work(number)), end)
 
 
 class _Bare(asyncio.BufferedProtocol):
@@ -53,6 +52,12 @@ async def _bare(port: int) -> _Bare:
     return protocol
 
 
+async def _abort(protocols: list[_Bare]) -> None:
+    for protocol in protocols:
+        protocol.transport.abort()
+    await asyncio.sleep(0)
+
+
 def bare_protocol(fleet: Fleet) -> Contestant:
     """Make the floor of a sequential call: one await, one send, one receive."""
     request = request_of(fleet.wire, getk)
@@ -68,11 +73,7 @@ def bare_protocol(fleet: Fleet) -> Contestant:
         for _ in range(number):
             await one()
 
-    async def close() -> None:
-        protocol.transport.abort()
-        await asyncio.sleep(0)
-
-    return _on_loop('bare asyncio protocol', work, close)(loop)
+    return _on_loop(loop, 'bare asyncio protocol', work, partial(_abort, [protocol]))
 
 
 def to_thread(fleet: Fleet) -> Contestant:
@@ -86,7 +87,7 @@ def to_thread(fleet: Fleet) -> Contestant:
     async def close() -> None:
         connection.close()
 
-    return _on_loop('asyncio.to_thread', work, close)(asyncio.new_event_loop())
+    return _on_loop(asyncio.new_event_loop(), 'asyncio.to_thread', work, close)
 
 
 def simple_client(fleet: Fleet) -> Contestant:
@@ -99,7 +100,7 @@ def simple_client(fleet: Fleet) -> Contestant:
         for _ in range(number):
             await client.getk('key')
 
-    return _on_loop('AsyncSimpleClient', work, client.close)(asyncio.new_event_loop())
+    return _on_loop(asyncio.new_event_loop(), 'AsyncSimpleClient', work, client.close)
 
 
 # Many calls at once: what these count as one call is `calls` of them.
@@ -125,12 +126,7 @@ def bare_at_once(fleet: Fleet, calls: int, connections: int) -> Contestant:
         for _ in range(number):
             await asyncio.gather(*(one(free) for _ in range(calls)))
 
-    async def close() -> None:
-        for protocol in protocols:
-            protocol.transport.abort()
-        await asyncio.sleep(0)
-
-    return _on_loop('bare asyncio protocols', work, close)(loop)
+    return _on_loop(loop, 'bare asyncio protocols', work, partial(_abort, protocols))
 
 
 def at_once(fleet: Fleet, calls: int, connections: int) -> Contestant:
@@ -150,7 +146,7 @@ def at_once(fleet: Fleet, calls: int, connections: int) -> Contestant:
         for _ in range(number):
             await asyncio.gather(*(client.getk('key') for _ in range(calls)))
 
-    return _on_loop('AsyncSimpleClient', work, client.close)(asyncio.new_event_loop())
+    return _on_loop(asyncio.new_event_loop(), 'AsyncSimpleClient', work, client.close)
 
 
 def replicated(fleet: Fleet) -> Contestant:
@@ -165,7 +161,7 @@ def replicated(fleet: Fleet) -> Contestant:
         for _ in range(number):
             await pool.keys()
 
-    return _on_loop('AsyncReplicatedClient', work, pool.close)(asyncio.new_event_loop())
+    return _on_loop(asyncio.new_event_loop(), 'AsyncReplicatedClient', work, pool.close)
 
 
 def bare_fan_out(fleet: Fleet) -> Contestant:
@@ -184,9 +180,4 @@ def bare_fan_out(fleet: Fleet) -> Contestant:
             for future in futures:
                 await future
 
-    async def close() -> None:
-        for protocol in protocols:
-            protocol.transport.abort()
-        await asyncio.sleep(0)
-
-    return _on_loop('bare asyncio protocols', work, close)(loop)
+    return _on_loop(loop, 'bare asyncio protocols', work, partial(_abort, protocols))
