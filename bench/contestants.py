@@ -12,8 +12,6 @@ from itertools import cycle
 from typing import Any
 
 from bench_if import bench_service
-from thrift.protocol.TBinaryProtocol import TBinaryProtocolAcceleratedFactory
-from thrift.protocol.TCompactProtocol import TCompactProtocolAcceleratedFactory
 from thrift.transport.TSocket import TSocket
 from thrift.transport.TTransport import (
     TBufferedTransport,
@@ -23,17 +21,12 @@ from thrift.transport.TTransport import (
 
 from bench.fleet import ROOT, Fleet, Wire
 from bench.harness import Contestant, calling
-from bench.servers import Replies
+from bench.servers import FACTORIES, Replies
 
 HOST = '127.0.0.1'
 
 # Given a client, the call to make with it: written out, as users write it.
 Work = Callable[[Any], Callable[[], object]]
-
-PROTOCOLS = {
-    'binary': TBinaryProtocolAcceleratedFactory,
-    'compact': TCompactProtocolAcceleratedFactory,
-}
 
 
 def getk(client: Any) -> Callable[[], object]:
@@ -60,7 +53,7 @@ class _Writer:
     def __init__(self, wire: Wire):
         self._buffer = TMemoryBuffer()
         transport = TFramedTransport(self._buffer) if wire.framed else self._buffer
-        protocol = PROTOCOLS[wire.protocol]().getProtocol(transport)
+        protocol = FACTORIES[wire.protocol]().getProtocol(transport)
         self._client = bench_service.Client(protocol)
 
     def __getattr__(self, method: str) -> Callable[..., None]:
@@ -103,7 +96,7 @@ def generated_client(port: int, wire: Wire) -> tuple[Any, TSocket]:
     """Return Apache's generated client over an open connection, and that."""
     connection = TSocket(HOST, port)
     transport = (TFramedTransport if wire.framed else TBufferedTransport)(connection)
-    client = bench_service.Client(PROTOCOLS[wire.protocol]().getProtocol(transport))
+    client = bench_service.Client(FACTORIES[wire.protocol]().getProtocol(transport))
     transport.open()
     return client, connection
 

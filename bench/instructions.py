@@ -14,6 +14,7 @@ import sys
 
 from bench import contestants as make
 from bench.fleet import ROOT, Fleet, Wire
+from bench.servers import FACTORIES
 
 CONTESTANTS = {
     'generated': make.generated,
@@ -68,13 +69,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('contestant', choices=CONTESTANTS, nargs='?')
     parser.add_argument('--calls', type=int, default=1)
-    parser.add_argument('--protocol', default='binary')
+    parser.add_argument('--protocol', choices=FACTORIES, default='binary')
     parser.add_argument('--framed', action='store_true')
     options = parser.parse_args()
     if options.contestant:
         _run(options.contestant, Wire(options.protocol, options.framed), options.calls)
         return
-    for protocol, framed in itertools.product(('binary', 'compact'), (False, True)):
+    for protocol, framed in itertools.product(FACTORIES, (False, True)):
         wire = Wire(protocol, framed)
         base = per_call('generated', wire)
         for contestant in CONTESTANTS:

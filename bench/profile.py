@@ -16,6 +16,7 @@ from types import FrameType
 from bench import contestants as make
 from bench.fleet import ROOT, Fleet, Wire
 from bench.harness import Contestant, calls_in, placed
+from bench.servers import FACTORIES
 
 CONTESTANTS = {
     'bare': make.bare_socket,
@@ -64,12 +65,12 @@ def main() -> None:
     """Sample what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('contestant', choices=CONTESTANTS, nargs='?', default='simple')
+    parser.add_argument('--protocol', choices=FACTORIES, default='binary')
     parser.add_argument('--framed', action='store_true')
-    parser.add_argument('--compact', action='store_true')
     parser.add_argument('--seconds', type=float, default=5)
     parser.add_argument('--lines', type=int, default=25)
     options = parser.parse_args()
-    wire = Wire('compact' if options.compact else 'binary', options.framed)
+    wire = Wire(options.protocol, options.framed)
     with Fleet(4, wire) as fleet, placed([fleet], pinned=True):
         contestant = CONTESTANTS[options.contestant](fleet)
         try:

@@ -5,6 +5,7 @@ spreads keys and skewed traffic over the servers and how many keys move when a s
 beside the theory; and, for each balancer, how long calls take with a healthy fleet and with one
 slow server. Nothing is sent anywhere. The plots need matplotlib.
 """
+
 import argparse
 from heapq import heappop, heappush
 from itertools import count
@@ -17,7 +18,7 @@ from typing import NamedTuple
 from thrift_client import routing
 
 ROUTERS = ['modulo', 'jump', 'ketama', 'maglev', 'rendezvous']
-BALANCERS = ['round_robin', 'random', 'least_loaded', 'p2c']
+BALANCERS = ['round_robin', 'random', 'least_loaded', 'p2c']  # the best one last
 # Rendezvous hashes each key with each server: as many as are done in about a minute here.
 PAIRS = 50_000_000
 
@@ -209,8 +210,10 @@ def plot(placements: list[Placement], fleets: list[list[Balance]], folder: Path)
         for b in balances:
             cuts = quantiles(b.with_slow, n=1000)
             plt.plot([i / 10 for i in range(1, 1000)], cuts, label=b.balancer)
-        healthy = quantiles(balances[-1].healthy, n=1000)
-        plt.plot([i / 10 for i in range(1, 1000)], healthy, 'k:', label='p2c, healthy fleet')
+        best = balances[-1]
+        healthy = quantiles(best.healthy, n=1000)
+        label = f'{best.balancer}, healthy fleet'
+        plt.plot([i / 10 for i in range(1, 1000)], healthy, 'k:', label=label)
         plt.yscale('log')
         plt.xlim(50, 100)
         plt.xlabel('calls (%)')
