@@ -17,6 +17,7 @@ from discovery.helpers import LONG
 from thrift_client import discovery
 from thrift_client.discovery import EtcdSource, Member
 from thrift_client.discovery import etcd as etcd_module
+from thrift_client.testing.addresses import ClosedPort
 from thrift_client.testing.proxy import ToxicProxy
 from thrift_client.testing.toxics import Down, HalfOpen
 
@@ -104,6 +105,24 @@ def test_a_server_registers(etcd, operator, prefix, recorder, watch):
         ((_, entry),) = operator.get_prefix(f'{prefix}/')
         assert int(entry['lease'])
     assert operator.get_prefix(f'{prefix}/') == []
+
+
+def test_nobody_waits_for_a_registration_that_is_closed(prefix):
+    """Whoever waits for a key that was not made by then hears that it never will be."""
+    with ClosedPort() as nowhere:
+        registration = discovery.register(f'etcd://{nowhere.address}{prefix}', 'kv:1')
+        heard = []
+        waiting = threading.Thread(
+            target=lambda: heard.append(registration.wait(LONG * 1000)), daemon=True
+        )
+        waiting.start()
+        began = time.monotonic()
+        registration.close()
+        waiting.join()
+    assert heard == [False]
+    assert time.monotonic() - began < LONG
+    assert not registration.wait(LONG * 1000)
+    assert time.monotonic() - began < LONG
 
 
 @pytest.mark.parametrize('loss', ['key', 'lease'])

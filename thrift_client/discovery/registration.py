@@ -62,12 +62,13 @@ class Registration:
         self._loop.start()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the entry is there, at most `timeout` ms; None waits for ever.
+        """Wait until the entry is there or never will be, at most `timeout` ms; None: no limit.
 
         Returns:
-            Whether it is there.
+            Whether it is there; False once the registration is closed.
         """
-        return self._there.wait(None if timeout is None else timeout / 1000)
+        there = self._there.wait(None if timeout is None else timeout / 1000)
+        return there and not self._loop.closed
 
     def close(self) -> None:
         """Take the entry away. Waits less than a second. Idempotent.
@@ -108,5 +109,5 @@ class Registration:
         self._entry.interrupt()
 
     def _stop(self) -> None:
-        self._there.clear()
         self._entry.leave()
+        self._there.set()  # whoever waits finds it closed
