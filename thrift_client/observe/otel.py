@@ -54,10 +54,11 @@ class Telemetry(Listener):
     ) -> None:
         try:
             from opentelemetry import metrics, propagate, trace
-        except ImportError:
+        except ImportError as exc:
             raise ImportError(
-                "Telemetry needs opentelemetry-api: pip install 'thrift_client[opentelemetry]'"
-            ) from None
+                "Telemetry needs opentelemetry-api: pip install 'thrift_client[opentelemetry]'",
+                name='opentelemetry',
+            ) from exc
         self._trace, self._propagate = trace, propagate
         self._tracer = trace.get_tracer(SCOPE, _version(), tracer_provider)
         self._duration = metrics.get_meter(SCOPE, _version(), meter_provider).create_histogram(

@@ -71,6 +71,7 @@ ROWS = {
     ),
 }
 
+#: The metrics of each registry, which takes a name only once; `_lock` guards it.
 _made: WeakKeyDictionary[CollectorRegistry, dict[str, Any]] = WeakKeyDictionary()
 _lock = Lock()
 
@@ -131,10 +132,11 @@ class Metrics(Listener):
 def _library() -> ModuleType:
     try:
         import prometheus_client
-    except ImportError:
+    except ImportError as exc:
         raise ImportError(
-            "Metrics needs prometheus-client: pip install 'thrift_client[prometheus]'"
-        ) from None
+            "Metrics needs prometheus-client: pip install 'thrift_client[prometheus]'",
+            name='prometheus_client',
+        ) from exc
     return prometheus_client
 
 
