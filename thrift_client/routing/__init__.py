@@ -44,7 +44,7 @@ __all__ = [
     'router',
 ]
 
-_MODULES = {
+_HOMES = {
     'Balancer': 'balance',
     'Jump': 'jump',
     'Ketama': 'ring',
@@ -66,11 +66,10 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    module = _MODULES.get(name)
-    if module is None:
+    home = _HOMES.get(name)
+    if home is None:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    value = getattr(import_module(f'{__name__}.{module}'), name)
-    globals()[name] = value
+    value = globals()[name] = getattr(import_module(f'{__name__}.{home}'), name)
     return value
 
 

@@ -8,7 +8,8 @@ No lock is held anywhere. What threads share, and why their races do no harm:
   missing in the average, or be weighed by the other's time; the next call puts that right.
 * Two threads may both pick a server before either has started its call there. That is the error
   that two random choices allow for.
-* The turns of `RoundRobin` come from one atomic counter.
+* The turns of `RoundRobin` come from one atomic counter. Of two that the first picks make at once
+  one is dropped, with the turn that it gave.
 
 `now` is always monotonic seconds, `random` a function that returns a float from 0 up to but not
 including 1. Weights are finite numbers above 0.
@@ -42,7 +43,8 @@ class Load:
     The average is a peak-sensitive one: a call slower than it replaces it, a faster one lowers it
     by a part that grows with the time since the last. It also falls while no calls come, so that a
     server that was slow or dead is tried again: after a minute and a half at the latest if
-    the others take a millisecond.
+    the others take a millisecond. `ewma` is this average in ms as of `stamp`, when the last call
+    ended; that is None for a server that has never answered.
 
     Args:
         weight: the server's share of the calls in proportion to the other servers' weights.

@@ -4,28 +4,28 @@ A key's canonical bytes are one tag byte and a content. What `key_hash` returns 
 digest of these bytes with a digest size of 8 (no key, salt or personalisation), read as a
 big-endian number.
 
-===================== ===== ====================================================================
-key                   tag   content
-===================== ===== ====================================================================
-None                  ``n`` nothing
-False, True           ``o`` the byte 0 or 1
-int                   ``i`` two's complement, big-endian, in bits // 8 + 1 bytes, where bits is the
-                            length of the absolute value in binary (0 for 0)
-float                 ``d`` the 8 bytes of IEEE 754 binary64, big-endian; -0.0 is written as 0.0,
-                            every nan as 7ff8000000000000
-str                   ``s`` UTF-8, not normalised; a lone surrogate in the three bytes that UTF-8
-                            would give its number
-bytes, bytearray,     ``b`` the bytes
-memoryview
-UUID                  ``u`` its 16 bytes, big-endian
-enum                  ``e`` the canonical bytes of the member's value; a member that is also an
-                            int, a str or another type of this table counts as that alone
-tuple, list           ``l`` each element in order, as an item
-set, frozenset        ``S`` each element as an item, the items sorted
-dict                  ``m`` each key as an item followed by its value as an item, the pairs sorted
-generated struct,     ``r`` each field that is not None, by rising field id: the id in 2 bytes,
-union, exception            big-endian, then the value as an item
-===================== ===== ====================================================================
+============================ ===== =================================================================
+key                          tag   content
+============================ ===== =================================================================
+None                         ``n`` nothing
+False, True                  ``o`` the byte 0 or 1
+int                          ``i`` two's complement, big-endian, in bits // 8 + 1 bytes, where bits
+                                   is the length of the absolute value in binary (0 for 0)
+float                        ``d`` the 8 bytes of IEEE 754 binary64, big-endian; -0.0 is written as
+                                   0.0, every nan as 7ff8000000000000
+str                          ``s`` UTF-8, not normalised; a lone surrogate in the three bytes that
+                                   UTF-8 would give its number
+bytes, bytearray, memoryview ``b`` the bytes
+UUID                         ``u`` its 16 bytes, big-endian
+enum                         ``e`` the canonical bytes of the member's value; a member that is also
+                                   an int, a str or another type of this table counts as that alone
+tuple, list                  ``l`` each element in order, as an item
+set, frozenset               ``S`` each element as an item, the items sorted
+dict                         ``m`` each key as an item followed by its value as an item, the pairs
+                                   sorted
+struct, union, exception     ``r`` each field that is not None, by rising field id: the id in 2
+                                   bytes, big-endian, then the value as an item
+============================ ===== =================================================================
 
 An item is the length of a key's canonical bytes in 8 bytes, big-endian, followed by these bytes.
 Sorting compares bytes as unsigned numbers, a prefix before what it is a prefix of.
