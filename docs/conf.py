@@ -18,7 +18,7 @@ author = 'the thrift_client authors'
 copyright = 'the thrift_client authors, Apache-2.0'  # noqa: A001 - Sphinx calls it so
 version = release = __version__
 
-extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'tables', 'written']
+extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'figures', 'tables', 'written']
 exclude_patterns = ['_build', 'generated', '_ext']
 myst_enable_extensions = ['colon_fence', 'deflist', 'attrs_inline']
 myst_heading_anchors = 3
@@ -58,6 +58,16 @@ def signature_of_init(app, what, name, obj, options, signature, returns):  # noq
     return stringify_signature(bound, show_return_annotation=False), returns
 
 
+def plain_signature(app, what, name, obj, options, signature, returns):  # noqa: ARG001 - Sphinx calls it so
+    """Leave out what a protocol or an enum takes, and write a dataclass's factory as Python."""
+    if signature in ('(*args, **kwargs)', '(*args, **kwds)') and what == 'class':
+        return '', returns
+    if signature and '<factory>' in signature:
+        return signature.replace('<factory>', '...'), returns
+    return None
+
+
 def setup(app):
     """Connect what is above."""
     app.connect('autodoc-process-signature', signature_of_init)
+    app.connect('autodoc-process-signature', plain_signature)
