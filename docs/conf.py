@@ -18,7 +18,8 @@ author = 'the thrift_client authors'
 copyright = 'the thrift_client authors, Apache-2.0'  # noqa: A001 - Sphinx calls it so
 version = release = __version__
 
-extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'figures', 'tables', 'written']
+extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
+extensions += ['figures', 'tables', 'written']  # of _ext
 exclude_patterns = ['_build', 'generated', '_ext']
 myst_enable_extensions = ['colon_fence', 'deflist', 'attrs_inline']
 myst_heading_anchors = 3

@@ -65,7 +65,8 @@ class Plot(SphinxDirective):
         else:
             caption = ' '.join(self.content)
             plain = caption.replace('`', '').replace('*', '')
-            lines = [f'```{{figure}} /{name}', f':alt: {plain}', ':figclass: plot', '', caption, '```']
+            head = [f'```{{figure}} /{name}', f':alt: {plain}', ':figclass: plot']
+            lines = [*head, '', caption, '```']
         self.state.nested_parse(StringList(lines, name), 0, container)
         return container.children
 

@@ -1,0 +1,63 @@
+"""A directive that sets the contestants of a benchmark run side by side.
+
+```{figures} bench/results.json
+small call, binary, buffered
+```
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.util.docutils import SphinxDirective
+from tables import table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sphinx.application import Sphinx
+
+CONTESTANTS = ('generated client', 'thriftpy2', 'SimpleClient', 'HashClient', 'bare socket')
+
+
+def rows(figures: list[dict[str, object]], cases: list[str]) -> Iterator[tuple[str, ...]]:
+    """The median CPU time in µs of each contestant in each case, empty where it took no part.
+
+    Where a case was measured on one processor too, that is taken: its ratios are what is bounded.
+    """
+    for case in cases:
+        measured = sorted(
+            (each for each in figures if each['case'] == case),
+            key=lambda each: each['placement'] == 'one processor',
+        )
+        if not measured:
+            raise ValueError(f'no figures of {case!r}')
+        medians = {each['contestant']: each['cpu']['median'] * 1e6 for each in measured}
+        cells = (f'{medians[name]:.3g} µs' if name in medians else '' for name in CONTESTANTS)
+        yield case, *cells
+
+
+class Figures(SphinxDirective):
+    """A table with a row for each case that the content names."""
+
+    has_content = True
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """The table, made anew when the results change."""
+        path = self.env.srcdir.parent / self.arguments[0]
+        self.env.note_dependency(str(path))
+        figures = json.loads(path.read_text())['figures']
+        lines = table(('', *CONTESTANTS), rows(figures, list(self.content)))
+        container = nodes.container()
+        self.state.nested_parse(StringList(lines, self.arguments[0]), 0, container)
+        return container.children
+
+
+def setup(app: Sphinx) -> dict[str, object]:
+    """Add the directive."""
+    app.add_directive('figures', Figures)
+    return {'parallel_read_safe': True}
