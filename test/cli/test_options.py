@@ -38,6 +38,12 @@ def test_a_value_that_cannot_be_is_a_mistake_of_usage(name):
         OptionType(name).convert('no=no such', None, None)
 
 
+def test_what_sasl_is_told_is_text_as_it_stands():
+    """A password that looks like a number or a truth is neither."""
+    given = OptionType('sasl').convert('mechanism=PLAIN,username=on,password=0123', None, None)
+    assert given.value == {'mechanism': 'PLAIN', 'username': 'on', 'password': '0123'}
+
+
 def test_a_flag_beats_the_environment_that_the_file_that_the_default(cli, rich_server, tmp_path):
     """The time limit of a call that takes a second, from each place."""
     (tmp_path / 'mine.yaml').write_text(
@@ -86,6 +92,7 @@ def test_a_config_file_that_is_wrong_is_told(cli, tmp_path, content, said):
         (('call', '-s', 'test_if.test_service', 'ping'), 'which server?'),
         (('call', '-s', 'test_if.test_service', '-a', 'h:0', 'ping'), 'port 0'),
         (('call', '-s', 'test_if.test_service', '-a', 'h:1', '--idempotent', 'pin', 'ping'), 'pin'),
+        (('call', '--retry', 'attempts=[', 'ping'), 'attempts=[ is no value'),
         (('cal',), "No such command 'cal'"),
     ],
 )

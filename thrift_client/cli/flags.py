@@ -46,7 +46,7 @@ _TLS_TEXTS = {
 
 
 class Row(NamedTuple):
-    """One flag, for the table in the docs."""
+    """One flag, as click and the table of options have it."""
 
     name: str
     default: Any

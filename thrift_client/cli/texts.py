@@ -52,18 +52,29 @@ class OptionType(click.ParamType):  # type: ignore[type-arg]
 def reader(name: str) -> Callable[[str], Any]:
     """What makes an option's value of its text."""
     if name in POLICIES:
-        return lambda text: _policy(name, pairs(text))
+        return lambda text: _policy(name, _values(pairs(text)))
     return _READERS.get(name) or (lambda text: texts.from_text(name, text))
 
 
-def pairs(text: str) -> dict[str, Any]:
-    """`a=1,b=text` as a dict; the values are read as YAML. Raises ValueError."""
+def pairs(text: str) -> dict[str, str]:
+    """`a=1,b=text` as a dict of texts. Raises ValueError."""
     found = {}
     for part in filter(None, text.split(',')):
         key, equals, value = part.partition('=')
         if not equals:
             raise ValueError(f'expected key=value,key=value, not {text!r}')
-        found[key.strip()] = yaml.safe_load(value)
+        found[key.strip()] = value
+    return found
+
+
+def _values(given: dict[str, str]) -> dict[str, Any]:
+    """What texts say as YAML, in which numbers are numbers."""
+    found = {}
+    for key, text in given.items():
+        try:
+            found[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ValueError(f'{key}={text} is no value') from None
     return found
 
 
@@ -88,14 +99,10 @@ def _headers(text: str) -> dict[str, str]:
     return found
 
 
-def _strings(text: str) -> dict[str, str]:
-    return {key: str(value) for key, value in pairs(text).items()}
-
-
 _READERS: dict[str, Callable[[str], Any]] = {
     'headers': _headers,
     'idempotent': _idempotent,
-    'sasl': _strings,
+    'sasl': pairs,
 }
 
 
