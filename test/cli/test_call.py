@@ -169,6 +169,23 @@ def test_a_certificate_that_nobody_trusts_ends_in_6(cli, server_process, tls_fil
     assert (done.returncode, 'none.pem' in done.stderr) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ('flags', 'said'),
+    [
+        (('--ca', 'ca.pem', '--cert', 'none.pem'), 'cannot use none.pem: '),
+        (('--cert', 'cert.pem', '--cert-key', 'ca.pem'), 'cannot use cert.pem with ca.pem: '),
+        (('--cert-key', 'key.pem'), '--cert-key goes with --cert'),
+    ],
+)
+def test_a_certificate_that_cannot_be_used_is_named(cli, tls_files, flags, said):
+    """The file that is wrong, and not another one that was given."""
+    folder = tls_files[0].parent
+    paths = [folder / flag if flag.endswith('.pem') else flag for flag in flags]
+    done = cli('call', '-s', 'test_if.test_service', '-a', 'h:1', *paths, 'ping')
+    assert (done.returncode, 'Traceback' in done.stderr) == (2, False)
+    assert said in done.stderr.replace(f'{folder}/', '')
+
+
 def test_http_and_its_headers_are_flags(cli, server_process):
     """An address with a scheme, and a transport with headers."""
     server = server_process(kind='http')

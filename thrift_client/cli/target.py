@@ -172,12 +172,16 @@ class Target:
         import ssl
 
         ca, cert, key = files
+        if key and not cert:
+            raise click.UsageError('--cert-key goes with --cert')
+        used = ca
         try:
             context = ssl.create_default_context(cafile=ca)
             if cert:
+                used = f'{cert} with {key}' if key else cert
                 context.load_cert_chain(cert, key)
         except (OSError, ValueError) as exc:
-            raise click.UsageError(f'cannot use {ca or cert}: {exc}') from exc
+            raise click.UsageError(f'cannot use {used}: {exc}') from exc
         if given.get('insecure'):
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
