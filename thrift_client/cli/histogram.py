@@ -11,6 +11,7 @@ class Histogram:
     """Counts of whole microseconds in buckets whose width grows with the value.
 
     Below 256 µs a bucket is one microsecond wide; above, never more than 1/128 of its value.
+    `total`, `least` and `most` are in µs and exact; they are 0 as long as `count` is.
     """
 
     def __init__(self) -> None:

@@ -49,9 +49,9 @@ class Tally:
 class Load:
     """A run of calls.
 
-    `call()` makes one and returns what it raised, or None; `number` is how many to make and
-    `seconds` how long to go on (None: no limit, of one of them); `rate` calls are due in each
-    second, None for a closed loop.
+    `call()` makes one and returns what it raised, or None; so many `threads` make them. `number`
+    is how many to make and `seconds` how long to go on (None: no limit, of one of them); `rate`
+    calls are due in each second, None for a closed loop.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Load:
         self._stopped.set()
 
     def result(self) -> Tally:
-        """What came of all calls."""
+        """What came of all calls; before the end has come, of those until now."""
         whole = Tally()
         for tally in self._tallies:
             whole.add(tally)

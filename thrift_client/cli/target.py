@@ -130,7 +130,10 @@ class Target:
         return client
 
     def pool(self, kind: str, **more: Any) -> Any:
-        """A pool, of a class of thrift_client, with all servers; `more` are its options."""
+        """A pool, of a class of thrift_client, with all servers; `more` are its options.
+
+        A usage error for options or servers that cannot be.
+        """
         made: Any = None
         try:
             if self.source is not None:
