@@ -82,6 +82,16 @@ def generated(server, service=test_if.test_service, protocol='binary', transport
         opened.close()
 
 
+def tls_contexts():
+    """Give a server's context, and a client's that trusts it."""
+    authority = trustme.CA()
+    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert('127.0.0.1').configure_cert(ours)
+    theirs = ssl.create_default_context()
+    authority.configure_trust(theirs)
+    return ours, theirs
+
+
 def assert_free(address):
     """Check that nobody listens on a port, and that it can be bound again."""
     with socket.socket() as probe:
@@ -232,11 +242,7 @@ def test_listens_on_a_unix_socket(kind, tmp_path):
 @pytest.mark.parametrize('kind', WITH_TLS)
 def test_speaks_tls(kind):
     """A context of one's own is all that TLS needs."""
-    authority = trustme.CA()
-    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert('127.0.0.1').configure_cert(ours)
-    theirs = ssl.create_default_context()
-    authority.configure_trust(theirs)
+    ours, theirs = tls_contexts()
     with (
         serve(test_if.test_service, KeyValue(), kind, ssl=ours) as server,
         generated(server, context=theirs) as client,
@@ -247,11 +253,7 @@ def test_speaks_tls(kind):
 @pytest.mark.parametrize('kind', ['threaded', 'http'])
 def test_survives_a_client_that_speaks_no_tls(kind, capfd):
     """A connection without a handshake, even one that stays silent, concerns no other."""
-    authority = trustme.CA()
-    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert('127.0.0.1').configure_cert(ours)
-    theirs = ssl.create_default_context()
-    authority.configure_trust(theirs)
+    ours, theirs = tls_contexts()
     with (
         serve(test_if.test_service, KeyValue(), kind, ssl=ours) as server,
         socket.create_connection((server.host, server.port)),
