@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from thrift_client.balancing import Balanced, BalancedRoute, located_here, summary
 from thrift_client.client import SimpleClient
 from thrift_client.errors import EncodeError
-from thrift_client.pool import PoolMethod, ThriftPool
+from thrift_client.methods import PoolMethod
+from thrift_client.pool import ThriftPool
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 
 if TYPE_CHECKING:

@@ -38,9 +38,9 @@ class _Call:
 
     __slots__ = ('arguments', 'failed', 'key', 'outcome')
 
-    def __init__(self, arguments: Any = None, key: Any = None) -> None:
-        self.arguments = arguments
-        self.key = key
+    def __init__(self) -> None:
+        self.arguments: Any = None
+        self.key: Any = None
         self.failed: list[SimpleClient] = []
         self.outcome: ThriftResponse[Any] | BaseException | None = None
 
@@ -246,6 +246,3 @@ def call_replicas(pool: Any, method: Method, arguments: Any, key: Any) -> Any:
     servers = pool._roster().ranked(key, pool._copies)
     everyone = pool.all
     return everyone._gathered(everyone._fan_out(servers, method, arguments), len(servers))
-
-
-__all__ = ['MappedCalls', 'SplitExceptionResponse', 'SplitResponse', 'call_replicas', 'split_call']

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from thrift_client.client import SimpleClient
 from thrift_client.errors import EncodeError
 from thrift_client.fanout import FanOut
-from thrift_client.keyed import Keyed, KeyedMethod, KeyFunction, default_key
-from thrift_client.pool import ThriftPool, bind
+from thrift_client.keyed import Keyed, KeyedMethod, default_key
+from thrift_client.methods import bind
+from thrift_client.pool import ThriftPool
 from thrift_client.replicated import ReplicatedClient, ThreadedReplicatedClient
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse, begun
 from thrift_client.routes import FailoverRoute
@@ -18,8 +19,6 @@ from thrift_client.routes import FailoverRoute
 if TYPE_CHECKING:
     from thrift_client.bulk import MappedCalls, SplitFlow
     from thrift_client.core.service import Method
-
-__all__ = ['HashClient', 'HashMethod', 'KeyFunction', 'ThreadedHashClient']
 
 
 class HashMethod(KeyedMethod):
@@ -44,7 +43,7 @@ class HashMethod(KeyedMethod):
         """Make the call on all servers of its key at once, as a write to several needs it.
 
         A list of responses in the order of the routing; `with_options(wait_for=…, merge=…)`
-        holds for it as for `all`.
+        holds for it as for `all`. Raises NoServersError, and what the key function does.
         """
         from thrift_client.bulk import call_replicas
 

@@ -7,7 +7,6 @@ from types import ModuleType
 
 from thrift_client.client import SimpleClient
 from thrift_client.core.deadline import budget, expiry
-from thrift_client.methods import PoolMethod, bind
 from thrift_client.named import NamedServers
 from thrift_client.net.workers import Workers
 from thrift_client.options import check_max_threads
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from concurrent.futures import Future
     from typing import Any, Self
-
-__all__ = ['MultiClient', 'PoolMethod', 'ThriftPool', 'bind']
 
 
 class ThriftPool(NamedServers[SimpleClient]):

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from thrift_client.core.waiting import FAN_OPTIONS, needed
 from thrift_client.fanout import FanOut
+from thrift_client.methods import PoolMethod, bind
 from thrift_client.net.workers import Workers
-from thrift_client.pool import PoolMethod, ThriftPool, bind
+from thrift_client.pool import ThriftPool
 from thrift_client.response import ThriftResponse
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
+    from typing import Self
 
     from thrift_client.client import SimpleClient
     from thrift_client.core.service import Method
-
-Self = TypeVar('Self', bound='ReplicatedClient')
 
 
 class ReplicatedMethod(PoolMethod):
@@ -74,9 +74,9 @@ class ReplicatedClient(ThriftPool):
     ) -> Iterator[ThriftResponse[Any]]:
         """Make a call and yield each response as it comes.
 
-        The call begins here. What has not come when the iterator is
-        closed, or when there are as many good ones as `wait_for` asks for, is given up
-        and its connections are closed.
+        The call begins here. What has not come when the iterator is closed, or when there
+        are as many good ones as `wait_for` asks for, is given up and its connections are
+        closed. Raises what the call itself does.
         """
         kind = type(self._method(method))
         arguments, _ = bind(kind, args, kwargs)
@@ -117,7 +117,7 @@ class ReplicatedClient(ThriftPool):
         return None
 
     @classmethod
-    def _over(cls: type[Self], pool: ThriftPool) -> Self:
+    def _over(cls, pool: ThriftPool) -> Self:
         """One that shares the servers, threads and options of another pool."""
         everyone: Self = cls.__new__(cls, pool.service)
         everyone._given, everyone._call_options = pool._given, pool._call_options

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-__all__ = ['Method', 'Service', 'service_of']
-
 
 class Method:
     """One method of a service: its names, its classes, and how to read its result."""
