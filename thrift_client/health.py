@@ -13,7 +13,7 @@ from threading import Lock
 from time import monotonic
 
 from thrift_client import process
-from thrift_client.core.breaker import Breaker, is_failure, may_eject
+from thrift_client.core.breaker import CLOSED, PROBING, Breaker, is_failure, may_eject
 from thrift_client.errors import (
     CircuitOpen,
     ClientClosed,
@@ -85,12 +85,12 @@ class Health:
     @property
     def ejected(self) -> bool:
         """Whether the breaker keeps calls away."""
-        return self.breaker is not None and self.breaker.state != 'closed'
+        return self.breaker is not None and self.breaker.state != CLOSED
 
     def is_out(self, now: float) -> bool:
         """Whether a call at `now` would be kept away."""
         breaker = self.breaker
-        return breaker is not None and breaker.state != 'closed' and not breaker.is_due(now)
+        return breaker is not None and breaker.state != CLOSED and not breaker.is_due(now)
 
     def is_due(self, now: float) -> bool:
         """Whether a call at `now` would be the one that probes the ejected server."""
@@ -105,10 +105,10 @@ class Health:
             now = monotonic()
             if breaker.admits(now):
                 return
-            left = max(0.0, breaker.until - now) * 1000
-        raise CircuitOpen(
-            f'the server failed {breaker.ejections} times and is left alone for {left:.0f} ms'
-        )
+            state, left = breaker.state, max(0.0, breaker.until - now) * 1000
+        if state == PROBING:
+            raise CircuitOpen('the server is ejected, and a probe of it is under way')
+        raise CircuitOpen(f'the server is ejected for another {left:.0f} ms')
 
     def succeeded(self) -> None:
         """Note a call that went well, where something was wrong before."""
