@@ -38,8 +38,8 @@ class Exchange:
     """
 
     __slots__ = (
-        '_assembler', '_beginning', '_buffer', '_channel', '_clock', '_fresh', '_reader', '_seqid',
-        '_size', '_wanted', '_wire', 'due', 'method', 'result',
+        '_assembler', '_beginning', '_buffer', '_channel', '_clock', '_fresh', '_method', '_reader',
+        '_seqid', '_size', '_wanted', '_wire', 'due', 'result',
     )  # fmt: skip
 
     def __init__(
@@ -54,7 +54,7 @@ class Exchange:
     ) -> None:
         self._fresh = fresh
         self._wire = wire
-        self.method = method
+        self._method = method
         self._seqid = seqid
         self._clock = clock
         self._reader = Reader(wire.limit)
@@ -141,7 +141,7 @@ class Exchange:
         try:
             # Each time a new protocol: one that broke off in the middle is no use.
             protocol = self._wire.codec.make_streaming(self._reader)
-            self.result = self._wire.codec.answer(self.method, self._seqid, protocol)
+            self.result = self._wire.codec.answer(self._method, self._seqid, protocol)
         except Incomplete as exc:
             self._check_size()
             ended = self._clock()
@@ -158,7 +158,7 @@ class Exchange:
         codec = self._wire.codec
         protocol = codec.make_protocol(self._reader)
         self.result = read_delimited(
-            codec, self.method, self._seqid, message, self._reader, protocol
+            codec, self._method, self._seqid, message, self._reader, protocol
         )
         return True
 

@@ -130,7 +130,7 @@ def closed_by_server(*, partial: bool) -> ConnectionLost:
     what = 'in the middle of the reply' if partial else 'instead of answering'
     return ConnectionLost(
         f'the server closed the connection {what}',
-        phase='waiting for the reply',
+        phase='reading the reply' if partial else 'waiting for the reply',
         maybe_executed=True,
     )
 
