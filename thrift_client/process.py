@@ -10,13 +10,13 @@ TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from typing import Any
 
-#: Every stack of connections of this process.
-_stacks: WeakSet[Any] = WeakSet()
+#: All of this process that a forked child has to rid of what is its parent's.
+_registered: WeakSet[Any] = WeakSet()
 
 
-def register(stack: Any) -> None:
-    """Have `stack.forget()` called in a forked child."""
-    _stacks.add(stack)
+def register(owner: Any) -> None:
+    """Have `owner.forget()` called in a forked child, for as long as it lives."""
+    _registered.add(owner)
 
 
 def caller() -> str:
@@ -42,8 +42,8 @@ def warn_unclosed(made_at: str) -> None:
 
 
 def _forget_all() -> None:
-    for stack in list(_stacks):
-        stack.forget()
+    for owner in list(_registered):
+        owner.forget()
 
 
 if hasattr(os, 'register_at_fork'):

@@ -94,13 +94,13 @@ class FailoverRoute(Route):
     Where all are, the call goes to the first, and ends as it does there.
     """
 
-    __slots__ = ('_key', '_ranked', '_roster', '_servers')
+    __slots__ = ('_count', '_key', '_roster', '_servers')
 
     def __init__(
         self, roster: Roster, key: Any, count: int, call_options: dict[str, Any]
     ) -> None:
         super().__init__(call_options)
-        self._roster, self._key, self._ranked = roster, key, count
+        self._roster, self._key, self._count = roster, key, count
         self._servers: tuple[SimpleClient, ...] | None = None
         self.server = roster.servers[roster.place(key)]
         if self.server._connections.gate:
@@ -131,7 +131,7 @@ class FailoverRoute(Route):
 
     def _first_in(self, but: SimpleClient | None = None) -> SimpleClient | None:
         if self._servers is None:
-            self._servers = self._roster.ranked(self._key, self._ranked)
+            self._servers = self._roster.ranked(self._key, self._count)
         now = monotonic()
         for server in self._servers:
             if server is not but and server not in self.failed and not is_out(server, now):

@@ -104,8 +104,7 @@ class Talks:
                     talk.exchange.end()
             self._feed(talk, connection, talk.exchange, data)
         except OSError as exc:
-            lost = exc if isinstance(exc, ThriftClientError) else as_lost(exc, 'reading the reply')
-            self._lose(talk, lost)
+            self._lose(talk, as_lost(exc, 'reading the reply'))
         except Exception as exc:  # noqa: BLE001 - goes into this server's response
             self._lose(talk, exc)
 

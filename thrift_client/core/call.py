@@ -30,7 +30,9 @@ def timed_out(phase: str) -> CallTimeout:
 
 def is_late_connect(error: BaseException) -> bool:
     """Whether the time ran out, the call's or `connect_timeout`, before a connection was open."""
-    return isinstance(error, CallTimeout) and (error.phase or '').startswith(OPENING)
+    if not isinstance(error, CallTimeout) or error.maybe_executed:
+        return False
+    return (error.phase or '').startswith(OPENING)
 
 
 def lost(exc: BaseException, phase: str) -> ConnectionLost:

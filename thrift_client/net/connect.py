@@ -39,7 +39,7 @@ class Connector:
         self._last_found: Found = []
 
     def connect(self, expires: float | None) -> socket.socket:
-        """A connected socket, non-blocking, until `expires` (monotonic seconds).
+        """A connected socket, non-blocking, until `expires` (monotonic seconds; None: no limit).
 
         Raises ResolveError, ConnectError that names every address tried, CallTimeout.
         """
@@ -55,7 +55,10 @@ class Connector:
 
 
 def resolve(host: str, port: int, expires: float | None) -> Found:
-    """The addresses of a name, in the order in which to try them."""
+    """The addresses of a name, in the order in which to try them.
+
+    Waits until `expires` (monotonic seconds; None: no limit). Raises ResolveError, CallTimeout.
+    """
     found = numeric(host, port)
     if found is not None:
         return found
@@ -71,7 +74,6 @@ def _race(found: Found, expires: float | None) -> socket.socket:
     trying: dict[int, tuple[socket.socket, Any]] = {}
     failed: list[tuple[Any, OSError]] = []
     poll = select.poll()
-    winner = None
     try:
         while waiting or trying:
             if waiting:
@@ -82,22 +84,19 @@ def _race(found: Found, expires: float | None) -> socket.socket:
                     failed.append((address, exc))
                     continue
                 if sock is not None:
-                    winner = sock
                     return sock
             for fd, _ in poll.poll(_patience(bool(waiting), expires)):
                 sock, address = trying.pop(fd)
                 poll.unregister(fd)
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if not code:
-                    winner = sock
                     return sock
                 sock.close()
                 failed.append((address, OSError(code, os.strerror(code))))
         raise connect_error(failed)
     finally:
         for sock, _ in trying.values():
-            if sock is not winner:
-                sock.close()
+            sock.close()
 
 
 def _begin(

@@ -154,7 +154,7 @@ class Stream:
 
 
 def as_lost(exc: OSError, phase: str) -> ThriftClientError:
-    """What an OSError on an open connection is called."""
+    """What an OSError on an open connection is called; an error of ours is that already."""
     if isinstance(exc, ThriftClientError):
         return exc
     if isinstance(exc, BlockingIOError):  # a kernel timeout ran out

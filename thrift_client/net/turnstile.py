@@ -48,21 +48,21 @@ class _Waiter:
 class Turnstile:
     """The queue of one server's connections, of which `limit` may be open at once.
 
-    `take_idle()` gives an idle connection or None, `count()` how many are open, `gate` is
-    told while anybody waits.
+    `take_checked()` gives an idle connection or None, `count()` how many are open, `gate`
+    is told while anybody waits.
     """
 
-    __slots__ = ('_count', '_gate', '_limit', '_lock', '_opening', '_queue', '_take_idle')
+    __slots__ = ('_count', '_gate', '_limit', '_lock', '_opening', '_queue', '_take_checked')
 
     def __init__(
         self,
         limit: int,
-        take_idle: Callable[[], Connection | None],
+        take_checked: Callable[[], Connection | None],
         count: Callable[[], int],
         gate: set[str],
     ) -> None:
         self._limit = limit
-        self._take_idle = take_idle
+        self._take_checked = take_checked
         self._count = count
         self._gate = gate
         self.forget()
@@ -86,7 +86,7 @@ class Turnstile:
         """
         with self._lock:
             if not self._queue:
-                given = self._take_idle() or self._reserve()
+                given = self._take_checked() or self._reserve()
                 if given is not None:
                     return given
             waiter = _Waiter()
@@ -138,7 +138,7 @@ class Turnstile:
         """Give what is idle, or may be opened, to those who wait longest."""
         with self._lock:
             while self._queue:
-                given = self._take_idle() or self._reserve()
+                given = self._take_checked() or self._reserve()
                 if given is None:
                     break
                 waiter = self._queue.popleft()
