@@ -47,7 +47,8 @@ class SimpleClient(SingleServer):
     `'localhost:9090'`, `'[::1]:9090'`, `'unix:/run/kv.sock'` or a URL like
     `'thrift://h:9090?frame=1&protocol=compact'`, with `port` beside it where it has none.
     `frame=True` is `transport='framed'`. `timeout` is the budget of a whole call in ms,
-    None for no limit. `name` defaults to the address. `options`: see the options table.
+    None for no limit. `name` defaults to the address. `options`: those of the table in
+    `thrift_client.options`.
 
     Opens nothing before the first call, keeps its connections open between calls, and is
     safe for any number of threads. Raises TypeError for a service that is none or an
@@ -127,7 +128,7 @@ class SimpleClient(SingleServer):
         self._connections.close()
         self._workers.close()
 
-    def __enter__(self) -> SimpleClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -116,8 +116,8 @@ class Keyed(NamedServers[S]):
         """Route a method's calls by `function(*arguments)`, the key; returns the pool.
 
         The function always gets the arguments by position, in the order of the IDL, and
-        returns the key: a str, an int, bytes, or what else `canonical_bytes` takes.
-        AttributeError for an unknown method.
+        returns the key: a str, an int, bytes, or what else `canonical_bytes` takes. Raises
+        AttributeError for an unknown method, TypeError for what is no function.
         """
         self._method(method)
         if not callable(function):

@@ -55,12 +55,12 @@ def _rebuilt(kind: Any, values: dict[str, Any]) -> Policy:
 class RetryPolicy(Policy):
     """When a failed call is tried again, which is only if it can't do harm.
 
-    `attempts`: how often it is tried in all; 1 is never again. `backoff`: the mean of
-    twice the first pause in ms, doubled for each further one up to `max_backoff` ms; a
-    pause is drawn evenly from 0 to that (full jitter), so that clients don't retry in
-    step. `budget`: how many retries there may be for each call of the client or pool,
-    beside a small floor, so that a pool in trouble isn't stormed. `connect`: whether a
-    failed connect is tried again too, on the same server.
+    `attempts`: how often it is tried in all; 1 is never again. `backoff`: the longest
+    first pause in ms, doubled for each further one up to `max_backoff` ms; a pause is
+    drawn evenly from 0 to that (full jitter), so that clients don't retry in step.
+    `budget`: how many retries there may be for each call of the client or pool, beside a
+    small floor, so that a pool in trouble isn't stormed. `connect`: whether a failed
+    connect is tried again too, on the same server.
 
     What may have run is tried again only if the method is `idempotent`.
     Raises TypeError and ValueError for values that make no sense.

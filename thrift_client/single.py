@@ -152,8 +152,10 @@ class SingleServer:
     def with_options(self, **options: Any) -> Self:
         """A view of this client with other per-call options.
 
-        `timeout` (ms; None: no limit), `retry` and `idempotent`, as for the client. It has
-        the same connections and state; closing it closes the client.
+        `timeout` (ms; None: no limit; it then holds for every method), `retry`,
+        `idempotent`, `hedge` and `headers`, as for the client. It has the same connections
+        and state; closing it closes the client. Raises TypeError for any other option,
+        ValueError for a bad value.
         """
         view = object.__new__(type(self))
         self._share(view)
@@ -214,6 +216,6 @@ class SingleServer:
         return expiry(now, self._options.timeout, budget.get())
 
     def _located(
-        self, error: ThriftClientError, method: str, started: float, attempts: int = 1
+        self, error: ThriftClientError, method: str, started: float
     ) -> ThriftClientError:
-        return located(error, self, method, (monotonic() - started) * 1000, attempts)
+        return located(error, self, method, (monotonic() - started) * 1000)
