@@ -8,6 +8,7 @@ from on_loop import OnLoop
 from rich_if import rich_service
 from thrift_client import errors
 from thrift_client.aio import AsyncReplicatedClient, AsyncSimpleClient
+from thrift_client.events import ConnectionOpened
 from thrift_client.testing.behaviours import Behaviour, reset
 from wire.calls import check_all
 from wire.conftest import certificates, serve_way  # noqa: F401 - fixtures
@@ -55,6 +56,26 @@ async def test_a_reset_in_the_handshake(fault_server):
         with pytest.raises(errors.TLSError, match='hung up during the handshake') as caught:
             await client.add(1, 2)
     assert caught.value.phase == 'shaking hands'
+    assert caught.value.maybe_executed is False
+    assert server.accepted == 1
+
+
+async def test_an_alert_before_the_call(fault_server, certificates):  # noqa: F811 - the fixture
+    """In TLS 1.3 a refusal follows the handshake: it is heard, though sending meets a reset."""
+    refusing = certificates.server(wants_client=True)
+    server = fault_server(rich_service, reset(), ssl_context=refusing)
+
+    def wait_for_the_end(event):
+        if isinstance(event, ConnectionOpened):
+            server.wait_open(0, 5000)
+            server.close()  # when its thread is gone, so is the connection
+
+    async with AsyncSimpleClient(
+        rich_service, server.address, ssl=certificates.client(), listeners=[wait_for_the_end]
+    ) as client:
+        with pytest.raises(errors.TLSError, match='CERTIFICATE_REQUIRED') as caught:
+            await client.add(1, 2)
+    assert caught.value.phase == 'sending'
     assert caught.value.maybe_executed is False
     assert server.accepted == 1
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import socket
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -15,8 +16,6 @@ from thrift_client.core.connected import Connected
 from thrift_client.errors import ThriftClientError
 
 if TYPE_CHECKING:
-    import socket
-
     from thrift_client.aio.tls import TLS
     from thrift_client.core.wire import Wire
 
@@ -176,8 +175,19 @@ class End(Connected, asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Note that it is gone."""
+        if exc is not None and self._tls is not None and not self.broken:
+            self._hear_out()
         self._ended(exc or _ENDED)
         self._end(exc)
+
+    def _hear_out(self) -> None:
+        """Take in what had arrived when sending failed: an alert says why."""
+        try:
+            data = self._sock.recv(CHUNK, socket.MSG_DONTWAIT)
+        except OSError:
+            return
+        if data:
+            self._received(data)
 
     def _decrypted(self, data: bytes) -> bytes:
         assert self._tls is not None
@@ -187,6 +197,8 @@ class End(Connected, asyncio.BufferedProtocol):
             if answer:
                 self._transport.write(answer)
         except ThriftClientError as exc:
+            if self._unsent:  # nothing can have run
+                exc.phase, exc.maybe_executed = 'sending', False
             self._ended(exc)
             self._end(exc)
             return b''
