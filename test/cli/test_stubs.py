@@ -48,6 +48,8 @@ assert_type(rich_service.NotFound('x').key, 'str | None')
 server: thrift_client.SimpleClient = pool.get_server('a')
 without_stub = thrift_client.SimpleClient(base_service)
 without_stub.version().upper()
+with client as inside:
+    assert_type(inside.getk('k'), str)
 
 
 async def main() -> None:
