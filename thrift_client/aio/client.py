@@ -38,9 +38,9 @@ class AsyncSimpleClient(SingleServer):
     None for no limit. `name` defaults to the address. `options`: see the options table.
 
     Opens nothing before the first call, keeps its connections open between calls, and
-    belongs to the event loop of its first call. A call that is cancelled closes its
-    connection. Raises TypeError for a service that is none or an unknown option,
-    ValueError for a bad address or value.
+    belongs to the event loop of its first call: in any other a call is a RuntimeError. A
+    call that is cancelled closes its connection. Raises TypeError for a service that is
+    none or an unknown option, ValueError for a bad address or value.
     """
 
     __slots__ = ()
@@ -77,7 +77,8 @@ class AsyncSimpleClient(SingleServer):
     async def warm_up(self) -> None:
         """Connect, so that the next call needn't; waits within `timeout`.
 
-        Raises ConnectError or CallTimeout. An open idle connection is enough.
+        Raises ConnectError, CallTimeout, ClientClosed or ClientDisabledError. An open idle
+        connection is enough, and so are as many in use as there may be.
         """
         started = monotonic()
         connections = self._connections
