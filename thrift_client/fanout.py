@@ -163,7 +163,8 @@ class FanOut(Talks):
             if talk.server._wire.apache is not None:
                 talk.result = self._converse(talk, connection)
         except CallTimeout as exc:
-            if ends == soon and monotonic() >= soon:
+            now = monotonic()
+            if ends == soon <= now and (talk.expires is None or now < talk.expires):
                 talk.is_slow = True
                 self._unopened.append(talk)
             else:
@@ -246,7 +247,10 @@ class FanOut(Talks):
 
     def _take_opened(self, openings: Openings) -> None:
         for talk, connection, error in openings.take():
-            if connection is not None:
+            if connection is not None and talk.is_late(monotonic()):
+                talk.server._connections.give_back(connection)
+                self._retry_or_fail(talk, timed_out('sending'))
+            elif connection is not None:
                 self._send_or_settle(talk, connection)
             elif error is not None:
                 self._retry_or_fail(talk, error)
@@ -256,10 +260,9 @@ class FanOut(Talks):
         for talk in list(self._waiting.values()):
             if talk.expires is not None and talk.expires <= now:
                 self._lose(talk, timed_out(talk.phase))
-        for talk in list(self._openings.pending if self._openings is not None else ()):
-            if talk.expires is not None and talk.expires <= now and self._openings is not None:
-                self._openings.pending.discard(talk)
-                self._retry_or_fail(talk, timed_out('connecting'))
+        if self._openings is not None:
+            for talk, error in self._openings.expire(now):
+                self._retry_or_fail(talk, error)
         self._next_expiry = self._soonest_expiry()
 
     def _resume(self, now: float) -> None:
@@ -271,13 +274,15 @@ class FanOut(Talks):
         self._next_expiry = self._soonest_expiry()
 
     def _soonest_expiry(self) -> float | None:
-        opening = () if self._openings is None else self._openings.pending
-        talks = (*self._waiting.values(), *opening, *self._paused)
-        return min((talk.expires for talk in talks if talk.expires is not None), default=None)
+        talks = (*self._waiting.values(), *self._paused)
+        expiries = [talk.expires for talk in talks if talk.expires is not None]
+        if self._openings is not None:
+            expiries += self._openings.expiries()
+        return min(expiries, default=None)
 
     def give_up(self) -> None:
         """Close whatever is still in use; `given_up` has the responses that say so."""
-        opening = () if self._openings is None else self._openings.pending
+        opening = () if self._openings is None else self._openings.drop()
         left = {*self._waiting.values(), *self._unopened, *self._paused, *self._new, *opening}
         for talk in left:
             executed = talk.maybe_executed

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections import deque
 from socket import socket, socketpair
 from threading import Lock
+from time import monotonic
 
-from thrift_client.errors import ClientClosed
+from thrift_client.core.call import timed_out
+from thrift_client.errors import CallTimeout, ClientClosed
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from thrift_client.talk import Talk
 
     Arrival = tuple[Talk, Connection | None, Exception | None]
+
+
+#: Seconds after its deadline that a worker has to say itself what it was waiting for.
+LAST_WORD = 0.04
 
 
 class Openings:
@@ -52,6 +58,7 @@ class Openings:
         `converse(talk, connection)` makes the call on it, where that would block; what it
         returns is then the talk's `result`.
         """
+        talk.is_opening = False
         self.pending.add(talk)
         try:
             future = self._workers.submit(self._open, talk, converse)
@@ -77,6 +84,27 @@ class Openings:
             elif connection is not None:  # its time was up before
                 talk.server._connections.discard(connection, 'it was opened too late')
 
+    def expire(self, now: float) -> list[tuple[Talk, CallTimeout]]:
+        """What is over its deadline without a word from its worker; nobody waits for it now."""
+        expired = []
+        for talk in list(self.pending):
+            if talk.expires is not None and talk.expires + LAST_WORD <= now:
+                self.pending.discard(talk)
+                error = timed_out(talk.phase)
+                error.maybe_executed = talk.maybe_executed
+                expired.append((talk, error))
+        return expired
+
+    def expiries(self) -> list[float]:
+        """When to look for what has expired."""
+        ends = [talk.expires for talk in self.pending if talk.expires is not None]
+        return [end + LAST_WORD for end in ends]
+
+    def drop(self) -> set[Talk]:
+        """What was under way; a worker that has not begun finds nothing to do."""
+        dropped, self.pending = self.pending, set()
+        return dropped
+
     def close(self) -> None:
         """Close what has arrived and what is still to come."""
         with self._lock:
@@ -87,6 +115,9 @@ class Openings:
         self._close_arrived()
 
     def _open(self, talk: Talk, converse: Callable[[Talk, Any], Any] | None) -> None:
+        if talk.expires is not None and monotonic() >= talk.expires:
+            return  # the fan-out says so, and that it only waited for a thread
+        talk.is_opening = True  # before the look: who drops it looks here after that
         if talk not in self.pending:
             return
         connection, error = None, None

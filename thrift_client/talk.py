@@ -30,6 +30,7 @@ class Talk:
     resume_at: float | None = None  # while it pauses before another attempt
     headers: Mapping[str, str] | None = None
     result: Any = None  # of a call that a worker made
+    is_opening = False  # whether a worker has begun to open a connection for it
     is_slow = False  # to accept a connection
 
     def __init__(
@@ -59,7 +60,7 @@ class Talk:
         if self.course is not None and self.course.maybe_executed:
             return True
         if self.server._wire.apache is not None:
-            return True  # a worker may be at it
+            return self.is_opening  # a worker may be at it
         return self.connection is not None and self.unsent is None
 
     def pause_after(
@@ -76,7 +77,15 @@ class Talk:
             )
         return self.course.after(error, monotonic(), random())
 
+    def is_late(self, now: float) -> bool:
+        """Whether its time was up before it could be sent; a worker may have sent it already."""
+        if self.server._wire.apache is not None or self.expires is None:
+            return False
+        return self.expires <= now
+
     @property
     def phase(self) -> str:
         """What the call is waiting for, in the words of errors."""
+        if self.connection is None:
+            return 'opening a connection' if self.is_opening else 'waiting for a thread'
         return 'sending' if self.unsent is not None else 'waiting for the reply'

@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from thrift.transport.TTransport import TBufferedTransport
 
 from test_if import test_service
 from thrift_client import (
@@ -208,6 +209,53 @@ def test_a_look_up_that_hangs_ends_at_the_timeout(client_of, monkeypatch):
         assert caught.value.maybe_executed is False
     finally:
         answered.set()
+
+
+@pytest.mark.parametrize('kind', [ReplicatedClient, ThreadedReplicatedClient])
+def test_a_fan_out_knows_that_a_blocking_transport_has_sent_the_call(closing, fault_server, kind):
+    """Whoever looks at the clock first: it may have run."""
+
+    class Factory:
+        def getTransport(self, transport):
+            return TBufferedTransport(transport)
+
+    server = fault_server(test_service, silence())
+    options = {'servers': [server.address], 'transport': Factory(), 'timeout': 300}
+    pool = closing(kind(test_service, **options))
+    for number in range(4):
+        error = pool.getk(str(number))[0].exception
+        assert server.ledger.count(str(number)) == 1
+        assert error.maybe_executed is True
+
+
+def test_a_fan_out_tells_which_phase_took_the_time(closing, monkeypatch):
+    """And not that of the thread that waits: a look-up is no connect."""
+    answered = threading.Event()
+
+    def getaddrinfo(*_):
+        answered.wait(10)
+        raise OSError('too late')
+
+    monkeypatch.setattr('socket.getaddrinfo', getaddrinfo)
+    pool = closing(ThreadedReplicatedClient(test_service, servers=['kv.test'], timeout=50))
+    try:
+        phases = [pool.ping()[0].exception.phase for _ in range(20)]
+    finally:
+        answered.set()
+    assert phases.count('looking up kv.test') > 10
+    assert 'connecting' not in phases
+
+
+def test_a_fan_out_without_a_free_thread_blames_no_server(closing):
+    """What was never tried says nothing of its server."""
+    hole = closing(BlackHole())
+    servers = [hole.address, hole.address.replace('.1:', '.2:')]
+    options = {'servers': servers, 'max_threads': 1, 'timeout': 100}
+    pool = closing(ThreadedReplicatedClient(test_service, **options))
+    first, second = (response.exception for response in pool.ping())
+    assert first.phase == 'connecting'
+    assert second.phase == 'waiting for a thread'
+    assert second.maybe_executed is False
 
 
 def test_warm_up_is_bounded(closing, client_of):
