@@ -9,7 +9,7 @@ from __future__ import annotations
 from random import random
 from time import monotonic
 
-from thrift_client.core.call import located, was_stale
+from thrift_client.core.call import located, timed_out, was_stale
 from thrift_client.core.deadline import budget, expiry
 from thrift_client.core.retry import Course
 from thrift_client.errors import ThriftClientError
@@ -53,9 +53,11 @@ class Trying:
         return self.course.expires
 
     def admit(self) -> None:
-        """Raise CircuitOpen if the server is to be left alone."""
+        """Raise CircuitOpen if the server is to be left alone, CallTimeout if no time is left."""
         if self.route is None or not self.route.forced:
             self.client._health.admit()
+        if self.expires is not None and monotonic() >= self.expires:
+            raise timed_out('sending')  # and not in a connect, which would speak against the server
 
     def pause_after(self, error: ThriftClientError) -> float | None:
         """How long to pause before the next attempt, in seconds; None: try again at once.

@@ -7,12 +7,12 @@ import time
 import pytest
 from thrift.Thrift import TApplicationException, TMessageType
 
-from faults.harness import GOOD, TOLERANCE, WAYS, Ordeal, Verdict, make, outcome
+from faults.harness import GOOD, TOLERANCE, WAYS, Ordeal, Verdict, make, outcome, stats_of
 from plain_gen_py import connected
 from rich_if import rich_service
 from rich_if.ttypes import NotFound
 from test_if import test_service
-from thrift_client import ReplicatedClient, SimpleClient, errors
+from thrift_client import CircuitBreaker, ReplicatedClient, SimpleClient, deadline, errors
 from thrift_client.testing.behaviours import (
     answer,
     application_exception,
@@ -89,6 +89,36 @@ def test_row_30_late_reply(fault_server, way, protocol, framed):
         assert isinstance(outcome(client, 'late'), errors.CallTimeout)
         gate.open()
         assert [outcome(client, key) for key in 'abc'] == ['a', 'b', 'c']
+
+
+def failures_of(client):
+    """What a call fails of, at each server."""
+    try:
+        got = client.getk('late')
+    except errors.ThriftClientError as exc:
+        return [exc]
+    return [response.exception for response in (got if isinstance(got, list) else [got])]
+
+
+@pytest.mark.parametrize('warm', [False, True], ids=['new', 'used'])
+@pytest.mark.parametrize('way', WAYS)
+def test_row_28_a_budget_that_is_spent_before_the_call(fault_server, way, warm):
+    """Nothing is sent, and the server isn't blamed, which was never asked."""
+    server, other = fault_server(test_service, GOOD), fault_server(test_service, GOOD)
+    breaker = CircuitBreaker(failures=1, eject=60_000)
+    with make(way, server.address, other.address, circuit_breaker=breaker) as client:
+        if warm:
+            assert outcome(client, 'warm') == 'warm'
+        with deadline(1) as budget:
+            while budget.remaining():
+                pass
+            failures = failures_of(client)
+        for failure in failures:
+            assert isinstance(failure, errors.CallTimeout), repr(failure)
+            assert failure.maybe_executed is False
+        assert not stats_of(client).ejected
+        assert outcome(client, 'next') == 'next'
+    assert server.ledger.count('late') == other.ledger.count('late') == 0
 
 
 def test_row_30_late_reply_to_a_closed_generator(fault_server):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from thrift_client.aio import attempts
 from thrift_client.aio.call import Call
-from thrift_client.core.call import located
+from thrift_client.core.call import located, timed_out
 from thrift_client.core.deadline import budget, expiry
 from thrift_client.core.message import next_id
 from thrift_client.errors import ThriftClientError
@@ -199,12 +199,15 @@ class FanOut:
         if plan is None or plan.result_spec is None or stack.gate:
             self._make_task(leg, None)
             return
+        timeout = self._call_options.get('timeout', server._options.timeout)
+        leg.expires = expires = expiry(now, timeout, self._ends)
+        if expires is not None and expires <= now:
+            self._make_task(leg, timed_out('sending'))
+            return
         connection = stack.take_fresh(now) or stack.take_checked()
         if connection is None:
             self._make_task(leg, None)
             return
-        timeout = self._call_options.get('timeout', server._options.timeout)
-        leg.expires = expires = expiry(now, timeout, self._ends)
         if expires is not None and expires < stack.alarm_at:
             stack.watch(expires)
         leg.send(connection, plan, self._requests[server._wire], self._seqid)
