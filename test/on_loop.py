@@ -22,6 +22,12 @@ class OnLoop:
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
 
+    def with_options(self, **options):
+        """A view of the client on the same loop."""
+        view = object.__new__(OnLoop)
+        view.__dict__.update(self.__dict__, _client=self._client.with_options(**options))
+        return view
+
     def __getattr__(self, name):
         found = getattr(self._client, name)
         return self._waiting(found) if callable(found) else found

@@ -23,6 +23,8 @@ GOOD = answer(lambda args: args.key)
 BLOCKING = ('client', 'hash pool', 'fan-out')
 ASYNCIO = ('asyncio client', 'asyncio fan-out')
 WAYS = BLOCKING + ASYNCIO
+#: Those whose call goes to one server, so that the other may be anything.
+ALONE = ('client', 'hash pool', 'asyncio client')
 #: What a call may take over its budget, in seconds: 0.05 is promised, machines are busy.
 TOLERANCE = 0.2
 BUDGET = 2000

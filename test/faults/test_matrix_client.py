@@ -4,6 +4,7 @@ How every line of a call takes an exception, and what an interpreter does at its
 test/ground's: here each is met once, as a row.
 """
 
+import asyncio
 import copy
 import gc
 import logging
@@ -19,23 +20,26 @@ import warnings
 
 import pytest
 
-from faults.harness import BLOCKING, GOOD, TOLERANCE, make, outcome, stats_of
+from faults.harness import BLOCKING, GOOD, TOLERANCE, WAYS, make, outcome, stats_of
 from servers import SEARCH_PATH
 from test_if import test_service
 from thrift_client import (
     BalancedClient,
     HashClient,
     Hedge,
+    RetryPolicy,
     SimpleClient,
     ThreadedReplicatedClient,
     errors,
 )
-from thrift_client.testing.addresses import ClosedPort
-from thrift_client.testing.behaviours import delay, hold, silence
+from thrift_client.aio import AsyncSimpleClient
+from thrift_client.testing.addresses import BlackHole, ClosedPort
+from thrift_client.testing.behaviours import close, delay, drip, hold, reply, silence
 
 pytestmark = pytest.mark.usefixtures('assert_no_leaks')
 
-each_way = pytest.mark.parametrize('way', BLOCKING)
+each_way = pytest.mark.parametrize('way', WAYS)
+each_blocking_way = pytest.mark.parametrize('way', BLOCKING)
 
 
 @pytest.fixture
@@ -63,7 +67,7 @@ def in_a_process(code, *arguments):
     return ran, time.monotonic() - began
 
 
-@each_way
+@each_blocking_way
 def test_row_60_fork(kv_servers, way):
     """Parent and children get their own replies, and the parent keeps its connection."""
     with make(way, kv_servers[0].address, kv_servers[1].address) as client:
@@ -118,27 +122,33 @@ def test_row_62_pool_exhausted(fault_server, way):
     gate = hold()
     servers = [fault_server(test_service, gate + GOOD), fault_server(test_service, GOOD)]
     with a_client(way, servers, max_connections=1) as client:
-        first = client.submit('getk', 'first')
+        first = threading.Thread(target=outcome, args=(client, 'first'))
+        first.start()
         gate.wait_reached(5000)
-        hasty = client.with_options(timeout=100)
-        for _ in range(3):
+        hasty, phases = client.with_options(timeout=100), []
+        for _ in range(10):
             began = time.monotonic()
             failure = outcome(hasty, 'k')
             assert time.monotonic() - began < 0.1 + TOLERANCE
             assert isinstance(failure, errors.CallTimeout)
+            phases.append(failure.phase)
             assert failure.maybe_executed is False
             ends = time.monotonic() + 2
             while stats_of(client).waiting and time.monotonic() < ends:
                 time.sleep(0.001)  # a thread of the fan-out is just leaving
             assert stats_of(client).waiting == 0
+            if failure.phase == 'waiting for a connection':
+                assert isinstance(failure, errors.PoolExhausted)
+        assert 'waiting for a connection' in phases
+        assert 'connecting' not in phases  # which would speak against the server
         gate.open()
-        first.result(5)
+        first.join(5)
         assert outcome(client, 'next') == 'next'
     assert servers[0].accepted == 1
     assert servers[0].ledger.count('k') == 0
 
 
-@each_way
+@each_blocking_way
 def test_row_63_signals(fault_server, way):
     """A hundred a second don't end a call, nor stretch it."""
     servers = [fault_server(test_service, [delay(150) + GOOD, silence()])]
@@ -162,7 +172,7 @@ class Interrupt(BaseException):
     """What the signal of a test raises."""
 
 
-@each_way
+@each_blocking_way
 def test_row_64_exception_from_outside(fault_server, way):
     """It comes through as it is, and the connection that it found in use is gone."""
     gate = hold()
@@ -192,6 +202,48 @@ def test_row_64_exception_from_outside(fault_server, way):
     finally:
         signal.signal(signal.SIGUSR1, previous)
     assert servers[0].accepted == 2
+
+
+@pytest.mark.parametrize('moment', ['connecting', 'shaking hands', 'waiting', 'reading', 'pausing'])
+def test_row_65_task_is_cancelled(closing, fault_server, moment):
+    """At once, at whatever it waits for; its connection is gone, and nobody hears its answer."""
+    gate = hold()
+    meets = {
+        'waiting': gate + GOOD,
+        'reading': drip(reply('x' * 5000), every=20),
+        'pausing': close(),
+    }
+    script = [GOOD, meets[moment], GOOD] if moment in meets else GOOD
+    on_connect = silence() if moment == 'shaking hands' else None
+    server = fault_server(test_service, script, on_connect=on_connect)
+    options = {'ssl': True} if moment == 'shaking hands' else {}
+    if moment == 'pausing':
+        options = {'idempotent': True, 'retry': RetryPolicy(backoff=60_000, max_backoff=60_000)}
+    hole = closing(BlackHole())
+
+    async def cancel(client):
+        task = asyncio.create_task(client.getk('cancelled'))
+        await asyncio.sleep(0.1)
+        assert not task.done()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        stats = client.stats()
+        assert (stats.busy, stats.waiting, stats.idle) == (0, 0, 0)
+        gate.open()
+
+    async def run():
+        address = hole.address if moment == 'connecting' else server.address
+        async with AsyncSimpleClient(test_service, address, timeout=None, **options) as client:
+            if moment not in meets:
+                await cancel(client)
+                return
+            assert await client.getk('warm') == 'warm'
+            await cancel(client)
+            assert [await client.getk(key) for key in 'abc'] == ['a', 'b', 'c']
+
+    asyncio.run(run())
+    assert server.ledger.count('cancelled') == (moment in meets)
 
 
 def test_row_66_hedge_that_loses(fault_server):
@@ -234,7 +286,7 @@ def test_row_67_key_function_that_fails(servers):
     assert [len(server.ledger) for server in servers] == [0, 0]
 
 
-@each_way
+@each_blocking_way
 def test_row_68_closed_while_in_use(fault_server, way):
     """The call in flight is answered, a new one is not begun; closing again does nothing."""
     gate = hold()
@@ -262,7 +314,7 @@ def failure_of(client):
     return (got[0] if isinstance(got, list) else got).exception
 
 
-@each_way
+@each_blocking_way
 def test_row_69_forgotten(servers, way):
     """A warning says where it was made, and its connections are closed."""
 
@@ -404,7 +456,7 @@ def test_row_76_log_storm(closing, caplog):
     assert caplog.records[0].levelno == logging.WARNING
 
 
-@each_way
+@each_blocking_way
 def test_row_77_looking_makes_no_call(servers, way):
     """Nor can a client be copied, which would share its connections."""
     with a_client(way, servers) as client:

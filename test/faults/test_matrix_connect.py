@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from faults.harness import BLOCKING, GOOD, TOLERANCE, make, outcome, stats_of
+from faults.harness import ASYNCIO, GOOD, TOLERANCE, WAYS, make, outcome, stats_of
 from servers import SEARCH_PATH
 from test_if import test_service
 from thrift_client import (
@@ -23,12 +23,13 @@ from thrift_client import (
     ThreadedReplicatedClient,
     errors,
 )
+from thrift_client.aio import dial
 from thrift_client.net import connect
 from thrift_client.testing.addresses import BlackHole, ClosedPort
 
 pytestmark = pytest.mark.usefixtures('assert_no_leaks')
 
-each_way = pytest.mark.parametrize('way', BLOCKING)
+each_way = pytest.mark.parametrize('way', WAYS)
 
 
 def unsent(failure, kind):
@@ -175,7 +176,7 @@ def test_row_05_resolver_hangs(fault_server, way, monkeypatch):
             began = time.monotonic()
             failure = unsent(outcome(client, 'k'), errors.CallTimeout)
             assert time.monotonic() - began < 0.1 + TOLERANCE
-            assert failure.phase in ('looking up localhost', 'connecting')
+            assert failure.phase == 'looking up localhost'
         assert len(asked) == 1
         patient = client.with_options(timeout=5000)
         answered.set()
@@ -309,7 +310,9 @@ def test_row_09_no_descriptors_in_a_fan_out(fault_server, few_descriptors):
 @each_way
 def test_row_10_no_ports(other, fault_server, way, monkeypatch):
     """The server isn't blamed, and calls go through again as soon as there are some."""
-    server, real = fault_server(test_service, GOOD), connect._begin
+    server = fault_server(test_service, GOOD)
+    where, name = (dial, '_connect') if way in ASYNCIO else (connect, '_begin')
+    real = getattr(where, name)
 
     def begin(family, address, *args):
         if address[1] == server.port:
@@ -319,7 +322,7 @@ def test_row_10_no_ports(other, fault_server, way, monkeypatch):
     breaker = CircuitBreaker(failures=1, eject=60_000)
     with make(way, server.address, other, circuit_breaker=breaker) as client:
         with monkeypatch.context() as patched:
-            patched.setattr(connect, '_begin', begin)
+            patched.setattr(where, name, begin)
             failure = unsent(outcome(client, 'k'), errors.ConnectError)
         assert failure.errno == errno.EADDRNOTAVAIL
         assert outcome(client, 'k') == 'k'

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.harness import BLOCKING, GOOD, TOLERANCE, make, outcome, stats_of
+from faults.harness import ALONE, GOOD, TOLERANCE, WAYS, make, outcome, stats_of
 from rich_if import rich_service
 from servers import SEARCH_PATH
 from test_if import test_service
@@ -26,7 +26,7 @@ from thrift_client.testing.behaviours import (
 
 pytestmark = pytest.mark.usefixtures('assert_no_leaks')
 
-each_way = pytest.mark.parametrize('way', BLOCKING)
+each_way = pytest.mark.parametrize('way', WAYS)
 LARGE = 'x' * (12 << 20)  # more than the buffers of both ends take
 
 
@@ -62,26 +62,26 @@ def test_row_20_number_that_is_too_large(fault_server, a, b):
     assert len(server.ledger) == 1
 
 
-@each_way
+@pytest.mark.parametrize('way', ALONE)
 @pytest.mark.parametrize('framed', [False, True], ids=['buffered', 'framed'])
 def test_row_21_large_request(fault_server, way, framed):
     """`max_message_size` bounds replies: a request is the caller's own, and goes out whole."""
     server = fault_server(test_service, reply('short'), framed=framed)
     other = fault_server(test_service, GOOD, framed=framed)
     options = {'frame': framed, 'max_message_size': 100}
-    with make('client', server.address, other.address, **options) as client:
+    with make(way, server.address, other.address, **options) as client:
         assert outcome(client, LARGE) == 'short'
     assert server.ledger.count(LARGE) == 1
 
 
-@each_way
+@pytest.mark.parametrize('way', ['client', 'asyncio client'])
 def test_row_22_reset_after_any_byte(fault_server, way):
     """The server runs a call once at most, and never if the error says that it didn't run."""
     value = 'x' * 3_000_000
     counts = [1, 2, 10, 30, 31, *random.Random(22).sample(range(31, 3_000_000), 12), 3_000_020]
     for count in counts:
         server = fault_server(test_service, [reset_after_reading(count), reply(None)])
-        with SimpleClient(test_service, server.address) as client:
+        with make(way, server.address, server.address) as client:
             failure = None
             try:
                 client.setk('k', value)
