@@ -22,9 +22,14 @@ class BalancedMethod(PoolMethod):
     __slots__ = ()
 
     def _call(
-        self, method: Method, arguments: Any, _values: tuple[Any, ...]
+        self, method: Method, arguments: Any, values: tuple[Any, ...]
     ) -> ThriftResponse[Any]:
         pool = self._pool
+        if not pool._membership.roster.servers:
+            first: ThriftResponse[Any] = pool._when_listed(
+                method, self._call, method, arguments, values
+            )
+            return first
         pool._roster()
         started = monotonic()
         response: ThriftResponse[Any] = ThriftResponse(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -49,12 +50,20 @@ class HashMethod(KeyedMethod):
 
         pool = self._pool
         arguments, values = bind(type(self), args, kwargs)
+        if not self._membership.roster.servers:
+            return pool._when_listed(self.method, partial(self.on_replicas, *args, **kwargs))
         key = self._keys.get(self.method.name, default_key)(*values)
         return call_replicas(pool, self.method, arguments, key)
 
     def _call(
         self, method: Method, arguments: Any, values: tuple[Any, ...]
     ) -> ThriftResponse[Any]:
+        roster = self._membership.roster
+        if not roster.servers:
+            first: ThriftResponse[Any] = self._pool._when_listed(
+                method, self._call, method, arguments, values
+            )
+            return first
         if self._splits and method.name in self._splits:
             from thrift_client.bulk import split_call
 
@@ -62,9 +71,6 @@ class HashMethod(KeyedMethod):
         key = self._keys.get(method.name, default_key)(*values)
         if self._failover:
             return _call_failing_over(self._pool, method, arguments, key)
-        roster = self._membership.roster
-        if not roster.servers:
-            roster = self._pool._roster()
         place = roster.place_text if type(key) is str else roster.place
         server = roster.servers[place(key)]
         client = server.with_options(**self._call_options) if self._call_options else server

@@ -5,17 +5,20 @@ from __future__ import annotations
 from time import monotonic
 from types import ModuleType
 
+from thrift_client.budget import deadline
 from thrift_client.client import SimpleClient
 from thrift_client.core.deadline import budget, expiry
 from thrift_client.named import NamedServers
 from thrift_client.net.workers import Workers
-from thrift_client.options import check_max_threads
+from thrift_client.options import Options, check_max_threads
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from concurrent.futures import Future
     from typing import Any, Self
+
+    from thrift_client.core.service import Method
 
 
 class ThriftPool(NamedServers[SimpleClient]):
@@ -65,6 +68,16 @@ class ThriftPool(NamedServers[SimpleClient]):
             follower.wait_first(None if ends is None else max(0.0, ends - monotonic()))
             if self._membership.roster.servers:
                 return
+
+    def _when_listed(self, method: Method, call: Callable[..., Any], *args: Any) -> Any:
+        """`call(*args)`, once a source has named servers: what it waited is of the call's budget.
+
+        Raises ClientClosed, NoServersError.
+        """
+        options = Options(self._given).replace(self._call_options)
+        with deadline(options.timeout_of(method.name)):
+            self._roster()
+            return call(*args)
 
     def close(self) -> None:
         """Close all connections, those in use when their calls are done; may be repeated."""

@@ -25,14 +25,21 @@ class ReplicatedMethod(PoolMethod):
 
     __slots__ = ()
 
-    def _call(self, method: Method, arguments: Any, _values: tuple[Any, ...]) -> Any:
+    def _call(self, method: Method, arguments: Any, values: tuple[Any, ...]) -> Any:
         pool = self._pool
+        if not pool._membership.roster.servers:
+            return pool._when_listed(method, self._call, method, arguments, values)
         servers = pool._roster().servers
         return pool._gathered(pool._fan_out(servers, method, arguments), len(servers))
 
     def as_they_come(self, arguments: Any) -> Iterator[ThriftResponse[Any]]:
         """The responses in the order in which they arrive."""
         pool = self._pool
+        if not pool._membership.roster.servers:
+            first: Iterator[ThriftResponse[Any]] = pool._when_listed(
+                self.method, self.as_they_come, arguments
+            )
+            return first
         servers = pool._roster().servers
         fan_out = pool._fan_out(servers, self.method, arguments)
         responses = _responses(fan_out, pool._awaited(fan_out, len(servers)))

@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 
 import pytest
@@ -20,8 +21,9 @@ from servers import ServerProcess
 from test_if import test_service
 from thrift_client import BalancedClient, HashClient, ReplicatedClient, aio, deadline, discovery
 from thrift_client.discovery import CallableSource, DnsSource, Member, SrvSource
-from thrift_client.errors import ClientClosed, NoServersError
+from thrift_client.errors import CallTimeout, ClientClosed, NoServersError
 from thrift_client.routing.ring import Ketama
+from thrift_client.testing.behaviours import silence
 
 RICH = {'service': 'rich_if.rich_service', 'handler': 'handlers:Rich'}
 FAST = {'retry': 20, 'max_retry': 40, 'grace': 0}
@@ -614,3 +616,40 @@ def test_a_pool_that_is_closed_while_it_begins_to_follow():
     with pytest.raises(ClientClosed):
         pool.follow(source)
     assert not source._listeners
+
+
+#: The ways to make a call that waits, each of the pools that have it.
+CALLS = {
+    'hash': (HashClient, lambda pool: [pool.getk('k')]),
+    'replicas': (HashClient, lambda pool: pool.getk.on_replicas('k')),
+    'failover': (partial(HashClient, failover=1), lambda pool: [pool.getk('k')]),
+    'balanced': (BalancedClient, lambda pool: [pool.getk('k')]),
+    'replicated': (ReplicatedClient, lambda pool: pool.getk('k')),
+    'as completed': (ReplicatedClient, lambda pool: list(pool.as_completed('getk', 'k'))),
+}
+
+
+@pytest.mark.parametrize('way', CALLS)
+@pytest.mark.parametrize('options', [{'timeout': 400}, {'timeouts': {'getk': 400}}], ids=str)
+def test_the_wait_for_the_first_list_is_of_the_call(fault_server, way, options):
+    """A server that is named late and doesn't answer has what is left of the budget."""
+    kind, call = CALLS[way]
+    server, source = fault_server(test_service, silence()), Told()
+    with kind(test_service, servers=source, **options) as pool:
+        late = threading.Timer(0.25, source.tell, [Member(server.address)])
+        late.start()
+        began = time.monotonic()
+        responses = call(pool)
+        took = time.monotonic() - began
+        late.join()
+    assert [type(response.exception) for response in responses] == [CallTimeout]
+    assert took < 0.55
+
+
+def test_a_call_waits_for_the_first_list_as_long_as_its_method_may():
+    """No longer, though other methods may."""
+    with HashClient(test_service, servers=Told(), timeouts={'getk': 100}) as pool:
+        began = time.monotonic()
+        with pytest.raises(NoServersError):
+            pool.getk('k')
+        assert time.monotonic() - began < 1
