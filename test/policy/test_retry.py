@@ -54,6 +54,13 @@ DECISIONS = {
         error_of(errors.CallTimeout, phase='shaking hands'), IF_CONNECT, True,
     ),
     'login timed out': (error_of(errors.CallTimeout, phase='logging in'), IF_CONNECT, True),
+    'a worker was late': (
+        error_of(errors.CallTimeout, phase='opening a connection'), IF_CONNECT, True,
+    ),
+    'a worker was late with a call': (
+        error_of(errors.CallTimeout, ran=True, phase='opening a connection'),
+        IF_IDEMPOTENT, False,
+    ),
     'sending timed out': (error_of(errors.CallTimeout, phase='sending'), NEVER, False),
     'pool exhausted': (
         error_of(errors.PoolExhausted, phase='waiting for a connection'), NEVER, False,

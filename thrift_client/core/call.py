@@ -8,7 +8,7 @@ from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError
 READING = frozenset(('waiting for the reply', 'reading the reply'))
 
 #: How the phases begin in which a connection is being opened.
-OPENING = ('looking up', 'connecting', 'shaking hands', 'logging in')
+OPENING = ('looking up', 'connecting', 'shaking hands', 'logging in', 'opening a connection')
 
 
 def timed_out(phase: str) -> CallTimeout:
