@@ -63,7 +63,7 @@ class Talk:
             return self.is_opening  # a worker may be at it
         return self.connection is not None and self.unsent is None
 
-    def pause_after(
+    def next_pause(
         self, error: Exception, method: Method, call_options: dict[str, Any]
     ) -> float | None:
         """How long to pause before another attempt, in seconds; None: there is none."""

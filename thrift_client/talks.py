@@ -155,7 +155,7 @@ class Talks:
         health, name = talk.server._health, self._method.name
         health.tell('AttemptFailed', method=name, attempt=talk.attempts, error=error)
         health.failed(error)
-        pause = talk.pause_after(error, self._method, self._call_options)
+        pause = talk.next_pause(error, self._method, self._call_options)
         if pause is None:
             self._fail(talk, error)
         else:

@@ -263,7 +263,7 @@ def test_max_age_differs_among_connections(server, gate):
     gate.open()
     with client_of(server, max_connections=None, max_age=1_000_000, max_idle=40) as client:
         taken = [client._connections.take(None) for _ in range(40)]
-        ages = [connection.retire_at - connection.born for connection in taken]
+        ages = [connection.retire_at - connection.stamp for connection in taken]
         for connection in taken:
             client._connections.give_back(connection)
     assert 900 <= min(ages) < max(ages) <= 1000

@@ -23,8 +23,8 @@ frame_length = Struct('!i').pack
 class Connected:
     """A connection's record, and how it reads a small reply.
 
-    `born` is when it was opened, `stamp` when it was last taken (monotonic seconds),
-    `retire_at` when it is too old, `calls` how many it has carried.
+    `stamp` is when it was last taken, `retire_at` when it is too old (monotonic seconds;
+    None: never), `calls` how many it has carried.
     """
 
     __slots__ = (
@@ -33,7 +33,6 @@ class Connected:
         '_protocol',
         '_reader',
         '_wire',
-        'born',
         'calls',
         'retire_at',
         'stamp',
@@ -48,7 +47,7 @@ class Connected:
         self._reader = Reader(wire.limit)
         self._protocol = wire.codec.make_protocol(self._reader)
         self._decode = wire.codec.decoder
-        self.born = self.stamp = now
+        self.stamp = now
         self.retire_at: float | None = None
         self.calls = 0
 

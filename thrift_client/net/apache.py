@@ -111,7 +111,7 @@ class ApacheConnection:
         now: float,
     ) -> None:
         self._wire = wire
-        self.born = self.stamp = now
+        self.stamp = now
         self.retire_at: float | None = None
         self.calls = 0
         self._socket = DeadlineSocket(connect, wire.limit)
