@@ -52,7 +52,9 @@ def failed(exc: Exception, phase: str) -> ThriftClientError:
         text = f'the server refused: {reason}'
         hint = 'it may want a client certificate that it trusts (context.load_cert_chain)'
     elif isinstance(exc, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError)):
-        text, hint = 'the server hung up during the handshake', MAYBE_PLAIN
+        text = 'the server hung up'
+        if phase == 'shaking hands':
+            text, hint = f'{text} during the handshake', MAYBE_PLAIN
     else:
         text = f'TLS failed: {reason}'
     return TLSError(text, phase=phase, maybe_executed=sent, hint=hint)

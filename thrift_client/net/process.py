@@ -1,4 +1,9 @@
-"""What happens to blocking calls when the interpreter ends."""
+"""What happens to blocking calls when the interpreter ends.
+
+Who owns what: stacks and sockets belong to others and are held weakly; here they are only
+shut down, which wakes who waits and leaves the closing to them. Two threads that are the first
+to connect at the same time may both register the hook: its second run finds nothing to do.
+"""
 
 from __future__ import annotations
 
