@@ -10,9 +10,11 @@ import zlib
 import pytest
 
 from faults.harness import TOLERANCE
+from on_loop import OnLoop
 from rich_if import rich_service
 from test_if import test_service
 from thrift_client import SimpleClient, errors
+from thrift_client.aio import AsyncSimpleClient
 
 pytestmark = pytest.mark.usefixtures('assert_no_leaks')
 
@@ -50,8 +52,20 @@ def peer(closing):
 
 
 def fails(address, service=test_service, **options):
-    """The error of a call, which has to come at once and be one of the library's."""
-    with SimpleClient(service, address, timeout=3000, **options) as client:
+    """The error of a call, which has to come at once and be one of the library's.
+
+    On an event loop it is the same.
+    """
+    blocking = failed(SimpleClient(service, address, timeout=3000, **options), service)
+    awaited = failed(OnLoop(AsyncSimpleClient(service, address, timeout=3000, **options)), service)
+    assert type(awaited) is type(blocking)
+    assert awaited.maybe_executed is blocking.maybe_executed
+    return blocking
+
+
+def failed(client, service):
+    """The error of a client's call."""
+    with client:
         began, spent = time.monotonic(), time.process_time()
         with pytest.raises(errors.ThriftClientError) as caught:
             client.ping() if service is test_service else client.version()
