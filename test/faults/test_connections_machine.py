@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from test_if import test_service
-from thrift_client import SimpleClient, errors, stack
+from thrift_client import ReplicatedClient, SimpleClient, errors, stack
 from thrift_client.testing import FakeClock, FaultServer
 from thrift_client.testing.behaviours import answer, close, delay, reply, reset, silence
 from thrift_client.testing.ledger import Ledger
@@ -72,6 +72,16 @@ class Connections(RuleBasedStateMachine):
             assert got == key
             assert self.ledger.count(key) == 1
         assert self.ledger.count(key) <= may_have_run
+
+    @rule()
+    def cancel(self):
+        """A call is given up under way; it runs once at most, and nobody gets its answer."""
+        self.calls += 1
+        key = f'call {self.calls}'
+        pool = ReplicatedClient(test_service)
+        pool.add_server(server=self.client)
+        pool.as_completed('getk', key).close()
+        assert self.ledger.count(key) <= 1
 
     @rule()
     @precondition(lambda self: len(self.busy) < MAX_CONNECTIONS and self.server is not None)
