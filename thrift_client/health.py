@@ -127,13 +127,15 @@ class Health:
         """Note a call that failed, for whatever reason."""
         name = type(error).__name__
         speaks_against = is_failure(error)
-        ejected = False
+        ejected = anew = False
         with self._lock:
             self.errors[name] = self.errors.get(name, 0) + 1
             now = monotonic()
             if speaks_against:
                 self._connections.gate.add('unwell')
-                ejected = self.breaker is not None and self._eject(self.breaker, now)
+                if self.breaker is not None:
+                    ejected = self._eject(self.breaker, now)
+                    anew = self.breaker.ejections == 1
             elif (
                 self.breaker is not None
                 and isinstance(error, ThriftClientError)
@@ -147,7 +149,8 @@ class Health:
         if say:
             log.log(level, '%s is not well: %s', server_label(self.server), error)
         if ejected:
-            log.warning('%s is ejected', server_label(self.server))
+            if anew:  # a probe that fails changes nothing
+                log.warning('%s is ejected', server_label(self.server))
             self.tell('ServerEjected', until=self.breaker.until if self.breaker else now)
         if not speaks_against and not isinstance(error, ThriftClientError):
             self.succeeded()  # an exception that the server answered with

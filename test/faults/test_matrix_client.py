@@ -25,6 +25,7 @@ from servers import SEARCH_PATH
 from test_if import test_service
 from thrift_client import (
     BalancedClient,
+    CircuitBreaker,
     HashClient,
     Hedge,
     RetryPolicy,
@@ -441,17 +442,21 @@ def test_row_75_short_soak():
     assert callable(test_soak.test_a_short_soak)
 
 
-def test_row_76_log_storm(closing, caplog):
+@pytest.mark.parametrize('breaker', [None, CircuitBreaker(failures=1, eject=5, max_eject=5)])
+def test_row_76_log_storm(closing, caplog, breaker):
     """A thousand calls of a server that is down are a line a second; Apache's logger is silent."""
     caplog.set_level(logging.INFO)
     port = closing(ClosedPort())
-    with SimpleClient(test_service, port.address) as client:
+    with SimpleClient(test_service, port.address, circuit_breaker=breaker) as client:
         began = time.monotonic()
         for _ in range(1000):
-            with pytest.raises(errors.ConnectError):
+            with pytest.raises((errors.ConnectError, errors.CircuitOpen)):
+                client.ping()
+        while client.stats().ejections < 10 and breaker is not None:
+            with pytest.raises((errors.ConnectError, errors.CircuitOpen)):
                 client.ping()
         seconds = time.monotonic() - began
-    assert 1 <= len(caplog.records) <= 1 + seconds
+    assert 1 <= len(caplog.records) <= 1 + seconds + (breaker is not None)
     assert {record.name for record in caplog.records} == {'thrift_client'}
     assert caplog.records[0].levelno == logging.WARNING
 

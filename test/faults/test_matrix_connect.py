@@ -171,7 +171,8 @@ def test_row_05_resolver_hangs(fault_server, way, monkeypatch):
         return real('127.0.0.1', *args)
 
     monkeypatch.setattr(socket, 'getaddrinfo', hang)
-    with make(way, f'localhost:{server.port}', server.address, timeout=100) as client:
+    options = {'timeout': 100, 'circuit_breaker': CircuitBreaker(failures=1, eject=60_000)}
+    with make(way, f'localhost:{server.port}', server.address, **options) as client:
         for _ in range(3):
             began = time.monotonic()
             failure = unsent(outcome(client, 'k'), errors.CallTimeout)

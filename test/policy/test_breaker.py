@@ -237,6 +237,7 @@ def http_error(status):
         (errors.WireMismatch('http'), True),
         (errors.CallTimeout('spent', phase='connecting'), True),
         (errors.CallTimeout('spent', phase='shaking hands'), True),
+        (errors.CallTimeout('spent', phase='looking up kv.test'), False),
         (errors.CallTimeout('spent', phase='logging in'), True),
         (errors.CallTimeout('spent', phase='waiting for the reply'), False),
         (errors.CallTimeout('spent', phase='sending'), False),

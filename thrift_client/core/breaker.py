@@ -15,6 +15,7 @@ from errno import EADDRNOTAVAIL, EMFILE, ENFILE
 
 from thrift_client.core.call import is_late_connect
 from thrift_client.errors import (
+    CallTimeout,
     ConnectError,
     ConnectionLost,
     DecodeError,
@@ -53,6 +54,8 @@ def is_failure(error: BaseException) -> bool:
         return error.status >= 500
     if isinstance(error, ConnectError) and error.errno in _LOCAL:
         return False
+    if isinstance(error, CallTimeout) and (error.phase or '').startswith('looking up'):
+        return False  # the resolver hangs, not the server
     return is_late_connect(error) or isinstance(error, _FAILURES)
 
 
