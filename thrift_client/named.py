@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from thrift_client import address as addresses
 from thrift_client.binding import check_call_options, class_for, unknown_method
+from thrift_client.budget import deadline
 from thrift_client.core.service import Service, service_of
 from thrift_client.membership import Membership, Roster, closed, no_servers
 from thrift_client.methods import Attribute, PoolMethod, method_kinds
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import NoReturn, Self
 
+    from thrift_client.core.service import Method
     from thrift_client.single import SingleServer
     from thrift_client.stats import PoolStats
 
@@ -263,6 +265,11 @@ class NamedServers(Generic[S]):
         if not roster.servers:
             raise no_servers(followed=bool(self._membership.followers))
         return roster
+
+    def _budget_of(self, method: Method) -> deadline:
+        """The budget of a call: that of its method, or what the view's options say."""
+        options = Options(self._given).replace(self._call_options)
+        return deadline(options.timeout_of(method.name))
 
     def _wait_first_list(self) -> None:
         """Wait within the call's budget for a source to name servers, where that may block."""

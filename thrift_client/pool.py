@@ -5,12 +5,11 @@ from __future__ import annotations
 from time import monotonic
 from types import ModuleType
 
-from thrift_client.budget import deadline
 from thrift_client.client import SimpleClient
 from thrift_client.core.deadline import budget, expiry
 from thrift_client.named import NamedServers
 from thrift_client.net.workers import Workers
-from thrift_client.options import Options, check_max_threads
+from thrift_client.options import check_max_threads
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -74,8 +73,7 @@ class ThriftPool(NamedServers[SimpleClient]):
 
         Raises ClientClosed, NoServersError.
         """
-        options = Options(self._given).replace(self._call_options)
-        with deadline(options.timeout_of(method.name)):
+        with self._budget_of(method):
             self._roster()
             return call(*args)
 

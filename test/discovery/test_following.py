@@ -653,3 +653,40 @@ def test_a_call_waits_for_the_first_list_as_long_as_its_method_may():
         with pytest.raises(NoServersError):
             pool.getk('k')
         assert time.monotonic() - began < 1
+
+
+async def _completed(pool):
+    return [response async for response in pool.as_completed('getk', 'k')]
+
+
+async def _one(pool):
+    return [await pool.getk('k')]
+
+
+#: The same ways on an event loop.
+ASYNC_CALLS = {
+    'hash': (aio.AsyncHashClient, _one),
+    'replicas': (aio.AsyncHashClient, lambda pool: pool.getk.on_replicas('k')),
+    'failover': (partial(aio.AsyncHashClient, failover=1), _one),
+    'balanced': (aio.AsyncBalancedClient, _one),
+    'replicated': (aio.AsyncReplicatedClient, lambda pool: pool.getk('k')),
+    'as completed': (aio.AsyncReplicatedClient, _completed),
+}
+
+
+@pytest.mark.parametrize('way', ASYNC_CALLS)
+@pytest.mark.parametrize('options', [{'timeout': 400}, {'timeouts': {'getk': 400}}], ids=str)
+def test_on_asyncio_the_wait_for_the_first_list_is_of_the_call(fault_server, way, options):
+    """A server that is named late and doesn't answer has what is left of the budget."""
+    kind, call = ASYNC_CALLS[way]
+    server, source = fault_server(test_service, silence()), Told()
+
+    async def main():
+        async with kind(test_service, servers=source, **options) as pool:
+            asyncio.get_running_loop().call_later(0.25, source.tell, Member(server.address))
+            began = time.monotonic()
+            return await call(pool), time.monotonic() - began
+
+    responses, took = asyncio.run(main())
+    assert [type(response.exception) for response in responses] == [CallTimeout]
+    assert took < 0.55

@@ -23,10 +23,15 @@ class AsyncBalancedMethod(PoolMethod):
     __slots__ = ()
 
     async def _call(
-        self, method: Method, arguments: Any, _values: tuple[Any, ...]
+        self, method: Method, arguments: Any, values: tuple[Any, ...]
     ) -> ThriftResponse[Any]:
         pool = self._pool
-        await pool._listed()
+        if not pool._membership.roster.servers:
+            first: ThriftResponse[Any] = await pool._when_listed(
+                method, self._call, method, arguments, values
+            )
+            return first
+        pool._roster()
         started = monotonic()
         response: ThriftResponse[Any] = ThriftResponse(None)
         route: BalancedRoute | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import Future
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from thrift_client.aio import attempts
 from thrift_client.aio.call import Call
@@ -99,7 +99,7 @@ class AsyncSimpleClient(SingleServer):
         for _ in range(2):  # until the loop has closed their sockets
             await asyncio.sleep(0)
 
-    async def __aenter__(self) -> AsyncSimpleClient:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -69,8 +70,11 @@ class AsyncHashMethod(KeyedMethod):
 
         pool = self._pool
         arguments, values = bind(type(self), args, kwargs)
+        if not self._membership.roster.servers:
+            return await pool._when_listed(
+                self.method, partial(self.on_replicas, *args, **kwargs)
+            )
         key = self._keys.get(self.method.name, default_key)(*values)
-        await pool._listed()
         return await call_replicas(pool, self.method, arguments, key)
 
     async def _call(
@@ -78,7 +82,10 @@ class AsyncHashMethod(KeyedMethod):
     ) -> ThriftResponse[Any]:
         roster = self._membership.roster
         if not roster.servers:
-            roster = await self._pool._listed()
+            first: ThriftResponse[Any] = await self._pool._when_listed(
+                method, self._call, method, arguments, values
+            )
+            return first
         if self._splits and method.name in self._splits:
             from thrift_client.bulk import split_call
 

@@ -15,8 +15,9 @@ from thrift_client.named import NamedServers
 from thrift_client.options import check_max_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
+    from thrift_client.core.service import Method
     from thrift_client.membership import Roster
 
 
@@ -80,6 +81,17 @@ class AsyncThriftPool(NamedServers[AsyncSimpleClient]):
                 if membership.roster.servers:
                     break
         return self._roster()
+
+    async def _when_listed(
+        self, method: Method, call: Callable[..., Awaitable[Any]], *args: Any
+    ) -> Any:
+        """`await call(*args)`, once a source has named servers: the wait is of the call's budget.
+
+        Raises ClientClosed, NoServersError.
+        """
+        with self._budget_of(method):
+            await self._listed()
+            return await call(*args)
 
     async def close(self) -> None:
         """Close all connections, those in use when their calls are done; may be repeated."""

@@ -22,9 +22,11 @@ class AsyncReplicatedMethod(PoolMethod):
 
     __slots__ = ()
 
-    async def _call(self, method: Method, arguments: Any, _values: tuple[Any, ...]) -> Any:
+    async def _call(self, method: Method, arguments: Any, values: tuple[Any, ...]) -> Any:
         pool = self._pool
-        servers = (await pool._listed()).servers
+        if not pool._membership.roster.servers:
+            return await pool._when_listed(method, self._call, method, arguments, values)
+        servers = pool._roster().servers
         return await pool._gathered(pool._fan_out(servers, method, arguments), len(servers))
 
 
@@ -60,8 +62,9 @@ class AsyncReplicatedClient(AsyncThriftPool):
     async def _as_they_come(
         self, method: Method, arguments: Any
     ) -> AsyncGenerator[ThriftResponse[Any], None]:
-        servers = (await self._listed()).servers
-        fan_out = self._fan_out(servers, method, arguments)
+        with self._budget_of(method):
+            servers = (await self._listed()).servers
+            fan_out = self._fan_out(servers, method, arguments)
         missing = self._enough(len(servers))
         try:
             while fan_out.pending:
