@@ -1,5 +1,6 @@
 """Rule 2: one budget for a whole call, in whatever phase it is spent."""
 
+import os
 import signal
 import threading
 import time
@@ -266,8 +267,8 @@ def test_warm_up_is_bounded(closing, client_of):
 
 
 @pytest.mark.parametrize('warm', [False, True], ids=['new', 'used'])
-def test_signals_do_not_stretch_a_call(fault_server, client_of, warm):
-    """An interval timer interrupts the wait again and again, and doesn't begin it anew."""
+def test_an_interval_timer_does_not_stretch_a_call(fault_server, client_of, warm):
+    """It interrupts the wait again and again, and doesn't begin it anew."""
     server = fault_server(test_service, [GOOD, silence()] if warm else silence())
     client = client_of(server.address, timeout=300)
     if warm:
@@ -280,6 +281,29 @@ def test_signals_do_not_stretch_a_call(fault_server, client_of, warm):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize('number', [signal.SIGUSR1, signal.SIGCHLD, signal.SIGWINCH])
+def test_signals_do_not_stretch_a_call(fault_server, client_of, number):
+    """Others that are handled begin a wait in the kernel anew, which therefore is a short one."""
+    client = client_of(fault_server(test_service, [GOOD, silence()]).address, timeout=300)
+    client.getk('warm')
+    over = threading.Event()
+
+    def send():
+        while not over.wait(0.1):
+            os.kill(os.getpid(), number)
+
+    before = signal.signal(number, lambda *_: None)
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        with Took(300), pytest.raises(errors.CallTimeout):
+            client.getk('k')
+    finally:
+        over.set()
+        sender.join()
+        signal.signal(number, before)
 
 
 @pytest.mark.parametrize('way', ['client', 'pool', 'all'])

@@ -70,7 +70,7 @@ class Connection(Connected):
         self._send, self._recv = stream.sock.send, stream.sock.recv
 
     def small_call(self, plan: Plan, body: bytes, seqid: int, now: float) -> Any:
-        """One call in one `send` and one `recv`, each bounded by the kernel's timeout.
+        """One call in one `send` and one `recv`, each bounded by the kernel's short timeout.
 
         Only where `fast`, on a connection that was used before, in a call begun at `now`
         with the timeout that it was opened with. Whatever turns out not to be a small
@@ -87,6 +87,8 @@ class Connection(Connected):
             return self.call(plan.method, request, seqid, expiry(now, self._timeout, None))
         try:
             sent = self._send(request)
+        except BlockingIOError:
+            sent = 0
         except OSError as exc:
             raise as_lost(exc, 'sending') from exc
         if sent != len(request):
@@ -95,6 +97,8 @@ class Connection(Connected):
             return None
         try:
             data = self._recv(self.first_read)
+        except BlockingIOError:
+            data = self.stream.receive(self.first_read, expiry(now, self._timeout, None))
         except OSError as exc:
             raise as_lost(exc, 'waiting for the reply') from exc
         result = self.read_small(plan, reply_head, data)

@@ -1,7 +1,7 @@
 """A connected socket on which everything that may wait is told when to stop.
 
 Two ways to wait. On a plain socket the kernel's own timeouts (SO_RCVTIMEO, SO_SNDTIMEO;
-socket(7)) bound one system call without a poll before it: the small call uses them, see
+socket(7)) bound one system call without a poll before it: the small call begins so, see
 `Connection.small_call`. Everything here tries without blocking, polls for what is left
 until the deadline, and tries again, so that a peer that drips can't stretch a call.
 Sockets that must not block in the kernel (TLS, gevent's) are non-blocking throughout.
@@ -15,18 +15,20 @@ import struct
 from time import monotonic
 
 from thrift_client.core.call import lost, timed_out
-from thrift_client.core.deadline import LONGEST
 from thrift_client.errors import ThriftClientError
 
 #: The most that one system call reads.
 CHUNK = 1 << 16
+#: ms that a small call waits in the kernel; a signal begins that wait anew, so what takes
+#: longer is waited for by its deadline.
+KERNEL_WAIT = 10
 
 
 class Stream:
     """One connected socket.
 
-    `kernel_timed` says that the kernel's timeouts are set to `timeout` ms: a blocking
-    `sock.send` or `sock.recv` then ends by itself with BlockingIOError.
+    `kernel_timed` says that the kernel's timeouts are set, to `timeout` ms or less: a
+    blocking `sock.send` or `sock.recv` then ends by itself with BlockingIOError.
     """
 
     __slots__ = ('_flags', 'kernel_timed', 'sock')
@@ -157,14 +159,12 @@ def as_lost(exc: OSError, phase: str) -> ThriftClientError:
     """What an OSError on an open connection is called; an error of ours is that already."""
     if isinstance(exc, ThriftClientError):
         return exc
-    if isinstance(exc, BlockingIOError):  # a kernel timeout ran out
-        return timed_out(phase)
     return lost(exc, phase)
 
 
 def _set_kernel_timeouts(sock: socket.socket, timeout: float | None) -> None:
     """A timeval of 0 would mean for ever, so the least is a microsecond."""
-    micros = 0 if timeout is None else max(1, int(min(timeout, LONGEST) * 1000))
-    value = struct.pack('ll', micros // 1_000_000, micros % 1_000_000)
+    ms = KERNEL_WAIT if timeout is None else min(timeout, KERNEL_WAIT)
+    value = struct.pack('ll', 0, max(1, int(ms * 1000)))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
