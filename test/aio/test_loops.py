@@ -31,7 +31,10 @@ def test_a_client_belongs_to_the_loop_of_its_first_call(kv_server, new_loop):
                 second.run_until_complete(call())
             assert isinstance(caught.value, errors.ThriftClientError)
         assert first.run_until_complete(client.ping()) == 'pong'
-        first.run_until_complete(client.close())
+        for close in (client.close, pool.close):
+            with pytest.raises(RuntimeError, match='another event loop'):
+                second.run_until_complete(close())
+        first.run_until_complete(pool.close())
     finally:
         first.close()
     with pytest.raises(RuntimeError, match='closed'):

@@ -6,7 +6,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from thrift_client.aio.client import AsyncSimpleClient
-from thrift_client.aio.connections import WrongLoop
+from thrift_client.aio.loops import WrongLoop
 from thrift_client.aio.pool import AsyncThriftPool
 from thrift_client.balancing import Balanced, BalancedRoute, located_here, summary
 from thrift_client.errors import EncodeError

@@ -94,7 +94,10 @@ class AsyncSimpleClient(SingleServer):
             raise self._located(exc, 'warm_up', started) from exc.__cause__
 
     async def close(self) -> None:
-        """Close all connections, those in use when their calls are done; may be repeated."""
+        """Close all connections, those in use when their calls are done; may be repeated.
+
+        Raises RuntimeError in another loop than the client's, unless that is closed.
+        """
         self._connections.close()
         for _ in range(2):  # until the loop has closed their sockets
             await asyncio.sleep(0)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from thrift_client import process
-from thrift_client.errors import PoolExhausted, ThriftClientError
+from thrift_client.aio.loops import running_loop, wrong_loop
+from thrift_client.errors import PoolExhausted
 from thrift_client.stack import Stack
 
 if TYPE_CHECKING:
@@ -30,10 +31,6 @@ LOOK_EVERY = 0.005
 #: So many calls that gave up may stay in the queue, or as many as wait.
 ABANDONED = 64
 NEVER = float('inf')
-
-
-class WrongLoop(ThriftClientError, RuntimeError):
-    """The client belongs to another event loop than the one that it is called from."""
 
 
 class Connections(Stack):
@@ -82,7 +79,7 @@ class Connections(Stack):
 
         May be called in any thread: a pool's source does.
         """
-        if not retired or self.loop is None or self.loop is _running():
+        if not retired or self.loop is None or self.loop is running_loop():
             super().set_retired(retired)
             return
         self.gate.add('retired')
@@ -104,12 +101,7 @@ class Connections(Stack):
         if self.loop is None:
             self.loop = running
         elif self.loop is not running:
-            raise WrongLoop(
-                'the client belongs to an event loop that is closed'
-                if self.loop.is_closed()
-                else 'the client belongs to another event loop',
-                hint='make one in each loop: asyncio.run() makes a new loop each time',
-            )
+            raise wrong_loop(self.loop)
         return running
 
     def count_waiting(self) -> int:
@@ -244,7 +236,13 @@ class Connections(Stack):
             self._end_alarm()
 
     def close(self) -> None:
-        """Close all idle connections, and each of the others when its call is done."""
+        """Close all idle connections, and each of the others when its call is done.
+
+        Raises WrongLoop while the loop that they belong to may still run.
+        """
+        loop = self.loop
+        if self._live and loop is not None and loop is not running_loop() and not loop.is_closed():
+            raise wrong_loop(loop)
         super().close()
         if not self._live:
             self._end_alarm()
@@ -299,13 +297,6 @@ class Connections(Stack):
             phase='waiting for a connection',
             hint='raise max_connections, or make fewer calls at once',
         )
-
-
-def _running() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _ring(stack: Any) -> None:

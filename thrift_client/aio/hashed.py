@@ -7,8 +7,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from thrift_client.aio.client import AsyncSimpleClient
-from thrift_client.aio.connections import WrongLoop
 from thrift_client.aio.fanout import FanOut
+from thrift_client.aio.loops import WrongLoop
 from thrift_client.aio.pool import AsyncThriftPool
 from thrift_client.aio.replicated import AsyncReplicatedClient
 from thrift_client.errors import EncodeError

@@ -94,7 +94,10 @@ class AsyncThriftPool(NamedServers[AsyncSimpleClient]):
             return await call(*args)
 
     async def close(self) -> None:
-        """Close all connections, those in use when their calls are done; may be repeated."""
+        """Close all connections, those in use when their calls are done; may be repeated.
+
+        Raises RuntimeError in another loop than the pool's, unless that is closed.
+        """
         for server in self._membership.close():
             server._connections.close()
         for _ in range(2):  # until the loop has closed their sockets
