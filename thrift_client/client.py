@@ -113,13 +113,16 @@ class SimpleClient(SingleServer):
     def warm_up(self) -> None:
         """Connect, so that the next call needn't; waits within `timeout`.
 
-        Raises ConnectError or CallTimeout. An open idle connection is enough.
+        Raises ConnectError, CallTimeout, ClientClosed or ClientDisabledError. An open idle
+        connection is enough, and so are as many in use as there may be.
         """
         started = monotonic()
         connections = self._connections
+        most = self._options.max_connections
         try:
             connections.check_open()
-            connections.give_back(connections.take(self._expiry(started)))
+            if most is None or len(connections.busy()) < most:
+                connections.give_back(connections.take(self._expiry(started)))
         except ThriftClientError as exc:
             raise self._located(exc, 'warm_up', started) from exc.__cause__
 
