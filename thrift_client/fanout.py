@@ -15,13 +15,13 @@ import select
 from collections import deque
 from time import monotonic
 
-from thrift_client.core.call import located, timed_out
+from thrift_client.core.call import timed_out
 from thrift_client.core.deadline import budget, expiry
 from thrift_client.core.message import next_id
 from thrift_client.core.wire import call_headers
 from thrift_client.errors import CallTimeout, ClientClosed, ThriftClientError
 from thrift_client.openings import Openings
-from thrift_client.talk import Talk
+from thrift_client.talk import Talk, encoded, timeout_of
 from thrift_client.talks import Talks
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -67,9 +67,9 @@ class FanOut(Talks):
         ends, expiries = budget.get(), {}
         for server in servers:
             if server._wire not in requests:
-                requests[server._wire] = _encoded(server, method, arguments, seqid)
+                requests[server._wire] = encoded(server, method, arguments, seqid)
         for position, server in enumerate(servers):
-            timeout = _timeout_of(server, method, call_options)
+            timeout = timeout_of(server, method, call_options)
             if timeout not in expiries:
                 expiries[timeout] = expiry(now, timeout, ends)
             self._announce(
@@ -81,9 +81,9 @@ class FanOut(Talks):
     def add(self, position: int, server: SimpleClient, arguments: Any) -> None:
         """Make one more call, to be known by its `position`. Raises EncodeError."""
         now, seqid = monotonic(), next_id()
-        timeout = _timeout_of(server, self._method, self._call_options)
+        timeout = timeout_of(server, self._method, self._call_options)
         expires = expiry(now, timeout, budget.get())
-        request = _encoded(server, self._method, arguments, seqid)
+        request = encoded(server, self._method, arguments, seqid)
         self._announce(Talk(position, server, request, seqid, now, expires), arguments)
         if expires is not None and (self._next_expiry is None or expires < self._next_expiry):
             self._next_expiry = expires
@@ -141,7 +141,8 @@ class FanOut(Talks):
                 talk.server._health.admit()
             connection = None
             if talk.server._wire.apache is None:
-                connection = connections.take_idle(talk.started)
+                now = talk.started if talk.course is None else monotonic()
+                connection = connections.take_idle(now)
         except ThriftClientError as exc:
             self._fail(talk, exc)
             return
@@ -303,18 +304,3 @@ class FanOut(Talks):
         self._done.clear()
         if self._openings is not None:
             self._openings.close()
-
-
-def _timeout_of(
-    server: SimpleClient, method: Method, call_options: dict[str, Any]
-) -> float | None:
-    if 'timeout' in call_options:
-        return call_options['timeout']  # type: ignore[no-any-return]
-    return server._options.timeout_of(method.name)
-
-
-def _encoded(server: SimpleClient, method: Method, arguments: Any, seqid: int) -> bytes:
-    try:
-        return server._wire.request(method, arguments, seqid)
-    except ThriftClientError as exc:
-        raise located(exc, server, method.name, 0.0) from exc.__cause__

@@ -5,7 +5,9 @@ from __future__ import annotations
 from random import random
 from time import monotonic
 
+from thrift_client.core.call import located
 from thrift_client.core.retry import Course
+from thrift_client.errors import ThriftClientError
 from thrift_client.options import is_idempotent
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -89,3 +91,20 @@ class Talk:
         if self.connection is None:
             return 'opening a connection' if self.is_opening else 'waiting for a thread'
         return 'sending' if self.unsent is not None else 'waiting for the reply'
+
+
+def timeout_of(
+    server: SimpleClient, method: Method, call_options: dict[str, Any]
+) -> float | None:
+    """The limit of a call to one of the servers, in ms; None: no limit."""
+    if 'timeout' in call_options:
+        return call_options['timeout']  # type: ignore[no-any-return]
+    return server._options.timeout_of(method.name)
+
+
+def encoded(server: SimpleClient, method: Method, arguments: Any, seqid: int) -> bytes:
+    """The request as its server is spoken to. Raises EncodeError."""
+    try:
+        return server._wire.request(method, arguments, seqid)
+    except ThriftClientError as exc:
+        raise located(exc, server, method.name, 0.0) from exc.__cause__
