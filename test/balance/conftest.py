@@ -4,6 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from on_loop_pools import made
 from test_if import test_service
 
 
@@ -19,6 +20,6 @@ def pool_of(closing):
     """Make pools of a kind over a list of addresses."""
 
     def make(kind, addresses, service=test_service, **options):
-        return closing(kind(service, servers=addresses, **options))
+        return closing(made(kind, service, servers=addresses, **options))
 
     return make

@@ -8,9 +8,11 @@ import pytest
 
 from test_if import test_service
 from thrift_client import BalancedClient, CircuitBreaker, Hedge, RetryPolicy, errors, routing
+from thrift_client.aio import AsyncBalancedClient
 from thrift_client.testing.addresses import BlackHole, ClosedPort
 from thrift_client.testing.behaviours import answer, close, delay, hold, reply, silence
 
+each_kind = pytest.mark.parametrize('kind', [BalancedClient, AsyncBalancedClient])
 BALANCERS = ['p2c', 'round_robin', 'random', 'least_loaded']
 
 
@@ -27,27 +29,30 @@ def wait_until(condition, seconds=5):
         time.sleep(0.005)
 
 
+@each_kind
 @pytest.mark.parametrize('balance', BALANCERS)
-def test_every_server_gets_calls(balance, fault_server, pool_of):
+def test_every_server_gets_calls(kind, balance, fault_server, pool_of):
     """Each balancer uses all servers, and a response names the pool's own client."""
     servers = named(fault_server, 'a', 'b', 'c')
-    pool = pool_of(BalancedClient, [server.address for server in servers], balance=balance)
+    pool = pool_of(kind, [server.address for server in servers], balance=balance)
     responses = [pool.getk('k') for _ in range(60)]
     assert {response.value() for response in responses} == {'a', 'b', 'c'}
     assert all(response.server in pool.servers for response in responses)
 
 
-def test_round_robin_takes_turns_in_proportion_to_weights(fault_server, pool_of):
+@each_kind
+def test_round_robin_takes_turns_in_proportion_to_weights(kind, fault_server, pool_of):
     """A server of weight 2 gets twice as many calls as one of weight 1."""
     one, two = named(fault_server, 'one', 'two')
-    pool = pool_of(BalancedClient, [], balance='round_robin')
+    pool = pool_of(kind, [], balance='round_robin')
     pool.add_server(one.address)
     pool.add_server(two.address, weight=2)
     counts = Counter(pool.getk('k').value() for _ in range(90))
     assert counts == {'one': pytest.approx(30, abs=2), 'two': pytest.approx(60, abs=2)}
 
 
-def test_a_balancer_may_be_an_object(fault_server, pool_of):
+@each_kind
+def test_a_balancer_may_be_an_object(kind, fault_server, pool_of):
     """Anything with a name and `pick` chooses."""
 
     class Last:
@@ -57,22 +62,24 @@ def test_a_balancer_may_be_an_object(fault_server, pool_of):
             return len(candidates) - 1
 
     servers = named(fault_server, 'a', 'b')
-    pool = pool_of(BalancedClient, [server.address for server in servers], balance=Last())
+    pool = pool_of(kind, [server.address for server in servers], balance=Last())
     assert {pool.getk('k').value() for _ in range(5)} == {'b'}
 
 
-def test_an_unknown_balancer_is_an_error():
+@each_kind
+def test_an_unknown_balancer_is_an_error(kind):
     """The text names those that there are."""
     with pytest.raises(ValueError, match="'p2c'"):
-        BalancedClient(test_service, balance='pc2')
+        kind(test_service, balance='pc2')
 
 
-def test_a_busy_server_is_left_alone(fault_server, pool_of):
+@each_kind
+def test_a_busy_server_is_left_alone(kind, fault_server, pool_of):
     """While one server holds calls, further ones go to the other."""
     gate = hold()
     busy = fault_server(test_service, gate + reply('busy'))
     free = fault_server(test_service, reply('free'))
-    pool = pool_of(BalancedClient, [busy.address, free.address], balance='least_loaded')
+    pool = pool_of(kind, [busy.address, free.address], balance='least_loaded')
     futures = []
     while not busy.ledger.executions:
         futures.append(pool.submit('getk', 'k'))
@@ -83,13 +90,14 @@ def test_a_busy_server_is_left_alone(fault_server, pool_of):
     assert [load.in_flight for load in pool._membership.roster.loads] == [0, 0]
 
 
+@each_kind
 @pytest.mark.parametrize('balance', BALANCERS)
-def test_a_failed_connect_goes_on_at_once(balance, fault_server, closing, pool_of):
+def test_a_failed_connect_goes_on_at_once(kind, balance, fault_server, closing, pool_of):
     """With all servers but one dead every call succeeds, without a pause and without a budget."""
     dead = [closing(ClosedPort()).address for _ in range(4)]
     (alive,) = named(fault_server, 'alive')
     retry = RetryPolicy(attempts=1, backoff=10_000, max_backoff=10_000, budget=0)
-    pool = pool_of(BalancedClient, [*dead, alive.address], balance=balance, retry=retry)
+    pool = pool_of(kind, [*dead, alive.address], balance=balance, retry=retry)
     began = time.monotonic()
     responses = [pool.getk('k') for _ in range(50)]
     assert not any(response.is_error() for response in responses)
@@ -98,21 +106,23 @@ def test_a_failed_connect_goes_on_at_once(balance, fault_server, closing, pool_o
     assert alive.ledger.count('k') == 50
 
 
-def test_a_black_hole_costs_its_connect_timeout(fault_server, closing, pool_of):
+@each_kind
+def test_a_black_hole_costs_its_connect_timeout(kind, fault_server, closing, pool_of):
     """A connect that `connect_timeout` ends goes on elsewhere too."""
     hole = closing(BlackHole())
     (alive,) = named(fault_server, 'alive')
     pool = pool_of(
-        BalancedClient, [hole.address, alive.address], balance='round_robin', connect_timeout=50
+        kind, [hole.address, alive.address], balance='round_robin', connect_timeout=50
     )
     responses = [pool.getk('k') for _ in range(4)]
     assert [response.value() for response in responses] == ['alive'] * 4
 
 
-def test_row_59_all_servers_down(closing, pool_of):
+@each_kind
+def test_row_59_all_servers_down(kind, closing, pool_of):
     """The response tells why of each server, quickly, and that nothing ran."""
     addresses = [closing(ClosedPort()).address for _ in range(3)]
-    pool = pool_of(BalancedClient, addresses, timeout=5000)
+    pool = pool_of(kind, addresses, timeout=5000)
     began = time.monotonic()
     response = pool.getk('k')
     assert time.monotonic() - began < 1
@@ -123,21 +133,24 @@ def test_row_59_all_servers_down(closing, pool_of):
     assert response.server in pool.servers
 
 
-def test_the_only_server_down_is_its_own_error(closing, pool_of):
+@each_kind
+def test_the_only_server_down_is_its_own_error(kind, closing, pool_of):
     """With one server there is nothing to sum up."""
-    pool = pool_of(BalancedClient, [closing(ClosedPort()).address])
+    pool = pool_of(kind, [closing(ClosedPort()).address])
     assert isinstance(pool.getk('k').exception, errors.ConnectError)
 
 
-def test_a_pool_without_servers_raises(pool_of):
+@each_kind
+def test_a_pool_without_servers_raises(kind, pool_of):
     """It is the caller's mistake."""
     with pytest.raises(errors.NoServersError):
-        pool_of(BalancedClient, []).getk('k')
+        pool_of(kind, []).getk('k')
 
 
-def test_mistakes_of_the_caller_raise(fault_server, pool_of):
+@each_kind
+def test_mistakes_of_the_caller_raise(kind, fault_server, pool_of):
     """Wrong arguments and what can't be encoded, of which no load stays behind."""
-    pool = pool_of(BalancedClient, [server.address for server in named(fault_server, 'a')])
+    pool = pool_of(kind, [server.address for server in named(fault_server, 'a')])
     with pytest.raises(TypeError):
         pool.getk()
     with pytest.raises(errors.EncodeError):
@@ -145,10 +158,11 @@ def test_mistakes_of_the_caller_raise(fault_server, pool_of):
     assert pool._membership.roster.loads[0].in_flight == 0
 
 
-def test_disabled_servers_get_no_calls(fault_server, pool_of):
+@each_kind
+def test_disabled_servers_get_no_calls(kind, fault_server, pool_of):
     """Until they are enabled again; with all disabled the response says so."""
     servers = named(fault_server, 'a', 'b')
-    pool = pool_of(BalancedClient, [server.address for server in servers], balance='round_robin')
+    pool = pool_of(kind, [server.address for server in servers], balance='round_robin')
     pool.servers[0].disable()
     assert {pool.getk('k').value() for _ in range(6)} == {'b'}
     pool.servers[1].disable()
@@ -157,22 +171,24 @@ def test_disabled_servers_get_no_calls(fault_server, pool_of):
     assert {pool.getk('k').value() for _ in range(6)} == {'a'}
 
 
-def test_what_may_have_run_is_not_run_again(fault_server, pool_of):
+@each_kind
+def test_what_may_have_run_is_not_run_again(kind, fault_server, pool_of):
     """A connection that is lost after the request was sent fails the call of a plain method."""
     servers = [fault_server(test_service, close()) for _ in range(2)]
-    pool = pool_of(BalancedClient, [server.address for server in servers])
+    pool = pool_of(kind, [server.address for server in servers])
     response = pool.setk('k', 'v')
     assert isinstance(response.exception, errors.ConnectionLost)
     assert response.exception.maybe_executed
     assert sum(server.ledger.count('k') for server in servers) == 1
 
 
-def test_an_idempotent_call_is_tried_on_another_server(fault_server, pool_of):
+@each_kind
+def test_an_idempotent_call_is_tried_on_another_server(kind, fault_server, pool_of):
     """A retry prefers a server that has not failed this call."""
     bad = fault_server(test_service, close())
     (good,) = named(fault_server, 'good')
     pool = pool_of(
-        BalancedClient,
+        kind,
         [bad.address, good.address],
         balance='round_robin',
         idempotent=['getk'],
@@ -182,11 +198,12 @@ def test_an_idempotent_call_is_tried_on_another_server(fault_server, pool_of):
     assert all(bad.ledger.count(str(i)) <= 1 for i in range(10))
 
 
-def test_the_budget_is_the_pools(fault_server, pool_of):
+@each_kind
+def test_the_budget_is_the_pools(kind, fault_server, pool_of):
     """Retries of all servers together are bounded by the calls of the pool."""
     servers = [fault_server(test_service, close()) for _ in range(4)]
     pool = pool_of(
-        BalancedClient,
+        kind,
         [server.address for server in servers],
         idempotent=True,
         retry=RetryPolicy(attempts=10, backoff=0, budget=0.2),
@@ -196,13 +213,14 @@ def test_the_budget_is_the_pools(fault_server, pool_of):
     assert sum(len(server.ledger) for server in servers) <= 100 + 10 + 25 + 5
 
 
-def test_an_ejected_server_is_probed_and_comes_back(fault_server, pool_of):
+@each_kind
+def test_an_ejected_server_is_probed_and_comes_back(kind, fault_server, pool_of):
     """Out after two failures in a row, it gets no call until the probe, and then its share."""
     flaky = fault_server(test_service, [close(), close(), reply('back')])
     (good,) = named(fault_server, 'good')
     events = []
     pool = pool_of(
-        BalancedClient,
+        kind,
         [flaky.address, good.address],
         balance='round_robin',
         retry=RetryPolicy(attempts=1),
@@ -218,13 +236,14 @@ def test_an_ejected_server_is_probed_and_comes_back(fault_server, pool_of):
     assert {pool.getk('k').value() for _ in range(10)} == {'good', 'back'}
 
 
-def test_one_probe_at_a_time(fault_server, pool_of):
+@each_kind
+def test_one_probe_at_a_time(kind, fault_server, pool_of):
     """While the probe is under way no other call goes to the ejected server."""
     gate = hold()
     flaky = fault_server(test_service, [close(), gate + reply('back')])
     (good,) = named(fault_server, 'good')
     pool = pool_of(
-        BalancedClient,
+        kind,
         [flaky.address, good.address],
         balance='round_robin',
         retry=RetryPolicy(attempts=1),
@@ -248,11 +267,12 @@ def test_one_probe_at_a_time(fault_server, pool_of):
     assert probe.result(5).value() == 'back'
 
 
-def test_never_more_than_the_share_is_ejected(fault_server, pool_of):
+@each_kind
+def test_never_more_than_the_share_is_ejected(kind, fault_server, pool_of):
     """With all four servers failing two at most are left alone: the others are tried on."""
     servers = [fault_server(test_service, close()) for _ in range(4)]
     pool = pool_of(
-        BalancedClient,
+        kind,
         [server.address for server in servers],
         retry=RetryPolicy(attempts=1),
         circuit_breaker=CircuitBreaker(failures=1, eject=60_000, max_share=0.5),
@@ -262,12 +282,13 @@ def test_never_more_than_the_share_is_ejected(fault_server, pool_of):
     assert sum(server.stats().ejected for server in pool.servers) == 2
 
 
-def test_it_fails_open(fault_server, pool_of):
+@each_kind
+def test_it_fails_open(kind, fault_server, pool_of):
     """With every server that isn't ejected disabled, the ejected one is called all the same."""
     flaky = fault_server(test_service, [close(), reply('here')])
     (good,) = named(fault_server, 'good')
     pool = pool_of(
-        BalancedClient,
+        kind,
         [flaky.address, good.address],
         balance='round_robin',
         retry=RetryPolicy(attempts=1),
@@ -280,10 +301,11 @@ def test_it_fails_open(fault_server, pool_of):
     assert not pool.servers[0].stats().ejected
 
 
-def test_servers_come_and_go_while_calls_run(fault_server, pool_of):
+@each_kind
+def test_servers_come_and_go_while_calls_run(kind, fault_server, pool_of):
     """No call fails for it, and none is counted as in flight for ever."""
     servers = [fault_server(test_service, answer(lambda request: request.key)) for _ in range(3)]
-    pool = pool_of(BalancedClient, [server.address for server in servers[:2]])
+    pool = pool_of(kind, [server.address for server in servers[:2]])
     wrong = []
 
     def work(name):
@@ -306,10 +328,11 @@ def test_servers_come_and_go_while_calls_run(fault_server, pool_of):
     assert [load.in_flight for load in pool._membership.roster.loads] == [0, 0]
 
 
-def test_a_view_has_its_own_options(fault_server, pool_of):
+@each_kind
+def test_a_view_has_its_own_options(kind, fault_server, pool_of):
     """A time-out of the view ends its calls; the pool's own stays as it was."""
     server = fault_server(test_service, [silence(), reply('x')])
-    pool = pool_of(BalancedClient, [server.address], timeout=20_000)
+    pool = pool_of(kind, [server.address], timeout=20_000)
     response = pool.with_options(timeout=100).getk('k')
     assert isinstance(response.exception, errors.CallTimeout)
     assert response.server is pool.servers[0]
@@ -331,13 +354,14 @@ def test_a_slow_server_gets_few_calls(fault_server, pool_of):
     assert p99([50, 5, 5, 5, 5]) < 2 * healthy + 5
 
 
-def test_hedging_begins_again_on_another_server(fault_server, pool_of):
+@each_kind
+def test_hedging_begins_again_on_another_server(kind, fault_server, pool_of):
     """The answer is the other server's, the loser's connection is gone, and its load is known."""
     gate = hold()
     slow = fault_server(test_service, gate + reply('slow'))
     (fast,) = named(fault_server, 'fast')
     pool = pool_of(
-        BalancedClient, [slow.address, fast.address], balance='round_robin',
+        kind, [slow.address, fast.address], balance='round_robin',
         hedge=Hedge(after=20), idempotent=['getk'],
     )  # fmt: skip
     responses = [pool.getk(str(i)) for i in range(4)]

@@ -4,24 +4,27 @@ import pytest
 
 from test_if import test_service
 from thrift_client import CircuitBreaker, HashClient, RetryPolicy, ThreadedHashClient, errors
+from thrift_client.aio import AsyncHashClient
 from thrift_client.testing.addresses import ClosedPort
 from thrift_client.testing.behaviours import close, raw, reply, silence
 
+KINDS = [HashClient, ThreadedHashClient, AsyncHashClient]
+each_kind = pytest.mark.parametrize('kind', KINDS)
 ROUTINGS = ['modulo', 'rendezvous', 'ketama', 'jump', 'maglev']
 
 
-@pytest.fixture
-def three(fault_server, closing, pool_of):
-    """Make a pool of three whose key 'k' belongs to the first in the list that comes with it.
+@pytest.fixture(params=KINDS)
+def three(request, fault_server, closing, pool_of):
+    """Make a pool of three whose key 'k' belongs to the first, once for each kind of pool.
 
     `first` is how that one behaves, None for a port where nobody listens.
     """
 
-    def make(first, kind=ThreadedHashClient, **options):
+    def make(first, **options):
         servers = [fault_server(test_service, reply(name)) for name in 'xy']
         port = closing(ClosedPort()).address if first is None else None
         address = port or fault_server(test_service, first).address
-        pool = pool_of(kind, [address, *(server.address for server in servers)], **options)
+        pool = pool_of(request.param, [address, *(server.address for server in servers)], **options)
         pool.getk.set_hash(lambda key: 0)
         return pool
 
@@ -36,19 +39,19 @@ def test_without_failover_a_call_stays_with_its_server(three):
     assert response.server is pool.servers[0]
 
 
-@pytest.mark.parametrize('kind', [HashClient, ThreadedHashClient])
-def test_a_failed_connect_goes_to_the_next_server(kind, three):
+def test_a_failed_connect_goes_to_the_next_server(three):
     """In the routing's order, at once."""
-    response = three(None, kind, failover=1).getk('k')
+    response = three(None, failover=1).getk('k')
     assert (response.value(), response.attempts) == ('x', 2)
 
 
-def test_failover_goes_no_further_than_it_may(fault_server, closing, pool_of):
+@each_kind
+def test_failover_goes_no_further_than_it_may(kind, fault_server, closing, pool_of):
     """The second of the key's servers is dead too, and one may be tried beside the key's own."""
     dead = [closing(ClosedPort()).address for _ in range(2)]
     alive = fault_server(test_service, reply('z')).address
     for failover, served in [(0, False), (1, False), (2, True), (9, True)]:
-        pool = pool_of(HashClient, [*dead, alive], failover=failover)
+        pool = pool_of(kind, [*dead, alive], failover=failover)
         pool.getk.set_hash(lambda key: 0)
         assert pool.getk('k').is_error() is not served
 
@@ -103,17 +106,18 @@ def test_with_all_out_the_first_says_why(three):
     assert response.server is pool.servers[0]
 
 
+@each_kind
 @pytest.mark.parametrize('routing', ROUTINGS)
-def test_servers_for_are_the_routings_first(routing, pool_of):
+def test_servers_for_are_the_routings_first(kind, routing, pool_of):
     """Distinct, the key's own first, as many as `replicas` or `failover` say."""
     addresses = [f'h{i}:1' for i in range(5)]
-    pool = pool_of(HashClient, addresses, routing=routing, replicas=3)
+    pool = pool_of(kind, addresses, routing=routing, replicas=3)
     for key in map(str, range(50)):
         servers = pool.servers_for('getk', key)
         assert len(set(servers)) == 3
         assert servers[0] is pool.server_for('getk', key)
-    assert len(pool_of(HashClient, addresses, failover=1).servers_for('getk', 'k')) == 2
-    assert len(pool_of(HashClient, addresses).servers_for('getk', 'k')) == 1
+    assert len(pool_of(kind, addresses, failover=1).servers_for('getk', 'k')) == 2
+    assert len(pool_of(kind, addresses).servers_for('getk', 'k')) == 1
 
 
 def test_replicas_alone_move_no_calls(three):
@@ -121,10 +125,11 @@ def test_replicas_alone_move_no_calls(three):
     assert isinstance(three(None, replicas=3).getk('k').exception, errors.ConnectError)
 
 
-def test_on_replicas_writes_to_several(fault_server, pool_of):
+@each_kind
+def test_on_replicas_writes_to_several(kind, fault_server, pool_of):
     """To the key's servers and to no other, in the routing's order."""
     servers = [fault_server(test_service, reply()) for _ in range(4)]
-    pool = pool_of(ThreadedHashClient, [server.address for server in servers], replicas=2)
+    pool = pool_of(kind, [server.address for server in servers], replicas=2)
     pool.setk.set_hash(lambda key, value: 3)
     responses = pool.setk.on_replicas('k', value='v')
     assert [response.server for response in responses] == [pool.servers[3], pool.servers[0]]
@@ -134,6 +139,7 @@ def test_on_replicas_writes_to_several(fault_server, pool_of):
     assert two == 2
 
 
+@each_kind
 @pytest.mark.parametrize(
     ('options', 'error'),
     [
@@ -143,7 +149,7 @@ def test_on_replicas_writes_to_several(fault_server, pool_of):
         ({'replicas': '3'}, TypeError),
     ],
 )
-def test_wrong_numbers_are_errors(options, error):
+def test_wrong_numbers_are_errors(kind, options, error):
     """They name the option."""
     with pytest.raises(error, match=next(iter(options))):
-        HashClient(test_service, **options)
+        kind(test_service, **options)

@@ -4,10 +4,12 @@ import time
 
 import pytest
 
+from on_loop import OnLoop
 from rich_if import rich_service
 from rich_if.ttypes import NotFound
 from test_if import test_service
 from thrift_client import Hedge, RetryPolicy, SimpleClient, ThreadedHashClient, deadline, errors
+from thrift_client.aio import AsyncHashClient, AsyncSimpleClient
 from thrift_client.core.hedge import ENOUGH, REMEMBERED, Latencies, patience
 from thrift_client.testing.behaviours import (
     answer,
@@ -20,15 +22,19 @@ from thrift_client.testing.behaviours import (
 )
 
 SOON = Hedge(after=20)
+FACES = {
+    'blocking': SimpleClient,
+    'asyncio': lambda *args, **options: OnLoop(AsyncSimpleClient(*args, **options)),
+}
 
 
-@pytest.fixture
-def client_of(closing):
+@pytest.fixture(params=FACES)
+def client_of(request, closing):
     """Make clients whose every method is idempotent, unless told otherwise."""
 
     def make(server, service=test_service, **options):
         options = {'hedge': SOON, 'idempotent': True} | options
-        return closing(SimpleClient(service, server.address, **options))
+        return closing(FACES[request.param](service, server.address, **options))
 
     return make
 
@@ -136,22 +142,25 @@ def test_a_percentile_hedges_once_it_is_known(fault_server, client_of):
     assert client.getk('k') == 'second'
 
 
-def test_a_hash_pool_hedges_on_the_next_replica(fault_server, pool_of):
+@pytest.mark.parametrize('kind', [ThreadedHashClient, AsyncHashClient])
+def test_a_hash_pool_hedges_on_the_next_replica(kind, fault_server, pool_of):
     """Where `failover` says that it is one; the response names who answered."""
     slow = fault_server(test_service, silence())
     fast = fault_server(test_service, reply('fast'))
     pool = pool_of(
-        ThreadedHashClient, [slow.address, fast.address], failover=1, hedge=SOON, idempotent=True
+        kind, [slow.address, fast.address], failover=1, hedge=SOON, idempotent=True
     )
     pool.getk.set_hash(lambda key: 0)
     response = pool.getk('k')
     assert (response.value(), response.server, response.attempts) == ('fast', pool.servers[1], 2)
 
 
-def test_submitted_calls_are_hedged_with_any_number_of_threads(fault_server, client_of):
+def test_submitted_calls_are_hedged_with_any_number_of_threads(fault_server, closing):
     """Threads that connect are not those that call."""
     server = fault_server(test_service, delay(50) + reply('x'))
-    client = client_of(server, timeout=5000)
+    client = closing(
+        SimpleClient(test_service, server.address, hedge=SOON, idempotent=True, timeout=5000)
+    )
     futures = [client.submit('getk', 'k') for _ in range(40)]
     assert {future.result(10) for future in futures} == {'x'}
 

@@ -5,19 +5,20 @@ import time
 
 import pytest
 
+from on_loop_pools import waited
 from test_if import test_service
 from thrift_client import (
-    HashClient,
     ReplicatedClient,
     ThreadedHashClient,
     ThreadedReplicatedClient,
     errors,
 )
+from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient
 from thrift_client.core.waiting import needed
 from thrift_client.testing.addresses import ClosedPort
 from thrift_client.testing.behaviours import answer, hold, reply, silence
 
-KINDS = [ReplicatedClient, ThreadedReplicatedClient]
+KINDS = [ReplicatedClient, ThreadedReplicatedClient, AsyncReplicatedClient]
 each_kind = pytest.mark.parametrize('kind', KINDS)
 
 
@@ -36,7 +37,7 @@ def five(fault_server, closing, pool_of):
         addresses.insert(2, closing(ClosedPort()).address)
         pool = pool_of(kind, addresses, **options)
         for server in (pool.servers[i] for i in (0, 1, 3, 4)):
-            server.warm_up()
+            waited(pool, server.warm_up())
         return pool
 
     return make
@@ -76,7 +77,7 @@ def test_what_was_given_up_never_answers_another_call(kind, fault_server, pool_o
     slow = fault_server(test_service, [gate + reply('late'), answer(lambda args: args.key)])
     quick = fault_server(test_service, answer(lambda args: args.key))
     pool = pool_of(kind, [slow.address, quick.address])
-    pool.servers[0].warm_up()
+    waited(pool, pool.servers[0].warm_up())
     responses = pool.with_options(wait_for='first').getk('one')
     assert [response.is_error() for response in responses] == [True, False]
     gate.open()
@@ -96,18 +97,20 @@ def test_an_unmet_quorum_is_the_list_at_the_deadline(kind, five):
     assert [r.value() for r in responses if not r.is_error()] == ['a', 'b', 'c']
 
 
-def test_merge_makes_one_value_of_the_responses(five):
+@each_kind
+def test_merge_makes_one_value_of_the_responses(kind, five):
     """It gets the whole list, and what it returns is what the call returns."""
-    pool = five(ThreadedReplicatedClient)
+    pool = five(kind)
     view = pool.with_options(
         wait_for=3, merge=lambda responses: [r.is_error() for r in responses]
     )
     assert view.getk('k') == [True, False, True, False, False]
 
 
-def test_a_merge_that_fails_raises(five):
+@each_kind
+def test_a_merge_that_fails_raises(kind, five):
     """It is the caller's function."""
-    pool = five(ThreadedReplicatedClient)
+    pool = five(kind)
     with pytest.raises(ZeroDivisionError):
         pool.with_options(wait_for='first', merge=lambda responses: 1 / 0).getk('k')
 
@@ -122,15 +125,17 @@ def test_as_completed_ends_when_there_are_enough(kind, five):
     assert sum(not response.is_error() for response in responses) == 2
 
 
-def test_options_hold_for_all_of_a_hash_pool(five):
+@pytest.mark.parametrize('kind', [ThreadedHashClient, AsyncHashClient])
+def test_options_hold_for_all_of_a_hash_pool(kind, five):
     """`pool.with_options(…).all` waits as it was told; `pool.all` waits for all."""
-    pool = five(ThreadedHashClient, timeout=300)
+    pool = five(kind, timeout=300)
     everyone = pool.all
     assert sum(r.is_error() for r in pool.with_options(wait_for='first').all.getk('k')) >= 2
     assert pool.with_options(timeout=5000).all is not everyone
     assert isinstance(everyone.getk('k')[0].exception, errors.CallTimeout)
 
 
+@each_kind
 @pytest.mark.parametrize(
     ('options', 'error'),
     [
@@ -142,15 +147,16 @@ def test_options_hold_for_all_of_a_hash_pool(five):
         ({'merge': 'sum'}, TypeError),
     ],
 )
-def test_wrong_policies_are_errors(options, error, pool_of):
+def test_wrong_policies_are_errors(kind, options, error, pool_of):
     """They name the option."""
     with pytest.raises(error, match=next(iter(options))):
-        pool_of(ReplicatedClient, []).with_options(**options)
+        pool_of(kind, []).with_options(**options)
 
 
-def test_a_server_alone_has_no_such_options(pool_of):
+@pytest.mark.parametrize('kind', [ThreadedHashClient, AsyncHashClient])
+def test_a_server_alone_has_no_such_options(kind, pool_of):
     """A single client takes neither, and says what it takes."""
-    server = pool_of(HashClient, ['localhost:1']).servers[0]
+    server = pool_of(kind, ['localhost:1']).servers[0]
     with pytest.raises(TypeError, match='wait_for'):
         server.with_options(wait_for='first')
 

@@ -8,12 +8,13 @@ import pytest
 from rich_if import rich_service
 from test_if import test_service
 from thrift_client import HashClient, ThreadedHashClient, deadline, errors
+from thrift_client.aio import AsyncHashClient
 from thrift_client.bulk import LEAST_AHEAD
 from thrift_client.testing.addresses import ClosedPort
 from thrift_client.testing.behaviours import answer, close, delay, hold, reply
 
-KINDS = [HashClient, ThreadedHashClient]
-each_kind = pytest.mark.parametrize('kind', KINDS)
+each_kind = pytest.mark.parametrize('kind', [HashClient, ThreadedHashClient, AsyncHashClient])
+either_face = pytest.mark.parametrize('kind', [ThreadedHashClient, AsyncHashClient])
 ECHO = answer(lambda args: args.key)
 
 
@@ -35,9 +36,10 @@ def test_responses_come_in_the_order_of_the_items(kind, echoes, pool_of):
     assert {response.server for response in responses} == set(pool.servers)
 
 
-def test_a_tuple_is_the_arguments_of_a_call(kv_servers, pool_of):
+@either_face
+def test_a_tuple_is_the_arguments_of_a_call(kind, kv_servers, pool_of):
     """Of a method with several; anything else is the only argument."""
-    pool = pool_of(ThreadedHashClient, [server.address for server in kv_servers])
+    pool = pool_of(kind, [server.address for server in kv_servers])
     pool.setk.set_hash(lambda key, value: key)
     pairs = [(f'k{i}', f'v{i}') for i in range(100)]
     assert not any(response.is_error() for response in pool.setk.map(pairs))
@@ -45,9 +47,10 @@ def test_a_tuple_is_the_arguments_of_a_call(kv_servers, pool_of):
     assert pool.getk('k5').value() == 'v5'
 
 
-def test_a_list_is_one_argument(rich_server, pool_of):
+@either_face
+def test_a_list_is_one_argument(kind, rich_server, pool_of):
     """And a tuple of one is one argument, too."""
-    pool = pool_of(HashClient, [rich_server.address], rich_service)
+    pool = pool_of(kind, [rich_server.address], rich_service)
     pool.texts.set_hash(lambda value: 0)
     assert [r.value() for r in pool.texts.map([['a', 'b'], (['c'],)])] == [['a', 'b'], ['c']]
 
@@ -60,9 +63,10 @@ def test_nothing_is_nothing(kind, echoes, pool_of):
     assert sum(server.accepted for server in echoes) == 0
 
 
-def test_an_endless_generator_is_read_as_responses_are_taken(echoes, pool_of):
+@either_face
+def test_an_endless_generator_is_read_as_responses_are_taken(kind, echoes, pool_of):
     """What is ahead is bounded, however many are taken."""
-    pool = pool_of(ThreadedHashClient, [server.address for server in echoes])
+    pool = pool_of(kind, [server.address for server in echoes])
     read = 0
 
     def endless():
@@ -79,18 +83,20 @@ def test_an_endless_generator_is_read_as_responses_are_taken(echoes, pool_of):
     assert all(server.stats().busy == 0 for server in pool)
 
 
-def test_each_server_has_one_call_at_a_time(echoes, pool_of):
+@either_face
+def test_each_server_has_one_call_at_a_time(kind, echoes, pool_of):
     """On one connection."""
-    pool = pool_of(ThreadedHashClient, [server.address for server in echoes])
+    pool = pool_of(kind, [server.address for server in echoes])
     list(pool.getk.map(str(i) for i in range(300)))
     assert [server.accepted for server in echoes] == [1, 1, 1, 1]
 
 
-def test_servers_work_side_by_side(fault_server, pool_of):
+@either_face
+def test_servers_work_side_by_side(kind, fault_server, pool_of):
     """Four servers that take 5 ms are done in little more than a quarter of the time of one."""
     servers = [fault_server(test_service, delay(5) + ECHO) for _ in range(4)]
-    pool = pool_of(ThreadedHashClient, [server.address for server in servers], routing='maglev')
-    keys = [str(i) for i in range(200)]
+    pool = pool_of(kind, [server.address for server in servers], routing='maglev')
+    keys = [str(i) for i in range(100)]
     began = time.monotonic()
     for key in keys:
         pool.getk(key).value()
@@ -100,12 +106,13 @@ def test_servers_work_side_by_side(fault_server, pool_of):
     assert time.monotonic() - began < loop / 2
 
 
-def test_a_slow_server_holds_up_none_of_the_others(fault_server, pool_of):
+@either_face
+def test_a_slow_server_holds_up_none_of_the_others(kind, fault_server, pool_of):
     """They go on with what is ahead; the order stays."""
     gate = hold()
     slow = fault_server(test_service, gate + ECHO)
     quick = fault_server(test_service, ECHO)
-    pool = pool_of(ThreadedHashClient, [slow.address, quick.address])
+    pool = pool_of(kind, [slow.address, quick.address])
     pool.getk.set_hash(int)
 
     def items():
@@ -129,19 +136,21 @@ def test_errors_are_in_the_responses(kind, closing, echoes, pool_of):
     assert all(r.server is pool.servers[1] for r in responses[1::2])
 
 
-def test_a_lost_connection_fails_its_call_alone(fault_server, pool_of):
+@either_face
+def test_a_lost_connection_fails_its_call_alone(kind, fault_server, pool_of):
     """The next call of the same server gets a new connection."""
     server = fault_server(test_service, [ECHO, close(), ECHO])
-    pool = pool_of(ThreadedHashClient, [server.address])
+    pool = pool_of(kind, [server.address])
     responses = list(pool.getk.map('abcd'))
     assert [response.is_error() for response in responses] == [False, True, False, False]
     assert isinstance(responses[1].exception, errors.ConnectionLost)
 
 
-def test_failover_holds_for_each_call(closing, echoes, pool_of):
+@either_face
+def test_failover_holds_for_each_call(kind, closing, echoes, pool_of):
     """A server that can't be reached has its calls served by the next."""
     dead = closing(ClosedPort()).address
-    pool = pool_of(ThreadedHashClient, [dead, *(s.address for s in echoes)], failover=1)
+    pool = pool_of(kind, [dead, *(s.address for s in echoes)], failover=1)
     pool.getk.set_hash(int)
     keys = [str(i) for i in range(100)]
     responses = list(pool.getk.map(keys))
@@ -149,6 +158,7 @@ def test_failover_holds_for_each_call(closing, echoes, pool_of):
     assert responses[0].server is pool.servers[1]
 
 
+@either_face
 @pytest.mark.parametrize(
     ('items', 'error'),
     [
@@ -157,9 +167,9 @@ def test_failover_holds_for_each_call(closing, echoes, pool_of):
         (['a', None.__class__, 'd'], errors.EncodeError),
     ],
 )
-def test_a_mistake_is_raised_in_its_turn(items, error, echoes, pool_of):
+def test_a_mistake_is_raised_in_its_turn(kind, items, error, echoes, pool_of):
     """What came before has been answered by then."""
-    pool = pool_of(ThreadedHashClient, [server.address for server in echoes])
+    pool = pool_of(kind, [server.address for server in echoes])
     pool.getk.set_hash(lambda key: 0)
     responses = pool.getk.map(items)
     assert next(responses).value() == 'a'
@@ -168,25 +178,27 @@ def test_a_mistake_is_raised_in_its_turn(items, error, echoes, pool_of):
     assert list(responses) == []
 
 
-def test_items_that_fail_raise_in_their_turn(echoes, pool_of):
+@either_face
+def test_items_that_fail_raise_in_their_turn(kind, echoes, pool_of):
     """A generator's own exception comes out after the responses before it."""
 
     def items():
         yield 'a'
         raise ZeroDivisionError
 
-    pool = pool_of(ThreadedHashClient, [server.address for server in echoes])
+    pool = pool_of(kind, [server.address for server in echoes])
     responses = pool.getk.map(items())
     assert next(responses).value() == 'a'
     with pytest.raises(ZeroDivisionError):
         next(responses)
 
 
-def test_a_closed_iterator_gives_up_what_is_under_way(fault_server, pool_of):
+@either_face
+def test_a_closed_iterator_gives_up_what_is_under_way(kind, fault_server, pool_of):
     """Those connections are closed, and no late answer reaches another call."""
     gate = hold()
     server = fault_server(test_service, [ECHO, gate + reply('late'), ECHO])
-    pool = pool_of(ThreadedHashClient, [server.address])
+    pool = pool_of(kind, [server.address])
     responses = pool.getk.map('abc')
     assert next(responses).value() == 'a'
     server.ledger.wait_for(2, 5000)
@@ -195,10 +207,11 @@ def test_a_closed_iterator_gives_up_what_is_under_way(fault_server, pool_of):
     assert pool.getk('next').value() == 'next'
 
 
-def test_each_call_has_its_own_budget(fault_server, pool_of):
+@either_face
+def test_each_call_has_its_own_budget(kind, fault_server, pool_of):
     """The time-out of a call begins when it is sent, and the deadline caps them all."""
     server = fault_server(test_service, delay(20) + ECHO)
-    pool = pool_of(HashClient, [server.address], timeout=500)
+    pool = pool_of(kind, [server.address], timeout=500)
     assert not any(response.is_error() for response in pool.getk.map(map(str, range(30))))
     with deadline(150):
         outcomes = [response.is_error() for response in pool.getk.map(map(str, range(30)))]
@@ -206,7 +219,8 @@ def test_each_call_has_its_own_budget(fault_server, pool_of):
     assert all(outcomes[9:])
 
 
-def test_a_pool_without_servers_raises(pool_of):
+@either_face
+def test_a_pool_without_servers_raises(kind, pool_of):
     """As a single call does."""
     with pytest.raises(errors.NoServersError):
-        list(pool_of(HashClient, []).getk.map('a'))
+        list(pool_of(kind, []).getk.map('a'))

@@ -6,16 +6,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from on_loop_pools import made, waited
 from rich_if import rich_service
 from rich_if.ttypes import Small
 from servers import ServerProcess
 from test_if import test_service
 from thrift_client import HashClient, SimpleClient, errors
+from thrift_client.aio import AsyncHashClient
 from thrift_client.core.split import Share, Split
 from thrift_client.testing.addresses import ClosedPort
-from thrift_client.testing.behaviours import answer, application_exception, silence
+from thrift_client.testing.behaviours import answer, application_exception, reply, silence
 
 RICH = {'service': 'rich_if.rich_service', 'handler': 'handlers:Rich'}
+KINDS = [HashClient, AsyncHashClient]
+each_kind = pytest.mark.parametrize('kind', KINDS)
 IDS = st.lists(st.integers(-(2**31), 2**31 - 1), unique=True, max_size=20)
 KEYS = st.sets(st.text(max_size=5), max_size=20)
 
@@ -29,12 +33,12 @@ def rich_servers():
         server.stop()
 
 
-@pytest.fixture(scope='module')
-def split(rich_servers):
+@pytest.fixture(scope='module', params=KINDS)
+def split(request, rich_servers):
     """A pool whose calls are split, and a client of one server for comparison."""
     addresses = [server.address for server in rich_servers]
     with (
-        HashClient(rich_service, servers=addresses, routing='rendezvous') as pool,
+        made(request.param, rich_service, servers=addresses, routing='rendezvous') as pool,
         SimpleClient(rich_service, addresses[0]) as one,
     ):
         pool.lookup.set_split('ids')
@@ -43,7 +47,7 @@ def split(rich_servers):
         pool.texts.set_split('value')
         pool.tags.set_split('value')
         for server in (one, *pool):
-            server.warm_up()
+            waited(pool, server.warm_up())
         yield pool, one
 
 
@@ -66,7 +70,8 @@ def test_the_result_is_that_of_one_server(split, ids, keys, prefix, texts):
     assert pool.store(smalls=smalls).value() == one.store(smalls)
 
 
-def test_each_server_gets_its_share_once(fault_server, pool_of):
+@each_kind
+def test_each_server_gets_its_share_once(kind, fault_server, pool_of):
     """The keys that belong to it, and the other arguments as they are."""
     got = []
 
@@ -75,7 +80,7 @@ def test_each_server_gets_its_share_once(fault_server, pool_of):
         return args.keys
 
     servers = [fault_server(rich_service, answer(present)) for _ in range(4)]
-    pool = pool_of(HashClient, [server.address for server in servers], rich_service)
+    pool = pool_of(kind, [server.address for server in servers], rich_service)
     pool.present.set_split('keys')
     keys = {f'k{i}' for i in range(50)}
     response = pool.present(keys, prefix='p')
@@ -88,29 +93,32 @@ def test_each_server_gets_its_share_once(fault_server, pool_of):
     assert [share.server for share in response.shares] == list(pool.servers)
 
 
-def test_set_hash_says_which_key_an_element_has(fault_server, pool_of):
+@each_kind
+def test_set_hash_says_which_key_an_element_has(kind, fault_server, pool_of):
     """The function is called with the element in the argument's place."""
     servers = [fault_server(rich_service, answer(lambda args: args.value)) for _ in range(2)]
-    pool = pool_of(HashClient, [server.address for server in servers], rich_service)
+    pool = pool_of(kind, [server.address for server in servers], rich_service)
     pool.texts.set_split('value').texts.set_hash(len)
     response = pool.texts(['a', 'bb', 'ccc', 'dddd'])
     assert response.value() == ['a', 'bb', 'ccc', 'dddd']
     assert [share.keys for share in response.shares] == [['bb', 'dddd'], ['a', 'ccc']]
 
 
+@each_kind
 @pytest.mark.parametrize('nothing', [[], None])
-def test_nothing_is_asked_of_one_server(nothing, fault_server, pool_of):
+def test_nothing_is_asked_of_one_server(kind, nothing, fault_server, pool_of):
     """Which says what comes of it."""
     servers = [fault_server(rich_service, answer(lambda args: ['said'])) for _ in range(3)]
-    pool = pool_of(HashClient, [server.address for server in servers], rich_service)
+    pool = pool_of(kind, [server.address for server in servers], rich_service)
     pool.texts.set_split('value')
     response = pool.texts(nothing)
     assert (response.value(), response.server) == (['said'], pool.servers[0])
     assert sum(len(server.ledger) for server in servers) == 1
 
 
+@each_kind
 @pytest.mark.parametrize('ending', ['dead', 'silent', 'refused'])
-def test_a_failed_share_names_its_keys(ending, fault_server, closing, pool_of):
+def test_a_failed_share_names_its_keys(kind, ending, fault_server, closing, pool_of):
     """In the response and in the error's text; the other shares have their answers."""
     good = fault_server(rich_service, answer(lambda args: args.value))
     bad = {
@@ -118,7 +126,7 @@ def test_a_failed_share_names_its_keys(ending, fault_server, closing, pool_of):
         'silent': lambda: fault_server(rich_service, silence()),
         'refused': lambda: fault_server(rich_service, application_exception(6, 'no')),
     }[ending]()
-    pool = pool_of(HashClient, [good.address, bad.address], rich_service, timeout=300)
+    pool = pool_of(kind, [good.address, bad.address], rich_service, timeout=300)
     pool.texts.set_split('value').texts.set_hash(len)
     response = pool.texts(['a', 'bb', 'ccc', 'dddd'])
     assert response.is_error()
@@ -130,11 +138,12 @@ def test_a_failed_share_names_its_keys(ending, fault_server, closing, pool_of):
     assert response.shares[0].response.value() == ['bb', 'dddd']
 
 
-def test_failover_moves_a_share(fault_server, closing, pool_of):
+@each_kind
+def test_failover_moves_a_share(kind, fault_server, closing, pool_of):
     """What found its server out of reach is asked of the next, key by key."""
     good = [fault_server(rich_service, answer(lambda args: args.value)) for _ in range(2)]
     addresses = [closing(ClosedPort()).address, *(server.address for server in good)]
-    pool = pool_of(HashClient, addresses, rich_service, failover=1, max_idle=0)
+    pool = pool_of(kind, addresses, rich_service, failover=1, max_idle=0)
     pool.texts.set_split('value').texts.set_hash(len)
     texts = ['', 'a', 'bb', 'ccc', 'dddd', 'eeeee', 'ffffff']
     assert pool.texts(texts).value() == texts
@@ -144,10 +153,11 @@ def test_failover_moves_a_share(fault_server, closing, pool_of):
     assert set(moved.keys) == {'', 'ccc', 'ffffff'}
 
 
-def test_with_no_server_left_a_share_fails(closing, pool_of):
+@each_kind
+def test_with_no_server_left_a_share_fails(kind, closing, pool_of):
     """And it ends."""
     addresses = [closing(ClosedPort()).address for _ in range(3)]
-    pool = pool_of(HashClient, addresses, rich_service, failover=2)
+    pool = pool_of(kind, addresses, rich_service, failover=2)
     pool.texts.set_split('value')
     response = pool.texts(['a', 'b', 'c'])
     assert isinstance(response.exception, errors.ConnectError)
@@ -196,9 +206,10 @@ def test_what_only_a_function_can_merge_is_an_error(values):
         Split(('keys',), 'keys', None).merged([Share(None)] * 2, values, [])
 
 
-def test_wrong_splits_are_errors(pool_of):
+@each_kind
+def test_wrong_splits_are_errors(kind, pool_of):
     """An argument that the method hasn't, a merge that is none, what can't be split."""
-    pool = pool_of(HashClient, ['localhost:1'], rich_service)
+    pool = pool_of(kind, ['localhost:1'], rich_service)
     with pytest.raises(ValueError, match='ids'):
         pool.lookup.set_split('id')
     with pytest.raises(TypeError, match='merge'):
@@ -208,8 +219,9 @@ def test_wrong_splits_are_errors(pool_of):
         pool.lookup('abc')
 
 
-def test_other_methods_are_called_as_before(kv_servers, pool_of):
+@each_kind
+def test_other_methods_are_called_as_before(kind, fault_server, pool_of):
     """A split concerns its method alone."""
-    pool = pool_of(HashClient, [server.address for server in kv_servers], test_service)
+    pool = pool_of(kind, [fault_server(test_service, reply('pong')).address])
     assert pool.ping.set_hash(lambda: 1) is pool
     assert pool.ping().value() == 'pong'

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 import pytest
 
 import thrift_client
+from on_loop_pools import made
 from test_if import test_service
 
 
@@ -30,6 +31,6 @@ def pool_of(closing):
     """Make pools over a list of addresses, ThreadedHashClients of test_service unless told."""
 
     def make(addresses, kind=thrift_client.ThreadedHashClient, service=test_service, **options):
-        return closing(kind(service, servers=addresses, **options))
+        return closing(made(kind, service, servers=addresses, **options))
 
     return make

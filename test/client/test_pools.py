@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from on_loop_pools import bare, single, waited
 from rich_if import rich_service
 from rich_if.ttypes import Refused
 from test_if import test_service
@@ -16,7 +17,6 @@ from thrift_client import (
     HashClient,
     MultiClient,
     ReplicatedClient,
-    SimpleClient,
     ThreadedHashClient,
     ThreadedReplicatedClient,
     ThriftExceptionResponse,
@@ -25,6 +25,7 @@ from thrift_client import (
     deadline,
     errors,
 )
+from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient
 from thrift_client.testing.addresses import BlackHole, ClosedPort
 from thrift_client.testing.behaviours import (
     answer,
@@ -38,11 +39,14 @@ from thrift_client.testing.behaviours import (
     silence,
 )
 
-HASH = [HashClient, ThreadedHashClient]
-REPLICATED = [ReplicatedClient, ThreadedReplicatedClient]
+HASH = [HashClient, ThreadedHashClient, AsyncHashClient]
+REPLICATED = [ReplicatedClient, ThreadedReplicatedClient, AsyncReplicatedClient]
+BLOCKING = [HashClient, ThreadedHashClient, ReplicatedClient, ThreadedReplicatedClient]
+either_face = pytest.mark.parametrize('kind', [ThreadedHashClient, AsyncHashClient])
 hash_pools = pytest.mark.parametrize('kind', HASH)
 replicated_pools = pytest.mark.parametrize('kind', REPLICATED)
 every_pool = pytest.mark.parametrize('kind', HASH + REPLICATED)
+every_blocking_pool = pytest.mark.parametrize('kind', BLOCKING)
 ADDRESSES = ['a:1', 'b:2', 'c:3', 'd:4']
 
 
@@ -66,46 +70,50 @@ def test_servers_keep_the_order_in_which_they_were_added(kind, pool_of):
     assert third in pool
     assert 'third' in pool
     assert 'c:3' not in pool
-    assert SimpleClient(test_service, 'c:3', name='third') not in pool
+    assert single(kind)(test_service, 'c:3', name='third') not in pool
     assert pool
     assert kind(test_service), 'an empty pool is one, too'
 
 
-def test_add_server_returns_the_client(pool_of):
-    """A SimpleClient with the pool's options, overridden by those given with the server."""
-    pool = pool_of([], timeout=500, frame=True, protocol='compact')
+@either_face
+def test_add_server_returns_the_client(kind, pool_of):
+    """A client of one server with the pool's options, overridden by those given with the server."""
+    pool = pool_of([], kind, timeout=500, frame=True, protocol='compact')
     server = pool.add_server('h:1')
-    assert isinstance(server, SimpleClient)
+    assert isinstance(server, single(kind))
     assert (server.timeout, server.frame, server.service) == (500, True, test_service)
     assert pool.add_server('h:2', timeout=7).timeout == 7
     assert pool.add_server('h:3', transport='buffered').frame is False
     assert pool.add_server(port=4).address == 'localhost:4'
 
 
-def test_add_server_overrides_frame(pool_of):
+@either_face
+def test_add_server_overrides_frame(kind, pool_of):
     """In both directions, as any other option."""
-    assert pool_of([], frame=False).add_server('h:1', frame=True).frame is True
-    assert pool_of([], frame=True).add_server('h:1', frame=False).frame is False
+    assert pool_of([], kind, frame=False).add_server('h:1', frame=True).frame is True
+    assert pool_of([], kind, frame=True).add_server('h:1', frame=False).frame is False
 
 
-def test_add_server_takes_an_existing_client(pool_of):
+@either_face
+def test_add_server_takes_an_existing_client(kind, pool_of):
     """Of the same service; the pool uses it as it is, under its name."""
-    client = SimpleClient(test_service, 'h:1', name='mine', timeout=3)
-    pool = pool_of(['h:2'])
+    client = single(kind)(test_service, 'h:1', name='mine', timeout=3)
+    pool = pool_of(['h:2'], kind)
     assert pool.add_server(server=client) is client
     assert pool.get_server('mine') is client
     assert pool.servers[-1] is client
     with pytest.raises(ValueError, match='test_service'):
-        pool.add_server(server=SimpleClient(rich_service, 'h:3'))
+        pool.add_server(server=single(kind)(rich_service, 'h:3'))
     with pytest.raises(TypeError, match='server='):
-        pool.add_server('h:4', server=SimpleClient(test_service, 'h:4'))
+        pool.add_server('h:4', server=single(kind)(test_service, 'h:4'))
     assert len(pool) == 2
 
 
+@either_face
 @pytest.mark.parametrize('taken', [{'host': 'a:1'}, {'host': 'z:9', 'name': 'a:1'}, {'server': 0}])
-def test_a_name_that_is_taken_leaves_the_pool_unchanged(pool_of, taken):
+def test_a_name_that_is_taken_leaves_the_pool_unchanged(kind, pool_of, taken):
     """A ValueError names it."""
-    pool = pool_of(ADDRESSES)
+    pool = pool_of(ADDRESSES, kind)
     before = pool.servers
     if 'server' in taken:
         taken = {'server': before[0]}
@@ -114,38 +122,42 @@ def test_a_name_that_is_taken_leaves_the_pool_unchanged(pool_of, taken):
     assert pool.servers == before
 
 
+@either_face
 @pytest.mark.parametrize('bad', ['', 'h:0', 'h:x', 'h:1:', '[::1', 'ftp://h'])
-def test_a_bad_address_leaves_the_pool_unchanged(pool_of, bad):
+def test_a_bad_address_leaves_the_pool_unchanged(kind, pool_of, bad):
     """A ValueError quotes it, as SimpleClient's does."""
-    pool = pool_of(ADDRESSES)
+    pool = pool_of(ADDRESSES, kind)
     with pytest.raises(ValueError, match=re.escape(repr(bad))):
         pool.add_server(bad)
     assert len(pool) == 4
 
 
+@either_face
 @pytest.mark.parametrize('weight', [0, -1, float('inf'), float('nan')])
-def test_a_weight_is_above_0(pool_of, weight):
+def test_a_weight_is_above_0(kind, pool_of, weight):
     """Anything else is a ValueError."""
     with pytest.raises(ValueError, match='weight'):
-        pool_of([]).add_server('h:1', weight=weight)
+        pool_of([], kind).add_server('h:1', weight=weight)
 
 
-def test_get_server(pool_of):
+@either_face
+def test_get_server(kind, pool_of):
     """By name, by host and port, by an address that holds both."""
-    pool = pool_of(['h:1'])
+    pool = pool_of(['h:1'], kind)
     named = pool.add_server('h:2', name='second')
     assert pool.get_server('second') is pool.get_server(name='second') is named
     assert pool.get_server(host='h', port=2) is pool.get_server(host='h:2') is named
     assert pool.get_server(name='second', host='h', port=2) is named
 
 
+@either_face
 @pytest.mark.parametrize(
     'unknown',
     [{'name': 'seconds'}, {'host': 'h', 'port': 3}, {'host': 'h'}, {'name': 'second', 'host': 'x'}],
 )
-def test_a_server_that_is_not_there_is_an_invalid_server_name(pool_of, unknown):
+def test_a_server_that_is_not_there_is_an_invalid_server_name(kind, pool_of, unknown):
     """A KeyError, to get as to remove; the nearest name is in the text."""
-    pool = pool_of(['h:1'])
+    pool = pool_of(['h:1'], kind)
     pool.add_server('h:2', name='second')
     for look in (pool.get_server, pool.remove_server):
         with pytest.raises(errors.InvalidServerName) as caught:
@@ -156,9 +168,10 @@ def test_a_server_that_is_not_there_is_an_invalid_server_name(pool_of, unknown):
     assert len(pool) == 2
 
 
-def test_remove_server(pool_of):
+@either_face
+def test_remove_server(kind, pool_of):
     """By itself, name or address; it returns the client, which may be added again."""
-    pool = pool_of(ADDRESSES)
+    pool = pool_of(ADDRESSES, kind)
     a, b, c, d = pool.servers
     assert pool.remove_server(a) is a
     assert pool.remove_server(name='b:2') is b
@@ -170,11 +183,12 @@ def test_remove_server(pool_of):
     assert pool.servers == (d, a)
 
 
-def test_a_removed_servers_connections_are_closed(fault_server, pool_of):
+@either_face
+def test_a_removed_servers_connections_are_closed(kind, fault_server, pool_of):
     """The idle ones at once, those of calls in flight when these are done."""
     gate = hold()
     server = fault_server(test_service, [reply('idle'), gate + reply('in flight')])
-    pool = pool_of([server.address])
+    pool = pool_of([server.address], kind)
     client = pool.servers[0]
     assert pool.getk('a').value() == 'idle'
     future = pool.submit('getk', 'b')
@@ -185,18 +199,19 @@ def test_a_removed_servers_connections_are_closed(fault_server, pool_of):
     server.wait_open(0, 5000)
 
 
-def test_random_server(pool_of):
+@either_face
+def test_random_server(kind, pool_of):
     """Any of them; none in an empty pool."""
-    pool = pool_of(ADDRESSES)
+    pool = pool_of(ADDRESSES, kind)
     assert {pool.random_server() for _ in range(200)} == set(pool.servers)
     with pytest.raises(errors.NoServersError):
-        pool_of([]).random_server()
+        pool_of([], kind).random_server()
 
 
 def test_multi_client_is_the_pools_base():
     """An alias, which is not made itself."""
     assert MultiClient is ThriftPool
-    assert all(issubclass(kind, ThriftPool) for kind in HASH + REPLICATED)
+    assert all(issubclass(kind, ThriftPool) for kind in BLOCKING)
     assert issubclass(ThreadedHashClient, HashClient)
     assert issubclass(ThreadedReplicatedClient, ReplicatedClient)
     with pytest.raises(TypeError, match='ThriftPool'):
@@ -221,11 +236,12 @@ def test_wrong_options_fail_in_the_constructor(kind, options, error):
         kind(test_service, **options)
 
 
+@either_face
 @pytest.mark.parametrize(('routing', 'error'), [('modolo', ValueError), (7, TypeError)])
-def test_a_wrong_routing_fails_in_the_constructor(routing, error):
+def test_a_wrong_routing_fails_in_the_constructor(kind, routing, error):
     """With the nearest name."""
     with pytest.raises(error, match='modulo' if routing == 'modolo' else 'routing'):
-        HashClient(test_service, routing=routing)
+        kind(test_service, routing=routing)
 
 
 @every_pool
@@ -271,18 +287,18 @@ def test_mistakes_of_the_caller_raise(kind, fault_server, pool_of):
 
 
 @every_pool
-def test_an_empty_pool_raises_no_servers(kind):
+def test_an_empty_pool_raises_no_servers(kind, pool_of):
     """Also for `server_for`, once the arguments are right."""
-    with kind(test_service) as pool:
-        with pytest.raises(errors.NoServersError) as caught:
-            pool.getk('k')
-        assert caught.value.maybe_executed is False
-        if kind in HASH:
-            with pytest.raises(errors.NoServersError):
-                pool.server_for('getk', 'k')
-        else:
-            with pytest.raises(errors.NoServersError):
-                list(pool.as_completed('getk', 'k'))
+    pool = pool_of([], kind)
+    with pytest.raises(errors.NoServersError) as caught:
+        pool.getk('k')
+    assert caught.value.maybe_executed is False
+    if kind in HASH:
+        with pytest.raises(errors.NoServersError):
+            pool.server_for('getk', 'k')
+    else:
+        with pytest.raises(errors.NoServersError):
+            list(pool.as_completed('getk', 'k'))
 
 
 @every_pool
@@ -316,16 +332,16 @@ def test_a_key_goes_to_its_server(kind, kv_servers, pool_of):
         key = f'key {number}'
         response = pool.getk(key)
         assert (response.value(), response.server) == (str(number), pool.server_for('getk', key))
-        assert response.server.getk(key) == str(number)
+        assert waited(pool, response.server.getk(key)) == str(number)
     kept = [set(response.value()) for response in pool.all.call('keys')]
     assert all(kept)
     assert sum(map(len, kept)) == len(set.union(*kept)) == 40
 
 
 @hash_pools
-def test_set_hash_returns_the_pool(kind):
+def test_set_hash_returns_the_pool(kind, pool_of):
     """Both ways, so that they can be chained."""
-    pool = kind(test_service)
+    pool = pool_of([], kind)
     assert pool.set_hash('getk', str) is pool
     assert pool.getk.set_hash(str) is pool
     assert pool.set_hash('getk', str).setk.set_hash(lambda key, value: key) is pool
@@ -376,9 +392,10 @@ def test_an_int_key_is_taken_modulo(kind, pool_of, number):
     assert pool.server_for('getk', 'any') is pool.servers[number % 4]
 
 
-def test_a_bool_key_is_no_int(pool_of):
+@either_face
+def test_a_bool_key_is_no_int(kind, pool_of):
     """True is not 1: it goes by its hash."""
-    pool = pool_of([f'h:{port}' for port in range(1, 1001)])
+    pool = pool_of([f'h:{port}' for port in range(1, 1001)], kind)
     pool.set_hash('getk', lambda key: True)
     assert pool.server_for('getk', 'any') is not pool.servers[1]
 
@@ -399,9 +416,10 @@ def test_a_key_function_that_fails_raises(kind, fault_server, pool_of):
 
 
 @hash_pools
-def test_a_disabled_server_keeps_its_keys(kind, kv_servers, pool_of):
+def test_a_disabled_server_keeps_its_keys(kind, fault_server, pool_of):
     """Placement doesn't move: its calls are errors until it is enabled again."""
-    pool = pool_of([server.address for server in kv_servers], kind)
+    servers = [fault_server(test_service, answer(echo)) for _ in range(4)]
+    pool = pool_of([server.address for server in servers], kind)
     keys = [f'key {number}' for number in range(60)]
     before = [pool.server_for('getk', key) for key in keys]
     out = pool.servers[1]
@@ -418,9 +436,10 @@ def test_a_disabled_server_keeps_its_keys(kind, kv_servers, pool_of):
     )
 
 
-def test_server_for_takes_arguments_as_the_method_does(pool_of):
+@either_face
+def test_server_for_takes_arguments_as_the_method_does(kind, pool_of):
     """Wrong ones are a TypeError, an unknown method an AttributeError."""
-    pool = pool_of(ADDRESSES)
+    pool = pool_of(ADDRESSES, kind)
     with pytest.raises(TypeError, match='key'):
         pool.server_for('getk')
     with pytest.raises(AttributeError, match='getk'):
@@ -480,10 +499,11 @@ def test_a_declared_exception_is_in_the_response_untouched(kind, fault_server, p
     assert vars(response.exception) == vars(refused)
 
 
-def test_value_again_raises_the_same_without_growing(fault_server, pool_of):
+@either_face
+def test_value_again_raises_the_same_without_growing(kind, fault_server, pool_of):
     """The same exception, with a traceback as long as the first time."""
     server = fault_server(test_service, application_exception(6, 'inside'))
-    response = pool_of([server.address]).getk('k')
+    response = pool_of([server.address], kind).getk('k')
 
     def depth():
         try:
@@ -526,24 +546,23 @@ def test_a_response_has_headers(kind, fault_server, pool_of):
 # All servers.
 
 
-def test_all_is_the_replicated_pool_over_the_same_clients(fault_server, pool_of):
+@pytest.mark.parametrize(('kind', 'expected'), list(zip(HASH, REPLICATED, strict=True)))
+def test_all_is_the_replicated_pool_over_the_same_clients(kind, expected, fault_server, pool_of):
     """Threaded for a threaded pool; servers that come and go are in it, too."""
     server = fault_server(test_service, answer(echo))
-    for kind, expected in ((HashClient, ReplicatedClient),
-                           (ThreadedHashClient, ThreadedReplicatedClient)):
-        pool = pool_of([server.address], kind)
-        assert type(pool.all).__name__ == expected.__name__
-        assert isinstance(pool.all, expected)
-        assert isinstance(pool.all, ThreadedReplicatedClient) is (kind is ThreadedHashClient)
-        assert pool.all.servers == pool.servers
-        accepted = server.accepted
-        pool.getk('k')
-        assert pool.all.getk('x')[0].value() == 'x'
-        assert server.accepted == accepted + 1
-        second = pool.add_server(server.address, name='second')
-        assert [response.server for response in pool.all.getk('y')] == [pool.servers[0], second]
-        pool.remove_server(second)
-        assert len(pool.all.getk('z')) == 1
+    pool = pool_of([server.address], kind)
+    everyone = bare(pool.all)
+    assert type(everyone).__name__ == expected.__name__
+    assert isinstance(everyone, expected)
+    assert isinstance(everyone, ThreadedReplicatedClient) is (kind is ThreadedHashClient)
+    assert everyone.servers == pool.servers
+    pool.getk('k')
+    assert pool.all.getk('x')[0].value() == 'x'
+    assert server.accepted == 1
+    second = pool.add_server(server.address, name='second')
+    assert [response.server for response in pool.all.getk('y')] == [pool.servers[0], second]
+    pool.remove_server(second)
+    assert len(pool.all.getk('z')) == 1
 
 
 @replicated_pools
@@ -683,7 +702,7 @@ def test_as_completed_closed_early_leaves_no_connection(kind, fault_server, pool
     slow = fault_server(test_service, [gate + reply('late'), answer(echo)])
     quick = fault_server(test_service, answer(echo))
     pool = pool_of([quick.address, slow.address], kind)
-    pool.servers[1].warm_up()  # a request that is still to be sent may never be
+    waited(pool, pool.servers[1].warm_up())  # a request that is still to be sent may never be
     responses = pool.as_completed('getk', 'k')
     assert next(responses).value() == 'k'
     slow.ledger.wait_for(1, 5000)
@@ -694,28 +713,36 @@ def test_as_completed_closed_early_leaves_no_connection(kind, fault_server, pool
     assert [response.value() for response in pool.getk('next')] == ['next', 'next']
 
 
-def test_as_completed_closed_while_connecting(closing, fault_server, pool_of):
-    """The thread that still connects closes what it opens, or gives up."""
+@pytest.mark.parametrize('kind', [ThreadedReplicatedClient, AsyncReplicatedClient])
+def test_as_completed_closed_while_connecting(kind, closing, fault_server, pool_of):
+    """What still connects closes what it opens, or gives up."""
     hole = closing(BlackHole())
     quick = fault_server(test_service, reply('x'))
-    pool = pool_of([hole.address, quick.address], ThreadedReplicatedClient, timeout=400)
+    pool = pool_of([hole.address, quick.address], kind, timeout=400)
     responses = pool.as_completed('getk', 'k')
     assert next(responses).value() == 'x'
     responses.close()
 
 
 @replicated_pools
-def test_as_completed_is_checked_and_begins_when_called(kind, fault_server, pool_of):
-    """Mistakes raise at once, and the requests are on their way before the first response."""
-    server = fault_server(test_service, reply('x'))
-    pool = pool_of([server.address], kind)
-    pool.getk('warm')
+def test_as_completed_is_checked_when_called(kind, pool_of):
+    """What can't be encoded is found when the call begins, on asyncio with the first response."""
+    pool = pool_of(['h:1'], kind)
     with pytest.raises(TypeError, match='argument'):
         pool.as_completed('getk')
     with pytest.raises(AttributeError, match='getk'):
         pool.as_completed('gtk', 'k')
+    begin = list if kind is AsyncReplicatedClient else iter
     with pytest.raises(errors.EncodeError):
-        pool.as_completed('getk', object())
+        begin(pool.as_completed('getk', object()))
+
+
+@pytest.mark.parametrize('kind', [ReplicatedClient, ThreadedReplicatedClient])
+def test_as_completed_begins_when_called(kind, fault_server, pool_of):
+    """The requests are on their way before the first response is asked for."""
+    server = fault_server(test_service, reply('x'))
+    pool = pool_of([server.address], kind)
+    pool.getk('warm')
     responses = pool.as_completed('getk', 'k')
     server.ledger.wait_for(2, 2000)
     assert [response.value() for response in responses] == ['x']
@@ -819,19 +846,21 @@ def test_a_views_all_has_the_views_timeout(kind, fault_server, pool_of, all_was_
 
 
 @every_pool
-def test_close_is_idempotent_and_closes_every_server(kind, fault_server):
+def test_close_is_idempotent_and_closes_every_server(kind, fault_server, pool_of):
     """Those that were given as clients, too; calls raise ClientClosed."""
     server = fault_server(test_service, reply('x'))
-    with kind(test_service, servers=[server.address]) as pool:
-        given = SimpleClient(test_service, server.address, name='given')
-        pool.add_server(server=given)
-        given.ping()
-        pool.getk('k')
-        pool.submit('getk', 'k').result(5)
+    pool = pool_of([server.address], kind)
+    given = single(kind)(test_service, server.address, name='given')
+    pool.add_server(server=given)
+    waited(pool, given.ping())
+    pool.getk('k')
+    pool.submit('getk', 'k').result(5)
+    pool.close()
     pool.close()
     server.wait_open(0, 5000)
     for refused in (
-        lambda: pool.getk('k'), given.ping, lambda: pool.submit('getk', 'k').result(5),
+        lambda: pool.getk('k'), lambda: waited(pool, given.ping()),
+        lambda: pool.submit('getk', 'k').result(5),
         lambda: pool.add_server('h:1'),
     ):  # fmt: skip
         with pytest.raises(errors.ClientClosed):
@@ -841,7 +870,7 @@ def test_close_is_idempotent_and_closes_every_server(kind, fault_server):
             pool.all.getk('k')
 
 
-@every_pool
+@every_blocking_pool
 def test_nothing_is_there_before_the_first_call_and_after_close(kind, fault_server):
     """No connection and no thread."""
     servers = [fault_server(test_service, reply('x')) for _ in range(3)]
@@ -875,10 +904,10 @@ def test_a_pool_cannot_be_copied_or_pickled(kind, duplicate):
 
 
 @every_pool
-def test_looking_at_a_pool_makes_no_call(kind, fault_server, pool_of):
+def test_looking_at_a_pool_makes_no_call(kind, fault_server):
     """repr, dir, len and what IPython probes for."""
     server = fault_server(test_service, reply('x'))
-    pool = pool_of([server.address], kind)
+    pool = kind(test_service, servers=[server.address])
     probes = ['_ipython_display_', '_repr_html_', '__html__', '__wrapped__', '_repr_mimebundle_']
     assert not [name for name in probes if hasattr(pool, name)]
     assert kind.__name__ in repr(pool)

@@ -1,0 +1,125 @@
+"""The asyncio pools behind the blocking ones' face, so that one test can put both to the test."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator
+
+from on_loop import OnLoop
+from thrift_client import SimpleClient
+from thrift_client.aio import AsyncSimpleClient, AsyncThriftPool
+from thrift_client.methods import PoolMethod
+
+_END = object()
+
+
+class PoolOnLoop(OnLoop):
+    """A pool of `thrift_client.aio` whose calls wait for their results.
+
+    Whatever is asked of it happens on its loop. Its servers, in responses too, are the pool's
+    own: `waited` is for calls on one of them. `close` closes the pool alone, which can still be
+    asked for something; leaving the context ends the loop, too.
+    """
+
+    def __getattr__(self, name):
+        return self._faced(getattr(self._client, name))
+
+    def __len__(self):
+        return len(self._client)
+
+    def __iter__(self):
+        return iter(self._client)
+
+    def __contains__(self, server):
+        return server in self._client
+
+    def with_options(self, **options):
+        """A view of the pool on the same loop."""
+        return self._waiting(self._client.with_options)(**options)
+
+    def close(self):
+        """Close the pool and leave the loop running."""
+        self._wait(self._client.close())
+
+    def __exit__(self, *exc_info):
+        super().close()
+
+    def _faced(self, found):
+        """What a blocking pool has in the place of something that the asyncio pool gave."""
+        if found is self._client:
+            return self
+        if isinstance(found, AsyncThriftPool):
+            other = object.__new__(PoolOnLoop)
+            other.__dict__.update(self.__dict__, _client=found)
+            return other
+        if isinstance(found, PoolMethod):
+            return _MethodOnLoop(found, self._waiting(found), self._faced)
+        if isinstance(found, asyncio.Task):
+            return asyncio.run_coroutine_threadsafe(_result(found), self._loop)
+        if isinstance(found, AsyncIterator):
+            return self._iterated(found)
+        return self._waiting(found) if callable(found) else found
+
+    def _waiting(self, function):
+        async def call_on_loop(args, kwargs):
+            result = function(*args, **kwargs)
+            begun = isinstance(result, asyncio.Task)  # by `submit`, which doesn't wait
+            return await result if inspect.isawaitable(result) and not begun else result
+
+        def call(*args, **kwargs):
+            return self._faced(self._wait(call_on_loop(args, kwargs)))
+
+        return call
+
+    def _iterated(self, found):
+        try:
+            while (item := self._wait(_next(found))) is not _END:
+                yield item
+        finally:
+            self._wait(found.aclose())
+
+
+class _MethodOnLoop:
+    """A method of the service, with what it has besides being called."""
+
+    def __init__(self, method, call, faced):
+        self._method = method
+        self._call = call
+        self._faced = faced
+
+    def __call__(self, *args, **kwargs):
+        return self._call(*args, **kwargs)
+
+    def __getattr__(self, name):
+        return self._faced(getattr(self._method, name))
+
+
+async def _result(task):
+    return await task
+
+
+async def _next(iterator):
+    # Asked for on the loop, which then knows the generator and can close it.
+    return await anext(iterator, _END)
+
+
+def made(kind, service, **options):
+    """A pool of a kind, an asyncio one behind the face of a blocking one."""
+    pool = kind(service, **options)
+    return PoolOnLoop(pool) if isinstance(pool, AsyncThriftPool) else pool
+
+
+def bare(pool):
+    """The pool itself, behind whatever face."""
+    return pool._client if isinstance(pool, PoolOnLoop) else pool
+
+
+def single(kind):
+    """The type of the clients in pools of a kind."""
+    return AsyncSimpleClient if issubclass(kind, AsyncThriftPool) else SimpleClient
+
+
+def waited(pool, result):
+    """What a call on one of the pool's servers returned, on asyncio once it is there."""
+    return pool._wait(result) if inspect.isawaitable(result) else result
