@@ -5,6 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from thrift_client import HashClient, ReplicatedClient, SimpleClient, ThreadedReplicatedClient
+from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient, AsyncSimpleClient
 
 
 class OnLoop:
@@ -19,8 +25,11 @@ class OnLoop:
         self._loop = new_loop()
         self._trouble = []
         self._loop.set_exception_handler(lambda _, context: self._trouble.append(context))
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._loop.run_forever)
+        self.thread.start()
+
+    def __repr__(self):
+        return repr(self._client)
 
     def with_options(self, **options):
         """A view of the client on the same loop."""
@@ -64,7 +73,7 @@ class OnLoop:
             self._wait(self._client.close())
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+            self.thread.join()
             self._loop.close()
         assert not self._trouble
 
@@ -73,3 +82,43 @@ class OnLoop:
 
     def __exit__(self, *exc_info):
         self.close()
+
+
+def _on_loop(kind):
+    def make(*args, **options):
+        return OnLoop(kind(*args, **options))
+
+    return make
+
+
+@dataclass(frozen=True)
+class Face:
+    """What makes the clients and pools of a test that is put to both faces of the library.
+
+    Args:
+        name: of the face, in the tests' ids.
+        client: makes a client of one server.
+        hash_pool: makes a pool that places calls by their keys.
+        fan_outs: make pools whose calls go to every server.
+    """
+
+    name: str
+    client: Callable[..., Any]
+    hash_pool: Callable[..., Any]
+    fan_outs: tuple[Callable[..., Any], ...]
+
+    @property
+    def fan_out(self):
+        """The first of its fan-outs, for what holds for any."""
+        return self.fan_outs[0]
+
+
+BLOCKING = Face(
+    'blocking', SimpleClient, HashClient, (ReplicatedClient, ThreadedReplicatedClient)
+)
+ASYNCIO = Face(
+    'asyncio',
+    _on_loop(AsyncSimpleClient),
+    _on_loop(AsyncHashClient),
+    (_on_loop(AsyncReplicatedClient),),
+)

@@ -1,33 +1,15 @@
-"""Every transport, protocol and address that the blocking client speaks, on an event loop."""
+"""Addresses, handshakes and a refusal on each event loop; test/wire has what is spoken."""
 
 import asyncio
 
 import pytest
 
-from on_loop import OnLoop
 from rich_if import rich_service
 from thrift_client import errors
-from thrift_client.aio import AsyncReplicatedClient, AsyncSimpleClient
+from thrift_client.aio import AsyncSimpleClient
 from thrift_client.events import ConnectionOpened
 from thrift_client.testing.behaviours import Behaviour, reset
-from wire.calls import check_all
-from wire.conftest import certificates, serve_way  # noqa: F401 - fixtures
-from wire.ways import WAYS
-
-SOME = [way for way in WAYS if way.server in ('threaded', 'http', 'twisted')]
-
-
-@pytest.mark.parametrize('way', SOME, ids=str)
-def test_every_method(way, serve_way, certificates):  # noqa: F811 - the fixtures
-    """A client and a fan-out get what a local call would."""
-    server = serve_way(way)
-    options = {**way.options, 'timeout': 10000}
-    if way.tls:
-        options['ssl'] = certificates.client()
-    with OnLoop(AsyncSimpleClient(rich_service, server.address, **options)) as client:
-        check_all(client.call)
-    with OnLoop(AsyncReplicatedClient(rich_service, servers=[server.address], **options)) as pool:
-        check_all(lambda name, *args: pool.call(name, *args)[0].value())
+from wire.conftest import certificates  # noqa: F401 - a fixture
 
 
 async def test_a_unix_socket(server_process, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import trustme
 
 from handlers import Rich
+from on_loop import ASYNCIO, BLOCKING
 from rich_if import rich_service
 from servers import ServerProcess
 from thrift_client.testing import Server
@@ -38,6 +39,12 @@ class Certificates:
         context = ssl.create_default_context()
         self.authority.configure_trust(context)
         return context
+
+
+@pytest.fixture(params=[BLOCKING, ASYNCIO], ids=lambda face: face.name)
+def face(request):
+    """Put a test to the blocking clients and to those of asyncio."""
+    return request.param
 
 
 @pytest.fixture(scope='session')

@@ -15,10 +15,10 @@ INTRO = """# The wire matrix
 
 Each cell is a client whose options say what stands above it, against one of Apache's Python
 servers: every method of a service that has everything, by a blocking client and by both
-fan-outs. `make matrix` runs it and writes this page.
+fan-outs, and by a client and a fan-out on asyncio. `make matrix` runs it and writes this page.
 
 """
-WORKS, FAILS, NONE = 'yes', '**no**', ''
+WORKS, FAILS, NONE = 'yes', '**no**', '\N{EN DASH}'
 
 
 def column(way):
@@ -46,7 +46,7 @@ def table(cells):
 
 
 class Recorder:
-    """A pytest plugin that notes which ways passed."""
+    """A pytest plugin that notes which ways passed: a way does, if it does on both faces."""
 
     def __init__(self):
         self.cells = {}
@@ -56,11 +56,19 @@ class Recorder:
         from wire.ways import WAYS
 
         ways = {str(way): way for way in WAYS}
-        way = ways.get(report.nodeid.partition('[')[2].rstrip(']'))
+        _face, _, name = report.nodeid.partition('[')[2].rstrip(']').partition('-')
+        way = ways.get(name)
         if way is not None:
             key = row(way), column(way)
             passed = report.passed and self.cells.get(key, WORKS) == WORKS
             self.cells[key] = WORKS if passed else FAILS
+
+    def in_order(self):
+        """The cells in the order of the ways, whatever the tests' was."""
+        from wire.ways import WAYS
+
+        keys = dict.fromkeys((row(way), column(way)) for way in WAYS)
+        return {key: self.cells[key] for key in keys if key in self.cells}
 
 
 def main(arguments):
@@ -72,7 +80,7 @@ def main(arguments):
     status = pytest.main(
         [str(HERE / 'test_matrix.py'), '-q', '--no-header', *arguments], plugins=[recorder]
     )
-    text = table(recorder.cells)
+    text = table(recorder.in_order())
     print(text)
     TARGET.parent.mkdir(parents=True, exist_ok=True)
     TARGET.write_text(INTRO + text)

@@ -11,7 +11,7 @@ import pytest
 from thrift.Thrift import TApplicationException
 
 from test_if import test_service
-from thrift_client import ReplicatedClient, SimpleClient, errors
+from thrift_client import errors
 
 SOURCE = Path(__file__).with_name('cpp_server.cpp')
 IDL = Path(__file__).parents[1] / 'test_if.thrift'
@@ -88,36 +88,36 @@ def cpp_server(program, request):
             process.stdin.close()
 
 
-def test_its_server_is_called(cpp_server):
+def test_its_server_is_called(cpp_server, face):
     """By a client, on one connection, and in a fan-out."""
     address, options = cpp_server
-    with SimpleClient(test_service, address, timeout=5000, **options) as client:
+    with face.client(test_service, address, timeout=5000, **options) as client:
         assert client.ping() == 'pong'
         client.setk('grüße 🦊', 'v' * 100_000)
         assert client.getk('grüße 🦊') == 'v' * 100_000
         assert client.keys() == ['grüße 🦊']
         assert client.stats().opened == 1
-    with ReplicatedClient(test_service, servers=[address], timeout=5000, **options) as pool:
+    with face.fan_out(test_service, servers=[address], timeout=5000, **options) as pool:
         assert pool.keys()[0].value() == ['grüße 🦊']
 
 
-def test_its_exception_is_an_answer(cpp_server):
+def test_its_exception_is_an_answer(cpp_server, face):
     """One that was not declared comes as an answer, and the next call is right."""
     address, options = cpp_server
-    with SimpleClient(test_service, address, timeout=5000, **options) as client:
+    with face.client(test_service, address, timeout=5000, **options) as client:
         with pytest.raises(TApplicationException):
             client.getk('missing')
         assert client.ping() == 'pong'
         assert client.stats().opened == 1
 
 
-def test_its_silence_over_a_wrong_protocol_ends(cpp_server):
+def test_its_silence_over_a_wrong_protocol_ends(cpp_server, face):
     """It hangs up on or waits for more of what it can't read: an error, within the deadline."""
     address, options = cpp_server
     wrong = {**options, 'protocol': 'binary' if options['protocol'] == 'json' else 'json'}
     began = time.monotonic()
     with (
-        SimpleClient(test_service, address, timeout=500, **wrong) as client,
+        face.client(test_service, address, timeout=500, **wrong) as client,
         pytest.raises(errors.ThriftClientError),
     ):
         client.ping()

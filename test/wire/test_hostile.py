@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from rich_if import rich_service
-from thrift_client import ReplicatedClient, SimpleClient, errors
+from thrift_client import errors
 
 MEGABYTES_15 = 15_000_000
 NAME = b'structs'
@@ -77,18 +77,18 @@ def grown(call):
 
 
 @pytest.mark.parametrize('framed', [False, True])
-def test_empty_structs_end_at_the_users_bound(framed):
+def test_empty_structs_end_at_the_users_bound(framed, face):
     """15 MB of them would be more than a gigabyte of objects."""
 
     def call():
         for pool in (False, True):
             options = {'frame': framed, 'max_container_length': 100_000, 'timeout': 10000}
             if pool:
-                with ReplicatedClient(rich_service, servers=[server.address], **options) as client:
+                with face.fan_out(rich_service, servers=[server.address], **options) as client:
                     assert isinstance(client.structs(1)[0].exception, errors.MessageTooLarge)
             else:
                 with (
-                    SimpleClient(rich_service, server.address, **options) as client,
+                    face.client(rich_service, server.address, **options) as client,
                     pytest.raises(errors.MessageTooLarge),
                 ):
                     client.structs(1)
@@ -99,12 +99,12 @@ def test_empty_structs_end_at_the_users_bound(framed):
 
 @pytest.mark.parametrize('framed', [False, True])
 @pytest.mark.parametrize('claim', CLAIMS)
-def test_a_claim_takes_no_memory(claim, framed):
+def test_a_claim_takes_no_memory(claim, framed, face):
     """What a message only says that it holds is an error of ours, and costs nothing."""
 
     def call():
         with (
-            SimpleClient(rich_service, server.address, frame=framed, timeout=1000) as client,
+            face.client(rich_service, server.address, frame=framed, timeout=1000) as client,
             pytest.raises((errors.MessageTooLarge, errors.DecodeError)),
         ):
             client.structs(1)
@@ -114,18 +114,18 @@ def test_a_claim_takes_no_memory(claim, framed):
 
 
 @pytest.mark.parametrize('framed', [False, True])
-def test_one_option_raises_every_bound(framed):
+def test_one_option_raises_every_bound(framed, face):
     """A reply of 20 MB, past what every layer of Apache's takes by itself."""
     size = 20_000_000
     body = a_list(12, 1, b'\x0b\x00\x02' + struct.pack('!i', size) + b'x' * size + b'\x00')
     options = {'frame': framed, 'timeout': 10000}
     with Answering(body, framed=framed) as server:
         with (
-            SimpleClient(rich_service, server.address, **options) as client,
+            face.client(rich_service, server.address, **options) as client,
             pytest.raises(errors.MessageTooLarge),
         ):
             client.structs(1)
-        with SimpleClient(
+        with face.client(
             rich_service, server.address, max_message_size=30_000_000, **options
         ) as client:
             assert client.structs(1)[0].text == 'x' * size

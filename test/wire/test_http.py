@@ -10,15 +10,19 @@ import pytest
 
 from rich_if import rich_service
 from test_if import test_service
-from thrift_client import HashClient, ReplicatedClient, SimpleClient, errors
+from thrift_client import SimpleClient, errors
 from wire.http_server import HttpServer, send
 
 
-def client_of(server, path='/kv', user='', **options):
-    """Make a client of an HttpServer."""
-    return SimpleClient(
-        test_service, f'http://{user}127.0.0.1:{server.port}{path}', timeout=5000, **options
-    )
+@pytest.fixture
+def client_of(face):
+    """Make clients of an HttpServer."""
+
+    def make(server, path='/kv', user='', **options):
+        url = f'http://{user}127.0.0.1:{server.port}{path}'
+        return face.client(test_service, url, timeout=5000, **options)
+
+    return make
 
 
 def raw(answer):
@@ -31,7 +35,7 @@ def raw(answer):
     return respond
 
 
-def test_a_connection_is_kept():
+def test_a_connection_is_kept(client_of):
     """Calls go over one connection, to the path of the URL."""
     with HttpServer() as server, client_of(server) as client:
         client.setk('k', 'v')
@@ -43,24 +47,24 @@ def test_a_connection_is_kept():
         assert headers['Content-Type'] == 'application/x-thrift'
 
 
-def test_a_fan_out_keeps_its_connections():
+def test_a_fan_out_keeps_its_connections(face):
     """In pools too."""
     with HttpServer() as one, HttpServer() as two:
         servers = [f'http://127.0.0.1:{server.port}/' for server in (one, two)]
-        with ReplicatedClient(test_service, servers=servers) as pool:
+        with face.fan_out(test_service, servers=servers) as pool:
             for _ in range(3):
                 assert [each.value() for each in pool.ping()] == ['pong', 'pong']
         assert (one.opened, two.opened) == (1, 1)
 
 
-def test_a_server_that_closes_is_not_asked_again():
+def test_a_server_that_closes_is_not_asked_again(client_of):
     """`Connection: close` is obeyed."""
     with HttpServer(headers=[('Connection', 'close')]) as server, client_of(server) as client:
         assert [client.ping() for _ in range(3)] == ['pong'] * 3
         assert server.opened == 3
 
 
-def test_a_body_may_end_with_the_connection():
+def test_a_body_may_end_with_the_connection(client_of):
     """As HTTP/1.0 servers without a length do it."""
     with HttpServer() as server:
         server.answer = lambda handler, body: raw(
@@ -70,7 +74,7 @@ def test_a_body_may_end_with_the_connection():
             assert [client.ping() for _ in range(2)] == ['pong', 'pong']
 
 
-def test_a_chunked_body_is_read():
+def test_a_chunked_body_is_read(client_of):
     """Whatever the chunks are."""
 
     def answer(handler, body):
@@ -87,7 +91,7 @@ def test_a_chunked_body_is_read():
         assert server.opened == 1
 
 
-def test_a_compressed_body_is_read():
+def test_a_compressed_body_is_read(client_of):
     """Though nobody asked for it."""
     with HttpServer() as server:
         server.answer = lambda handler, body: send(
@@ -97,13 +101,12 @@ def test_a_compressed_body_is_read():
             assert client.ping() == 'pong'
 
 
-def test_headers_are_sent():
-    """Fixed ones, and those of a callable in the caller's thread, which override ours."""
-    here = threading.get_ident()
+def test_headers_are_sent(client_of):
+    """Fixed ones, and those of a callable in the thread of the call, which override ours."""
     asked = []
 
     def headers():
-        asked.append(threading.get_ident())
+        asked.append(threading.current_thread())
         return {'X-Call': str(len(asked)), 'User-Agent': 'mine'}
 
     with HttpServer() as server, client_of(server, headers={'X-Fixed': 'yes'}) as client:
@@ -114,7 +117,7 @@ def test_headers_are_sent():
         assert seen[0]['X-Fixed'] == 'yes'
         assert [each['X-Call'] for each in seen[1:]] == ['1', '2']
         assert seen[1]['User-Agent'] == 'mine'
-        assert asked == [here, here]
+        assert asked == [getattr(client, 'thread', threading.current_thread())] * 2
 
 
 @pytest.mark.parametrize('headers', [{'a': 1}, [('a', 'b')], 'a: b'])
@@ -125,7 +128,7 @@ def test_what_are_no_headers_is_a_type_error(headers):
 
 
 @pytest.mark.parametrize('headers', [{'a b': 'c'}, {'a': 'b\r\nc: d'}])
-def test_impossible_headers_are_an_encode_error(headers):
+def test_impossible_headers_are_an_encode_error(headers, client_of):
     """Nothing is smuggled into a request."""
     with HttpServer() as server, client_of(server, headers=headers) as client:
         with pytest.raises(errors.EncodeError):
@@ -133,18 +136,18 @@ def test_impossible_headers_are_an_encode_error(headers):
         assert not server.requests
 
 
-def test_reply_headers_are_on_the_response():
+def test_reply_headers_are_on_the_response(face):
     """Of a hash pool and of a fan-out."""
     with HttpServer(headers=[('X-Answer', '42')]) as server:
         url = f'http://127.0.0.1:{server.port}/'
-        for pool_class in (HashClient, ReplicatedClient):
-            with pool_class(test_service, servers=[url]) as pool:
+        for make in (face.hash_pool, face.fan_out):
+            with make(test_service, servers=[url]) as pool:
                 responses = pool.setk('k', 'v')
                 response = responses[0] if isinstance(responses, list) else responses
                 assert response.headers['x-answer'] == '42'
 
 
-def test_cookies_come_back():
+def test_cookies_come_back(client_of):
     """What a server sets is sent with the client's next calls, on any connection."""
     with HttpServer(headers=[('Set-Cookie', 'session=abc; Path=/')]) as server:
         with client_of(server) as client:
@@ -163,7 +166,7 @@ def test_cookies_come_back():
         (':token@', 'Bearer token'),
     ],
 )
-def test_credentials_of_the_url_are_sent(user, sent):
+def test_credentials_of_the_url_are_sent(user, sent, client_of):
     """Basic with a user, bearer without; they show in no text."""
     with HttpServer() as server, client_of(server, user=user) as client:
         client.ping()
@@ -174,7 +177,7 @@ def test_credentials_of_the_url_are_sent(user, sent):
 
 
 @pytest.mark.parametrize('size', [10, 100_000])
-def test_a_status_is_an_error(size):
+def test_a_status_is_an_error(size, client_of):
     """With the start of the body; the connection is gone and the next call right."""
     with HttpServer() as server, client_of(server) as client:
         fine, server.answer = server.answer, lambda handler, _: send(
@@ -190,7 +193,7 @@ def test_a_status_is_an_error(size):
         assert client.ping() == 'pong'
 
 
-def test_401_is_an_auth_error():
+def test_401_is_an_auth_error(client_of):
     """It says what the server asks for."""
     ask = [('WWW-Authenticate', 'Basic realm="kv"')]
     with (
@@ -201,7 +204,7 @@ def test_401_is_an_auth_error():
         client.ping()
 
 
-def test_a_redirect_says_where_to():
+def test_a_redirect_says_where_to(client_of):
     """It isn't followed: a POST may not be repeated elsewhere unasked."""
     to = [('Location', 'https://elsewhere.example/')]
     with (
@@ -230,7 +233,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(('answer', 'error'), BROKEN)
-def test_a_broken_response_is_named(answer, error):
+def test_a_broken_response_is_named(answer, error, client_of):
     """And the connection gone: the next call is right."""
     with HttpServer() as server, client_of(server) as client:
         fine, server.answer = server.answer, raw(answer)
@@ -242,7 +245,7 @@ def test_a_broken_response_is_named(answer, error):
 
 @pytest.mark.parametrize('compressed', [False, True])
 @pytest.mark.parametrize('chunked', [False, True])
-def test_a_large_body_ends_at_the_limit(compressed, chunked):
+def test_a_large_body_ends_at_the_limit(compressed, chunked, client_of):
     """Whether its length is claimed or not, and whatever it inflates to."""
     body = b'\0' * 50_000_000
     body = gzip.compress(body) if compressed else body
@@ -266,7 +269,7 @@ def test_a_large_body_ends_at_the_limit(compressed, chunked):
         client.ping()
 
 
-def test_dripped_headers_do_not_stretch_a_call():
+def test_dripped_headers_do_not_stretch_a_call(client_of):
     """The deadline is that of the whole call."""
 
     def answer(handler, _):
@@ -285,7 +288,7 @@ def test_dripped_headers_do_not_stretch_a_call():
 
 
 @pytest.mark.parametrize('answers', [False, True])
-def test_a_oneway_call_waits_for_no_answer(answers):
+def test_a_oneway_call_waits_for_no_answer(answers, face):
     """A server that never answers delays nothing, and an answer that comes is not mixed up."""
     fired = []
 
@@ -316,7 +319,7 @@ def test_a_oneway_call_waits_for_no_answer(answers):
     release = threading.Event()
     with HttpServer(answer) as server:
         url = f'http://127.0.0.1:{server.port}/'
-        with SimpleClient(rich_service, url, timeout=5000) as client:
+        with face.client(rich_service, url, timeout=5000) as client:
             began = time.monotonic()
             for i in range(3):
                 client.fire(f'token {i}')
@@ -327,12 +330,12 @@ def test_a_oneway_call_waits_for_no_answer(answers):
 
 
 @pytest.mark.parametrize('user', ['', 'me:secret@'])
-def test_a_proxy_of_the_environment_is_used(monkeypatch, user):
+def test_a_proxy_of_the_environment_is_used(monkeypatch, user, face, client_of):
     """For http it gets whole URLs; no_proxy names who is asked directly."""
     with HttpServer() as proxy:
         monkeypatch.setenv('http_proxy', f'http://{user}127.0.0.1:{proxy.port}')
         monkeypatch.setenv('no_proxy', 'direct.example')
-        with SimpleClient(test_service, 'http://kv.example/path') as client:
+        with face.client(test_service, 'http://kv.example/path') as client:
             assert client.ping() == 'pong'
         path, headers = proxy.requests[0]
         assert path == 'http://kv.example/path'
@@ -360,7 +363,7 @@ def pump(source, sink):
 
 
 @pytest.mark.parametrize('status', [200, 407, 502])
-def test_https_goes_through_a_tunnel(monkeypatch, certificates, status):
+def test_https_goes_through_a_tunnel(monkeypatch, certificates, status, face):
     """The proxy is asked to CONNECT; TLS is with the server, by its own name."""
     with HttpServer(context=certificates.server()) as server:
 
@@ -380,7 +383,7 @@ def test_https_goes_through_a_tunnel(monkeypatch, certificates, status):
             monkeypatch.setenv('https_proxy', f'http://127.0.0.1:{proxy.port}')
             monkeypatch.delenv('no_proxy', raising=False)
             url = f'https://localhost:{server.port}/kv'
-            with SimpleClient(test_service, url, ssl=certificates.client()) as client:
+            with face.client(test_service, url, ssl=certificates.client()) as client:
                 if status == 200:
                     assert client.ping() == 'pong'
                     assert client.ping() == 'pong'

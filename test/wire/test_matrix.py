@@ -3,7 +3,6 @@
 import pytest
 
 from rich_if import rich_service
-from thrift_client import ReplicatedClient, SimpleClient, ThreadedReplicatedClient
 from wire.calls import ASKED, CALLS, ONEWAY, check_all
 from wire.ways import WAYS
 
@@ -18,14 +17,14 @@ def options_of(way, certificates):
 
 
 @pytest.mark.parametrize('way', WAYS, ids=str)
-def test_every_method(way, serve_way, certificates):
-    """A client and both fan-outs get what a local call would, with their options set."""
+def test_every_method(way, serve_way, certificates, face):
+    """A client and every fan-out get what a local call would, with their options set."""
     server = serve_way(way)
     options = options_of(way, certificates)
-    with SimpleClient(rich_service, server.address, **options) as client:
+    with face.client(rich_service, server.address, **options) as client:
         check_all(client.call)
-    for pool_class in (ReplicatedClient, ThreadedReplicatedClient):
-        with pool_class(rich_service, servers=[server.address], **options) as pool:
+    for fan_out in face.fan_outs:
+        with fan_out(rich_service, servers=[server.address], **options) as pool:
             check_all(lambda name, *args, pool=pool: pool.call(name, *args)[0].value())
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from handlers import KeyValue
 from test_if import test_service
-from thrift_client import ReplicatedClient, SimpleClient, errors
+from thrift_client import errors
 from thrift_client.testing import Server
 from wire.ways import SPEECHES
 
@@ -89,17 +89,17 @@ def check(error, client, server):
 @pytest.mark.parametrize(
     ('client', 'server'), PAIRS, ids=[f'{spoken(c)}-to-{spoken(s)}' for c, s in PAIRS]
 )
-def test_a_mismatch_says_what_to_set(client, server, servers, certificates):
-    """Blocking and fanned out it ends in its deadline, with an error that helps."""
+def test_a_mismatch_says_what_to_set(client, server, servers, certificates, face):
+    """By itself and fanned out it ends in its deadline, with an error that helps."""
     options = options_of(client, certificates)
     address = servers[server].address
-    with SimpleClient(test_service, address, **options) as one:
+    with face.client(test_service, address, **options) as one:
         began = time.monotonic()
         with pytest.raises(errors.ThriftClientError) as caught:
             one.ping()
         assert time.monotonic() - began < TIMEOUT_MS / 1000 + SLACK_S
         check(caught.value, client, server)
-    with ReplicatedClient(test_service, servers=[address], **options) as pool:
+    with face.fan_out(test_service, servers=[address], **options) as pool:
         began = time.monotonic()
         (response,) = pool.ping()
         assert time.monotonic() - began < TIMEOUT_MS / 1000 + SLACK_S
@@ -107,8 +107,8 @@ def test_a_mismatch_says_what_to_set(client, server, servers, certificates):
 
 
 @pytest.mark.parametrize('speech', SPOKEN, ids=spoken)
-def test_what_fits_works(speech, servers, certificates):
+def test_what_fits_works(speech, servers, certificates, face):
     """The same options and servers, where they fit: the cells above fail for their mismatch."""
     options = {**options_of(speech, certificates), 'timeout': 5000}
-    with SimpleClient(test_service, servers[speech].address, **options) as client:
+    with face.client(test_service, servers[speech].address, **options) as client:
         assert client.ping() == 'pong'

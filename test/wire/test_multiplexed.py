@@ -1,4 +1,7 @@
-"""Clients of a multiplexed server's services share its connections, and nothing else."""
+"""Clients of a multiplexed server's services share its connections, and nothing else.
+
+Those of asyncio make the same calls, over connections of their own.
+"""
 
 import os
 import threading
@@ -8,10 +11,11 @@ import pytest
 from thrift.TMultiplexedProcessor import TMultiplexedProcessor
 
 from handlers import KeyValue, Rich
+from on_loop import BLOCKING
 from rich_if import rich_service
 from servers import ServerProcess
 from test_if import test_service
-from thrift_client import HashClient, ReplicatedClient, SimpleClient, errors
+from thrift_client import SimpleClient, errors
 from thrift_client.testing import Server
 from wire.calls import check_all
 
@@ -39,8 +43,12 @@ def serve():
         server.close()
 
 
+# What is about the sharing itself is blocking only: on an event loop no client borrows.
+blocking_only = pytest.mark.parametrize('face', [BLOCKING], ids=['blocking'])
+
+
 @pytest.fixture
-def clients():
+def clients(face):
     """Make a client of each service, which the test's end closes."""
     made = []
 
@@ -50,7 +58,7 @@ def clients():
             (rich_service, 'rich', more or {}),
         ):
             given = {'timeout': 5000, **options, 'service_name': name, **changed}
-            made.append(SimpleClient(service, address, **given))
+            made.append(face.client(service, address, **given))
         return made[-2:]
 
     yield make
@@ -63,6 +71,11 @@ def opened(*clients):
     return sum(client.stats().opened for client in clients)
 
 
+def needed(face, servers=1):
+    """How many connections a client of each service opens in all, one after the other."""
+    return servers if face is BLOCKING else 2 * servers
+
+
 SPEECHES = [
     (transport, protocol)
     for transport in ('buffered', 'framed', 'zlib', 'header')
@@ -72,7 +85,7 @@ SPEECHES = [
 
 
 @pytest.mark.parametrize(('transport', 'protocol'), SPEECHES)
-def test_services_share_one_connection(serve, clients, transport, protocol):
+def test_services_share_one_connection(serve, clients, transport, protocol, face):
     """In turns, with every method: each gets its own answers, over the one that was opened."""
     options = {'transport': transport, 'protocol': protocol}
     kv, rich = clients(serve(**options).address, **options)
@@ -82,17 +95,18 @@ def test_services_share_one_connection(serve, clients, transport, protocol):
         assert kv.getk('k') == 'v'
         assert rich.add(i, 1) == i + 1
         assert rich.echo('x' * 100_000) == 'x' * 100_000
-    assert opened(kv, rich) == 1
+    assert opened(kv, rich) == needed(face)
 
 
-def test_services_share_a_connection_in_tls(serve, clients, certificates):
+def test_services_share_a_connection_in_tls(serve, clients, certificates, face):
     """With the same context."""
     address = serve(ssl=certificates.server()).address
     kv, rich = clients(address, ssl=certificates.client())
     assert (kv.ping(), rich.add(1, 2), kv.ping()) == ('pong', 3, 'pong')
-    assert opened(kv, rich) == 1
+    assert opened(kv, rich) == needed(face)
 
 
+@blocking_only
 def test_figures_are_of_each_client(serve, clients):
     """Calls are counted where they are made, open connections where they are."""
     kv, rich = clients(serve().address)
@@ -115,6 +129,7 @@ def test_the_gate_is_of_each_client(serve, clients):
         kv.ping()
 
 
+@blocking_only
 def test_closing_one_leaves_the_other_its_connection(serve, clients):
     """What a client had borrowed stays with it, and what it has lent isn't closed."""
     kv, rich = clients(serve().address)
@@ -127,6 +142,7 @@ def test_closing_one_leaves_the_other_its_connection(serve, clients):
         kv.ping()
 
 
+@blocking_only
 @pytest.mark.parametrize('more', [{'timeout': 4000}, {'service_name': None}, {'max_age': 9000}])
 def test_other_options_share_nothing(serve, clients, more):
     """A connection that would differ, and a client that multiplexes nothing, are left alone."""
@@ -140,6 +156,7 @@ def test_other_options_share_nothing(serve, clients, more):
     assert rich.stats().opened == 1
 
 
+@blocking_only
 def test_a_busy_connection_is_not_lent(serve, clients):
     """Calls at the same time have a connection each."""
     kv, rich = clients(serve().address)
@@ -152,6 +169,7 @@ def test_a_busy_connection_is_not_lent(serve, clients):
     assert (kv.stats().opened, rich.stats().opened) == (1, 1)
 
 
+@blocking_only
 def test_a_limit_holds_with_borrowed_connections(serve, clients):
     """Each client keeps to its own, whoever has opened what it has."""
     kv, rich = clients(serve().address, max_connections=1)
@@ -161,6 +179,7 @@ def test_a_limit_holds_with_borrowed_connections(serve, clients):
     assert opened(kv, rich) == 1
 
 
+@blocking_only
 def test_a_limit_is_not_passed_by_borrowing(serve, clients):
     """A client whose connection is in use waits for it, though the other has one idle."""
     kv, rich = clients(serve().address, max_connections=1)
@@ -195,17 +214,17 @@ def test_a_restarted_server_breaks_no_call(clients):
             assert opened(first, second) == 5
 
 
-def test_pools_share_too(serve):
+def test_pools_share_too(serve, face):
     """Their servers are clients like any other."""
     servers = [serve().address, serve().address]
     with (
-        HashClient(test_service, servers=servers, service_name='kv') as kv,
-        ReplicatedClient(rich_service, servers=servers, service_name='rich') as rich,
+        face.hash_pool(test_service, servers=servers, service_name='kv') as kv,
+        face.fan_out(rich_service, servers=servers, service_name='rich') as rich,
     ):
         for _ in range(3):
             assert [response.value() for response in rich.add(1, 2)] == [3, 3]
-            assert [kv.setk(key, 'v').value() for key in 'abcd'] == [None] * 4
-        assert opened(*kv.servers, *rich.servers) == 2
+            assert [kv.setk(key, 'v').value() for key in 'abcdefgh'] == [None] * 8
+        assert opened(*kv.servers, *rich.servers) == needed(face, len(servers))
 
 
 def test_threads_share_without_mixing_up_answers(serve, clients):
@@ -230,6 +249,7 @@ def test_threads_share_without_mixing_up_answers(serve, clients):
     assert kv.stats().busy == rich.stats().busy == 0
 
 
+@blocking_only
 def test_a_forked_child_touches_no_shared_connection(serve, clients):
     """It opens one of its own, and its parent's still work."""
     kv, rich = clients(serve().address)

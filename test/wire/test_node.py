@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from rich_if import rich_service
-from thrift_client import ReplicatedClient, SimpleClient
 
 HERE = Path(__file__).parent
 #: The part of rich_service that is called here; the whole has names that are JavaScript's.
@@ -61,7 +60,7 @@ WAYS = [
 
 
 @pytest.mark.parametrize(('kind', 'protocol', 'transport'), WAYS)
-def test_its_server_is_called(generated, kind, protocol, transport):
+def test_its_server_is_called(generated, kind, protocol, transport, face):
     """By a client and in a fan-out; over HTTP it never answers a oneway call."""
     with subprocess.Popen(
         ['node', str(HERE / 'node_server.js'), str(generated), kind, protocol, transport],
@@ -76,7 +75,7 @@ def test_its_server_is_called(generated, kind, protocol, transport):
             options = {'protocol': protocol, 'timeout': 5000}
             if not http:
                 options['transport'] = transport
-            with SimpleClient(rich_service, address, **options) as client:
+            with face.client(rich_service, address, **options) as client:
                 assert client.version() == '1.0'
                 assert client.echo('grüße 🦊' * 10_000) == 'grüße 🦊' * 10_000
                 began = time.monotonic()
@@ -87,7 +86,7 @@ def test_its_server_is_called(generated, kind, protocol, transport):
                 while sorted(client.fired()) != ['a', 'b'] and time.monotonic() < until:
                     pass
                 assert sorted(client.fired()) == ['a', 'b']
-            with ReplicatedClient(rich_service, servers=[address], **options) as pool:
+            with face.fan_out(rich_service, servers=[address], **options) as pool:
                 assert pool.add(2, 3)[0].value() == 5
         finally:
             process.stdin.close()

@@ -14,15 +14,10 @@ from thrift.transport.TTransport import (
 )
 
 from handlers import KeyValue, Rich
+from on_loop import BLOCKING
 from rich_if import rich_service
 from test_if import test_service
-from thrift_client import (
-    HashClient,
-    ReplicatedClient,
-    SimpleClient,
-    ThreadedReplicatedClient,
-    errors,
-)
+from thrift_client import ReplicatedClient, SimpleClient, ThreadedReplicatedClient, errors
 from thrift_client.testing import Server
 from wire.calls import check_all
 
@@ -43,8 +38,8 @@ class EchoingHeaders(THeaderProtocolFactory):
         return protocol
 
 
-@pytest.mark.parametrize('pool_class', [HashClient, ReplicatedClient])
-def test_theader_headers_go_both_ways(pool_class):
+@pytest.mark.parametrize('kind', ['hash_pool', 'fan_out'])
+def test_theader_headers_go_both_ways(kind, face):
     """Fixed ones and those of a callable per call; the reply's are on the response."""
     count = iter(range(10))
     with Server(test_service, KeyValue(), protocol=EchoingHeaders()) as server:
@@ -53,7 +48,7 @@ def test_theader_headers_go_both_ways(pool_class):
             (lambda: {'n': str(next(count))}, [{'n': '0'}, {'n': '1'}]),
             (None, [{}, {}]),
         ):
-            with pool_class(
+            with getattr(face, kind)(
                 test_service, servers=[server.address], protocol='header', headers=headers
             ) as pool:
                 responses = [pool.setk('k', 'v') for _ in range(2)]
@@ -61,23 +56,25 @@ def test_theader_headers_go_both_ways(pool_class):
                 assert [each.headers for each in first] == seen
 
 
-def test_a_plain_response_has_no_headers(kv_server):
+def test_a_plain_response_has_no_headers(kv_server, face):
     """Where the transport has none."""
-    with HashClient(test_service, servers=[kv_server.address]) as pool:
+    with face.hash_pool(test_service, servers=[kv_server.address]) as pool:
         assert pool.setk('k', 'v').headers is None
 
 
 @pytest.mark.parametrize('transport', ['buffered', 'framed', 'zlib', 'header'])
 @pytest.mark.parametrize('protocol', ['binary', 'compact'])
-def test_a_multiplexed_service_is_called_by_its_name(transport, protocol):
+def test_a_multiplexed_service_is_called_by_its_name(transport, protocol, face):
     """Calls name the service, replies don't."""
     options = {'transport': transport, 'protocol': protocol}
-    with Server(rich_service, Rich(), service_name='rich', **options) as server, SimpleClient(
+    with Server(rich_service, Rich(), service_name='rich', **options) as server, face.client(
         rich_service, server.address, service_name='rich', timeout=5000, **options
     ) as client:
         check_all(client.call)
 
 
+# The tests of a user's own transports are blocking only: on an event loop they would block it, and
+# are refused.
 class Rot13(TBufferedTransport):
     """A transport of a user's own."""
 
@@ -136,39 +133,48 @@ def test_a_users_own_transport_keeps_the_deadline():
         assert client.echo('after') == 'after'
 
 
-@pytest.mark.parametrize('transport', ['buffered', 'framed', 'zlib', 'header', 'http', 'own'])
-def test_a_reply_over_the_limit_ends_there(transport):
-    """For each transport, in a client and in a fan-out; raised, the same reply is read."""
-    own = transport == 'own'
+def check_limits(face, address, **options):
+    """A reply of 100 KB is too large under one limit and read under another, fanned out too."""
+    options['timeout'] = 10000
+    for limit, fits in ((50_000, False), (200_000, True)):
+        options['max_message_size'] = limit
+        with face.client(rich_service, address, **options) as client:
+            if fits:
+                assert len(client.blob(100_000)) == 100_000
+            else:
+                with pytest.raises(errors.MessageTooLarge):
+                    client.blob(100_000)
+                assert client.echo('after') == 'after'
+        with face.fan_out(rich_service, servers=[address], **options) as pool:
+            exception = pool.blob(100_000)[0].exception
+            assert fits == (exception is None)
+            assert fits or isinstance(exception, errors.MessageTooLarge)
+
+
+@pytest.mark.parametrize('transport', ['buffered', 'framed', 'zlib', 'header', 'http'])
+def test_a_reply_over_the_limit_ends_there(transport, face):
+    """For each transport; raised, the same reply is read."""
+    http = transport == 'http'
     with Server(
         rich_service,
         Rich(),
-        'http' if transport == 'http' else 'threaded',
-        protocol=TBinaryProtocolFactory() if own else 'binary',
-        transport={'http': 'buffered', 'own': Rot13Factory()}.get(transport, transport),
+        'http' if http else 'threaded',
+        transport='buffered' if http else transport,
     ) as server:
-        options = {'transport': Rot13Factory() if own else transport, 'timeout': 10000}
-        for limit, fits in ((50_000, False), (200_000, True)):
-            with SimpleClient(
-                rich_service, server.address, max_message_size=limit, **options
-            ) as client:
-                if fits:
-                    assert len(client.blob(100_000)) == 100_000
-                else:
-                    with pytest.raises(errors.MessageTooLarge):
-                        client.blob(100_000)
-                    assert client.echo('after') == 'after'
-            with ReplicatedClient(
-                rich_service, servers=[server.address], max_message_size=limit, **options
-            ) as pool:
-                exception = pool.blob(100_000)[0].exception
-                assert fits == (exception is None)
-                assert fits or isinstance(exception, errors.MessageTooLarge)
+        check_limits(face, server.address, transport=transport)
+
+
+def test_a_users_own_transport_keeps_the_limit():
+    """Whatever it reads."""
+    with Server(
+        rich_service, Rich(), protocol=TBinaryProtocolFactory(), transport=Rot13Factory()
+    ) as server:
+        check_limits(BLOCKING, server.address, transport=Rot13Factory())
 
 
 @pytest.mark.parametrize('transport', ['buffered', 'framed', 'zlib', 'header', 'http'])
 @pytest.mark.parametrize('protocol', ['binary', 'compact'])
-def test_a_container_over_the_limit_ends_there(transport, protocol):
+def test_a_container_over_the_limit_ends_there(transport, protocol, face):
     """Before its elements are made."""
     with Server(
         rich_service,
@@ -178,7 +184,7 @@ def test_a_container_over_the_limit_ends_there(transport, protocol):
         transport='buffered' if transport == 'http' else transport,
     ) as server:
         options = {'transport': transport, 'protocol': protocol, 'timeout': 5000}
-        with SimpleClient(
+        with face.client(
             rich_service, server.address, max_container_length=10, **options
         ) as client:
             assert len(client.structs(10)) == 10

@@ -5,48 +5,48 @@ import logging
 import pytest
 
 from test_if import test_service
-from thrift_client import ReplicatedClient, SimpleClient, ThreadedReplicatedClient, errors
+from thrift_client import SimpleClient, errors
 from wire.sasl_server import SaslServer
 
 PLAIN = {'mechanism': 'PLAIN', 'username': 'me', 'password': 'secret'}
 
 
 @pytest.mark.parametrize('pieces', [1, 7, 1 << 20])
-def test_calls_go_over_a_negotiated_connection(pieces):
+def test_calls_go_over_a_negotiated_connection(pieces, face):
     """One login for many calls, and replies in as many frames as the server likes."""
     with SaslServer(pieces=pieces) as server:
-        with SimpleClient(test_service, f'127.0.0.1:{server.port}', sasl=PLAIN) as client:
+        with face.client(test_service, f'127.0.0.1:{server.port}', sasl=PLAIN) as client:
             client.setk('k', 'v' * 1000)
             assert client.getk('k') == 'v' * 1000
         assert server.logins == 1
 
 
-@pytest.mark.parametrize('pool_class', [ReplicatedClient, ThreadedReplicatedClient])
-def test_a_fan_out_logs_in(pool_class):
+def test_a_fan_out_logs_in(face):
     """To each server."""
-    with SaslServer() as one, SaslServer() as two:
-        servers = [f'127.0.0.1:{server.port}' for server in (one, two)]
-        with pool_class(test_service, servers=servers, sasl=PLAIN) as pool:
-            assert [each.value() for each in pool.ping()] == ['pong', 'pong']
-            assert [each.value() for each in pool.ping()] == ['pong', 'pong']
-        assert (one.logins, two.logins) == (1, 1)
+    for fan_out in face.fan_outs:
+        with SaslServer() as one, SaslServer() as two:
+            servers = [f'127.0.0.1:{server.port}' for server in (one, two)]
+            with fan_out(test_service, servers=servers, sasl=PLAIN) as pool:
+                assert [each.value() for each in pool.ping()] == ['pong', 'pong']
+                assert [each.value() for each in pool.ping()] == ['pong', 'pong']
+            assert (one.logins, two.logins) == (1, 1)
 
 
-def test_a_large_reply_is_read():
+def test_a_large_reply_is_read(face):
     """In many pieces, without ever becoming quadratic."""
     with (
         SaslServer(pieces=10_000) as server,
-        SimpleClient(test_service, f'127.0.0.1:{server.port}', sasl=PLAIN) as client,
+        face.client(test_service, f'127.0.0.1:{server.port}', sasl=PLAIN) as client,
     ):
         client.setk('k', 'v' * 5_000_000)
         assert len(client.getk('k')) == 5_000_000
 
 
-def test_a_url_carries_it():
+def test_a_url_carries_it(face):
     """Mechanism in the query, user and password before the host; neither shows."""
     with SaslServer(password='p@ss') as server:
         url = f'thrift://me:p%40ss@127.0.0.1:{server.port}?sasl=PLAIN'
-        with SimpleClient(test_service, url) as client:
+        with face.client(test_service, url) as client:
             assert client.ping() == 'pong'
             assert 'p@ss' not in repr(client) + client.name + repr(client._options)
 
@@ -58,13 +58,13 @@ def test_credentials_without_sasl_are_a_value_error():
     assert 'secret' not in str(caught.value)
 
 
-def test_a_refused_login_is_an_auth_error(caplog):
+def test_a_refused_login_is_an_auth_error(caplog, face):
     """What the server says is in it, but not the password, and it is not tried again."""
     caplog.set_level(logging.DEBUG)
     with SaslServer() as server:
         wrong = {**PLAIN, 'password': 'wr0ng'}
         with (
-            SimpleClient(test_service, f'127.0.0.1:{server.port}', sasl=wrong) as client,
+            face.client(test_service, f'127.0.0.1:{server.port}', sasl=wrong) as client,
             pytest.raises(errors.AuthError, match='refused') as caught,
         ):
             client.ping()
@@ -74,32 +74,32 @@ def test_a_refused_login_is_an_auth_error(caplog):
 
 
 @pytest.mark.parametrize('mechanism', ['ANONYMOUS', 'NONSENSE'])
-def test_a_mechanism_that_does_not_fit_is_an_auth_error(mechanism):
+def test_a_mechanism_that_does_not_fit_is_an_auth_error(mechanism, face):
     """Whether the server or the library lacks it."""
     with SaslServer() as server:
         sasl = {**PLAIN, 'mechanism': mechanism}
         with (
-            SimpleClient(test_service, f'127.0.0.1:{server.port}', sasl=sasl) as client,
+            face.client(test_service, f'127.0.0.1:{server.port}', sasl=sasl) as client,
             pytest.raises(errors.AuthError, match=mechanism[:7]),
         ):
             client.ping()
 
 
-def test_a_server_without_sasl_is_named(kv_server):
+def test_a_server_without_sasl_is_named(kv_server, face):
     """It hangs up or answers something else; the error says what may be wrong."""
     with (
-        SimpleClient(test_service, kv_server.address, sasl=PLAIN, timeout=1000) as client,
+        face.client(test_service, kv_server.address, sasl=PLAIN, timeout=1000) as client,
         pytest.raises(errors.ThriftClientError) as caught,
     ):
         client.ping()
     assert isinstance(caught.value, (errors.AuthError, errors.CallTimeout)), caught.value
 
 
-def test_a_client_without_sasl_is_told():
+def test_a_client_without_sasl_is_told(face):
     """A server that wants a login looks like one."""
     with (
         SaslServer() as server,
-        SimpleClient(test_service, f'127.0.0.1:{server.port}', timeout=500) as client,
+        face.client(test_service, f'127.0.0.1:{server.port}', timeout=500) as client,
         pytest.raises(errors.ThriftClientError, match='sasl'),
     ):
         client.ping()

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from test_if import test_service
-from thrift_client import ReplicatedClient, SimpleClient
 
 pytest.importorskip('thriftpy2')
 
@@ -73,13 +72,13 @@ def thriftpy2_server(request):
     indirect=True,
     ids='-'.join,
 )
-def test_its_server_is_called(thriftpy2_server):
+def test_its_server_is_called(thriftpy2_server, face):
     """By a client and in a fan-out."""
     address, options = thriftpy2_server
-    with SimpleClient(test_service, address, timeout=5000, **options) as client:
+    with face.client(test_service, address, timeout=5000, **options) as client:
         assert client.ping() == 'pong'
         client.setk('grüße', 'v' * 100_000)
         assert client.getk('grüße') == 'v' * 100_000
         assert client.keys() == ['grüße']
-    with ReplicatedClient(test_service, servers=[address], timeout=5000, **options) as pool:
+    with face.fan_out(test_service, servers=[address], timeout=5000, **options) as pool:
         assert pool.keys()[0].value() == ['grüße']

@@ -11,7 +11,7 @@ import trustme
 
 from handlers import KeyValue
 from test_if import test_service
-from thrift_client import HashClient, ReplicatedClient, SimpleClient, errors
+from thrift_client import SimpleClient, errors
 from thrift_client.testing import Server
 
 
@@ -31,10 +31,10 @@ def serve(certificates):
         server.close()
 
 
-def failure(address, **options):
+def failure(face, address, **options):
     """Make a call that fails, and return its error."""
     with (
-        SimpleClient(test_service, address, timeout=5000, **options) as client,
+        face.client(test_service, address, timeout=5000, **options) as client,
         pytest.raises(errors.ThriftClientError) as caught,
     ):
         client.ping()
@@ -42,61 +42,61 @@ def failure(address, **options):
 
 
 @pytest.mark.parametrize('host', ['127.0.0.1', 'localhost', '::1'])
-def test_a_trusted_server_is_called(serve, certificates, host):
+def test_a_trusted_server_is_called(serve, certificates, host, face):
     """By name and by address of either family; the connection is kept."""
     server = serve(host='::1' if host == '::1' else '127.0.0.1')
-    with SimpleClient(test_service, host, server.port, ssl=certificates.client()) as client:
+    with face.client(test_service, host, server.port, ssl=certificates.client()) as client:
         for _ in range(3):
             assert client.ping() == 'pong'
         assert client.stats().opened == 1
 
 
-def test_a_url_asks_for_tls(serve):
+def test_a_url_asks_for_tls(serve, face):
     """`thrifts://` verifies with the system's authorities, which know nothing of ours."""
     server = serve()
-    error = failure(f'thrifts://localhost:{server.port}')
+    error = failure(face, f'thrifts://localhost:{server.port}')
     assert isinstance(error, errors.CertificateError)
 
 
-def test_a_stranger_is_not_trusted(serve):
+def test_a_stranger_is_not_trusted(serve, face):
     """An unknown authority is a CertificateError, nothing was sent, nothing is retried."""
-    error = failure(serve().address, ssl=True)
+    error = failure(face, serve().address, ssl=True)
     assert isinstance(error, errors.CertificateError)
     assert not error.maybe_executed
     assert error.attempts == 1
 
 
-def test_a_wrong_name_says_both_names(serve, certificates):
+def test_a_wrong_name_says_both_names(serve, certificates, face):
     """The name that was expected, and those that the certificate is for."""
     other = certificates.authority.issue_cert('other.example', 'third.example')
     server = serve(certificates.server(other))
-    error = failure(f'localhost:{server.port}', ssl=certificates.client())
+    error = failure(face, f'localhost:{server.port}', ssl=certificates.client())
     assert isinstance(error, errors.CertificateError)
     assert 'localhost' in str(error)
     assert 'other.example, third.example' in str(error)
 
 
-def test_an_expired_certificate_is_refused(serve, certificates):
+def test_an_expired_certificate_is_refused(serve, certificates, face):
     """And the text says so."""
     yesterday = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
     old = certificates.authority.issue_cert('127.0.0.1', not_after=yesterday)
-    error = failure(serve(certificates.server(old)).address, ssl=certificates.client())
+    error = failure(face, serve(certificates.server(old)).address, ssl=certificates.client())
     assert isinstance(error, errors.CertificateError)
     assert 'expired' in str(error)
 
 
-def test_a_context_may_turn_checks_off(serve):
+def test_a_context_may_turn_checks_off(serve, face):
     """What the user's context says holds."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    with SimpleClient(test_service, serve().address, ssl=context) as client:
+    with face.client(test_service, serve().address, ssl=context) as client:
         assert client.ping() == 'pong'
 
 
 @pytest.mark.parametrize('version', [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize('known', [None, False, True], ids=['none', 'unknown', 'known'])
-def test_a_server_may_want_a_certificate(serve, certificates, version, known):
+def test_a_server_may_want_a_certificate(serve, certificates, version, known, face):
     """Without one that it trusts the call is a TLSError, in TLS 1.3 after the handshake too."""
     server_context = certificates.server(wants_client=True)
     server_context.maximum_version = version
@@ -106,27 +106,27 @@ def test_a_server_may_want_a_certificate(serve, certificates, version, known):
         authority = certificates.authority if known else trustme.CA()
         authority.issue_cert('me@example.org').configure_cert(context)
     if known:
-        with SimpleClient(test_service, server.address, ssl=context) as client:
+        with face.client(test_service, server.address, ssl=context) as client:
             assert client.ping() == 'pong'
     else:
-        error = failure(server.address, ssl=context)
+        error = failure(face, server.address, ssl=context)
         assert isinstance(error, (errors.TLSError, errors.ConnectionLost)), error
         assert isinstance(error, errors.TLSError) or version == ssl.TLSVersion.TLSv1_3
 
 
-def test_the_tickets_of_tls_1_3_do_not_look_like_a_dead_connection(serve, certificates):
+def test_the_tickets_of_tls_1_3_do_not_look_like_a_dead_connection(serve, certificates, face):
     """They make an idle socket readable, and it is used all the same."""
-    with SimpleClient(test_service, serve().address, ssl=certificates.client()) as client:
+    with face.client(test_service, serve().address, ssl=certificates.client()) as client:
         client.warm_up()
         time.sleep(1.1)  # idle for long enough to be looked at
         assert client.ping() == 'pong'
         assert client.stats().opened == 1
 
 
-def test_a_server_that_closed_is_noticed(serve, certificates):
+def test_a_server_that_closed_is_noticed(serve, certificates, face):
     """An idle connection whose server said goodbye is replaced."""
     server = serve()
-    with SimpleClient(test_service, server.address, ssl=certificates.client()) as client:
+    with face.client(test_service, server.address, ssl=certificates.client()) as client:
         client.ping()
         server.close()
         server.start()
@@ -135,7 +135,7 @@ def test_a_server_that_closed_is_noticed(serve, certificates):
 
 
 @pytest.mark.parametrize('talks', [False, True], ids=['silent', 'dripping'])
-def test_a_handshake_has_a_deadline(talks):
+def test_a_handshake_has_a_deadline(talks, face):
     """Against a server that accepts and says nothing, or a byte at a time."""
     stop = threading.Event()
     with socket.create_server(('127.0.0.1', 0)) as listener:
@@ -151,7 +151,7 @@ def test_a_handshake_has_a_deadline(talks):
         thread.start()
         try:
             began = time.monotonic()
-            with SimpleClient(
+            with face.client(
                 test_service, f'127.0.0.1:{listener.getsockname()[1]}', ssl=True, timeout=300
             ) as client, pytest.raises((errors.CallTimeout, errors.WireMismatch)):
                 client.ping()
@@ -161,26 +161,26 @@ def test_a_handshake_has_a_deadline(talks):
             thread.join()
 
 
-def test_large_messages_go_both_ways(serve, certificates):
+def test_large_messages_go_both_ways(serve, certificates, face):
     """Larger than records and buffers, in hash pools and fan-outs too."""
     options = {'ssl': certificates.client(), 'timeout': 20000}
     server = serve()
     value = 'x' * 3_000_000
-    with HashClient(test_service, servers=[server.address], **options) as pool:
+    with face.hash_pool(test_service, servers=[server.address], **options) as pool:
         pool.setk('k', value).value()
         assert pool.getk('k').value() == value
-    with ReplicatedClient(test_service, servers=[server.address], **options) as pool:
+    with face.fan_out(test_service, servers=[server.address], **options) as pool:
         pool.setk('k', value + 'y')
         assert pool.getk('k')[0].value() == value + 'y'
 
 
-def test_a_limit_smaller_than_a_record_holds(serve, certificates):
+def test_a_limit_smaller_than_a_record_holds(serve, certificates, face):
     """What TLS has decrypted and nobody has read keeps no reply waiting."""
     server = serve(transport='framed')
     options = {'ssl': certificates.client(), 'frame': True, 'timeout': 5000}
-    with SimpleClient(test_service, server.address, **options) as client:
+    with face.client(test_service, server.address, **options) as client:
         client.setk('k', 'v' * 10_000)
-    with ReplicatedClient(
+    with face.fan_out(
         test_service, servers=[server.address], max_message_size=1000, **options
     ) as pool:
         assert pool.ping()[0].value() == 'pong'
