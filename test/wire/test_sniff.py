@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from test_if import test_service
-from thrift_client import SimpleClient, errors
+from thrift_client import errors
 from thrift_client.core.sniff import Speech, explain, recognize
 
 FRAME = b'\x00\x00\x00\x20'
@@ -56,9 +56,10 @@ def test_nobody_is_accused_of_speaking_as_the_client_does(data, looks):
         assert explain(error, found, data) is error
 
 
+@pytest.mark.parametrize('hangs_up', [False, True], ids=['stays', 'hangs up'])
 @pytest.mark.parametrize('transport', ['buffered', 'framed', 'zlib', 'header', 'http'])
 @pytest.mark.parametrize(('data', 'looks'), LOOKS)
-def test_a_client_says_what_it_met(data, looks, transport):
+def test_a_client_says_what_it_met(data, looks, transport, hangs_up, face):
     """Over a socket it is a WireMismatch, unless the client speaks just so."""
     with socket.create_server(('127.0.0.1', 0)) as listener:
 
@@ -67,14 +68,15 @@ def test_a_client_says_what_it_met(data, looks, transport):
             with peer:
                 peer.recv(4096)
                 peer.sendall(data)
-                peer.recv(4096)
+                if not hangs_up:
+                    peer.recv(4096)
 
         thread = threading.Thread(target=answer)
         thread.start()
         address = f'127.0.0.1:{listener.getsockname()[1]}'
         try:
             with (
-                SimpleClient(test_service, address, transport=transport, timeout=500) as client,
+                face.client(test_service, address, transport=transport, timeout=500) as client,
                 pytest.raises(errors.ThriftClientError) as caught,
             ):
                 client.ping()

@@ -17,7 +17,7 @@ from thrift_client.aio.end import End
 from thrift_client.core.call import lost, timed_out
 from thrift_client.core.exchange import Exchange
 from thrift_client.core.framing import closed_by_server
-from thrift_client.errors import ThriftClientError
+from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError
 
 if TYPE_CHECKING:
     import asyncio
@@ -253,6 +253,9 @@ class Connection(End):
 
     def _fail(self, error: BaseException) -> None:
         """End its call with an error that leaves the connection in an unknown state."""
+        exchange = self._exchange
+        if exchange is not None and isinstance(error, (CallTimeout, ConnectionLost)):
+            error = exchange.explained(error)
         call = self._let_go()
         if isinstance(error, ThriftClientError):
             self.blame(error)
