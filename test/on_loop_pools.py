@@ -80,6 +80,16 @@ class PoolOnLoop(OnLoop):
             self._wait(found.aclose())
 
 
+class ClientOnLoop(PoolOnLoop):
+    """The same for a client of one server."""
+
+    def with_options(self, **options):
+        """A view of the client on the same loop."""
+        view = object.__new__(ClientOnLoop)
+        view.__dict__.update(self.__dict__, _client=self._client.with_options(**options))
+        return view
+
+
 class _MethodOnLoop:
     """A method of the service, with what it has besides being called."""
 
@@ -104,10 +114,12 @@ async def _next(iterator):
     return await anext(iterator, _END)
 
 
-def made(kind, service, **options):
-    """A pool of a kind, an asyncio one behind the face of a blocking one."""
-    pool = kind(service, **options)
-    return PoolOnLoop(pool) if isinstance(pool, AsyncThriftPool) else pool
+def made(kind, service, *args, **options):
+    """A pool or client of a kind, an asyncio one behind the face of a blocking one."""
+    client = kind(service, *args, **options)
+    if isinstance(client, AsyncThriftPool):
+        return PoolOnLoop(client)
+    return ClientOnLoop(client) if isinstance(client, AsyncSimpleClient) else client
 
 
 def bare(pool):

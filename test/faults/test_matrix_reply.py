@@ -8,11 +8,13 @@ import pytest
 from thrift.Thrift import TApplicationException, TMessageType
 
 from faults.harness import GOOD, TOLERANCE, WAYS, Ordeal, Verdict, make, outcome, stats_of
+from on_loop_pools import made
 from plain_gen_py import connected
 from rich_if import rich_service
 from rich_if.ttypes import NotFound
 from test_if import test_service
 from thrift_client import CircuitBreaker, ReplicatedClient, SimpleClient, deadline, errors
+from thrift_client.aio import AsyncReplicatedClient, AsyncSimpleClient
 from thrift_client.testing.behaviours import (
     answer,
     application_exception,
@@ -220,18 +222,23 @@ def test_row_39_handler_returned_nothing(ordeal, protocol, framed):
     ordeal.meets(reply(None), ANSWERED, protocol=protocol, framed=framed)
 
 
+@pytest.mark.parametrize(
+    ('kind', 'fan_out'),
+    [(SimpleClient, ReplicatedClient), (AsyncSimpleClient, AsyncReplicatedClient)],
+    ids=['blocking', 'asyncio'],
+)
 @pytest.mark.parametrize('framed', [False, True], ids=['buffered', 'framed'])
-def test_row_40_declared_exception(fault_server, framed):
+def test_row_40_declared_exception(fault_server, kind, fan_out, framed):
     """It is an answer like any other."""
     script = [raise_declared(NotFound('k')), answer(lambda args: args.key)]
     server = fault_server(rich_service, script, framed=framed)
-    with SimpleClient(rich_service, server.address, frame=framed, idempotent=True) as client:
+    with made(kind, rich_service, server.address, frame=framed, idempotent=True) as client:
         with pytest.raises(NotFound) as caught:
             client.find('k', False)
         assert caught.value == NotFound('k')
         assert client.find('next', False) == 'next'
         assert (client.stats().retries, server.accepted, len(server.ledger)) == (0, 1, 2)
-    with ReplicatedClient(rich_service, servers=[server.address], frame=framed) as pool:
+    with made(fan_out, rich_service, servers=[server.address], frame=framed) as pool:
         assert pool.find('found', False)[0].value() == 'found'
 
 
@@ -359,17 +366,18 @@ def test_row_47_another_protocol_or_transport(fault_server, served, spoken):
         assert 'transport=' in str(got) or 'protocol=' in str(got)
 
 
+@pytest.mark.parametrize('kind', [SimpleClient, AsyncSimpleClient])
 @WIRES
 @pytest.mark.parametrize('element', ['bool', 'string'])
-def test_row_48_count_that_claims_too_much(fault_server, protocol, framed, element):
+def test_row_48_count_that_claims_too_much(kind, fault_server, protocol, framed, element):
     """Two thousand million elements that don't come take no memory."""
-    kind = {'bool': 2, 'string': 11}[element]
+    number = {'bool': 2, 'string': 11}[element]
     server = fault_server(
-        test_service, [count_bomb(element=kind), GOOD], protocol=protocol, framed=framed
+        test_service, [count_bomb(element=number), GOOD], protocol=protocol, framed=framed
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with SimpleClient(
-        test_service, server.address, protocol=protocol, frame=framed, timeout=300
+    with made(
+        kind, test_service, server.address, protocol=protocol, frame=framed, timeout=300
     ) as client:
         with pytest.raises((errors.DecodeError, errors.MessageTooLarge, errors.CallTimeout)):
             client.keys()
@@ -377,15 +385,21 @@ def test_row_48_count_that_claims_too_much(fault_server, protocol, framed, eleme
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
 
 
+@pytest.mark.parametrize('kind', [SimpleClient, AsyncSimpleClient])
 @WIRES
-def test_row_48_amplification(fault_server, protocol, framed):
+def test_row_48_amplification(kind, fault_server, protocol, framed):
     """A megabyte of empty structs ends at the bound that the user set."""
     server = fault_server(
         rich_service, [empty_structs(1_000_000), reply('next')], protocol=protocol, framed=framed
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with SimpleClient(
-        rich_service, server.address, protocol=protocol, frame=framed, max_container_length=1000
+    with made(
+        kind,
+        rich_service,
+        server.address,
+        protocol=protocol,
+        frame=framed,
+        max_container_length=1000,
     ) as client:
         with pytest.raises(errors.MessageTooLarge, match='max_container_length'):
             client.structs(1)

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from faults.harness import ALONE, GOOD, TOLERANCE, WAYS, make, outcome, stats_of
+from on_loop_pools import made
 from rich_if import rich_service
 from servers import SEARCH_PATH
 from test_if import test_service
 from thrift_client import RetryPolicy, SimpleClient, ThreadedReplicatedClient, errors
+from thrift_client.aio import AsyncReplicatedClient, AsyncSimpleClient
 from thrift_client.testing import toxics
 from thrift_client.testing.behaviours import (
     answer,
@@ -177,10 +179,11 @@ def test_row_25_idempotent_calls_do_not_fail(fault_server, way):
         assert [outcome(client, str(n)) for n in range(300)] == [str(n) for n in range(300)]
 
 
-def test_row_26_oneway_on_a_closed_connection(server_process):
+@pytest.mark.parametrize('kind', [SimpleClient, AsyncSimpleClient])
+def test_row_26_oneway_on_a_closed_connection(kind, server_process):
     """After a second of quiet the end is seen, and the message goes out on a new connection."""
     server = server_process('threaded', service='rich_if.rich_service', handler='handlers:Rich')
-    with SimpleClient(rich_service, server.address) as client:
+    with made(kind, rich_service, server.address) as client:
         client.fire('a')
         assert client.fired() == ['a']
         server.restart()
@@ -189,10 +192,11 @@ def test_row_26_oneway_on_a_closed_connection(server_process):
         assert client.fired() == ['b']
 
 
-def test_row_26_oneway_arrives_on_clean_runs(server_process):
+@pytest.mark.parametrize('kind', [ThreadedReplicatedClient, AsyncReplicatedClient])
+def test_row_26_oneway_arrives_on_clean_runs(kind, server_process):
     """As many as were sent."""
     server = server_process('threaded', service='rich_if.rich_service', handler='handlers:Rich')
-    with ThreadedReplicatedClient(rich_service, servers=[server.address]) as pool:
+    with made(kind, rich_service, servers=[server.address]) as pool:
         for number in range(500):
             pool.fire(str(number))
         assert pool.fired()[0].value() == [str(number) for number in range(500)]

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from faults.harness import GOOD, TOLERANCE
+from on_loop_pools import made
 from test_if import test_service
 from thrift_client import (
     BalancedClient,
@@ -17,11 +18,18 @@ from thrift_client import (
     ThreadedReplicatedClient,
     errors,
 )
+from thrift_client.aio import (
+    AsyncBalancedClient,
+    AsyncHashClient,
+    AsyncReplicatedClient,
+    AsyncSimpleClient,
+)
 from thrift_client.testing.addresses import ClosedPort
 from thrift_client.testing.behaviours import close, hold, reply, silence
 
 pytestmark = pytest.mark.usefixtures('assert_no_leaks')
 
+each_client = pytest.mark.parametrize('kind', [SimpleClient, AsyncSimpleClient])
 PATIENT = RetryPolicy(attempts=500, backoff=50, max_backoff=200, budget=500, connect=True)
 
 
@@ -61,10 +69,11 @@ class Load:
             thread.join()
 
 
-def test_row_54_killed_and_back(server_process):
+@each_client
+def test_row_54_killed_and_back(kind, server_process):
     """Under load: an idempotent call doesn't fail, though the server was away."""
     server = server_process()
-    with SimpleClient(test_service, server.address, idempotent=True, retry=PATIENT) as client:
+    with made(kind, test_service, server.address, idempotent=True, retry=PATIENT) as client:
         with Load(client.ping) as load:
             load.wait_done(100)
             server.kill()
@@ -74,11 +83,12 @@ def test_row_54_killed_and_back(server_process):
         assert client.stats().discarded > 0
 
 
-def test_row_54_calls_in_flight_fail(fault_server):
+@each_client
+def test_row_54_calls_in_flight_fail(kind, fault_server):
     """All of them, each run once; the idle connections are dropped with the first that is lost."""
     gate = hold()
     server = fault_server(test_service, lambda turn: gate + GOOD if turn.arrival < 4 else GOOD)
-    with SimpleClient(test_service, server.address) as client:
+    with made(kind, test_service, server.address) as client:
         calls = [client.submit('getk', str(n)) for n in range(4)]
         server.ledger.wait_for(4, 5000)
         port = server.port
@@ -93,11 +103,12 @@ def test_row_54_calls_in_flight_fail(fault_server):
     assert [server.ledger.count(str(n)) for n in range(4)] == [1] * 4
 
 
-def test_row_55_drain(fault_server):
+@each_client
+def test_row_55_drain(kind, fault_server):
     """The call in flight is answered; then the connection is closed, and the next call goes on."""
     gate = hold()
     server = fault_server(test_service, [gate + GOOD + close(), GOOD])
-    with SimpleClient(test_service, server.address) as client:
+    with made(kind, test_service, server.address) as client:
         call = client.submit('getk', 'in flight')
         gate.wait_reached(5000)
         gate.open()
@@ -107,12 +118,14 @@ def test_row_55_drain(fault_server):
         assert client.getk('next') == 'next'
 
 
-def test_row_56_rolling_restart(server_process):
+@pytest.mark.parametrize('kind', [BalancedClient, AsyncBalancedClient])
+def test_row_56_rolling_restart(kind, server_process):
     """One server after the other: calls that may move see nothing of it."""
     servers = [server_process() for _ in range(3)]
     addresses = [server.address for server in servers]
     events = []
-    with BalancedClient(
+    with made(
+        kind,
         test_service,
         servers=addresses,
         idempotent=True,
@@ -140,13 +153,15 @@ def test_row_56_rolling_restart(server_process):
             assert (changed[1], changed[1]) not in list(pairwise(own))
 
 
-@pytest.mark.parametrize('way', [HashClient, ThreadedReplicatedClient])
+@pytest.mark.parametrize(
+    'way', [HashClient, ThreadedReplicatedClient, AsyncHashClient, AsyncReplicatedClient]
+)
 def test_row_57_workers_are_busy(server_process, way):
     """A server with one worker: its other clients' calls end at their deadline."""
     server = server_process('threadpool', workers=1)
     with (
         SimpleClient(test_service, server.address) as greedy,
-        way(test_service, servers=[server.address], timeout=200) as pool,
+        made(way, test_service, servers=[server.address], timeout=200) as pool,
     ):
         greedy.ping()
         began = time.monotonic()
@@ -156,10 +171,11 @@ def test_row_57_workers_are_busy(server_process, way):
         assert time.monotonic() - began < 0.2 + TOLERANCE
 
 
-def test_row_57_max_connections_bounds_the_damage(fault_server):
+@each_client
+def test_row_57_max_connections_bounds_the_damage(kind, fault_server):
     """No more calls than that wait in the server."""
     server = fault_server(test_service, silence())
-    with SimpleClient(test_service, server.address, max_connections=2, timeout=800) as client:
+    with made(kind, test_service, server.address, max_connections=2, timeout=800) as client:
         held = [client.submit('getk', str(n)) for n in range(2)]
         server.ledger.wait_for(2, 5000)
         hasty = client.with_options(timeout=100)
@@ -170,12 +186,13 @@ def test_row_57_max_connections_bounds_the_damage(fault_server):
     assert server.accepted == 2
 
 
-def test_row_58_one_probe(fault_server):
+@each_client
+def test_row_58_one_probe(kind, fault_server):
     """Of many calls that come when the ejection is over, one goes to the server."""
     gate = hold()
     server = fault_server(test_service, [close(), gate + GOOD, GOOD])
     breaker = CircuitBreaker(failures=1, eject=400)
-    with SimpleClient(test_service, server.address, circuit_breaker=breaker) as client:
+    with made(kind, test_service, server.address, circuit_breaker=breaker) as client:
         with pytest.raises(errors.ConnectionLost):
             client.getk('a')
         with pytest.raises(errors.CircuitOpen):
@@ -212,11 +229,12 @@ def test_row_58_a_probe_that_dies_of_a_stale_connection(fault_server):
         assert not client.stats().ejected
 
 
-def test_row_58_flapping_server_is_a_line_a_second(fault_server, caplog):
+@each_client
+def test_row_58_flapping_server_is_a_line_a_second(kind, fault_server, caplog):
     """However often it comes and goes."""
     script = [GOOD if n % 2 else reply('x', name='other') for n in range(400)]
     server = fault_server(test_service, script)
-    with SimpleClient(test_service, server.address) as client:
+    with made(kind, test_service, server.address) as client:
         began = time.monotonic()
         for n in range(400):
             try:
@@ -244,14 +262,13 @@ def test_row_59_all_servers_down(closing, breaker):
             assert all(address in str(error) for address in addresses)
 
 
-def test_row_59_a_pool_never_ejects_its_last_server(closing, fault_server):
+@pytest.mark.parametrize('kind', [ThreadedReplicatedClient, AsyncReplicatedClient])
+def test_row_59_a_pool_never_ejects_its_last_server(kind, closing, fault_server):
     """Nor more than the share."""
     ports = [closing(ClosedPort()) for _ in range(4)]
     breaker = CircuitBreaker(failures=1, eject=60_000)
     for addresses, out in (([p.address for p in ports], 2), ([ports[0].address], 0)):
-        with ThreadedReplicatedClient(
-            test_service, servers=addresses, circuit_breaker=breaker
-        ) as pool:
+        with made(kind, test_service, servers=addresses, circuit_breaker=breaker) as pool:
             for _ in range(3):
                 assert all(response.is_error() for response in pool.ping())
             assert sum(server.stats().ejected for server in pool.servers) == out
