@@ -3,11 +3,14 @@
 import gc
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from on_loop_pools import made
 from servers import ServerProcess
+from test_if import test_service
 
 RICH = {'service': 'rich_if.rich_service', 'handler': 'handlers:Rich'}
 SETTLE_S = 2.0
@@ -16,6 +19,23 @@ SETTLE_S = 2.0
 def pytest_configure(config):
     """Register what this file looks for."""
     config.addinivalue_line('markers', 'leaves: leaves something behind, and is not checked for it')
+
+
+@pytest.fixture
+def closing():
+    """Enter what is given and leave it when the test ends."""
+    with ExitStack() as stack:
+        yield stack.enter_context
+
+
+@pytest.fixture
+def pool_of(closing):
+    """Make pools of a kind over a list of addresses."""
+
+    def make(kind, addresses, service=test_service, **options):
+        return closing(made(kind, service, servers=addresses, **options))
+
+    return make
 
 
 @pytest.fixture(scope='session')

@@ -1,19 +1,10 @@
 """Clients and pools for one test, closed at its end."""
 
-from contextlib import ExitStack
-
 import pytest
 
 import thrift_client
 from on_loop_pools import made
 from test_if import test_service
-
-
-@pytest.fixture
-def closing():
-    """Enter what is given and leave it when the test ends."""
-    with ExitStack() as stack:
-        yield stack.enter_context
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -51,10 +50,3 @@ def pytest_collection_modifyitems(items):
 def ordeal(request, fault_server):
     """Put a fault in the way of a call of each kind of client."""
     return Ordeal(request.param, fault_server)
-
-
-@pytest.fixture
-def closing():
-    """Enter what is given and leave it when the test ends."""
-    with ExitStack() as stack:
-        yield stack.enter_context

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from thrift_client.response import ThriftResponse
     from thrift_client.routes import Route
 
+# Bound once, as a call looks up as little as it can. Every loop's create_future() makes a Future.
 _running_loop = asyncio.get_running_loop
 
 
@@ -146,7 +147,6 @@ class AsyncSimpleClient(SingleServer):
         expires = None if timeout is None else now + timeout / 1000
         if expires is not None and expires < connections.alarm_at:
             connections.watch(expires)
-        # What create_future() of every loop makes, without a frame.
         future: Future[None] = Future(loop=loop)
         call = Call(connections, method, plan, request, seqid, expires, future)
         connection = connections.take_fresh(now)
