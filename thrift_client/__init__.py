@@ -9,10 +9,11 @@ from thrift_client._version import __version__
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from thrift_client import discovery, errors, routing, testing
-    from thrift_client.budget import deadline
-    from thrift_client.policy import CircuitBreaker, Hedge, RetryPolicy
-    from thrift_client.pool import ThriftPool
-    from thrift_client.pool import ThriftPool as MultiClient
+    from thrift_client.deadlines import deadline
+    from thrift_client.errors import ClientDisabledError, InvalidServerName
+    from thrift_client.policies import CircuitBreaker, Hedge, RetryPolicy
+    from thrift_client.sync.pools import ThriftPool
+    from thrift_client.sync.pools import ThriftPool as MultiClient
     from thrift_client.response import ThriftExceptionResponse, ThriftResponse
     from thrift_client.typed import (
         BalancedClient,
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 __all__ = [
     'BalancedClient',
     'CircuitBreaker',
+    'ClientDisabledError',
     'HashClient',
     'Hedge',
+    'InvalidServerName',
     'MultiClient',
     'ReplicatedClient',
     'RetryPolicy',
@@ -47,20 +50,22 @@ __all__ = [
 
 #: Where each name is; a module stands for itself.
 _HOMES = {
-    'BalancedClient': 'balanced',
-    'CircuitBreaker': 'policy',
-    'HashClient': 'hashed',
-    'Hedge': 'policy',
-    'MultiClient': 'pool',
-    'ReplicatedClient': 'replicated',
-    'RetryPolicy': 'policy',
-    'SimpleClient': 'client',
-    'ThreadedHashClient': 'hashed',
-    'ThreadedReplicatedClient': 'replicated',
+    'BalancedClient': 'sync.pools',
+    'CircuitBreaker': 'policies',
+    'HashClient': 'sync.pools',
+    'Hedge': 'policies',
+    'MultiClient': 'sync.pools',
+    'ReplicatedClient': 'sync.pools',
+    'RetryPolicy': 'policies',
+    'SimpleClient': 'sync.client',
+    'ThreadedHashClient': 'sync.pools',
+    'ThreadedReplicatedClient': 'sync.pools',
+    'ClientDisabledError': 'errors',
+    'InvalidServerName': 'errors',
     'ThriftExceptionResponse': 'response',
-    'ThriftPool': 'pool',
+    'ThriftPool': 'sync.pools',
     'ThriftResponse': 'response',
-    'deadline': 'budget',
+    'deadline': 'deadlines',
     'discovery': '',
     'errors': '',
     'routing': '',

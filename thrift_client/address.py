@@ -15,13 +15,20 @@ SCHEMES = {
     'https': (443, True, True),
 }
 
+#: Words in the keys of a query whose values are not shown.
+_SECRET_WORDS = frozenset(
+    ('auth', 'credential', 'key', 'apikey', 'pass', 'password', 'passwd', 'pwd', 'secret', 'sig',
+     'signature', 'token')
+)  # fmt: skip
+
 
 class Address:
     """Where one server listens, and what its URL said besides.
 
     `port` is None for a unix socket, whose path `host` then is. `label` is the address as
-    text, without query and credentials. `scheme`, `path`, `credentials` and `query` are a
-    URL's.
+    text without credentials; a query stays only in that of an `http(s)://` address, unless
+    it looks like a credential. `scheme`, `credentials` and `query` (options of this library)
+    are a URL's; `path` is what an HTTP request asks for, with its query.
     """
 
     __slots__ = ('credentials', 'host', 'label', 'path', 'port', 'query', 'scheme')
@@ -60,7 +67,7 @@ def parse(host: str, port: int | None = None) -> Address:
         raise TypeError(f'host must be a str like "localhost:9090", not {host!r}')
     if host.startswith('unix:'):
         if port is not None:
-            raise ValueError(f'a unix socket has no port: {host!r} with port {port!r}')
+            raise ValueError(f'a unix socket has no port: {redacted(host)!r} with port {port!r}')
         path = _checked_path(host)
         return Address(path, None, join(path, None))
     if '://' in host:
@@ -86,6 +93,8 @@ def _parse_url(url: str, port: int | None) -> Address:
             f'unknown scheme in {redacted(url)!r}; known are {", ".join(SCHEMES)} and unix:/path'
         )
     default_port, _, http = SCHEMES[scheme]
+    if any(c < ' ' or c == '\x7f' for c in url):  # urlsplit drops some of them silently
+        raise ValueError(f'not an address: control characters in {redacted(url)!r}')
     try:
         parts = urlsplit(url)
     except ValueError as exc:
@@ -101,23 +110,54 @@ def _parse_url(url: str, port: int | None) -> Address:
     if userinfo:
         user, _, password = userinfo.partition(':')
         credentials = (unquote(user), unquote(password))
+    label = f'{scheme}://{netloc}'
+    path = ''
+    if http:
+        if not name.isascii():
+            ascii_name = name.encode('idna').decode('ascii')
+            raise ValueError(f'write the host of {redacted(url)!r} in ASCII: {ascii_name!r}')
+        path = _checked_target(url, parts.path or '/', parts.query)
+        shown = '' if _SECRET_WORDS.intersection(_words(parts.query)) else parts.query
+        label += parts.path + (f'?{shown}' if shown else '')
     return Address(
         host=_checked_host(name, url),
         port=number,
-        label=f'{scheme}://{netloc}{parts.path if http else ""}',
+        label=label,
         scheme=scheme,
-        path=parts.path,
+        path=path,
         credentials=credentials,
-        query=tuple(parse_qsl(parts.query, keep_blank_values=True)),
+        query=() if http else tuple(parse_qsl(parts.query, keep_blank_values=True)),
     )
+
+
+def _words(query: str) -> set[str]:
+    """The keys of a query, taken apart into lower-case words."""
+    words = set()
+    for part in query.lower().split('&'):
+        key = part.partition('=')[0]
+        words.update(key.replace('-', '_').replace('.', '_').split('_'), (key,))
+    return words
+
+
+def _checked_target(url: str, path: str, query: str) -> str:
+    """What an HTTP request asks for. RFC 9112: visible ASCII only."""
+    target = f'{path}?{query}' if query else path
+    if not target.isascii() or any(c <= ' ' or c == '\x7f' for c in target):
+        raise ValueError(
+            f'the path and query must be percent-encoded ASCII: {redacted(url)!r}'
+        )
+    return target
 
 
 def redacted(url: str) -> str:
     """A URL without its credentials, for messages."""
     scheme, separator, rest = url.partition('://')
-    if not separator and ':' in url.rpartition('@')[0]:  # its scheme was forgotten
-        scheme, rest = '', url
-    return scheme + separator + rest.rpartition('@')[2]
+    if not separator:
+        scheme, rest = ('unix:', url[5:]) if url.startswith('unix:') else ('', url)
+    path, question, query = rest.rpartition('@')[2].partition('?')
+    if _SECRET_WORDS.intersection(_words(query)):
+        query = '…'
+    return scheme + separator + path + question + query
 
 
 def _split_port(netloc: str, whole: str) -> tuple[str, str | None]:
@@ -181,5 +221,5 @@ def _checked_path(host: str) -> str:
     """The path of a unix socket: Linux takes 107 bytes (unix(7))."""
     path = host.removeprefix('unix:').removeprefix('//')
     if not path.startswith('/') or '\0' in path or len(path.encode()) > 107:
-        raise ValueError(f'not the path of a unix socket: {host!r}')
+        raise ValueError(f'not the path of a unix socket: {redacted(host)!r}')
     return path

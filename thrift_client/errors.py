@@ -25,7 +25,7 @@
 What concerns the wire is also the exception of Apache's library that its own client
 would have raised, so that code written for that client keeps working. Exceptions that
 an IDL declares and `TApplicationException` are answers, not errors of this library:
-they come out of a call as they are.
+they are raised unchanged.
 """
 
 from __future__ import annotations
@@ -67,8 +67,11 @@ class ThriftClientError(Exception):
     `reason` says what happened; `hint` what to try. The other attributes say where:
     `server` (the SimpleClient; its name after unpickling), `method`, `phase` of the call,
     `attempts` begun so far, `elapsed` ms. `maybe_executed` is False only if the server
-    can't have run the call.
+    can't have run the call; where nothing is known, the class decides.
     """
+
+    #: What `maybe_executed` is where nothing is known, as after `type(e)(*e.args)`.
+    may_have_run = True
 
     #: The `.type` that the Apache exception among the bases defines, where there is one.
     type: int = 0
@@ -80,13 +83,13 @@ class ThriftClientError(Exception):
         *,
         phase: str | None = None,
         hint: str | None = None,
-        maybe_executed: bool = False,
+        maybe_executed: bool | None = None,
     ) -> None:
         Exception.__init__(self, reason)
         self.reason = reason
         self.phase = phase
         self.hint = hint
-        self.maybe_executed = maybe_executed
+        self.maybe_executed = self.may_have_run if maybe_executed is None else maybe_executed
         self.server: Any = None
         self.method: str | None = None
         self.attempts = 0
@@ -98,7 +101,16 @@ class ThriftClientError(Exception):
         return str(self)
 
     def __str__(self) -> str:
-        text = self._where() + self.reason
+        text = self._where() + self._what()
+        if self.method is not None:
+            ran = 'may have run' if self.maybe_executed else 'did not run'
+            text += f'; the call {ran}'
+        if self.hint:
+            text += f'; {self.hint}'
+        return text
+
+    def _what(self) -> str:
+        """What happened, with its facts in parentheses."""
         details = []
         if self.phase is not None:
             details.append(f'while {self.phase}')
@@ -106,14 +118,7 @@ class ThriftClientError(Exception):
             details.append(f'after {self.elapsed:.0f} ms')
         if self.attempts > 1:
             details.append(f'attempt {self.attempts}')
-        if details:
-            text += f' ({", ".join(details)})'
-        if self.method is not None:
-            ran = 'may have run' if self.maybe_executed else 'did not run'
-            text += f'; the call {ran}'
-        if self.hint:
-            text += f'; {self.hint}'
-        return text
+        return f'{self.reason} ({", ".join(details)})' if details else self.reason
 
     def _where(self) -> str:
         place = server_label(self.server)
@@ -149,6 +154,8 @@ class ConnectError(ThriftClientError, TTransportException, ConnectionError):
 
     type = TTransportException.NOT_OPEN
 
+    may_have_run = False
+
 
 class ResolveError(ConnectError):
     """The host's name has no address."""
@@ -165,15 +172,33 @@ class CertificateError(TLSError):
 class AuthError(ConnectError):
     """The server refused the credentials (SASL, HTTP 401)."""
 
+    may_have_run = True
+
 
 class CallTimeout(ThriftClientError, TTransportException, TimeoutError):
-    """The call's budget is spent, in whatever phase."""
+    """The timeout or deadline of the call has passed, in any phase.
+
+    `limit` says which in the words of the options: `timeout=2000 ms`; None if unknown.
+    """
+
+    limit: str | None = None
 
     type = TTransportException.TIMED_OUT
 
+    def _what(self) -> str:
+        if self.elapsed is None or self.phase is None:
+            return super()._what()
+        details = [self.limit] if self.limit is not None else []
+        if self.attempts > 1:
+            details.append(f'attempt {self.attempts}')
+        facts = f' ({", ".join(details)})' if details else ''
+        return f'{self.reason} after {self.elapsed:.0f} ms {self.phase}{facts}'
+
 
 class PoolExhausted(CallTimeout):
-    """The call's budget was spent waiting for a connection."""
+    """The timeout or deadline passed while the call waited for a connection."""
+
+    may_have_run = False
 
 
 class ConnectionLost(ThriftClientError, TTransportException, ConnectionError):
@@ -205,9 +230,11 @@ class EncodeError(ThriftClientError, TProtocolException, ValueError):
 
     type = TProtocolException.INVALID_DATA
 
+    may_have_run = False
+
 
 class DecodeError(ThriftClientError, TProtocolException):
-    """The reply is no Thrift message."""
+    """The reply is not a Thrift message."""
 
     type = TProtocolException.INVALID_DATA
 
@@ -235,20 +262,30 @@ class CircuitOpen(ThriftClientError, TTransportException):
 
     type = TTransportException.NOT_OPEN
 
+    may_have_run = False
+
 
 class NoServersError(ThriftClientError, TTransportException):
     """The pool has no server that may serve the call; nothing was sent."""
 
     type = TTransportException.NOT_OPEN
 
+    may_have_run = False
+
 
 class InvalidServerName(ThriftClientError, KeyError):
     """The pool has no server of that name or address."""
+
+    may_have_run = False
 
 
 class ClientDisabledError(ThriftClientError):
     """The client was disabled with `disable()`; nothing was sent."""
 
+    may_have_run = False
+
 
 class ClientClosed(ThriftClientError):
     """The client or pool is closed."""
+
+    may_have_run = False

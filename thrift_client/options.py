@@ -1,19 +1,21 @@
-"""The options of clients and pools: one table, frozen values, validated once.
+"""The options of clients and pools: one table, checked once, frozen.
 
-A value that was not given is absent, which is something else than None: a pool hands
-what it was given to its SimpleClients, `add_server` and a URL override it, and only then
-do the defaults of the table fill the rest.
+A value that was not given is absent, which is not the same as None: a pool passes what it
+was given to its SimpleClients, `add_server` and then a URL override it, and only what is
+left gets the default of the table. The documentation, the URL's query, the command line's
+flags and the type `OptionsDict` come from this table.
 """
 
 from __future__ import annotations
 
-from thrift_client.checks import check_headers, check_sasl, check_text, check_tls
-from thrift_client.policy import CircuitBreaker, Hedge, RetryPolicy
+from thrift_client.policies import CircuitBreaker, Hedge, RetryPolicy
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
+
+    from thrift_client.address import Address
 
 
 PROTOCOLS = ('binary', 'compact', 'json', 'header')
@@ -27,33 +29,35 @@ APACHE_FACTORIES = {
     'THeaderProtocolFactory': 'header',
 }
 
+#: What a text stands for if an option is on or off.
+TRUE, FALSE = ('1', 'true', 'yes', 'on'), ('0', 'false', 'no', 'off')
 
-class Option:
-    """One row of the table: `check(name, value)` gives the value to keep, or raises."""
-
-    __slots__ = ('check', 'default', 'text')
-
-    def __init__(self, default: Any, check: Callable[[str, Any], Any], text: str) -> None:
-        self.default = default
-        self.check = check
-        self.text = text
+#: Headers that `propagate_deadline=True` sends: the time left in ms, the attempt's number.
+DEADLINE_HEADERS = {'deadline': 'Deadline-Budget', 'attempt': 'Retry-Attempt'}
 
 
 def wrong(name: str, value: object, expected: str) -> ValueError:
-    """The error for a value that an option can't have."""
+    """Make the error for a value that an option can't have."""
     return ValueError(f'{name} must be {expected}, not {value!r}')
 
 
-def _number(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f'{name} must be a number, not {value!r}')
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return '; did you mean …?' if one of `names` other than itself is like `name`, else ''."""
+    from difflib import get_close_matches
+
+    matches = get_close_matches(name, [known for known in names if known != name], 1)
+    return f'; did you mean {matches[0]!r}?' if matches else ''
+
+
+# The checks: each gives the value to keep, or raises TypeError or ValueError.
 
 
 def milliseconds(name: str, value: Any) -> float | None:
-    """A duration above 0, or None for no limit."""
+    """Check a duration: above 0, or None for no limit."""
     if value is None:
         return None
-    _number(name, value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f'{name} must be a number of ms, not {value!r}')
     if not value > 0:
         raise wrong(name, value, 'above 0 ms, or None for no limit')
     return None if value == float('inf') else value
@@ -70,6 +74,18 @@ def _count(least: int, none: bool) -> Callable[[str, Any], int | None]:
         return value
 
     return check
+
+
+def check_count(name: str, value: Any, least: int) -> int:
+    """Check a number of things, at least so many."""
+    count = _count(least, none=False)(name, value)
+    assert count is not None
+    return count
+
+
+def check_max_threads(value: Any) -> int | None:
+    """Check the maximum number of threads of a pool; None for the default."""
+    return _count(1, none=True)('max_threads', value)
 
 
 def _one_of(names: tuple[str, ...], has: str) -> Callable[[str, Any], Any]:
@@ -89,13 +105,25 @@ def _one_of(names: tuple[str, ...], has: str) -> Callable[[str, Any], Any]:
     return check
 
 
-def _policy(kind: type, none: bool) -> Callable[[str, Any], Any]:
+def _policy(kind: type) -> Callable[[str, Any], Any]:
     def check(name: str, value: Any) -> Any:
-        if not isinstance(value, kind) and not (none and value is None):
+        if value is not None and not isinstance(value, kind):
             raise TypeError(f'{name} must be a {kind.__name__}, not {value!r}')
         return value
 
     return check
+
+
+def _retry(name: str, value: Any) -> Any:
+    """A RetryPolicy, or one for each method name, with '*' for all others."""
+    if isinstance(value, RetryPolicy):
+        return value
+    if isinstance(value, dict) and value:
+        for method, policy in value.items():
+            if not isinstance(method, str) or not isinstance(policy, RetryPolicy):
+                raise TypeError(f'{name}[{method!r}] must be a RetryPolicy, not {policy!r}')
+        return dict(value)
+    raise TypeError(f'{name} must be a RetryPolicy or a dict of them by method, not {value!r}')
 
 
 def _elements(value: Any) -> tuple[Any, ...] | None:
@@ -112,27 +140,12 @@ def _idempotent(name: str, value: Any) -> frozenset[str] | bool:
     return frozenset(methods)
 
 
-def check_timeouts(name: str, value: Any) -> dict[str, float | None] | None:
-    """A dict of method names and durations, or None."""
+def _timeouts(name: str, value: Any) -> dict[str, float | None] | None:
     if value is None:
         return None
     if not isinstance(value, dict) or not all(isinstance(method, str) for method in value):
         raise TypeError(f'{name} must be a dict of method names and ms, not {value!r}')
     return {method: milliseconds(f'{name}[{method!r}]', ms) for method, ms in value.items()}
-
-
-def check_methods(options: Options, methods: Iterable[str]) -> None:
-    """Raise ValueError where an option names a method that the service doesn't have."""
-    idempotent = () if isinstance(options.idempotent, bool) else options.idempotent
-    for option, names in (('idempotent', idempotent), ('timeouts', options.timeouts or ())):
-        for name in names:
-            if name not in methods:
-                raise ValueError(f'{option}: no method {name!r}{nearest(name, methods)}')
-
-
-def is_idempotent(value: frozenset[str] | bool, method: str) -> bool:
-    """Whether a method may safely run twice."""
-    return value if isinstance(value, bool) else method in value
 
 
 def _filename(name: str, value: Any) -> str | None:
@@ -148,58 +161,245 @@ def _listeners(name: str, value: Any) -> tuple[Any, ...]:
     return listeners
 
 
+def _tls(name: str, value: Any) -> Any:
+    if value is None or value is False:
+        return None
+    if value is not True and not hasattr(value, 'wrap_socket') and not callable(value):
+        raise TypeError(
+            f'{name} must be True, an ssl.SSLContext or a function that returns one, not {value!r}'
+        )
+    return value
+
+
+def _text(name: str, value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise TypeError(f'{name} must be a non-empty str or None, not {value!r}')
+    return value
+
+
+def _host_name(name: str, value: Any) -> str | None:
+    text = _text(name, value)
+    return text.removesuffix('.') if text is not None else None
+
+
+def check_sasl(name: str, value: Any) -> Any:
+    """Check a dict with a mechanism, or a function. No error shows the value: it has a password."""
+    if value is None or callable(value):
+        return value
+    if not isinstance(value, dict) or not isinstance(value.get('mechanism'), str):
+        raise TypeError(
+            f"{name} must be a dict with 'mechanism' ('PLAIN', …) and what that needs, "
+            'or a function that returns one'
+        )
+    return dict(value)
+
+
+def check_headers(name: str, value: Any) -> Any:
+    """Check a dict of str to str, a function that returns one, or None."""
+    if value is None or callable(value):
+        return value
+    if not isinstance(value, dict) or not all(
+        isinstance(part, str) for item in value.items() for part in item
+    ):
+        raise TypeError(f'{name} must be a dict of str, or a function that returns one')
+    return dict(value)
+
+
+def _function(name: str, value: Any) -> Any:
+    if value is not None and not callable(value):
+        raise TypeError(f'{name} must be a function of a client, not {value!r}')
+    return value
+
+
+def _arrays(name: str, value: Any) -> str | None:
+    if value not in (None, 'numpy'):
+        raise wrong(name, value, "'numpy' or None")
+    if value is not None:
+        try:
+            import numpy  # noqa: F401 - a missing extra shows when the client is made
+        except ImportError as exc:
+            raise ImportError(
+                "arrays= needs numpy: pip install 'thrift_client[arrays]'", name=exc.name
+            ) from exc
+    return value  # type: ignore[no-any-return]
+
+
+def _propagate(name: str, value: Any) -> dict[str, str] | None:
+    if value is None or value is False:
+        return None
+    if value is True:
+        return dict(DEADLINE_HEADERS)
+    known = ' and '.join(repr(key) for key in DEADLINE_HEADERS)
+    if not isinstance(value, dict) or not value:
+        raise TypeError(f'{name} must be True or a dict of header names, not {value!r}')
+    for key, header in value.items():
+        if key not in DEADLINE_HEADERS or not isinstance(header, str) or not header:
+            raise wrong(name, value, f'True or a dict of header names with the keys {known}')
+    return dict(value)
+
+
+# How a text in a URL, a file or the environment becomes a value.
+
+
+def flag(name: str, text: str) -> bool:
+    """Read a text like `1`, `true` or `off`. Raises ValueError for any other."""
+    if text.lower() not in TRUE + FALSE:
+        raise wrong(name, text, f'one of {", ".join(TRUE + FALSE)}')
+    return text.lower() in TRUE
+
+
+def _number(kind: type[int] | type[float]) -> Callable[[str, str], Any]:
+    def read(name: str, text: str) -> float:
+        try:
+            return kind(text)
+        except ValueError:
+            raise wrong(name, text, 'a number') from None
+
+    return read
+
+
+def _timeouts_of(name: str, text: str) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
+    for part in text.split(','):  # as in getk=100,setk=none
+        method, _, ms = part.partition('=')
+        found[method] = None if ms.lower() == 'none' else _number(float)(name, ms)
+    return found
+
+
+def _names_or_flag(_name: str, text: str) -> Any:
+    if text.lower() in TRUE + FALSE:
+        return text.lower() in TRUE
+    return [part for part in text.split(',') if part]
+
+
+def _as_it_is(_name: str, text: str) -> str:
+    return text
+
+
+class Option:
+    """One row of the table.
+
+    `check(name, value)` gives the value to keep, or raises. `level`: 'call' options can be
+    changed by `with_options`, 'connection' options cannot. `read(name, text)` makes a value
+    of a text in a URL's query; None: a URL can't set it. `member`: a member that a source
+    names may set it. `secret`: its value is never shown.
+    """
+
+    __slots__ = ('check', 'default', 'level', 'member', 'read', 'secret', 'text')
+
+    def __init__(
+        self,
+        default: Any,
+        check: Callable[[str, Any], Any],
+        text: str,
+        *,
+        level: str = 'connection',
+        read: Callable[[str, str], Any] | None = None,
+        member: bool = False,
+        secret: bool = False,
+    ) -> None:
+        self.default = default
+        self.check = check
+        self.text = text
+        self.level = level
+        self.read = read
+        self.member = member
+        self.secret = secret
+
+
+_MS, _INT = _number(float), _number(int)
+
 OPTIONS: dict[str, Option] = {
-    'timeout': Option(60000, milliseconds, 'budget of a whole call in ms; None: no limit'),
+    'timeout': Option(
+        60000, milliseconds, 'limit of a whole call in ms; None: no limit', level='call', read=_MS
+    ),
     'timeouts': Option(
-        None, check_timeouts, 'budgets of single methods in ms, by name; None there: no limit'
+        None, _timeouts, 'limits of single methods in ms, by name; None: no limit',
+        read=_timeouts_of,
     ),
     'protocol': Option(
-        'binary', _one_of(PROTOCOLS, 'getProtocol'), 'a name or an Apache protocol factory'
+        'binary', _one_of(PROTOCOLS, 'getProtocol'), 'a name or an Apache protocol factory',
+        read=_as_it_is, member=True,
     ),
     'transport': Option(
-        'buffered', _one_of(TRANSPORTS, 'getTransport'), 'a name or an Apache transport factory'
+        'buffered', _one_of(TRANSPORTS, 'getTransport'), 'a name or an Apache transport factory',
+        read=_as_it_is, member=True,
     ),
-    'ssl': Option(None, check_tls, 'True (system CAs, host name checked) or an ssl.SSLContext'),
-    'service_name': Option(None, check_text, 'the name of a multiplexed service'),
-    'sasl': Option(None, check_sasl, 'a dict: mechanism, username, password, service, …'),
+    'ssl': Option(
+        None, _tls, 'True (system CAs, host name checked), an ssl.SSLContext, or a function '
+        'that returns one for each new connection', read=flag,
+    ),
+    'server_hostname': Option(
+        None, _host_name, "the name that the server's certificate must contain, if it is not the "
+        'host of the address', read=_as_it_is,
+    ),
+    'service_name': Option(
+        None, _text, 'the name of a multiplexed service', read=_as_it_is, member=True
+    ),
+    'sasl': Option(
+        None, check_sasl, 'a dict: mechanism, username, password, service, host, …, or a function '
+        'that returns one for each new connection',
+        read=lambda _name, text: {'mechanism': text}, secret=True,
+    ),
     'headers': Option(
-        None, check_headers, 'HTTP or THeader headers: a dict, or a callable for each call'
+        None, check_headers, 'HTTP or THeader headers: a dict, or a function called for each call',
+        level='call', secret=True,
+    ),
+    'on_connect': Option(
+        None, _function, 'called with a view pinned to each new connection, before it serves calls'
+    ),
+    'arrays': Option(
+        None, _arrays, "'numpy': lists of numbers in replies are numpy arrays", read=_as_it_is
+    ),
+    'propagate_deadline': Option(
+        None, _propagate, 'True or a dict of header names: send the time left and the attempt '
+        'in HTTP and THeader headers', read=flag,
     ),
     'connect_timeout': Option(
-        None, milliseconds, "cap in ms on one connect inside the call's budget; None: no cap"
+        None, milliseconds, "limit of one connect in ms, within the call's timeout; None: no limit "
+        'of its own', read=_MS,
     ),
     'max_connections': Option(
-        None, _count(1, none=True), 'most connections to one server; None: no limit'
+        None, _count(1, none=True), 'maximum connections to one server; None: no limit', read=_INT
     ),
-    'max_idle': Option(8, _count(0, none=False), 'most idle connections kept to one server'),
+    'max_idle': Option(
+        8, _count(0, none=False), 'maximum idle connections kept to one server', read=_INT
+    ),
     'idle_timeout': Option(
-        60000, milliseconds, 'an idle connection older than this, in ms, is closed; None: never'
+        60000, milliseconds, 'a connection that was idle for longer, in ms, is closed; None: never',
+        read=_MS,
     ),
     'max_age': Option(
-        None, milliseconds, 'a connection older than this, in ms, is closed; None: never'
+        None, milliseconds, 'a connection older than this, in ms, is closed; None: never', read=_MS
     ),
-    'max_message_size': Option(16384000, _count(1, none=False), 'most bytes of a reply'),
+    'max_message_size': Option(
+        16384000, _count(1, none=False), 'maximum bytes of a reply', read=_INT
+    ),
     'max_container_length': Option(
-        None, _count(0, none=True), 'most elements of one list, set or map; None: no limit'
+        None, _count(0, none=True), 'maximum elements of one list, set or map; None: no limit',
+        read=_INT,
     ),
-    'retry': Option(RetryPolicy(), _policy(RetryPolicy, none=False), 'a RetryPolicy'),
-    'idempotent': Option((), _idempotent, 'names of methods that may run twice, or True for all'),
-    'circuit_breaker': Option(None, _policy(CircuitBreaker, none=True), 'a CircuitBreaker'),
-    'hedge': Option(None, _policy(Hedge, none=True), 'a Hedge, for idempotent methods'),
-    'log_filename': Option(None, _filename, 'append every request to this file, for replay'),
-    'listeners': Option((), _listeners, 'callables that are told of events'),
-}
+    'retry': Option(
+        RetryPolicy(), _retry, 'a RetryPolicy, or a dict of them by method', level='call'
+    ),
+    'idempotent': Option(
+        (), _idempotent, 'names of methods that may safely run twice, or True for all',
+        level='call', read=_names_or_flag,
+    ),
+    'circuit_breaker': Option(None, _policy(CircuitBreaker), 'a CircuitBreaker'),
+    'hedge': Option(None, _policy(Hedge), 'a Hedge, for idempotent methods', level='call'),
+    'log_filename': Option(
+        None, _filename, 'append every request to this file, for replay', read=_as_it_is
+    ),
+    'listeners': Option((), _listeners, 'functions that are told of events'),
+}  # fmt: skip
 
-#: What `with_options` may change: all that concerns one call and no connection.
-CALL_OPTIONS = ('timeout', 'retry', 'idempotent', 'hedge', 'headers')
-
-
-#: Options whose values are never shown.
-SECRET = ('sasl', 'headers')
+#: What `with_options` may change.
+CALL_OPTIONS = tuple(name for name, row in OPTIONS.items() if row.level == 'call')
 
 
 class Options:
-    """What was given, checked: an immutable mapping with the defaults behind it."""
+    """What was given, checked, with the defaults behind it; immutable."""
 
     __slots__ = ('_given', *OPTIONS)
 
@@ -217,54 +417,149 @@ class Options:
         raise AttributeError(f'options are immutable; cannot set {name}')
 
     def __repr__(self) -> str:
-        shown = (f'{k}={"…" if k in SECRET else repr(v)}' for k, v in self._given.items())
+        shown = (
+            f'{k}={"…" if OPTIONS[k].secret else repr(v)}' for k, v in self._given.items()
+        )
         return f'Options({", ".join(shown)})'
-
-    def replace(self, given: Mapping[str, Any]) -> Options:
-        """These options with some values changed; a `timeout` then holds for every method."""
-        if 'timeout' in given:
-            given = {'timeouts': None, **given}
-        return Options({**self._given, **given}) if given else self
-
-    def timeout_of(self, method: str) -> float | None:
-        """The budget of a call of one method, in ms; None for no limit."""
-        timeouts: Mapping[str, float | None] | None = self.timeouts
-        limit: float | None = self.timeout
-        return limit if timeouts is None else timeouts.get(method, limit)
 
 
 def row_of(name: str) -> Option:
-    """The option of that name. Raises TypeError for an unknown one."""
+    """Return the row of an option. Raises TypeError for an unknown one."""
     try:
         return OPTIONS[name]
     except KeyError:
         raise TypeError(f'unknown option {name!r}{nearest(name, OPTIONS)}') from None
 
 
-def with_frame(given: dict[str, Any], frame: object) -> dict[str, Any]:
-    """The options with `frame=True` spelled as `transport='framed'`."""
+def check_methods(given: Mapping[str, Any], methods: Iterable[str]) -> None:
+    """Raise ValueError if an option (checked) names a method that the service doesn't have."""
+    for option in ('idempotent', 'timeouts', 'retry'):
+        names = given.get(option) or ()
+        if isinstance(names, (bool, RetryPolicy)):
+            continue
+        for name in names:
+            if name not in methods and not (option == 'retry' and name == '*'):
+                raise ValueError(f'{option}: no method {name!r}{nearest(name, methods)}')
+
+
+def check_call_options(given: Mapping[str, Any], more: Iterable[str] = ()) -> dict[str, Any]:
+    """Check the keywords of `with_options`; those in `more` are left out of the result.
+
+    Raises TypeError for what is not an option of a call, ValueError for a bad value.
+    """
+    known = (*CALL_OPTIONS, *more)
+    for name in given:
+        if name not in known:
+            raise TypeError(
+                f'with_options() takes {", ".join(known)}, not {name!r}{nearest(name, known)}'
+            )
+    return {
+        name: OPTIONS[name].check(name, value)
+        for name, value in given.items()
+        if name in CALL_OPTIONS
+    }
+
+
+def with_frame(given: Mapping[str, Any], frame: object) -> dict[str, Any]:
+    """Spell `frame=True` as `transport='framed'`. Raises ValueError for a contradiction."""
     if not frame:
-        return given
+        return dict(given)
     if given.get('transport', 'framed') != 'framed':
         raise ValueError(f"frame=True contradicts transport={given['transport']!r}")
     return {**given, 'transport': 'framed'}
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """'; did you mean …?' where one of `names` is like `name`, else ''."""
-    from difflib import get_close_matches
+def from_query(query: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return the options that a URL's query sets: its keys are the options, and `frame`.
 
-    matches = get_close_matches(name, list(names), 1)
-    return f'; did you mean {matches[0]!r}?' if matches else ''
+    Raises ValueError for an unknown key or a text that is not a value of it.
+    """
+    given: dict[str, Any] = {}
+    frame = False
+    for name, text in query:
+        if name == 'frame':
+            frame = flag(name, text)
+        elif name not in OPTIONS:
+            raise ValueError(f'unknown option {name!r} in a URL{nearest(name, OPTIONS)}')
+        else:
+            given[name] = from_text(name, text)
+    return with_frame(given, frame)
 
 
-def check_count(name: str, value: Any, least: int) -> int:
-    """A number of things, at least so many."""
-    count = _count(least, none=False)(name, value)
-    assert count is not None
-    return count
+def from_text(name: str, text: str) -> Any:
+    """Return the value that a text stands for. Raises ValueError if a text can't set the option."""
+    row = row_of(name)
+    if row.read is None:
+        raise ValueError(f'{name} cannot be set by a text in a URL: pass {name}= in Python')
+    value = None if text.lower() == 'none' else row.read(name, text)
+    try:
+        return row.check(name, value)
+    except TypeError as exc:
+        raise ValueError(str(exc)) from None
 
 
-def check_max_threads(value: Any) -> int | None:
-    """The most threads of a pool, None for the default."""
-    return _count(1, none=True)('max_threads', value)
+def resolve(address: Address, *levels: Mapping[str, Any]) -> Options:
+    """Return the options of one client: each level overrides those before it, the URL all.
+
+    The last level is what one constructor or one `add_server` sets; it, the URL and the
+    scheme are compared. Raises ValueError for a contradiction between those, TypeError
+    for an unknown option.
+    """
+    own = levels[-1] if levels else {}
+    scheme = address.scheme or ''
+    query = from_query(address.query)
+    for level in (own, query):
+        _check_contradictions(level, scheme, address.label)
+    given: dict[str, Any] = {}
+    for level in (*levels, query):
+        given.update(level)
+    if scheme in ('thrifts', 'https'):
+        given['ssl'] = given.get('ssl') or True
+    elif scheme == 'http':
+        given['ssl'] = None
+    if scheme in ('http', 'https'):
+        given['transport'] = 'http'
+        if given.get('protocol') == 'header':
+            given.pop('protocol')
+        given.pop('sasl', None)
+    elif address.credentials is not None:
+        if not isinstance(given.get('sasl'), dict):
+            raise ValueError(f'credentials for {address.label!r} need sasl, as in ?sasl=PLAIN')
+        username, password = address.credentials
+        given['sasl'] = {**given['sasl'], 'username': username, 'password': password}
+    options = Options(given)
+    has_name = 'server_hostname' in own or 'server_hostname' in query
+    if has_name and options.server_hostname and options.ssl is None:
+        raise ValueError('server_hostname contradicts a connection without TLS: set ssl=True')
+    if options.sasl is not None and (
+        options.transport not in ('buffered', 'framed', 'zlib') or options.protocol == 'header'
+    ):
+        raise ValueError('sasl goes with the transports buffered, framed and zlib')
+    if own.get('headers') is not None and not carries_headers(options):
+        raise ValueError(
+            f'headers= contradicts transport={options.transport!r}, which has no headers; '
+            "HTTP and transport='header' have"
+        )
+    return options
+
+
+def carries_headers(options: Options) -> bool:
+    """Tell whether requests have headers: over HTTP and THeader."""
+    return options.protocol == 'header' or options.transport in ('http', 'header')
+
+
+def _check_contradictions(given: Mapping[str, Any], scheme: str, label: str) -> None:
+    """Raise ValueError for two settings of one level that contradict each other."""
+    transport, protocol = given.get('transport'), given.get('protocol')
+    http = scheme in ('http', 'https')
+    if http and transport not in (None, 'http'):
+        raise ValueError(f'{label!r} contradicts transport={transport!r}')
+    if protocol == 'header':
+        if http:
+            raise ValueError(f"{label!r} contradicts protocol='header'")
+        if transport not in (None, 'header'):
+            raise ValueError(f"protocol='header' contradicts transport={transport!r}")
+    if scheme == 'http' and given.get('ssl'):
+        raise ValueError(f'ssl contradicts {label!r}: use https://')
+    if http and given.get('sasl') is not None:
+        raise ValueError('sasl goes with the transports buffered, framed and zlib')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,12 +42,12 @@ class PoolStats:
     servers: tuple[ClientStats, ...]
 
 
-def client_stats(client: Any) -> ClientStats:
-    """The figures of a SimpleClient."""
-    connections, health = client._connections, client._health
+def endpoint_stats(endpoint: Any) -> ClientStats:
+    """Return the figures of one server."""
+    connections, health = endpoint.connections, endpoint.health
     idle = len(connections.idle)
     return ClientStats(
-        name=client.name,
+        name=endpoint.name,
         calls=connections.count_calls(),
         errors=dict(health.errors),
         retries=health.retries,
@@ -55,15 +56,15 @@ def client_stats(client: Any) -> ClientStats:
         idle=idle,
         busy=max(0, connections.count_open() - idle),
         waiting=connections.count_waiting(),
-        enabled=client.is_enabled(),
-        ejected=health.ejected,
+        enabled='disabled' not in connections.gate,
+        ejected=health.is_ejected,
         ejections=health.ejections,
     )
 
 
-def pool_stats(pool: Any) -> PoolStats:
-    """The figures of a pool and of each of its servers."""
-    servers = tuple(client_stats(server) for server in pool.servers)
+def pool_stats(endpoints: Iterable[Any]) -> PoolStats:
+    """Return the figures of a pool and of each of its servers."""
+    servers = tuple(endpoint_stats(endpoint) for endpoint in endpoints)
     return PoolStats(
         calls=sum(server.calls for server in servers),
         errors=sum(sum(server.errors.values()) for server in servers),

@@ -11,52 +11,27 @@ is the probe: it alone goes through until it is known how it ended.
 
 from __future__ import annotations
 
-from errno import EADDRNOTAVAIL, EMFILE, ENFILE
+from weakref import ref
 
-from thrift_client.core.call import is_late_connect
-from thrift_client.errors import (
-    CallTimeout,
-    ConnectError,
-    ConnectionLost,
-    DecodeError,
-    HttpStatusError,
-    MessageTooLarge,
-    ReplyMismatch,
-    WireMismatch,
-)
-from thrift_client.policy import CircuitBreaker
+from thrift_client.policies import CircuitBreaker
 
 CLOSED, EJECTED, PROBING = 'closed', 'ejected', 'probing'
 
 #: A share of failures means something from so many calls on.
 ENOUGH_CALLS = 10
 
-#: A local shortage (of descriptors, of ports) says nothing about the server.
-_LOCAL = frozenset((ENFILE, EMFILE, EADDRNOTAVAIL))
-
-_FAILURES = (
-    ConnectError,
-    ConnectionLost,
-    DecodeError,
-    MessageTooLarge,
-    ReplyMismatch,
-    WireMismatch,
-)
+#: Ejections in a row after which the time is the longest anyway; 2**1024 would overflow.
+MOST_DOUBLINGS = 60
 
 
-def is_failure(error: BaseException) -> bool:
-    """Whether an error speaks against the server: it is away, or it talks nonsense.
+class Probe:
+    """The right to find out whether an ejected server is back.
 
-    A slow answer doesn't (one deadline says as much about the caller), and no exception
-    that the server answered with does.
+    Held by one call or check. When its holder lets go of it without a result, however that
+    happens, the breaker is due for another probe: nothing has to be given back.
     """
-    if isinstance(error, HttpStatusError):
-        return error.status >= 500
-    if isinstance(error, ConnectError) and error.errno in _LOCAL:
-        return False
-    if isinstance(error, CallTimeout) and (error.phase or '').startswith('looking up'):
-        return False  # the resolver hangs, not the server
-    return is_late_connect(error) or isinstance(error, _FAILURES)
+
+    __slots__ = ('__weakref__',)
 
 
 class Breaker:
@@ -66,73 +41,94 @@ class Breaker:
         '_calls_before',
         '_failed',
         '_in_a_row',
+        '_is_ejected',
+        '_probe',
         '_window_began',
         'ejections',
         'policy',
-        'state',
         'until',
     )
 
     def __init__(self, policy: CircuitBreaker) -> None:
         self.policy = policy
-        self.state = CLOSED
         self.until = 0.0  # while EJECTED: when a probe may go through; monotonic seconds
-        self.ejections = 0  # in a row, without a call that went well between
+        self.ejections = 0  # in a row, without a success in between
+        self._is_ejected = False
+        self._probe: ref[Probe] | None = None
         self._in_a_row = 0
         self._failed = 0  # in the window
         self._calls_before = 0
         self._window_began: float | None = None
 
     @property
+    def state(self) -> str:
+        """CLOSED, EJECTED or PROBING."""
+        if not self._is_ejected:
+            return CLOSED
+        return PROBING if self._probe is not None and self._probe() is not None else EJECTED
+
+    @property
     def spotless(self) -> bool:
         """Whether a success would change nothing."""
-        return self.state == CLOSED and not self._in_a_row and not self.ejections
+        return not self._is_ejected and not self._in_a_row and not self.ejections
 
     def is_due(self, now: float) -> bool:
-        """Whether the next call would be the probe."""
-        return self.state == EJECTED and now >= self.until
+        """Tell whether the next call would be the probe (never where `check` probes)."""
+        return self.policy.check is None and self.is_check_due(now)
 
-    def admits(self, now: float) -> bool:
-        """Whether a call may go through; it is the probe if the ejection's time is over."""
+    def is_check_due(self, now: float) -> bool:
+        """Tell whether it is time to find out whether the server is back."""
+        return now >= self.until and self.state == EJECTED
+
+    def start_probe(self) -> Probe:
+        """Begin a probe, which lasts as long as somebody holds it."""
+        probe = Probe()
+        self._probe = ref(probe)
+        return probe
+
+    def admit(self, now: float) -> Probe | bool:
+        """Let a call through (True), or let it through as the probe, or not (False)."""
         if self.is_due(now):
-            self.state = PROBING
-            return True
-        return self.state == CLOSED
+            return self.start_probe()
+        return not self._is_ejected
 
     def succeeded(self) -> bool:
-        """Note a call that went well; True if that brought the server back."""
-        back = self.state != CLOSED
-        self.state = CLOSED
+        """Note a success; True if it brought the server back."""
+        back, self._is_ejected = self._is_ejected, False
+        self._probe = None
         self._in_a_row = self.ejections = self._failed = 0
         self._window_began = None
         return back
 
-    def failed(self, now: float, random: float, calls: int, *, may_eject: bool) -> bool:
+    def failed(
+        self, now: float, random: float, calls: int, *, may_eject: bool, probe: Probe | None = None
+    ) -> bool:
         """Note a failure; True if the server is ejected for it.
 
         `calls` is how many the server has had in all, `may_eject` whether the pool can
-        do without it, `random` drawn evenly from 0 to 1.
+        do without it, `random` drawn evenly from 0 to 1, `probe` what the failed call held.
         """
         self._in_a_row += 1
         self._count(now, calls)
-        if self.state == EJECTED:
+        if self._is_ejected and probe is None:
             return False
-        if self.state == CLOSED and not self._is_too_much(calls):
+        if not self._is_ejected and not self._is_too_much(calls):
             return False
+        self._probe = None
         if not may_eject:
-            self.state = CLOSED
+            self._is_ejected = False
             return False
         policy = self.policy
-        span = min(policy.max_eject, policy.eject * 2**self.ejections)
+        doublings = min(self.ejections, MOST_DOUBLINGS)
+        span = min(policy.max_eject, policy.eject * 2.0**doublings)
         self.until = now + span * (0.5 + random) / 1000  # mean: span; clients come back apart
         self.ejections += 1
-        self.state = EJECTED
+        self._is_ejected = True
         return True
 
-    def undecided(self) -> None:
-        """Note that the probe ended without saying anything about the server."""
-        if self.state == PROBING:
-            self.state = EJECTED
+    def forget_probe(self) -> None:
+        """In a forked child: the call that probes is the parent's."""
+        self._probe = None
 
     def _count(self, now: float, calls: int) -> None:
         began = self._window_began

@@ -1,64 +1,419 @@
-"""Decisions about a call that went wrong. Pure: what is done about them is up to the caller."""
+"""The course of one call, from its first attempt to its end, without any I/O.
+
+Every kind of client makes a call the same way:
+
+    call.begin(now)
+    try:
+        while True:
+            endpoint = call.attempt(now)       # None: pause until call.resume_at
+            ...exchange one request and reply with the endpoint, until call.until...
+            call.failed(error, now)  or  if call.done(result, now): return call.value()
+    finally:
+        call.end()
+
+Only here is it decided what follows a failed attempt, and only here are the retry budget,
+the breaker, the counts and the events of calls and attempts told. A small call that
+succeeds on an open connection needs none of that and has no Call; one that fails comes
+here with its failure.
+
+Who owns what: a Call belongs to the thread or task that makes the call. What it acquires
+(the right to probe an ejected server, a picker's counts of calls in flight) is released by
+`failed`, `done` or `end`, whichever comes first.
+"""
 
 from __future__ import annotations
 
-from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError
+from random import random
+from time import monotonic
 
-#: The phases in which the request has been sent whole.
-READING = frozenset(('waiting for the reply', 'reading the reply'))
+from thrift.Thrift import TApplicationException
 
-#: How the phases begin in which a connection is being opened.
-OPENING = ('looking up', 'connecting', 'shaking hands', 'logging in', 'opening a connection')
+from thrift_client import deadlines
+from thrift_client.core.classify import (
+    is_failure,
+    timed_out,
+    was_not_passed_on,
+    was_stale,
+)
+from thrift_client.core.retry import Course
+from thrift_client.errors import CallTimeout, ThriftClientError
+from thrift_client.options import check_headers
 
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
-def timed_out(phase: str) -> CallTimeout:
-    """The error for time that ran out in `phase`; only in READING may the server have run it."""
-    if phase.startswith(OPENING):
-        return CallTimeout(
-            'no connection was open in time',
-            phase=phase,
-            hint='timeout= and connect_timeout= bound a connect',
-        )
-    waiting = phase in READING
-    return CallTimeout(
-        "the call's budget is spent",
-        phase=phase,
-        maybe_executed=waiting,
-        hint='raise timeout= if the server needs longer' if waiting else None,
-    )
-
-
-def is_late_connect(error: BaseException) -> bool:
-    """Whether the time ran out, the call's or `connect_timeout`, before a connection was open."""
-    if not isinstance(error, CallTimeout) or error.maybe_executed:
-        return False
-    return (error.phase or '').startswith(OPENING)
+    from thrift_client.core.breaker import Probe
+    from thrift_client.core.message import Codec
+    from thrift_client.core.service import Method
+    from thrift_client.policies import Hedge, RetryPolicy
+    from thrift_client.response import ThriftResponse
 
 
-def lost(exc: BaseException, phase: str) -> ConnectionLost:
-    """What an OSError on an open connection is called."""
-    return ConnectionLost(
-        f'the connection broke: {getattr(exc, "strerror", None) or exc}',
-        phase=phase,
-        maybe_executed=phase in READING,
-    )
+class CallOptions:
+    """What a client or a view says about its calls; shared by all of them.
 
-
-def was_stale(error: BaseException) -> bool:
-    """Whether a connection was found dead before it took a call: another one may be used at once.
-
-    No server can have run a call whose last byte was not accepted; and it is a connection
-    that has worked before, which says more about itself than about the server.
+    `codec` encodes and decodes the messages of its service. `plans` are the methods that
+    may go the short way of a small call. `source` is where connections come from: None is
+    the endpoint's pool, else a pinned connection.
     """
-    return isinstance(error, ConnectionLost) and error.reused and not error.maybe_executed
+
+    __slots__ = (
+        'codec', 'headers', 'hedge', 'idempotent', 'plans', 'propagate', 'retry', 'seconds',
+        'source', 'timeout', 'timeouts',
+    )  # fmt: skip
+
+    def __init__(self, codec: Codec, options: Any) -> None:
+        self.codec = codec
+        self.headers = options.headers
+        self.hedge: Hedge | None = options.hedge
+        self.idempotent: frozenset[str] | bool = options.idempotent
+        self.retry: RetryPolicy | dict[str, RetryPolicy] = options.retry
+        self.timeout: float | None = options.timeout
+        self.timeouts: dict[str, float | None] | None = options.timeouts
+        self.propagate: dict[str, str] | None = options.propagate_deadline
+        self.source: Any = None
+        self._derive()
+
+    def replace(self, given: Mapping[str, Any]) -> CallOptions:
+        """The same with some (checked) options changed; a `timeout` holds for every method."""
+        view = object.__new__(CallOptions)
+        for name in CallOptions.__slots__:
+            setattr(view, name, given.get(name, getattr(self, name)))
+        if 'timeout' in given:
+            view.timeouts = None
+        view._derive()
+        return view
+
+    def _derive(self) -> None:
+        timeout = self.timeout
+        self.seconds = None if timeout is None else min(timeout, deadlines.LONGEST) / 1000
+        if timeout is not None:
+            self.timeout = min(timeout, deadlines.LONGEST)
+        general = self.hedge is not None or self.headers is not None or self.source is not None
+        self.plans: dict[Method, Any] = {} if general or self.propagate else self.codec.plans
+
+    def timeout_of(self, method: str) -> float | None:
+        """The timeout of a call of one method, in ms; None: no limit."""
+        timeouts = self.timeouts
+        return self.timeout if timeouts is None else timeouts.get(method, self.timeout)
+
+    def retry_of(self, method: str) -> RetryPolicy:
+        """The policy for one method: its own, or that of '*'."""
+        from thrift_client.policies import RetryPolicy
+
+        if isinstance(self.retry, RetryPolicy):
+            return self.retry
+        return self.retry.get(method) or self.retry.get('*') or RetryPolicy()
+
+    def is_idempotent(self, method: str) -> bool:
+        """Whether a method may safely run twice."""
+        value = self.idempotent
+        return value if isinstance(value, bool) else method in value
+
+    def reconsiders(self, method: Method, answer: BaseException) -> bool:
+        """Whether an answer makes another attempt worthwhile (`retry_on`, a proxy's answer).
+
+        Raises what a function given as `retry_on` raises.
+        """
+        if self.source is not None or not self.is_idempotent(method.name):
+            return False
+        return was_not_passed_on(answer) or self.retry_of(method.name).is_retried(answer)
+
+    def may_hedge(self, method: Method) -> bool:
+        """Whether calls of a method are hedged."""
+        if self.hedge is None or method.oneway or self.source is not None:
+            return False
+        return self.is_idempotent(method.name)
 
 
-def located(
-    error: ThriftClientError, server: object, method: str, elapsed: float, attempts: int = 1
-) -> ThriftClientError:
-    """The error, told where it happened. `elapsed` is ms."""
-    error.server = server
-    error.method = method
-    error.elapsed = elapsed
-    error.attempts = attempts
-    return error
+def call_headers(given: Any) -> Mapping[str, str] | None:
+    """The headers of one call: the option's value, or what it returns when called.
+
+    To be called in the caller's thread. Raises what the function raises, TypeError for
+    what is not a dict of str.
+    """
+    if not callable(given):
+        return given  # type: ignore[no-any-return]
+    headers: Mapping[str, str] | None = check_headers('headers', given())
+    return headers
+
+
+class Call:
+    """One call of `method`, begun at `started` (monotonic seconds), to `endpoint`.
+
+    `picker` chooses the endpoint of each attempt where several can serve the call; None:
+    all go to `endpoint`. `response` gets what there is to say besides the value. A call
+    that is only part of another one (a hedge) is not `outer`: it tells of its attempts,
+    and not that a call began and ended.
+    """
+
+    __slots__ = (
+        '_course', '_deadline', '_error', '_exception', '_headers', '_is_on_time', '_probe',
+        '_reason', '_requests', '_result', 'arguments', 'endpoint', 'expires', 'limit', 'method', 'options',
+        'outer', 'picker', 'response', 'resume_at', 'seqid', 'started', 'until',
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        endpoint: Any,
+        options: CallOptions,
+        method: Method,
+        arguments: Any,
+        started: float,
+        *,
+        seqid: int,
+        picker: Any = None,
+        response: ThriftResponse[Any] | None = None,
+        outer: bool = True,
+    ) -> None:
+        self.endpoint = endpoint
+        self.options = options
+        self.method = method
+        self.arguments = arguments
+        self.started = started
+        self.seqid = seqid
+        self.picker = picker
+        self.response = response
+        self.outer = outer
+        timeout = options.timeout_of(method.name)
+        ends = deadlines.current.get()
+        self.expires: float | None = deadlines.expiry(started, timeout, ends)
+        self._deadline = ends is not None and self.expires == ends
+        self.limit = 'deadline()' if self._deadline else f'timeout={timeout:g} ms' if timeout else None
+        self._course: Course | None = None
+        self._probe: Probe | None = None
+        self._reason: BaseException | None = None  # why the next attempt may go elsewhere
+        self._error: BaseException | None = None
+        self._exception: BaseException | None = None
+        self._headers: Mapping[str, str] | None = None
+        self._is_on_time = True
+        self._requests: dict[Any, bytes] = {}
+        self._result: Any = None
+        self.resume_at: float | None = None
+        self.until: float | None = self.expires
+
+    @property
+    def course(self) -> Course:
+        """Its attempts, as the policy sees them."""
+        course = self._course
+        if course is None:
+            options, name = self.options, self.method.name
+            course = self._course = Course(
+                options.retry_of(name),
+                idempotent=options.is_idempotent(name),
+                budget=(self.picker or self.endpoint).retry_budget,
+                expires=self.expires,
+            )
+        return course
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts have begun."""
+        return 1 if self._course is None else self._course.attempts
+
+    @property
+    def maybe_executed(self) -> bool:
+        """Whether a server may have run the call in one of the failed attempts."""
+        return self._course is not None and self._course.maybe_executed
+
+    @property
+    def headers(self) -> Mapping[str, str] | None:
+        """The headers of the attempt under way: the call's, and what is left of its time."""
+        names = self.options.propagate
+        if names is None:
+            return self._headers
+        headers = dict(self._headers or {})
+        if 'deadline' in names and self.until is not None:
+            left = max(0.0, (self.until - monotonic()) * 1000)
+            headers[names['deadline']] = str(int(left))
+        if 'attempt' in names:
+            headers[names['attempt']] = str(self.attempts)
+        return headers
+
+    def request(self) -> bytes:
+        """The bytes of the call as the endpoint of this attempt takes them. Raises EncodeError."""
+        wire = self.endpoint.wire
+        request = self._requests.get(wire)
+        if request is None:
+            codec = self.endpoint.codec_of(self.options.codec)
+            request = self._requests[wire] = codec.request(
+                self.method, self.arguments, self.seqid
+            )
+        return request
+
+    def begin(self) -> None:
+        """Tell that the call begins, and then ask for its headers: a trace goes with them.
+
+        Raises what a `headers=` function raises, TypeError for what it may not return,
+        ValueError for headers that the server's transport has no place for.
+        """
+        endpoint, options = self.endpoint, self.options
+        if self.outer:
+            endpoint.health.tell('CallStarted', method=self.method.name)
+        if options.headers is not None:
+            if not endpoint.carries_headers:
+                raise ValueError(
+                    f'headers= and {endpoint.name}: transport={endpoint.options.transport!r} has '
+                    "no headers; HTTP and transport='header' have"
+                )
+            self._headers = call_headers(options.headers)
+        if endpoint.recorder is not None and self.outer:
+            endpoint.record(self.method, self.arguments, options.codec.service)
+
+    def attempt(self, now: float) -> Any:
+        """The endpoint to exchange a request and a reply with, until `until`.
+
+        None: nothing is to be done before `resume_at`. Raises the call's error once no
+        attempt is left.
+        """
+        while True:
+            if self._error is not None:
+                raise self._error
+            if self.resume_at is not None:
+                if now < self.resume_at:
+                    return None
+                self.resume_at = None
+            try:
+                if self._reason is not None:
+                    self._move(now)
+                endpoint = self.endpoint
+                endpoint.connections.check_open()
+                if self.picker is None or not self.picker.forced:
+                    self._probe = endpoint.health.admit(now)
+                if self.expires is not None and now >= self.expires:
+                    raise timed_out('sending')  # and not in a connect, which would blame the server
+            except ThriftClientError as exc:
+                self.failed(exc, now)
+                continue
+            limit = self.options.retry_of(self.method.name).attempt_timeout
+            self.until, self._is_on_time = self.expires, True
+            if limit is not None and (self.expires is None or now + limit / 1000 < self.expires):
+                self.until, self._is_on_time = now + limit / 1000, False
+            return endpoint
+
+    def _move(self, now: float) -> None:
+        """Choose the endpoint of the next attempt. Raises NoServersError."""
+        reason, self._reason = self._reason, None
+        if self.picker is not None:
+            self.endpoint = self.picker.next(reason, now)
+
+    def failed(self, error: BaseException, now: float) -> None:
+        """Note how an attempt failed, and decide what follows. Foreign exceptions don't come here."""
+        health, probe = self.endpoint.health, self._probe
+        self._probe = None
+        health.tell('AttemptFailed', method=self.method.name, attempt=self.attempts, error=error)
+        if was_stale(error) and self.options.source is None:
+            return  # replaced at once, outside of the attempts
+        counts = is_failure(error, count_timeout=self._counts_timeout(health))
+        health.failed(error, is_failure=counts, probe=probe)
+        self._go_on(error, now, answered=False)
+
+    def done(self, result: Any, now: float) -> bool:
+        """Take the result that was read; False if the policy wants another attempt after it."""
+        health = self.endpoint.health
+        self._probe = None
+        self._result = result
+        exception = None if result is None else self.method.exception_in(result)
+        self._exception = exception
+        health.succeeded()
+        if exception is not None:
+            if self.options.reconsiders(self.method, exception):
+                self._go_on(exception, now, answered=True)
+                if self._error is None:
+                    return False
+                self._error = None
+        return True
+
+    def value(self) -> Any:
+        """Return the value that the server answered with, or raise its exception."""
+        if self._exception is not None:
+            raise self._exception
+        return None if self._result is None else self.method.unpack(self._result)
+
+    def outcome(self) -> tuple[Any, BaseException | None]:
+        """The value and the exception that the call came to, of which one is None."""
+        try:
+            return self.value(), None
+        except Exception as exc:  # noqa: BLE001 - the server's answer
+            return None, exc
+
+    def give_up(self, error: ThriftClientError) -> None:
+        """End the call by somebody else's decision; its attempt said nothing about the server."""
+        self._error = error
+        self._probe = None
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Release what the call holds, and tell how it ended. May be called once.
+
+        `error` is what comes out of it, None where that is a value.
+        """
+        self._probe = None
+        picker = self.picker
+        if picker is not None:
+            picker.close(error, monotonic())
+        error = error or self._exception
+        elapsed = (monotonic() - self.started) * 1000
+        attempts = self.attempts
+        if isinstance(error, ThriftClientError):
+            self.locate(error, elapsed)
+        elif error is not None:
+            annotate(error, self.endpoint.client)
+        if self.response is not None:
+            self.response.attempts = attempts
+        health = self.endpoint.health
+        if self.outer and health.listeners:
+            health.tell(
+                'CallFinished',
+                method=self.method.name,
+                elapsed=elapsed,
+                attempts=attempts,
+                error=error,
+            )
+        self._error = self._exception = self._result = self._reason = None  # their tracebacks hold this frame
+
+    def locate(self, error: ThriftClientError, elapsed: float) -> None:
+        """Tell an error where it happened; `elapsed` is ms."""
+        error.server = self.endpoint.client
+        error.method = self.method.name
+        error.elapsed = elapsed
+        error.attempts = self.attempts
+        error.maybe_executed = error.maybe_executed or self.maybe_executed
+        if isinstance(error, CallTimeout):
+            error.limit = self.limit
+
+    def _counts_timeout(self, health: Any) -> bool:
+        """Whether a timeout of this attempt is the server's failure, and not a short deadline's."""
+        policy = health.breaker.policy if health.breaker is not None else None
+        if policy is not None and not policy.count_timeouts:
+            return False
+        return not (self._is_on_time and self._deadline)
+
+    def _go_on(self, error: BaseException, now: float, *, answered: bool) -> None:
+        """Plan the next attempt, or end the call with `error`."""
+        health, course = self.endpoint.health, self.course
+        if self.options.source is not None:  # a pinned connection is not replaced
+            self._error = error
+            return
+        elsewhere = self.picker is not None and self.picker.elsewhere(now)
+        pause = course.after(error, now, random(), elsewhere=elsewhere, answered=answered)
+        if pause is None:
+            self._error = error
+            return
+        health.retried()
+        health.tell(
+            'RetryPlanned', method=self.method.name, attempt=course.attempts, pause=pause * 1000
+        )
+        self.resume_at = now + pause
+        self._reason = error
+
+
+def annotate(answer: BaseException, client: Any) -> None:
+    """Tell a TApplicationException whose it is, and whether the server may have run the call.
+
+    An exception that the IDL declares stays as it is: an attribute would change its equality.
+    """
+    if isinstance(answer, TApplicationException):
+        answer.server = client
+        answer.maybe_executed = not was_not_passed_on(answer)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from io import BytesIO
 
 from thrift_client.core.framing import closed_by_server, too_large, trailing_bytes
-from thrift_client.core.message import read_delimited
+from thrift_client.core.message import Codec, read_delimited
 from thrift_client.core.reader import Incomplete, Reader
 from thrift_client.core.service import Method
 from thrift_client.core.sniff import ENOUGH
@@ -38,13 +38,14 @@ class Exchange:
     """
 
     __slots__ = (
-        '_assembler', '_beginning', '_buffer', '_channel', '_clock', '_fresh', '_method', '_reader',
+        '_assembler', '_beginning', '_buffer', '_channel', '_clock', '_codec', '_fresh', '_method', '_reader',
         '_seqid', '_size', '_wanted', '_wire', 'due', 'result',
     )  # fmt: skip
 
     def __init__(
         self,
         wire: Wire,
+        codec: Codec,
         method: Method,
         seqid: int,
         clock: Callable[[], float],
@@ -54,6 +55,7 @@ class Exchange:
     ) -> None:
         self._fresh = fresh
         self._wire = wire
+        self._codec = codec
         self._method = method
         self._seqid = seqid
         self._clock = clock
@@ -140,8 +142,8 @@ class Exchange:
         self._reader.load(self._buffer)
         try:
             # Each time a new protocol: one that broke off in the middle is no use.
-            protocol = self._wire.codec.make_streaming(self._reader)
-            self.result = self._wire.codec.answer(self._method, self._seqid, protocol)
+            protocol = self._codec.make_streaming(self._reader)
+            self.result = self._codec.answer(self._method, self._seqid, protocol)
         except Incomplete as exc:
             self._check_size()
             ended = self._clock()
@@ -155,7 +157,7 @@ class Exchange:
     def _read_whole(self, message: BytesIO | None) -> bool:
         if message is None:
             return False
-        codec = self._wire.codec
+        codec = self._codec
         protocol = codec.make_protocol(self._reader)
         self.result = read_delimited(
             codec, self._method, self._seqid, message, self._reader, protocol

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thrift_client.policy import Hedge
+from thrift_client.policies import Hedge
 
 #: How many calls of a method are remembered, and from how many on they say something.
 REMEMBERED, ENOUGH = 256, 20

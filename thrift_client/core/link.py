@@ -38,7 +38,8 @@ class Link:
         self.dial: tuple[str, int | None] = address.host, address.port
         self.tls_name: str | None = None
         if options.ssl is not None:
-            self.tls_name = address.host if address.port is not None else 'localhost'
+            host = address.host if address.port is not None else 'localhost'
+            self.tls_name = (options.server_hostname or host).removesuffix('.')
         self._site: http.Site | None = None
         self._tunnel: tuple[str, tuple[str, str] | None] | None = None
         if wire.transport == 'http':
@@ -50,9 +51,8 @@ class Link:
             return None
         return _open_tunnel(*self._tunnel)
 
-    def log_in(self) -> tuple[Any, Talk | None]:
-        """A client for SASL and its negotiation; None and None without."""
-        given = self._options.sasl
+    def log_in(self, given: Any) -> tuple[Any, Talk | None]:
+        """A client for SASL and its negotiation, for the value of `sasl=`; None and None without."""
         if given is None:
             return None, None
         client = sasl.make_client(self.tls_name or self._address.host, given)

@@ -9,13 +9,15 @@ method, the same sequence id, a reply.
 
 from __future__ import annotations
 
+import struct
 from io import BytesIO
 from itertools import cycle
 
 from thrift.protocol.TProtocol import TProtocolException
-from thrift.Thrift import TApplicationException, TMessageType, TType
+from thrift.Thrift import TApplicationException, TException, TMessageType, TType
 from thrift.transport.TTransport import TMemoryBuffer, TTransportBase, TTransportException
 
+from thrift_client.core.foreign import is_foreign
 from thrift_client.core.framing import trailing_bytes
 from thrift_client.core.reader import Incomplete, Reader
 from thrift_client.core.service import Method, Raised, Service
@@ -31,6 +33,16 @@ TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from thrift_client.core.wire import Wire
+
+#: What encoding an argument raises, and what decoding a reply does; see the table of phases in
+#: the documentation of errors. A MemoryError of decoding is a limit.
+ENCODE_ERRORS = (
+    TypeError, ValueError, AttributeError, LookupError, ArithmeticError, struct.error,
+    RecursionError, MemoryError, AssertionError, TException,
+)  # fmt: skip
+DECODE_ERRORS = (*ENCODE_ERRORS, EOFError, SystemError)
 
 #: Sequence ids go round among these, all of one encoded length in every protocol. Few
 #: enough that each one's headers are kept for a method, more than a connection can mix up:
@@ -56,16 +68,12 @@ class Plan:
     """One method on one protocol: everything about it that no call changes."""
 
     __slots__ = (
-        'encode',
-        'encode_spec',
-        'headers',
-        'method',
-        'new_result',
-        'result_spec',
-        'returns',
-    )
+        'codec', 'decode', 'encode', 'encode_spec', 'headers', 'method', 'new_result',
+        'result_spec', 'returns',
+    )  # fmt: skip
 
     def __init__(self, method: Method, codec: Codec) -> None:
+        self.codec = codec
         self.method = method
         self.returns = method.returns
         self.new_result = method.new_result
@@ -74,6 +82,7 @@ class Plan:
         #: By sequence id the message header of a call, and that which its reply must have.
         self.headers = {i: (calls[i], replies[i]) for i in calls}
         self.encode: Any = codec.encoder
+        self.decode: Any = codec.decoder
         self.encode_spec = [method.arguments, method.arguments.thrift_spec]
         self.result_spec = None if method.oneway else [method.result, method.result.thrift_spec]
 
@@ -89,20 +98,17 @@ class _Sink(TTransportBase):
 class Codec:
     """A service's messages on one protocol, shared by all connections that speak it.
 
-    `make_protocol(transport)` is what an Apache protocol factory's `getProtocol` is.
-    `service_name` is what a multiplexed service is called at its server.
+    `wire` says how its server is spoken to. `service_name` is what a multiplexed service is
+    called at its server. `accelerated` says that the C extension can encode all of it.
     """
 
-    def __init__(
-        self,
-        service: Service,
-        make_protocol: Callable[[Any], Any],
-        service_name: str | None = None,
-    ) -> None:
+    def __init__(self, service: Service, wire: Wire, service_name: str | None = None) -> None:
         self.service = service
+        self.wire = wire
         self.service_name = service_name
-        self.make_protocol = make_protocol
-        protocol = make_protocol(_Sink())
+        self.accelerated = service.accelerated
+        self.make_protocol = wire.make_protocol if service.accelerated else wire.make_pure
+        protocol = self.make_protocol(_Sink())
         self.encoder = getattr(protocol, '_fast_encode', None) if service.accelerated else None
         self.decoder = getattr(protocol, '_fast_decode', None) if service.accelerated else None
         self._refills: bool | None = None
@@ -163,7 +169,7 @@ class Codec:
             arguments.write(protocol)
             protocol.writeMessageEnd()
             return bytes(buffer.getvalue())
-        except Exception as exc:
+        except ENCODE_ERRORS as exc:
             raise encode_error(method, exc) from exc
 
     def answer(self, method: Method, seqid: int, protocol: Any) -> Any:
@@ -193,7 +199,7 @@ class Codec:
                 protocol.readMessageEnd()
         except (Incomplete, ThriftClientError, TApplicationException):
             raise
-        except Exception as exc:
+        except DECODE_ERRORS as exc:
             raise decode_error(exc) from exc
         return result
 
@@ -254,14 +260,23 @@ def _check_header(method: Method, seqid: int, name: str, message_type: int, answ
 
 
 def encode_error(method: Method, exc: Exception) -> EncodeError:
-    """What a failed encoding is called."""
+    """What a failed encoding is called. Raises what a signal handler raised in its middle."""
+    if is_foreign(exc):
+        raise exc
     error = EncodeError(f'an argument of {method!r} cannot be encoded: {exc or type(exc).__name__}')
     error.method = method.name
     return error
 
 
 def decode_error(exc: Exception) -> DecodeError | MessageTooLarge:
-    """What a failed decoding is called: the C extension knows OverflowError for two things."""
+    """What a failed decoding is called: the C extension knows OverflowError for two things.
+
+    Raises what a signal handler raised in its middle.
+    """
+    if is_foreign(exc):
+        raise exc
+    if isinstance(exc, MemoryError):
+        return MessageTooLarge('the reply needs more memory than there is')
     limit = isinstance(exc, OverflowError) and 'exceeded' in str(exc)
     if isinstance(exc, (TProtocolException, TTransportException)):  # pure Python uses both
         limit = exc.type == exc.SIZE_LIMIT

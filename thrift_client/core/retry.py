@@ -1,22 +1,9 @@
-"""Whether a call that failed is tried again, and when. Pure: told time and random numbers."""
+"""When a failed attempt is followed by another one. Pure: told time and random numbers."""
 
 from __future__ import annotations
 
-from thrift_client.core.call import is_late_connect
-from thrift_client.errors import (
-    AuthError,
-    CallTimeout,
-    CertificateError,
-    CircuitOpen,
-    ClientClosed,
-    ClientDisabledError,
-    ConnectError,
-    ConnectionLost,
-    HttpStatusError,
-    ReplyMismatch,
-    ThriftClientError,
-)
-from thrift_client.policy import RetryPolicy
+from thrift_client.core.classify import is_out_of_reach, may_have_run, may_retry
+from thrift_client.policies import RetryPolicy
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -26,6 +13,8 @@ if TYPE_CHECKING:
 FLOOR, FLOOR_A_SECOND = 10, 1
 #: Retries that can be saved up: a quiet minute doesn't pay for a storm.
 SAVED = 100
+#: A backoff doubled so often is above every limit; 2.0**1024 would overflow.
+MOST_DOUBLINGS = 60
 
 
 class RetryBudget:
@@ -90,18 +79,28 @@ class Course:
         self.attempts = 1
         self.maybe_executed = False  # by any of the attempts so far
 
+    def wants_another(self, answer: BaseException) -> bool:
+        """Tell whether the policy asks for another attempt after this answer (`retry_on`)."""
+        return self._idempotent and self._policy.is_retried(answer)
+
     def after(
-        self, error: BaseException, now: float, random: float, *, elsewhere: bool = False
+        self,
+        error: BaseException,
+        now: float,
+        random: float,
+        *,
+        elsewhere: bool = False,
+        answered: bool = False,
     ) -> float | None:
-        """How long to pause before the next attempt, in seconds; None: not again.
+        """How long to pause before the next attempt, in seconds; None: there is none.
 
         `now` is monotonic seconds, `random` drawn evenly from 0 to 1. `elsewhere` says that
-        a server which this call has not tried can serve it as well: where this one was out
-        of reach, moving there costs no pause, no attempt and none of the budget.
+        a server which this call has not tried can serve it as well: if this one was out
+        of reach, moving there costs no pause, no attempt and no retry budget. `answered`
+        says that `error` is an answer which `wants_another` chose.
         """
         policy = self._policy
-        if isinstance(error, ThriftClientError) and error.maybe_executed:
-            self.maybe_executed = True
+        self.maybe_executed = self.maybe_executed or may_have_run(error)
         if elsewhere and is_out_of_reach(error):
             if self.expires is not None and now >= self.expires:
                 return None
@@ -109,10 +108,13 @@ class Course:
             self._moves += 1
             return 0.0
         tries = self.attempts - self._moves
-        if tries >= policy.attempts or not self._may_retry(error):
+        if tries >= policy.attempts:
             return None
-        longest = min(policy.max_backoff, policy.backoff * 2.0 ** (tries - 1))
-        pause = random * longest / 1000
+        if not answered and not may_retry(
+            error, idempotent=self._idempotent, connect=policy.connect
+        ):
+            return None
+        pause = self._pause(error, tries, random)
         if self.expires is not None and now + pause >= self.expires:
             return None
         if not self._budget.spend(policy.budget, now):
@@ -120,31 +122,9 @@ class Course:
         self.attempts += 1
         return pause
 
-    def _may_retry(self, error: BaseException) -> bool:
-        """Only what no server can have run, or what may safely run twice."""
-        if not isinstance(error, ThriftClientError):
-            return False
-        if isinstance(error, (CertificateError, AuthError)):
-            return False
-        if not error.maybe_executed:
-            if isinstance(error, ConnectionLost):
-                return True
-            if isinstance(error, HttpStatusError):
-                return error.retry_after is not None
-            at_connect = isinstance(error, ConnectError) or is_late_connect(error)
-            return at_connect and self._policy.connect
-        if isinstance(error, (ConnectionLost, ReplyMismatch, CallTimeout)):
-            return self._idempotent
-        return False
-
-
-def is_out_of_reach(error: BaseException) -> bool:
-    """Whether a call found its server out, without having been sent: another one may serve it.
-
-    A refused certificate or password is no such thing: it is for people to look at.
-    """
-    if isinstance(error, (AuthError, CertificateError)):
-        return False
-    if is_late_connect(error):
-        return True
-    return isinstance(error, (CircuitOpen, ClientClosed, ClientDisabledError, ConnectError))
+    def _pause(self, error: BaseException, tries: int, random: float) -> float:
+        """Full jitter, or what the server asks for, in seconds."""
+        policy = self._policy
+        doublings = min(tries - 1, MOST_DOUBLINGS)
+        pause = random * min(policy.max_backoff, policy.backoff * 2.0**doublings)
+        return max(pause, getattr(error, 'retry_after', None) or 0.0) / 1000

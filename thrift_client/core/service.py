@@ -69,17 +69,24 @@ class Method:
         return f'<Method {self.name}({", ".join(self.parameters)})>'
 
     def unpack(self, result: Any) -> Any:
-        """The value in a result that was read, or the exception in it, raised."""
+        """Return the value in a result that was read, or raise the exception in it."""
+        exception = self.exception_in(result)
+        if exception is not None:
+            raise exception
+        return result.success if self.returns else None
+
+    def exception_in(self, result: Any) -> BaseException | None:
+        """Return the exception that a result holds instead of a value; None if it has a value."""
         if type(result) is Raised:
-            raise result.exception
+            return result.exception
         if self.returns and getattr(result, 'success', None) is not None:
-            return result.success
+            return None
         for field in self.exceptions:
-            exception = getattr(result, field, None)
+            exception: BaseException | None = getattr(result, field, None)
             if exception is not None:
-                raise exception
+                return exception
         if self.returns:
-            raise TApplicationException(
+            return TApplicationException(
                 TApplicationException.MISSING_RESULT, f'{self.name} failed: unknown result'
             )
         return None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
+from weakref import WeakValueDictionary
 
-from thrift_client.checks import check_headers
 from thrift_client.core.framing import Buffered, Framed, Framing
 from thrift_client.core.message import Codec
 from thrift_client.core.service import Service
@@ -13,7 +13,7 @@ from thrift_client.options import Options
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any
 
     from thrift_client.errors import ThriftClientError
@@ -22,16 +22,20 @@ FRAMINGS: dict[str, Framing] = {'buffered': Buffered(), 'framed': Framed()}
 
 
 class Wire:
-    """How calls of one service look to one server; shared by all that look the same.
+    """How one server is spoken to, whatever the service; shared by all that look the same.
 
     `plain` says that the bytes of a message are the same on every connection; elsewhere
-    `request` gives the bare message, and each connection's channel wraps it. `apache` is
-    a user's own transport factory, through which messages go instead.
+    each connection's channel wraps it. `apache` is a user's own transport factory, through
+    which messages go instead. `make_protocol(transport)` is what an Apache protocol
+    factory's `getProtocol` is, `make_pure` the same without the C extension.
     """
 
-    __slots__ = ('apache', 'codec', 'framing', 'limit', 'plain', 'speech', 'transport')
+    __slots__ = (
+        'apache', 'codecs', 'framing', 'limit', 'make_protocol', 'make_pure', 'plain', 'speech',
+        'transport', '__weakref__',
+    )  # fmt: skip
 
-    def __init__(self, service: Service, options: Options) -> None:
+    def __init__(self, options: Options) -> None:
         named = isinstance(options.transport, str)
         self.apache: Any = None if named else options.transport
         self.transport: str = options.transport if named else 'apache'
@@ -42,65 +46,48 @@ class Wire:
         self.limit: int = options.max_message_size
         protocol = options.protocol if isinstance(options.protocol, str) else 'custom'
         self.speech = Speech(self.transport, protocol, options.ssl is not None)
-        maker = _protocol_maker(service, options, accelerate=named)
-        self.codec = Codec(service, maker, options.service_name)
-
-    @property
-    def plans(self) -> dict[Any, Any]:
-        """The plans of methods that the small call may use; empty where it is not for them."""
-        return self.codec.plans if self.plain and not self.speech.tls else {}
-
-    def request(self, method: Any, arguments: Any, seqid: int) -> bytes:
-        """The bytes of a call, as far as they are the same on each connection.
-
-        Raises EncodeError.
-        """
-        return self.framing.wrap(self.codec.request(method, arguments, seqid))
+        self.make_protocol = _protocol_maker(options, accelerate=named)
+        self.make_pure = _protocol_maker(options, accelerate=False)
+        self.codecs: dict[tuple[Service, str | None], Codec] = {}
 
     def explain(self, error: ThriftClientError, data: bytes) -> ThriftClientError:
         """The error for a reply that begins with `data`: WireMismatch where that tells more."""
         return explain(error, self.speech, data[:ENOUGH])
 
 
-_wires: dict[tuple[Any, ...], Wire] = {}
+def codec_of(service: Service, wire: Wire, service_name: str | None) -> Codec:
+    """The codec of a service on a wire, made on first use and kept with the wire."""
+    key = service, service_name
+    codec = wire.codecs.get(key)
+    return codec or wire.codecs.setdefault(key, Codec(service, wire, service_name))
 
 
-def wire_of(service: Service, options: Options) -> Wire:
-    """The wire for these options, made on first use and kept while the process lives.
+_wires: WeakValueDictionary[tuple[Any, ...], Wire] = WeakValueDictionary()
+
+
+def wire_of(options: Options) -> Wire:
+    """The wire for these options, shared as long as anybody uses it.
 
     One with a factory of the user's is made each time: nobody knows when such an object
     has had its day.
     """
     if not (isinstance(options.protocol, str) and isinstance(options.transport, str)):
-        return Wire(service, options)
+        return Wire(options)
     key = (
-        service,
         options.protocol,
         options.transport,
-        options.service_name,
         options.sasl is None,
         options.ssl is None,
         options.max_message_size,
         options.max_container_length,
     )
     wire = _wires.get(key)
-    return wire or _wires.setdefault(key, Wire(service, options))
+    if wire is None:
+        wire = _wires.setdefault(key, Wire(options))
+    return wire
 
 
-def call_headers(given: Any) -> Mapping[str, str] | None:
-    """The headers of one call: the option's value, or what it returns when it is called.
-
-    To be called in the caller's thread. Raises TypeError for what is no dict of texts.
-    """
-    if not callable(given):
-        return given  # type: ignore[no-any-return]
-    headers: Mapping[str, str] | None = check_headers('headers', given())
-    return headers
-
-
-def _protocol_maker(
-    service: Service, options: Options, *, accelerate: bool
-) -> Callable[[Any], Any]:
+def _protocol_maker(options: Options, *, accelerate: bool) -> Callable[[Any], Any]:
     """`getProtocol` of the protocol that the options ask for, with their limits.
 
     An element takes a byte at least, so no honest container has more elements than the
@@ -115,7 +102,6 @@ def _protocol_maker(
         if options.max_container_length is None
         else options.max_container_length,
     }
-    accelerate = accelerate and service.accelerated
     if options.protocol == 'json':
         return _json_maker(options.max_message_size)
     if options.protocol == 'compact':

@@ -1,12 +1,59 @@
-"""The methods of a service on a pool: objects that make calls, with real signatures."""
+"""The methods of a service as attributes: of a client's class, and of a pool as objects."""
 
 from __future__ import annotations
 
 from thrift_client.core.service import Method, Service, bind_functions
+from thrift_client.options import nearest
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, ClassVar
+
+_classes: dict[tuple[type, Service], type] = {}
+
+
+def class_for(cls: type, service: Service, make: Callable[[], dict[str, Any]]) -> type:
+    """Return the subclass of `cls` for a service, made once.
+
+    `make()` gives an attribute for each method; those that `cls` has itself stay as they
+    are. Two threads that are first at the same time make two and keep the same one.
+    """
+    if '_service' in vars(cls):
+        return cls
+    bound = _classes.get((cls, service))
+    if bound is None:
+        methods = make()
+        own = {name for kind in cls.__mro__ for name in vars(kind)}  # not the metaclass's `mro`
+        hidden = [name for name in methods if name in own]
+        namespace = {name: value for name, value in methods.items() if name not in hidden}
+        doc = f'A {cls.__name__} of {service.module.__name__}.'
+        if hidden:
+            _note_hidden(cls, service, hidden)
+            doc += '\n\nHidden by attributes of the client: ' + ', '.join(
+                f'{name} (call it as client.call({name!r}, …))' for name in hidden
+            )
+        namespace |= {'__doc__': doc, '__module__': cls.__module__, '_service': service}
+        bound = _classes.setdefault((cls, service), type(cls.__name__, (cls,), namespace))
+    return bound
+
+
+def _note_hidden(cls: type, service: Service, names: list[str]) -> None:
+    from logging import getLogger
+
+    getLogger('thrift_client').info(
+        "%s of %s has attributes of its own named %s: client.call('%s', ...) reaches the service",
+        cls.__name__, service.name, ', '.join(names), names[0],
+    )  # fmt: skip
+
+
+def unknown_method(service: Service, owner: str, name: str) -> AttributeError:
+    """Make the error for a method that the service doesn't have."""
+    if name.startswith('__'):
+        return AttributeError(name)
+    return AttributeError(
+        f'{owner} of {service.name} has no method {name!r}{nearest(name, service.methods)}'
+    )
 
 
 class PoolMethod:
@@ -27,7 +74,7 @@ class PoolMethod:
 
 
 class _Binder:
-    """Stands in for a method object, to get what a call would be made with."""
+    """Captures the bound arguments instead of calling."""
 
     def _call(
         self, method: Method, arguments: Any, values: tuple[Any, ...]  # noqa: ARG002

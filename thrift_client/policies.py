@@ -7,6 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Self
 
 
@@ -53,25 +54,33 @@ def _rebuilt(kind: Any, values: dict[str, Any]) -> Policy:
 
 
 class RetryPolicy(Policy):
-    """When a failed call is tried again, which is only if it can't do harm.
+    """When a failed call is retried: only if that cannot do harm.
 
-    `attempts`: how often it is tried in all; 1 is never again. `backoff`: the longest
+    `attempts`: how many attempts a call has at most; 1 means no retry. `backoff`: the longest
     first pause in ms, doubled for each further one up to `max_backoff` ms; a pause is
     drawn evenly from 0 to that (full jitter), so that clients don't retry in step.
-    `budget`: how many retries there may be for each call of the client or pool, beside a
-    small floor, so that a pool in trouble isn't stormed. `connect`: whether a failed
-    connect is tried again too, on the same server.
+    `budget`: how many retries each call of the client or pool adds to its retry budget,
+    beside a small floor, so that a pool in trouble gets no storm of retries. `connect`:
+    whether a failed connect is retried too, on the same server. `attempt_timeout`: the
+    limit of one attempt in ms, within the call's timeout; None: the call's timeout alone.
 
-    What may have run is tried again only if the method is `idempotent`.
+    A call that may have run is retried only if the method is `idempotent`. `retry_on`:
+    exception classes, or a function of the exception, that make an answered call of an
+    idempotent method worth another attempt.
+
     Raises TypeError and ValueError for values that make no sense.
     """
 
-    __slots__ = _fields = ('attempts', 'backoff', 'max_backoff', 'budget', 'connect')
+    __slots__ = _fields = (
+        'attempts', 'backoff', 'max_backoff', 'budget', 'connect', 'attempt_timeout', 'retry_on',
+    )  # fmt: skip
     attempts: int
     backoff: float
     max_backoff: float
     budget: float
     connect: bool
+    attempt_timeout: float | None
+    retry_on: tuple[type[BaseException], ...] | Callable[[BaseException], object]
 
     def __init__(
         self,
@@ -80,41 +89,66 @@ class RetryPolicy(Policy):
         max_backoff: float = 1000,
         budget: float = 0.2,
         connect: bool = False,
+        attempt_timeout: float | None = None,
+        retry_on: Any = (),
     ) -> None:
         _at_least('attempts', attempts, 1, whole=True)
         _at_least('backoff', backoff, 0)
         _at_least('max_backoff', max_backoff, 0)
         _at_least('budget', budget, 0)
+        if attempt_timeout is not None:
+            _at_least('attempt_timeout', attempt_timeout, 1)
         self._set(
             attempts=attempts,
             backoff=backoff,
             max_backoff=max_backoff,
             budget=budget,
             connect=bool(connect),
+            attempt_timeout=attempt_timeout,
+            retry_on=_classes_or_function(retry_on),
         )
+
+    def is_retried(self, answer: BaseException) -> bool:
+        """Tell whether `retry_on` asks for another attempt after this answer.
+
+        Raises what a function given as `retry_on` raises.
+        """
+        if isinstance(self.retry_on, tuple):
+            return isinstance(answer, self.retry_on)
+        return bool(self.retry_on(answer))
 
 
 class CircuitBreaker(Policy):
-    """When a server that fails is left alone for a while.
+    """When a failing server is ejected: left alone for a while.
 
-    `failures`: so many calls in a row that found it unreachable, lost or talking
-    nonsense. `rate`: or such a share (0 to 1) of the calls in `window` ms, of ten or more;
-    None: the share doesn't matter. `eject`: it is then left alone for so many ms, twice
-    as long each time in a row up to `max_eject` ms, with jitter; then one call probes it.
-    `max_share`: the largest share of a pool that may be out at once; the last server
-    never is.
+    `failures`: after so many failures in a row (unreachable, lost, nonsense, and if
+    `count_timeouts` no reply in time). `rate`: or if such a share (0 to 1) of the calls in
+    `window` ms failed, of ten or more; None: the share doesn't matter. `eject`: the server
+    is ejected for so many ms, twice as long each time in a row up to `max_eject` ms, with
+    jitter. `max_share`: the largest share of a pool that may be ejected at once; the last
+    server never is.
 
-    Timeouts and exceptions that the server answers with don't count as failures of the
-    server. Raises TypeError and ValueError for values that make no sense.
+    `check`: what finds out in the background whether an ejected server is healthy: the name
+    of a method without arguments, or a function of a client, called every `check_every` ms.
+    None: after the ejection, one call is the probe.
+
+    Exceptions that the server answers with don't count as failures. Raises TypeError and
+    ValueError for values that make no sense.
     """
 
-    __slots__ = _fields = ('failures', 'rate', 'window', 'eject', 'max_eject', 'max_share')
+    __slots__ = _fields = (
+        'failures', 'rate', 'window', 'eject', 'max_eject', 'max_share', 'count_timeouts',
+        'check', 'check_every',
+    )  # fmt: skip
     failures: int
     rate: float | None
     window: float
     eject: float
     max_eject: float
     max_share: float
+    count_timeouts: bool
+    check: str | Callable[[Any], object] | None
+    check_every: float
 
     def __init__(
         self,
@@ -124,6 +158,9 @@ class CircuitBreaker(Policy):
         eject: float = 1000,
         max_eject: float = 60000,
         max_share: float = 0.5,
+        count_timeouts: bool = True,
+        check: Any = None,
+        check_every: float = 5000,
     ) -> None:
         _at_least('failures', failures, 1, whole=True)
         if rate is not None:
@@ -132,6 +169,9 @@ class CircuitBreaker(Policy):
         _at_least('eject', eject, 1)
         _at_least('max_eject', max_eject, eject)
         _share('max_share', max_share)
+        _at_least('check_every', check_every, 1)
+        if check is not None and not callable(check) and not (isinstance(check, str) and check):
+            raise TypeError(f'check must be a method name or a function, not {check!r}')
         self._set(
             failures=failures,
             rate=rate,
@@ -139,28 +179,47 @@ class CircuitBreaker(Policy):
             eject=eject,
             max_eject=max_eject,
             max_share=max_share,
+            count_timeouts=bool(count_timeouts),
+            check=check,
+            check_every=check_every,
         )
 
 
 class Hedge(Policy):
-    """When a slow call of an idempotent method is begun a second time.
+    """When a slow call of an idempotent method is begun once more, in parallel.
 
-    `after`: so many ms after the first; None: after as long as `percentile` percent of
-    the recent calls of the method took. Raises TypeError and ValueError for values that
-    make no sense.
+    `after`: so many ms after the attempt before; None: after as long as `percentile`
+    percent of the recent calls of the method took. `most`: how many hedges one call may
+    start. Raises TypeError and ValueError for values that make no sense.
     """
 
-    __slots__ = _fields = ('after', 'percentile')
+    __slots__ = _fields = ('after', 'percentile', 'most')
     after: float | None
     percentile: float
+    most: int
 
-    def __init__(self, after: float | None = None, percentile: float = 95) -> None:
+    def __init__(self, after: float | None = None, percentile: float = 95, most: int = 1) -> None:
         if after is not None:
             _at_least('after', after, 0)
         _at_least('percentile', percentile, 1)
         if percentile >= 100:
             raise ValueError(f'percentile must be below 100, not {percentile!r}')
-        self._set(after=after, percentile=percentile)
+        _at_least('most', most, 1, whole=True)
+        self._set(after=after, percentile=percentile, most=most)
+
+
+def _classes_or_function(given: Any) -> Any:
+    """`retry_on`: exception classes as a tuple, or a function."""
+    if isinstance(given, type) and issubclass(given, BaseException):
+        return (given,)
+    if isinstance(given, (tuple, list)):
+        if all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in given):
+            return tuple(given)
+    elif callable(given) and not isinstance(given, type):
+        return given
+    raise TypeError(
+        f'retry_on must be exception classes or a function of the exception, not {given!r}'
+    )
 
 
 def _at_least(name: str, value: object, least: float, *, whole: bool = False) -> None:

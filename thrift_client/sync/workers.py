@@ -7,12 +7,12 @@ its threads don't exist there.
 
 from __future__ import annotations
 
-import os
 import threading
 from contextvars import copy_context
-from weakref import WeakSet
+from threading import current_thread
 
 from thrift_client.errors import ClientClosed
+from thrift_client.shared import fork
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ class Workers:
             helpers = self._helpers
         if executor is not None:
             # Threads without work end at once; one with a call may take as long as the call.
-            executor.shutdown(wait=not self._unfinished, cancel_futures=True)
+            own = current_thread() in executor._threads  # a job may close its own client
+            executor.shutdown(wait=not own and not self._unfinished, cancel_futures=True)
         if helpers is not None:
             helpers.close()
 
@@ -82,24 +83,15 @@ class Workers:
                 raise ClientClosed('the client is closed')
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(self._max_threads, 'thrift_client')
-                _all.add(self)
+                fork.register(self)
             return self._executor
 
-    def _forget(self) -> None:
+    def renew_after_fork(self) -> None:
+        """In a forked child: the threads are the parent's."""
+        global _lock
+        _lock = threading.Lock()
         self._executor = None
         self._unfinished.clear()
 
 
 _lock = threading.Lock()
-_all: WeakSet[Workers] = WeakSet()
-
-
-def _forget_all() -> None:
-    global _lock
-    _lock = threading.Lock()
-    for workers in list(_all):
-        workers._forget()
-
-
-if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_forget_all)

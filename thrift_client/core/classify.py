@@ -1,0 +1,176 @@
+"""What an outcome means: may the server have run the call, has it failed, may another serve it.
+
+Pure: every function looks at an error and nothing else. What is done about it is decided
+in `call.py`, when it is tried again in `retry.py`.
+"""
+
+from __future__ import annotations
+
+from errno import EADDRNOTAVAIL, EMFILE, ENFILE
+
+from thrift.Thrift import TApplicationException
+
+from thrift_client.errors import (
+    AuthError,
+    CallTimeout,
+    CertificateError,
+    CircuitOpen,
+    ClientClosed,
+    ClientDisabledError,
+    ConnectError,
+    ConnectionLost,
+    DecodeError,
+    HttpStatusError,
+    MessageTooLarge,
+    PoolExhausted,
+    ReplyMismatch,
+    ThriftClientError,
+    WireMismatch,
+)
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import Any
+
+#: The phases in which the request has been sent whole.
+READING = frozenset(('waiting for the reply', 'reading the reply'))
+
+#: How the phases begin in which a connection is being opened.
+OPENING = ('looking up', 'connecting', 'shaking hands', 'logging in', 'opening a connection')
+
+#: What an attempt may end with: everything else is from outside the call and passes through.
+FAILURES = (ThriftClientError, TApplicationException)
+
+#: A local shortage (of descriptors, of ports) says nothing about the server.
+_LOCAL = frozenset((ENFILE, EMFILE, EADDRNOTAVAIL))
+
+_SERVER_FAILURES = (
+    ConnectError,
+    ConnectionLost,
+    DecodeError,
+    MessageTooLarge,
+    ReplyMismatch,
+    WireMismatch,
+    TApplicationException,  # one that ends an attempt: the server is out of step
+)
+
+#: What a call gets that was kept from the server.
+NOT_TRIED = (CircuitOpen, ClientClosed, ClientDisabledError, PoolExhausted)
+
+#: Envoy's words for a request that it could not pass on, because no connection was open.
+_NOT_PASSED_ON = (
+    'connection failure before response start',
+    'no healthy upstream',
+    'unknown cluster',
+    'maintenance mode',
+    'connection pool overflow',
+    'no conn pool',
+)
+
+
+def timed_out(phase: str) -> CallTimeout:
+    """Make the error for a timeout in `phase`; only in READING may the server have run it."""
+    if phase.startswith(OPENING):
+        return CallTimeout(
+            'timed out',
+            phase=phase,
+            maybe_executed=False,
+            hint='timeout= and connect_timeout= limit a connect',
+        )
+    waiting = phase in READING
+    return CallTimeout(
+        'timed out',
+        phase=phase,
+        maybe_executed=waiting,
+        hint='raise timeout= if the server needs longer' if waiting else None,
+    )
+
+
+def lost(exc: BaseException, phase: str) -> ConnectionLost:
+    """Make the error for an OSError on an open connection."""
+    return ConnectionLost(
+        f'the connection broke: {getattr(exc, "strerror", None) or exc}',
+        phase=phase,
+        maybe_executed=phase in READING,
+    )
+
+
+def is_late_connect(error: BaseException) -> bool:
+    """Tell whether time ran out, the call's or `connect_timeout`, before a connection was open."""
+    if not isinstance(error, CallTimeout) or error.maybe_executed:
+        return False
+    return (error.phase or '').startswith(OPENING)
+
+
+def was_stale(error: BaseException) -> bool:
+    """Tell whether a used connection was found dead before it took a call.
+
+    No server can have run a call whose last byte was not accepted, and the connection has
+    worked before: this says more about itself than about the server.
+    """
+    return isinstance(error, ConnectionLost) and error.reused and not error.maybe_executed
+
+
+def may_have_run(error: BaseException) -> bool:
+    """Tell whether the server may have run the call whose attempt ended with `error`."""
+    if isinstance(error, ThriftClientError):
+        return error.maybe_executed
+    return not was_not_passed_on(error)
+
+
+def was_not_passed_on(error: BaseException) -> bool:
+    """Tell whether a proxy answered that it could not send the request to a server (Envoy)."""
+    return isinstance(error, TApplicationException) and any(
+        words in (error.message or '') for words in _NOT_PASSED_ON
+    )
+
+
+def is_failure(error: BaseException, *, count_timeout: bool = False) -> bool:
+    """Tell whether an error speaks against the server: it is away, or it talks nonsense.
+
+    `count_timeout` says that a timeout while waiting for the reply does. No exception that
+    the server answered with does.
+    """
+    if isinstance(error, HttpStatusError):
+        return error.status >= 500
+    if isinstance(error, ConnectError) and error.errno in _LOCAL:
+        return False
+    if isinstance(error, CallTimeout):
+        if (error.phase or '').startswith('looking up'):
+            return False  # the resolver hangs, not the server
+        return is_late_connect(error) or (count_timeout and error.phase in READING)
+    return isinstance(error, _SERVER_FAILURES)
+
+
+def is_out_of_reach(error: BaseException) -> bool:
+    """Tell whether a call found its server away, without having been sent: another may serve it.
+
+    A refused certificate or password is not such an error: people have to look at it.
+    """
+    if isinstance(error, (AuthError, CertificateError)):
+        return False
+    if is_late_connect(error):
+        return True
+    return isinstance(error, (CircuitOpen, ClientClosed, ClientDisabledError, ConnectError))
+
+
+def may_retry(error: Any, *, idempotent: bool, connect: bool) -> bool:
+    """Tell whether a failed attempt may be followed by another one on the same server.
+
+    Only what no server can have run, or what may safely run twice. `connect`: whether a
+    failed connect is tried again.
+    """
+    if not isinstance(error, ThriftClientError):
+        return idempotent and was_not_passed_on(error)
+    if isinstance(error, (CertificateError, AuthError)):
+        return False
+    if isinstance(error, HttpStatusError):
+        return idempotent and error.status in (429, 503)
+    if not error.maybe_executed:
+        if isinstance(error, ConnectionLost):
+            return True
+        at_connect = isinstance(error, ConnectError) or is_late_connect(error)
+        return at_connect and connect
+    if isinstance(error, (ConnectionLost, ReplyMismatch, CallTimeout)):
+        return idempotent
+    return False

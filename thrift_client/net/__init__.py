@@ -1,1 +1,0 @@
-"""Blocking I/O: sockets, connections, and the stacks that keep them."""

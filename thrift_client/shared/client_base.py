@@ -1,0 +1,201 @@
+"""What blocking and asyncio clients of one server have in common: all but the waiting."""
+
+from __future__ import annotations
+
+from time import monotonic
+from types import ModuleType
+
+from thrift_client import address as addresses
+from thrift_client.core.call import CallOptions
+from thrift_client.core.service import Service, service_of
+from thrift_client.core.wire import codec_of
+from thrift_client.errors import ThriftClientError
+from thrift_client.options import check_call_options, check_methods, resolve, with_frame
+from thrift_client.shared.bound_methods import class_for, unknown_method
+from thrift_client.shared.endpoint import Endpoint
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, NoReturn, Self
+
+    from thrift_client.stats import ClientStats
+
+
+class ClientBase:
+    """A client of one server, without the calls.
+
+    `_endpoint` is shared with its views and its pools; `_options` are what its calls are
+    made with; `_is_view` says that it owns nothing.
+    """
+
+    _service: Service  # of the class that is made for each service
+    _endpoint: Endpoint
+    _options: CallOptions
+    _is_view = False
+
+    def __init__(
+        self,
+        service: ModuleType,
+        host: str = 'localhost',
+        port: int | None = None,
+        frame: bool = False,
+        timeout: float | None = 60000,
+        *,
+        name: str | None = None,
+        **options: Any,
+    ) -> None:
+        given = with_frame({'timeout': timeout, **options}, frame)
+        self._set_up(service, addresses.parse(host, port), (given,), name)
+
+    def _set_up(
+        self,
+        service: ModuleType,
+        address: addresses.Address,
+        levels: tuple[Mapping[str, Any], ...],
+        name: str | None,
+    ) -> None:
+        """Become a client of the service, with the options of `levels`, the last its own."""
+        of = service_of(service)
+        options = resolve(address, *levels)
+        check_methods({key: getattr(options, key) for key in _NAMING}, of.methods)
+        kind = type(self)
+        bound = class_for(kind, of, lambda: kind._functions_of(of))
+        object.__setattr__(self, '__class__', bound)
+        self._endpoint = Endpoint(self, of, address, options, name, self._new_connections)
+        self._options = self._endpoint.call_options
+        self._begin()
+
+    @staticmethod
+    def _new_connections(endpoint: Endpoint) -> Any:
+        """The empty connection pool of a server."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _functions_of(service: Service) -> dict[str, Any]:
+        """A function for each method, that takes a client and makes the call."""
+        raise NotImplementedError
+
+    def _begin(self) -> None:
+        """Make what only a client that is not a view has."""
+
+    @property
+    def service(self) -> ModuleType:
+        """The service: what the client was created with."""
+        return self._service.module
+
+    @property
+    def host(self) -> str:
+        """The host of the address, not resolved; the path of a unix socket."""
+        return self._endpoint.address.host
+
+    @property
+    def port(self) -> int | None:
+        """The port of the address; None for a unix socket."""
+        return self._endpoint.address.port
+
+    @property
+    def address(self) -> str:
+        """Host and port as one text."""
+        return self._endpoint.location
+
+    @property
+    def frame(self) -> bool:
+        """Whether the transport is the framed one."""
+        return bool(self._endpoint.options.transport == 'framed')
+
+    @property
+    def timeout(self) -> float | None:
+        """The limit of a whole call in ms; None for no limit."""
+        return self._options.timeout
+
+    @property
+    def name(self) -> str:
+        """What the client is called in pools, errors and logs."""
+        return self._endpoint.name
+
+    def with_options(self, **options: Any) -> Self:
+        """Return a view of this client with other per-call options.
+
+        `timeout` (ms; None: no limit; it holds for every method), `retry`, `idempotent`,
+        `hedge` and `headers`, as for the client. The view has the same connections and
+        state, and owns nothing: its `close()` leaves the client open. Raises TypeError for
+        any other option, ValueError for a bad value.
+        """
+        given = check_call_options(options)
+        check_methods(given, self._service.methods)
+        return self._view(self._options.replace(given))
+
+    def for_service(self, service: ModuleType, service_name: str | None = None) -> Any:
+        """Return a view of the same server for another multiplexed service.
+
+        `service`: as for the client; `service_name`: its name at the server, None if calls
+        carry none. The view has the same connections, breaker and stats, and owns
+        nothing.
+        """
+        of = service_of(service)
+        endpoint = self._endpoint
+        codec = codec_of(of, endpoint.wire, service_name)
+        base: Any = type(self).__mro__[1]
+        kind = class_for(base, of, lambda: base._functions_of(of))
+        return self._view(self._options.replace({'codec': codec}), kind)
+
+    def _view(self, options: CallOptions, kind: Any = None) -> Any:
+        """A view with these options; `kind` is its class, None for the client's own."""
+        view = object.__new__(kind or type(self))
+        view.__dict__.update(self.__dict__)
+        view._options = options
+        view._is_view = True
+        return view
+
+    def stats(self) -> ClientStats:
+        """Return a snapshot of what the client has done and holds; waits for nothing."""
+        from thrift_client.stats import endpoint_stats
+
+        return endpoint_stats(self._endpoint)
+
+    def enable(self) -> None:
+        """Let calls through again, at once."""
+        self._endpoint.connections.set_disabled(False)
+
+    def disable(self) -> None:
+        """Make calls raise ClientDisabledError, also those that wait; those in flight finish."""
+        self._endpoint.connections.set_disabled(True)
+
+    def is_enabled(self) -> bool:
+        """Whether calls are let through."""
+        return 'disabled' not in self._endpoint.connections.gate
+
+    def __repr__(self) -> str:
+        name = '' if self.name == self.address else f'{self.name!r} at '
+        return f'<{type(self).__name__} {self._service.name} {name}{self.address}>'
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError('a client has open connections and cannot be copied or pickled')
+
+    if not TYPE_CHECKING:  # code after it would be unreachable to type checkers
+
+        def __getattr__(self, name: str) -> NoReturn:
+            service = self.__dict__.get('_service') or getattr(type(self), '_service', None)
+            if service is None or name.startswith('__'):
+                raise AttributeError(name)
+            raise unknown_method(service, type(self).__name__, name)
+
+    def _function(self, method: str) -> Any:
+        try:
+            return self._functions_of(self._service)[method]
+        except KeyError:
+            raise unknown_method(self._service, type(self).__name__, method) from None
+
+    def _located(
+        self, error: ThriftClientError, method: str, started: float
+    ) -> ThriftClientError:
+        error.server = self._endpoint.client
+        error.method = method
+        error.elapsed = (monotonic() - started) * 1000
+        error.attempts = 1
+        return error
+
+
+#: Options that name methods of the service.
+_NAMING = ('idempotent', 'timeouts', 'retry')

@@ -1,0 +1,119 @@
+"""What a connection knows, apart from who waits for its bytes: the base of both kinds."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from struct import Struct
+
+from thrift_client.core.foreign import is_foreign
+from thrift_client.core.message import DECODE_ERRORS
+from thrift_client.core.reader import Incomplete, Reader
+from thrift_client.core.sniff import advise
+from thrift_client.errors import ConnectionLost, ThriftClientError
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from thrift_client.core.channel import Assembler, Channel
+    from thrift_client.core.message import Plan
+    from thrift_client.core.wire import Wire
+    from thrift_client.shared.connection_pool import Permit
+
+frame_length = Struct('!i').pack
+_UNREADABLE = (*DECODE_ERRORS, Incomplete, ThriftClientError)
+
+#: Seconds since the last use after which a connection is looked at before it is used again:
+#: within them, after back-to-back calls, a look would tell nothing.
+QUIET = 0.005
+
+
+class ConnectionBase:
+    """A connection's record, and how it reads a small reply.
+
+    `calls`: how many it has carried. `look_at`: from when on a use looks first whether the
+    server has closed it; `retire_at`: when it is too old (monotonic seconds). `permit`: its
+    share of `max_connections`.
+    """
+
+    __slots__ = (
+        '__weakref__', '_framed', '_protocol', '_reader', '_unanswered', 'calls', 'channel', 'key',
+        'look_at', 'permit', 'retire_at', 'wire',
+    )  # fmt: skip
+
+    def __init__(self, wire: Wire, channel: Channel | None, now: float) -> None:
+        self.wire = wire
+        self.channel = channel
+        self._framed = channel is None and wire.framing.delimited
+        self._reader = Reader(wire.limit)
+        self._protocol = wire.make_protocol(self._reader)
+        self._unanswered: Assembler | None = None  # what may still come for a oneway call
+        self.calls = 0
+        self.look_at = now
+        self.retire_at = float('inf')
+        self.permit: Permit | None = None
+        self.key: Any = None
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the server takes another call on it."""
+        return self.channel is None or self.channel.reusable
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether something may still come for a oneway call."""
+        return self._unanswered is not None
+
+    @property
+    def reply_headers(self) -> Mapping[str, str] | None:
+        """The headers of the last reply, None where the transport has none."""
+        return None if self.channel is None else self.channel.reply_headers
+
+    def used(self, now: float) -> None:
+        """Note that a use begins or ended at `now`."""
+        self.look_at = min(now + QUIET, self.retire_at)
+
+    def idle_since(self) -> float:
+        """When it was last used (monotonic seconds), as far as that matters."""
+        return self.look_at - QUIET
+
+    def outgoing(self, message: bytes, seqid: int, headers: Mapping[str, str] | None) -> bytes:
+        """The bytes to send for a message. Raises EncodeError for impossible headers."""
+        if self.channel is not None:
+            return self.channel.wrap(message, seqid, headers)
+        return self.wire.framing.wrap(message)
+
+    def read_small(self, plan: Plan, head: bytes, data: bytes) -> Any:
+        """The result in `data`, if that is just the whole reply to this call, else None.
+
+        `head` is the message header that the reply must have.
+        """
+        if self._framed:
+            head = frame_length(len(data) - 4) + head
+        if not data.startswith(head):
+            return None
+        buffer = BytesIO(data)
+        buffer.seek(len(head))
+        self._reader.cstringio_buf = buffer
+        result = plan.new_result()
+        try:
+            plan.decode(result, self._protocol, plan.result_spec)
+        except _UNREADABLE as exc:
+            if is_foreign(exc):
+                raise
+            return None  # read again from its beginning, to name what is wrong
+        return None if buffer.read(1) else result
+
+    def sent_oneway(self) -> None:
+        """Note that a call was sent which needs no answer, though one may come."""
+        if self.channel is not None and self.channel.answers_oneway:
+            self._unanswered = self.channel.assembler()
+
+    def blame(self, error: ThriftClientError) -> ThriftClientError:
+        """Tell an error whether this connection had worked before."""
+        if isinstance(error, ConnectionLost):
+            error.reused = self.calls > 1
+        if self.calls <= 1:
+            advise(error, self.wire.speech)
+        return error

@@ -1,0 +1,323 @@
+"""The connections to one server: those that are idle, and a record of all that are open.
+
+Who owns what: an idle connection belongs to the pool, a taken one to the call that took it,
+which gives it back or discards it. No lock is held anywhere. What threads share are lists
+and dicts whose `append`, `pop` and lookups are single steps of the interpreter under the
+GIL: two threads can't pop the same connection. `gate` holds what keeps a call from the
+short way ('closed', 'disabled', 'waiting'…) and is empty most of the time; a call that has
+passed it while another thread closes it finishes, and its connection is looked at once more
+when it comes back. `max_connections` is a list of permits: opening a connection takes one,
+and it is back when the connection is discarded, or when an exception in the wrong place
+made everybody forget it. `opened`, `discarded` and `_calls_gone` are statistics: `+=` on
+them is one step, too.
+"""
+
+from __future__ import annotations
+
+import sys
+from random import random
+from time import monotonic
+from weakref import ref
+
+from thrift_client.errors import ClientClosed, ClientDisabledError, ConnectionLost, PoolExhausted
+from thrift_client.shared import fork
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from thrift_client.shared.endpoint import Endpoint
+
+#: Seconds between two looks for connections that are idle for too long, at most.
+TEND_EVERY = 1.0
+#: The part of `max_age` by which connections differ, so that they don't all reconnect at once.
+AGE_SPREAD = 0.1
+
+
+class Permit:
+    """The right to have one connection open. It is back after `release`, or once it is garbage."""
+
+    __slots__ = ('_pool', '_tokens')
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = ref(pool)
+        self._tokens = [None]
+
+    def release(self) -> None:
+        """Give it back. May be repeated, and run in any thread at any moment (a finalizer)."""
+        try:
+            self._tokens.pop()
+        except IndexError:
+            return
+        pool = self._pool()
+        if pool is not None:
+            pool.permits.append(None)
+            pool.serve()
+
+    __del__ = release
+
+
+class ConnectionPool:
+    """The idle connections to one server, last in, first out; the base of both kinds."""
+
+    __slots__ = (
+        '__weakref__', '_calls_gone', '_live', '_made_at', '_on_lapse', '_tend_every', 'discarded',
+        'endpoint', 'gate', 'idle', 'limit', 'max_idle', 'opened', 'permits', 'tend_at', 'told',
+    )  # fmt: skip
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        options = endpoint.options
+        self.endpoint = endpoint
+        self.limit: int | None = options.max_connections
+        self.permits: list[None] = [None] * (self.limit or 0)
+        self._live: dict[ref[Any], None] = {}
+        self._on_lapse = _forgetter(ref(self))
+        self._made_at = caller()
+        self._calls_gone = self.opened = self.discarded = 0
+        self.idle: list[Any] = []
+        self.gate: set[str] = set()
+        self.max_idle: int = options.max_idle
+        self.tend_at = 0.0
+        limits = [ms for ms in (options.idle_timeout, options.max_age) if ms is not None]
+        self._tend_every = min([TEND_EVERY, *(ms / 1000 for ms in limits)])
+        self.told: Callable[..., None] | None = None  # hears of what happens to connections
+        fork.register(self)
+
+    def __repr__(self) -> str:
+        idle, waiting = len(self.idle), self.count_waiting()
+        in_use = len(self._live) - idle
+        return f'<Connections [{in_use} in use, {idle} idle, {waiting} waiting]>'
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return 'closed' in self.gate
+
+    def open_connections(self) -> list[Any]:
+        """The open connections, idle and in use."""
+        found = [key() for key in list(self._live)]
+        return [connection for connection in found if connection is not None]
+
+    def count_open(self) -> int:
+        """How many connections are open, idle and in use."""
+        return len(self._live)
+
+    def count_waiting(self) -> int:
+        """How many calls wait for a connection."""
+        raise NotImplementedError
+
+    def count_calls(self) -> int:
+        """How many calls were sent on any of the connections so far."""
+        calls: int = self._calls_gone + sum(c.calls for c in self.open_connections())
+        return calls
+
+    def check_open(self) -> None:
+        """Raise ClientClosed or ClientDisabledError unless calls may be made."""
+        if 'closed' in self.gate:
+            raise ClientClosed('the client is closed')
+        if 'disabled' in self.gate:
+            raise ClientDisabledError('the client is disabled', hint='enable() lets calls through')
+
+    def set_disabled(self, disabled: bool) -> None:
+        """Let no call begin, also none of those that wait; or let calls begin again."""
+        if disabled:
+            self.gate.add('disabled')
+            self.wake_all()
+        else:
+            self.gate.discard('disabled')
+
+    def set_retired(self, retired: bool) -> None:
+        """Keep no connection open any longer, though calls still may be made; or do again."""
+        if retired:
+            self.gate.add('retired')
+            self.drop_idle()
+        else:
+            self.gate.discard('retired')
+
+    def take_checked(self) -> Any:
+        """An idle connection that passes inspection; None if there is none.
+
+        One that may still be answered a oneway call stays, as long as there are others: its
+        server may not have read the call yet, and closing it could take the call away.
+        """
+        unsettled = []
+        try:
+            while True:
+                try:
+                    connection = self.idle.pop()
+                except IndexError:
+                    return None
+                if connection.is_unsettled and not connection.settle():
+                    unsettled.append(connection)
+                elif self.is_fit(connection, monotonic()):
+                    return connection
+        finally:
+            if unsettled:
+                self.idle[:0] = reversed(unsettled)
+
+    def is_fit(self, connection: Any, now: float) -> bool:
+        """Whether a connection that was idle may be used; discards it if not."""
+        reason = self._why_not(connection, now)
+        if reason is None and now >= connection.look_at and not connection.is_quiet():
+            reason = 'the server closed it, or wrote to it, while it was idle'
+        if reason is not None:
+            self.discard(connection, reason)
+            return False
+        connection.used(now)
+        if self.told is not None:
+            self.told('ConnectionReused', calls=connection.calls)
+        return True
+
+    def _why_not(self, connection: Any, now: float) -> str | None:
+        """Why a connection may not be kept, apart from what the server did; None: it may."""
+        if not connection.reusable:
+            return 'the server takes no other call on it'
+        if now >= connection.retire_at:
+            return 'it is older than max_age'
+        limit = self.endpoint.options.idle_timeout
+        if limit is not None and (now - connection.idle_since()) * 1000 >= limit:
+            return 'it was idle for longer than idle_timeout'
+        return None
+
+    def try_reserve(self) -> Permit | None:
+        """Take a permit for a new connection; None if there is none."""
+        try:
+            self.permits.pop()
+        except IndexError:
+            return None
+        return Permit(self)
+
+    def register(self, connection: Any, began: float) -> None:
+        """Take a new connection into the record; opening it began at `began`."""
+        now = monotonic()
+        max_age = self.endpoint.options.max_age
+        if max_age is not None:
+            connection.retire_at = began + max_age * (1 - AGE_SPREAD * random()) / 1000
+        connection.look_at = now  # its second use looks: the server may close after one call
+        connection.key = ref(connection, self._on_lapse)
+        self._live[connection.key] = None
+        self.opened += 1
+        if self.told is not None:
+            self.told('ConnectionOpened', elapsed=(now - began) * 1000)
+
+    def give_back(self, connection: Any) -> None:
+        """Make a clean connection idle, if there is room and use for it."""
+        now = monotonic()
+        reason = self._why_not(connection, now)
+        if reason is not None:
+            self.discard(connection, reason)
+            return
+        if connection.calls > 1:
+            connection.used(now)
+        self.idle.append(connection)
+        if len(self.idle) > self.max_idle or now > self.tend_at or self.gate:
+            self.tend(now)
+
+    def tend(self, now: float) -> None:
+        """Serve who waits, and close what is too much or too old, the longest idle first."""
+        self.tend_at = now + self._tend_every
+        self.serve()
+        keep = 0 if 'closed' in self.gate or 'retired' in self.gate else self.max_idle
+        while True:
+            try:
+                connection = self.idle.pop(0)
+            except IndexError:
+                return
+            if len(self.idle) < keep and self._why_not(connection, now) is None:
+                self.idle.insert(0, connection)
+                return
+            self.discard(connection, 'it was idle for too long, or one too many')
+
+    def drop_idle(self) -> None:
+        """Close all idle connections."""
+        while True:
+            try:
+                connection = self.idle.pop()
+            except IndexError:
+                return
+            self.discard(connection, 'the client is closed, or the server has gone')
+
+    def discard(self, connection: Any, reason: BaseException | str) -> None:
+        """Close a connection for good; with the idle ones if the server broke it."""
+        connection.close()
+        if self._live.pop(connection.key, self) is None:
+            self.discarded += 1
+            self._calls_gone += connection.calls
+        permit, connection.permit = connection.permit, None
+        if permit is not None:
+            permit.release()
+        if self.told is not None:
+            self.told('ConnectionDiscarded', reason=str(reason) or type(reason).__name__)
+        if isinstance(reason, ConnectionLost):
+            self.drop_idle()
+
+    def close(self) -> None:
+        """Close all idle connections, and each of the others when its call is done.
+
+        Calls that wait for a connection, or pause before a retry, get ClientClosed at once.
+        """
+        self.gate.add('closed')
+        self.wake_all()
+        self.drop_idle()
+
+    def renew_after_fork(self) -> None:
+        """In a forked child: drop the descriptors of connections that are the parent's."""
+        for connection in self.open_connections():
+            connection.close(forked=True)
+            connection.permit = None
+        self._live.clear()
+        self.idle.clear()
+        self.permits[:] = [None] * (self.limit or 0)
+        self.gate.discard('waiting')
+
+    def exhausted(self) -> PoolExhausted:
+        """The error for a call that waited too long for a connection."""
+        return PoolExhausted(
+            f'timed out: all {self.limit} connections are in use and {self.count_waiting() - 1} '
+            'other calls wait',
+            phase='waiting for a connection',
+            hint='raise max_connections, or make fewer calls at once',
+        )
+
+    def serve(self) -> None:
+        """Let the call that waits longest look for a connection. May run in a finalizer."""
+        raise NotImplementedError
+
+    def wake_all(self) -> None:
+        """Let every call that waits, for a connection or to retry, look at the gate."""
+        raise NotImplementedError
+
+    def warn_unclosed(self) -> None:
+        """Warn of connections that nobody closed."""
+        if sys.meta_path is None:  # the interpreter is ending, and nothing can be imported
+            return
+        import warnings
+
+        message = f'a client was not closed; it was made at {self._made_at}'
+        warnings.warn(message, ResourceWarning, stacklevel=2)
+
+
+def _forgetter(pool: ref[ConnectionPool]) -> Callable[[Any], None]:
+    """What drops a connection from the record that everybody forgot without discarding it."""
+
+    def forget(key: Any) -> None:
+        found = pool()
+        if found is not None:
+            found._live.pop(key, None)
+
+    return forget
+
+
+def caller() -> str:
+    """The file and line outside of this package that is being run."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _is_ours(frame.f_globals.get('__name__', '')):
+        frame = frame.f_back
+    return f'{frame.f_code.co_filename}:{frame.f_lineno}'
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition('.')[0] == 'thrift_client'
+
+

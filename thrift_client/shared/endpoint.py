@@ -1,0 +1,121 @@
+"""One server as calls see it: everything that its client, its views and its pools share.
+
+No user sees an Endpoint. A client has one in its only private attribute that others read,
+`_endpoint`: names of services leave no room for more. Calls, pickers, fan-outs and pools
+take endpoints, never clients.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from thrift_client import address as addresses
+from thrift_client.core.call import CallOptions
+from thrift_client.core.retry import RetryBudget
+from thrift_client.core.wire import codec_of, wire_of
+from thrift_client.options import carries_headers
+from thrift_client.shared.health import Health
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from thrift_client.address import Address
+    from thrift_client.core.message import Codec
+    from thrift_client.core.service import Method, Service
+    from thrift_client.options import Options
+    from thrift_client.shared.request_log import RequestLog
+
+#: Views that an endpoint remembers, by what they override.
+REMEMBERED_VIEWS = 64
+
+
+class Endpoint:
+    """A server's address, wire, connections, health, and what its calls are made with.
+
+    `client` is what users see of it, in responses, errors and events. `codec` is that of the
+    service that the client was made for.
+    """
+
+    __slots__ = (
+        '__weakref__', '_name', '_views', 'address', 'call_options', 'carries_headers', 'client',
+        'codec', 'connections', 'health', 'is_owned', 'options', 'recorder', 'retry_budget', 'wire',
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        client: Any,
+        service: Service,
+        address: Address,
+        options: Options,
+        name: str | None,
+        new_connections: Callable[[Endpoint], Any],
+    ) -> None:
+        self.client = client
+        self.address = address
+        self.options = options
+        self._name = name
+        self.wire = wire_of(options)
+        self.codec: Codec = codec_of(service, self.wire, options.service_name)
+        self.carries_headers = carries_headers(options)
+        self.connections = new_connections(self)
+        self.health = Health(self, self.connections)
+        self.retry_budget = RetryBudget(self.connections.count_calls, monotonic())
+        self.call_options = CallOptions(self.codec, options)
+        self.is_owned = False  # by a pool that made its client, and closes it
+        self._views: dict[Any, CallOptions] = {}
+        self.recorder: RequestLog | None = None
+        if options.log_filename is not None:
+            from thrift_client.shared.request_log import request_log
+
+            self.recorder = request_log(options.log_filename)
+            self.connections.gate.add('recording')
+
+    def __repr__(self) -> str:
+        return f'<Endpoint {self.name}>'
+
+    @property
+    def name(self) -> str:
+        """What the server is called in pools, errors and logs."""
+        return self.address.label if self._name is None else self._name
+
+    @property
+    def location(self) -> str:
+        """Host and port as one text."""
+        return addresses.join(self.address.host, self.address.port)
+
+    def codec_of(self, codec: Codec) -> Codec:
+        """The codec for this server's wire, for calls that another server was chosen for first."""
+        return codec if codec.wire is self.wire else self.codec
+
+    def view(self, overrides: Any) -> CallOptions:
+        """The call options of a view of a pool; `overrides` has them (checked) as `given`."""
+        if overrides is None:
+            return self.call_options
+        found = self._views.get(overrides)
+        if found is None:
+            if len(self._views) >= REMEMBERED_VIEWS:
+                self._views.clear()
+            found = self._views[overrides] = self.call_options.replace(overrides.given)
+        return found
+
+    def record(self, method: Method, arguments: Any, service: Service) -> None:
+        """Append a call to the log of requests, if there is one."""
+        if self.recorder is not None:
+            self.recorder.record(self.name, service.module.__name__, method.name, arguments)
+
+    def joined(self, group: Callable[[], Iterable[Health]]) -> None:
+        """Note that a pool has the server; `group()` gives the Healths of all its servers."""
+        self.health.groups = (*(g for g in self.health.groups if g != group), group)
+        self.connections.set_retired(False)
+
+    def left(self, group: Callable[[], Iterable[Health]]) -> None:
+        """Note that a pool has the server no longer.
+
+        Its connections are closed, each when its call is done, if the pool made its client
+        and no other pool has it.
+        """
+        self.health.groups = tuple(g for g in self.health.groups if g != group)
+        if self.is_owned and not self.health.groups:
+            self.connections.set_retired(True)

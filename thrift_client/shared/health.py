@@ -1,0 +1,202 @@
+"""How healthy one server is, as its calls show: breaker, counts, log, and what listeners hear.
+
+Who owns what: one Health per endpoint, shared by all views of its client. `_lock` guards
+the breaker and the error counts; it is held for a decision, never while listeners or the
+log run. A call that succeeds doesn't come here unless something was wrong before: then
+'unhealthy' is in the gate of the server's connections. `retries` and `ejections` are
+counted without a lock: their `+=` is one step of the interpreter under the GIL.
+"""
+
+from __future__ import annotations
+
+import logging
+from random import random
+from threading import Lock
+from time import monotonic
+
+from thrift_client.core.breaker import CLOSED, PROBING, Breaker, Probe, may_eject
+from thrift_client.errors import CircuitOpen, ThriftClientError, server_label
+from thrift_client.shared import fork
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from thrift_client.core.hedge import Latencies
+    from thrift_client.shared.connection_pool import ConnectionPool
+    from thrift_client.shared.endpoint import Endpoint
+
+log = logging.getLogger('thrift_client')
+log.addHandler(logging.NullHandler())
+
+#: Seconds between two log lines about a server that stays down, or comes and goes.
+LOG_EVERY = 1.0
+
+
+class Health:
+    """The health of one server; `connections` are its connections.
+
+    `groups` give the Healths of the pools that the server is in, so that none of them loses
+    too many servers at once; a client in no pool has none.
+    """
+
+    __slots__ = (
+        '__weakref__', '_connections', '_endpoint', '_lock', '_logged_at', '_said_down', 'breaker',
+        'checker', 'ejections', 'errors', 'groups', 'latencies', 'listeners', 'retries',
+    )  # fmt: skip
+
+    def __init__(self, endpoint: Endpoint, connections: ConnectionPool) -> None:
+        options = endpoint.options
+        self._endpoint = endpoint
+        self._connections = connections
+        self._lock = Lock()
+        policy = options.circuit_breaker
+        self.breaker = Breaker(policy) if policy is not None else None
+        self.listeners: tuple[Callable[[Any], object], ...] = options.listeners
+        self.groups: tuple[Callable[[], Iterable[Health]], ...] = ()
+        self.checker: Callable[[Endpoint], object] | None = None  # begins a check in background
+        self.errors: dict[str, int] = {}
+        self.latencies: dict[Any, Latencies] = {}  # by method, of calls that may be hedged
+        self.retries = self.ejections = 0
+        self._logged_at = -LOG_EVERY
+        self._said_down = False  # in the log, and not taken back since
+        if self.listeners:
+            connections.gate.add('listening')
+            connections.told = self.tell
+        fork.register(self)
+
+    @property
+    def is_ejected(self) -> bool:
+        """Whether the breaker has ejected the server."""
+        return self.breaker is not None and self.breaker.state != CLOSED
+
+    def refuses(self, now: float) -> bool:
+        """Whether a call at `now` would be refused."""
+        breaker = self.breaker
+        return breaker is not None and breaker.state != CLOSED and not breaker.is_due(now)
+
+    def is_due(self, now: float) -> bool:
+        """Whether a call at `now` would be the probe of the ejected server."""
+        return self.breaker is not None and self.breaker.is_due(now)
+
+    def admit(self, now: float) -> Probe | None:
+        """Let an attempt through; the result is the probe that it holds, if it is one.
+
+        Raises CircuitOpen while the server is ejected.
+        """
+        breaker = self.breaker
+        if breaker is None or breaker.spotless:
+            return None
+        with self._lock:
+            admitted = breaker.admit(now)
+        if isinstance(admitted, Probe):
+            return admitted
+        if admitted:
+            return None
+        if breaker.state == PROBING:
+            raise CircuitOpen('the server is ejected, and a probe of it is under way')
+        left = max(0.0, breaker.until - now) * 1000
+        raise CircuitOpen(f'the server is ejected for another {left:.0f} ms')
+
+    def succeeded(self) -> None:
+        """Note a success, if something was wrong before."""
+        if 'unhealthy' not in self._connections.gate:
+            return
+        with self._lock:
+            back = self.breaker is not None and self.breaker.succeeded()
+            said_down, self._said_down = self._said_down, False
+            self._connections.gate.discard('unhealthy')
+        if said_down or back:
+            log.warning('%s is healthy again', server_label(self._endpoint.client))
+        if back:
+            self.tell('ServerRestored')
+
+    def failed(
+        self, error: BaseException, *, is_failure: bool, probe: Probe | None = None
+    ) -> None:
+        """Note a failed attempt; `is_failure` says that it speaks against the server.
+
+        `probe` is what the attempt held. A probe that says nothing is simply let go.
+        """
+        if not is_failure:
+            self._count(error)
+            return
+        peers = [list(group()) for group in self.groups]
+        now = monotonic()
+        with self._lock:
+            ejected = self._note_failure(error, peers, now, probe)
+            anew = ejected and self.breaker is not None and self.breaker.ejections == 1
+            say = now - self._logged_at >= LOG_EVERY
+            level = logging.DEBUG if self._said_down else logging.WARNING
+            if say:
+                self._logged_at, self._said_down = now, True
+        if say:
+            log.log(level, '%s is unhealthy: %s', server_label(self._endpoint.client), error)
+        if ejected:
+            self._tell_ejected(anew)
+
+    def _count(self, error: BaseException) -> None:
+        name = type(error).__name__
+        with self._lock:
+            self.errors[name] = self.errors.get(name, 0) + 1
+
+    def _note_failure(
+        self, error: BaseException, peers: list[list[Health]], now: float, probe: Probe | None
+    ) -> bool:
+        """Count the failure, and eject the server if it is one too many; whether it was."""
+        name = type(error).__name__
+        self.errors[name] = self.errors.get(name, 0) + 1
+        self._connections.gate.add('unhealthy')
+        breaker = self.breaker
+        if breaker is None:
+            return False
+        share = breaker.policy.max_share
+        allowed = all(
+            may_eject(len(pool), sum(peer.is_ejected for peer in pool if peer is not self), share)
+            for pool in peers
+            if pool
+        )
+        calls = self._connections.count_calls()
+        ejected = breaker.failed(now, random(), calls, may_eject=allowed, probe=probe)
+        self.ejections += ejected
+        return ejected
+
+    def _tell_ejected(self, anew: bool) -> None:
+        breaker = self.breaker
+        assert breaker is not None
+        if anew:  # a failed probe changes nothing
+            log.warning('%s is ejected', server_label(self._endpoint.client))
+        self.tell('ServerEjected', until=breaker.until)
+        if breaker.policy.check is not None and self.checker is not None:
+            self.checker(self._endpoint)
+
+    def start_check(self, now: float) -> Probe | None:
+        """Begin to find out whether an ejected server is back; None if it isn't time."""
+        breaker = self.breaker
+        if breaker is None:
+            return None
+        with self._lock:
+            return breaker.start_probe() if breaker.is_check_due(now) else None
+
+    def retried(self) -> None:
+        """Count an attempt after the first."""
+        self.retries += 1
+
+    def tell(self, event: str, **details: Any) -> None:
+        """Tell the listeners of an event, by the name of its class."""
+        if self.listeners:
+            from thrift_client.events import dispatch
+
+            dispatch(self.listeners, event, server=self._endpoint.client, **details)
+
+    def renew_after_fork(self) -> None:
+        """In a forked child: the lock may be held, and the probe is the parent's."""
+        self._lock = Lock()
+        if self.breaker is not None:
+            self.breaker.forget_probe()
+
+
+def label_of(error: BaseException) -> str:
+    """The short text of an error for a list of them: what happened, without where."""
+    return error.reason if isinstance(error, ThriftClientError) else str(error)

@@ -1,0 +1,242 @@
+"""How a connection is opened: look up, connect, TLS, log in. One course for every kind of client.
+
+The course is a generator that never blocks: it yields what has to be waited for, and the
+blocking client, the fan-out and the event loop each wait in their own way. It holds no
+lock; closing it closes the sockets that it has.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from thrift_client.core.classify import timed_out
+from thrift_client.errors import AuthError, CallTimeout, ConnectionLost, ThriftClientError
+from thrift_client.errors import ResolveError
+from thrift_client.shared.platform import AF_UNIX, READABLE, WRITABLE, keep_alive
+from thrift_client.shared.resolve import Lookup, Race, look_up, numeric
+from thrift_client.shared.stream import CHUNK, Stream
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Generator
+    from typing import Any
+
+    from thrift_client.address import Address
+    from thrift_client.core.channel import Channel
+    from thrift_client.core.link import Link
+    from thrift_client.core.wire import Wire
+    from thrift_client.options import Options
+    from thrift_client.shared.resolve import Found
+
+    #: Yields what to wait for, and is sent the descriptors that are ready, or a value.
+    Steps = Generator[Any, Any, Any]
+
+
+class Ready:
+    """To wait for: that one of `events` (by descriptor) happens, or `until` (monotonic seconds)."""
+
+    __slots__ = ('events', 'until')
+
+    def __init__(self, events: dict[int, int], until: float | None) -> None:
+        self.events = events
+        self.until = until
+
+
+class Opener:
+    """The way to new connections to one server.
+
+    It remembers the addresses that the name had last: a name server that fails for a
+    while doesn't take a reachable server away. Raises ImportError, when it is made, for an
+    extra that the options need and that is not installed; ValueError for a proxy in the
+    environment that is not one.
+    """
+
+    __slots__ = ('_host', '_keeps', '_last_found', '_link', '_port', 'options', 'wire')
+
+    def __init__(self, address: Address, wire: Wire, options: Options) -> None:
+        self.wire = wire
+        self.options = options
+        self._link: Link | None = None
+        self._host, self._port = address.host, address.port
+        self._last_found: Found = []
+        self._keeps = options.max_idle > 0 or options.timeout is None
+        if not wire.plain or options.ssl is not None:
+            from thrift_client.core.link import Link
+
+            self._link = Link(address, options, wire)
+            self._host, self._port = self._link.dial
+
+    def ends(self, now: float, expires: float | None) -> float | None:
+        """When a connect that begins now has to be done."""
+        limit = self.options.connect_timeout
+        if limit is None:
+            return expires
+        end: float = now + limit / 1000
+        return end if expires is None else min(end, expires)
+
+    def open(self, expires: float | None) -> Steps:
+        """Open a connection until `expires`; returns (stream, channel or None).
+
+        Raises ConnectError and its kinds, WireMismatch for a server without TLS,
+        CallTimeout.
+        """
+        if self._port is None:
+            found: Found = [(AF_UNIX, self._host)]
+        else:
+            found = yield from self._resolve(self._host, self._port, expires)
+        sock = yield from _connect(found, expires)
+        stream = None
+        try:
+            if self._keeps:
+                keep_alive(sock)
+            stream = Stream(sock)
+            return (yield from self._prepare(stream, expires))
+        except BaseException:
+            if stream is not None:
+                stream.close()
+            sock.close()
+            raise
+
+    def _resolve(self, host: str, port: int, expires: float | None) -> Steps:
+        found = numeric(host, port)
+        if found is not None:
+            return found
+        lookup: Lookup = look_up(host, port)
+        while not lookup.done.is_set():
+            if expires is not None and monotonic() >= expires:
+                raise timed_out(f'looking up {host}')
+            yield lookup
+        try:
+            self._last_found = lookup.result()
+        except ResolveError:
+            if not self._last_found:
+                raise
+        return self._last_found
+
+    def _prepare(self, stream: Stream, expires: float | None) -> Steps:
+        link = self._link
+        if link is None:
+            return stream, None
+        talk = link.before_tls()
+        if talk is not None:
+            yield from _converse(talk, stream, expires, 'connecting')
+        if link.tls_name is not None:
+            stream = yield from _begin_tls(
+                stream, (yield from _made(self.options.ssl, expires)), link.tls_name, expires
+            )
+        given = yield from _made(self.options.sasl, expires)
+        client, talk = link.log_in(given)
+        if talk is not None:
+            yield from _converse(talk, stream, expires, 'logging in')
+        channel: Channel | None = link.channel(client)
+        return stream, channel
+
+
+def _made(given: Any, expires: float | None) -> Steps:
+    """The value of `ssl=` or `sasl=`, from a function if it is one. Raises AuthError."""
+    if not callable(given):
+        return given
+    try:
+        value = given()
+        if hasattr(value, '__await__'):
+            value = yield value
+    except CallTimeout:
+        raise
+    except Exception as exc:
+        raise AuthError(
+            f'a function given as an option failed: {type(exc).__name__}: {exc}',
+            phase='logging in',
+            maybe_executed=False,
+        ) from exc
+    if expires is not None and monotonic() >= expires:
+        raise timed_out('logging in')
+    return value
+
+
+def _connect(found: Found, expires: float | None) -> Steps:
+    """Race the addresses; the socket that won."""
+    race = Race(found)
+    writable: list[int] = []
+    try:
+        while True:
+            now = monotonic()
+            sock = race.step(now, writable)
+            if sock is not None:
+                return sock
+            if expires is not None and now >= expires:
+                raise timed_out('connecting')
+            until = expires
+            if race.next_at is not None and (until is None or race.next_at < until):
+                until = race.next_at
+            writable = yield Ready(dict.fromkeys(race.waits_for, WRITABLE), until)
+    finally:
+        race.close()
+
+
+def _begin_tls(stream: Stream, given: Any, name: str, expires: float | None) -> Steps:
+    """Shake hands on a connected stream; the stream in TLS."""
+    import ssl
+
+    from thrift_client.shared import tls
+
+    secure: Any = None
+    sock: socket.socket = stream.sock
+    try:
+        secure = tls.context_of(given).wrap_socket(
+            sock, server_hostname=name, do_handshake_on_connect=False
+        )
+        while True:
+            try:
+                secure.do_handshake()
+                return tls.TLSStream(secure)
+            except ssl.SSLWantReadError:
+                events = READABLE
+            except ssl.SSLWantWriteError:
+                events = WRITABLE
+            yield from _wait(secure.fileno(), events, expires, 'shaking hands')
+    except ThriftClientError as exc:
+        if isinstance(exc, CallTimeout):
+            exc.hint = tls.MAYBE_PLAIN
+        (secure or sock).close()
+        raise
+    except (OSError, ValueError) as exc:
+        error = tls.handshake_failed(exc, secure, name)  # reads names from what is still open
+        (secure or sock).close()
+        raise error from exc
+    except BaseException:
+        (secure or sock).close()
+        raise
+
+
+def _converse(talk: Any, stream: Stream, expires: float | None, phase: str) -> Steps:
+    """Send what a talk yields, and hand it what arrives, until it is over."""
+    try:
+        data = memoryview(next(talk))
+        while True:
+            while data:
+                sent = stream.try_send(data)
+                if sent < 0:
+                    yield from _wait(stream.fileno(), stream.to_send, expires, phase)
+                else:
+                    data = data[sent:]
+            received = stream.try_receive(CHUNK)
+            if received is None:
+                yield from _wait(stream.fileno(), READABLE, expires, phase)
+            else:
+                data = memoryview(talk.send(received))
+            if expires is not None and monotonic() >= expires:
+                raise timed_out(phase)
+    except StopIteration:
+        return
+    except ThriftClientError as exc:
+        exc.maybe_executed = False  # no call has been sent
+        if isinstance(exc, ConnectionLost) or exc.phase in ('sending', 'waiting for the reply'):
+            exc.phase = phase
+        raise
+
+
+def _wait(fd: int, events: int, expires: float | None, phase: str) -> Steps:
+    if expires is not None and monotonic() >= expires:
+        raise timed_out(phase)
+    yield Ready({fd: events}, expires)

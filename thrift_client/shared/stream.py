@@ -1,0 +1,104 @@
+"""A connected, non-blocking socket: what can be sent and received now.
+
+Whoever drives it waits in its own way (a poll, a fan-out's poll, an event loop) and tries
+again. Errors come out as the library's; an exception of a signal handler passes through.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from thrift_client.core.classify import lost
+from thrift_client.core.foreign import is_foreign
+from thrift_client.shared.platform import READABLE, WRITABLE, new_poller
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import Any
+
+#: The most that one system call reads.
+CHUNK = 1 << 16
+
+
+class Stream:
+    """One connected socket. `send` and `receive` are the bare calls, bound once.
+
+    `poll` waits up to so many ms for something to read, alone.
+    """
+
+    __slots__ = ('_poller', 'poll', 'receive', 'send', 'sock')
+
+    #: What to wait for before more can be sent.
+    to_send = WRITABLE
+
+    def __init__(self, sock: Any) -> None:
+        self.sock = sock
+        self.send: Any = sock.send
+        self.receive: Any = sock.recv
+        self._poller = new_poller()
+        self._poller.register(sock, READABLE)
+        self.poll: Any = self._poller.poll
+
+    def fileno(self) -> int:
+        """The descriptor, to wait for."""
+        fd: int = self.sock.fileno()
+        return fd
+
+    def try_send(self, data: bytes | memoryview) -> int:
+        """Send what the kernel takes now: how many bytes, -1 for none. Raises ConnectionLost."""
+        try:
+            return self.send(data)  # type: ignore[no-any-return]
+        except BlockingIOError as exc:
+            if is_foreign(exc):
+                raise
+            return -1
+        except OSError as exc:
+            raise self.broken(exc, 'sending') from exc
+
+    def try_receive(self, size: int = CHUNK) -> bytes | None:
+        """What has arrived; None if nothing has, b'' at the end. Raises ConnectionLost."""
+        try:
+            return self.receive(size)  # type: ignore[no-any-return]
+        except BlockingIOError as exc:
+            if is_foreign(exc):
+                raise
+            return None
+        except OSError as exc:
+            raise self.broken(exc, 'waiting for the reply') from exc
+
+    def try_receive_into(self, space: memoryview) -> int | None:
+        """Receive what has arrived into `space`: how many bytes; None if nothing has."""
+        try:
+            return self.sock.recv_into(space)  # type: ignore[no-any-return]
+        except BlockingIOError as exc:
+            if is_foreign(exc):
+                raise
+            return None
+        except OSError as exc:
+            raise self.broken(exc, 'reading the reply') from exc
+
+    def broken(self, exc: OSError, phase: str) -> BaseException:
+        """What an OSError of the socket is called. Raises it if it is not the socket's."""
+        if is_foreign(exc):
+            raise exc
+        return lost(exc, phase)
+
+    def is_quiet(self) -> bool:
+        """Whether the connection is open and nothing has arrived on it.
+
+        An idle connection that is readable was closed, or its server is out of step.
+        """
+        return not self.poll(0)
+
+    def close(self, *, forked: bool = False) -> None:
+        """Close it; wakes a thread that waits in it.
+
+        A forked child only drops its descriptor: `shutdown` would end its parent's
+        connection.
+        """
+        if not forked:
+            try:
+                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+            except OSError:
+                pass  # not connected any more, which is what was wanted
+        self.sock.close()

@@ -1,0 +1,300 @@
+"""SimpleClient: one server of a service, thread-safe.
+
+A call goes one of two ways. The small call takes an idle connection and makes one small
+exchange on it, with nothing else in the way, whatever its timeout, view, deadline, TLS or
+transport. Everything else (no idle connection, a listener, a failure) follows the course of
+`core/call.py`, which a small call that failed joins as its first attempt.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from types import ModuleType
+
+from thrift_client import deadlines
+from thrift_client.core.call import Call, CallOptions, annotate
+from thrift_client.core.classify import FAILURES
+from thrift_client.core.message import ENCODE_ERRORS, encode_error, next_id
+from thrift_client.core.service import Method, Service, bind_functions
+from thrift_client.errors import ThriftClientError
+from thrift_client.shared.client_base import ClientBase
+from thrift_client.shared.endpoint import Endpoint
+from thrift_client.sync.connection_pool import SyncConnectionPool
+from thrift_client.sync.workers import Workers
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from typing import Any, Self
+
+    from thrift_client.response import ThriftResponse
+
+_NOTHING: Any = object()
+
+
+def make_call(  # noqa: C901 - a function for each case would cost what it saves
+    endpoint: Endpoint,
+    options: CallOptions,
+    method: Method,
+    arguments: Any,
+    now: float | None = None,
+    response: ThriftResponse[Any] | None = None,
+    picker: Any = None,
+) -> Any:
+    """Make a call begun at `now`, with its arguments in an instance of the generated class.
+
+    Returns the value, or raises what the server answered or what went wrong. What there is
+    to say besides the value goes into `response`; `picker` chooses the endpoints of further
+    attempts.
+    """
+    if now is None:
+        now = monotonic()
+    connections = endpoint.connections
+    plan = options.plans.get(method)
+    if plan is None or connections.gate:
+        return call_in_full(endpoint, options, method, arguments, now, response, picker)
+    try:
+        body = plan.encode(arguments, plan.encode_spec)
+    except ENCODE_ERRORS as exc:
+        raise _located(encode_error(method, exc), endpoint, method, now) from exc
+    wait, expires = options.timeout, None
+    if options.timeouts is not None:
+        wait = options.timeout_of(method.name)
+    ends = deadlines.current.get()
+    if wait is not None:
+        expires = now + wait / 1000
+    if ends is not None and (expires is None or ends < expires):
+        expires, wait = ends, (ends - now) * 1000
+        if wait <= 0:
+            return call_in_full(endpoint, options, method, arguments, now, response, picker)
+    idle = connections.idle
+    try:
+        connection = idle.pop()
+    except IndexError:
+        return call_in_full(endpoint, options, method, arguments, now, response, picker)
+    if now >= connection.look_at and not connections.is_fit(connection, now):
+        return call_in_full(endpoint, options, method, arguments, now, response, picker)
+    try:
+        result = connection.small_exchange(plan, body, next_id(), wait, expires)
+    except BaseException as exc:
+        if isinstance(exc, ThriftClientError):
+            connection.blame(exc)
+        connections.discard(connection, exc)
+        if not isinstance(exc, FAILURES):
+            raise
+        return call_in_full(
+            endpoint, options, method, arguments, now, response, picker, failure=exc
+        )
+    connection.used(now)
+    idle.append(connection)
+    if len(idle) > connections.max_idle or now > connections.tend_at or connections.gate:
+        connections.tend(now)
+    if plan.returns:
+        value = getattr(result, 'success', None)
+        if value is not None:
+            return value
+    if result is None:
+        return None
+    exception = method.exception_in(result)
+    if exception is None:
+        return result.success if plan.returns else None
+    if options.reconsiders(method, exception):
+        return call_in_full(
+            endpoint, options, method, arguments, now, response, picker, result=result
+        )
+    annotate(exception, endpoint.client)
+    raise exception
+
+
+def call_in_full(
+    endpoint: Endpoint,
+    options: CallOptions,
+    method: Method,
+    arguments: Any,
+    started: float,
+    response: ThriftResponse[Any] | None,
+    picker: Any,
+    *,
+    failure: Exception | None = None,
+    result: Any = _NOTHING,
+) -> Any:
+    """Follow the whole course of a call that began at `started`.
+
+    `failure` or `result` is how a small call ended that was its first attempt.
+    """
+    if options.hedge is not None and failure is None and options.may_hedge(method):
+        from thrift_client.sync import fanout
+
+        if picker is None or not picker.forced:
+            return fanout.hedged_call(
+                endpoint, options, method, arguments, started, response, picker
+            )
+    call = Call(
+        endpoint, options, method, arguments, started,
+        seqid=next_id(), picker=picker, response=response,
+    )  # fmt: skip
+    error: BaseException | None = None
+    try:
+        call.begin()
+        if failure is not None:
+            call.failed(failure, monotonic())
+        elif result is not _NOTHING and call.done(result, monotonic()):
+            return call.value()
+        return _attempts(call)
+    except BaseException as exc:
+        error = exc
+        raise
+    finally:
+        call.end(error)
+        del error  # its traceback holds this frame: a cycle that would keep a lost connection open
+
+
+def _attempts(call: Call) -> Any:
+    """Make one attempt after another, until one brings the value or none is left."""
+    while True:
+        endpoint = call.attempt(monotonic())
+        if endpoint is None:
+            assert call.resume_at is not None
+            call.endpoint.connections.pause(call.resume_at)
+            continue
+        try:
+            request = call.request()
+            result = exchange(endpoint.connections, call, request)
+        except FAILURES as exc:
+            call.failed(exc, monotonic())
+        else:
+            if call.done(result, monotonic()):
+                return call.value()
+
+
+def exchange(connections: Any, call: Call, request: bytes) -> Any:
+    """Make one attempt: lease a connection, send the request, read the result.
+
+    The connection is given back or discarded, whatever happens.
+    """
+    source = call.options.source or connections
+    connection = source.take(call.until)
+    try:
+        result = connection.exchange(call, request)
+    except BaseException as exc:
+        if isinstance(exc, ThriftClientError):
+            connection.blame(exc)
+        source.discard(connection, exc)
+        raise
+    if call.response is not None:
+        call.response._headers = connection.reply_headers
+    source.give_back(connection)
+    return result
+
+
+def _located(
+    error: ThriftClientError, endpoint: Endpoint, method: Method, started: float
+) -> ThriftClientError:
+    error.server = endpoint.client
+    error.method = method.name
+    error.elapsed = (monotonic() - started) * 1000
+    error.attempts = 1
+    return error
+
+
+class SimpleClient(ClientBase):
+    """A client of one server, whose attributes are the methods of the service.
+
+    `service`: a module that `thrift --gen py` wrote, or what else the documentation names.
+    `host`: `'localhost'`, `'localhost:9090'`, `'[::1]:9090'`, `'unix:/run/kv.sock'` or a URL
+    like `'thrift://h:9090?frame=1&protocol=compact'`; `port` if it has none. `frame=True` is
+    `transport='framed'`. `timeout` is the limit of a whole call in ms, None for no limit.
+    `name` defaults to the address. `options`: those of the table in `thrift_client.options`.
+
+    Opens nothing before the first call, keeps its connections open between calls, and is
+    thread-safe. Raises TypeError if `service` is not a service and for an unknown option,
+    ValueError for a bad address or value.
+    """
+
+    _workers: Workers
+
+    @staticmethod
+    def _new_connections(endpoint: Endpoint) -> SyncConnectionPool:
+        return SyncConnectionPool(endpoint)
+
+    @staticmethod
+    def _functions_of(service: Service) -> dict[str, Any]:
+        return functions_of(service)
+
+    def _begin(self) -> None:
+        self._workers = Workers()
+
+    def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of the service by its name, also one that the client hides.
+
+        Waits, returns and raises as the method itself does; AttributeError for an unknown
+        one.
+        """
+        return self._function(method)(self, *args, **kwargs)
+
+    def submit(self, method: str, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Begin a call in another thread; returns its `concurrent.futures.Future` at once.
+
+        The deadline and other context are those of the caller. Raises TypeError for wrong
+        arguments.
+        """
+        from inspect import signature
+
+        function = self._function(method)
+        signature(function).bind(self, *args, **kwargs)  # a wrong call fails here, not there
+        return self._workers.submit(function, self, *args, **kwargs)
+
+    def warm_up(self) -> None:
+        """Connect, so that the next call needn't; waits within `timeout`.
+
+        An open idle connection is enough, and so are as many in use as there may be.
+        Raises ConnectError, CallTimeout, ClientClosed or ClientDisabledError.
+        """
+        started = monotonic()
+        connections = self._endpoint.connections
+        expires = deadlines.expiry(started, self._options.timeout, deadlines.current.get())
+        try:
+            connections.check_open()
+            connection = connections.take_checked()
+            if connection is None:
+                may_open, permit = connections.try_open()
+                if may_open:
+                    connection = connections.open(expires, permit)
+            if connection is not None:
+                connections.give_back(connection)
+        except ThriftClientError as exc:
+            raise self._located(exc, 'warm_up', started) from exc.__cause__
+
+    def close(self) -> None:
+        """Close all connections, those in use when their calls are done; may be repeated.
+
+        Calls that wait get ClientClosed at once. Does nothing on a view.
+        """
+        if self._is_view:
+            return
+        self._endpoint.connections.close()
+        self._workers.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+_functions: dict[Service, dict[str, Any]] = {}
+
+
+def functions_of(service: Service) -> dict[str, Any]:
+    """For each method of the service a function that takes a client and makes the call."""
+    functions = _functions.get(service)
+    if functions is None:
+        functions = bind_functions(
+            service,
+            'return __call(self._endpoint, self._options, __method, __arguments)',
+            __call=make_call,
+        )
+        for name, function in functions.items():
+            function.__qualname__ = f'SimpleClient.{name}'
+        functions = _functions.setdefault(service, functions)
+    return functions

@@ -1,0 +1,275 @@
+"""One connection: one exchange at a time, and the proof that it is clean afterwards.
+
+A connection belongs to the thread that took it until that thread gives it back, so nothing
+here is locked. Whatever raises leaves it in an unknown state: its owner discards it. An
+exception that the server answered with comes back as a result and is not raised.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from time import monotonic
+
+from thrift_client.core.classify import timed_out
+from thrift_client.core.exchange import Exchange
+from thrift_client.core.framing import closed_by_server, trailing_bytes
+from thrift_client.errors import (
+    CallTimeout,
+    ConnectionLost,
+    DecodeError,
+    MessageTooLarge,
+    ReplyMismatch,
+    ThriftClientError,
+)
+from thrift_client.shared.connection import ConnectionBase, frame_length
+from thrift_client.sync import stream as waiting
+from thrift_client.sync.stream import CHUNK
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import Any
+
+    from thrift_client.core.call import Call
+    from thrift_client.core.channel import Channel
+    from thrift_client.core.message import Codec, Plan
+    from thrift_client.core.service import Method
+    from thrift_client.core.wire import Wire
+    from thrift_client.shared.stream import Stream
+
+
+class Connection(ConnectionBase):
+    """An open connection to one server."""
+
+    __slots__ = ('_expires', '_poll', '_receive', '_send', 'first_read', 'stream')
+
+    def __init__(self, wire: Wire, stream: Stream, channel: Channel | None, now: float) -> None:
+        super().__init__(wire, channel, now)
+        self.stream = stream
+        self._expires: float | None = None
+        self.first_read = min(CHUNK, wire.limit + 4)
+        # What the small exchange uses, bound once.
+        self._send, self._receive, self._poll = stream.send, stream.receive, stream.poll
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the bytes of a message are the same as on all other connections."""
+        return self.channel is None
+
+    def small_exchange(
+        self, plan: Plan, body: bytes, seqid: int, wait: float | None, expires: float | None
+    ) -> Any:
+        """Exchange a small request and its reply: one send, one wait, one receive.
+
+        `body` are the encoded arguments, `wait` the ms that are left until `expires`; None
+        is no limit. Whatever turns out not to be small is left to the general way. Returns
+        the result that was read, None for oneway; raises as `exchange`.
+        """
+        head, reply_head = plan.headers[seqid]
+        request = head + body
+        channel = self.channel
+        if channel is not None:
+            request = channel.wrap(request, seqid, None)
+        elif self._framed:
+            request = frame_length(len(request)) + request
+        self.calls += 1
+        try:
+            sent = self._send(request)
+        except OSError:
+            sent = 0  # the same again, to name what is wrong
+        if sent != len(request):
+            waiting.send(self.stream, request[sent:], expires)
+        if plan.result_spec is None:
+            self.sent_oneway()
+            return None
+        if not self._poll(wait):
+            raise timed_out('waiting for the reply')
+        try:
+            data = self._receive(self.first_read)
+        except OSError:
+            data = waiting.receive(
+                self.stream, self.first_read, expires, 'waiting for the reply'
+            )
+        if channel is None:
+            result = self.read_small(plan, reply_head, data)
+            if result is not None:
+                return result
+        return self._read_reply(plan.codec, plan.method, seqid, data, expires)
+
+    def exchange(self, call: Call, request: bytes) -> Any:
+        """Exchange the request of a call and its reply, until `call.until`.
+
+        Returns the result that was read, None for oneway. Raises CallTimeout,
+        ConnectionLost, TLSError, DecodeError, ReplyMismatch, MessageTooLarge, WireMismatch,
+        HttpStatusError, EncodeError for impossible headers, or a TApplicationException that
+        is not about this call.
+        """
+        method, seqid, until = call.method, call.seqid, call.until
+        data = self.outgoing(request, seqid, call.headers)
+        self.calls += 1
+        waiting.send(self.stream, data, until)
+        if method.oneway:
+            self.sent_oneway()
+            return None
+        codec = call.endpoint.codec_of(call.options.codec)
+        data = waiting.receive(self.stream, self.first_read, until, 'waiting for the reply')
+        result = self.read_first(codec, method, seqid, data)
+        if result is not None:
+            return result
+        return self._read_reply(codec, method, seqid, data, until)
+
+    def read_first(self, codec: Codec, method: Method, seqid: int, data: bytes) -> Any:
+        """The result in `data`, if that is just the whole reply; else None."""
+        if self.channel is not None:
+            return None
+        plan = codec.plan(method)
+        return None if plan is None else self.read_small(plan, plan.headers[seqid][1], data)
+
+    def reply(self, codec: Codec, method: Method, seqid: int) -> Exchange:
+        """What puts the reply to a call together, for whoever must not block."""
+        return Exchange(
+            self.wire, codec, method, seqid, monotonic, self.channel, fresh=self.calls <= 1
+        )
+
+    def read_available(self, reply: Exchange, data: bytes | None, times: int) -> bool:
+        """Feed a reply with `data` and with what has arrived; True once it is whole.
+
+        Reads at most `times` in a row, and never blocks.
+        """
+        if data is not None and reply.feed(data):
+            return True
+        for _ in range(times):
+            space = reply.space
+            if space is not None:
+                count = self.stream.try_receive_into(space)
+                if count is None:
+                    return False
+                if reply.filled(count) if count else reply.end():
+                    return True
+            else:
+                data = self.stream.try_receive(CHUNK)
+                if data is None:
+                    return False
+                if reply.feed(data) if data else reply.end():
+                    return True
+        return False
+
+    def _read_reply(
+        self, codec: Codec, method: Method, seqid: int, data: bytes, expires: float | None
+    ) -> Any:
+        """The result of a reply that begins with `data` and may go on."""
+        if self.channel is None and not self._framed:
+            return self._read_unframed(codec, method, seqid, data, expires)
+        reply = self.reply(codec, method, seqid)
+        try:
+            whole = reply.feed(data) if data else reply.end()
+            while not whole:
+                whole = self._read_some(reply, expires)
+        except (CallTimeout, ConnectionLost) as exc:
+            raise reply.explained(exc) from exc.__cause__
+        return reply.result
+
+    def _read_some(self, reply: Exchange, expires: float | None) -> bool:
+        """Wait for more of a reply; whether it is whole. Raises CallTimeout."""
+        space, due = reply.space, reply.due
+        if expires is not None and monotonic() >= expires:
+            raise timed_out('reading the reply')  # also where a flood leaves nothing to wait for
+        if space is not None:
+            count = waiting.receive_into(self.stream, space, expires)
+            return reply.filled(count) if count else reply.end()
+        until = expires
+        if due is not None and (expires is None or due < expires):
+            until = due
+        try:
+            data = waiting.receive(self.stream, CHUNK, until, 'reading the reply')
+        except CallTimeout:
+            if until is expires:
+                raise
+            return reply.feed(b'')  # nothing more may come: it is tried again
+        return reply.feed(data) if data else reply.end()
+
+    def _read_unframed(
+        self, codec: Codec, method: Method, seqid: int, data: bytes, expires: float | None
+    ) -> Any:
+        """Decode while receiving: the decoder asks for more, and finds the end."""
+        if not data:
+            raise self._explained(closed_by_server(partial=False), data)
+        reader, protocol, self._expires = self._reader, self._protocol, expires
+        if not (codec.accelerated and codec.refills):
+            protocol = codec.make_streaming(reader)
+        reader.load(BytesIO(data))
+        reader.more = self._read_on
+        try:
+            result = codec.answer(method, seqid, protocol)
+        except (CallTimeout, ConnectionLost, DecodeError, MessageTooLarge, ReplyMismatch) as exc:
+            raise self._explained(exc, data) from exc.__cause__
+        finally:
+            reader.disconnect()  # from this connection, which closes once nobody holds it
+        if not reader.at_end():
+            raise self._explained(trailing_bytes(), data)
+        return result
+
+    def _explained(self, error: ThriftClientError, data: bytes) -> ThriftClientError:
+        """The error; on a connection that was never understood, what its bytes look like."""
+        return error if self.calls > 1 else self.wire.explain(error, data)
+
+    def _read_on(self, partial: bytes, needed: int) -> BytesIO:
+        """A buffer of `partial` and what follows it, for the decoder of an unframed reply."""
+        data = partial + self._receive_more()
+        if len(data) >= needed:
+            return BytesIO(data)
+        buffer = BytesIO(bytes(needed))  # zeroed lazily: costs nothing until bytes arrive
+        with buffer.getbuffer() as space:
+            space[: len(data)] = data
+            self._fill(space[len(data) :])
+        return buffer
+
+    def _fill(self, space: memoryview) -> None:
+        while space:
+            count = waiting.receive_into(self.stream, space, self._expires)
+            if not count:
+                raise closed_by_server(partial=True)
+            space = space[count:]
+
+    def _receive_more(self) -> bytes:
+        if self._expires is not None and monotonic() >= self._expires:
+            raise timed_out('reading the reply')
+        data = waiting.receive(self.stream, CHUNK, self._expires, 'reading the reply')
+        if not data:
+            raise closed_by_server(partial=True)
+        return data
+
+    def settle(self) -> bool:
+        """Take in what has come for a oneway call; False while something still may.
+
+        What comes is an empty answer, or an error that nobody waits for; whatever it is
+        but a whole answer ends the connection.
+        """
+        try:
+            while self._unanswered is not None:
+                data = self.stream.try_receive(CHUNK)
+                if data is None:
+                    return False
+                if not data or self._unanswered.feed(data) is not None:
+                    self._end_settling(broken=not data)
+        except ThriftClientError:
+            self._end_settling(broken=True)
+        return True
+
+    def _end_settling(self, *, broken: bool) -> None:
+        self._unanswered = None
+        if broken and self.channel is not None:
+            self.channel.reusable = False
+
+    def is_quiet(self) -> bool:
+        """Whether it is still open, and nothing has arrived that nobody asked for."""
+        return self.stream.is_quiet()
+
+    def close(self, *, forked: bool = False) -> None:
+        """Close it, or in a forked child forget it."""
+        self.stream.close(forked=forked)
+
+    def __del__(self) -> None:
+        # Nobody has it any more: an exception came between taking it and giving it back.
+        stream = getattr(self, 'stream', None)
+        if stream is not None:
+            stream.close(forked=True)

@@ -1,0 +1,180 @@
+"""The connections to one server, for calls that block in their threads.
+
+Who owns what: see `shared/connection_pool.py`. A call that has to wait puts a `_Place` into
+`_queue` and takes what it needs itself once it is the first there: nothing is handed over,
+so nothing is lost with a call that is interrupted. Whoever frees something wakes the first.
+A call that pauses before a retry is in `_pausing`, so that `close` can end the pause.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import Lock
+from time import monotonic
+
+from thrift_client.shared.connection_pool import ConnectionPool, Permit
+from thrift_client.shared.opening import Opener
+from thrift_client.sync.connect import drive
+from thrift_client.sync.connection import Connection
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import Any
+
+    from thrift_client.shared.endpoint import Endpoint
+
+
+class _Place:
+    """A place in a line; `turn` is released to let its owner look again."""
+
+    __slots__ = ('_line', 'turn')
+
+    def __init__(self, line: deque[_Place]) -> None:
+        self._line = line
+        self.turn = Lock()
+        self.turn.acquire()
+
+    def __enter__(self) -> _Place:
+        self._line.append(self)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        try:
+            self._line.remove(self)
+        except ValueError:
+            pass  # the line was renewed by a fork
+
+    def wake(self) -> None:
+        """Let the owner look again. May be repeated."""
+        try:
+            self.turn.release()
+        except RuntimeError:
+            pass  # it has been woken and has not looked yet
+
+    def wait(self, until: float | None) -> bool:
+        """Wait to be woken; False at `until` (monotonic seconds; None: no limit)."""
+        if until is None:
+            return self.turn.acquire()
+        return self.turn.acquire(timeout=max(0.0, until - monotonic()))
+
+
+class SyncConnectionPool(ConnectionPool):
+    """The idle connections to one server, last in, first out, and the line of calls for one."""
+
+    __slots__ = ('_pausing', '_queue', 'opener')
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
+        self.opener = Opener(endpoint.address, endpoint.wire, endpoint.options)
+        self._queue: deque[_Place] = deque()
+        self._pausing: deque[_Place] = deque()
+
+    def __del__(self) -> None:
+        if self._live and not self.closed:
+            self.warn_unclosed()
+            for connection in self.open_connections():
+                connection.close()
+
+    def count_waiting(self) -> int:
+        """How many calls wait for a connection."""
+        return len(self._queue)
+
+    def take(self, expires: float | None) -> Connection:
+        """An idle connection that passes inspection, else a new one; now the caller's.
+
+        Waits for its turn if `max_connections` are open. Raises PoolExhausted, ConnectError,
+        CallTimeout, ClientClosed, ClientDisabledError.
+        """
+        if self.limit is None:
+            return self.take_checked() or self.open(expires, None)
+        claimed = None if self._queue else self._claim()
+        if claimed is None:
+            claimed = self._wait(expires)
+        if isinstance(claimed, Permit):
+            return self.open(expires, claimed)
+        return claimed  # type: ignore[no-any-return]
+
+    def take_idle(self) -> Connection | None:
+        """An idle connection that passes inspection, without waiting; None if there is none."""
+        if 'waiting' in self.gate:
+            return None
+        return self.take_checked()  # type: ignore[no-any-return]
+
+    def try_open(self) -> tuple[bool, Permit | None]:
+        """Whether a connection may be opened now, and the permit for it where one is needed."""
+        if self.limit is None:
+            return True, None
+        permit = None if self._queue else self.try_reserve()
+        return permit is not None, permit
+
+    def open(self, expires: float | None, permit: Permit | None) -> Connection:
+        """Open a connection in the calling thread; now the caller's, with its permit."""
+        connection = None
+        try:
+            began = monotonic()
+            ends = self.opener.ends(began, expires)
+            connection = self.connected(drive(self.opener.open(ends), ends), began, permit)
+            self.greet(connection, ends)
+            return connection
+        finally:
+            if connection is None and permit is not None:
+                permit.release()
+
+    def connected(self, opened: Any, began: float, permit: Permit | None) -> Connection:
+        """Make the connection of what the opener's course came to."""
+        stream, channel = opened
+        connection = Connection(self.endpoint.wire, stream, channel, began)
+        connection.permit = permit
+        self.register(connection, began)
+        return connection
+
+    def greet(self, connection: Connection, expires: float | None) -> None:
+        """Call `on_connect` with a view pinned to a new connection. Discards it on failure."""
+
+    def _claim(self) -> Any:
+        """An idle connection or a permit to open one; None if there is neither."""
+        return self.take_checked() or self.try_reserve()
+
+    def _wait(self, expires: float | None) -> Any:
+        """Wait for an idle connection or a permit, in order of arrival."""
+        try:
+            with _Place(self._queue) as place:
+                while True:
+                    self.gate.add('waiting')  # again, as who leaves last takes it away
+                    self.check_open()
+                    if self._queue and self._queue[0] is place:
+                        claimed = self._claim()
+                        if claimed is not None:
+                            return claimed
+                    if not place.wait(expires):
+                        raise self.exhausted()
+        finally:
+            if self._queue:
+                self.serve()
+            else:
+                self.gate.discard('waiting')
+                self.serve()  # somebody may have come in between
+
+    def serve(self) -> None:
+        """Let the call that waits longest look for a connection."""
+        try:
+            self._queue[0].wake()
+        except IndexError:
+            pass
+
+    def wake_all(self) -> None:
+        """Let every call that waits, for a connection or to retry, look at the gate."""
+        for place in (*list(self._queue), *list(self._pausing)):
+            place.wake()
+
+    def pause(self, until: float) -> None:
+        """Wait until `until` (monotonic seconds), or until the client is closed or disabled."""
+        with _Place(self._pausing) as place:
+            if self.gate.isdisjoint(('closed', 'disabled')):
+                place.wait(until)
+
+    def renew_after_fork(self) -> None:
+        """In a forked child: connections and calls are the parent's."""
+        super().renew_after_fork()
+        self._queue = deque()
+        self._pausing = deque()
