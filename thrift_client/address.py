@@ -16,15 +16,20 @@ SCHEMES = {
 }
 
 
+#: What the key of a query has in it whose value is not to be shown.
+_CREDENTIALS = ('auth', 'cred', 'key', 'pass', 'pwd', 'secret', 'sig', 'token')
+
+
 class Address:
     """Where one server listens, and what its URL said besides.
 
     `port` is None for a unix socket, whose path `host` then is. `label` is the address as
-    text, without query and credentials. `scheme`, `path`, `credentials` and `query` are a
-    URL's.
+    text, without credentials; the query of an HTTP URL is part of it. `scheme`, `path`,
+    `credentials` and `query` are a URL's; `target` is what an HTTP request names, a path and
+    a query as they were written.
     """
 
-    __slots__ = ('credentials', 'host', 'label', 'path', 'port', 'query', 'scheme')
+    __slots__ = ('credentials', 'host', 'label', 'path', 'port', 'query', 'scheme', 'target')
 
     def __init__(
         self,
@@ -36,6 +41,7 @@ class Address:
         path: str = '',
         credentials: tuple[str, str] | None = None,
         query: tuple[tuple[str, str], ...] = (),
+        target: str = '',
     ) -> None:
         self.host = host
         self.port = port
@@ -44,6 +50,7 @@ class Address:
         self.path = path
         self.credentials = credentials
         self.query = query
+        self.target = target
 
     def __repr__(self) -> str:
         return f'<Address {self.label}>'
@@ -86,6 +93,8 @@ def _parse_url(url: str, port: int | None) -> Address:
             f'unknown scheme in {redacted(url)!r}; known are {", ".join(SCHEMES)} and unix:/path'
         )
     default_port, _, http = SCHEMES[scheme]
+    if not url.isprintable():  # `urlsplit` would leave line breaks out
+        raise ValueError(f'an address has no control characters: {redacted(url)!r}')
     try:
         parts = urlsplit(url)
     except ValueError as exc:
@@ -104,12 +113,29 @@ def _parse_url(url: str, port: int | None) -> Address:
     return Address(
         host=_checked_host(name, url),
         port=number,
-        label=f'{scheme}://{netloc}{parts.path if http else ""}',
+        label=f'{scheme}://{netloc}{_shown(parts.path, parts.query) if http else ""}',
         scheme=scheme,
         path=parts.path,
         credentials=credentials,
-        query=tuple(parse_qsl(parts.query, keep_blank_values=True)),
+        query=() if http else tuple(parse_qsl(parts.query, keep_blank_values=True)),
+        target=_target(parts.path, parts.query) if http else '',
     )
+
+
+def _target(path: str, query: str) -> str:
+    return f'{path or "/"}?{query}' if query else path
+
+
+def _shown(path: str, query: str) -> str:
+    """The path and the query of an HTTP URL, without what looks like a credential."""
+    if not query:
+        return path
+    parts = []
+    for part in query.split('&'):
+        key, equals, _ = part.partition('=')
+        secret = equals and any(word in key.lower() for word in _CREDENTIALS)
+        parts.append(f'{key}=***' if secret else part)
+    return f'{path}?{"&".join(parts)}'
 
 
 def redacted(url: str) -> str:

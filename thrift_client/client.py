@@ -13,8 +13,10 @@ from time import monotonic
 from types import ModuleType
 
 from thrift_client import attempts
+from thrift_client.core.codec import next_id
 from thrift_client.core.deadline import budget
-from thrift_client.core.message import encode_error, next_id
+from thrift_client.core.failures import ENCODING, is_foreign
+from thrift_client.core.paths import encode_error
 from thrift_client.core.service import Method, Service, bind_functions
 from thrift_client.errors import ThriftClientError
 from thrift_client.net.connections import Connections
@@ -158,8 +160,11 @@ class SimpleClient(SingleServer):
             return attempts.call(self, method, arguments, now, response, route=route)
         try:
             body = plan.encode(arguments, plan.encode_spec)
-        except Exception as exc:
-            raise self._located(encode_error(method, exc), method.name, now) from exc
+        except ENCODING as exc:
+            if is_foreign(exc):
+                raise
+            error = encode_error(method, arguments, exc)
+            raise self._located(error, method.name, now) from exc
         if _handler_of(_ALARM) not in _NO_HANDLER:
             return attempts.call(self, method, arguments, now, response, route=route)
         idle = connections.idle

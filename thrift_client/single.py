@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, Self
 
     from thrift_client.address import Address
-    from thrift_client.core.message import Plan
+    from thrift_client.core.codec import Plan
     from thrift_client.core.service import Method
     from thrift_client.core.wire import Wire
     from thrift_client.record import Recorder

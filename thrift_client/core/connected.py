@@ -5,15 +5,16 @@ from __future__ import annotations
 from io import BytesIO
 from struct import Struct
 
-from thrift_client.core.reader import Reader
-from thrift_client.core.sniff import advise
+from thrift_client.core.detect import advise
+from thrift_client.core.failures import DECODING, is_foreign
+from thrift_client.core.reader import Incomplete, Reader
 from thrift_client.errors import ConnectionLost
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from typing import Any
 
-    from thrift_client.core.message import Plan
+    from thrift_client.core.codec import Plan
     from thrift_client.core.wire import Wire
     from thrift_client.errors import ThriftClientError
 
@@ -43,9 +44,9 @@ class Connected:
 
     def __init__(self, wire: Wire, now: float) -> None:
         self._wire = wire
-        self._framed = wire.framing.delimited
+        self._framed = wire.framed
         self._reader = Reader(wire.limit)
-        self._protocol = wire.codec.make_protocol(self._reader)
+        self._protocol = wire.codec.protocol(self._reader)
         self._decode = wire.codec.decoder
         self.stamp = now
         self.retire_at: float | None = None
@@ -62,12 +63,23 @@ class Connected:
             return None
         buffer = BytesIO(data)
         buffer.seek(len(head))
+        return self._read_result(plan, buffer)
+
+    def read_whole(self, plan: Plan, head: bytes, message: BytesIO) -> Any:
+        """Return the result in what a channel says is a whole reply to this call, else None."""
+        if message.read(len(head)) != head:
+            return None
+        return self._read_result(plan, message)
+
+    def _read_result(self, plan: Plan, buffer: BytesIO) -> Any:
         self._reader.cstringio_buf = buffer
         result = plan.new_result()
         try:
-            self._decode(result, self._protocol, plan.result_spec)  # type: ignore[misc]
-        except Exception:  # noqa: BLE001 - decoded again from its beginning, to name what is wrong
-            return None
+            self._decode(result, self._protocol, plan.result_spec)
+        except (*DECODING, Incomplete) as exc:
+            if is_foreign(exc):
+                raise
+            return None  # it is decoded again from its beginning, to name what is wrong
         return None if buffer.read(1) else result
 
     def settle(self) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from thrift_client.checks import check_headers
-from thrift_client.core.framing import Buffered, Framed, Framing
-from thrift_client.core.message import Codec
+from thrift_client.core.codec import Codec
+from thrift_client.core.detect import ENOUGH, Speech, explain
 from thrift_client.core.service import Service
-from thrift_client.core.sniff import ENOUGH, Speech, explain
+from thrift_client.core.transports import TRANSPORTS
 from thrift_client.options import Options
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from thrift_client.core.transports.base import Channel
     from thrift_client.errors import ThriftClientError
-
-FRAMINGS: dict[str, Framing] = {'buffered': Buffered(), 'framed': Framed()}
 
 
 class Wire:
     """How calls of one service look to one server; shared by all that look the same.
 
-    `plain` says that the bytes of a message are the same on every connection; elsewhere
-    `request` gives the bare message, and each connection's channel wraps it. `apache` is
-    a user's own transport factory, through which messages go instead.
+    `channel` is the one that serves all connections, where messages look the same on each
+    (`plain`); elsewhere it is None, `request` gives the bare message, and each connection's
+    own channel wraps it. `framed` says that the shared channel puts lengths in front.
+    `apache` is a user's own transport factory, through which messages go instead.
     """
 
-    __slots__ = ('apache', 'codec', 'framing', 'limit', 'plain', 'speech', 'transport')
+    __slots__ = ('apache', 'channel', 'codec', 'framed', 'limit', 'plain', 'speech', 'transport')
 
     def __init__(self, service: Service, options: Options) -> None:
         named = isinstance(options.transport, str)
@@ -37,13 +37,17 @@ class Wire:
         self.transport: str = options.transport if named else 'apache'
         if options.protocol == 'header':
             self.transport = 'header'
-        self.plain = self.transport in FRAMINGS and options.sasl is None
-        self.framing = FRAMINGS[self.transport] if self.plain else FRAMINGS['buffered']
+        row = TRANSPORTS.get(self.transport)
+        self.plain = row is not None and row.shared and options.sasl is None
+        self.framed = self.plain and row is not None and row.delimited
         self.limit: int = options.max_message_size
         protocol = options.protocol if isinstance(options.protocol, str) else 'custom'
         self.speech = Speech(self.transport, protocol, options.ssl is not None)
-        maker = _protocol_maker(service, options, accelerate=named)
+        maker = _protocol_maker(service, options, ours=named)
         self.codec = Codec(service, maker, options.service_name)
+        self.channel: Channel | None = None
+        if self.plain and row is not None:
+            self.channel = row.open(self, None)()
 
     @property
     def plans(self) -> dict[Any, Any]:
@@ -55,18 +59,16 @@ class Wire:
 
         Raises EncodeError.
         """
-        return self.framing.wrap(self.codec.request(method, arguments, seqid))
+        message = self.codec.request(method, arguments, seqid)
+        return message if self.channel is None else self.channel.wrap(message, seqid, None)
 
     def explain(self, error: ThriftClientError, data: bytes) -> ThriftClientError:
         """The error for a reply that begins with `data`: WireMismatch where that tells more."""
         return explain(error, self.speech, data[:ENOUGH])
 
 
-_wires: dict[tuple[Any, ...], Wire] = {}
-
-
 def wire_of(service: Service, options: Options) -> Wire:
-    """The wire for these options, made on first use and kept while the process lives.
+    """Return the wire for these options, made on first use and kept with the service.
 
     One with a factory of the user's is made each time: nobody knows when such an object
     has had its day.
@@ -74,7 +76,6 @@ def wire_of(service: Service, options: Options) -> Wire:
     if not (isinstance(options.protocol, str) and isinstance(options.transport, str)):
         return Wire(service, options)
     key = (
-        service,
         options.protocol,
         options.transport,
         options.service_name,
@@ -83,8 +84,8 @@ def wire_of(service: Service, options: Options) -> Wire:
         options.max_message_size,
         options.max_container_length,
     )
-    wire = _wires.get(key)
-    return wire or _wires.setdefault(key, Wire(service, options))
+    wire: Wire = service.wires.get(key) or service.wires.setdefault(key, Wire(service, options))
+    return wire
 
 
 def call_headers(given: Any) -> Mapping[str, str] | None:
@@ -98,14 +99,12 @@ def call_headers(given: Any) -> Mapping[str, str] | None:
     return headers
 
 
-def _protocol_maker(
-    service: Service, options: Options, *, accelerate: bool
-) -> Callable[[Any], Any]:
+def _protocol_maker(service: Service, options: Options, *, ours: bool) -> Callable[[Any], Any]:
     """`getProtocol` of the protocol that the options ask for, with their limits.
 
     An element takes a byte at least, so no honest container has more elements than the
     message may have bytes; old runtimes allocate whatever a container claims.
-    `accelerate` is False for transports that the C decoder may not get along with.
+    `ours` is False for a user's own transport, which the C decoder may not get along with.
     """
     if not isinstance(options.protocol, str):
         return options.protocol.getProtocol  # type: ignore[no-any-return]
@@ -115,7 +114,7 @@ def _protocol_maker(
         if options.max_container_length is None
         else options.max_container_length,
     }
-    accelerate = accelerate and service.accelerated
+    accelerate = ours and service.accelerated
     if options.protocol == 'json':
         return _json_maker(options.max_message_size)
     if options.protocol == 'compact':
@@ -128,8 +127,9 @@ def _protocol_maker(
 
         fast = TBinaryProtocol.TBinaryProtocolAccelerated
         plain = TBinaryProtocol.TBinaryProtocol
-        # Without strictRead 64 bytes of zeros pass for an application exception.
-        limits |= {'strictRead': True, 'strictWrite': True}
+        # A reply without the version header is recognized by `Codec`, by more than what is
+        # missing; only a user's own transport can't be looked ahead in.
+        limits |= {'strictRead': ours, 'strictWrite': True}
     return partial(fast if accelerate else plain, **limits)
 
 

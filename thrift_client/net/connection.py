@@ -10,11 +10,12 @@ from __future__ import annotations
 from io import BytesIO
 from time import monotonic
 
+from thrift_client.core.call import timed_out
+from thrift_client.core.codec import Plan, read_delimited
 from thrift_client.core.connected import Connected, frame_length
 from thrift_client.core.deadline import expiry
-from thrift_client.core.exchange import Exchange
-from thrift_client.core.framing import closed_by_server, trailing_bytes
-from thrift_client.core.message import Plan, read_delimited
+from thrift_client.core.failures import closed_by_server, trailing_bytes
+from thrift_client.core.reply import Reply
 from thrift_client.core.service import Method
 from thrift_client.core.wire import Wire
 from thrift_client.errors import (
@@ -115,14 +116,16 @@ class Connection(Connected):
         """What to send for a request that `Wire.request` made. Raises EncodeError."""
         return request
 
-    def exchange(self, method: Method, seqid: int) -> Exchange:
+    def exchange(self, method: Method, seqid: int) -> Reply:
         """What reads the reply to a call."""
-        return Exchange(self._wire, method, seqid, monotonic, fresh=self.calls <= 1)
+        channel = self._wire.channel
+        assert channel is not None
+        return Reply(self._wire, method, seqid, monotonic, channel, fresh=self.calls <= 1)
 
     def sent_oneway(self) -> None:
         """Note that a call was sent which needs no answer."""
 
-    def read_available(self, exchange: Exchange, data: bytes | None, times: int) -> bool:
+    def read_available(self, exchange: Reply, data: bytes | None, times: int) -> bool:
         """Feed an exchange with `data` and with what has arrived; True once it is whole.
 
         Reads at most `times` in a row, and never blocks.
@@ -185,7 +188,7 @@ class Connection(Connected):
             return read_delimited(codec, method, seqid, message, self._reader, self._protocol)
         reader, protocol = self._reader, self._protocol
         if not codec.refills:
-            protocol = codec.make_streaming(reader)
+            return self._read_reply(self.exchange(method, seqid), data, expires)
         reader.load(BytesIO(data))
         reader.more = self._read_on
         try:
@@ -196,8 +199,39 @@ class Connection(Connected):
             raise trailing_bytes()
         return result
 
+    def _read_reply(self, reply: Reply, data: bytes, expires: float | None) -> Any:
+        """The result of a reply that begins with `data`, in whatever pieces the rest comes."""
+        whole = reply.feed(data)
+        while not whole:
+            whole = self._read_some(reply, expires)
+        return reply.result
+
+    def _read_some(self, reply: Reply, expires: float | None) -> bool:
+        """Wait for more of a reply; whether it is whole."""
+        space, due = reply.space, reply.due
+        if space is not None:
+            count = self.stream.receive_into(space, expires)
+            return reply.filled(count) if count else reply.end()
+        now = monotonic()
+        if expires is not None and now >= expires:
+            raise timed_out('reading the reply' if reply.started else 'waiting for the reply')
+        if due is not None and due <= now:
+            return reply.feed(b'')
+        until = expires
+        if due is not None and (expires is None or due < expires):
+            until = due
+        try:
+            data = self.stream.receive(CHUNK, until)
+        except CallTimeout:
+            if until is expires:
+                raise
+            return reply.feed(b'')  # nothing more may come: it is tried again
+        return reply.feed(data) if data else reply.end()
+
     def _assemble(self, data: bytes) -> BytesIO:
-        assembler = self._wire.framing.assembler(self._wire.limit)
+        channel = self._wire.channel
+        assert channel is not None
+        assembler = channel.assembler()
         message = assembler.feed(data)
         while message is None:
             space = assembler.space

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from thrift_client.core.exchange import Exchange
+from thrift_client.core.reply import Reply
 from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError
 from thrift_client.net.connection import Connection
 from thrift_client.net.stream import CHUNK, Stream
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from thrift_client.core.channel import Assembler, Channel
     from thrift_client.core.service import Method
+    from thrift_client.core.transports.base import Assembler, Channel
     from thrift_client.core.wire import Wire
 
 
@@ -53,9 +53,9 @@ class Conversation(Connection):
         """What to send for a request that `Wire.request` made. Raises EncodeError."""
         return self._channel.wrap(request, seqid, headers)
 
-    def exchange(self, method: Method, seqid: int) -> Exchange:
+    def exchange(self, method: Method, seqid: int) -> Reply:
         """What reads the reply to a call."""
-        return Exchange(
+        return Reply(
             self._wire, method, seqid, monotonic, self._channel, fresh=self.calls <= 1
         )
 
@@ -102,30 +102,18 @@ class Conversation(Connection):
         if method.oneway:
             self.sent_oneway()
             return None
-        exchange = self.exchange(method, seqid)
+        first = self.stream.receive(CHUNK, expires)
+        plan = self._wire.codec.plan(method)
+        message = self._channel.whole(first)
+        if plan is not None and message is not None:
+            result = self.read_whole(plan, plan.headers[seqid][1], message)
+            if result is not None:
+                return result
+        reply = self.exchange(method, seqid)
         try:
-            while not self._read_some(exchange, expires):
-                pass
+            return self._read_reply(reply, first, expires) if first else reply.end()
         except (CallTimeout, ConnectionLost) as exc:
-            raise exchange.explained(exc) from exc.__cause__
-        return exchange.result
-
-    def _read_some(self, exchange: Exchange, expires: float | None) -> bool:
-        """Wait for more of a reply; whether it is whole."""
-        space, due = exchange.space, exchange.due
-        if space is not None:
-            count = self.stream.receive_into(space, expires)
-            return exchange.filled(count) if count else exchange.end()
-        until = expires
-        if due is not None and (expires is None or due < expires):
-            until = due
-        try:
-            data = self.stream.receive(CHUNK, until)
-        except CallTimeout:
-            if until is expires:
-                raise
-            return exchange.feed(b'')  # nothing more may come: it is tried again
-        return exchange.feed(data) if data else exchange.end()
+            raise reply.explained(exc) from exc.__cause__
 
     def is_quiet(self) -> bool:
         """Whether it is still open, and nothing has arrived that nobody asked for."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import time
+
 from thrift_client.core.call import timed_out
 from thrift_client.errors import CallTimeout, ThriftClientError
 from thrift_client.net.connect import Connector
@@ -13,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from thrift_client.address import Address
-    from thrift_client.core.channel import Channel
-    from thrift_client.core.link import Link
+    from thrift_client.core.transports.base import Channel
+    from thrift_client.core.transports.handshake import Link
     from thrift_client.core.wire import Wire
     from thrift_client.options import Options
 
@@ -34,9 +36,9 @@ class Opener:
         self._link: Link | None = None
         self._connector = Connector(address.host, address.port)
         if not wire.plain or options.ssl is not None:
-            from thrift_client.core.link import Link
+            from thrift_client.core.transports.handshake import Link
 
-            self._link = Link(address, options, wire)
+            self._link = Link(address, options, wire, time)
             self._connector = Connector(*self._link.dial)
 
     def open(self, expires: float | None, now: float) -> Connection:
@@ -53,7 +55,7 @@ class Opener:
                 self._wire, self._connect_alone, expires, now
             )
         stream, channel = self._connect(expires)
-        if channel is None:
+        if channel is None or self._wire.plain:
             return Connection(self._wire, stream, self._options.timeout, now)
         from thrift_client.net.conversation import Conversation
 
