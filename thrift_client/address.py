@@ -15,23 +15,21 @@ SCHEMES = {
     'https': (443, True, True),
 }
 
-#: Words in the keys of a query whose values are not shown.
-_SECRET_WORDS = frozenset(
-    ('auth', 'credential', 'key', 'apikey', 'pass', 'password', 'passwd', 'pwd', 'secret', 'sig',
-     'signature', 'token')
-)  # fmt: skip
+
+#: What the key of a query has in it whose value is not to be shown.
+_CREDENTIALS = ('auth', 'cred', 'key', 'pass', 'pwd', 'secret', 'sig', 'token')
 
 
 class Address:
     """Where one server listens, and what its URL said besides.
 
     `port` is None for a unix socket, whose path `host` then is. `label` is the address as
-    text without credentials; a query stays only in that of an `http(s)://` address, unless
-    it looks like a credential. `scheme`, `credentials` and `query` (options of this library)
-    are a URL's; `path` is what an HTTP request asks for, with its query.
+    text, without credentials; the query of an HTTP URL is part of it. `scheme`, `path`,
+    `credentials` and `query` are a URL's; `target` is what an HTTP request names, a path and
+    a query as they were written.
     """
 
-    __slots__ = ('credentials', 'host', 'label', 'path', 'port', 'query', 'scheme')
+    __slots__ = ('credentials', 'host', 'label', 'path', 'port', 'query', 'scheme', 'target')
 
     def __init__(
         self,
@@ -43,6 +41,7 @@ class Address:
         path: str = '',
         credentials: tuple[str, str] | None = None,
         query: tuple[tuple[str, str], ...] = (),
+        target: str = '',
     ) -> None:
         self.host = host
         self.port = port
@@ -51,6 +50,7 @@ class Address:
         self.path = path
         self.credentials = credentials
         self.query = query
+        self.target = target
 
     def __repr__(self) -> str:
         return f'<Address {self.label}>'
@@ -93,8 +93,8 @@ def _parse_url(url: str, port: int | None) -> Address:
             f'unknown scheme in {redacted(url)!r}; known are {", ".join(SCHEMES)} and unix:/path'
         )
     default_port, _, http = SCHEMES[scheme]
-    if any(c < ' ' or c == '\x7f' for c in url):  # urlsplit drops some of them silently
-        raise ValueError(f'not an address: control characters in {redacted(url)!r}')
+    if not url.isprintable():  # `urlsplit` would leave line breaks out
+        raise ValueError(f'an address has no control characters: {redacted(url)!r}')
     try:
         parts = urlsplit(url)
     except ValueError as exc:
@@ -110,43 +110,32 @@ def _parse_url(url: str, port: int | None) -> Address:
     if userinfo:
         user, _, password = userinfo.partition(':')
         credentials = (unquote(user), unquote(password))
-    label = f'{scheme}://{netloc}'
-    path = ''
-    if http:
-        if not name.isascii():
-            ascii_name = name.encode('idna').decode('ascii')
-            raise ValueError(f'write the host of {redacted(url)!r} in ASCII: {ascii_name!r}')
-        path = _checked_target(url, parts.path or '/', parts.query)
-        shown = '' if _SECRET_WORDS.intersection(_words(parts.query)) else parts.query
-        label += parts.path + (f'?{shown}' if shown else '')
     return Address(
         host=_checked_host(name, url),
         port=number,
-        label=label,
+        label=f'{scheme}://{netloc}{_shown(parts.path, parts.query) if http else ""}',
         scheme=scheme,
-        path=path,
+        path=parts.path,
         credentials=credentials,
         query=() if http else tuple(parse_qsl(parts.query, keep_blank_values=True)),
+        target=_target(parts.path, parts.query) if http else '',
     )
 
 
-def _words(query: str) -> set[str]:
-    """The keys of a query, taken apart into lower-case words."""
-    words = set()
-    for part in query.lower().split('&'):
-        key = part.partition('=')[0]
-        words.update(key.replace('-', '_').replace('.', '_').split('_'), (key,))
-    return words
+def _target(path: str, query: str) -> str:
+    return f'{path or "/"}?{query}' if query else path
 
 
-def _checked_target(url: str, path: str, query: str) -> str:
-    """What an HTTP request asks for. RFC 9112: visible ASCII only."""
-    target = f'{path}?{query}' if query else path
-    if not target.isascii() or any(c <= ' ' or c == '\x7f' for c in target):
-        raise ValueError(
-            f'the path and query must be percent-encoded ASCII: {redacted(url)!r}'
-        )
-    return target
+def _shown(path: str, query: str) -> str:
+    """The path and the query of an HTTP URL, without what looks like a credential."""
+    if not query:
+        return path
+    parts = []
+    for part in query.split('&'):
+        key, equals, _ = part.partition('=')
+        secret = equals and any(word in key.lower() for word in _CREDENTIALS)
+        parts.append(f'{key}=***' if secret else part)
+    return f'{path}?{"&".join(parts)}'
 
 
 def redacted(url: str) -> str:
@@ -154,10 +143,8 @@ def redacted(url: str) -> str:
     scheme, separator, rest = url.partition('://')
     if not separator:
         scheme, rest = ('unix:', url[5:]) if url.startswith('unix:') else ('', url)
-    path, question, query = rest.rpartition('@')[2].partition('?')
-    if _SECRET_WORDS.intersection(_words(query)):
-        query = '…'
-    return scheme + separator + path + question + query
+    path, _, query = rest.rpartition('@')[2].partition('?')
+    return scheme + separator + _shown(path, query)
 
 
 def _split_port(netloc: str, whole: str) -> tuple[str, str | None]:

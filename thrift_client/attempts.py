@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from time import sleep
 
-from thrift_client.core.message import next_id
+from thrift_client.core.codec import next_id
 from thrift_client.core.wire import call_headers
 from thrift_client.errors import ThriftClientError
 from thrift_client.net.process import end_with_process

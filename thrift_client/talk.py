@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.client import SimpleClient
-    from thrift_client.core.exchange import Exchange
+    from thrift_client.core.reply import Reply
     from thrift_client.core.service import Method
     from thrift_client.net.connection import Connection
 
@@ -27,7 +27,7 @@ class Talk:
     # Set only where they are needed: most talks are one small request and its reply.
     connection: Connection | None = None
     unsent: memoryview | None = None
-    exchange: Exchange | None = None  # once a reply turns out not to be small
+    exchange: Reply | None = None  # once a reply turns out not to be small
     course: Course | None = None  # once an attempt has failed
     resume_at: float | None = None  # while it pauses before another attempt
     headers: Mapping[str, str] | None = None

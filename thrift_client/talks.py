@@ -18,7 +18,7 @@ TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from typing import Any
 
-    from thrift_client.core.exchange import Exchange
+    from thrift_client.core.reply import Reply
     from thrift_client.core.service import Method
     from thrift_client.net.connection import Connection
     from thrift_client.talk import Talk
@@ -109,7 +109,7 @@ class Talks:
             self._lose(talk, exc)
 
     def _feed(
-        self, talk: Talk, connection: Connection, exchange: Exchange, data: bytes | None
+        self, talk: Talk, connection: Connection, exchange: Reply, data: bytes | None
     ) -> None:
         if connection.read_available(exchange, data, READS_IN_A_ROW):
             self._settle(talk, self._release(talk), exchange.result)

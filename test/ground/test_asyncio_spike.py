@@ -10,8 +10,8 @@ from thrift.Thrift import TApplicationException
 from rich_if import rich_service
 from rich_if.ttypes import NotFound, Small
 from thrift_client import errors
-from thrift_client.core.exchange import Exchange
-from thrift_client.core.message import next_id
+from thrift_client.core.codec import next_id
+from thrift_client.core.reply import Reply
 from thrift_client.core.service import service_of
 from thrift_client.core.wire import wire_of
 from thrift_client.options import Options
@@ -35,7 +35,7 @@ class Spike(asyncio.Protocol):
         """Make a call; its value, or what the server raised."""
         loop, method, seqid = asyncio.get_running_loop(), SERVICE.methods[name], next_id()
         request = self.wire.request(method, method.arguments(**arguments), seqid)
-        self.exchange = Exchange(self.wire, method, seqid, loop.time)
+        self.exchange = Reply(self.wire, method, seqid, loop.time, self.wire.channel)
         self.answered = loop.create_future()
         self.transport.write(request)
         try:

@@ -10,8 +10,8 @@ from thrift.transport.TTransport import TMemoryBuffer
 
 from rich_if import rich_service
 from rich_if.ttypes import Small
-from thrift_client.core.exchange import Exchange
-from thrift_client.core.message import Codec, next_id
+from thrift_client.core.codec import Codec, next_id
+from thrift_client.core.reply import Reply
 from thrift_client.core.service import service_of
 from thrift_client.core.wire import Wire
 from thrift_client.options import Options
@@ -58,7 +58,7 @@ def read(protocol, count, piece, arrive):
     wire.codec = counting = Counting(wire, clock)
     seqid = next_id()
     data = reply_of(protocol, seqid, count)
-    exchange = Exchange(wire, METHOD, seqid, clock)
+    exchange = Reply(wire, METHOD, seqid, clock, wire.channel)
     for start in range(0, len(data), piece):
         clock.advance(arrive * 1000)
         if exchange.feed(data[start : start + piece]):

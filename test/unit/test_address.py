@@ -34,7 +34,8 @@ from thrift_client.address import parse
         ('thrifts://h', None, 'h', 9090, 'thrifts://h'),
         ('http://h', None, 'h', 80, 'http://h'),
         ('https://h/kv', None, 'h', 443, 'https://h/kv'),
-        ('http://h:80/path?x=1', None, 'h', 80, 'http://h:80/path'),
+        ('http://h:80/path?x=1', None, 'h', 80, 'http://h:80/path?x=1'),
+        ('http://h?token=a&b=2', None, 'h', 80, 'http://h?token=***&b=2'),
         ('thrift://[::1]:7', None, '::1', 7, 'thrift://[::1]:7'),
         ('thrift://u:p@h:7?frame=1', None, 'h', 7, 'thrift://h:7'),
     ],
@@ -46,12 +47,28 @@ def test_an_address_is_taken_apart(text, port, host, number, label):
 
 
 def test_a_url_says_more():
-    """Path, credentials, and the options in the order in which they are written."""
-    got = parse('https://us%40er:p%3Aw@h/a/b?protocol=compact&frame=1&x=')
-    assert (got.scheme, got.path, got.credentials) == ('https', '/a/b', ('us@er', 'p:w'))
+    """Credentials, and the options in the order in which they are written."""
+    got = parse('thrifts://us%40er:p%3Aw@h?protocol=compact&frame=1&x=')
+    assert (got.scheme, got.credentials) == ('thrifts', ('us@er', 'p:w'))
     assert got.query == (('protocol', 'compact'), ('frame', '1'), ('x', ''))
     assert 'p:w' not in got.label
     assert 'frame' not in got.label
+
+
+def test_an_http_url_names_what_is_asked_for():
+    """The path and the query as they are written; they are no options."""
+    got = parse('https://us%40er:p%3Aw@h/a%20b?frame=1&x=%2F')
+    assert (got.scheme, got.path, got.target) == ('https', '/a%20b', '/a%20b?frame=1&x=%2F')
+    assert got.query == ()
+    assert 'p:w' not in got.label
+    assert parse('http://h?x').target == '/?x'
+
+
+@pytest.mark.parametrize('url', ['http://h/a\r\nX: y', 'http://h/a\tb', 'thrift://h\n'])
+def test_control_characters_are_refused(url):
+    """Where Python's parser would leave them out."""
+    with pytest.raises(ValueError, match='control'):
+        parse(url)
 
 
 @pytest.mark.parametrize(

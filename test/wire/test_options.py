@@ -194,7 +194,7 @@ def test_a_container_over_the_limit_ends_there(transport, protocol, face):
 
 def test_what_inflates_without_end_is_stopped():
     """A few kilobytes that would be gigabytes."""
-    from thrift_client.core.channel import Zlib
+    from thrift_client.core.transports.zlib import Zlib
 
     deflate = zlib.compressobj(9)
     bomb = b''.join(deflate.compress(bytes(1 << 20)) for _ in range(200)) + deflate.flush()
@@ -209,13 +209,14 @@ def test_what_inflates_without_end_is_stopped():
         ('thrifts://h', {'ssl': True}),
         ('thrift://h?ssl=1', {'ssl': True}),
         ('http://h/p', {'transport': 'http', 'ssl': None}),
-        ('https://h/p?protocol=json', {'transport': 'http', 'ssl': True, 'protocol': 'json'}),
+        ('https://h/p?protocol=json', {'transport': 'http', 'ssl': True, 'protocol': 'binary'}),
+        ('http://h/?frame=1', {'transport': 'http'}),
         ('thrift://h?service_name=kv', {'service_name': 'kv'}),
         ('thrift://h?transport=header', {'transport': 'header'}),
     ],
 )
 def test_a_url_carries_the_options(url, options):
-    """Its scheme and its query."""
+    """Its scheme and its query, which over HTTP is for the server."""
     client = SimpleClient(test_service, url)
     assert {name: getattr(client._options, name) for name in options} == options
 
@@ -224,7 +225,6 @@ def test_a_url_carries_the_options(url, options):
     ('url', 'options'),
     [
         ('http://h/', {'transport': 'framed'}),
-        ('http://h/?frame=1', {}),
         ('http://h/', {'sasl': {'mechanism': 'PLAIN'}}),
         ('thrift://h?protocol=bson', {}),
         ('thrift://h?ssl=maybe', {}),

@@ -7,7 +7,7 @@ import pytest
 
 from test_if import test_service
 from thrift_client import errors
-from thrift_client.core.sniff import Speech, explain, recognize
+from thrift_client.core.detect import Speech, explain, recognize
 
 FRAME = b'\x00\x00\x00\x20'
 LOOKS = [

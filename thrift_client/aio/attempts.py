@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from thrift_client.aio.call import Call
-from thrift_client.core.message import next_id
+from thrift_client.core.codec import next_id
 from thrift_client.core.wire import call_headers
 from thrift_client.errors import ThriftClientError
 from thrift_client.trying import Trying

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from thrift_client.aio.connection import Connection
     from thrift_client.aio.connections import Connections
-    from thrift_client.core.message import Plan
+    from thrift_client.core.codec import Plan
     from thrift_client.core.service import Method
 
 

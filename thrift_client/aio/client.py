@@ -11,9 +11,11 @@ from thrift_client.aio import attempts
 from thrift_client.aio.call import Call
 from thrift_client.aio.connections import Connections
 from thrift_client.aio.opener import Opener
+from thrift_client.core.codec import next_id
 from thrift_client.core.connected import frame_length
 from thrift_client.core.deadline import budget
-from thrift_client.core.message import encode_error, next_id
+from thrift_client.core.failures import ENCODING, is_foreign
+from thrift_client.core.paths import encode_error
 from thrift_client.core.service import Method, Service, bind_functions
 from thrift_client.errors import ThriftClientError
 from thrift_client.single import SingleServer
@@ -50,7 +52,7 @@ class AsyncSimpleClient(SingleServer):
 
     @staticmethod
     def _new_connections(address: Address, wire: Wire, options: Options) -> Connections:
-        return Connections(Opener(address, wire, options), options, framed=wire.framing.delimited)
+        return Connections(Opener(address, wire, options), options, framed=wire.framed)
 
     @staticmethod
     def _plans_of(wire: Wire, options: Options) -> dict[Any, Any]:
@@ -137,8 +139,11 @@ class AsyncSimpleClient(SingleServer):
             return await attempts.call(self, method, arguments, now, response, route=route)
         try:
             body = plan.encode(arguments, plan.encode_spec)
-        except Exception as exc:
-            raise self._located(encode_error(method, exc), method.name, now) from exc
+        except ENCODING as exc:
+            if is_foreign(exc):
+                raise
+            error = encode_error(method, arguments, exc)
+            raise self._located(error, method.name, now) from exc
         seqid = next_id()
         request = plan.headers[seqid][0] + body
         if connections.framed:

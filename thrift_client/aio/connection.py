@@ -15,8 +15,8 @@ from weakref import ref
 
 from thrift_client.aio.end import End
 from thrift_client.core.call import lost, timed_out
-from thrift_client.core.exchange import Exchange
-from thrift_client.core.framing import closed_by_server
+from thrift_client.core.failures import closed_by_server
+from thrift_client.core.reply import Reply
 from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from thrift_client.aio.call import Call
     from thrift_client.aio.connections import Connections
-    from thrift_client.core.channel import Assembler, Channel
+    from thrift_client.core.transports.base import Assembler, Channel
     from thrift_client.core.wire import Wire
 
 
@@ -39,7 +39,7 @@ class Connection(End):
         self._stack = ref(stack)
         self._channel: Channel | None = None
         self._call: Call | None = None
-        self._exchange: Exchange | None = None
+        self._exchange: Reply | None = None
         self._unanswered: Assembler | None = None  # what may still come for a oneway call
         self._retry: asyncio.TimerHandle | None = None  # of decoding, of what may be whole
 
@@ -148,13 +148,10 @@ class Connection(End):
                 if result is not None:
                     self._finish(call, result)
                     return
-            self._exchange = Exchange(
-                self._wire,
-                call.method,
-                call.seqid,
-                monotonic,
-                self._channel,
-                fresh=self.calls <= 1,
+            channel = self._channel or self._wire.channel
+            assert channel is not None
+            self._exchange = Reply(
+                self._wire, call.method, call.seqid, monotonic, channel, fresh=self.calls <= 1
             )
         self._feed(self._exchange.feed, data)
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from thrift_client.aio import attempts
 from thrift_client.aio.call import Call
 from thrift_client.core.call import located, timed_out
+from thrift_client.core.codec import next_id
 from thrift_client.core.deadline import budget, expiry
-from thrift_client.core.message import next_id
 from thrift_client.errors import ThriftClientError
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from thrift_client.aio.client import AsyncSimpleClient
     from thrift_client.aio.connection import Connection
-    from thrift_client.core.message import Plan
+    from thrift_client.core.codec import Plan
     from thrift_client.core.service import Method
     from thrift_client.core.wire import Wire
 

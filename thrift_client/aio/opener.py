@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from time import time
 from typing import TYPE_CHECKING
 
 from thrift_client.aio.connection import Connection
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
     from thrift_client.address import Address
     from thrift_client.aio.connections import Connections
-    from thrift_client.core.channel import Channel
-    from thrift_client.core.link import Link
+    from thrift_client.core.transports.base import Channel
+    from thrift_client.core.transports.handshake import Link
     from thrift_client.core.wire import Wire
     from thrift_client.options import Options
 
@@ -42,9 +43,9 @@ class Opener:
         self._link: Link | None = None
         self._dialer = Dialer(address.host, address.port)
         if not wire.plain or options.ssl is not None:
-            from thrift_client.core.link import Link
+            from thrift_client.core.transports.handshake import Link
 
-            self._link = Link(address, options, wire)
+            self._link = Link(address, options, wire, time)
             self._dialer = Dialer(*self._link.dial)
 
     async def open(self, stack: Connections, expires: float | None, now: float) -> Connection:
@@ -77,7 +78,7 @@ class Opener:
         client, talk = link.log_in()
         if talk is not None:
             await within(_hold(talk, connection), expires, 'logging in')
-        return link.channel(client)
+        return None if self._wire.plain else link.channel(client)
 
     async def _begin_tls(self, name: str, connection: Connection, expires: float | None) -> None:
         from thrift_client import secure

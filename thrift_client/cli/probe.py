@@ -13,7 +13,7 @@ from thrift_client.cli import output
 from thrift_client.cli.exits import CONNECT, OK, TIMEOUT, TLS, WIRE
 from thrift_client.cli.ui import click
 from thrift_client.cli.wires import WIRES, Wire, answers, request
-from thrift_client.core.sniff import STRANGERS, recognize
+from thrift_client.core.detect import STRANGERS, recognize
 
 #: Kinds of servers that no Thrift wire will fit.
 _HOPELESS = frozenset({what for _, what, _ in STRANGERS} - {'HTTP', 'TLS'} | {'MySQL'})

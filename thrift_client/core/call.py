@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.core.breaker import Probe
-    from thrift_client.core.message import Codec
+    from thrift_client.core.codec import Codec
     from thrift_client.core.service import Method
     from thrift_client.policies import Hedge, RetryPolicy
     from thrift_client.response import ThriftResponse
@@ -92,7 +92,8 @@ class CallOptions:
         if timeout is not None:
             self.timeout = min(timeout, deadlines.LONGEST)
         general = self.hedge is not None or self.headers is not None or self.source is not None
-        self.plans: dict[Method, Any] = {} if general or self.propagate else self.codec.plans
+        general = general or bool(self.propagate) or self.codec.wire.apache is not None
+        self.plans: dict[Method, Any] = {} if general else self.codec.plans
 
     def timeout_of(self, method: str) -> float | None:
         """The timeout of a call of one method, in ms; None: no limit."""

@@ -13,7 +13,7 @@ from io import BytesIO
 
 from thrift.transport.TTransport import CReadableTransport, TTransportBase
 
-from thrift_client.core.framing import too_large
+from thrift_client.core.failures import too_large
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -73,6 +73,12 @@ class Reader(TTransportBase, CReadableTransport):
         return self.cstringio_refill(data, size).read(size)
 
     readAll = read  # noqa: N815 - Apache's name
+
+    def peek(self, size: int) -> bytes:
+        """Return the next `size` bytes, which stay to be read."""
+        data = self.read(size)
+        self.cstringio_buf.seek(-size, 1)
+        return data
 
 
 def _incomplete(partial: bytes, needed: int) -> BytesIO:

@@ -104,12 +104,13 @@ class Raised:
 class Service:
     """A gen-py service module and its methods by name."""
 
-    __slots__ = ('methods', 'module', 'name')
+    __slots__ = ('methods', 'module', 'name', 'wires')
 
     def __init__(self, module: ModuleType) -> None:
         _check(module)
         self.module = module
         self.name = module.__name__.rpartition('.')[2]
+        self.wires: dict[tuple[Any, ...], Any] = {}  # of `wire_of`
         self.methods = {
             name: Method(name, function, module.Client)
             for name, function in _functions(module.Iface)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from weakref import WeakValueDictionary
 
-from thrift_client.core.framing import Buffered, Framed, Framing
-from thrift_client.core.message import Codec
+from thrift_client.core.codec import Codec
+from thrift_client.core.detect import ENOUGH, Speech, explain
 from thrift_client.core.service import Service
-from thrift_client.core.sniff import ENOUGH, Speech, explain
+from thrift_client.core.transports import TRANSPORTS
 from thrift_client.options import Options
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from thrift_client.core.transports.base import Channel
     from thrift_client.errors import ThriftClientError
-
-FRAMINGS: dict[str, Framing] = {'buffered': Buffered(), 'framed': Framed()}
 
 
 class Wire:
     """How one server is spoken to, whatever the service; shared by all that look the same.
 
-    `plain` says that the bytes of a message are the same on every connection; elsewhere
-    each connection's channel wraps it. `apache` is a user's own transport factory, through
+    `channel` is the one that serves all connections, if messages look the same on each
+    (`plain`); elsewhere it is None, and each connection has its own. `framed` says that the
+    shared channel puts lengths in front. `apache` is a user's own transport factory, through
     which messages go instead. `make_protocol(transport)` is what an Apache protocol
     factory's `getProtocol` is, `make_pure` the same without the C extension.
     """
 
     __slots__ = (
-        'apache', 'codecs', 'framing', 'limit', 'make_protocol', 'make_pure', 'plain', 'speech',
-        'transport', '__weakref__',
+        '__weakref__', 'apache', 'channel', 'codecs', 'framed', 'limit', 'make_protocol',
+        'make_pure', 'plain', 'speech', 'transport',
     )  # fmt: skip
 
     def __init__(self, options: Options) -> None:
@@ -41,14 +41,18 @@ class Wire:
         self.transport: str = options.transport if named else 'apache'
         if options.protocol == 'header':
             self.transport = 'header'
-        self.plain = self.transport in FRAMINGS and options.sasl is None
-        self.framing = FRAMINGS[self.transport] if self.plain else FRAMINGS['buffered']
+        row = TRANSPORTS.get(self.transport)
+        self.plain = row is not None and row.shared and options.sasl is None
+        self.framed = self.plain and row is not None and row.delimited
         self.limit: int = options.max_message_size
         protocol = options.protocol if isinstance(options.protocol, str) else 'custom'
         self.speech = Speech(self.transport, protocol, options.ssl is not None)
-        self.make_protocol = _protocol_maker(options, accelerate=named)
-        self.make_pure = _protocol_maker(options, accelerate=False)
+        self.make_protocol = _protocol_maker(options, ours=named, accelerate=named)
+        self.make_pure = _protocol_maker(options, ours=named, accelerate=False)
         self.codecs: dict[tuple[Service, str | None], Codec] = {}
+        self.channel: Channel | None = None
+        if self.plain and row is not None:
+            self.channel = row.open(self, None)()
 
     def explain(self, error: ThriftClientError, data: bytes) -> ThriftClientError:
         """The error for a reply that begins with `data`: WireMismatch where that tells more."""
@@ -56,7 +60,7 @@ class Wire:
 
 
 def codec_of(service: Service, wire: Wire, service_name: str | None) -> Codec:
-    """The codec of a service on a wire, made on first use and kept with the wire."""
+    """Return the codec of a service on a wire, made on first use and kept with the wire."""
     key = service, service_name
     codec = wire.codecs.get(key)
     return codec or wire.codecs.setdefault(key, Codec(service, wire, service_name))
@@ -66,7 +70,7 @@ _wires: WeakValueDictionary[tuple[Any, ...], Wire] = WeakValueDictionary()
 
 
 def wire_of(options: Options) -> Wire:
-    """The wire for these options, shared as long as anybody uses it.
+    """Return the wire for these options, shared as long as anybody uses it.
 
     One with a factory of the user's is made each time: nobody knows when such an object
     has had its day.
@@ -82,17 +86,17 @@ def wire_of(options: Options) -> Wire:
         options.max_container_length,
     )
     wire = _wires.get(key)
-    if wire is None:
-        wire = _wires.setdefault(key, Wire(options))
-    return wire
+    return wire if wire is not None else _wires.setdefault(key, Wire(options))
 
 
-def _protocol_maker(options: Options, *, accelerate: bool) -> Callable[[Any], Any]:
+def _protocol_maker(
+    options: Options, *, ours: bool, accelerate: bool
+) -> Callable[[Any], Any]:
     """`getProtocol` of the protocol that the options ask for, with their limits.
 
     An element takes a byte at least, so no honest container has more elements than the
     message may have bytes; old runtimes allocate whatever a container claims.
-    `accelerate` is False for transports that the C decoder may not get along with.
+    `ours` is False for a user's own transport, which the C decoder may not get along with.
     """
     if not isinstance(options.protocol, str):
         return options.protocol.getProtocol  # type: ignore[no-any-return]
@@ -114,8 +118,9 @@ def _protocol_maker(options: Options, *, accelerate: bool) -> Callable[[Any], An
 
         fast = TBinaryProtocol.TBinaryProtocolAccelerated
         plain = TBinaryProtocol.TBinaryProtocol
-        # Without strictRead 64 bytes of zeros pass for an application exception.
-        limits |= {'strictRead': True, 'strictWrite': True}
+        # A reply without the version header is recognized by `Codec`, by more than what is
+        # missing; only a user's own transport can't be looked ahead in.
+        limits |= {'strictRead': ours, 'strictWrite': True}
     return partial(fast if accelerate else plain, **limits)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from io import BytesIO
 from struct import Struct
 
-from thrift_client.core.foreign import is_foreign
-from thrift_client.core.message import DECODE_ERRORS
+from thrift_client.core.detect import advise
+from thrift_client.core.failures import DECODING, is_foreign
 from thrift_client.core.reader import Incomplete, Reader
-from thrift_client.core.sniff import advise
 from thrift_client.errors import ConnectionLost, ThriftClientError
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -16,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from thrift_client.core.channel import Assembler, Channel
-    from thrift_client.core.message import Plan
+    from thrift_client.core.codec import Plan
+    from thrift_client.core.transports.base import Assembler, Channel
     from thrift_client.core.wire import Wire
     from thrift_client.shared.connection_pool import Permit
 
 frame_length = Struct('!i').pack
-_UNREADABLE = (*DECODE_ERRORS, Incomplete, ThriftClientError)
+_UNREADABLE = (*DECODING, Incomplete, ThriftClientError)
 
 #: Seconds since the last use after which a connection is looked at before it is used again:
 #: within them, after back-to-back calls, a look would tell nothing.
@@ -38,17 +37,19 @@ class ConnectionBase:
     """
 
     __slots__ = (
-        '__weakref__', '_framed', '_protocol', '_reader', '_unanswered', 'calls', 'channel', 'key',
+        '__weakref__', '_ended', '_framed', '_plain', '_protocol', '_reader', '_unanswered', 'calls', 'channel', 'key',
         'look_at', 'permit', 'retire_at', 'wire',
     )  # fmt: skip
 
-    def __init__(self, wire: Wire, channel: Channel | None, now: float) -> None:
+    def __init__(self, wire: Wire, channel: Channel, now: float) -> None:
         self.wire = wire
         self.channel = channel
-        self._framed = channel is None and wire.framing.delimited
+        self._plain = wire.plain
+        self._framed = wire.framed
         self._reader = Reader(wire.limit)
         self._protocol = wire.make_protocol(self._reader)
         self._unanswered: Assembler | None = None  # what may still come for a oneway call
+        self._ended = False  # by what came for a oneway call
         self.calls = 0
         self.look_at = now
         self.retire_at = float('inf')
@@ -58,7 +59,7 @@ class ConnectionBase:
     @property
     def reusable(self) -> bool:
         """Whether the server takes another call on it."""
-        return self.channel is None or self.channel.reusable
+        return self.channel.reusable and not self._ended
 
     @property
     def is_unsettled(self) -> bool:
@@ -68,7 +69,7 @@ class ConnectionBase:
     @property
     def reply_headers(self) -> Mapping[str, str] | None:
         """The headers of the last reply, None where the transport has none."""
-        return None if self.channel is None else self.channel.reply_headers
+        return self.channel.reply_headers
 
     def used(self, now: float) -> None:
         """Note that a use begins or ended at `now`."""
@@ -78,23 +79,23 @@ class ConnectionBase:
         """When it was last used (monotonic seconds), as far as that matters."""
         return self.look_at - QUIET
 
-    def outgoing(self, message: bytes, seqid: int, headers: Mapping[str, str] | None) -> bytes:
-        """The bytes to send for a message. Raises EncodeError for impossible headers."""
-        if self.channel is not None:
-            return self.channel.wrap(message, seqid, headers)
-        return self.wire.framing.wrap(message)
-
     def read_small(self, plan: Plan, head: bytes, data: bytes) -> Any:
         """The result in `data`, if that is just the whole reply to this call, else None.
 
         `head` is the message header that the reply must have.
         """
-        if self._framed:
-            head = frame_length(len(data) - 4) + head
-        if not data.startswith(head):
-            return None
-        buffer = BytesIO(data)
-        buffer.seek(len(head))
+        if self._plain:
+            if self._framed:
+                head = frame_length(len(data) - 4) + head
+            if not data.startswith(head):
+                return None
+            buffer = BytesIO(data)
+            buffer.seek(len(head))
+        else:
+            message = self.channel.whole(data)
+            if message is None or message.read(len(head)) != head:
+                return None
+            buffer = message
         self._reader.cstringio_buf = buffer
         result = plan.new_result()
         try:
@@ -107,7 +108,7 @@ class ConnectionBase:
 
     def sent_oneway(self) -> None:
         """Note that a call was sent which needs no answer, though one may come."""
-        if self.channel is not None and self.channel.answers_oneway:
+        if self.channel.answers_oneway:
             self._unanswered = self.channel.assembler()
 
     def blame(self, error: ThriftClientError) -> ThriftClientError:

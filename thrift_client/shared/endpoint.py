@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.address import Address
-    from thrift_client.core.message import Codec
+    from thrift_client.core.codec import Codec
     from thrift_client.core.service import Method, Service
     from thrift_client.options import Options
     from thrift_client.shared.request_log import RequestLog

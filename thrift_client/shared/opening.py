@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.address import Address
-    from thrift_client.core.channel import Channel
-    from thrift_client.core.link import Link
+    from thrift_client.core.transports.base import Channel
+    from thrift_client.core.transports.handshake import Link
     from thrift_client.core.wire import Wire
     from thrift_client.options import Options
     from thrift_client.shared.resolve import Found
@@ -62,9 +62,11 @@ class Opener:
         self._last_found: Found = []
         self._keeps = options.max_idle > 0 or options.timeout is None
         if not wire.plain or options.ssl is not None:
-            from thrift_client.core.link import Link
+            from time import time
 
-            self._link = Link(address, options, wire)
+            from thrift_client.core.transports.handshake import Link
+
+            self._link = Link(address, options, wire, time)
             self._host, self._port = self._link.dial
 
     def ends(self, now: float, expires: float | None) -> float | None:
@@ -76,7 +78,7 @@ class Opener:
         return end if expires is None else min(end, expires)
 
     def open(self, expires: float | None) -> Steps:
-        """Open a connection until `expires`; returns (stream, channel or None).
+        """Open a connection until `expires`; returns (stream, channel).
 
         Raises ConnectError and its kinds, WireMismatch for a server without TLS,
         CallTimeout.
@@ -117,7 +119,7 @@ class Opener:
     def _prepare(self, stream: Stream, expires: float | None) -> Steps:
         link = self._link
         if link is None:
-            return stream, None
+            return stream, self.wire.channel
         talk = link.before_tls()
         if talk is not None:
             yield from _converse(talk, stream, expires, 'connecting')

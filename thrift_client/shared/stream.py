@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 
 from thrift_client.core.classify import lost
-from thrift_client.core.foreign import is_foreign
+from thrift_client.core.failures import is_foreign
 from thrift_client.shared.platform import READABLE, WRITABLE, new_poller
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest

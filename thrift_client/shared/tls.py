@@ -6,7 +6,7 @@ import ssl
 from typing import Any
 
 from thrift_client.core.classify import READING, lost
-from thrift_client.core.foreign import is_foreign
+from thrift_client.core.failures import is_foreign
 from thrift_client.errors import CertificateError, ThriftClientError, TLSError, WireMismatch
 from thrift_client.shared.platform import READABLE, WRITABLE, peek_rest
 from thrift_client.shared.stream import CHUNK, Stream

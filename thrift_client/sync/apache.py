@@ -11,8 +11,8 @@ import zlib
 from thrift.transport.TTransport import TTransportBase, TTransportException
 
 from thrift_client.core.call import READING, timed_out
-from thrift_client.core.framing import closed_by_server, too_large
-from thrift_client.core.sniff import advise
+from thrift_client.core.detect import advise
+from thrift_client.core.failures import closed_by_server, too_large
 from thrift_client.errors import (
     ConnectError,
     ConnectionLost,

@@ -14,7 +14,8 @@ from types import ModuleType
 from thrift_client import deadlines
 from thrift_client.core.call import Call, CallOptions, annotate
 from thrift_client.core.classify import FAILURES
-from thrift_client.core.message import ENCODE_ERRORS, encode_error, next_id
+from thrift_client.core.codec import next_id
+from thrift_client.core.failures import ENCODING, is_foreign
 from thrift_client.core.service import Method, Service, bind_functions
 from thrift_client.errors import ThriftClientError
 from thrift_client.shared.client_base import ClientBase
@@ -55,8 +56,12 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
         return call_in_full(endpoint, options, method, arguments, now, response, picker)
     try:
         body = plan.encode(arguments, plan.encode_spec)
-    except ENCODE_ERRORS as exc:
-        raise _located(encode_error(method, exc), endpoint, method, now) from exc
+    except ENCODING as exc:
+        if is_foreign(exc):
+            raise
+        from thrift_client.core.paths import encode_error
+
+        raise _located(encode_error(method, arguments, exc), endpoint, method, now) from exc
     wait, expires = options.timeout, None
     if options.timeouts is not None:
         wait = options.timeout_of(method.name)

@@ -11,8 +11,8 @@ from io import BytesIO
 from time import monotonic
 
 from thrift_client.core.classify import timed_out
-from thrift_client.core.exchange import Exchange
-from thrift_client.core.framing import closed_by_server, trailing_bytes
+from thrift_client.core.reply import Reply
+from thrift_client.core.failures import closed_by_server, is_foreign, trailing_bytes
 from thrift_client.errors import (
     CallTimeout,
     ConnectionLost,
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.core.call import Call
-    from thrift_client.core.channel import Channel
-    from thrift_client.core.message import Codec, Plan
+    from thrift_client.core.transports.base import Channel
+    from thrift_client.core.codec import Codec, Plan
     from thrift_client.core.service import Method
     from thrift_client.core.wire import Wire
     from thrift_client.shared.stream import Stream
@@ -42,18 +42,13 @@ class Connection(ConnectionBase):
 
     __slots__ = ('_expires', '_poll', '_receive', '_send', 'first_read', 'stream')
 
-    def __init__(self, wire: Wire, stream: Stream, channel: Channel | None, now: float) -> None:
+    def __init__(self, wire: Wire, stream: Stream, channel: Channel, now: float) -> None:
         super().__init__(wire, channel, now)
         self.stream = stream
         self._expires: float | None = None
-        self.first_read = min(CHUNK, wire.limit + 4)
+        self.first_read = min(CHUNK, wire.limit + 4) if wire.plain else CHUNK
         # What the small exchange uses, bound once.
         self._send, self._receive, self._poll = stream.send, stream.receive, stream.poll
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the bytes of a message are the same as on all other connections."""
-        return self.channel is None
 
     def small_exchange(
         self, plan: Plan, body: bytes, seqid: int, wait: float | None, expires: float | None
@@ -66,18 +61,19 @@ class Connection(ConnectionBase):
         """
         head, reply_head = plan.headers[seqid]
         request = head + body
-        channel = self.channel
-        if channel is not None:
-            request = channel.wrap(request, seqid, None)
+        if not self._plain:
+            request = self.channel.wrap(request, seqid, None)
         elif self._framed:
             request = frame_length(len(request)) + request
         self.calls += 1
         try:
             sent = self._send(request)
-        except OSError:
+        except OSError as exc:
+            if is_foreign(exc):
+                raise
             sent = 0  # the same again, to name what is wrong
         if sent != len(request):
-            waiting.send(self.stream, request[sent:], expires)
+            waiting.send(self.stream, memoryview(request)[sent:], expires)
         if plan.result_spec is None:
             self.sent_oneway()
             return None
@@ -85,18 +81,19 @@ class Connection(ConnectionBase):
             raise timed_out('waiting for the reply')
         try:
             data = self._receive(self.first_read)
-        except OSError:
+        except OSError as exc:
+            if is_foreign(exc):
+                raise
             data = waiting.receive(
                 self.stream, self.first_read, expires, 'waiting for the reply'
             )
-        if channel is None:
-            result = self.read_small(plan, reply_head, data)
-            if result is not None:
-                return result
+        result = self.read_small(plan, reply_head, data)
+        if result is not None:
+            return result
         return self._read_reply(plan.codec, plan.method, seqid, data, expires)
 
     def exchange(self, call: Call, request: bytes) -> Any:
-        """Exchange the request of a call and its reply, until `call.until`.
+        """Reply the request of a call and its reply, until `call.until`.
 
         Returns the result that was read, None for oneway. Raises CallTimeout,
         ConnectionLost, TLSError, DecodeError, ReplyMismatch, MessageTooLarge, WireMismatch,
@@ -104,7 +101,7 @@ class Connection(ConnectionBase):
         is not about this call.
         """
         method, seqid, until = call.method, call.seqid, call.until
-        data = self.outgoing(request, seqid, call.headers)
+        data = self.channel.wrap(request, seqid, call.headers)
         self.calls += 1
         waiting.send(self.stream, data, until)
         if method.oneway:
@@ -119,18 +116,16 @@ class Connection(ConnectionBase):
 
     def read_first(self, codec: Codec, method: Method, seqid: int, data: bytes) -> Any:
         """The result in `data`, if that is just the whole reply; else None."""
-        if self.channel is not None:
-            return None
         plan = codec.plan(method)
         return None if plan is None else self.read_small(plan, plan.headers[seqid][1], data)
 
-    def reply(self, codec: Codec, method: Method, seqid: int) -> Exchange:
+    def reply(self, codec: Codec, method: Method, seqid: int) -> Reply:
         """What puts the reply to a call together, for whoever must not block."""
-        return Exchange(
+        return Reply(
             self.wire, codec, method, seqid, monotonic, self.channel, fresh=self.calls <= 1
         )
 
-    def read_available(self, reply: Exchange, data: bytes | None, times: int) -> bool:
+    def read_available(self, reply: Reply, data: bytes | None, times: int) -> bool:
         """Feed a reply with `data` and with what has arrived; True once it is whole.
 
         Reads at most `times` in a row, and never blocks.
@@ -157,7 +152,7 @@ class Connection(ConnectionBase):
         self, codec: Codec, method: Method, seqid: int, data: bytes, expires: float | None
     ) -> Any:
         """The result of a reply that begins with `data` and may go on."""
-        if self.channel is None and not self._framed:
+        if self._plain and not self._framed and codec.refills:
             return self._read_unframed(codec, method, seqid, data, expires)
         reply = self.reply(codec, method, seqid)
         try:
@@ -168,7 +163,7 @@ class Connection(ConnectionBase):
             raise reply.explained(exc) from exc.__cause__
         return reply.result
 
-    def _read_some(self, reply: Exchange, expires: float | None) -> bool:
+    def _read_some(self, reply: Reply, expires: float | None) -> bool:
         """Wait for more of a reply; whether it is whole. Raises CallTimeout."""
         space, due = reply.space, reply.due
         if expires is not None and monotonic() >= expires:
@@ -194,8 +189,8 @@ class Connection(ConnectionBase):
         if not data:
             raise self._explained(closed_by_server(partial=False), data)
         reader, protocol, self._expires = self._reader, self._protocol, expires
-        if not (codec.accelerated and codec.refills):
-            protocol = codec.make_streaming(reader)
+        if codec.make_protocol is not self.wire.make_protocol:
+            protocol = codec.make_protocol(reader)
         reader.load(BytesIO(data))
         reader.more = self._read_on
         try:
@@ -257,8 +252,7 @@ class Connection(ConnectionBase):
 
     def _end_settling(self, *, broken: bool) -> None:
         self._unanswered = None
-        if broken and self.channel is not None:
-            self.channel.reusable = False
+        self._ended = broken
 
     def is_quiet(self) -> bool:
         """Whether it is still open, and nothing has arrived that nobody asked for."""

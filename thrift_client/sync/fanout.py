@@ -16,8 +16,8 @@ from collections import deque
 from time import monotonic
 
 from thrift_client.core.call import timed_out
+from thrift_client.core.codec import next_id
 from thrift_client.core.deadline import budget, expiry
-from thrift_client.core.message import next_id
 from thrift_client.core.wire import call_headers
 from thrift_client.errors import CallTimeout, ClientClosed, ThriftClientError
 from thrift_client.openings import Openings

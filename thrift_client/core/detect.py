@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from thrift_client.core.transports import TRANSPORTS
 from thrift_client.errors import CallTimeout, ConnectionLost, DecodeError, WireMismatch
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from thrift_client.errors import ThriftClientError
 
 #: How many bytes are enough to tell.
@@ -13,7 +16,10 @@ ENOUGH = 16
 
 
 class Speech:
-    """A way to speak Thrift: the names of a transport and of a protocol, and whether in TLS."""
+    """A way to speak Thrift: the names of a transport and of a protocol, and whether in TLS.
+
+    The protocol is '' where first bytes don't tell.
+    """
 
     __slots__ = ('protocol', 'tls', 'transport')
 
@@ -26,23 +32,11 @@ class Speech:
 
     def __repr__(self) -> str:
         within = ' in TLS' if self.tls else ''
-        return f'{self.transport} {self.protocol}{within}'
+        return f'{self.transport} {self.protocol}'.rstrip() + within
 
 
-def _protocol(data: bytes) -> str | None:
-    """The protocol whose messages begin so; of compact's second byte the upper bits are a type."""
-    if data[:2] == b'\x80\x01':
-        return 'binary'
-    if data[:1] == b'\x82' and data[1:2] and data[1] & 0x1F == 1:
-        return 'compact'
-    if data[:3] == b'[1,':
-        return 'json'
-    return None
-
-
-#: What begins like this is no Thrift at all: (beginnings, what it looks like, what to do).
+#: What begins like this isn't Thrift: (beginnings, what it looks like, what to do).
 STRANGERS = (
-    ((b'HTTP/', b'<!DOC', b'<html', b'<HTML'), 'HTTP', "give the server's http:// URL as host"),
     ((b'\x15\x03', b'\x16\x03'), 'TLS', 'set ssl=True or a context, or a thrifts:// URL'),
     ((b'SSH-',), 'SSH', 'the port is that of another service'),
     ((b'220 ',), 'a mail or file server', 'check the port'),
@@ -51,26 +45,19 @@ STRANGERS = (
     ((b'RFB ',), 'VNC', 'check the port'),
     ((b'\x00\x00\x00\x04\x00', b'\x00\x00\x12\x04\x00'), 'HTTP/2 (gRPC?)', 'check the port'),
 )
-#: The header of a zlib stream: a 32 KB window and any level (RFC 1950).
-ZLIB = (b'\x78\x01', b'\x78\x5e', b'\x78\x9c', b'\x78\xda')
 
 
 def recognize(data: bytes) -> tuple[str, str] | Speech | None:
-    """What `data` begins like: a way to speak Thrift, or (what else it is, what to do)."""
+    """Return what `data` begins like: a way to speak Thrift, or (what else, what to do)."""
     for beginnings, what, advice in STRANGERS:
         if data.startswith(beginnings):
             return what, advice
-    if data.startswith(ZLIB):
-        return Speech('zlib', 'binary')
-    protocol = _protocol(data)
-    if protocol is not None:
-        return Speech('buffered', protocol)
-    inside = data[4:]
-    if inside[:2] == b'\x0f\xff':
-        return Speech('header', 'compact' if inside[10:11] == b'\x02' else 'binary')
-    protocol = _protocol(inside)
-    if protocol is not None:
-        return Speech('framed', protocol)
+    for row in TRANSPORTS.values():
+        protocol = row.protocol_in(data)
+        if protocol is not None:
+            if row.schemes:
+                return row.name.upper(), f'give {row.hint}'
+            return Speech(row.name, protocol)
     if data[:1] in (b'\x02', b'\x03', b'\x04', b'\x05') and data[1:3] == b'\0\0':
         return 'a SASL negotiation', "set sasl={'mechanism': 'PLAIN', …}"
     if data[3:5] == b'\0\x0a' and len(data) > 5:  # the first packet, of version 10
@@ -90,12 +77,12 @@ def explain(error: ThriftClientError, speech: Speech, data: bytes) -> ThriftClie
         return error
     if isinstance(found, Speech):
         same_transport = found.transport == speech.transport
-        if same_transport and (found.protocol == speech.protocol or found.transport == 'zlib'):
+        if same_transport and found.protocol in ('', speech.protocol):
             return error
         what, advice = repr(found), f'set {_options(found, speech)}'
     else:
         what, advice = found
-        if what == 'HTTP' and speech.transport == 'http':
+        if what.lower() == speech.transport:
             return error
     mismatch = WireMismatch(
         f'the server answers with what looks like {what}, and this client speaks {speech!r}: '
@@ -111,8 +98,8 @@ def explain(error: ThriftClientError, speech: Speech, data: bytes) -> ThriftClie
 def _options(found: Speech, speech: Speech) -> str:
     options = []
     if found.transport != speech.transport:
-        options.append(f'transport={found.transport!r}')
-    if found.protocol != speech.protocol and found.transport != 'zlib':
+        options.append(TRANSPORTS[found.transport].hint)
+    if found.protocol not in ('', speech.protocol):
         options.append(f'protocol={found.protocol!r}')
     return ' and '.join(options)
 
@@ -126,12 +113,13 @@ def advise(error: ThriftClientError, speech: Speech) -> None:
 
 def worth_trying(speech: Speech) -> str:
     """Which other options a server that doesn't understand the client may need."""
-    transports = _others(('buffered', 'framed', 'header', 'zlib'), speech.transport)
+    names = [row.name for row in TRANSPORTS.values() if not row.schemes]
+    transports = _others(names, speech.transport)
     protocols = _others(('binary', 'compact', 'json'), speech.protocol)
     url = 'a host without http://' if speech.transport == 'http' else 'an http:// URL as host'
     tls = 'ssl=None' if speech.tls else 'ssl=True'
     return f'worth trying are transport={transports}, {url}, protocol={protocols}, {tls} and sasl='
 
 
-def _others(names: tuple[str, ...], name: str) -> str:
+def _others(names: Iterable[str], name: str) -> str:
     return ' or '.join(repr(other) for other in names if other != name)

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from io import BytesIO
 
-from thrift_client.core.framing import closed_by_server, too_large, trailing_bytes
-from thrift_client.core.message import Codec, read_delimited
+from thrift_client.core.codec import Codec, read_delimited
+from thrift_client.core.detect import ENOUGH
+from thrift_client.core.failures import IdleMeter, closed_by_server, too_large, trailing_bytes
 from thrift_client.core.reader import Incomplete, Reader
 from thrift_client.core.service import Method
-from thrift_client.core.sniff import ENOUGH
 from thrift_client.core.wire import Wire
 from thrift_client.errors import DecodeError, MessageTooLarge, ReplyMismatch
 
@@ -24,22 +24,38 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from thrift_client.core.channel import Assembler, Channel
+    from thrift_client.core.transports.base import Assembler, Channel
     from thrift_client.errors import ThriftClientError
 
 
-class Exchange:
+class Reply:
     """The reply to one call on one connection.
 
-    `clock` is monotonic seconds, `channel` the connection's, where its transport has one.
-    `fresh` says that no reply has been understood on this connection so far. After each
-    `feed`, `due` says when to feed again even if nothing more arrives; None if there is
-    nothing to try without more bytes.
+    `clock` returns monotonic seconds, `channel` is the connection's. `fresh` says that no
+    reply has been understood on this connection so far. After each `feed`, `due` says when
+    to feed again even if nothing more arrives (where that is in the past, at once); None if
+    there is nothing to try without more bytes. One `feed` of 64 KB works for less than
+    100 ms, and for less than the decoding of a whole reply takes: the driver looks at the
+    clock between two of them.
     """
 
     __slots__ = (
-        '_assembler', '_beginning', '_buffer', '_channel', '_clock', '_codec', '_fresh', '_method', '_reader',
-        '_seqid', '_size', '_wanted', '_wire', 'due', 'result',
+        '_assembler',
+        '_beginning',
+        '_buffer',
+        '_channel',
+        '_clock',
+        '_codec',
+        '_fresh',
+        '_meter',
+        '_method',
+        '_reader',
+        '_seqid',
+        '_size',
+        '_wanted',
+        '_wire',
+        'due',
+        'result',
     )  # fmt: skip
 
     def __init__(
@@ -49,7 +65,7 @@ class Exchange:
         method: Method,
         seqid: int,
         clock: Callable[[], float],
-        channel: Channel | None = None,
+        channel: Channel,
         *,
         fresh: bool = False,
     ) -> None:
@@ -61,11 +77,8 @@ class Exchange:
         self._clock = clock
         self._reader = Reader(wire.limit)
         self._channel = channel
-        self._assembler: Assembler | None = None
-        if channel is not None:
-            self._assembler = channel.assembler() if channel.delimited else None
-        elif wire.framing.delimited:
-            self._assembler = wire.framing.assembler(wire.limit)
+        self._assembler: Assembler | None = channel.assembler() if channel.delimited else None
+        self._meter = IdleMeter()  # of what a channel without ends takes in
         self._beginning = b''  # the first bytes, to say what they look like
         self._buffer = BytesIO()
         self._size = 0
@@ -116,14 +129,17 @@ class Exchange:
             raise self.explained(exc) from exc.__cause__
 
     def explained(self, error: ThriftClientError) -> ThriftClientError:
-        """The error for a reply that isn't whole: WireMismatch where its beginning tells more."""
-        if self._fresh and self._beginning:
-            return self._wire.explain(error, self._beginning)
+        """Return the error for a reply that isn't whole: WireMismatch where it looks like one."""
+        inner = self._channel.inner
+        beginning = self._beginning if inner is None else inner
+        if self._fresh and beginning:
+            return self._wire.explain(error, beginning)
         return error
 
     def _feed_on(self, data: bytes) -> bool:
-        if self._channel is not None and data:
-            data = self._channel.received(data)
+        if data:
+            received, data = len(data), self._channel.received(data)
+            self._meter.count(received, len(data))
         self._buffer.seek(0, 2)
         self._buffer.write(data)
         self._size += len(data)
@@ -157,11 +173,14 @@ class Exchange:
     def _read_whole(self, message: BytesIO | None) -> bool:
         if message is None:
             return False
-        codec = self._codec
-        protocol = codec.make_protocol(self._reader)
-        self.result = read_delimited(
-            codec, self._method, self._seqid, message, self._reader, protocol
-        )
+        codec, start = self._codec, message.tell()
+        protocol = codec.protocol(self._reader)
+        try:
+            self.result = read_delimited(
+                codec, self._method, self._seqid, message, self._reader, protocol
+            )
+        except DecodeError as exc:
+            raise self._channel.clarify(exc, message.getvalue()[start:]) from exc.__cause__
         return True
 
     def _check_size(self) -> None:

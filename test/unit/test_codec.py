@@ -13,7 +13,7 @@ from thrift.transport.TTransport import TMemoryBuffer
 from rich_if import rich_service
 from rich_if.ttypes import NotFound, Refused
 from thrift_client import errors
-from thrift_client.core.message import FIRST_ID, IDS, next_id, read_delimited
+from thrift_client.core.codec import FIRST_ID, IDS, next_id, read_delimited
 from thrift_client.core.reader import Incomplete, Reader
 from thrift_client.core.service import Raised, service_of
 from thrift_client.core.wire import wire_of
@@ -53,7 +53,7 @@ def answer(protocol, name, data, seqid=SEQID, **options):
     reader = Reader(made.limit)
     return read_delimited(
         made.codec, SERVICE.methods[name], seqid, BytesIO(data), reader,
-        made.codec.make_protocol(reader),
+        made.codec.protocol(reader),
     )  # fmt: skip
 
 
@@ -232,7 +232,7 @@ def test_incomplete_is_told_from_broken():
     """Where bytes may still come, `Incomplete` says how many are needed at least."""
     made = wire('binary')
     reader = Reader(made.limit)
-    protocol = made.codec.make_protocol(reader)
+    protocol = made.codec.protocol(reader)
     reader.load(BytesIO(b'\x80\x01'))
     with pytest.raises(Incomplete) as caught:
         made.codec.answer(SERVICE.methods['echo'], SEQID, protocol)

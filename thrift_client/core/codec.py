@@ -9,40 +9,34 @@ method, the same sequence id, a reply.
 
 from __future__ import annotations
 
-import struct
 from io import BytesIO
 from itertools import cycle
+from struct import Struct
 
-from thrift.protocol.TProtocol import TProtocolException
-from thrift.Thrift import TApplicationException, TException, TMessageType, TType
-from thrift.transport.TTransport import TMemoryBuffer, TTransportBase, TTransportException
+from thrift.protocol.TBinaryProtocol import TBinaryProtocol
+from thrift.protocol.TJSONProtocol import TJSONProtocol
+from thrift.Thrift import TApplicationException, TMessageType, TType
+from thrift.transport.TTransport import TMemoryBuffer, TTransportBase
 
-from thrift_client.core.foreign import is_foreign
-from thrift_client.core.framing import trailing_bytes
+from thrift_client.core.failures import (
+    DECODING,
+    ENCODING,
+    decode_error,
+    is_foreign,
+    trailing_bytes,
+)
+from thrift_client.core.paths import encode_error
 from thrift_client.core.reader import Incomplete, Reader
 from thrift_client.core.service import Method, Raised, Service
-from thrift_client.errors import (
-    DecodeError,
-    EncodeError,
-    MessageTooLarge,
-    ReplyMismatch,
-    ThriftClientError,
-)
+from thrift_client.errors import DecodeError, ReplyMismatch, ThriftClientError
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from thrift_client.core.json_coder import JsonCoder
     from thrift_client.core.wire import Wire
-
-#: What encoding an argument raises, and what decoding a reply does; see the table of phases in
-#: the documentation of errors. A MemoryError of decoding is a limit.
-ENCODE_ERRORS = (
-    TypeError, ValueError, AttributeError, LookupError, ArithmeticError, struct.error,
-    RecursionError, MemoryError, AssertionError, TException,
-)  # fmt: skip
-DECODE_ERRORS = (*ENCODE_ERRORS, EOFError, SystemError)
 
 #: Sequence ids go round among these, all of one encoded length in every protocol. Few
 #: enough that each one's headers are kept for a method, more than a connection can mix up:
@@ -64,6 +58,11 @@ IN_STEP = frozenset(
 next_id: Callable[[], int] = cycle(range(FIRST_ID, FIRST_ID + IDS)).__next__
 
 
+#: The longest method name of a binary reply without the version header.
+_LONGEST_NAME = 255
+_INT = Struct('!i')
+
+
 class Plan:
     """One method on one protocol: everything about it that no call changes."""
 
@@ -81,6 +80,7 @@ class Plan:
         replies = codec.numbered(method.wire_name, TMessageType.REPLY)
         #: By sequence id the message header of a call, and that which its reply must have.
         self.headers = {i: (calls[i], replies[i]) for i in calls}
+        #: What goes behind the header: the arguments, and in JSON the end of the message.
         self.encode: Any = codec.encoder
         self.decode: Any = codec.decoder
         self.encode_spec = [method.arguments, method.arguments.thrift_spec]
@@ -99,32 +99,67 @@ class Codec:
     """A service's messages on one protocol, shared by all connections that speak it.
 
     `wire` says how its server is spoken to. `service_name` is what a multiplexed service is
-    called at its server. `accelerated` says that the C extension can encode all of it.
+    called at its server.
     """
 
     def __init__(self, service: Service, wire: Wire, service_name: str | None = None) -> None:
         self.service = service
         self.wire = wire
         self.service_name = service_name
-        self.accelerated = service.accelerated
         self.make_protocol = wire.make_protocol if service.accelerated else wire.make_pure
         protocol = self.make_protocol(_Sink())
-        self.encoder = getattr(protocol, '_fast_encode', None) if service.accelerated else None
-        self.decoder = getattr(protocol, '_fast_decode', None) if service.accelerated else None
-        self._refills: bool | None = None
+        self.is_binary = isinstance(protocol, TBinaryProtocol)
+        self.json: JsonCoder | None = None
+        self.encoder: Any = None
+        #: The C extension's functions, or those of the standard library's JSON.
+        self.decoder: Any = None
+        self._streams: bool | None = None
+        self._guarded = False
         self.plans: dict[Method, Plan] = {}
+        if service.accelerated:
+            self._accelerate(protocol)
+
+    def _accelerate(self, protocol: Any) -> None:
+        if type(protocol) is TJSONProtocol:
+            from thrift_client.core.json_coder import JsonCoder
+
+            self.json = JsonCoder()
+            self.encoder, self.decoder = self.json.encode, self.json.decode
+            return
+        self.encoder = getattr(protocol, '_fast_encode', None)
+        self.decoder = getattr(protocol, '_fast_decode', None)
+        if self.decoder is not None and not _has_depth_limit(self.make_protocol):
+            from thrift_client.core.nesting import guarded
+
+            self.decoder = guarded(self.decoder)
+            self._guarded = True
 
     @property
     def refills(self) -> bool:
-        """Whether a reply may go on behind the end of the reader's buffer."""
-        if self._refills is None:
-            self._refills = self.decoder is None or _can_refill(self)
-        return self._refills
+        """Whether a reply that is being decoded may be read on with, from a blocking socket.
+
+        Where it may not, only a `Reply` reads what has no end of its own.
+        """
+        return self.json is None and not self._guarded and self.streams
+
+    @property
+    def streams(self) -> bool:
+        """Whether the decoder copes with a reply that is not all there."""
+        if self._streams is None:
+            self._streams = self.json is not None or self.decoder is None or _can_refill(self)
+        return self._streams
+
+    def protocol(self, reader: Reader) -> Any:
+        """Return a protocol for replies that are all in the reader's buffer."""
+        protocol = self.make_protocol(reader)
+        if self._guarded:
+            protocol._fast_decode = self.decoder
+        return protocol
 
     def make_streaming(self, reader: Reader) -> Any:
-        """A protocol for a reply that may go on behind the end of the reader's buffer."""
-        protocol = self.make_protocol(reader)
-        if not self.refills:
+        """Return a protocol for a reply that may go on behind the end of the reader's buffer."""
+        protocol = self.protocol(reader)
+        if not self.streams:
             protocol._fast_decode = None  # which makes it read in pure Python
         return protocol
 
@@ -135,9 +170,11 @@ class Codec:
         return f'{self.service_name}:{method.wire_name}'
 
     def plan(self, method: Method) -> Plan | None:
-        """How `method` goes over this protocol fast; None without the C extension."""
+        """Return how `method` goes over this protocol fast; None where nothing makes it fast."""
         plan = self.plans.get(method)
         if plan is None and self.encoder is not None and method.has_specs:
+            if self.json is not None and not _is_simple(self.json, method):
+                return None
             plan = self.plans.setdefault(method, Plan(method, self))
         return plan
 
@@ -150,6 +187,8 @@ class Codec:
             protocol.writeMessageBegin(name, message_type, seqid)
             protocol.writeMessageEnd()
             headers[seqid] = b''.join(sink.written)
+            if self.json is not None:  # the struct goes before the end
+                headers[seqid] = headers[seqid][:-1] + b','
             sink.written.clear()
         return headers
 
@@ -169,8 +208,10 @@ class Codec:
             arguments.write(protocol)
             protocol.writeMessageEnd()
             return bytes(buffer.getvalue())
-        except ENCODE_ERRORS as exc:
-            raise encode_error(method, exc) from exc
+        except ENCODING as exc:
+            if is_foreign(exc):
+                raise
+            raise encode_error(method, arguments, exc) from exc
 
     def answer(self, method: Method, seqid: int, protocol: Any) -> Any:
         """Read one whole reply: the result, or `Raised` for an exception about the call.
@@ -179,29 +220,87 @@ class Codec:
         DecodeError, ReplyMismatch, MessageTooLarge, other TApplicationExceptions.
         """
         try:
-            plan = self.plans.get(method)
-            if plan is not None and protocol._fast_decode is not None:
-                result: Any = _read_expected(plan, plan.headers[seqid][1], protocol)
+            plan = self.plan(method)
+            if plan is not None:
+                result: Any = self._read_expected(plan, plan.headers[seqid][1], protocol)
                 if result is not None:
                     return result
-            name, message_type, answered = protocol.readMessageBegin()
+                if self.json is not None:
+                    return self._read_json(self.json, plan, seqid, protocol)
+            begun = None
+            if self.is_binary and type(protocol.trans) is Reader:
+                begun = _unversioned_header(protocol.trans)
+            name, message_type, answered = begun or protocol.readMessageBegin()
             _check_header(method, seqid, name, message_type, answered)
             if message_type == TMessageType.EXCEPTION:
                 exception = TApplicationException()
                 exception.read(protocol)
-                protocol.readMessageEnd()
-                if exception.type not in IN_STEP:
-                    raise exception
-                result = Raised(exception)
+                result = _raised(exception)
             else:
                 result = method.new_result()
                 result.read(protocol)
-                protocol.readMessageEnd()
+            protocol.readMessageEnd()
         except (Incomplete, ThriftClientError, TApplicationException):
             raise
-        except DECODE_ERRORS as exc:
+        except DECODING as exc:
+            if is_foreign(exc):
+                raise
             raise decode_error(exc) from exc
         return result
+
+    def _read_expected(self, plan: Plan, head: bytes, protocol: Any) -> Any:
+        """Return the result of a message that begins with `head`; None for another beginning."""
+        reader = protocol.trans
+        if type(reader) is not Reader or (self.json is None and protocol._fast_decode is None):
+            return None
+        buffer = reader.cstringio_buf
+        start = buffer.tell()
+        if buffer.read(len(head)) != head:
+            buffer.seek(start)
+            return None
+        result = plan.new_result()
+        self.decoder(result, protocol, plan.result_spec)
+        return result
+
+    def _read_json(self, json: JsonCoder, plan: Plan, seqid: int, protocol: Any) -> Any:
+        """Read a JSON reply that begins in another way, or in none that is known yet."""
+        name, message_type, answered, tree = json.message(protocol)
+        _check_header(plan.method, seqid, name, message_type, answered)
+        if message_type == TMessageType.EXCEPTION:
+            exception = TApplicationException()
+            json.fill(exception, tree, [TApplicationException, _EXCEPTION_SPEC])
+            return _raised(exception)
+        result = plan.new_result()
+        json.fill(result, tree, plan.result_spec)
+        return result
+
+
+#: What TApplicationException reads and writes by hand.
+_EXCEPTION_SPEC = (
+    None,
+    (1, TType.STRING, 'message', 'UTF8', None),
+    (2, TType.I32, 'type', None, None),
+)
+
+
+def _raised(exception: TApplicationException) -> Raised:
+    """Return the result for an exception about the call; any other is raised."""
+    if exception.type not in IN_STEP:
+        raise exception
+    return Raised(exception)
+
+
+def _is_simple(json: JsonCoder, method: Method) -> bool:
+    """Tell whether all that a method takes and returns can be coded fast."""
+    from thrift_client.core.json_coder import Unsupported
+
+    try:
+        json.check([method.arguments, method.arguments.thrift_spec])
+        if not method.oneway:
+            json.check([method.result, method.result.thrift_spec])
+    except Unsupported:
+        return False
+    return True
 
 
 class _Probe:
@@ -218,29 +317,41 @@ def _can_refill(codec: Codec) -> bool:
     way that Python 3.10 gave up (PY_SSIZE_T_CLEAN).
     """
     details = [_Probe, _Probe.spec]
-    data = codec.encoder(_Probe(), details)  # type: ignore[misc]
+    data = codec.encoder(_Probe(), details)
     reader = Reader(len(data), lambda partial, _: BytesIO(partial + data[-2:]))
     reader.load(BytesIO(data[:-2]))
     try:
-        codec.decoder(_Probe(), codec.make_protocol(reader), details)  # type: ignore[misc]
+        codec.decoder(_Probe(), codec.make_protocol(reader), details)
     except SystemError:
         return False
     return True
 
 
-def _read_expected(plan: Plan, head: bytes, protocol: Any) -> Any:
-    """The result in a message that begins with the header `head`; None for another beginning."""
-    reader = protocol.trans
-    if type(reader) is not Reader:
+def _has_depth_limit(make_protocol: Callable[[Any], Any]) -> bool:
+    """Tell whether the C decoder of a protocol refuses deeply nested data."""
+    from thrift_client.core.nesting import has_limit
+
+    sink = _Sink()
+    protocol = make_protocol(sink)
+    for _ in range(1000):
+        protocol.writeStructBegin('')
+        protocol.writeFieldBegin('', TType.STRUCT, 1)
+    return has_limit(make_protocol(TMemoryBuffer(b''.join(sink.written))))
+
+
+def _unversioned_header(reader: Reader) -> tuple[str, int, int] | None:
+    """Read the header of a binary reply that has no version; None for any other beginning.
+
+    Old servers, and PHP's by default, begin with the length of the method's name.
+    """
+    (size,) = _INT.unpack(reader.peek(4))
+    if not 0 < size <= _LONGEST_NAME:
         return None
-    buffer = reader.cstringio_buf
-    start = buffer.tell()
-    if buffer.read(len(head)) != head:
-        buffer.seek(start)
+    first = reader.peek(5)[4:]
+    if not (first.isalpha() or first == b'_'):  # a frame's length, and a header behind it
         return None
-    result = plan.new_result()
-    protocol._fast_decode(result, protocol, plan.result_spec)
-    return result
+    header = reader.read(size + 9)
+    return header[4:-5].decode(), header[-5], _INT.unpack(header[-4:])[0]
 
 
 def _check_header(method: Method, seqid: int, name: str, message_type: int, answered: int) -> None:
@@ -256,38 +367,6 @@ def _check_header(method: Method, seqid: int, name: str, message_type: int, answ
         f"another call's reply: {wrong}",
         maybe_executed=True,
         hint='the connection was discarded; the server may answer late or twice',
-    )
-
-
-def encode_error(method: Method, exc: Exception) -> EncodeError:
-    """What a failed encoding is called. Raises what a signal handler raised in its middle."""
-    if is_foreign(exc):
-        raise exc
-    error = EncodeError(f'an argument of {method!r} cannot be encoded: {exc or type(exc).__name__}')
-    error.method = method.name
-    return error
-
-
-def decode_error(exc: Exception) -> DecodeError | MessageTooLarge:
-    """What a failed decoding is called: the C extension knows OverflowError for two things.
-
-    Raises what a signal handler raised in its middle.
-    """
-    if is_foreign(exc):
-        raise exc
-    if isinstance(exc, MemoryError):
-        return MessageTooLarge('the reply needs more memory than there is')
-    limit = isinstance(exc, OverflowError) and 'exceeded' in str(exc)
-    if isinstance(exc, (TProtocolException, TTransportException)):  # pure Python uses both
-        limit = exc.type == exc.SIZE_LIMIT
-    if limit:
-        return MessageTooLarge(
-            f'a string or container in the reply is over its limit: {exc}',
-            maybe_executed=True,
-            hint='raise max_message_size or max_container_length if the server is to be trusted',
-        )
-    return DecodeError(
-        f'the reply is no Thrift message: {type(exc).__name__}: {exc}', maybe_executed=True
     )
 
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thrift_client.core.framing import Buffered, Framed
+from thrift_client.core.transports.framed import Framed
+from thrift_client.core.transports.plain import Plain
 from thrift_client.errors import DecodeError, MessageTooLarge
 
 LIMIT = 1000
@@ -14,7 +15,7 @@ LIMIT = 1000
 
 def assemble(pieces):
     """Feed pieces as a connection does: into `space` once that is known."""
-    assembler = Framed().assembler(LIMIT)
+    assembler = Framed(LIMIT).assembler()
     message = None
     for piece in pieces:
         assert message is None
@@ -37,24 +38,24 @@ def cut(data, places):
 
 def test_wrapping():
     """Framed puts the length in front, buffered nothing."""
-    assert Framed().wrap(b'abc') == b'\0\0\0\3abc'
-    assert Buffered().wrap(b'abc') == b'abc'
-    assert Framed().delimited
-    assert not Buffered().delimited
+    assert Framed(LIMIT).wrap(b'abc', 1, None) == b'\0\0\0\3abc'
+    assert Plain().wrap(b'abc', 1, None) == b'abc'
+    assert Framed(LIMIT).delimited
+    assert not Plain().delimited
 
 
 @given(st.binary(min_size=1, max_size=LIMIT), st.lists(st.integers(0, LIMIT + 4)))
 def test_a_frame_arrives_in_any_pieces(message, places):
     """The message is at the buffer's position, whole, whatever the pieces."""
-    assert assemble(cut(Framed().wrap(message), places)).read() == message
+    assert assemble(cut(Framed(LIMIT).wrap(message, 1, None), places)).read() == message
 
 
 @given(st.binary(min_size=1, max_size=50))
 def test_started_says_whether_anything_came(message):
     """Not before the first byte, and from then on."""
-    assembler = Framed().assembler(LIMIT)
+    assembler = Framed(LIMIT).assembler()
     assert not assembler.started
-    for byte in Framed().wrap(message)[:3]:
+    for byte in Framed(LIMIT).wrap(message, 1, None)[:3]:
         assert assembler.feed(bytes((byte,))) is None
         assert assembler.started
 
@@ -82,4 +83,4 @@ def test_the_limit_itself_is_allowed():
 def test_bytes_behind_a_frame_are_a_decode_error(extra):
     """A second reply, or anything else."""
     with pytest.raises(DecodeError, match='follow'):
-        assemble([Framed().wrap(b'abc') + extra])
+        assemble([Framed(LIMIT).wrap(b'abc', 1, None) + extra])

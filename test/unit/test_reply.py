@@ -13,8 +13,8 @@ from thrift.transport.TTransport import TMemoryBuffer
 from rich_if import rich_service
 from rich_if.ttypes import Small
 from thrift_client import errors
-from thrift_client.core.exchange import Exchange
-from thrift_client.core.message import FIRST_ID
+from thrift_client.core.codec import FIRST_ID
+from thrift_client.core.reply import Reply
 from thrift_client.core.service import service_of
 from thrift_client.core.wire import wire_of
 from thrift_client.options import Options
@@ -37,11 +37,11 @@ class Clock:
         return self.now
 
 
-def exchange(protocol='binary', framed=False, clock=None, **options):
-    """An exchange about to read the reply to `structs`."""
+def receive(protocol='binary', framed=False, clock=None, **options):
+    """A `Reply` about to read the answer to `structs`."""
     transport = 'framed' if framed else 'buffered'
     wire = wire_of(SERVICE, Options({'protocol': protocol, 'transport': transport, **options}))
-    return Exchange(wire, METHOD, FIRST_ID, clock or Clock())
+    return Reply(wire, METHOD, FIRST_ID, clock or Clock(), wire.channel)
 
 
 def reply(protocol, framed, count, name='structs'):
@@ -77,7 +77,7 @@ def test_a_reply_arrives_in_any_pieces(protocol, framed, count, places):
     """It is whole with its last byte, and fed again when its time has come, never before."""
     data = reply(protocol, framed, count)
     ends = sorted({place % len(data) for place in places} - {0} | {len(data)})
-    made = exchange(protocol, framed, Clock())
+    made = receive(protocol, framed, Clock())
     whole = feed(made, [data[a:b] for a, b in zip([0, *ends], ends, strict=False)])
     if not whole:
         assert made.due is not None
@@ -89,7 +89,7 @@ def test_a_reply_arrives_in_any_pieces(protocol, framed, count, places):
 @every_wire
 def test_byte_by_byte(protocol, framed):
     """The slowest of all pieces."""
-    made = exchange(protocol, framed)
+    made = receive(protocol, framed)
     data = reply(protocol, framed, 3)
     assert not made.started
     for byte in data[:-1]:
@@ -121,7 +121,7 @@ def test_tries_do_not_become_quadratic(protocol, piece):
     """All tries together decode a few times the bytes of the reply, whatever the pieces."""
     data = reply(protocol, False, 60_000)
     clock = Clock()
-    made = exchange(protocol, clock=clock)
+    made = receive(protocol, clock=clock)
     tries = counted(made, clock, per_byte=1e-8)
     wholes = [made.feed(data[start : start + piece]) for start in range(0, len(data), piece)]
     if not wholes[-1]:
@@ -140,7 +140,7 @@ def test_a_string_is_not_decoded_before_it_is_there():
     method.result(success='x' * 1_000_000).write(writer)
     data = buffer.getvalue()
     wire = wire_of(SERVICE, Options({}))
-    made = Exchange(wire, method, FIRST_ID, Clock(tick=1.0))
+    made = Reply(wire, method, FIRST_ID, Clock(tick=1.0), wire.channel)
     tries = counted(made)
     wholes = [made.feed(data[start : start + 1000]) for start in range(0, len(data), 1000)]
     assert wholes[-1] is True or made.feed(b'')
@@ -152,7 +152,7 @@ def test_a_try_that_waits_is_due(protocol):
     """After a try that took a second the next is made a second later, however much arrives."""
     data = reply(protocol, False, 100)
     clock = Clock(tick=1.0)
-    made = exchange(protocol, clock=clock)
+    made = receive(protocol, clock=clock)
     tries = counted(made)
     assert not made.feed(data[:200])
     assert len(tries) == 1
@@ -173,7 +173,7 @@ def test_the_size_of_a_reply_is_bounded(protocol, framed):
     """In any pieces, before the whole has come."""
     data = reply(protocol, framed, 1000)
     for size in (10, 1000, len(data)):
-        made = exchange(protocol, framed, max_message_size=500)
+        made = receive(protocol, framed, max_message_size=500)
         pieces = [data[start : start + size] for start in range(0, len(data), size)]
         with pytest.raises(errors.MessageTooLarge, match='max_message_size'):
             feed(made, pieces)
@@ -183,13 +183,13 @@ def test_the_size_of_a_reply_is_bounded(protocol, framed):
 def test_trailing_bytes_are_a_decode_error(protocol, framed):
     """In the piece that ends the reply."""
     with pytest.raises(errors.DecodeError, match='follow'):
-        exchange(protocol, framed).feed(reply(protocol, framed, 2) + b'\0')
+        receive(protocol, framed).feed(reply(protocol, framed, 2) + b'\0')
 
 
 @every_wire
 def test_another_calls_reply_is_a_mismatch(protocol, framed):
     """Of an unframed one as soon as its header is there."""
     data = reply(protocol, framed, 50, name='struct2')
-    made = exchange(protocol, framed)
+    made = receive(protocol, framed)
     with pytest.raises(errors.ReplyMismatch):
         feed(made, [data[:40], data[40:]] if framed else [data[:40]])

@@ -1,0 +1,145 @@
+"""What a reply that can't be taken is called, and which exceptions stand for one."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+from thrift.protocol.TProtocol import TProtocolException
+from thrift.Thrift import TException
+from thrift.transport.TTransport import TTransportException
+
+from thrift_client.errors import ConnectionLost, DecodeError, MessageTooLarge
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+#: What encoding raises for values that don't fit: the contract's list for this phase.
+ENCODING = (
+    TypeError,
+    ValueError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    struct.error,
+    RecursionError,
+    MemoryError,
+    TException,
+)
+#: What decoding raises for bytes that aren't a reply.
+DECODING = (*ENCODING, EOFError, zlib.error)
+
+#: The bytes that may arrive in a row without any of a message in them.
+MOST_IDLE = 1 << 16
+#: How many bytes may arrive for each byte of a message, beyond which the rest is idle.
+OVERHEAD = 2
+
+
+def is_foreign(exc: BaseException) -> bool:
+    """Tell whether an exception comes from a signal handler, not from the call itself.
+
+    A handler is a frame that was called with the frame that it interrupted, which is the
+    one before it in the traceback.
+    """
+    interrupted = None
+    for entry in _entries(exc.__traceback__):
+        frame = entry.tb_frame
+        if interrupted is not None:
+            for value in frame.f_locals.values():
+                if value is interrupted or (type(value) is tuple and interrupted in value):
+                    return True
+        interrupted = frame
+    return False
+
+
+def _entries(traceback: TracebackType | None) -> Iterator[TracebackType]:
+    while traceback is not None:
+        yield traceback
+        traceback = traceback.tb_next
+
+
+class IdleMeter:
+    """Counts the bytes that arrive without bringing a message forward.
+
+    A flood of them would otherwise hold a call, whatever the transport allows there: empty
+    frames, blocks or chunks, extensions, interim responses.
+    """
+
+    __slots__ = ('_idle',)
+
+    def __init__(self) -> None:
+        self._idle = 0
+
+    def count(self, received: int, gained: int) -> None:
+        """Note bytes received, and how many of a message they gave. Raises DecodeError."""
+        self._idle = max(0, self._idle + received - OVERHEAD * gained)
+        if self._idle > MOST_IDLE:
+            raise DecodeError(
+                f'the server sent {self._idle} bytes that are no part of a message',
+                maybe_executed=True,
+            )
+
+
+def closed_by_server(*, partial: bool) -> ConnectionLost:
+    """Return the error for an end of the stream where a reply should be."""
+    what = 'in the middle of the reply' if partial else 'instead of answering'
+    return ConnectionLost(
+        f'the server closed the connection {what}',
+        phase='reading the reply' if partial else 'waiting for the reply',
+        maybe_executed=True,
+    )
+
+
+def too_large(what: str, limit: int) -> MessageTooLarge:
+    """Return the error for a reply over the limit on its bytes."""
+    return MessageTooLarge(
+        f'the reply claims {what}, over max_message_size={limit}',
+        maybe_executed=True,
+        hint='raise max_message_size if the server is trusted',
+    )
+
+
+def trailing_bytes() -> DecodeError:
+    """Return the error for bytes behind the end of a reply."""
+    return DecodeError(
+        'bytes follow the reply: a second reply, or a frame that holds more than one',
+        maybe_executed=True,
+    )
+
+
+def decode_error(exc: BaseException) -> DecodeError | MessageTooLarge:
+    """Return the error for a failed decoding; the C extension's OverflowError means two things."""
+    limit = isinstance(exc, OverflowError) and 'exceeded' in str(exc)
+    if isinstance(exc, (TProtocolException, TTransportException)):  # pure Python uses both
+        limit = exc.type == exc.SIZE_LIMIT
+    if limit:
+        return MessageTooLarge(
+            f'a string or container in the reply is over its limit: {exc}',
+            maybe_executed=True,
+            hint='raise max_message_size or max_container_length if the server is trusted',
+        )
+    if isinstance(exc, MemoryError):
+        return MessageTooLarge(
+            'there is not enough memory to decode the reply',
+            maybe_executed=True,
+            hint='max_container_length limits what a small message can become',
+        )
+    if is_depth_limit(exc):
+        return DecodeError(
+            f'the reply is nested too deeply to decode: {exc}',
+            maybe_executed=True,
+            hint='thrift 0.25 and later take 64 levels of structs and containers',
+        )
+    return DecodeError(
+        f'the reply is not a Thrift message: {type(exc).__name__}: {exc}', maybe_executed=True
+    )
+
+
+def is_depth_limit(exc: BaseException) -> bool:
+    """Tell whether data was refused for its nesting."""
+    if isinstance(exc, RecursionError):
+        return True
+    depth_limit = getattr(TProtocolException, 'DEPTH_LIMIT', None)
+    return isinstance(exc, TProtocolException) and exc.type == depth_limit

@@ -1,0 +1,381 @@
+"""Thrift's JSON at the speed of the standard library's: structs to text, parsed text to structs.
+
+What Apache's TJSONProtocol writes and reads one character at a time is written here from
+one text for each field, and read out of what `json` has parsed. What each struct needs is
+worked out from its `thrift_spec` on first use. Both give the same bytes and values, but for
+NaN and infinite doubles, which are sent as the texts that other implementations expect, and
+for control characters, which are escaped.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode, b64encode
+from json import JSONDecodeError, JSONDecoder
+from json.encoder import encode_basestring
+from operator import index
+
+from thrift.protocol.TJSONProtocol import CTYPES, JTYPES
+from thrift.Thrift import TFrozenDict, TType
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Write = Callable[[Any], str]
+    Read = Callable[[Any], Any]
+
+VERSION = 1
+_UUID = getattr(TType, 'UUID', None)
+_BITS = {TType.BYTE: 8, TType.I16: 16, TType.I32: 32, TType.I64: 64}
+#: The types whose values are texts in JSON, and so may be the keys of its objects as they are.
+_TEXTS = (TType.STRING, _UUID)
+_NUMBERS = (TType.BOOL, TType.DOUBLE, *_BITS)
+
+#: Not strict: other implementations send control characters as they are.
+_parse = JSONDecoder(strict=False).raw_decode
+#: What may be the beginning of a number or of an escape that the rest was cut from.
+_CUT = re.compile(r'[-+.0-9eE]*|\\(?:u[0-9a-fA-F]{0,4})?"?')
+_SURROGATE = re.compile(r'[\ud800-\udfff]')
+
+
+class Unsupported(Exception):
+    """A struct that only Apache's protocol can write: negative field ids, structured keys."""
+
+
+class JsonCoder:
+    """The structs of one service in JSON.
+
+    `encode` and `decode` have the arguments of the C extension's functions.
+    """
+
+    def __init__(self) -> None:
+        self._writers: dict[Any, _Writer] = {}
+        self._readers: dict[Any, _Reader] = {}
+
+    def check(self, details: Any) -> None:
+        """Raise Unsupported if the struct that `details` describe is not one for this class."""
+        self._writer(*details)
+        self._reader(*details)
+
+    def encode(self, value: Any, details: Any) -> bytes:
+        """Return a struct, and the end of the message around it."""
+        return f'{self._writer(*details).write(value)}]'.encode()
+
+    def decode(self, value: Any, protocol: Any, details: Any) -> None:
+        """Read the rest of a message, from the struct on, into `value`.
+
+        Raises Incomplete where the message goes on behind the end of the buffer, and
+        ValueError for what is not Thrift's JSON.
+        """
+        tree = _parsed(protocol.trans, _struct_and_end)
+        for name, field in self._reader(*details).values(tree).items():
+            setattr(value, name, field)
+
+    def message(self, protocol: Any) -> tuple[str, int, int, Any]:
+        """Read a whole message: its name, type and sequence id, and the struct as parsed.
+
+        Raises as `decode` does.
+        """
+        version, name, message_type, seqid, tree = _parsed(protocol.trans, _parse)
+        if version != VERSION:
+            raise ValueError(f'version {version!r} of JSON messages')
+        return _text(name), _integer(message_type), _integer(seqid), tree
+
+    def fill(self, value: Any, tree: Any, details: Any) -> None:
+        """Set the fields of `value` to those of a parsed struct."""
+        for name, field in self._reader(*details).values(tree).items():
+            setattr(value, name, field)
+
+    def _writer(self, cls: Any, spec: Any) -> _Writer:
+        writer = self._writers.get(cls)
+        if writer is None:
+            writer = self._writers[cls] = _Writer()
+            try:
+                writer.fields = [
+                    (name, f'"{number}":{{"{_name_of(kind)}":', self._write(kind, args))
+                    for number, kind, name, args, _ in _fields(spec)
+                ]
+            except BaseException:
+                del self._writers[cls]
+                raise
+        return writer
+
+    def _reader(self, cls: Any, spec: Any) -> _Reader:
+        reader = self._readers.get(cls)
+        if reader is None:
+            reader = self._readers[cls] = _Reader(cls)
+            try:
+                reader.fields = {
+                    str(number): (_name_of(kind), name, self._read(kind, args))
+                    for number, kind, name, args, _ in _fields(spec)
+                }
+            except BaseException:
+                del self._readers[cls]
+                raise
+        return reader
+
+    def _write(self, kind: int, args: Any) -> Write:
+        """Return what writes a value of a type."""
+        if kind in _BITS:
+            return _integer_writer(_BITS[kind])
+        if kind == TType.STRUCT:
+            return self._writer(*args).write
+        if kind in (TType.LIST, TType.SET):
+            head, element = f'["{_name_of(args[0])}",', self._write(*args[:2])
+            return lambda value: f'{head}{",".join([str(len(value)), *map(element, value)])}]'
+        if kind == TType.MAP:
+            return self._map_writer(args)
+        if kind == TType.STRING:
+            return _write_binary if args == 'BINARY' else encode_basestring
+        return {TType.BOOL: _write_bool, TType.DOUBLE: _write_double}.get(kind, _write_uuid)
+
+    def _map_writer(self, args: Any) -> Write:
+        head = f'["{_name_of(args[0])}","{_name_of(args[2])}",'
+        key, value = self._write_key(*args[:2]), self._write(*args[2:4])
+
+        def write(given: Any) -> str:
+            entries = ','.join([f'{key(k)}:{value(v)}' for k, v in given.items()])
+            return f'{head}{len(given)},{{{entries}}}]'
+
+        return write
+
+    def _write_key(self, kind: int, args: Any) -> Write:
+        write = self._write(kind, args)
+        if kind in _NUMBERS:  # NaN and infinities are in quotes already
+            return lambda key: text if (text := write(key))[:1] == '"' else f'"{text}"'
+        if kind not in _TEXTS:
+            raise Unsupported('structured keys')
+        return write
+
+    def _read(self, kind: int, args: Any) -> Read:
+        """Return what makes a value of a type from its parsed form."""
+        if kind in _BITS:
+            return _integer
+        if kind == TType.STRUCT:
+            return self._reader(*args).read
+        if kind in (TType.LIST, TType.SET):
+            return self._collection_reader(kind, args)
+        if kind == TType.MAP:
+            return self._map_reader(args)
+        if kind == TType.STRING:
+            return _read_binary if args == 'BINARY' else _text
+        return {TType.BOOL: _read_bool, TType.DOUBLE: _read_double}.get(kind, _read_uuid)
+
+    def _collection_reader(self, kind: int, args: Any) -> Read:
+        element = self._read(*args[:2])
+        integers = args[0] in _BITS
+        immutable = args[2]
+        made: Any = (frozenset if immutable else set) if kind == TType.SET else tuple
+        plain_list = kind == TType.LIST and not immutable
+
+        def read(tree: Any) -> Any:
+            _check_type(tree, list)
+            if tree[1] != len(tree) - 2 or tree[0] not in JTYPES:
+                raise ValueError(f'{len(tree) - 2} elements in a collection of {tree[1]!r}')
+            del tree[:2]
+            if integers:
+                if not {int}.issuperset(map(type, tree)):
+                    raise ValueError('an element that is not an integer')
+                values = tree
+            else:
+                values = list(map(element, tree))
+            return values if plain_list else made(values)
+
+        return read
+
+    def _map_reader(self, args: Any) -> Read:
+        key, value = self._read_key(*args[:2]), self._read(*args[2:4])
+        made: Any = TFrozenDict if args[4] else dict
+
+        def read(tree: Any) -> Any:
+            key_kind, value_kind, size, entries = tree
+            _check_type(entries, dict)
+            if size != len(entries) or key_kind not in JTYPES or value_kind not in JTYPES:
+                raise ValueError(f'{len(entries)} entries in a map of {size!r}')
+            return made([(key(k), value(v)) for k, v in entries.items()])
+
+        return read
+
+    def _read_key(self, kind: int, args: Any) -> Read:
+        if kind in _BITS:
+            return int
+        if kind == TType.BOOL:
+            return lambda text: int(text) != 0
+        if kind not in (*_TEXTS, TType.DOUBLE):
+            raise Unsupported('structured keys')
+        return self._read(kind, args)
+
+
+class _Writer:
+    """What writes one class: the name, the beginning and the writer of each field."""
+
+    __slots__ = ('fields',)
+
+    fields: list[tuple[str, str, Write]]
+
+    def write(self, value: Any) -> str:
+        parts = []
+        for name, head, write in self.fields:
+            field = getattr(value, name)
+            if field is not None:
+                parts.append(f'{head}{write(field)}}}')
+        return f'{{{",".join(parts)}}}'
+
+
+class _Reader:
+    """What reads one class: by number, the type, the name and the reader of each field."""
+
+    __slots__ = ('_cls', 'fields')
+
+    fields: dict[str, tuple[str, str, Read]]
+
+    def __init__(self, cls: Any) -> None:
+        self._cls = cls
+
+    def values(self, tree: Any) -> dict[str, Any]:
+        """Return the fields by name; unknown ones and those of another type are left out."""
+        _check_type(tree, dict)
+        values = {}
+        for number, typed in tree.items():
+            ((kind, field),) = typed.items()
+            known = self.fields.get(number)
+            if known is None or kind != known[0]:
+                if kind not in JTYPES:
+                    raise ValueError(f'a field of type {kind!r}')
+                int(number)
+            else:
+                values[known[1]] = known[2](field)
+        return values
+
+    def read(self, tree: Any) -> Any:
+        return self._cls(**self.values(tree))
+
+
+def _fields(spec: Any) -> list[Any]:
+    if spec is None:
+        raise Unsupported('negative field ids')
+    return [field for field in spec if field is not None]
+
+
+def _name_of(kind: int) -> str:
+    try:
+        name: str = CTYPES[kind]
+    except KeyError:
+        raise Unsupported(f'type {kind}') from None
+    return name
+
+
+def _parsed(reader: Any, parse: Callable[[str], tuple[Any, int]]) -> Any:
+    """Return what is next in a reader's buffer, whose position is then behind it."""
+    while True:
+        buffer = reader.cstringio_buf
+        data = buffer.read()
+        try:
+            text = data.decode()
+            tree, end = parse(text)
+        except (JSONDecodeError, UnicodeDecodeError) as exc:
+            if not _is_cut(exc):
+                raise
+            reader.cstringio_refill(data, len(data) + 1)
+            continue
+        if end < len(text):
+            buffer.seek(-1, 2)  # not at the end, which is all that is asked
+        if '\\' in text and _has_lone_surrogates(tree):
+            raise ValueError('half of a character in an escape')
+        return tree
+
+
+def _struct_and_end(text: str) -> tuple[Any, int]:
+    """Parse a struct and the bracket that ends the message."""
+    tree, end = _parse(text)
+    if text[end : end + 1] != ']':
+        raise JSONDecodeError('the message does not end', text, end)
+    return tree, end + 1
+
+
+def _is_cut(exc: JSONDecodeError | UnicodeDecodeError) -> bool:
+    """Tell whether a text may be broken only because the rest of it is missing."""
+    if isinstance(exc, UnicodeDecodeError):
+        return exc.reason == 'unexpected end of data'
+    return exc.msg.startswith('Unterminated string') or bool(_CUT.fullmatch(exc.doc, exc.pos))
+
+
+def _has_lone_surrogates(tree: Any) -> bool:
+    left = [tree]
+    while left:
+        each = left.pop()
+        if isinstance(each, dict):
+            left += [*each, *each.values()]
+        elif isinstance(each, list):
+            left += each
+        elif isinstance(each, str) and _SURROGATE.search(each):
+            return True
+    return False
+
+
+def _check_type(tree: Any, expected: type) -> None:
+    if type(tree) is not expected:
+        raise ValueError(f'a {type(tree).__name__} where a {expected.__name__} is expected')
+
+
+def _integer_writer(bits: int) -> Write:
+    lowest, highest = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+
+    def write(value: Any) -> str:
+        if not lowest <= value <= highest:
+            raise OverflowError(f'{value} is out of range for {bits} bits')
+        return f'{index(value):d}'
+
+    return write
+
+
+def _write_bool(value: Any) -> str:
+    return '1' if value else '0'
+
+
+def _write_double(value: Any) -> str:
+    text = f'{value:.17g}'
+    return {'nan': '"NaN"', 'inf': '"Infinity"', '-inf': '"-Infinity"'}.get(text, text)
+
+
+def _write_binary(value: Any) -> str:
+    return f'"{b64encode(value).decode()}"'
+
+
+def _write_uuid(value: Any) -> str:
+    return f'"{value}"'
+
+
+def _integer(tree: Any) -> int:
+    if type(tree) is not int:
+        raise ValueError(f'{tree!r} is not an integer')
+    return tree
+
+
+def _text(tree: Any) -> str:
+    if type(tree) is not str:
+        raise ValueError(f'{tree!r} is not a string')
+    return tree
+
+
+def _read_bool(tree: Any) -> bool:
+    return _integer(tree) != 0
+
+
+def _read_double(tree: Any) -> float:
+    if type(tree) not in (float, int, str):
+        raise ValueError(f'{tree!r} is not a double')
+    return float(tree)
+
+
+def _read_binary(tree: Any) -> bytes:
+    text = _text(tree)
+    return b64decode(text + '=' * (-len(text) % 4))
+
+
+def _read_uuid(tree: Any) -> Any:
+    from uuid import UUID
+
+    return UUID(_text(tree))

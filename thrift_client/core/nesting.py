@@ -1,0 +1,77 @@
+"""A guard for releases of thrift whose C decoder crashes on deeply nested data.
+
+Those before 0.25 recurse without a limit (0.24: only through unknown fields) until the
+stack ends, which takes 20,000 levels of structs at least. Each level begins with a byte that
+says so. A message that has fewer of such bytes is decoded by the C extension, and any
+other one in Python, which has a limit.
+"""
+
+from __future__ import annotations
+
+from thrift.protocol.TCompactProtocol import CompactType, TCompactProtocol
+from thrift.protocol.TProtocol import TProtocolException
+from thrift.Thrift import TType
+
+from thrift_client.core.failures import is_depth_limit
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Decode = Callable[[Any, Any, Any], Any]
+
+#: The levels that every release can decode on a stack of 8 MB.
+SAFE_DEPTH = 10_000
+
+_NESTING = (TType.STRUCT, TType.MAP, TType.SET, TType.LIST)
+_BINARY = bytes(_NESTING)
+#: In compact, the lower half of a byte is a type.
+_COMPACT = bytes(
+    byte for byte in range(256)
+    if byte & 0x0F in (CompactType.STRUCT, CompactType.MAP, CompactType.SET, CompactType.LIST)
+)  # fmt: skip
+
+
+class _Nothing:
+    """A struct without known fields."""
+
+
+def has_limit(protocol: Any) -> bool:
+    """Tell whether the C decoder of `protocol` refuses what is nested deeply.
+
+    Its transport reads a thousand structs within one another.
+    """
+    try:
+        protocol._fast_decode(_Nothing(), protocol, [_Nothing, ()])
+    except TProtocolException as exc:
+        return is_depth_limit(exc)
+    except EOFError:
+        pass
+    return False
+
+
+def may_be_deep(data: memoryview, protocol: Any) -> bool:
+    """Tell whether a message may have more than SAFE_DEPTH levels."""
+    if len(data) <= SAFE_DEPTH:
+        return False
+    nesting = _COMPACT if isinstance(protocol, TCompactProtocol) else _BINARY
+    return len(data) - len(bytes(data).translate(None, nesting)) > SAFE_DEPTH
+
+
+def guarded(decode: Decode) -> Decode:
+    """Return a decoder that leaves what may be nested too deeply to Python."""
+
+    def decode_or_leave(value: Any, protocol: Any, details: Any) -> Any:
+        buffer = protocol.trans.cstringio_buf
+        with buffer.getbuffer() as data:
+            deep = may_be_deep(data[buffer.tell() :], protocol)
+        if not deep:
+            return decode(value, protocol, details)
+        fast, protocol._fast_decode = protocol._fast_decode, None
+        try:
+            return value.read(protocol)
+        finally:
+            protocol._fast_decode = fast
+
+    return decode_or_leave

@@ -1,0 +1,114 @@
+"""Which part of a call's arguments can't be encoded, and why: the text of an EncodeError."""
+
+from __future__ import annotations
+
+from thrift.Thrift import TType
+
+from thrift_client.errors import EncodeError
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import Any
+
+    from thrift_client.core.service import Method
+
+_INTEGERS = {TType.BYTE: ('i8', 8), TType.I16: ('i16', 16), TType.I32: ('i32', 32),
+             TType.I64: ('i64', 64)}  # fmt: skip
+_KINDS = {TType.LIST: 'list', TType.SET: 'set', TType.MAP: 'dict'}
+#: How deep to look: deeper values are refused for their depth.
+_DEPTH = 64
+
+
+def encode_error(method: Method, arguments: Any, exc: BaseException) -> EncodeError:
+    """Return the error for arguments that could not be encoded, with the path to the fault."""
+    service = method.arguments.__module__.rpartition('.')[2]
+    for position, field in enumerate(filter(None, method.arguments.thrift_spec or ()), 1):
+        value = getattr(arguments, field[2], None)
+        fault = None if value is None else _fault(value, field[1], field[3], field[2], _DEPTH)
+        if fault is not None:
+            text = f'{fault} (argument {position} of {service}.{method.name})'
+            break
+    else:
+        why = type(exc).__name__ if not str(exc) else f'{type(exc).__name__}: {exc}'
+        text = f'an argument of {service}.{method.name} cannot be encoded: {why}'
+    error = EncodeError(text)
+    error.method = method.name
+    return error
+
+
+def _fault(value: Any, kind: int, args: Any, path: str, depth: int) -> str | None:
+    """Return what is wrong with a value of the type that the IDL says; None if nothing is."""
+    if not depth:
+        return f'{path} is nested too deeply'
+    if kind in _INTEGERS:
+        return _integer_fault(value, kind, path)
+    if kind == TType.DOUBLE:
+        return None if isinstance(value, (float, int)) else _wrong(value, 'a float', path)
+    if kind == TType.STRING:
+        return _string_fault(value, args, path)
+    if kind == TType.STRUCT:
+        return _struct_fault(value, args, path, depth)
+    if kind in _KINDS:
+        return _container_fault(value, kind, args, path, depth)
+    return None
+
+
+def _integer_fault(value: Any, kind: int, path: str) -> str | None:
+    name, bits = _INTEGERS[kind]
+    if not hasattr(value, '__index__'):
+        return _wrong(value, 'int', path)
+    if not -(1 << (bits - 1)) <= value < 1 << (bits - 1):
+        return f'{path} is out of range for {name}: {value}'
+    return None
+
+
+def _string_fault(value: Any, args: Any, path: str) -> str | None:
+    if args == 'BINARY':
+        return None if isinstance(value, (bytes, str)) else _wrong(value, 'bytes', path)
+    if not isinstance(value, str):
+        return _wrong(value, 'str', path)
+    try:
+        value.encode()
+    except UnicodeEncodeError as exc:
+        return f'{path} has a character that UTF-8 has not: {value[exc.start]!r} at {exc.start}'
+    return None
+
+
+def _struct_fault(value: Any, args: Any, path: str, depth: int) -> str | None:
+    cls, spec = args[:2]
+    for field in filter(None, spec or ()):
+        if not hasattr(value, field[2]):
+            return _wrong(value, cls.__name__, path)
+        inner = getattr(value, field[2])
+        if inner is not None:
+            fault = _fault(inner, field[1], field[3], f'{path}.{field[2]}', depth - 1)
+            if fault is not None:
+                return fault
+    return None
+
+
+def _container_fault(value: Any, kind: int, args: Any, path: str, depth: int) -> str | None:
+    is_map = kind == TType.MAP
+    if isinstance(value, (str, bytes)) or not hasattr(value, '__len__') or (
+        not hasattr(value, 'items' if is_map else '__iter__')
+    ):  # fmt: skip
+        return _wrong(value, _KINDS[kind], path)
+    places: list[tuple[Any, int, Any, str]] = []
+    if is_map:
+        for key, each in value.items():
+            places.append((key, args[0], args[1], f'the key {key!r:.40} of {path}'))
+            places.append((each, args[2], args[3], f'{path}[{key!r:.40}]'))
+    else:
+        name = '{}[{}]' if kind == TType.LIST else 'an element of {}'
+        places = [(each, *args[:2], name.format(path, i)) for i, each in enumerate(value)]
+    for each, element_kind, element_args, place in places:
+        if each is None:
+            return f'{place} is None'
+        fault = _fault(each, element_kind, element_args, place, depth - 1)
+        if fault is not None:
+            return fault
+    return None
+
+
+def _wrong(value: Any, expected: str, path: str) -> str:
+    return f'{path} must be {expected}, not {type(value).__name__}'

@@ -1,0 +1,13 @@
+"""The registry of transports: one row for each, and no other place that lists them."""
+
+from __future__ import annotations
+
+from thrift_client.core.transports import framed, header, http, plain, zlib
+from thrift_client.core.transports.base import Channel, Transport
+
+__all__ = ['TRANSPORTS', 'Channel', 'Transport']
+
+#: By name, in the order in which a server's first bytes are compared with them.
+TRANSPORTS: dict[str, Transport] = {
+    module.TRANSPORT.name: module.TRANSPORT for module in (plain, framed, zlib, header, http)
+}

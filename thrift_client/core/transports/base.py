@@ -1,0 +1,152 @@
+"""What a transport is to the rest: a row in the registry, and a channel for each connection."""
+
+from __future__ import annotations
+
+from thrift_client.errors import DecodeError
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from io import BytesIO
+    from typing import Protocol
+
+    from thrift_client.core.transports.handshake import Link
+    from thrift_client.core.wire import Wire
+
+    class Assembler(Protocol):
+        """One reply arriving in pieces; `feed` and `end` give the message once it is whole.
+
+        `end` is told that the server closed the connection. Where `space` is not None, it
+        is where the next bytes belong, and `filled` tells how many were received into it.
+        """
+
+        @property
+        def started(self) -> bool:
+            """Whether any of it has arrived."""
+
+        @property
+        def space(self) -> memoryview | None:
+            """Where the next bytes belong, if that is known."""
+
+        def feed(self, data: bytes) -> BytesIO | None:
+            """Take bytes in."""
+
+        def filled(self, count: int) -> BytesIO | None:
+            """Note bytes received into `space`."""
+
+        def end(self) -> BytesIO | None:
+            """Note the end of the connection."""
+
+
+class Channel:
+    """One connection's way to put messages into bytes, and to find them there.
+
+    It does no I/O: its driver sends what `wrap` returns, and tries `whole` on what arrives
+    first. Where that returns None, or what it returns doesn't decode, the same bytes are
+    fed to a `Reply`, which calls the rest.
+
+    `delimited` says that the end of a reply is known before it is decoded: `assembler`
+    then puts each reply together. Otherwise `received` turns bytes into bytes of messages.
+    `reusable` says whether the connection may carry another call. `answers_oneway` says
+    that a reply to a oneway call may come after all. `reply_headers` are those of the
+    last reply, None where the transport has none. `inner` is the beginning of the last
+    reply without what is around it, where the raw bytes tell nothing.
+    """
+
+    delimited = False
+    answers_oneway = False
+    reusable = True
+    reply_headers: Mapping[str, str] | None = None
+    inner: bytes | None = None
+
+    def wrap(self, message: bytes, seqid: int, headers: Mapping[str, str] | None) -> bytes:
+        """Return the bytes to send for a message. Raises EncodeError for impossible headers."""
+        raise NotImplementedError
+
+    def whole(self, data: bytes) -> BytesIO | None:
+        """Return the message, at its beginning, if `data` is exactly one whole reply.
+
+        None means that it is not, or that a `Reply` has to look. Where only decoding finds
+        the end, it is the message as far as it goes. Raises nothing.
+        """
+        raise NotImplementedError
+
+    def received(self, data: bytes) -> bytes:
+        """Return the bytes of messages in `data`; only if not delimited."""
+        return data
+
+    def assembler(self) -> Assembler:
+        """Return what puts the next reply together; only if delimited."""
+        raise TypeError(f'{self!r} has no ends')
+
+    def clarify(self, error: DecodeError, message: bytes) -> DecodeError:  # noqa: ARG002
+        """Return the error for a message that can't be decoded, with what the channel knows."""
+        return error
+
+
+class Transport:
+    """A row of the registry.
+
+    `open(wire, link)` is called once per client, and returns what makes the channel of each
+    of its connections. `shared` says that messages look the same on every connection: one
+    channel serves all, `link` is None, and a small call needs no channel. `headers` says
+    that calls and replies may have headers, `in_sasl` that SASL may go around it, `schemes`
+    which URL schemes imply it. `protocol_in(data)` returns the protocol that a reply speaks
+    which begins with `data`, None if it is not this transport's, '' if it can't be told.
+    `hint` is what to set for a server that speaks it.
+    """
+
+    __slots__ = (
+        'delimited', 'headers', 'hint', 'in_sasl', 'name', 'open', 'protocol_in', 'schemes',
+        'shared',
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        open: Callable[[Wire, Link | None], Callable[[], Channel]],
+        protocol_in: Callable[[bytes], str | None],
+        *,
+        delimited: bool,
+        shared: bool = False,
+        headers: bool = False,
+        in_sasl: bool = False,
+        schemes: tuple[str, ...] = (),
+        hint: str | None = None,
+    ) -> None:
+        self.name = name
+        self.open = open
+        self.protocol_in = protocol_in
+        self.delimited = delimited
+        self.shared = shared
+        self.headers = headers
+        self.in_sasl = in_sasl
+        self.schemes = schemes
+        self.hint = hint or f'transport={name!r}'
+
+    def __repr__(self) -> str:
+        return f'<Transport {self.name}>'
+
+
+def protocol_of(data: bytes) -> str | None:
+    """Return the protocol whose messages begin like this, None for no protocol."""
+    if data[:2] == b'\x80\x01':
+        return 'binary'
+    # Of the second byte the upper bits are the message's type.
+    if data[:1] == b'\x82' and data[1:2] and data[1] & 0x1F == 1:
+        return 'compact'
+    if data[:3] == b'[1,':
+        return 'json'
+    return 'binary' if is_unversioned(data) else None
+
+
+def is_unversioned(data: bytes) -> bool:
+    """Tell whether a binary message without the version header begins like this.
+
+    That is the length of the method's name, the name, and the type of a reply.
+    """
+    size = int.from_bytes(data[:4], 'big')
+    name, kind = data[4 : 4 + size], data[4 + size : 5 + size]
+    if not 0 < size < 256 or not (name.isascii() and name.decode().isidentifier()):
+        return False
+    return kind in (b'\2', b'\3') or (not kind and len(name) >= 8)

@@ -1,0 +1,327 @@
+"""SASL as Thrift does it: a negotiation at the start of a connection, then wrapped frames.
+
+The mechanisms are those of pure-sasl. What is written here is how Thrift carries them:
+before, a status, a length and a payload in both directions; afterwards, a length and what
+the mechanism makes of the bytes. Nothing here does I/O, and no secret is put into a text.
+"""
+
+from __future__ import annotations
+
+import sys
+from io import BytesIO
+from struct import Struct
+
+from thrift_client.core.failures import (
+    ENCODING,
+    IdleMeter,
+    closed_by_server,
+    is_foreign,
+    too_large,
+)
+from thrift_client.core.transports.base import Channel
+from thrift_client.core.transports.framed import LENGTH
+from thrift_client.errors import AuthError, DecodeError, EncodeError
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+    from typing import Any
+
+    from thrift_client.core.transports.base import Assembler
+
+START, OK, BAD, ERROR, COMPLETE = range(1, 6)
+#: The longest challenge that is taken from a server that has proved nothing yet.
+MAX_CHALLENGE = 1 << 16
+#: The most challenges: Kerberos needs three.
+MAX_STEPS = 20
+#: How much larger than its content the mechanisms make a frame, at most.
+_WRAPPING = 1 << 10
+#: How many bytes of a reply are kept to say what it looks like.
+_BEGINNING = 16
+
+_head = Struct('!BI')
+
+
+def library_errors() -> tuple[type[Exception], ...]:
+    """Return what pure-sasl and the Kerberos libraries that it uses raise of their own."""
+    errors: list[type[Exception]] = []
+    for module, names in (
+        ('puresasl', ('SASLError', 'SASLProtocolException')),
+        ('kerberos', ('KrbError',)),
+        ('winkerberos', ('KrbError',)),
+        ('gssapi.exceptions', ('GSSError',)),
+    ):
+        loaded = sys.modules.get(module)
+        errors += [getattr(loaded, name) for name in names if hasattr(loaded, name)]
+    return (*ENCODING, *errors)
+
+
+def make_client(host: str, given: Mapping[str, Any]) -> Any:
+    """Make pure-sasl's client for one connection; `given` is the option `sasl`.
+
+    `host` is the principal's, unless `given` names another. Raises ImportError that names
+    the extra, AuthError for a mechanism that it lacks.
+    """
+    try:
+        from puresasl.client import SASLClient
+    except ImportError as exc:
+        raise ImportError(
+            "sasl= needs pure-sasl: pip install 'thrift_client[sasl]'", name=exc.name
+        ) from exc
+    try:
+        return SASLClient(**{'host': host, 'service': 'thrift', **given})
+    except library_errors() as exc:
+        if is_foreign(exc):
+            raise
+        raise AuthError(
+            _clean(f'no SASL client: {_in_words(exc)}', given),
+            phase='logging in',
+            hint=_advice(given),
+        ) from None
+
+
+def log_in(client: Any, given: Mapping[str, Any]) -> Generator[bytes, bytes, None]:
+    """The negotiation: yields what to send and is sent what arrived (b'': the end).
+
+    Where it has nothing to send and waits for more, it yields b''. Raises AuthError.
+    """
+    data = b''
+    steps = 0
+    opening = _message(START, client.mechanism.encode())
+    to_send = opening + _message(OK, _respond(client, None, given))
+    while True:
+        received = yield to_send
+        if not received:
+            raise AuthError(
+                'the server closed the connection during the SASL negotiation',
+                phase='logging in',
+                hint='it may refuse the mechanism, or not speak SASL at all',
+            )
+        data += received
+        to_send = b''
+        while len(data) >= _head.size:
+            status, size = _head.unpack_from(data)
+            _check(status, size, data, given)
+            if len(data) < _head.size + size:
+                break
+            challenge, data = data[_head.size : _head.size + size], data[_head.size + size :]
+            steps += 1
+            if _is_over(client, status, challenge, given):
+                if data:
+                    raise AuthError('bytes follow the SASL negotiation', phase='logging in')
+                return
+            if steps > MAX_STEPS:
+                raise AuthError(
+                    f'the server sent {steps} SASL challenges without an end',
+                    phase='logging in',
+                )
+            to_send += _message(OK, _respond(client, challenge, given))
+
+
+def _is_over(client: Any, status: int, challenge: bytes, given: Mapping[str, Any]) -> bool:
+    """Whether a message of the server ends the negotiation. Raises AuthError for a refusal."""
+    if status in (BAD, ERROR):
+        text = challenge.decode('utf-8', 'replace')
+        raise AuthError(
+            _clean(f'the server refused the login: {text}', given), phase='logging in'
+        )
+    if status == OK:
+        return False
+    if challenge:
+        _respond(client, challenge, given)
+    if not client.complete:
+        raise AuthError('the server ended the negotiation too early', phase='logging in')
+    return True
+
+
+def _check(status: int, size: int, data: bytes, given: Mapping[str, Any]) -> None:
+    if not OK <= status <= COMPLETE or size > MAX_CHALLENGE:
+        password = str(given.get('password') or '').encode()
+        beginning = data.replace(password, b'***') if password else data
+        raise AuthError(
+            f'the server does not negotiate SASL: it began with {beginning[:16]!r}',
+            phase='logging in',
+            hint='leave sasl= out if it needs no login',
+        )
+
+
+def _respond(client: Any, challenge: bytes | None, given: Mapping[str, Any]) -> bytes:
+    try:
+        return client.process(challenge) or b''
+    except library_errors() as exc:
+        if is_foreign(exc):
+            raise
+        raise AuthError(
+            _clean(f'{client.mechanism} failed: {_in_words(exc)}', given),
+            phase='logging in',
+            hint=_advice(given),
+        ) from None
+
+
+def _in_words(exc: BaseException) -> str:
+    """Return what an exception says; GSSAPI's have pairs of a text and a number in a tuple."""
+    words: list[str] = []
+    left: list[Any] = list(exc.args)
+    while left:
+        part = left.pop(0)
+        if isinstance(part, (tuple, list)):
+            left[:0] = part
+        elif isinstance(part, str) and part:
+            words.append(part)
+    return ': '.join(words) or str(exc) or type(exc).__name__
+
+
+def _advice(given: Mapping[str, Any]) -> str | None:
+    if given.get('mechanism') != 'GSSAPI':
+        return None
+    return (
+        "is there a ticket (klist), and is the server's principal service/host? "
+        "sasl={'service': …, 'host': …} set it"
+    )
+
+
+def _message(status: int, payload: bytes) -> bytes:
+    return _head.pack(status, len(payload)) + payload
+
+
+def _clean(text: str, given: Mapping[str, Any]) -> str:
+    """Return a text without the password, should a server or a mechanism have put it there."""
+    password = given.get('password')
+    return text.replace(str(password), '***') if password else text
+
+
+class Sasl(Channel):
+    """Frames that the mechanism has wrapped, around another transport's bytes."""
+
+    def __init__(self, client: Any, inner: Channel, limit: int) -> None:
+        self.delimited = inner.delimited
+        self._client = client
+        self._inner = inner
+        self._limit = limit
+        self._data = bytearray()  # grows without being copied each time
+        self._ahead: bytes | None = None  # what `whole` has unwrapped, to be received yet
+        self.inner: bytes = b''
+
+    @property
+    def reusable(self) -> bool:  # type: ignore[override]
+        """Whether no part of another frame has arrived, and the inner transport goes on."""
+        return not self._data and self._inner.reusable
+
+    def wrap(self, message: bytes, seqid: int, headers: Mapping[str, str] | None) -> bytes:
+        """Return the frames of a message, each as large as the server takes. Raises EncodeError."""
+        self._ahead, self.inner = None, b''
+        data = self._inner.wrap(message, seqid, headers)
+        most = self._most_in_a_frame()
+        pieces = (
+            (data,) if most is None or len(data) <= most
+            else (data[start : start + most] for start in range(0, len(data), most))
+        )  # fmt: skip
+        return b''.join(map(self._frame, pieces))
+
+    def _most_in_a_frame(self) -> int | None:
+        """The most bytes that a frame may hold; None where the mechanism wraps nothing."""
+        mechanism = getattr(self._client, '_chosen_mech', None)  # it has no other name for it
+        buffer: int | None = getattr(mechanism, 'max_buffer', None)
+        if buffer is None or getattr(mechanism, 'qop', b'auth') == b'auth':
+            return None
+        return max(1, buffer - min(_WRAPPING, buffer // 2))
+
+    def _frame(self, data: bytes) -> bytes:
+        try:
+            wrapped: bytes = self._client.wrap(data)
+        except library_errors() as exc:
+            if is_foreign(exc):
+                raise
+            raise EncodeError(f'the request cannot be wrapped: {_in_words(exc)}') from exc
+        return LENGTH.pack(len(wrapped)) + wrapped
+
+    def whole(self, data: bytes) -> BytesIO | None:
+        """Return the message in frames that are exactly `data`; they are unwrapped once."""
+        if self._data or not self._are_frames(data):
+            return None
+        try:
+            unwrapped = self.unframed(data)
+        except DecodeError:
+            return None
+        self._ahead = unwrapped
+        return self._inner.whole(unwrapped)
+
+    def received(self, data: bytes) -> bytes:
+        """Return the inner bytes of all frames that are whole now."""
+        return self._inner.received(self.taken(data))
+
+    def taken(self, data: bytes) -> bytes:
+        """Return what is in the frames that are whole now, once."""
+        unwrapped, self._ahead = self._ahead, None
+        return self.unframed(data) if unwrapped is None else unwrapped
+
+    def _are_frames(self, data: bytes) -> bool:
+        """Whether `data` is a whole number of frames within the limit."""
+        position = 0
+        while len(data) - position >= LENGTH.size:
+            (size,) = LENGTH.unpack_from(data, position)
+            if size < 0:
+                return False
+            position += LENGTH.size + size
+        return position == len(data)
+
+    def unframed(self, data: bytes) -> bytes:
+        """Return what is in the frames that are whole now. Raises DecodeError, MessageTooLarge."""
+        self._data += data
+        whole = []
+        position = 0
+        while len(self._data) - position >= LENGTH.size:
+            (size,) = LENGTH.unpack_from(self._data, position)
+            if size < 0:
+                raise DecodeError(f'a SASL frame of {size} bytes', maybe_executed=True)
+            if size > self._limit + MAX_CHALLENGE:  # what wrapping adds
+                raise too_large(f'a SASL frame of {size} bytes', self._limit)
+            if len(self._data) < position + LENGTH.size + size:
+                break
+            position += LENGTH.size
+            whole.append(self._unwrap(bytes(self._data[position : position + size])))
+            position += size
+        del self._data[:position]
+        unwrapped = b''.join(whole)
+        if len(self.inner) < _BEGINNING:
+            self.inner = (self.inner + unwrapped)[:_BEGINNING]
+        return unwrapped
+
+    def _unwrap(self, frame: bytes) -> bytes:
+        try:
+            return self._client.unwrap(frame)  # type: ignore[no-any-return]
+        except library_errors() as exc:
+            if is_foreign(exc):
+                raise
+            raise DecodeError('a SASL frame that cannot be unwrapped', maybe_executed=True) from exc
+
+    def assembler(self) -> Assembler:
+        """Return what puts the next reply together."""
+        return SaslAssembler(self, self._inner.assembler())
+
+
+class SaslAssembler:
+    """A delimited reply inside of SASL frames."""
+
+    space = None
+
+    def __init__(self, channel: Sasl, inner: Assembler) -> None:
+        self._channel = channel
+        self._inner = inner
+        self._meter = IdleMeter()
+        self.started = False
+
+    def feed(self, data: bytes) -> BytesIO | None:
+        """Take bytes in; return the message once it is whole."""
+        self.started = True
+        unwrapped = self._channel.taken(data)
+        self._meter.count(len(data), len(unwrapped))
+        return self._inner.feed(unwrapped) if unwrapped else None
+
+    def filled(self, count: int) -> BytesIO | None:
+        """Never called: there is no `space`."""
+        raise AssertionError(count)
+
+    def end(self) -> BytesIO | None:
+        """Raise ConnectionLost."""
+        raise closed_by_server(partial=self.started)
