@@ -36,16 +36,15 @@ LAYERS = (
         'budget',
         'bulk',
         'dialing',
-        'following',
         'health',
         'keyed',
-        'membership',
         'methods',
         'named',
         'placement',
         'racing',
         'routes',
         'secure',
+        'shared',
         'single',
         'stack',
         'trying',
@@ -73,8 +72,8 @@ LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 IMPURE = {'asyncio', 'random', 'socket', 'ssl', 'threading', 'time'}
 
-MODULE_LINES = 320
-FUNCTION_LINES = 55
+MODULE_LINES = 500
+FUNCTION_LINES = 60
 
 MODULES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob('*.py'))}
 every_module = pytest.mark.parametrize('name', MODULES)

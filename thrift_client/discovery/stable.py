@@ -7,11 +7,14 @@ growing, jittered intervals.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypedDict
 
 from thrift_client.discovery.member import Member
+
+#: The most bytes (of a file: characters) that are read of what a source says.
+MOST_DATA = 16_000_000
 
 
 class PolicyOptions(TypedDict, total=False):
@@ -89,6 +92,26 @@ def diff(old: Iterable[Member], new: Iterable[Member]) -> Change:
     )
 
 
+def in_place(
+    old: Iterable[Member], new: Iterable[Member], kept: Mapping[str, Member]
+) -> tuple[Member, ...]:
+    """Add to a new list the members that are kept of the old one, at their old places.
+
+    Each comes behind the member that it followed in the old list, or first.
+    """
+    order = list(new)
+    at = {member.name for member in order}
+    before: str | None = None
+    for member in old:
+        if member.name in kept:
+            names = [each.name for each in order]
+            order.insert(0 if before is None else names.index(before) + 1, kept[member.name])
+            before = member.name
+        elif member.name in at:
+            before = member.name
+    return tuple(order)
+
+
 class MemberList:
     """The list that a listener was last told, and the members that only might have left.
 
@@ -133,8 +156,8 @@ class MemberList:
     def expire(self, now: float) -> tuple[Member, ...] | None:
         """Drop the members whose grace is over; returns as `update` does."""
         self._missing = {name: held for name, held in self._missing.items() if held[1] > now}
-        kept = tuple(member for member, _ in self._missing.values())
-        members = self._snapshot + kept
+        kept = {name: member for name, (member, _) in self._missing.items()}
+        members = in_place(self.members or (), self._snapshot, kept)
         if not self._ordered:
             members = tuple(sorted(members, key=lambda member: member.name))
         if members == self.members or (not members and not self._policy.allow_empty):

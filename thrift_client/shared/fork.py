@@ -1,0 +1,83 @@
+"""What a forked child renews, and what a fork waits for: one list for the whole package.
+
+A child has its parent's memory but only the thread that forked. Locks that other threads
+held, counts of their calls and their connections would stay as they were for ever, so
+every object that has such things registers here when it is created.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from threading import Lock, local
+from time import monotonic
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
+
+
+class Renewable(Protocol):
+    """An object that a forked child makes usable again."""
+
+    def renew_after_fork(self) -> Callable[[], None] | None:
+        """Replace what was the parent's; return what to do once all objects are renewed."""
+
+
+#: Seconds that a fork waits at most for all changes that are under way.
+PATIENCE = 1.0
+
+# By id, in the order of registration: `valuerefs` copies a dict in one step, while
+# iterating over a WeakSet fails if another thread adds to it.
+_registered: WeakValueDictionary[int, Any] = WeakValueDictionary()
+_locks: WeakValueDictionary[int, Any] = WeakValueDictionary()
+_held = local()
+
+
+def register(obj: Renewable) -> None:
+    """Have `obj.renew_after_fork()` called in every forked child while `obj` lives.
+
+    Objects are renewed in the order in which they were registered, without a lock. What one
+    needs of others that are renewed already (starting a thread), it returns as a function.
+    """
+    _registered[id(obj)] = obj
+
+
+def hold(lock: Lock) -> Lock:
+    """Have every fork wait until `lock` is free, and return it.
+
+    It is for code that a fork must not interrupt. A fork waits a second at most: the thread
+    that forks may itself be inside that code. The child has to replace the lock.
+    """
+    _locks[id(lock)] = lock
+    return lock
+
+
+def _before() -> None:
+    until = monotonic() + PATIENCE
+    _held.locks = [
+        lock
+        for ref in _locks.valuerefs()
+        if (lock := ref()) is not None and lock.acquire(timeout=max(0.0, until - monotonic()))
+    ]
+
+
+def _after_in_parent() -> None:
+    for lock in _held.__dict__.pop('locks', ()):
+        lock.release()
+
+
+def _after_in_child() -> None:
+    _held.__dict__.clear()
+    _locks.clear()
+    later = []
+    for ref in _registered.valuerefs():
+        obj = ref()
+        if obj is not None and (resume := obj.renew_after_fork()) is not None:
+            later.append(resume)
+    for resume in later:
+        resume()
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(
+        before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
+    )
