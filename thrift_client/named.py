@@ -145,8 +145,9 @@ class NamedServers(Generic[S]):
         an object of `thrift_client.discovery`. Begins at once, in the background, until
         `close`; a call made before the first list waits for it within its budget. The
         last list stays while the source is lost. Its servers stand behind those added by
-        hand and those of the sources before it, in the order of its list. Returns the pool. Raises ValueError for
-        a bad URL, ImportError for an extra that is not installed, ClientClosed.
+        hand and those of the sources before it, in the order of its list. Returns the pool.
+        Raises ValueError for a bad URL, ImportError for an extra that is not installed,
+        ClientClosed.
         """
         self._membership.follow(source)
         return self

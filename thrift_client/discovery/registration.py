@@ -16,7 +16,6 @@ from thrift_client.discovery.loop import Loop
 from thrift_client.discovery.source import logger
 from thrift_client.discovery.stable import Policy, backoff
 
-
 #: How many ms `close` waits for the entry to be taken away.
 _CLOSE_TIMEOUT = 700
 

@@ -99,17 +99,18 @@ def in_place(
 
     Each comes behind the member that it followed in the old list, or first.
     """
-    order = list(new)
-    at = {member.name for member in order}
-    before: str | None = None
+    listed = {member.name: member for member in new}
+    behind: dict[str | None, list[Member]] = {None: []}
+    last: str | None = None
     for member in old:
-        if member.name in kept:
-            names = [each.name for each in order]
-            order.insert(0 if before is None else names.index(before) + 1, kept[member.name])
-            before = member.name
-        elif member.name in at:
-            before = member.name
-    return tuple(order)
+        if member.name in listed:
+            last = member.name
+        elif member.name in kept:
+            behind.setdefault(last, []).append(kept[member.name])
+    return (
+        *behind[None],
+        *(each for name in listed for each in (listed[name], *behind.get(name, ()))),
+    )
 
 
 class MemberList:

@@ -56,8 +56,17 @@ class Follower:
         return self._servers.whole_lists
 
     def begin(self) -> None:
-        """Start to follow, in the background."""
-        self._watch = self._source.watch(self)
+        """Start to follow, in the background.
+
+        If no thread can be started, that is the failure that calls report.
+        """
+        try:
+            self._watch = self._source.watch(self)
+        except RuntimeError as exc:
+            self.failure = SourceError(f'{self._label}: it cannot be followed: {exc}')
+            log.warning('%s', self.failure)
+            self._end_waiting()
+            return
         if self._closed:
             self._watch.close()
 
@@ -124,19 +133,11 @@ class Follower:
         self._failures = 0
         if self._closed or self._listed is not None:
             self._first.set()
-        return None if self._closed else self._resume
-
-    def _resume(self) -> None:
-        try:
-            self.begin()
-        except Exception as exc:
-            self.failure = SourceError(f'{self._label}: it is not followed in this process: {exc}')
-            log.exception('%s', self.failure)
-            self._end_waiting()
+        return None if self._closed else self.begin
 
     @property
     def _label(self) -> str:
-        return getattr(self._source, 'label', None) or type(self._source).__name__
+        return str(getattr(self._source, 'label', type(self._source).__name__))
 
     def _warn(self, reasons: list[str], keeps: bool) -> SourceError | None:
         """Log each reason once while it lasts; return the failure if no new list was made."""

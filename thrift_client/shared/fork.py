@@ -7,6 +7,7 @@ every object that has such things registers here when it is created.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from threading import Lock, local
@@ -21,6 +22,8 @@ class Renewable(Protocol):
     def renew_after_fork(self) -> Callable[[], None] | None:
         """Replace what was the parent's; return what to do once all objects are renewed."""
 
+
+log = logging.getLogger('thrift_client')
 
 #: Seconds that a fork waits at most for all changes that are under way.
 PATIENCE = 1.0
@@ -74,7 +77,10 @@ def _after_in_child() -> None:
         if obj is not None and (resume := obj.renew_after_fork()) is not None:
             later.append(resume)
     for resume in later:
-        resume()
+        try:
+            resume()
+        except Exception:
+            log.exception('starting again after a fork failed')
 
 
 if hasattr(os, 'register_at_fork'):

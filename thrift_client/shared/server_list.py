@@ -223,7 +223,7 @@ class ServerList:
 
     @property
     def whole_lists(self) -> bool:
-        """Whether a source's list counts only if each member is usable: a missing one moves keys."""
+        """Whether a list counts only if each member is usable: a missing one would move keys."""
         return self._router is not None
 
     def add(
@@ -241,13 +241,14 @@ class ServerList:
             if self.closed:
                 raise closed()
             claims = self.roster.claims
-            if any(claim.name == other.name for other in claims.by_hand):
+            if claim.name in {other.name for other in claims.by_hand}:
                 raise ValueError(f'the pool already has a server named {claim.name!r}')
-            claims = claims.adding(claims.shared(claim))
+            claim = claims.shared(claim)
+            claims = claims.adding(claim)
             self._check(claims.by_hand)
             before = self._publish(self._roster_of(claims))
         self._settle_changed(before)
-        return claims.by_hand[-1].server
+        return claim.server
 
     def remove(self, server: Any) -> None:
         """Withdraw the user's claim to a server, or veto one that only sources claim.
@@ -257,10 +258,10 @@ class ServerList:
         InvalidServerName if the server isn't in.
         """
         with self._lock:
-            old = self.roster
-            if old.by_name.get(server.name) is not server:
+            name, old = server.name, self.roster
+            if old.by_name.get(name) is not server:
                 raise InvalidServerName(f'the pool has no server {server!r}')
-            before = self._publish(self._roster_of(old.claims.removing(server.name)))
+            before = self._publish(self._roster_of(old.claims.removing(name)))
         self._settle_changed(before)
 
     def follow(self, source: Any) -> None:
@@ -363,12 +364,11 @@ class ServerList:
         """Raise ValueError for names or weights of the user's that the router can't use."""
         if self._router is None:
             return
+        name = by_hand[-1].name
         try:
-            by_hand[-1].name.encode()
+            name.encode()
         except UnicodeEncodeError:
-            raise ValueError(
-                f'routing cannot use the name {by_hand[-1].name!r}: it is not valid Unicode'
-            ) from None
+            raise ValueError(f'routing cannot use the name {name!r}: not valid Unicode') from None
         weights = tuple(claim.weight for claim in by_hand)
         if len(set(weights)) > 1:
             self._router.table(tuple(claim.name for claim in by_hand), weights)
@@ -384,7 +384,7 @@ class ServerList:
         return roster
 
     def _load_of(self, old: Roster | None) -> Callable[[Claim], Load] | None:
-        """What gives each claim its load: the one that it has in the roster before, or a new one."""
+        """A function that gives a claim the load it has in another roster, or a new one."""
         make = self._make_load
         if make is None:
             return None
