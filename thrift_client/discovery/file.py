@@ -17,8 +17,8 @@ from typing import IO, Any, Unpack
 
 from thrift_client.discovery.member import Member, readable_of
 from thrift_client.discovery.polled import checked_duration
-from thrift_client.discovery.source import Reading, Source, SourceError
-from thrift_client.discovery.stable import MOST_DATA, Policy, PolicyOptions
+from thrift_client.discovery.source import MOST_DATA, Reading, Source, SourceError
+from thrift_client.discovery.stable import Policy, PolicyOptions
 
 #: A file changed less than this ago may be written again within one tick of its time stamp.
 _FRESH_NS = 2_000_000_000

@@ -33,6 +33,14 @@ from thrift_client.errors import ThriftClientError
 logger = logging.getLogger('thrift_client.discovery')
 logger.addHandler(logging.NullHandler())
 
+#: The most bytes that are read of what a source says (of a file: characters), and the most
+#: servers that it may list: it may be broken or hostile.
+MOST_DATA = 16_000_000
+MOST_MEMBERS = 10_000
+
+#: The least time in ms between two readings that the source itself asks for.
+LEAST_INTERVAL = 100
+
 #: Characters of a failure's text, and members that can't be read, that a message shows.
 _SHOWN = 500
 _REASONS = 3
@@ -174,6 +182,7 @@ class _Follower:
         self._reason = ''
         self._warned: frozenset[str] = frozenset()
         self._due: float | None = 0
+        self._read_at = -float(LEAST_INTERVAL)
 
     def begin(self, reader: Reader, listener: Listener, loop: Loop) -> None:
         self._reader = reader
@@ -184,10 +193,15 @@ class _Follower:
         # What follows might start threads, which must not happen while the process ends.
         if not threading.main_thread().is_alive():
             return DONE
-        if woken or (self._due is not None and self._due <= _now()):
+        now = _now()
+        if woken:
+            soon = max(now, self._read_at + LEAST_INTERVAL)
+            self._due = soon if self._due is None else min(self._due, soon)
+        if self._due is not None and self._due <= now:
             self._read()
+            self._read_at = _now()
         else:
-            self._tell(self._list.expire(_now()))
+            self._tell(self._list.expire(now))
         if self._due == DONE:
             return DONE
         times = [at for at in (self._due, self._list.due) if at is not None]
@@ -204,6 +218,8 @@ class _Follower:
             members, again, broken = Reading(*self._reader.read())
             if broken and (not members or getattr(self._listener(), 'whole_lists', False)):
                 raise SourceError(_listed(broken))
+            if len(members) + len(broken) > MOST_MEMBERS:
+                raise SourceError(f'it lists more than {MOST_MEMBERS} servers')
             if not members and not self._policy.allow_empty:
                 raise SourceError('it lists no servers')
         except Exception as exc:  # noqa: BLE001  a source may fail in any way
@@ -216,7 +232,10 @@ class _Follower:
             logger.info('%s works again', self._label)
         if not self._warned.issuperset(broken):
             logger.warning('%s: %s; leaving out %d', self._label, _listed(broken), len(broken))
-        self._warned = frozenset(broken)
+        twice = _named_twice(members)
+        if not self._warned.issuperset(twice):
+            logger.warning('%s: %s; the later one counts', self._label, _listed(twice))
+        self._warned = frozenset((*broken, *twice))
         self._tell(self._list.update(members, _now()))
 
     def _failed(self, exc: Exception) -> None:
@@ -256,6 +275,16 @@ class _Follower:
 
 def _ignore() -> None:
     """Do nothing for a listener that needn't know."""
+
+
+def _named_twice(members: tuple[Member, ...]) -> tuple[str, ...]:
+    """What to say of names that two members with different addresses have."""
+    addresses: dict[str, str] = {}
+    return tuple(
+        f'two servers are called {member.name!r}'
+        for member in members
+        if addresses.setdefault(member.name, member.address) != member.address
+    )
 
 
 def _listed(reasons: tuple[str, ...]) -> str:

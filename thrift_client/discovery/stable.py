@@ -13,9 +13,6 @@ from typing import NamedTuple, TypedDict
 
 from thrift_client.discovery.member import Member
 
-#: The most bytes (of a file: characters) that are read of what a source says.
-MOST_DATA = 16_000_000
-
 
 class PolicyOptions(TypedDict, total=False):
     """The options that every source takes; `Policy` tells what they mean."""
