@@ -24,16 +24,16 @@ from thrift_client.errors import (
     ThriftClientError,
     server_label,
 )
-from thrift_client.membership import Membership
 from thrift_client.named import NamedServers, S
 from thrift_client.routes import Route, is_out, is_shut
 from thrift_client.routing.balance import Balancer, Load
 from thrift_client.routing.named import balancer
+from thrift_client.shared.server_list import ServerList
 
 if TYPE_CHECKING:
     from thrift_client.client import SimpleClient
     from thrift_client.core.hedge import Latencies
-    from thrift_client.membership import Roster
+    from thrift_client.shared.server_list import Roster
 
 #: What ended a call before its server had a part in it.
 _OWN = (CircuitOpen, ClientClosed, EncodeError, PoolExhausted)
@@ -189,8 +189,8 @@ class Balanced(NamedServers[S]):
         self._retry_budget = RetryBudget(self._count_calls, monotonic())
         self._latencies: dict[Any, Latencies] = {}
 
-    def _new_membership(self) -> Membership:
-        return Membership(None, Load)
+    def _new_membership(self) -> ServerList:
+        return ServerList(self._make_server, self._settle, make_load=Load)
 
     def _count_calls(self) -> int:
         return sum(server._connections.count_calls() for server in self.servers)

@@ -302,16 +302,42 @@ def test_the_last_good_list_stays(tmp_path, one, caplog, broken):
         wait_until(lambda: names(pool) == ['anew'])
 
 
-def test_a_list_that_the_router_cannot_take_changes_nothing(one, two):
-    """Weights that modulo doesn't know leave the pool as it was, and as able to follow."""
+def test_weights_that_the_router_cannot_use_count_as_one(one, two, caplog):
+    """The list is followed, and the log tells once that its weights are ignored."""
     source = Told(one)
     with HashClient(rich_service, servers=source) as pool:
-        with pytest.raises(ValueError, match='weights'):
+        for _ in range(2):
             source.tell(one, Member(two.address, 'two', 3))
-        assert names(pool) == ['one']
-        assert pool.add(1, 2).value() == 3
+        assert names(pool) == ['one', 'two']
+        assert [pool.server_for('sleep_ms', n).name for n in range(4)] == ['one', 'two'] * 2
+        assert caplog.text.count("'modulo' cannot use the different weights") == 1
         source.tell(two)
         assert names(pool) == ['two']
+
+
+@pytest.mark.parametrize('routing', ['modulo', 'jump'])
+def test_weights_by_hand_that_the_router_cannot_use(one, two, routing):
+    """They are refused when the server is added, whatever a source has named before."""
+    for source in (Told(), Told(one)):
+        with HashClient(rich_service, servers=source, routing=routing) as pool:
+            pool.add_server(two.address, name='two', weight=2)
+            before = pool.servers
+            with pytest.raises(ValueError, match='weights'):
+                pool.add_server('127.0.0.1:1', weight=1)
+            assert pool.servers == before
+
+
+def test_a_name_that_the_router_cannot_encode(one, two, caplog):
+    """The last good list stays, and the log says why; by hand such a name is refused."""
+    source = Told(one)
+    with HashClient(rich_service, servers=source, routing='ketama') as pool:
+        source.tell(one, Member(two.address, '\udc80'))
+        assert names(pool) == ['one']
+        assert 'keeping the last 1 servers' in caplog.text
+        with pytest.raises(ValueError, match='not valid Unicode'):
+            pool.add_server(two.address, name='\udc80')
+        source.tell(one, two)
+        assert names(pool) == ['one', 'two']
 
 
 def test_a_changed_weight_counts(one, two):
@@ -325,23 +351,100 @@ def test_a_changed_weight_counts(one, two):
         assert 85 <= served.count('two') <= 95
 
 
-def test_servers_added_by_hand_stay(one, two):
-    """They keep place and name whatever the source says, and only the hand takes them out."""
+def test_servers_added_by_hand_come_first(one, two):
+    """They keep place and name whatever a source says."""
     source = Told(one)
     with HashClient(rich_service, servers=source) as pool:
         mine = pool.add_server(two.address, name='mine')
-        assert names(pool) == ['one', 'mine']
+        assert names(pool) == ['mine', 'one']
         source.tell(one, two)
-        assert names(pool) == ['one', 'two', 'mine']
-        source.tell(one, Member(two.address, 'mine'))
-        assert names(pool) == ['one', 'mine']
+        assert names(pool) == ['mine', 'one', 'two']
+        source.tell(one, Member('127.0.0.1:1', 'mine'))
+        assert names(pool) == ['mine', 'one']
         assert pool.get_server('mine') is mine
         source.tell(two)
-        assert names(pool) == ['two', 'mine']
+        assert names(pool) == ['mine', 'two']
         pool.remove_server(mine)
         source.tell(one)
         assert names(pool) == ['one']
         assert {pool.add(n, 1).server.name for n in range(4)} == {'one'}
+
+
+def test_a_server_stays_while_one_claimant_names_it(one, two):
+    """Removing by hand what a source names too leaves it as the source's, with its client."""
+    source = Told(one)
+    with HashClient(rich_service, servers=source) as pool:
+        mine = pool.add_server(two.address, name='two')
+        source.tell(one, two)
+        assert names(pool) == ['two', 'one']
+        assert pool.remove_server(name='two') is mine
+        assert names(pool) == ['one', 'two']
+        assert pool.servers[1] is mine
+        assert mine.add(1, 2) == 3
+        assert mine.stats().idle == 1
+        source.tell(one)
+        assert names(pool) == ['one']
+        assert mine.stats().idle == 0
+
+
+def test_a_server_by_hand_may_be_one_that_a_source_names(one, two):
+    """It moves to its place among those by hand; a name is taken only by hand."""
+    source = Told(one, two)
+    with HashClient(rich_service, servers=source) as pool:
+        theirs = pool.get_server('two')
+        assert pool.add_server(two.address, name='two') is theirs
+        assert names(pool) == ['two', 'one']
+        with pytest.raises(ValueError, match='already has a server'):
+            pool.add_server(two.address, name='two')
+        slow = pool.add_server(one.address, name='one', timeout=9)
+        assert pool.get_server('one') is slow
+        pool.remove_server(slow)
+        assert pool.get_server('one').timeout == pool.get_server('two').timeout
+
+
+def test_a_removal_by_hand_holds_until_no_source_names_the_server(one, two):
+    """It doesn't come back with the next list, but it does when it was gone from all."""
+    first, second = Told(one, two), Told(two)
+    with HashClient(rich_service, servers=first) as pool:
+        pool.follow(second)
+        pool.remove_server(name='two')
+        first.tell(one)
+        second.tell(two, Member('127.0.0.1:1', 'three'))
+        assert names(pool) == ['one', 'three']
+        second.tell()
+        first.tell(one, two)
+        assert names(pool) == ['one', 'two']
+        pool.remove_server(name='two')
+        assert pool.add_server(two.address, name='two').name == 'two'
+        assert names(pool) == ['two', 'one']
+
+
+def test_a_name_of_two_sources(one, two):
+    """It stands at its first place, and stays when that source drops it."""
+    first, second = Told(one, two), Told(two)
+    with HashClient(rich_service, servers=first) as pool:
+        pool.follow(second)
+        both = pool.get_server('two')
+        first.tell(one)
+        assert pool.servers[1] is both
+        first.tell(two, one)
+        assert names(pool) == ['two', 'one']
+        assert pool.servers[0] is both
+        first.tell(one)
+        second.tell()
+        assert names(pool) == ['one']
+
+
+def test_a_grace_keeps_the_place():
+    """A member of an ordered list that is missing for a while moves no key."""
+    listed = ['127.0.0.1:1', '127.0.0.1:2', '127.0.0.1:3']
+    source = CallableSource(lambda: listed, interval=10, grace=LONG * 1000)
+    with HashClient(rich_service, servers=source) as pool:
+        pool.server_for('sleep_ms', 1)
+        before = names(pool)
+        listed[:] = listed[:1] + listed[2:] + ['127.0.0.1:4']
+        wait_until(lambda: len(pool) == 4)
+        assert names(pool) == [*before, '127.0.0.1:4']
 
 
 def test_two_sources_keep_their_places(one, two):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from thrift_client.core.service import Method
-    from thrift_client.membership import Roster
+    from thrift_client.shared.server_list import Roster
 
 
 class AsyncThriftPool(NamedServers[AsyncSimpleClient]):

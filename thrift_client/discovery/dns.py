@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 #: A resolver may answer with another part of a large fleet each time.
 _GRACE: PolicyOptions = {'grace': 5_000}
+
+#: How many times its timeout all look-ups for one list may take together.
+MOST_LOOKUPS = 10
 
 _FAMILIES = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
 
@@ -33,6 +37,8 @@ class _Pace(NamedTuple):
 
 class DnsSource(Source):
     """Follows the addresses of a name; each is a server, named by address and port.
+
+    With TLS, the servers' certificates must be for the name.
 
     Args:
         host: the name.
@@ -84,7 +90,12 @@ class DnsSource(Source):
         else:
             found, seconds = _addresses(self._resolver, host, self._family)
             again = self._pace.of(seconds)
-        return Reading(tuple(Member(addresses.join(ip, port)) for ip in found), again)
+        if not found and not self.policy.allow_empty:
+            raise SourceError(f'{host} has no address')
+        name = host.removesuffix('.')
+        return Reading(
+            tuple(Member(addresses.join(ip, port), server_hostname=name) for ip in found), again
+        )
 
 
 class SrvSource(Source):
@@ -92,6 +103,7 @@ class SrvSource(Source):
 
     A target is named `host:port`. A weight of 0 counts as 1, since a pool has none that is
     never used. With nameservers of its own, the targets' addresses are asked there as well.
+    With TLS, a server's certificate must be for its target.
 
     Args:
         name: such as `_thrift._tcp.kv.example.com`.
@@ -130,6 +142,8 @@ class SrvSource(Source):
     def _look_up(self) -> Reading:
         answer = _ask(self._resolver, self._name, 'SRV')
         if answer is None:
+            if not self.policy.allow_empty:
+                raise SourceError(f'{self._name} has no SRV records')
             return Reading((), self._pace.longest)
         # A target of '.' says that the service is not to be had here.
         records = [record for record in answer if str(record.target) != '.']
@@ -137,12 +151,17 @@ class SrvSource(Source):
         members = tuple(self._members([r for r in records if r.priority == best]))
         if records and not members:
             raise SourceError(f'no target of {self._name} has an address')
+        if not members and not self.policy.allow_empty:
+            raise SourceError(f'{self._name} says that the service is not available')
         return Reading(members, self._pace.of(_seconds(answer)))
 
     def _members(self, records: list[Any]) -> Iterator[Member]:
+        until = time.monotonic() + self._resolver.lifetime * MOST_LOOKUPS
         for record in records:
+            if time.monotonic() > until:
+                raise SourceError(f'looking up the {len(records)} targets took too long')
             host = record.target.to_text(omit_final_dot=True)
-            name = addresses.join(host, record.port)
+            target, name = host, addresses.join(host, record.port)
             if self._resolve_targets:
                 found, _ = _addresses(self._resolver, host, None)
                 if not found:
@@ -153,6 +172,7 @@ class SrvSource(Source):
                 name,
                 max(record.weight, 1),
                 {'priority': record.priority},
+                target,
             )
 
 

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
 from thrift_client import address as addresses
-from thrift_client.discovery.member import Member
+from thrift_client.discovery.member import SHOWN, Member
 from thrift_client.discovery.polled import checked_duration
 from thrift_client.discovery.registration import Registration
-from thrift_client.discovery.source import Reading, Source, SourceError, logger
+from thrift_client.discovery.source import Reading, Source, SourceError
 from thrift_client.discovery.stable import Policy, PolicyOptions
 
 if TYPE_CHECKING:
@@ -95,7 +95,6 @@ class EtcdReader:
         self._prefix = prefix
         self._interval = interval
         self._wake = wake
-        self._broken: dict[str, bytes] = {}
 
     def read(self) -> Reading:
         """The members that are there now."""
@@ -103,13 +102,16 @@ class EtcdReader:
             entry['key'].decode('utf-8', 'replace'): value
             for value, entry in self._session.ask(lambda client: client.get_prefix(self._prefix))
         }
+        again = self._interval
         if self._wake is not None:
-            self._session.listen(self._prefix, self._wake)
-        members = [self._member(key, value) for key, value in found.items()]
-        self._broken = {key: value for key, value in self._broken.items() if key in found}
-        if members and not any(members):
-            raise SourceError('no key there can be read')
-        return Reading(tuple(member for member in members if member), self._interval)
+            again = min(again, self._session.listen(self._prefix, self._wake))
+        members, broken = [], []
+        for key, value in found.items():
+            try:
+                members.append(decode(value, key.removeprefix(self._prefix)))
+            except (ValueError, RecursionError) as exc:
+                broken.append(f'{key} is not a server: {exc}'[:SHOWN])
+        return Reading(tuple(members), again, tuple(broken))
 
     def interrupt(self) -> None:
         """Have a request to etcd end."""
@@ -118,17 +120,6 @@ class EtcdReader:
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
-
-    def _member(self, key: str, value: bytes) -> Member | None:
-        try:
-            member = decode(value, key.removeprefix(self._prefix))
-        except ValueError as exc:
-            if self._broken.get(key) != value:
-                logger.warning('%s in etcd is no server: %s', key, exc)
-                self._broken[key] = value
-            return None
-        self._broken.pop(key, None)
-        return member
 
 
 def decode(value: bytes, name: str) -> Member:
@@ -160,7 +151,8 @@ def register(
 ) -> Registration:
     """Register a server under a prefix: a key with a lease, kept alive and made anew when lost.
 
-    Returns at once; the key is made in the background.
+    Returns at once; the key is made in the background. A name that another server has
+    registered is not taken from it: the log warns, and the key is made once that one is gone.
 
     Args:
         hosts, prefix and how to connect: as for `EtcdSource`.
@@ -235,16 +227,22 @@ class _Key:
                 self._lease = None
         if self._lease is None:
             self._lease = client.lease(self._ttl)
-        if not self._is_there(client):
-            client.put(self._key, self._value, lease=self._lease)
+        found = client.get(self._key, metadata=True)
+        if not found:
+            if not client.create(self._key, self._value, lease=self._lease):
+                raise SourceError(f'{self._key} was registered by another server just now')
+            return
+        value, entry = found[0]
+        if int(entry.get('lease', 0)) == self._lease.id:
+            return
+        # The same server may have been started again before its old lease ended.
+        if value.decode('utf-8', 'replace') != self._value:
+            raise SourceError(f'{self._key} is registered already, by another server')
+        client.put(self._key, self._value, lease=self._lease)
 
     def _revoke(self, client: Any) -> None:
         self._lease.client = client
         self._lease.revoke()
-
-    def _is_there(self, client: Any) -> bool:
-        found = client.get(self._key, metadata=True)
-        return bool(found) and int(found[0][1].get('lease', 0)) == self._lease.id
 
 
 def _checked_prefix(prefix: str) -> str:

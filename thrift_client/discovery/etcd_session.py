@@ -10,8 +10,10 @@ comes first, its requests are cut or short.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import TypeVar
 
 import requests
@@ -20,6 +22,7 @@ from etcd3gw.exceptions import Etcd3Exception
 
 from thrift_client import address as addresses
 from thrift_client.discovery.etcd_wire import CutAdapter, Stream
+from thrift_client.discovery.member import SHOWN
 from thrift_client.discovery.source import SourceError
 
 T = TypeVar('T')
@@ -42,6 +45,9 @@ class Access:
 #: What a request may take when all is to end, in ms.
 _GOODBYE = 300
 
+#: The least time between two streams of changes, in ms.
+_STREAM_INTERVAL = 1000
+
 
 class Session:
     """A client of one of the hosts, with the next host's turn after a failure."""
@@ -53,6 +59,7 @@ class Session:
         self._client: Etcd3Client | None = None
         self._adapter = CutAdapter()
         self._stream: Stream | None = None
+        self._opened_at = -inf
 
     def ask(self, question: Callable[[Etcd3Client], T]) -> T:
         """Ask something of a client that is logged in; a failure ends that client.
@@ -71,18 +78,27 @@ class Session:
         self._turn += 1
         # Raised outside of the handler: the words of the server may repeat what it was asked,
         # and the frames of the failure hold its connections open for as long as it is kept.
-        raise SourceError(f'{host} says {reason}')
+        raise SourceError(f'{host} {reason}')
 
-    def listen(self, prefix: str, wake: Callable[[], None]) -> None:
+    def listen(self, prefix: str, wake: Callable[[], None]) -> float:
         """Have `wake` called when a key under `prefix` changes, and once at the start.
 
-        Call it after each question that was answered: a stream may end.
+        Call it after each question that was answered: a stream may end. One that does is
+        opened anew, but not more often than once in a second.
+
+        Returns:
+            After how many ms it is to be called again, if nothing has woken before.
         """
         if self._stream is not None and not self._stream.alive:
             self._stream.close()
             self._stream = None
         if self._stream is None and self._client is not None:
+            wait = self._opened_at + _STREAM_INTERVAL - time.monotonic() * 1000
+            if wait > 0:
+                return wait
+            self._opened_at = time.monotonic() * 1000
             self._stream = Stream(self._client, prefix, wake)
+        return inf
 
     def interrupt(self) -> None:
         """End this client's requests, and have no later client wait for long; from any thread."""
@@ -133,12 +149,17 @@ class Session:
         client.session.headers['Authorization'] = answer['token']
 
 
-def _reason(exc: Exception) -> str:
-    """What went wrong in words that hold no secret."""
+def _reason(exc: BaseException) -> str:
+    """What went wrong, in words that hold no secret."""
     if isinstance(exc, Etcd3Exception) and exc.detail_text:
         try:
             said = json.loads(exc.detail_text)
-            return str(said.get('message') or said.get('error') or type(exc).__name__)
+            return f'says {said.get("message") or said.get("error") or type(exc).__name__}'[:SHOWN]
         except (ValueError, AttributeError):
-            return type(exc).__name__
-    return type(exc).__name__
+            pass  # the text of an error from the network, or of a proxy
+    deepest: BaseException | None = exc
+    while deepest is not None:
+        if isinstance(deepest, OSError) and deepest.strerror:
+            return f'cannot be reached: {deepest.strerror}'[:SHOWN]
+        deepest = deepest.__cause__ or deepest.__context__
+    return f'says {type(exc).__name__}'

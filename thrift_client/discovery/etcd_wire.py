@@ -11,6 +11,7 @@ of them ends it, however they meet.
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import socket
 import ssl
@@ -23,6 +24,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from etcd3gw.client import Etcd3Client
 from requests.adapters import HTTPAdapter
+
+from thrift_client.discovery.source import MOST_DATA
 
 
 class CutAdapter(HTTPAdapter):
@@ -40,6 +43,12 @@ class CutAdapter(HTTPAdapter):
             scheme: _tracked(pool, self._on_opened)
             for scheme, pool in self.poolmanager.pool_classes_by_scheme.items()
         }
+
+    def send(self, *args: Any, **kwargs: Any) -> Any:
+        """Send a request as requests asks for it, and let its answer be read only so far."""
+        response = super().send(*args, **kwargs)
+        response.raw = _Bounded(response.raw)
+        return response
 
     def cut(self) -> None:
         """End every connection, for good; from any thread. A connect goes on until it is made."""
@@ -62,6 +71,23 @@ def _tracked(pool: Any, opened: Callable[[socket.socket], None]) -> Any:
             opened(self.sock)
 
     return type(pool.__name__, (pool,), {'ConnectionCls': Connection})
+
+
+class _Bounded:
+    """The body of an answer, which fails if it is too large."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+        self._left = MOST_DATA
+        self.close = raw.close
+        self.release_conn = raw.release_conn
+
+    def read(self, amount: int) -> bytes:
+        data: bytes = self._raw.read(amount, decode_content=True)
+        self._left -= len(data)
+        if self._left < 0:
+            raise OSError(errno.EMSGSIZE, f'the answer has more than {MOST_DATA} bytes')
+        return data
 
 
 class Stream:

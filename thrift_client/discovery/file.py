@@ -13,11 +13,11 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Unpack
+from typing import IO, Any, Unpack
 
-from thrift_client.discovery.member import Member, members_of
+from thrift_client.discovery.member import Member, readable_of
 from thrift_client.discovery.polled import checked_duration
-from thrift_client.discovery.source import Reading, Source, SourceError
+from thrift_client.discovery.source import MOST_DATA, Reading, Source, SourceError
 from thrift_client.discovery.stable import Policy, PolicyOptions
 
 #: A file changed less than this ago may be written again within one tick of its time stamp.
@@ -62,7 +62,7 @@ class FileReader:
         self._load = load
         self._interval = interval
         self._seen: tuple[int, ...] | None = None
-        self._members: tuple[Member, ...] = ()
+        self._found: tuple[tuple[Member, ...], tuple[str, ...]] = (), ()
 
     def read(self) -> Reading:
         """The list that the file holds."""
@@ -71,14 +71,15 @@ class FileReader:
                 seen = _identity(file.fileno())
                 if seen is None or seen != self._seen:
                     self._seen = None
-                    self._members = _servers(self._load(file.read()))
+                    self._found = _servers(self._load(_bounded(file)))
                     self._seen = seen
         except OSError as exc:
             raise SourceError(f'it cannot be read: {exc.strerror}') from exc
         except Exception as exc:
             # A YAML error is no ValueError, and PyYAML is not there to be named.
             raise SourceError(f'it is no list of servers: {exc}') from exc
-        return Reading(self._members, self._interval)
+        members, broken = self._found
+        return Reading(members, self._interval, broken)
 
     def interrupt(self) -> None:
         """Nothing that it does takes long."""
@@ -95,12 +96,19 @@ def _identity(descriptor: int) -> tuple[int, ...] | None:
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
-def _servers(document: object) -> tuple[Member, ...]:
+def _bounded(file: IO[str]) -> str:
+    text = file.read(MOST_DATA + 1)
+    if len(text) > MOST_DATA:
+        raise ValueError(f'it is longer than {MOST_DATA} characters')
+    return text
+
+
+def _servers(document: object) -> tuple[tuple[Member, ...], tuple[str, ...]]:
     if isinstance(document, dict):
         if set(document) != {'servers'}:
             raise ValueError('expected a list, or an object with the one key "servers"')
         document = document['servers']
-    return members_of(document)
+    return readable_of(document)
 
 
 def _loader(path: Path) -> Callable[[str], Any]:

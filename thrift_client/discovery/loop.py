@@ -3,6 +3,7 @@
 Who owns what: `step` and `stop` run in the thread alone, `interrupt` in whichever thread ends
 it. `_closed` (what a step still finds is of no interest) and `_ended` (there is no further
 step) become True once and stay so; a wake follows, for a thread that waits meanwhile.
+`_inside` only says how long `close` may wait.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import queue
 import threading
 from collections.abc import Callable
 
-#: How long `close` waits for a thread that may be inside a call that can't be interrupted.
-_CLOSE_TIMEOUT = 700
+#: How many ms `close` waits for a thread that is not inside a step, so it ends at once.
+_IDLE_TIMEOUT = 20
 
 #: What a step returns when nothing is left to do.
 DONE = -1.0
@@ -46,6 +47,7 @@ class Loop:
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._closed = False
         self._ended = False
+        self._inside = False
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -73,11 +75,12 @@ class Loop:
         return self._closed
 
     def close(self) -> None:
-        """End the thread and wait until it is gone.
+        """End the thread, without waiting for a step that is under way.
 
-        It waits less than a second: a thread inside a call that nothing can interrupt (a
-        name look-up, a user's function) ends by itself when that call does. In a forked
-        child there is nothing to end. Idempotent, and callable from the thread itself.
+        A thread inside a call that nothing can interrupt (a name look-up, a user's function)
+        ends by itself when that call does. One that is between two steps ends within 20 ms,
+        unless `stop` takes longer. In a forked child there is nothing to end. Idempotent, and
+        callable from the thread itself.
         """
         self._closed = True
         if not self.alive:
@@ -85,14 +88,21 @@ class Loop:
         self._interrupt()
         # Only now, so that no interruption hits what `stop` does.
         self.abandon()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(_CLOSE_TIMEOUT / 1000)
+        if not self._inside:
+            self.join(_IDLE_TIMEOUT)
+
+    def join(self, timeout: float) -> None:
+        """Wait until the thread has ended, at most `timeout` ms; not in the thread itself."""
+        if self.alive and threading.current_thread() is not self._thread:
+            self._thread.join(timeout / 1000)
 
     def _run(self) -> None:
         woken = True
         try:
             while not self._ended:
+                self._inside = True
                 delay = self._step(woken)
+                self._inside = False
                 if delay == DONE:
                     break
                 woken = self._wait(delay)

@@ -6,8 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from thrift_client import address as addresses
+
+#: Characters of the reason why a member can't be read that are shown.
+SHOWN = 300
+
+#: What a member's URL may say of how its server is called.
+MAY_SAY = ('frame', 'protocol', 'transport', 'service_name')
 
 _KEYS = frozenset({'name', 'address', 'Addr', 'host', 'port', 'weight', 'metadata', 'Metadata'})
 
@@ -23,6 +30,8 @@ class Member:
             and credentials.
         weight: its share of the work relative to the others, above 0.
         metadata: whatever else the source says of it.
+        server_hostname: the name that its certificate must contain, if that is not the host
+            of the address. No entry in a registry or a file can set it.
 
     Raises:
         ValueError: an address, weight or name that can't be right.
@@ -32,9 +41,10 @@ class Member:
     name: str = ''
     weight: float = 1
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    server_hostname: str | None = None
 
     def __post_init__(self) -> None:
-        parsed = addresses.parse(self.address)
+        parsed = _parsed(self.address)
         if not isinstance(self.name, str):
             raise ValueError(f'a name must be a str, not {self.name!r}')
         if isinstance(self.weight, bool) or not isinstance(self.weight, int | float):
@@ -76,7 +86,41 @@ class Member:
             return _of_mapping(value, name)
         if isinstance(value, tuple | list) and len(value) == 2:
             return cls(_joined(*value), name)
-        raise ValueError(f'not a server: {value!r}')
+        raise ValueError(f'not a server: {type(value).__name__}')
+
+
+def permitted(member: Member) -> tuple[str, tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """Take the URL of a member apart: what it says of its server, and what it may not say.
+
+    A source is not trusted with more than where a server is and which wire it uses: nothing
+    that it says can weaken a pool's TLS, login or limits, or have a file written.
+
+    Returns:
+        The address without query and credentials; the keys and values of the query that a
+        member may have; the names of everything else, which is to be ignored.
+    """
+    if '://' not in member.address:
+        return member.address, (), ()
+    split = urlsplit(member.address)
+    userinfo, _, netloc = split.netloc.rpartition('@')
+    query = parse_qsl(split.query, keep_blank_values=True)
+    ignored = sorted({key for key, _ in query} - {*MAY_SAY})
+    return (
+        f'{split.scheme}://{netloc}{split.path}',
+        tuple((key, value) for key, value in query if key in MAY_SAY),
+        ('credentials', *ignored) if userinfo else tuple(ignored),
+    )
+
+
+def _parsed(address: str) -> addresses.Address:
+    """Parse an address; the error for one that can't be right never quotes credentials."""
+    try:
+        return addresses.parse(address)
+    except (ValueError, TypeError) as exc:
+        if isinstance(address, str) and '@' in address:
+            shown = f'…@{address.rpartition("@")[2]}'
+            raise ValueError(f'not an address: {shown!r}') from None
+        raise ValueError(str(exc)) from None
 
 
 def _of_mapping(value: Mapping[str, Any], name: str) -> Member:
@@ -90,7 +134,7 @@ def _of_mapping(value: Mapping[str, Any], name: str) -> Member:
             raise ValueError(f'a server needs an address, or host and port: has {sorted(value)}')
         address = _joined(value['host'], value['port'])
     elif not isinstance(address, str):
-        raise ValueError(f'an address must be a str, not {address!r}')
+        raise ValueError(f'an address must be a str, not {type(address).__name__}')
     return Member(
         address,
         value.get('name') or name,
@@ -109,14 +153,34 @@ def members_of(values: object) -> tuple[Member, ...]:
     """Read a whole list, in its order.
 
     Raises:
-        ValueError: one of them is no server, or two have the same name.
+        ValueError: one of them is not a server, or two have the same name.
+    """
+    members, broken = readable_of(values)
+    if broken:
+        raise ValueError(broken[0])
+    return members
+
+
+def readable_of(values: object) -> tuple[tuple[Member, ...], tuple[str, ...]]:
+    """Read what can be read of a list, in its order.
+
+    Returns:
+        The members, and for each that can't be read the reason.
+
+    Raises:
+        ValueError: this is not a list, or two members have the same name.
     """
     if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
         raise ValueError(f'servers must be a list, not {type(values).__name__}')
-    members = tuple(Member.of(value) for value in values)
-    seen: set[str] = set()
-    for member in members:
-        if member.name in seen:
+    members: dict[str, Member] = {}
+    broken: list[str] = []
+    for number, value in enumerate(values):
+        try:
+            member = Member.of(value)
+        except ValueError as exc:
+            broken.append(f'server {number} of the list: {exc}'[:SHOWN])
+            continue
+        if member.name in members:
             raise ValueError(f'two servers are called {member.name!r}')
-        seen.add(member.name)
-    return members
+        members[member.name] = member
+    return tuple(members.values()), tuple(broken)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Unpack
 
-from thrift_client.discovery.member import members_of
+from thrift_client.discovery.member import readable_of
 from thrift_client.discovery.source import FunctionReader, Reading, Source
 from thrift_client.discovery.stable import Policy, PolicyOptions
 
@@ -43,7 +43,11 @@ class CallableSource(Source):
     def open(self, wake: Callable[[], None]) -> FunctionReader:
         """Make a reader that calls the function."""
         del wake
-        return FunctionReader(lambda: Reading(members_of(self._function()), self._interval))
+        return FunctionReader(self._ask)
+
+    def _ask(self) -> Reading:
+        members, broken = readable_of(self._function())
+        return Reading(members, self._interval, broken)
 
 
 def checked_duration(option: str, value: float) -> float:

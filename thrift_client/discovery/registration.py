@@ -16,6 +16,9 @@ from thrift_client.discovery.loop import Loop
 from thrift_client.discovery.source import logger
 from thrift_client.discovery.stable import Policy, backoff
 
+#: How many ms `close` waits for the entry to be taken away.
+_CLOSE_TIMEOUT = 700
+
 
 class Entry(Protocol):
     """How an entry is kept in one kind of registry; `hold` and `leave` run in one thread."""
@@ -78,6 +81,7 @@ class Registration:
         """
         atexit.unregister(self.close)
         self._loop.close()
+        self._loop.join(_CLOSE_TIMEOUT)
 
     def __enter__(self) -> Registration:
         return self

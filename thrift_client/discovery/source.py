@@ -3,7 +3,7 @@
     watch = source.watch(listener)      # returns at once
     listener.update((Member, ...))      # every list that differs from the one before
     listener.trouble(SourceError)       # the source was lost, or says nothing usable
-    watch.close()
+    watch.close()                       # returns at once
 
 A pool follows lists by `stable.diff`. It needs nothing of a source but `watch`; an own one
 can be any object that has it, or a subclass of `Source` that says how to read a list.
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 import weakref
 from abc import ABC, abstractmethod
@@ -32,6 +33,18 @@ from thrift_client.errors import ThriftClientError
 logger = logging.getLogger('thrift_client.discovery')
 logger.addHandler(logging.NullHandler())
 
+#: The most bytes that are read of what a source says (of a file: characters), and the most
+#: servers that it may list: it may be broken or hostile.
+MOST_DATA = 16_000_000
+MOST_MEMBERS = 10_000
+
+#: The least time in ms between two readings that the source itself asks for.
+LEAST_INTERVAL = 100
+
+#: Characters of a failure's text, and members that can't be read, that a message shows.
+_SHOWN = 500
+_REASONS = 3
+
 
 class SourceError(ThriftClientError):
     """A source can't be reached, or what it says is no list of servers."""
@@ -44,14 +57,20 @@ class Listener(Protocol):
         """These are the servers now, in an order that is the same in every process."""
 
     def trouble(self, exception: SourceError) -> None:
-        """The source failed; the servers stay as they were. Told once until it works again."""
+        """The source failed; the servers stay as they were.
+
+        Told again only if the reason changes, or after it has worked. A listener that has
+        `trouble_again()` is told there of each further try that fails for the same reason.
+        One whose attribute `whole_lists` is True keeps the last list while a member of a
+        new one can't be read; for the others, such a member is left out.
+        """
 
 
 class Watch(Protocol):
     """One listener's following of one source."""
 
     def close(self) -> None:
-        """Stop; nothing is told afterwards. Waits less than a second. Idempotent."""
+        """Stop; nothing is told afterwards. Returns at once. Idempotent."""
 
 
 @runtime_checkable
@@ -68,6 +87,8 @@ class Reading(NamedTuple):
     members: tuple[Member, ...]
     #: ms; None: when the source wakes us; `DONE`: it never changes
     again: float | None
+    #: why members that are there are not in the list: they can't be read
+    broken: tuple[str, ...] = ()
 
 
 class Reader(Protocol):
@@ -139,10 +160,10 @@ class SourceWatch:
         self._loop.start()
 
     def close(self) -> None:
-        """Stop; nothing is told afterwards, and no thread or socket is left.
+        """Stop; nothing is told afterwards. Returns at once.
 
-        Waits less than a second. A thread inside a name look-up or a user's function ends
-        when that returns. Idempotent; in a forked child it only forgets.
+        The thread ends by itself, with its connections: one inside a name look-up or a user's
+        function when that returns. Idempotent; in a forked child it only forgets.
         """
         self._loop.close()
 
@@ -158,7 +179,10 @@ class _Follower:
         self._policy = source.policy
         self._list = MemberList(source.policy, ordered=source.ordered)
         self._failures = 0
+        self._reason = ''
+        self._warned: frozenset[str] = frozenset()
         self._due: float | None = 0
+        self._read_at = -float(LEAST_INTERVAL)
 
     def begin(self, reader: Reader, listener: Listener, loop: Loop) -> None:
         self._reader = reader
@@ -166,10 +190,18 @@ class _Follower:
         self._listener = weakref.ref(listener, lambda _: loop.abandon())
 
     def step(self, woken: bool) -> float | None:
-        if woken or (self._due is not None and self._due <= _now()):
+        # What follows might start threads, which must not happen while the process ends.
+        if not threading.main_thread().is_alive():
+            return DONE
+        now = _now()
+        if woken:
+            soon = max(now, self._read_at + LEAST_INTERVAL)
+            self._due = soon if self._due is None else min(self._due, soon)
+        if self._due is not None and self._due <= now:
             self._read()
+            self._read_at = _now()
         else:
-            self._tell(self._list.expire(_now()))
+            self._tell(self._list.expire(now))
         if self._due == DONE:
             return DONE
         times = [at for at in (self._due, self._list.due) if at is not None]
@@ -183,7 +215,11 @@ class _Follower:
 
     def _read(self) -> None:
         try:
-            members, again = self._reader.read()
+            members, again, broken = Reading(*self._reader.read())
+            if broken and (not members or getattr(self._listener(), 'whole_lists', False)):
+                raise SourceError(_listed(broken))
+            if len(members) + len(broken) > MOST_MEMBERS:
+                raise SourceError(f'it lists more than {MOST_MEMBERS} servers')
             if not members and not self._policy.allow_empty:
                 raise SourceError('it lists no servers')
         except Exception as exc:  # noqa: BLE001  a source may fail in any way
@@ -192,15 +228,28 @@ class _Follower:
         self._due = again if again is None or again == DONE else _now() + again
         if self._failures:
             self._failures = 0
+            self._reason = ''
             logger.info('%s works again', self._label)
+        if not self._warned.issuperset(broken):
+            logger.warning('%s: %s; leaving out %d', self._label, _listed(broken), len(broken))
+        twice = _named_twice(members)
+        if not self._warned.issuperset(twice):
+            logger.warning('%s: %s; the later one counts', self._label, _listed(twice))
+        self._warned = frozenset((*broken, *twice))
         self._tell(self._list.update(members, _now()))
 
     def _failed(self, exc: Exception) -> None:
         self._failures += 1
         self._due = _now() + backoff(self._failures, self._policy, random.random())
-        if self._failures > 1 or self._loop.closed:
+        reason, before = str(exc)[:_SHOWN] or type(exc).__name__, self._reason
+        self._reason = reason
+        listener = self._listener()
+        if listener is None or self._loop.closed:
             return
-        trouble = SourceError(f'{self._label}: {exc}')
+        if reason == before:
+            self._call(getattr(listener, 'trouble_again', _ignore))
+            return
+        trouble = SourceError(f'{self._label}: {reason}')
         trouble.__cause__ = exc
         kept = self._list.members
         logger.warning(
@@ -208,9 +257,7 @@ class _Follower:
             trouble,
             'there is no list yet' if kept is None else f'keeping the last {len(kept)} servers',
         )
-        listener = self._listener()
-        if listener is not None:
-            self._call(partial(listener.trouble, trouble))
+        self._call(partial(listener.trouble, trouble))
 
     def _tell(self, members: tuple[Member, ...] | None) -> None:
         listener = self._listener()
@@ -224,6 +271,25 @@ class _Follower:
             tell()
         except Exception:
             logger.exception('%s: a listener failed', self._label)
+
+
+def _ignore() -> None:
+    """Do nothing for a listener that needn't know."""
+
+
+def _named_twice(members: tuple[Member, ...]) -> tuple[str, ...]:
+    """What to say of names that two members with different addresses have."""
+    addresses: dict[str, str] = {}
+    return tuple(
+        f'two servers are called {member.name!r}'
+        for member in members
+        if addresses.setdefault(member.name, member.address) != member.address
+    )
+
+
+def _listed(reasons: tuple[str, ...]) -> str:
+    """The first of many reasons, in one text."""
+    return '; '.join(reasons[:_REASONS]) + ('; …' if len(reasons) > _REASONS else '')
 
 
 def _now() -> float:

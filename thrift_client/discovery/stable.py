@@ -7,7 +7,7 @@ growing, jittered intervals.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypedDict
 
@@ -89,6 +89,27 @@ def diff(old: Iterable[Member], new: Iterable[Member]) -> Change:
     )
 
 
+def in_place(
+    old: Iterable[Member], new: Iterable[Member], kept: Mapping[str, Member]
+) -> tuple[Member, ...]:
+    """Add to a new list the members that are kept of the old one, at their old places.
+
+    Each comes behind the member that it followed in the old list, or first.
+    """
+    listed = {member.name: member for member in new}
+    behind: dict[str | None, list[Member]] = {None: []}
+    last: str | None = None
+    for member in old:
+        if member.name in listed:
+            last = member.name
+        elif member.name in kept:
+            behind.setdefault(last, []).append(kept[member.name])
+    return (
+        *behind[None],
+        *(each for name in listed for each in (listed[name], *behind.get(name, ()))),
+    )
+
+
 class MemberList:
     """The list that a listener was last told, and the members that only might have left.
 
@@ -133,8 +154,8 @@ class MemberList:
     def expire(self, now: float) -> tuple[Member, ...] | None:
         """Drop the members whose grace is over; returns as `update` does."""
         self._missing = {name: held for name, held in self._missing.items() if held[1] > now}
-        kept = tuple(member for member, _ in self._missing.values())
-        members = self._snapshot + kept
+        kept = {name: member for name, (member, _) in self._missing.items()}
+        members = in_place(self.members or (), self._snapshot, kept)
         if not self._ordered:
             members = tuple(sorted(members, key=lambda member: member.name))
         if members == self.members or (not members and not self._policy.allow_empty):

@@ -1,6 +1,7 @@
 """Sources and registrations as users write them: URLs, lists, functions.
 
     zk://user:password@zk1:2181,zk2:2181/services/kv?by_shard=1
+    zk://zk1:2181,zk2:2181/hiveserver2?format=hive
     etcd://etcd1:2379/services/kv/    etcds:// is TLS
     dns://kv.example.com:9090?family=4
     srv://_thrift._tcp.kv.example.com?nameservers=10.0.0.2,10.0.0.3
@@ -209,7 +210,9 @@ _READERS: dict[str, Callable[[str], Any]] = (
         float,
     )
     | dict.fromkeys(('allow_empty', 'by_shard', 'watch'), _flag)
-    | dict.fromkeys(('username', 'password', 'endpoint', 'ca', 'cert', 'key', 'name'), str)
+    | dict.fromkeys(
+        ('username', 'password', 'endpoint', 'ca', 'cert', 'key', 'name', 'format'), str
+    )
     | dict.fromkeys(('family', 'shard'), int)
     | {'nameservers': _names}
 )

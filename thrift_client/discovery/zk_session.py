@@ -55,11 +55,17 @@ class _Handler(SequentialThreadingHandler):
         super().__init__()
         self._connect_timeout = connect_timeout / 1000
         self._connected: socket.socket | None = None
+        #: Why the last connect failed.
+        self.failure = ''
 
     def create_connection(self, *args: Any, **kwargs: Any) -> socket.socket:
         # kazoo allows a connect the whole session timeout, in which it can't be stopped.
         kwargs['timeout'] = min(kwargs['timeout'], self._connect_timeout)
-        connected: socket.socket = super().create_connection(*args, **kwargs)
+        try:
+            connected: socket.socket = super().create_connection(*args, **kwargs)
+        except OSError as exc:
+            self.failure = exc.strerror or str(exc) or type(exc).__name__
+            raise
         self._connected = connected
         return connected
 
@@ -85,6 +91,7 @@ class Session:
         self._handler = _Handler(access.connect_timeout)
         self._news = threading.Event()
         self._interrupted = False
+        self._was_connected = False
 
     def client(self) -> KazooClient:
         """The client of a session that is connected; waits for the first connect alone.
@@ -96,10 +103,15 @@ class Session:
             self.close()
         client = self._client
         if client is None:
+            if not threading.main_thread().is_alive():
+                raise SourceError('the process is ending, and no thread may be started')
             client = self._client = self._started()
             self._wait(lambda: bool(client.connected))
         if not client.connected:
-            raise SourceError('there is no connection')
+            # Later on, how the latest of many tries failed would be another reason each time.
+            why = '' if self._was_connected else self._handler.failure
+            raise SourceError(f'there is no connection{why and f": {why}"}')
+        self._was_connected = True
         return client
 
     def ask(self, request: Any) -> Any:

@@ -1,4 +1,4 @@
-"""ServerSets in ZooKeeper, as Finagle and Aurora keep them: followed and registered in."""
+"""Servers in ZooKeeper: ServerSets, as Finagle and Aurora keep them, and HiveServer2's nodes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import posixpath
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
-from thrift_client.discovery import serverset
-from thrift_client.discovery.member import Member
+from thrift_client.discovery import hive, serverset
+from thrift_client.discovery.member import SHOWN, Member
 from thrift_client.discovery.registration import Registration
-from thrift_client.discovery.source import Reading, Source, SourceError, logger
+from thrift_client.discovery.source import MOST_MEMBERS, Reading, Source, SourceError
 from thrift_client.discovery.stable import Policy, PolicyOptions
 from thrift_client.discovery.zk_access import access as zk_access
 from thrift_client.discovery.zk_access import checked_path, session
@@ -17,16 +17,21 @@ from thrift_client.discovery.zk_access import checked_path, session
 if TYPE_CHECKING:
     from thrift_client.discovery.zk_session import Session
 
+#: The most bytes of a node that are looked at.
+MOST_NODE = 65536
+
 #: A server that registers again after its session expired is away for a moment.
 _GRACE: PolicyOptions = {'grace': 2_000}
 
 
 class ZooKeeperSource(Source):
-    """Follows the members of a ServerSet.
+    """Follows the members of a ServerSet, or the instances of HiveServer2.
 
     Args:
         hosts: of the ensemble, `'zk1:2181,zk2:2181'`.
-        path: the node whose children `member_*` are the servers; it need not exist yet.
+        path: the node whose children are the servers; it need not exist yet.
+        format: `'serverset'` for the children `member_*` of a ServerSet, `'hive'` for the
+            children `serverUri=…` of HiveServer2's namespace.
         username, password: for the digest scheme; they only count where ACLs ask for them.
         endpoint: one of the additional endpoints; None for the service's own.
         by_shard: whether servers are named by their shard, so that one that moves to another
@@ -46,6 +51,7 @@ class ZooKeeperSource(Source):
         hosts: str,
         path: str,
         *,
+        format: str = 'serverset',
         username: str | None = None,
         password: str | None = None,
         endpoint: str | None = None,
@@ -57,6 +63,11 @@ class ZooKeeperSource(Source):
     ) -> None:
         self._path = checked_path(path)
         super().__init__(f'zk://{hosts}{self._path}', Policy(**(_GRACE | policy)))
+        if format not in ('serverset', 'hive'):
+            raise ValueError(f"format must be 'serverset' or 'hive', not {format!r}")
+        if format == 'hive' and (endpoint is not None or by_shard):
+            raise ValueError("format='hive' has no endpoints and no shards")
+        self._format = format
         self._endpoint = endpoint
         self._by_shard = by_shard
         self._access = zk_access(
@@ -71,9 +82,12 @@ class ZooKeeperSource(Source):
 
     def open(self, wake: Callable[[], None]) -> ZooKeeperReader:
         """Make a reader that connects when it first reads."""
-        return ZooKeeperReader(session(self._access, wake), self._path, self._decode, wake)
+        reached = session(self._access, wake)
+        if self._format == 'hive':
+            return ZooKeeperReader(reached, self._path, hive.PREFIXES, hive.decode, wake)
+        return ZooKeeperReader(reached, self._path, (serverset.PREFIX,), self._decode, wake)
 
-    def _decode(self, data: bytes) -> Member | None:
+    def _decode(self, _name: str, data: bytes) -> Member | None:
         return serverset.decode(data, self._endpoint, by_shard=self._by_shard)
 
 
@@ -84,14 +98,17 @@ class ZooKeeperReader:
         self,
         session: Session,
         path: str,
-        decode: Callable[[bytes], Member | None],
+        prefixes: tuple[str, ...],
+        decode: Callable[[str, bytes], Member | None],
         wake: Callable[[], None],
     ) -> None:
         self._session = session
         self._path = path
+        self._prefixes = prefixes
         self._decode = decode
         self._wake = wake
-        self._known: dict[str, Member | None] = {}
+        # What each node says: a member, that it isn't alive, or why it can't be read.
+        self._known: dict[str, Member | str | None] = {}
         # Names of nodes that changed since they were read, None for all: filled by kazoo's
         # threads, emptied by ours before it reads, so that no change falls between.
         self._changed: set[str | None] = set()
@@ -103,14 +120,20 @@ class ZooKeeperReader:
         try:
             client = self._session.client()
             self._forget_changed()
-            names = [name for name in self._children(client) if name.startswith(serverset.PREFIX)]
+            names = [each for each in self._children(client) if each.startswith(self._prefixes)]
+            if len(names) > MOST_MEMBERS:
+                raise SourceError(f'it lists more than {MOST_MEMBERS} servers')
             self._known = {name: self._known[name] for name in names if name in self._known}
-            self._fetch(client, sorted(set(names) - self._known.keys()))
+            found = self._known | self._fetch(client, sorted(set(names) - self._known.keys()))
         except KazooException as exc:
             raise SourceError(f'ZooKeeper says {type(exc).__name__}') from None
         # Sequence numbers order the names, so that the later node of one server counts.
-        in_order = sorted(self._known.items(), key=lambda item: item[0].rpartition('_')[2])
-        return Reading(tuple(member for _, member in in_order if member is not None), None)
+        in_order = sorted(found, key=_sequence)
+        return Reading(
+            tuple(each for name in in_order if isinstance(each := found[name], Member)),
+            None,
+            tuple(each for name in in_order if isinstance(each := found[name], str)),
+        )
 
     def interrupt(self) -> None:
         """Have a wait for ZooKeeper end."""
@@ -134,26 +157,33 @@ class ZooKeeperReader:
                 if self._session.ask(client.exists_async(self._path, watch=self._on_event)) is None:
                     return ()
 
-    def _fetch(self, client: Any, names: list[str]) -> None:
-        from kazoo.exceptions import NoNodeError
+    def _fetch(self, client: Any, names: list[str]) -> dict[str, Member | str | None]:
+        from kazoo.exceptions import NoAuthError, NoNodeError
 
         requests = [
             (name, client.get_async(f'{self._path}/{name}', watch=self._on_event)) for name in names
         ]
-        broken = 0
+        found: dict[str, Member | str | None] = {}
         for name, request in requests:
+            node = f'{self._path}/{name}'
             try:
                 data, _ = self._session.ask(request)
-                self._known[name] = self._decode(data)
             except NoNodeError:
                 continue  # it left between the two questions
-            except (ValueError, TypeError) as exc:
-                broken += 1
-                self._known[name] = None
-                logger.warning('%s/%s is no member of a ServerSet: %s', self._path, name, exc)
-        if broken and broken == len(self._known):
-            self._known.clear()
-            raise SourceError('no member there can be read')
+            except NoAuthError:
+                # No watch was left, so nobody tells when it becomes readable: ask each time.
+                found[name] = f'{node} must not be read with these credentials'
+                continue
+            self._known[name] = found[name] = self._read_node(name, data)
+        return found
+
+    def _read_node(self, name: str, data: bytes) -> Member | str | None:
+        if len(data) > MOST_NODE:
+            return f'{self._path}/{name} has more than {MOST_NODE} bytes'
+        try:
+            return self._decode(name, data)
+        except (ValueError, TypeError, RecursionError) as exc:
+            return f'{self._path}/{name} is not a server: {exc}'[:SHOWN]
 
     def _forget_changed(self) -> None:
         while self._changed:
@@ -167,6 +197,11 @@ class ZooKeeperReader:
         # An event without a path tells that kazoo lost the connection, and our watches.
         self._changed.add(posixpath.basename(event.path) if event.path else None)
         self._wake()
+
+
+def _sequence(name: str) -> str:
+    """The number that ZooKeeper put at the end of a node's name."""
+    return name[-10:]
 
 
 def register(

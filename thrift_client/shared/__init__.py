@@ -1,1 +1,1 @@
-"""TODO"""
+"""What the blocking and the asyncio clients have in common: everything but the waiting."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from thrift_client.client import SimpleClient
     from thrift_client.core.service import Method
-    from thrift_client.membership import Roster
+    from thrift_client.shared.server_list import Roster
 
     #: A fan-out to wait for, and the shares that its responses belong to.
     SplitFlow = Generator[tuple[Any, list[Share]], None, ThriftResponse[Any]]

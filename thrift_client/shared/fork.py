@@ -1,69 +1,91 @@
-"""The one list of what a fork renews, and of what must not be interrupted by one.
+"""What a forked child renews, and what a fork waits for: one list for the whole package.
 
-Every object with a lock, a thread, a count of things in flight, a probe, a cookie jar or a
-socket registers here when it is created. Objects are held weakly. In the child only the
-forking thread exists, so nothing there needs a lock while the list is walked.
+A child has its parent's memory but only the thread that forked. Locks that other threads
+held, counts of their calls and their connections would stay as they were for ever, so
+every object that has such things registers here when it is created.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-import threading
-from weakref import WeakSet, ref
-
-TYPE_CHECKING = False  # importing typing for it would cost more than the rest
-if TYPE_CHECKING:
-    from typing import Any
-
-#: Seconds that a fork waits for one lock; a signal handler that interrupted its holder
-#: could wait forever.
-LONGEST_WAIT = 1.0
-
-_renewed: WeakSet[Any] = WeakSet()
-_guards: dict[ref[Any], str] = {}
-_held: list[Any] = []
+from collections.abc import Callable
+from threading import Lock, local, main_thread
+from time import monotonic
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 
-def register(owner: Any) -> None:
-    """Call `owner.renew_after_fork()` in every forked child, as long as `owner` exists."""
-    _renewed.add(owner)
+class Renewable(Protocol):
+    """An object that a forked child makes usable again."""
+
+    def renew_after_fork(self) -> Callable[[], None] | None:
+        """Replace what was the parent's; return what to do once all objects are renewed."""
 
 
-def hold(owner: Any, attribute: str = 'lock') -> None:
-    """Delay forks while another thread has the lock in an attribute of `owner`.
+log = logging.getLogger('thrift_client')
 
-    For changes that must be whole in a child. The parent's lock is released after the
-    fork; `owner.renew_after_fork()` makes a new one in the child.
+#: Seconds that a fork waits at most for all changes that are under way.
+PATIENCE = 1.0
+
+# By id, in the order of registration: `valuerefs` copies a dict in one step, while
+# iterating over a WeakSet fails if another thread adds to it.
+_registered: WeakValueDictionary[int, Any] = WeakValueDictionary()
+_locks: WeakValueDictionary[int, Any] = WeakValueDictionary()
+_held = local()
+
+
+def register(obj: Renewable) -> None:
+    """Have `obj.renew_after_fork()` called in every forked child while `obj` lives.
+
+    Objects are renewed in the order in which they were registered, without a lock. What one
+    needs of others that are renewed already (starting a thread), it returns as a function.
     """
-    _guards[ref(owner, _forget_guard)] = attribute
+    _registered[id(obj)] = obj
+
+
+def hold(lock: Lock) -> Lock:
+    """Have every fork wait until `lock` is free, and return it.
+
+    It is for code that a fork must not interrupt. A fork waits a second at most: the thread
+    that forks may itself be inside that code. The child has to replace the lock.
+    """
+    _locks[id(lock)] = lock
+    return lock
 
 
 def is_main_thread_gone() -> bool:
     """Tell whether the main thread has returned: from then on, no thread is started."""
-    return not threading.main_thread().is_alive()
-
-
-def _forget_guard(guard: ref[Any]) -> None:
-    _guards.pop(guard, None)
+    return not main_thread().is_alive()
 
 
 def _before() -> None:
-    for guard, attribute in list(_guards.items()):
-        owner = guard()
-        lock = getattr(owner, attribute, None)
-        if lock is not None and lock.acquire(timeout=LONGEST_WAIT):
-            _held.append(lock)
+    until = monotonic() + PATIENCE
+    _held.locks = [
+        lock
+        for ref in _locks.valuerefs()
+        if (lock := ref()) is not None and lock.acquire(timeout=max(0.0, until - monotonic()))
+    ]
 
 
 def _after_in_parent() -> None:
-    while _held:
-        _held.pop().release()
+    for lock in _held.__dict__.pop('locks', ()):
+        lock.release()
 
 
 def _after_in_child() -> None:
-    _held.clear()
-    for owner in list(_renewed):
-        owner.renew_after_fork()
+    _held.__dict__.clear()
+    _locks.clear()
+    later = []
+    for ref in _registered.valuerefs():
+        obj = ref()
+        if obj is not None and (resume := obj.renew_after_fork()) is not None:
+            later.append(resume)
+    for resume in later:
+        try:
+            resume()
+        except Exception:
+            log.exception('starting again after a fork failed')
 
 
 if hasattr(os, 'register_at_fork'):

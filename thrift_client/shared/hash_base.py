@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from thrift_client.core.split import Share, Split
 from thrift_client.core.waiting import FAN_OPTIONS
-from thrift_client.membership import Membership
 from thrift_client.methods import PoolMethod, bind
 from thrift_client.named import NamedServers, S
 from thrift_client.options import check_count
 from thrift_client.routes import is_out
 from thrift_client.routing.named import router
+from thrift_client.shared.server_list import ServerList
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from thrift_client.membership import Roster
     from thrift_client.placement import Explanation, Plan
+    from thrift_client.shared.server_list import Roster
 
 KeyFunction = Callable[..., Any]
 
@@ -102,8 +102,8 @@ class Keyed(NamedServers[S]):
             **options,
         )
 
-    def _new_membership(self) -> Membership:
-        return Membership(self._router)
+    def _new_membership(self) -> ServerList:
+        return ServerList(self._make_server, self._settle, self._router)
 
     def _everyone_of(self) -> Any:
         """The pool of `_all_type` over the same servers."""

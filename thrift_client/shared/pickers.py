@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from thrift_client.client import SimpleClient
     from thrift_client.core.hedge import Latencies
     from thrift_client.core.retry import RetryBudget
-    from thrift_client.membership import Roster
+    from thrift_client.shared.server_list import Roster
 
 #: What in the gate of a server's connections says that it takes no calls.
 SHUT = frozenset(('closed', 'disabled'))

@@ -9,15 +9,16 @@ from thrift_client import address as addresses
 from thrift_client.binding import check_call_options, class_for, unknown_method
 from thrift_client.budget import deadline
 from thrift_client.core.service import Service, service_of
-from thrift_client.membership import Membership, Roster, closed, no_servers
 from thrift_client.methods import Attribute, PoolMethod, method_kinds
-from thrift_client.options import Options, check_methods, with_frame
+from thrift_client.options import OPTIONS, Options, check_methods, with_frame
+from thrift_client.shared.server_list import Roster, ServerList, closed, log, no_servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import NoReturn, Self
 
     from thrift_client.core.service import Method
+    from thrift_client.discovery import Member
     from thrift_client.single import SingleServer
     from thrift_client.stats import PoolStats
 
@@ -89,11 +90,15 @@ class NamedServers(Generic[S]):
         """Add a server by its address, or an existing SimpleClient of the same service.
 
         `name` defaults to the address; `weight` (above 0) is its share where the pool
-        knows shares; `options` override the pool's. Returns the SimpleClient. Raises
-        ValueError for a name that is taken or a bad value, with the pool unchanged.
+        knows shares; `options` override the pool's. The server stands behind those that were
+        added before, and before those that sources name; one that a source names already
+        moves there. Returns the SimpleClient. Raises ValueError for a name that was added
+        already or a bad value, with the pool unchanged.
         """
         _check_weight(weight)
+        spec, lent = None, server is not None
         if server is None:
+            alone = not options
             frame = options.pop('frame', None)
             given = {**self._given, **with_frame(options, frame)}
             if frame is False and 'transport' not in options:
@@ -102,6 +107,8 @@ class NamedServers(Generic[S]):
             host = 'localhost' if host is None else host
             make = self._client_type
             server = make(self.service, host, port, timeout=timeout, name=name, **given)
+            if alone:
+                spec = (host if '://' in host else server.address), None
         elif host is not None or port is not None or options:
             raise TypeError('server= is a client with an address and options of its own')
         elif not isinstance(server, self._client_type) or server.service is not self.service:
@@ -109,10 +116,9 @@ class NamedServers(Generic[S]):
             raise ValueError(f'{server!r} is no {kind} of {self.service.__name__}')
         elif name is not None and name != server.name:
             raise ValueError(f'{server!r} has its own name; it cannot also be {name!r}')
-        self._membership.add(server, weight)
-        server._connections.set_retired(False)
-        server._health.peers = self._membership.healths
-        return server
+        added: S = self._membership.add(server, weight, spec=spec, lent=lent)
+        added._health.peers = self._membership.healths
+        return added
 
     def remove_server(
         self,
@@ -123,12 +129,13 @@ class NamedServers(Generic[S]):
     ) -> S:
         """Take a server out, by itself, its name or its address; returns its SimpleClient.
 
-        Calls in flight finish; its connections are closed as they are done. Raises
-        InvalidServerName if it isn't in.
+        Calls in flight finish; its connections are closed as they are done. One that was
+        added by hand and that a source names too stays, as the source's. One that only
+        sources name stays out until none of them names it any more, or until `add_server`.
+        Raises InvalidServerName if it isn't in.
         """
         found = server if server is not None else self.get_server(name, host, port)
         self._membership.remove(found)
-        found._connections.set_retired(True)
         return found
 
     def follow(self, source: Any) -> Self:
@@ -137,29 +144,43 @@ class NamedServers(Generic[S]):
         `source`: a URL (`'zk://…'`, `'etcd://…'`, `'dns://…'`, `'srv://…'`, `'file:…'`), or
         an object of `thrift_client.discovery`. Begins at once, in the background, until
         `close`; a call made before the first list waits for it within its budget. The
-        last list stays while the source is lost. Returns the pool. Raises ValueError for
-        a bad URL, ImportError for an extra that is not installed, ClientClosed.
+        last list stays while the source is lost. Its servers stand behind those added by
+        hand and those of the sources before it, in the order of its list. Returns the pool.
+        Raises ValueError for a bad URL, ImportError for an extra that is not installed,
+        ClientClosed.
         """
-        from thrift_client.following import Follower
-
-        if self._membership.closed:
-            raise closed()
-        self._membership.add_follower(Follower(self, source))
+        self._membership.follow(source)
         return self
 
-    def _make_server(self, address: str, name: str) -> S:
-        """A client for a server that a source names."""
-        given = dict(self._given)
+    def _make_server(self, member: Member) -> S:
+        """A client for a server that a source names, which may say little of how to call it.
+
+        Raises ValueError, TypeError or ImportError for one that this pool can't have.
+        """
+        from thrift_client.discovery.member import permitted
+        from thrift_client.texts import from_query
+
+        address, said, ignored = permitted(member)
+        if ignored:
+            log.warning('%s: a source may not set %s', member.name, ', '.join(ignored))
+        scheme = address.partition('://')[0].lower()
+        if scheme == 'http' and self._given.get('ssl'):
+            raise ValueError(f'{member.name}: http:// is refused because the pool has ssl')
+        given = {**self._given, **from_query(said)}
+        is_tls = given.get('ssl') or scheme in ('thrifts', 'https')
+        if is_tls and member.server_hostname is not None and 'server_hostname' in OPTIONS:
+            given.setdefault('server_hostname', member.server_hostname)
         timeout = given.pop('timeout')
         server: S = self._client_type(
-            self.service, address, None, timeout=timeout, name=name, **given
+            self.service, address, None, timeout=timeout, name=member.name, **given
         )
         server._health.peers = self._membership.healths
         return server
 
-    def _retire(self, server: S) -> None:
-        """Close the connections of a server that left, each when its call is done."""
-        server._connections.set_retired(True)
+    @staticmethod
+    def _settle(server: S, inside: bool) -> None:
+        """Let a server that is in the list keep connections, and close those of one that left."""
+        server._connections.set_retired(not inside)
 
     def get_server(
         self, name: str | None = None, host: str | None = None, port: int | None = None
@@ -248,9 +269,9 @@ class NamedServers(Generic[S]):
             raise unknown_method(self._service, type(self).__name__, name)
         return kinds[name](self)
 
-    def _new_membership(self) -> Membership:
+    def _new_membership(self) -> ServerList:
         """The empty list of servers that the pool begins with."""
-        return Membership(None)
+        return ServerList(self._make_server, self._settle)
 
     def _roster(self) -> Roster:
         """The servers that a call may go to. Raises ClientClosed, NoServersError."""
@@ -263,7 +284,7 @@ class NamedServers(Generic[S]):
             if self._membership.closed:
                 raise closed()
         if not roster.servers:
-            raise no_servers(followed=bool(self._membership.followers))
+            raise no_servers(self._membership.followers)
         return roster
 
     def _budget_of(self, method: Method) -> deadline:

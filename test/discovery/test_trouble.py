@@ -1,0 +1,241 @@
+"""Pools whose source fails: what calls are told, and how long they wait for it."""
+
+import asyncio
+import json
+import logging
+import threading
+import time
+
+import pytest
+
+from discovery.helpers import LONG, free_port
+from test_if import test_service
+from thrift_client import BalancedClient, HashClient, ReplicatedClient, aio
+from thrift_client.discovery import CallableSource, Member, SourceError
+from thrift_client.errors import NoServersError
+
+FAST = {'retry': 20, 'max_retry': 40}
+POOLS = (HashClient, BalancedClient, ReplicatedClient)
+ASYNC_POOLS = (aio.AsyncHashClient, aio.AsyncBalancedClient, aio.AsyncReplicatedClient)
+
+
+def missing_file(request):
+    """A file that isn't there."""
+    path = request.getfixturevalue('tmp_path') / 'servers.json'
+    return f'file:{path}?interval=20', f'{path}: it cannot be read: No such file or directory'
+
+
+def unknown_name(request):
+    """A name that a real name server doesn't know."""
+    dnsmasq = request.getfixturevalue('dnsmasq')
+    dnsmasq.serve('--host-record=other.test,127.0.0.1')
+    url = f'dns://kv.test:9090?nameservers={dnsmasq.address}&retry=20&max_retry=40'
+    return url, 'kv.test has no address'
+
+
+def refusing_zookeeper(request):
+    """Nobody listens where ZooKeeper should."""
+    pytest.importorskip('kazoo')
+    address = f'127.0.0.1:{free_port()}'
+    url = f'zk://{address}/kv?retry=20&max_retry=40&connect_timeout=100&timeout=200'
+    return url, 'there is no connection'
+
+
+def refusing_etcd(request):
+    """Nobody listens where etcd should."""
+    pytest.importorskip('etcd3gw')
+    address = f'127.0.0.1:{free_port()}'
+    return f'etcd://{address}/kv/?retry=20&max_retry=40', f'{address} cannot be reached'
+
+
+@pytest.mark.parametrize(
+    'kind', [missing_file, unknown_name, refusing_zookeeper, refusing_etcd]
+)
+def test_the_reason_is_in_the_error(request, kind):
+    """A call fails once a second try has failed, long before its timeout, and says why."""
+    url, reason = kind(request)
+    with BalancedClient(test_service, servers=url, timeout=LONG * 1000) as pool:
+        began = time.monotonic()
+        with pytest.raises(NoServersError) as caught:
+            pool.ping()
+        assert time.monotonic() - began < LONG / 2
+        assert reason in str(caught.value)
+        assert isinstance(caught.value.__cause__, SourceError)
+        assert reason in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize('kind', POOLS)
+def test_the_first_try_alone_ends_no_call(kind, kv_server):
+    """A source that fails once and then lists servers serves the call that waited."""
+    answers = iter([OSError('not yet')])
+
+    def ask():
+        if (answer := next(answers, None)) is not None:
+            raise answer
+        return [kv_server.address]
+
+    with kind(test_service, servers=CallableSource(ask, **FAST)) as pool:
+        result = pool.ping()
+        assert (result[0] if kind is ReplicatedClient else result).value() == 'pong'
+
+
+@pytest.mark.parametrize('kind', ASYNC_POOLS)
+def test_asyncio(kind):
+    """On an event loop the same holds."""
+
+    async def main():
+        source = CallableSource(lambda: 1 / 0, **FAST)
+        async with kind(test_service, servers=source, timeout=LONG * 1000) as pool:
+            began = time.monotonic()
+            with pytest.raises(NoServersError, match='division by zero') as caught:
+                await pool.ping()
+            assert time.monotonic() - began < LONG / 2
+            assert isinstance(caught.value.__cause__, SourceError)
+
+    asyncio.run(main())
+
+
+def test_a_failure_that_is_over_is_no_reason(kv_server):
+    """What a call is told is the latest failure; after a list there is none."""
+    answers = [OSError('first'), OSError('second')]
+    served = threading.Event()
+
+    def ask():
+        if served.is_set():
+            return [kv_server.address]
+        if len(answers) > 1:
+            raise answers.pop(0)
+        raise answers[0]
+
+    with HashClient(test_service, servers=CallableSource(ask, **FAST)) as pool:
+        with pytest.raises(NoServersError, match='second'):
+            pool.ping()
+        served.set()
+        end = time.monotonic() + LONG
+        while not len(pool):
+            assert time.monotonic() < end
+            time.sleep(0.005)  # nothing tells that a pool has servers
+        assert pool.ping().value() == 'pong'
+
+
+def test_each_new_reason_is_logged(recorder, watch, caplog):
+    """The log tells whenever the reason changes, and not at each try."""
+    reasons = ['a', 'a', 'b', 'b', 'b', 'a']
+    over = threading.Event()
+
+    def ask():
+        if reasons:
+            raise OSError(reasons.pop(0))
+        over.set()
+        return ['kv:1']
+
+    caplog.set_level(logging.INFO, 'thrift_client.discovery')
+    watch(CallableSource(ask, retry=5, max_retry=5))
+    assert over.wait(LONG)
+    recorder.wait_names('kv:1')
+    said = [record.getMessage().split(': ')[1] for record in caplog.records[:-1]]
+    assert said == [f'{reason}; there is no list yet' for reason in 'aba']
+    assert [str(trouble.__cause__) for trouble in recorder.troubles] == ['a', 'b', 'a']
+
+
+def rewritten(path, pool, servers, done):
+    """Write a list and wait until the log or the pool shows that it was read."""
+    beside = path.with_suffix('.new')
+    beside.write_text(json.dumps(servers))
+    beside.replace(path)
+    end = time.monotonic() + LONG
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.005)  # nothing tells of it
+
+
+@pytest.mark.parametrize('bad', ['no address:', 'http://h:70000', 'unix:u:SECRET@h', 7])
+@pytest.mark.parametrize('kind', POOLS)
+def test_a_member_that_cannot_be_read(tmp_path, caplog, kind, bad):
+    """Pools that route by key keep their last list; the others leave it out. Both say why."""
+    path = tmp_path / 'servers.json'
+    path.write_text('["127.0.0.1:1", "127.0.0.1:2"]')
+    with kind(test_service, servers=f'file:{path}?interval=10') as pool:
+        end = time.monotonic() + LONG
+        while len(pool) < 2:
+            assert time.monotonic() < end
+            time.sleep(0.005)  # nothing tells of it
+        listed = ['127.0.0.1:3', bad, '127.0.0.1:2']
+        if kind is HashClient:
+            rewritten(path, pool, listed, lambda: 'keeping the last 2 servers' in caplog.text)
+            assert [server.name for server in pool] == ['127.0.0.1:1', '127.0.0.1:2']
+        else:
+            rewritten(path, pool, listed, lambda: '127.0.0.1:3' in pool)
+            assert [server.name for server in pool] == ['127.0.0.1:3', '127.0.0.1:2']
+            assert 'leaving out 1' in caplog.text
+        assert 'server 1 of the list' in caplog.text
+        assert 'SECRET' not in caplog.text
+        rewritten(path, pool, ['127.0.0.1:4'], lambda: '127.0.0.1:4' in pool)
+        assert len(pool) == 1
+
+
+def test_the_first_list_has_a_bad_member(tmp_path):
+    """A hash pool without an older list says which member it is, at once."""
+    path = tmp_path / 'servers.json'
+    path.write_text('["127.0.0.1:1", "h:0"]')
+    with (
+        HashClient(test_service, servers=f'file:{path}?interval=10') as pool,
+        pytest.raises(NoServersError, match='server 1 of the list: port 0'),
+    ):
+        pool.ping()
+
+
+def test_asyncio_close_waits_for_no_source():
+    """Sources that hang hold up neither close() nor the event loop."""
+    inside, leave = threading.Semaphore(0), threading.Event()
+
+    def hang():
+        inside.release()
+        leave.wait(LONG)
+        return ['kv:1']
+
+    async def main():
+        pool = aio.AsyncHashClient(test_service)
+        for _ in range(5):
+            pool.follow(CallableSource(hang))
+            await asyncio.to_thread(inside.acquire)
+        began = time.monotonic()
+        await pool.close()
+        return time.monotonic() - began
+
+    try:
+        assert asyncio.run(main()) < 0.1
+    finally:
+        leave.set()
+
+
+def test_a_thread_that_cannot_be_started():
+    """Nothing can be followed then, and each call says so."""
+
+    class Threadless:
+        label = 'threadless'
+
+        def watch(self, listener):
+            raise RuntimeError("can't start new thread")
+
+    with (
+        BalancedClient(test_service, servers=Threadless()) as pool,
+        pytest.raises(NoServersError, match="threadless: it cannot be followed: can't start"),
+    ):
+        pool.ping()
+
+
+def test_members_that_are_made_elsewhere_may_be_refused(caplog):
+    """A member that no client can be made for is one that can't be read."""
+    source = CallableSource(
+        lambda: [Member('thrift://127.0.0.1:1?protocol=morse', 'x'), '127.0.0.1:2'], **FAST
+    )
+    with ReplicatedClient(test_service, servers=source) as pool:
+        pool.ping()
+        assert [server.name for server in pool] == ['127.0.0.1:2']
+        assert 'morse' in caplog.text
+    with (
+        HashClient(test_service, servers=source) as pool,
+        pytest.raises(NoServersError, match='morse'),
+    ):
+        pool.ping()

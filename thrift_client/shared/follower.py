@@ -1,0 +1,165 @@
+"""A pool that follows a source of servers: `pool.follow('zk://…')`.
+
+Who owns what: the source's watch calls `update` and `trouble` in its own thread, one call at
+a time; the pool's `ServerList` makes each list the pool's own. `_first` is set once a call
+has nothing more to wait for: there has been a list, none is to come, or two tries to get one
+have failed. The watch holds its listener weakly, so the list keeps the Follower.
+"""
+
+from __future__ import annotations
+
+from threading import Event, Lock
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from thrift_client.discovery import SourceError
+from thrift_client.shared import fork
+from thrift_client.shared.server_list import Claim, log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from thrift_client.discovery import Member, Watch, Watchable
+    from thrift_client.shared.server_list import ServerList
+
+#: How many members a warning or an error names.
+SHOWN = 3
+
+
+class Follower:
+    """Keeps the servers that `source` names in a pool's list."""
+
+    __slots__ = (
+        '__weakref__', '_closed', '_failures', '_first', '_listed', '_listeners', '_lock',
+        '_servers', '_source', '_warned', '_watch', 'failure',
+    )  # fmt: skip
+
+    def __init__(self, servers: ServerList, source: Watchable) -> None:
+        self._servers = servers
+        self._source = source
+        self._watch: Watch | None = None
+        self._closed = False
+        #: How many servers the last list had; None before the first.
+        self._listed: int | None = None
+        self._failures = 0
+        self._warned: frozenset[str] = frozenset()
+        #: Why the source has no list, or why an older one is kept; None if all is well.
+        self.failure: SourceError | None = None
+        self._first = Event()
+        self._listeners: WeakSet[Callable[[], object]] = WeakSet()
+        self._lock = Lock()
+        fork.register(self)
+
+    @property
+    def whole_lists(self) -> bool:
+        """Whether the source is to keep its last list while a new one has an unreadable member."""
+        return self._servers.whole_lists
+
+    def begin(self) -> None:
+        """Start to follow, in the background.
+
+        If no thread can be started, that is the failure that calls report.
+        """
+        try:
+            self._watch = self._source.watch(self)
+        except RuntimeError as exc:
+            self.failure = SourceError(f'{self._label}: it cannot be followed: {exc}')
+            log.warning('%s', self.failure)
+            self._end_waiting()
+            return
+        if self._closed:
+            self._watch.close()
+
+    def update(self, members: tuple[Member, ...]) -> None:
+        """Make a new list the pool's.
+
+        Members that the pool can't have are left out. If it routes by key, or if there are no
+        others, it keeps its last list instead.
+        """
+        found = list(self._servers.claims_of(members))
+        usable = [claim for claim in found if isinstance(claim, Claim)]
+        reasons = [str(reason) for reason in found if isinstance(reason, Exception)]
+        keeps = bool(reasons) and (self.whole_lists or not usable)
+        if not keeps:
+            try:
+                self._servers.set_list(self, usable)
+                self._listed = len(usable)
+            except ValueError as exc:
+                reasons.append(str(exc))
+                keeps = True
+        self.failure = self._warn(reasons, keeps)
+        self._failures = 0
+        self._end_waiting()
+
+    def trouble(self, exception: SourceError) -> None:
+        """Keep the reason, for calls that find no server; the servers stay."""
+        self.failure = exception
+        self.trouble_again()
+
+    def trouble_again(self) -> None:
+        """Let calls wait for a first list no longer once two tries to get one have failed."""
+        self._failures += 1
+        if self._failures > 1:
+            self._end_waiting()
+
+    def wait_first(self, timeout: float | None) -> None:
+        """Wait until there may be servers, or a reason why not, at most `timeout` seconds."""
+        self._first.wait(timeout)
+
+    def tell_first(self, listener: Callable[[], object]) -> None:
+        """Call `listener` when `wait_first` would return: in the watch's thread, or here.
+
+        It is held weakly: a call that gave up waiting is forgotten.
+        """
+        with self._lock:
+            if not self._first.is_set():
+                self._listeners.add(listener)
+                return
+        listener()
+
+    def close(self) -> None:
+        """Stop following, without waiting; the servers stay, and no call waits any more."""
+        self._closed = True
+        if self._watch is not None:
+            self._watch.close()
+        self._end_waiting()
+
+    def renew_after_fork(self) -> Callable[[], None] | None:
+        """Forget the parent's thread and the calls that waited there; then follow anew."""
+        self._lock = Lock()
+        self._listeners = WeakSet()
+        self._first = Event()
+        self._watch = None
+        self._failures = 0
+        if self._closed or self._listed is not None:
+            self._first.set()
+        return None if self._closed else self.begin
+
+    @property
+    def _label(self) -> str:
+        return str(getattr(self._source, 'label', type(self._source).__name__))
+
+    def _warn(self, reasons: list[str], keeps: bool) -> SourceError | None:
+        """Log each reason once while it lasts; return the failure if no new list was made."""
+        new = frozenset(reasons) - self._warned
+        self._warned = frozenset(reasons)
+        if not reasons:
+            return None
+        some = '; '.join(sorted(new)[:SHOWN]) + ('; …' if len(new) > SHOWN else '')
+        if not keeps:
+            effect = f'leaving out {len(reasons)} of its servers'
+        elif self._listed is None:
+            effect = 'there is no list yet'
+        else:
+            effect = f'keeping the last {self._listed} servers'
+        if new:
+            log.warning('%s: %s; %s', self._label, some, effect)
+        return SourceError(f'{self._label}: {"; ".join(reasons[:SHOWN])}') if keeps else None
+
+    def _end_waiting(self) -> None:
+        with self._lock:
+            self._first.set()
+            listeners = list(self._listeners)
+            self._listeners.clear()
+        for listener in listeners:
+            listener()

@@ -1,0 +1,426 @@
+"""Which servers a pool has, and in which order: an immutable list that changes replace.
+
+The list is a pure function of who claims a server: the user, by `add_server`, and each
+source that the pool follows, by its current list (`Claims`). Which of them spoke first makes
+no difference, so every process with the same claims places keys alike.
+
+Who owns what: calls read `ServerList.roster` without a lock, as one snapshot. Changes make a
+new one under `_lock` and publish it, claims and all, in one assignment; a call that read the
+old one finishes on the old servers. Two calls that are the first to need a roster's table may
+each make it: both make the same. A fork waits for a change that is under way.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from thrift_client.errors import ClientClosed, InvalidServerName, NoServersError
+from thrift_client.options import nearest
+from thrift_client.shared import fork
+
+if TYPE_CHECKING:
+    from thrift_client.discovery import Member
+    from thrift_client.routing.balance import Load
+    from thrift_client.shared.endpoint import Endpoint
+    from thrift_client.shared.follower import Follower
+    from thrift_client.shared.health import Health
+
+log = logging.getLogger('thrift_client.discovery')
+log.addHandler(logging.NullHandler())
+
+#: Keys whose place a roster remembers.
+REMEMBERED = 1024
+
+
+class Claim(NamedTuple):
+    """One claimant's server.
+
+    `spec` is what the pool made the client from. Claims of one name with equal specs share
+    one client. None: the client has options of its own, or is the user's.
+    """
+
+    name: str
+    server: Any
+    weight: float = 1
+    spec: Any = None
+    #: Whether the client is the user's, so that the pool doesn't close it.
+    lent: bool = False
+
+
+class Claims(NamedTuple):
+    """Who claims which servers: the user, and each source in the order of `follow`.
+
+    `vetoes` are names that the user removed while only sources claimed them. A veto holds
+    until no source names the server any more, or the user adds it again.
+    """
+
+    by_hand: tuple[Claim, ...] = ()
+    lists: tuple[tuple[Claim, ...], ...] = ()
+    vetoes: frozenset[str] = frozenset()
+
+    def in_order(self) -> tuple[Claim, ...]:
+        """The claims that count: the first of each name, those by hand before the lists."""
+        counts = {claim.name: claim for claim in self.by_hand}
+        for listed in self.lists:
+            for claim in listed:
+                if claim.name not in self.vetoes:
+                    counts.setdefault(claim.name, claim)
+        return tuple(counts.values())
+
+    def adding(self, claim: Claim) -> Claims:
+        """These claims and one by hand, which ends a veto of its name."""
+        return self._replace(
+            by_hand=(*self.by_hand, claim), vetoes=self.vetoes - {claim.name}
+        )
+
+    def removing(self, name: str) -> Claims:
+        """These claims without the user's claim to a name, or with a veto if there is none."""
+        rest = tuple(claim for claim in self.by_hand if claim.name != name)
+        if len(rest) < len(self.by_hand):
+            return self._replace(by_hand=rest)
+        return self._replace(vetoes=self.vetoes | {name})
+
+    def listing(self, position: int, listed: Iterable[Claim]) -> Claims:
+        """These claims with a new list of the source that is followed as number `position`."""
+        missing = ((),) * (position - len(self.lists))
+        lists = (*self.lists[:position], *missing, tuple(listed), *self.lists[position + 1 :])
+        named = {claim.name for each in lists for claim in each}
+        return self._replace(lists=lists, vetoes=self.vetoes & named)
+
+    def everyone(self) -> tuple[Claim, ...]:
+        """All claims, also those that don't count."""
+        return (*self.by_hand, *(claim for listed in self.lists for claim in listed))
+
+    def shared(self, claim: Claim) -> Claim:
+        """`claim` with the client that another one of equal name and spec has already."""
+        if claim.spec is not None:
+            for other in self.everyone():
+                if (other.name, other.spec) == (claim.name, claim.spec):
+                    return claim._replace(server=other.server, lent=other.lent)
+        return claim
+
+
+class Roster:
+    """The servers of a pool at one moment, in their order.
+
+    `place(key)` is the position of the server that a key belongs to, if the pool has a
+    router. `place_text` is the same for a str (not an instance of a subclass) and remembers
+    the keys asked for lately: few keys make up most calls. The router's table is made at
+    first use, because a pool may be filled server by server. `loads` is what is known of
+    each server, if the pool balances. `claims` is what the roster was made from.
+    """
+
+    __slots__ = (
+        '_router', '_table', 'by_name', 'claims', 'endpoints', 'equalized', 'loads', 'place', 'place_text',
+        'servers', 'weights',
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        claims: Claims,
+        router: Any = None,
+        load_of: Callable[[Claim], Load] | None = None,
+        *,
+        equalized: bool = False,
+    ) -> None:
+        counting = claims.in_order()
+        self.claims = claims
+        #: Whether each weight counts as 1 because the router can't use the real ones.
+        self.equalized = equalized
+        self.servers: tuple[Any, ...] = tuple(claim.server for claim in counting)
+        self.endpoints: tuple[Endpoint, ...] = tuple(each._endpoint for each in self.servers)
+        self.weights: tuple[float, ...] = tuple(
+            1 if equalized else claim.weight for claim in counting
+        )
+        self.by_name = {claim.name: claim.server for claim in counting}
+        self.loads: tuple[Load, ...] = () if load_of is None else tuple(map(load_of, counting))
+        self._router = router
+        self._table: Any = None
+        self.place: Callable[[Any], int] = self._place_first
+        self.place_text: Callable[[str], int] = self._place_first
+
+    @property
+    def table(self) -> Any:
+        """The router's table for these servers."""
+        if self._table is None:
+            self._table = self._router.table(tuple(self.by_name), self.weights)
+        return self._table
+
+    def ranked(self, key: Any, count: int) -> tuple[Endpoint, ...]:
+        """The first `count` servers that a key prefers, the one it belongs to first."""
+        return tuple(self.endpoints[i] for i in self.table.ranked(key, count))
+
+    def _place_first(self, key: Any) -> int:
+        if not self.servers:
+            raise no_servers()
+        self.place = self.table.index
+        self.place_text = lru_cache(maxsize=REMEMBERED)(self.place)
+        return self.place(key)
+
+
+class _Closed(Roster):
+    """The roster of a pool that is closed."""
+
+    __slots__ = ()
+
+    def _place_first(self, key: Any) -> int:  # noqa: ARG002
+        raise closed()
+
+
+def no_servers(followers: Iterable[Follower] = ()) -> NoServersError:
+    """The error for a call that no server can serve, with the latest failure of a source."""
+    followers = tuple(followers)
+    if not followers:
+        return NoServersError('the pool has no servers', hint='add_server() adds one')
+    failures = [each.failure for each in followers if each.failure is not None]
+    reason = 'the source that the pool follows has named no servers'
+    if not failures:
+        return NoServersError(reason)
+    error = NoServersError(f'{reason}: {"; ".join(map(str, failures))}')
+    error.__cause__ = failures[-1]
+    return error
+
+
+def closed() -> ClientClosed:
+    """The error for a call on a closed pool."""
+    return ClientClosed('the pool is closed')
+
+
+class ServerList:
+    """The servers of a pool, shared by its views and by `all`.
+
+    `make_server(member)` makes the client of a server that a source names; it raises
+    ValueError, TypeError or ImportError for one that the pool can't have.
+    `settle(server, inside)` is called after a client has entered the list or left it, in the
+    thread that changed it and without a lock; it has to be idempotent. `router` places keys
+    and `make_load(weight)` begins the record of a server's calls; None if the pool doesn't
+    do that.
+    """
+
+    __slots__ = (
+        '__weakref__', '_lock', '_make_load', '_make_server', '_router', '_settle', 'closed',
+        'followers', 'roster',
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        make_server: Callable[[Member], Any],
+        settle: Callable[[Any, bool], None],
+        router: Any = None,
+        make_load: Callable[[float], Load] | None = None,
+    ) -> None:
+        self._make_server = make_server
+        self._settle = settle
+        self._router = router
+        self._make_load = make_load
+        self.roster = Roster(Claims(), router)
+        self.closed = False
+        self.followers: tuple[Follower, ...] = ()
+        self._lock = fork.hold(Lock())
+        fork.register(self)
+
+    @property
+    def whole_lists(self) -> bool:
+        """Whether a list counts only if each member is usable: a missing one would move keys."""
+        return self._router is not None
+
+    def add(
+        self, server: Any, weight: float = 1, *, spec: Any = None, lent: bool = False
+    ) -> Any:
+        """Add a server behind those that were added by hand; return the client that serves it.
+
+        `spec`, `lent`: see `Claim`. That is another client than `server` if a source names
+        the same server with the same spec. A server that only sources name is the user's
+        from then on, and moves to its place. Raises ValueError for a name that the user has
+        given already, and for a name or a weight that the router can't use; ClientClosed.
+        """
+        claim = Claim(server.name, server, weight, spec, lent)
+        with self._lock:
+            if self.closed:
+                raise closed()
+            claims = self.roster.claims
+            if claim.name in {other.name for other in claims.by_hand}:
+                raise ValueError(f'the pool already has a server named {claim.name!r}')
+            claim = claims.shared(claim)
+            claims = claims.adding(claim)
+            self._check(claims.by_hand)
+            before = self._publish(self._roster_of(claims))
+        self._settle_changed(before)
+        return claim.server
+
+    def remove(self, server: Any) -> None:
+        """Withdraw the user's claim to a server, or veto one that only sources claim.
+
+        A server that the user and a source name stays as the source's. A vetoed one is out
+        until no source names it any more (then it may come back), or until `add`. Raises
+        InvalidServerName if the server isn't in.
+        """
+        with self._lock:
+            name, old = server.name, self.roster
+            if old.by_name.get(name) is not server:
+                raise InvalidServerName(f'the pool has no server {server!r}')
+            before = self._publish(self._roster_of(old.claims.removing(name)))
+        self._settle_changed(before)
+
+    def follow(self, source: Any) -> None:
+        """Begin to follow a source, until `close`: anything that `discovery.source` takes.
+
+        Its servers come behind those of the sources before it. Raises ClientClosed, and what
+        `discovery.source` and the start of a thread raise.
+        """
+        from thrift_client import discovery
+        from thrift_client.shared.follower import Follower
+    from thrift_client.shared.health import Health
+
+        follower = Follower(self, discovery.source(source))
+        with self._lock:
+            if self.closed:
+                raise closed()
+            self.followers += (follower,)
+        try:
+            follower.begin()
+        except BaseException:
+            follower.close()
+            raise
+        if self.closed:
+            raise closed()
+
+    def claims_of(self, members: Iterable[Member]) -> Iterable[Claim | Exception]:
+        """What a source's members claim; for each one that the pool can't have, the reason."""
+        have = {(claim.name, claim.spec): claim.server for claim in self.roster.claims.everyone()}
+        for member in members:
+            spec = member.address, member.server_hostname
+            server = have.get((member.name, spec))
+            try:
+                yield Claim(
+                    member.name,
+                    self._make_server(member) if server is None else server,
+                    member.weight,
+                    spec,
+                )
+            except (ValueError, TypeError, ImportError) as exc:
+                yield exc
+
+    def set_list(self, follower: Follower, listed: Iterable[Claim]) -> None:
+        """Replace the list of a source; nothing happens if the pool is closed.
+
+        Raises ValueError for names that the router can't use, with nothing changed.
+        """
+        with self._lock:
+            if self.closed:
+                return
+            claims = self.roster.claims
+            claims = claims.listing(
+                self.followers.index(follower), [claims.shared(claim) for claim in listed]
+            )
+            roster = self._roster_of(claims)
+            if self._router is not None and roster.servers:
+                roster.table  # noqa: B018 - raises, and is made here rather than in a call
+            before = self._publish(roster)
+        self._settle_changed(before)
+
+    def healths(self) -> tuple[Health, ...]:
+        """The health of each server: a breaker asks how many of its peers are ejected."""
+        return tuple(endpoint.health for endpoint in self.roster.endpoints)
+
+    def close(self) -> tuple[Any, ...]:
+        """Let no more calls begin and follow no source; return the clients that the pool made.
+
+        It waits for no source: a thread that reads one ends by itself.
+        """
+        with self._lock:
+            claims = self.roster.claims
+            if not self.closed:
+                self.closed = True
+                self._publish(_Closed(claims, self._router, self._load_of(self.roster)))
+        for follower in self.followers:
+            follower.close()
+        made = {claim.server: None for claim in claims.everyone() if not claim.lent}
+        return tuple(made)
+
+    def find(self, name: str | None, address: tuple[str, int | None] | None) -> Any:
+        """The server of that name or (host, port), or of both. Raises InvalidServerName."""
+        roster = self.roster
+        for server in roster.servers:
+            if (name is None or server.name == name) and (
+                address is None or (server.host, server.port) == address
+            ):
+                return server
+        wanted = repr(name) if name is not None else repr(address)
+        hint = nearest(name, roster.by_name) if name is not None else ''
+        raise InvalidServerName(f'the pool has no server {wanted}{hint}')
+
+    def renew_after_fork(self) -> Callable[[], None]:
+        """Forget the parent's calls; afterwards, settle what another thread didn't get to."""
+        self._lock = fork.hold(Lock())
+        old = self.roster
+        self.roster = type(old)(
+            old.claims, self._router, self._load_of(None), equalized=old.equalized
+        )
+        return self._settle_all
+
+    def _check(self, by_hand: tuple[Claim, ...]) -> None:
+        """Raise ValueError for names or weights of the user's that the router can't use."""
+        if self._router is None:
+            return
+        name = by_hand[-1].name
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f'routing cannot use the name {name!r}: not valid Unicode') from None
+        weights = tuple(claim.weight for claim in by_hand)
+        if len(set(weights)) > 1:
+            self._router.table(tuple(claim.name for claim in by_hand), weights)
+
+    def _roster_of(self, claims: Claims) -> Roster:
+        load_of = self._load_of(self.roster)
+        roster = Roster(claims, self._router, load_of)
+        if self._router is not None and len(set(roster.weights)) > 1:
+            try:
+                roster.table  # noqa: B018 - raises for weights that the router can't use
+            except ValueError:
+                roster = Roster(claims, self._router, load_of, equalized=True)
+        return roster
+
+    def _load_of(self, old: Roster | None) -> Callable[[Claim], Load] | None:
+        """A function that gives a claim the load it has in another roster, or a new one."""
+        make = self._make_load
+        if make is None:
+            return None
+        known = {} if old is None else dict(zip(old.servers, old.loads, strict=True))
+
+        def load_of(claim: Claim) -> Load:
+            load = known.get(claim.server) or make(claim.weight)
+            load.weight = claim.weight
+            return load
+
+        return load_of
+
+    def _publish(self, roster: Roster) -> Roster:
+        """Make `roster` the list, in one assignment; return the one before."""
+        before, self.roster = self.roster, roster
+        if roster.equalized and not before.equalized:
+            log.warning(
+                'routing %r cannot use the different weights of the servers; each counts as 1',
+                self._router.name,
+            )
+        return before
+
+    def _settle_all(self) -> None:
+        for server in self.roster.servers:
+            self._settle(server, True)
+
+    def _settle_changed(self, before: Roster) -> None:
+        """Settle each client that has entered the list or left it since `before`."""
+        for server in {*before.servers} ^ {*self.roster.servers}:
+            self._settle_one(server)
+
+    def _settle_one(self, server: Any) -> None:
+        inside = None
+        # Another thread may move it back meanwhile: whoever looks last has it right.
+        while inside is not (inside := self.roster.by_name.get(server.name) is server):
+            self._settle(server, inside)
