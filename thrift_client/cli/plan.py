@@ -8,7 +8,7 @@ from thrift_client import address
 from thrift_client.cli import output
 from thrift_client.cli.target import Server
 from thrift_client.cli.ui import click
-from thrift_client.placement import Plan, compare
+from thrift_client.routing.explain import Plan, compare
 from thrift_client.routing import router
 
 ROUTERS = ('modulo', 'jump', 'ketama', 'maglev', 'rendezvous')

@@ -340,6 +340,11 @@ class Call:
         except Exception as exc:  # noqa: BLE001 - the server's answer
             return None, exc
 
+    def take_over(self, endpoint: Any, attempts: int) -> None:
+        """Come to what one of the call's parts came to, on its endpoint."""
+        self.endpoint = endpoint
+        self.course.attempts = attempts
+
     def give_up(self, error: ThriftClientError) -> None:
         """End the call by somebody else's decision; its attempt said nothing about the server."""
         self._error = error
@@ -352,8 +357,10 @@ class Call:
         """
         self._probe = None
         picker = self.picker
-        if picker is not None:
+        if picker is not None and self.outer:
             picker.close(error, monotonic())
+        elif picker is not None:
+            picker.ended(self.endpoint, error, monotonic())
         error = error or self._exception
         elapsed = (monotonic() - self.started) * 1000
         attempts = self.attempts

@@ -34,16 +34,19 @@ class RetryBudget:
         self._floor = float(FLOOR)
         self._then = now
 
-    def spend(self, share: float, now: float) -> bool:
+    def spend(self, share: float, now: float, *, keep: int = 0) -> bool:
         """Take one retry out; False if there is none left.
 
-        `share` is how many retries each call pays for, `now` monotonic seconds.
+        `share` is how many retries each call adds, `now` monotonic seconds. `keep` is how
+        many must be left afterwards.
         """
         calls = self._calls()
         self._saved = min(SAVED, self._saved + max(0, calls - self._counted) * share)
         self._counted = calls
         self._floor = min(FLOOR, self._floor + (now - self._then) * FLOOR_A_SECOND)
         self._then = now
+        if self._saved + self._floor < 1 + keep:
+            return False
         if self._saved >= 1:
             self._saved -= 1
             return True

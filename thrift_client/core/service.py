@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import partial
 from types import ModuleType
 
-from thrift.Thrift import TApplicationException
+from thrift.Thrift import TApplicationException, TException
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class Method:
 
     __slots__ = (
         'accelerated',
+        'answers',
         'arguments',
         'doc',
         'exceptions',
@@ -58,6 +59,9 @@ class Method:
         self.new_result = partial(object.__new__, self.result)
         self.returns = 'success' in fields
         self.exceptions = tuple(field for field in fields if field != 'success')
+        #: What a server may answer with instead of a value: everything else that a call raises
+        #: is an error of this library, or from outside the call.
+        self.answers = (TApplicationException, *self._declared())
         # None where a field has no id of its own in the IDL.
         self.has_specs = self.arguments.thrift_spec is not None and (
             self.oneway or self.result.thrift_spec is not None
@@ -67,6 +71,15 @@ class Method:
 
     def __repr__(self) -> str:
         return f'<Method {self.name}({", ".join(self.parameters)})>'
+
+    def _declared(self) -> list[type[BaseException]]:
+        """The exception classes that the IDL declares."""
+        if not self.exceptions:
+            return []
+        if self.result.thrift_spec is None:
+            return [TException]
+        rows = [row for row in self.result.thrift_spec if row and row[2] in self.exceptions]
+        return [row[3][0] for row in rows]
 
     def unpack(self, result: Any) -> Any:
         """Return the value in a result that was read, or raise the exception in it."""

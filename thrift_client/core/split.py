@@ -22,19 +22,24 @@ _KINDS: dict[Any, str] = {
 class Share:
     """What one server gets of the collection: `keys`, from these `positions` of the whole.
 
-    `server` is whose share it is, `response` its answer once there is one.
+    `endpoint` is whose share it is, `response` its answer once there is one.
     """
 
-    __slots__ = ('keys', 'positions', 'response', 'server')
+    __slots__ = ('endpoint', 'keys', 'positions', 'response')
 
-    def __init__(self, server: Any) -> None:
-        self.server = server
+    def __init__(self, endpoint: Any) -> None:
+        self.endpoint = endpoint
         self.keys: list[Any] = []
         self.positions: list[int] = []
         self.response: Any = None
 
     def __repr__(self) -> str:
-        return f'<Share of {getattr(self.server, "name", self.server)}: {shown(self.keys)}>'
+        return f'<Share of {self.endpoint.name}: {shown(self.keys)}>'
+
+    @property
+    def server(self) -> Any:
+        """The SimpleClient whose share it is."""
+        return self.endpoint.client
 
     def add(self, position: int, key: Any) -> None:
         """Take a key in."""

@@ -1,9 +1,9 @@
 """Many calls at once on a hash pool: `map` over arguments, and one call split by key.
 
-The calling thread drives them all, as a fan-out: every server has one call at a time, on
-one connection, and as soon as that is answered the next. What is ahead of the response
-that comes next is bounded, so that a generator of any length is read no faster than its
-responses are taken.
+Both are scatters (`core/scatter.py`) whose legs are calls of the pool. In a `map` every
+server has one call at a time, on one connection, and as soon as that is answered the next.
+What is ahead of the response that comes next is bounded, so that a generator of any length
+is read no faster than its responses are taken.
 """
 
 from __future__ import annotations
@@ -12,28 +12,49 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from thrift_client.core.retry import is_out_of_reach
+from thrift_client.core.classify import is_out_of_reach
+from thrift_client.core.codec import next_id
+from thrift_client.core.scatter import Leg, Scatter
 from thrift_client.core.split import Share, shown
 from thrift_client.errors import ThriftClientError
-from thrift_client.keyed import default_key
-from thrift_client.methods import bind
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
+from thrift_client.shared.bound_methods import bind
+from thrift_client.shared.hash_base import default_key
+from thrift_client.shared.pickers import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Callable, Iterable
 
-    from thrift_client.client import SimpleClient
     from thrift_client.core.service import Method
+    from thrift_client.shared.endpoint import Endpoint
+    from thrift_client.shared.pool_base import Overrides
     from thrift_client.shared.server_list import Roster
-
-    #: A fan-out to wait for, and the shares that its responses belong to.
-    SplitFlow = Generator[tuple[Any, list[Share]], None, ThriftResponse[Any]]
 
 #: How many calls are read ahead for each server, and at least.
 AHEAD, LEAST_AHEAD = 32, 128
 
 
-class _Call:
+def new_leg(
+    position: int,
+    endpoint: Endpoint,
+    overrides: Overrides | None,
+    method: Method,
+    arguments: Any,
+    seqid: int | None = None,
+) -> Leg:
+    """A leg that begins now, for a view of a pool with these overrides."""
+    return Leg(
+        position,
+        endpoint,
+        endpoint.view(overrides),
+        method,
+        arguments,
+        monotonic(),
+        next_id() if seqid is None else seqid,
+    )
+
+
+class _Item:
     """One call of a `map`; `outcome` is its response, or the mistake that prevents it."""
 
     __slots__ = ('arguments', 'failed', 'key', 'outcome')
@@ -41,27 +62,40 @@ class _Call:
     def __init__(self) -> None:
         self.arguments: Any = None
         self.key: Any = None
-        self.failed: list[SimpleClient] = []
+        self.failed: list[Endpoint] = []
         self.outcome: ThriftResponse[Any] | BaseException | None = None
 
 
-class MappedCalls:
-    """The calls of one `map`, made in the order of the items as servers get free."""
+class Mapped(Scatter):
+    """The calls of one `map`, made in the order of the items as servers get free.
 
-    def __init__(self, pool: Any, kind: Any, items: Iterable[Any]) -> None:
-        self._pool, self._kind = pool, kind
+    `roster()` gives the pool's servers, `kind` is the method's class, `key` its key function.
+    """
+
+    def __init__(
+        self,
+        roster: Callable[[], Roster],
+        kind: Any,
+        key: Callable[..., Any],
+        items: Iterable[Any],
+        overrides: Overrides | None,
+        failover: int,
+    ) -> None:
+        super().__init__([])
+        self.is_over = False
+        self._roster, self._kind, self._key = roster, kind, key
         self._items = iter(items)
-        self._key = pool._keys.get(kind.method.name, default_key)
-        self.fan_out = pool._new_fan_out(kind.method)
-        self._ahead: deque[_Call] = deque()  # in the order of the items, from the next response on
-        self._queues: dict[SimpleClient, deque[_Call]] = {}
-        self._under_way: dict[int, tuple[SimpleClient, _Call]] = {}
+        self._overrides = overrides
+        self._failover = failover
+        self._ahead: deque[_Item] = deque()  # in the order of the items, from the next response on
+        self._queues: dict[Endpoint, deque[_Item]] = {}
+        self._under_way: dict[int, _Item] = {}
         self._number = 0
         self._all_read = False
 
     @property
     def waits(self) -> bool:
-        """Whether calls are under way; without, and with nothing due, that was all."""
+        """Whether calls are under way; if not, and nothing is due, that was all."""
         return bool(self._under_way)
 
     def due(self) -> ThriftResponse[Any] | None:
@@ -77,63 +111,75 @@ class MappedCalls:
             raise outcome
         return outcome
 
+    def ended(self, leg: Leg) -> None:
+        """Note the response of a leg, and begin its server's next call."""
+        item = self._under_way.pop(leg.position)
+        response = leg.response
+        assert response is not None
+        self._next(leg.endpoint)
+        error = response.exception
+        if self._failover and error is not None and is_out_of_reach(error):
+            item.failed.append(leg.endpoint)
+            roster = self._roster()
+            if serving(roster, item.key, self._failover, item.failed) not in item.failed:
+                self._queue(item)
+                return
+        item.outcome = response
+
+    def mistake(self, leg_arguments: Any, mistake: Exception) -> None:
+        """Note that a call can't be made, as its arguments can't be encoded."""
+        for position, item in list(self._under_way.items()):
+            if item.arguments is leg_arguments:
+                del self._under_way[position]
+                item.outcome = mistake
+
     def _read(self) -> None:
         """Read items as far ahead as is allowed, and begin what can be begun."""
-        while not self._all_read and len(self._ahead) < max(LEAST_AHEAD, AHEAD * len(self._pool)):
-            call = _Call()
+        while not self._all_read:
+            most = max(LEAST_AHEAD, AHEAD * len(self._roster().servers))
+            if len(self._ahead) >= most:
+                return
+            item = _Item()
             try:
-                item = next(self._items)
-                args = item if type(item) is tuple else (item,)
-                call.arguments, values = bind(self._kind, args, {})
-                call.key = self._key(*values)
-                self._queue(call)
+                given = next(self._items)
+                args = given if type(given) is tuple else (given,)
+                item.arguments, values = bind(self._kind, args, {})
+                item.key = self._key(*values)
+                self._queue(item)
             except StopIteration:
                 self._all_read = True
                 return
             except Exception as exc:  # noqa: BLE001 - the caller's, raised when its turn comes
-                call.outcome = exc
+                item.outcome = exc
                 self._all_read = True
-            self._ahead.append(call)
+            self._ahead.append(item)
 
-    def _queue(self, call: _Call) -> None:
-        server = self._pool._serving(self._pool._roster(), call.key, call.failed)
-        queue = self._queues.get(server)
+    def _queue(self, item: _Item) -> None:
+        endpoint = serving(self._roster(), item.key, self._failover, item.failed)
+        queue = self._queues.get(endpoint)
         if queue is not None:
-            queue.append(call)
+            queue.append(item)
             return
-        self._queues[server] = deque()
-        self._begin(server, call)
+        self._queues[endpoint] = deque()
+        self._begin(endpoint, item)
 
-    def _begin(self, server: SimpleClient, call: _Call) -> None:
+    def _begin(self, endpoint: Endpoint, item: _Item) -> None:
         self._number += 1
-        self.fan_out.add(self._number, server, call.arguments)
-        self._under_way[self._number] = server, call
-        self.fan_out.begin()
+        leg = new_leg(self._number, endpoint, self._overrides, self._kind.method, item.arguments)
+        self._under_way[self._number] = item
+        self.legs.append(leg)
 
-    def take(self, number: int, response: ThriftResponse[Any]) -> None:
-        """Note a response, and begin the server's next call."""
-        server, call = self._under_way.pop(number)
-        error = response.exception
-        self._next(server)
-        if error is not None and is_out_of_reach(error) and self._pool._failover:
-            call.failed.append(server)
-            pool = self._pool
-            if pool._serving(pool._roster(), call.key, call.failed) not in call.failed:
-                self._queue(call)
-                return
-        call.outcome = response
+    def _next(self, endpoint: Endpoint) -> None:
+        queue = self._queues[endpoint]
+        if queue:
+            self._begin(endpoint, queue.popleft())
+        else:
+            del self._queues[endpoint]
 
-    def _next(self, server: SimpleClient) -> None:
-        queue = self._queues[server]
-        while queue:
-            call = queue.popleft()
-            try:
-                self._begin(server, call)
-            except Exception as exc:  # noqa: BLE001 - it can't be encoded: the caller's mistake
-                call.outcome = exc
-            else:
-                return
-        del self._queues[server]
+    def skip(self, leg: Leg, mistake: Exception) -> None:
+        """Have a call whose arguments can't be encoded raise that in its turn; go on behind it."""
+        self._under_way.pop(leg.position).outcome = mistake
+        self._next(leg.endpoint)
 
 
 class SplitResponse(ThriftResponse[Any]):
@@ -159,73 +205,92 @@ class SplitExceptionResponse(ThriftExceptionResponse[Any]):
     keys: list[Any]
 
 
-def split_call(pool: Any, method: Method, values: tuple[Any, ...]) -> SplitFlow:
-    """Call each server with its share of the argument that is split, and merge what they say.
+class SplitCall(Scatter):
+    """One call, of which each server gets its share of the argument that is split.
 
-    Yields a fan-out and the shares that it calls; whoever drives this puts each response
-    into the share at its position, and goes on. Raises TypeError for an argument or for
-    replies that can't be split or merged.
+    `shares_of(roster, failed, positions)` distributes the argument. Where a server is out of
+    reach and the pool has failover, its share goes to others.
     """
-    split = pool._splits[method.name]
-    whole = values[split.position]
-    split.check(whole)
-    started, roster = monotonic(), pool._roster()
-    shares = pool._shares(roster, method.name, values)
-    yield _fan_out(pool, method, values, shares), shares
-    done = shares
-    if pool._failover:
-        done = yield from _move_on(pool, roster, method, values, done)
-    elapsed = (monotonic() - started) * 1000
-    errors = [share for share in done if share.response.is_error()]
-    if errors:
-        return _failure(done, errors, elapsed)
-    value = split.merged(done, [share.response.value() for share in done], whole)
-    response = SplitResponse(done[0].server if len(done) == 1 else None, value, elapsed)
-    response.shares = done
-    response.attempts = max(share.response.attempts for share in done)
-    return response
 
+    def __init__(
+        self,
+        roster: Roster,
+        shares_of: Callable[..., list[Share]],
+        split: Any,
+        method: Method,
+        values: tuple[Any, ...],
+        overrides: Overrides | None,
+        failover: int,
+    ) -> None:
+        super().__init__([])
+        self._roster, self._shares_of = roster, shares_of
+        self._split, self._method, self._values = split, method, values
+        self._overrides = overrides
+        self._failover = failover
+        self._whole = values[split.position]
+        self._started = monotonic()
+        split.check(self._whole)
+        self._shares: list[Share] = shares_of(roster)
+        self._failed: dict[Endpoint, ThriftResponse[Any]] = {}
+        self._by_position: dict[int, Share] = {}
+        self._begin(self._shares)
 
-def _fan_out(
-    pool: Any, method: Method, values: tuple[Any, ...], shares: list[Share]
-) -> Any:
-    """The calls of these shares, each known by its position."""
-    position = pool._splits[method.name].position
-    whole = values[position]
-    fan_out = pool._new_fan_out(method)
-    for number, share in enumerate(shares):
-        arguments = object.__new__(method.arguments)
-        for name, value in zip(method.parameters, values, strict=True):
-            setattr(arguments, name, value)
-        part = share.of(whole) if share.keys else whole
-        setattr(arguments, method.parameters[position], part)
-        fan_out.add(number, share.server, arguments)
-    return fan_out
+    def _begin(self, shares: list[Share]) -> None:
+        """Add the calls of these shares."""
+        for share in shares:
+            arguments = object.__new__(self._method.arguments)
+            for name, value in zip(self._method.parameters, self._values, strict=True):
+                setattr(arguments, name, value)
+            part = share.of(self._whole) if share.keys else self._whole
+            setattr(arguments, self._method.parameters[self._split.position], part)
+            position = len(self._by_position)
+            self._by_position[position] = share
+            self.legs.append(
+                new_leg(position, share.endpoint, self._overrides, self._method, arguments)
+            )
+            self._missing += 1
+        self.is_over = not self._missing
 
+    def ended(self, leg: Leg) -> None:
+        """Note the answer to a share; the last one may move failed shares on."""
+        self._by_position[leg.position].response = leg.response
+        super().ended(leg)
+        if self.is_over and self._failover:
+            self._move_on()
 
-def _move_on(
-    pool: Any, roster: Roster, method: Method, values: tuple[Any, ...], done: list[Share]
-) -> Generator[tuple[Any, list[Share]], None, list[Share]]:
-    """Have what found its server out of reach served by others, as far as they may."""
-    responses: dict[SimpleClient, ThriftResponse[Any]] = {}
-    while True:
+    def _move_on(self) -> None:
+        """Have what found its server out of reach served by others, as far as they may."""
         lost = [
-            share for share in done
+            share
+            for share in self._shares
             if share.keys
-            and share.server not in responses
+            and share.endpoint not in self._failed
             and share.response.is_error()
             and is_out_of_reach(share.response.exception)
         ]
         if not lost:
-            return done
-        responses.update((share.server, share.response) for share in lost)
+            return
+        self._failed.update((share.endpoint, share.response) for share in lost)
         positions = {position for share in lost for position in share.positions}
-        again = pool._shares(roster, method.name, values, responses, positions)
+        again = self._shares_of(self._roster, self._failed, positions)
         for share in again:
-            share.response = responses.get(share.server)
-        done = [share for share in done if share not in lost] + again
-        unasked = [share for share in again if share.response is None]
-        yield _fan_out(pool, method, values, unasked), unasked
+            share.response = self._failed.get(share.endpoint)
+        self._shares = [share for share in self._shares if share not in lost] + again
+        self._begin([share for share in again if share.response is None])
+
+    def result(self) -> ThriftResponse[Any]:
+        """The merged response. Raises TypeError for replies that can't be merged."""
+        done = self._shares
+        elapsed = (monotonic() - self._started) * 1000
+        errors = [share for share in done if share.response.is_error()]
+        if errors:
+            return _failure(done, errors, elapsed)
+        values = [share.response.value() for share in done]
+        value = self._split.merged(done, values, self._whole)
+        response = SplitResponse(done[0].server if len(done) == 1 else None, value, elapsed)
+        response.shares = done
+        response.attempts = max(share.response.attempts for share in done)
+        return response
 
 
 def _failure(shares: list[Share], errors: list[Share], elapsed: float) -> ThriftResponse[Any]:
@@ -241,8 +306,4 @@ def _failure(shares: list[Share], errors: list[Share], elapsed: float) -> Thrift
     return response
 
 
-def call_replicas(pool: Any, method: Method, arguments: Any, key: Any) -> Any:
-    """Call all servers of a key; a list of responses in the routing's order, or their merge."""
-    servers = pool._roster().ranked(key, pool._copies)
-    everyone = pool.all
-    return everyone._gathered(everyone._fan_out(servers, method, arguments), len(servers))
+__all__ = ['Mapped', 'SplitCall', 'SplitExceptionResponse', 'SplitResponse', 'default_key', 'new_leg']

@@ -40,7 +40,7 @@ class Endpoint:
 
     __slots__ = (
         '__weakref__', '_name', '_views', 'address', 'call_options', 'carries_headers', 'client',
-        'codec', 'connections', 'health', 'is_owned', 'options', 'recorder', 'retry_budget', 'wire',
+        'codec', 'connections', 'health', 'is_owned', 'must_block', 'options', 'recorder', 'retry_budget', 'wire',
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +59,8 @@ class Endpoint:
         self.wire = wire_of(options)
         self.codec: Codec = codec_of(service, self.wire, options.service_name)
         self.carries_headers = carries_headers(options)
+        #: Whether an attempt may run code that blocks, of the user's.
+        self.must_block = self.wire.apache is not None or options.on_connect is not None
         self.connections = new_connections(self)
         self.health = Health(self, self.connections)
         self.retry_budget = RetryBudget(self.connections.count_calls, monotonic())

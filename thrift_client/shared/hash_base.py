@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
-from time import monotonic
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from thrift_client.core.scatter import FAN_OPTIONS
 from thrift_client.core.split import Share, Split
-from thrift_client.core.waiting import FAN_OPTIONS
-from thrift_client.methods import PoolMethod, bind
-from thrift_client.named import NamedServers, S
 from thrift_client.options import check_count
-from thrift_client.routes import is_out
 from thrift_client.routing.named import router
+from thrift_client.shared.bound_methods import PoolMethod, bind
+from thrift_client.shared.pickers import FailoverPicker, serving
+from thrift_client.shared.pool_base import PoolBase, S
 from thrift_client.shared.server_list import ServerList
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from thrift_client.placement import Explanation, Plan
+    from thrift_client.core.service import Method
+    from thrift_client.routing.explain import Explanation, Plan
+    from thrift_client.shared.endpoint import Endpoint
+    from thrift_client.shared.pickers import Picker
     from thrift_client.shared.server_list import Roster
 
 KeyFunction = Callable[..., Any]
@@ -37,14 +39,14 @@ class KeyedMethod(PoolMethod):
     every look dear.
     """
 
-    __slots__ = ('_call_options', '_failover', '_keys', '_membership', '_splits')
+    __slots__ = ('_failover', '_keys', '_overrides', '_servers', '_splits')
 
     def __init__(self, pool: Any) -> None:
         super().__init__(pool)
-        self._call_options = pool._call_options
+        self._overrides = pool._overrides
         self._failover = pool._failover
         self._keys = pool._keys
-        self._membership = pool._membership
+        self._servers = pool._servers
         self._splits = pool._splits
 
     def set_hash(self, function: KeyFunction) -> Any:
@@ -69,7 +71,7 @@ class KeyedMethod(PoolMethod):
         return self._pool
 
 
-class Keyed(NamedServers[S]):
+class HashBase(PoolBase[S]):
     """A pool that sends each call to one server, chosen by the call's key."""
 
     _all_type: ClassVar[Any]
@@ -102,8 +104,8 @@ class Keyed(NamedServers[S]):
             **options,
         )
 
-    def _new_membership(self) -> ServerList:
-        return ServerList(self._make_server, self._settle, self._router)
+    def _new_server_list(self) -> ServerList:
+        return ServerList(self._make_server, self._router)
 
     def _everyone_of(self) -> Any:
         """The pool of `_all_type` over the same servers."""
@@ -127,7 +129,8 @@ class Keyed(NamedServers[S]):
 
     def server_for(self, method: str, /, *args: Any, **kwargs: Any) -> S:
         """The SimpleClient that would serve this call. Raises NoServersError."""
-        server: S = self._serving(self._roster(), self._key_for(method, args, kwargs))
+        roster, key = self._roster(), self._key_for(method, args, kwargs)
+        server: S = serving(roster, key, self._failover).client
         return server
 
     def servers_for(self, method: str, /, *args: Any, **kwargs: Any) -> tuple[S, ...]:
@@ -135,13 +138,25 @@ class Keyed(NamedServers[S]):
 
         As many as `replicas` says, or `failover` and one more. Raises NoServersError.
         """
-        return self._roster().ranked(self._key_for(method, args, kwargs), self._copies)
+        ranked = self._roster().ranked(self._key_for(method, args, kwargs), self._copies)
+        return tuple(endpoint.client for endpoint in ranked)
 
     def explain(self, method: str, /, *args: Any, **kwargs: Any) -> Explanation:
         """Where this call would go, and why; nothing is sent. Raises NoServersError."""
-        from thrift_client.placement import explain
+        from thrift_client.routing.explain import explain
 
-        return explain(self, method, self._key_for(method, args, kwargs))
+        roster, key = self._roster(), self._key_for(method, args, kwargs)
+        endpoint = serving(roster, key, self._failover)
+        replicas = roster.ranked(key, self._copies)
+        return explain(
+            method,
+            key,
+            self._router.name,
+            endpoint.client,
+            tuple(each.client for each in replicas),
+            count=len(roster.servers),
+            failover=self._failover,
+        )
 
     def plan(
         self,
@@ -156,25 +171,30 @@ class Keyed(NamedServers[S]):
         their names or addresses; `keys`: a sample of what key functions return. Raises
         ValueError for a name that is taken, InvalidServerName for one that isn't there.
         """
-        from thrift_client.placement import plan
+        from thrift_client.routing.explain import plan
 
-        return plan(self, add, remove, keys)
+        roster = self._servers.roster
+        leaving = [self._name_of(server) for server in remove]
+        weights = dict(zip(roster.by_name, roster.weights, strict=True))
+        return plan(self._router, weights, add, leaving, keys)
+
+    def _name_of(self, server: Any) -> str:
+        """The name of a server that is given by it, by itself, or by its address."""
+        if not isinstance(server, str):
+            name: str = server.name
+            return name
+        if server in self:
+            return server
+        return self.get_server(host=server).name
 
     def _key_for(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         _, values = bind(type(self._method(method)), args, kwargs)
         function: KeyFunction = self._keys.get(method, default_key)
         return function(*values)
 
-    def _serving(self, roster: Roster, key: Any, failed: Container[Any] = ()) -> Any:
-        """The first of a key's servers that may serve it and isn't out, else the very first."""
-        first = roster.servers[roster.place(key)]
-        if not self._failover or (not failed and not first._connections.gate):
-            return first
-        now = monotonic()
-        for server in roster.ranked(key, self._failover + 1):
-            if server not in failed and not is_out(server, now):
-                return server
-        return first
+    def _picker(self, key: Any) -> Picker:
+        """What chooses the servers of a call that others of its key may serve."""
+        return FailoverPicker(self._roster(), key, self._failover + 1)
 
     def _shares(
         self,
@@ -187,16 +207,16 @@ class Keyed(NamedServers[S]):
         """The shares of a split call, in the order of the servers; `only` of some positions."""
         position = self._splits[method].position
         function: KeyFunction | None = self._keys.get(method)
-        shares: dict[Any, Share] = {}
+        shares: dict[Endpoint, Share] = {}
         for number, element in enumerate(values[position] or ()):
             if only is not None and number not in only:
                 continue
             key = element
             if function is not None:
                 key = function(*values[:position], element, *values[position + 1 :])
-            server = self._serving(roster, key, failed)
-            share = shares.get(server) or shares.setdefault(server, Share(server))
+            endpoint = serving(roster, key, self._failover, failed)
+            share = shares.get(endpoint) or shares.setdefault(endpoint, Share(endpoint))
             share.add(number, element)
         if not shares:  # a server has to say what comes of nothing
-            return [Share(roster.servers[0])]
-        return [shares[server] for server in roster.servers if server in shares]
+            return [Share(roster.endpoints[0])]
+        return [shares[endpoint] for endpoint in roster.endpoints if endpoint in shares]

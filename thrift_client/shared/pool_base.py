@@ -6,26 +6,43 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from thrift_client import address as addresses
-from thrift_client.binding import check_call_options, class_for, unknown_method
-from thrift_client.budget import deadline
 from thrift_client.core.service import Service, service_of
-from thrift_client.methods import Attribute, PoolMethod, method_kinds
-from thrift_client.options import OPTIONS, Options, check_methods, with_frame
+from thrift_client.deadlines import deadline
+from thrift_client.options import Options, check_call_options, check_methods, with_frame
+from thrift_client.shared.bound_methods import (
+    Attribute,
+    PoolMethod,
+    class_for,
+    method_kinds,
+    unknown_method,
+)
 from thrift_client.shared.server_list import Roster, ServerList, closed, log, no_servers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import NoReturn, Self
 
     from thrift_client.core.service import Method
     from thrift_client.discovery import Member
-    from thrift_client.single import SingleServer
+    from thrift_client.shared.client_base import ClientBase
     from thrift_client.stats import PoolStats
 
-S = TypeVar('S', bound='SingleServer')
+S = TypeVar('S', bound='ClientBase')
+
+#: Views that a pool remembers, by their timeout.
+REMEMBERED_VIEWS = 64
 
 
-class NamedServers(Generic[S]):
+class Overrides:
+    """What a view of a pool changes of its servers' call options; endpoints know it by identity."""
+
+    __slots__ = ('given',)
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self.given = given
+
+
+class PoolBase(Generic[S]):
     """Servers of one service under names, without what waits: the base of every pool."""
 
     _client_type: ClassVar[type[Any]]
@@ -33,32 +50,32 @@ class NamedServers(Generic[S]):
     _method_type: ClassVar[type[PoolMethod]] = PoolMethod
     #: What `with_options` takes beside the options of a call.
     _more_options: ClassVar[dict[str, Callable[[Any], Any]]] = {}
-
-    def __new__(cls, service: ModuleType, *_args: Any, **_options: Any) -> Any:
-        """Make one of the subclass that has the methods of the service."""
-        if not hasattr(cls._method_type, '_call'):
-            raise TypeError(f'{cls.__name__} is the base of the pools; make one of its subclasses')
-        of = service_of(service)
-        kinds = method_kinds(of, cls._method_type)
-        return object.__new__(
-            class_for(cls, of, lambda: {name: Attribute(name, kinds[name]) for name in kinds})
-        )
+    _is_view = False
+    _overrides: Overrides | None = None
 
     def __init__(
         self,
-        service: ModuleType,  # noqa: ARG002 - `__new__` has used it
+        service: ModuleType,
         frame: bool = False,
         timeout: float | None = 60000,
         *,
         servers: Iterable[str] | object = (),
         **options: Any,
     ) -> None:
+        kind = type(self)
+        if not hasattr(kind._method_type, '_call'):
+            raise TypeError(f'{kind.__name__} is the base of the pools; use one of its subclasses')
+        of = service_of(service)
         self._given = with_frame({'timeout': timeout, **options}, frame)
         # What is wrong fails here, not with the first server.
-        check_methods(Options(self._given), self._service.methods)
-        self._call_options: dict[str, Any] = {}
+        checked = Options(self._given)
+        check_methods({name: getattr(checked, name) for name in self._given}, of.methods)
+        kinds = method_kinds(of, kind._method_type)
+        bound = class_for(kind, of, lambda: {name: Attribute(name, kinds[name]) for name in kinds})
+        object.__setattr__(self, '__class__', bound)
         self._fan_options: dict[str, Any] = {}
-        self._membership = self._new_membership()
+        self._views: dict[float | None, Any] = {}
+        self._servers = self._new_server_list()
         if isinstance(servers, str) and '://' not in servers and not servers.startswith('file:'):
             raise TypeError(f'servers must be a list of addresses or a source, not {servers!r}')
         if isinstance(servers, (list, tuple, set, frozenset)):
@@ -69,13 +86,13 @@ class NamedServers(Generic[S]):
 
     @property
     def service(self) -> ModuleType:
-        """The gen-py module."""
+        """The service: what the pool was created with."""
         return self._service.module
 
     @property
     def servers(self) -> tuple[S, ...]:
-        """The servers, in the order in which they were added."""
-        return self._membership.roster.servers
+        """The servers, in the order that the pool gives them: see `follow`."""
+        return self._servers.roster.servers
 
     def add_server(
         self,
@@ -90,7 +107,7 @@ class NamedServers(Generic[S]):
         """Add a server by its address, or an existing SimpleClient of the same service.
 
         `name` defaults to the address; `weight` (above 0) is its share where the pool
-        knows shares; `options` override the pool's. The server stands behind those that were
+        knows shares; `options` override the pool's. The server comes after those that were
         added before, and before those that sources name; one that a source names already
         moves there. Returns the SimpleClient. Raises ValueError for a name that was added
         already or a bad value, with the pool unchanged.
@@ -98,26 +115,26 @@ class NamedServers(Generic[S]):
         _check_weight(weight)
         spec, lent = None, server is not None
         if server is None:
-            alone = not options
+            address = addresses.parse('localhost' if host is None else host, port)
             frame = options.pop('frame', None)
-            given = {**self._given, **with_frame(options, frame)}
+            own = with_frame(options, frame)
+            given = self._given
             if frame is False and 'transport' not in options:
-                given.pop('transport', None)
-            timeout = given.pop('timeout')
-            host = 'localhost' if host is None else host
-            make = self._client_type
-            server = make(self.service, host, port, timeout=timeout, name=name, **given)
-            if alone:
-                spec = (host if '://' in host else server.address), None
+                given = {key: given[key] for key in given if key != 'transport'}
+            server = self._new_client(address, (given, own), name)
+            if not own:
+                written = host if host is not None and '://' in host else server.address
+                spec = written, None
         elif host is not None or port is not None or options:
             raise TypeError('server= is a client with an address and options of its own')
         elif not isinstance(server, self._client_type) or server.service is not self.service:
             kind = self._client_type.__name__
-            raise ValueError(f'{server!r} is no {kind} of {self.service.__name__}')
+            raise ValueError(f'{server!r} is not a {kind} of {self.service.__name__}')
         elif name is not None and name != server.name:
             raise ValueError(f'{server!r} has its own name; it cannot also be {name!r}')
-        added: S = self._membership.add(server, weight, spec=spec, lent=lent)
-        added._health.peers = self._membership.healths
+        else:
+            server = server._endpoint.client
+        added: S = self._servers.add(server, weight, spec=spec, lent=lent)
         return added
 
     def remove_server(
@@ -127,76 +144,49 @@ class NamedServers(Generic[S]):
         host: str | None = None,
         port: int | None = None,
     ) -> S:
-        """Take a server out, by itself, its name or its address; returns its SimpleClient.
+        """Take a server out, by itself, its name or its address; return its SimpleClient.
 
-        Calls in flight finish; its connections are closed as they are done. One that was
-        added by hand and that a source names too stays, as the source's. One that only
-        sources name stays out until none of them names it any more, or until `add_server`.
-        Raises InvalidServerName if it isn't in.
+        Calls in flight finish; its connections are closed as they are done, unless the
+        client is the user's or in another pool. One that was added by hand and that a
+        source names too stays, as the source's. One that only sources name stays out until
+        none of them names it any more, or until `add_server`. Raises InvalidServerName if
+        it isn't in.
         """
+        if isinstance(server, str):
+            raise TypeError(f'server must be a SimpleClient: use remove_server(name={server!r})')
         found = server if server is not None else self.get_server(name, host, port)
-        self._membership.remove(found)
+        self._servers.remove(found._endpoint.client)
         return found
 
     def follow(self, source: Any) -> Self:
-        """Keep the pool's servers those that a source names, beside those added by hand.
+        """Keep the pool's servers those that a source names, besides those added by hand.
 
         `source`: a URL (`'zk://…'`, `'etcd://…'`, `'dns://…'`, `'srv://…'`, `'file:…'`), or
         an object of `thrift_client.discovery`. Begins at once, in the background, until
-        `close`; a call made before the first list waits for it within its budget. The
-        last list stays while the source is lost. Its servers stand behind those added by
+        `close`; a call made before the first list waits for it within its timeout. The
+        last list stays while the source is lost. Its servers come after those added by
         hand and those of the sources before it, in the order of its list. Returns the pool.
         Raises ValueError for a bad URL, ImportError for an extra that is not installed,
         ClientClosed.
         """
-        self._membership.follow(source)
+        self._servers.follow(source)
         return self
-
-    def _make_server(self, member: Member) -> S:
-        """A client for a server that a source names, which may say little of how to call it.
-
-        Raises ValueError, TypeError or ImportError for one that this pool can't have.
-        """
-        from thrift_client.discovery.member import permitted
-        from thrift_client.texts import from_query
-
-        address, said, ignored = permitted(member)
-        if ignored:
-            log.warning('%s: a source may not set %s', member.name, ', '.join(ignored))
-        scheme = address.partition('://')[0].lower()
-        if scheme == 'http' and self._given.get('ssl'):
-            raise ValueError(f'{member.name}: http:// is refused because the pool has ssl')
-        given = {**self._given, **from_query(said)}
-        is_tls = given.get('ssl') or scheme in ('thrifts', 'https')
-        if is_tls and member.server_hostname is not None and 'server_hostname' in OPTIONS:
-            given.setdefault('server_hostname', member.server_hostname)
-        timeout = given.pop('timeout')
-        server: S = self._client_type(
-            self.service, address, None, timeout=timeout, name=member.name, **given
-        )
-        server._health.peers = self._membership.healths
-        return server
-
-    @staticmethod
-    def _settle(server: S, inside: bool) -> None:
-        """Let a server that is in the list keep connections, and close those of one that left."""
-        server._connections.set_retired(not inside)
 
     def get_server(
         self, name: str | None = None, host: str | None = None, port: int | None = None
     ) -> S:
-        """The server of that name, or at that address. Raises InvalidServerName."""
+        """Return the server of that name, or at that address. Raises InvalidServerName."""
         if name is None and host is None:
             raise TypeError('a server is named by name=, or by host= and port=')
         address = None
         if host is not None:
             parsed = addresses.parse(host, port)
             address = parsed.host, parsed.port
-        found: S = self._membership.find(name, address)
+        found: S = self._servers.find(name, address)
         return found
 
     def random_server(self) -> S:
-        """Any one of the servers. Raises NoServersError if there is none."""
+        """Return any one of the servers. Raises NoServersError if there is none."""
         from random import choice
 
         server: S = choice(self._roster().servers)
@@ -205,32 +195,53 @@ class NamedServers(Generic[S]):
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the service by its name, also one that the pool hides.
 
-        Waits, returns and raises as the method itself does; AttributeError for an
-        unknown one.
+        Waits, returns and raises as the method itself does; AttributeError for an unknown
+        one.
         """
         return self._method(method)(*args, **kwargs)
 
     def with_options(self, **options: Any) -> Self:
-        """A view of this pool with other per-call options: those of SimpleClient.
+        """Return a view of this pool with other per-call options: those of SimpleClient.
 
         Pools that call several servers at once also take `wait_for`, for how many good
         responses a call waits ('all', 'first', 'quorum' or a number), and `merge`, a
         function of the list of responses whose value the call returns instead. The view
-        has the same servers, connections and state; closing it closes the pool.
+        has the same servers, connections and state, and owns nothing: its `close()` leaves
+        the pool open.
         """
-        check_call_options(options, tuple(self._more_options))
-        more = {
-            name: check(options.pop(name))
-            for name, check in self._more_options.items() if name in options
-        }
-        check_methods(Options(options), self._service.methods)
-        view = object.__new__(type(self))
-        view.__dict__.update(
-            (name, value) for name, value in self.__dict__.items()
-            if name.startswith('_') and name not in ('_everyone', *self._service.methods)
-        )
-        view._call_options = {**self._call_options, **options}
-        view._fan_options = {**self._fan_options, **more}
+        only_timeout = len(options) == 1 and 'timeout' in options
+        if only_timeout:
+            known = self._views.get(options['timeout'])
+            if known is not None:
+                return known  # type: ignore[no-any-return]
+        given = check_call_options(options, self._more_options)
+        if not only_timeout:
+            check_methods(given, self._service.methods)
+        view = self._view()
+        if given:
+            before = self._overrides.given if self._overrides is not None else {}
+            view._overrides = Overrides({**before, **given})
+        if len(given) < len(options):
+            more = {
+                name: check(options[name])
+                for name, check in self._more_options.items()
+                if name in options
+            }
+            view._fan_options = {**self._fan_options, **more}
+        if only_timeout:
+            if len(self._views) >= REMEMBERED_VIEWS:
+                self._views.clear()
+            self._views[options['timeout']] = view
+        return view
+
+    def _view(self) -> Self:
+        """A view that has everything in common with this pool."""
+        view: Self = object.__new__(type(self))
+        for name, value in self.__dict__.items():
+            if name[0] == '_' and name not in _OWN and name not in self._service.methods:
+                view.__dict__[name] = value
+        view._views = {}
+        view._is_view = True
         return view
 
     def __len__(self) -> int:
@@ -243,14 +254,14 @@ class NamedServers(Generic[S]):
         return iter(self.servers)
 
     def __contains__(self, server: object) -> bool:
-        roster = self._membership.roster
+        roster = self._servers.roster
         return server in roster.by_name if isinstance(server, str) else server in roster.servers
 
     def stats(self) -> PoolStats:
-        """A snapshot of what the pool and each server have done and hold; waits for nothing."""
+        """Return a snapshot of what the pool and its servers have done and hold; waits for nothing."""
         from thrift_client.stats import pool_stats
 
-        return pool_stats(self)
+        return pool_stats(self._servers.roster.endpoints)
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__} {self._service.name}: {len(self)} servers>'
@@ -261,7 +272,10 @@ class NamedServers(Generic[S]):
     if not TYPE_CHECKING:  # code after it would be unreachable to type checkers
 
         def __getattr__(self, name: str) -> NoReturn:
-            raise unknown_method(self._service, type(self).__name__, name)
+            service = getattr(type(self), '_service', None)
+            if service is None or name.startswith('__'):
+                raise AttributeError(name)
+            raise unknown_method(service, type(self).__name__, name)
 
     def _method(self, name: str) -> Any:
         kinds = method_kinds(self._service, self._method_type)
@@ -269,31 +283,72 @@ class NamedServers(Generic[S]):
             raise unknown_method(self._service, type(self).__name__, name)
         return kinds[name](self)
 
-    def _new_membership(self) -> ServerList:
+    def _new_server_list(self) -> ServerList:
         """The empty list of servers that the pool begins with."""
-        return ServerList(self._make_server, self._settle)
+        return ServerList(self._make_server)
+
+    def _new_client(
+        self, address: addresses.Address, levels: tuple[Mapping[str, Any], ...], name: str | None
+    ) -> S:
+        """A client that the pool owns."""
+        client: S = object.__new__(self._client_type)
+        client._set_up(self.service, address, levels, name)
+        client._endpoint.is_owned = True
+        return client
+
+    def _make_server(self, member: Member) -> S:
+        """A client for a server that a source names, which may say little of how to call it.
+
+        Raises ValueError, TypeError or ImportError for one that this pool can't have.
+        """
+        from thrift_client.discovery.member import permitted
+        from thrift_client.options import from_query
+
+        written, said, ignored = permitted(member)
+        if ignored:
+            log.warning('%s: a source may not set %s', member.name, ', '.join(ignored))
+        address = addresses.parse(written)
+        if address.scheme == 'http' and self._given.get('ssl'):
+            raise ValueError(f'{member.name}: http:// is refused because the pool has ssl')
+        own = from_query(said)
+        is_tls = self._given.get('ssl') or address.scheme in ('thrifts', 'https')
+        if is_tls and member.server_hostname and not self._given.get('server_hostname'):
+            own['server_hostname'] = member.server_hostname
+            own['ssl'] = self._given.get('ssl') or True
+        return self._new_client(address, (self._given, own), member.name)
 
     def _roster(self) -> Roster:
         """The servers that a call may go to. Raises ClientClosed, NoServersError."""
-        if self._membership.closed:
+        if self._servers.closed:
             raise closed()
-        roster = self._membership.roster
-        if not roster.servers and self._membership.followers:
+        roster = self._servers.roster
+        if not roster.servers and self._servers.followers:
             self._wait_first_list()
-            roster = self._membership.roster
-            if self._membership.closed:
+            roster = self._servers.roster
+            if self._servers.closed:
                 raise closed()
         if not roster.servers:
-            raise no_servers(self._membership.followers)
+            raise no_servers(self._servers.followers)
         return roster
 
-    def _budget_of(self, method: Method) -> deadline:
-        """The budget of a call: that of its method, or what the view's options say."""
-        options = Options(self._given).replace(self._call_options)
-        return deadline(options.timeout_of(method.name))
+    def _timeout_of(self, method: Method) -> float | None:
+        """The timeout of a call, in ms: that of its method, or what the view's options say."""
+        if self._overrides is not None and 'timeout' in self._overrides.given:
+            timeout: float | None = self._overrides.given['timeout']
+            return timeout
+        options = Options(self._given)
+        return (options.timeouts or {}).get(method.name, options.timeout)  # type: ignore[no-any-return]
+
+    def _deadline_of(self, method: Method) -> deadline:
+        """The timeout of a call as a deadline, for what it waits before it has a server."""
+        return deadline(self._timeout_of(method))
 
     def _wait_first_list(self) -> None:
-        """Wait within the call's budget for a source to name servers, where that may block."""
+        """Wait within the call's timeout for a source to name servers, where that may block."""
+
+
+#: What a view makes anew.
+_OWN = frozenset(('_everyone', '_views', '_is_view'))
 
 
 def _check_weight(weight: object) -> None:

@@ -194,27 +194,25 @@ class ServerList:
     """The servers of a pool, shared by its views and by `all`.
 
     `make_server(member)` makes the client of a server that a source names; it raises
-    ValueError, TypeError or ImportError for one that the pool can't have.
-    `settle(server, inside)` is called after a client has entered the list or left it, in the
-    thread that changed it and without a lock; it has to be idempotent. `router` places keys
+    ValueError, TypeError or ImportError for one that the pool can't have. A server's endpoint
+    is told after it has entered the list or left it, in the thread that changed it and
+    without a lock. `router` places keys
     and `make_load(weight)` begins the record of a server's calls; None if the pool doesn't
     do that.
     """
 
     __slots__ = (
-        '__weakref__', '_lock', '_make_load', '_make_server', '_router', '_settle', 'closed',
+        '__weakref__', '_lock', '_make_load', '_make_server', '_router', 'closed',
         'followers', 'roster',
     )  # fmt: skip
 
     def __init__(
         self,
         make_server: Callable[[Member], Any],
-        settle: Callable[[Any, bool], None],
         router: Any = None,
         make_load: Callable[[float], Load] | None = None,
     ) -> None:
         self._make_server = make_server
-        self._settle = settle
         self._router = router
         self._make_load = make_load
         self.roster = Roster(Claims(), router)
@@ -274,7 +272,6 @@ class ServerList:
         """
         from thrift_client import discovery
         from thrift_client.shared.follower import Follower
-    from thrift_client.shared.health import Health
 
         follower = Follower(self, discovery.source(source))
         with self._lock:
@@ -412,7 +409,7 @@ class ServerList:
 
     def _settle_all(self) -> None:
         for server in self.roster.servers:
-            self._settle(server, True)
+            server._endpoint.joined(self.healths)
 
     def _settle_changed(self, before: Roster) -> None:
         """Settle each client that has entered the list or left it since `before`."""
@@ -423,4 +420,7 @@ class ServerList:
         inside = None
         # Another thread may move it back meanwhile: whoever looks last has it right.
         while inside is not (inside := self.roster.by_name.get(server.name) is server):
-            self._settle(server, inside)
+            if inside:
+                server._endpoint.joined(self.healths)
+            else:
+                server._endpoint.left(self.healths)

@@ -164,32 +164,12 @@ def _attempts(call: Call) -> Any:
             continue
         try:
             request = call.request()
-            result = exchange(endpoint.connections, call, request)
+            result = endpoint.connections.exchange(call, request)
         except FAILURES as exc:
             call.failed(exc, monotonic())
         else:
             if call.done(result, monotonic()):
                 return call.value()
-
-
-def exchange(connections: Any, call: Call, request: bytes) -> Any:
-    """Make one attempt: lease a connection, send the request, read the result.
-
-    The connection is given back or discarded, whatever happens.
-    """
-    source = call.options.source or connections
-    connection = source.take(call.until)
-    try:
-        result = connection.exchange(call, request)
-    except BaseException as exc:
-        if isinstance(exc, ThriftClientError):
-            connection.blame(exc)
-        source.discard(connection, exc)
-        raise
-    if call.response is not None:
-        call.response._headers = connection.reply_headers
-    source.give_back(connection)
-    return result
 
 
 def _located(

@@ -1,7 +1,7 @@
 """The connections to one server, for calls that block in their threads.
 
-Who owns what: see `shared/connection_pool.py`. A call that has to wait puts a `_Place` into
-`_queue` and takes what it needs itself once it is the first there: nothing is handed over,
+Who owns what: see `shared/connection_pool.py`. A call that has to wait puts a `Place` into
+`line` and takes what it needs itself once it is the first there: nothing is handed over,
 so nothing is lost with a call that is interrupted. Whoever frees something wakes the first.
 A call that pauses before a retry is in `_pausing`, so that `close` can end the pause.
 """
@@ -12,6 +12,7 @@ from collections import deque
 from threading import Lock
 from time import monotonic
 
+from thrift_client.errors import ThriftClientError
 from thrift_client.shared.connection_pool import ConnectionPool, Permit
 from thrift_client.shared.opening import Opener
 from thrift_client.sync.connect import drive
@@ -21,20 +22,21 @@ TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from typing import Any
 
+    from thrift_client.core.call import Call
     from thrift_client.shared.endpoint import Endpoint
 
 
-class _Place:
+class Place:
     """A place in a line; `turn` is released to let its owner look again."""
 
     __slots__ = ('_line', 'turn')
 
-    def __init__(self, line: deque[_Place]) -> None:
+    def __init__(self, line: deque[Place]) -> None:
         self._line = line
         self.turn = Lock()
         self.turn.acquire()
 
-    def __enter__(self) -> _Place:
+    def __enter__(self) -> Place:
         self._line.append(self)
         return self
 
@@ -61,13 +63,13 @@ class _Place:
 class SyncConnectionPool(ConnectionPool):
     """The idle connections to one server, last in, first out, and the line of calls for one."""
 
-    __slots__ = ('_pausing', '_queue', 'opener')
+    __slots__ = ('_pausing', 'line', 'opener')
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
         self.opener = Opener(endpoint.address, endpoint.wire, endpoint.options)
-        self._queue: deque[_Place] = deque()
-        self._pausing: deque[_Place] = deque()
+        self.line: deque[Place] = deque()
+        self._pausing: deque[Place] = deque()
 
     def __del__(self) -> None:
         if self._live and not self.closed:
@@ -77,7 +79,7 @@ class SyncConnectionPool(ConnectionPool):
 
     def count_waiting(self) -> int:
         """How many calls wait for a connection."""
-        return len(self._queue)
+        return len(self.line)
 
     def take(self, expires: float | None) -> Connection:
         """An idle connection that passes inspection, else a new one; now the caller's.
@@ -87,12 +89,32 @@ class SyncConnectionPool(ConnectionPool):
         """
         if self.limit is None:
             return self.take_checked() or self.open(expires, None)
-        claimed = None if self._queue else self._claim()
+        claimed = None if self.line else self.take_checked() or self.try_reserve()
         if claimed is None:
             claimed = self._wait(expires)
         if isinstance(claimed, Permit):
             return self.open(expires, claimed)
         return claimed  # type: ignore[no-any-return]
+
+    def exchange(self, call: Call, request: bytes) -> Any:
+        """Make one attempt: lease a connection, send the request, read the result.
+
+        The connection is given back or discarded, whatever happens. Raises as `take` and
+        `Connection.exchange`.
+        """
+        source = call.options.source or self
+        connection = source.take(call.until)
+        try:
+            result = connection.exchange(call, request)
+        except BaseException as exc:
+            if isinstance(exc, ThriftClientError):
+                connection.blame(exc)
+            source.discard(connection, exc)
+            raise
+        if call.response is not None:
+            call.response._headers = connection.reply_headers
+        source.give_back(connection)
+        return result
 
     def take_idle(self) -> Connection | None:
         """An idle connection that passes inspection, without waiting; None if there is none."""
@@ -104,7 +126,7 @@ class SyncConnectionPool(ConnectionPool):
         """Whether a connection may be opened now, and the permit for it where one is needed."""
         if self.limit is None:
             return True, None
-        permit = None if self._queue else self.try_reserve()
+        permit = None if self.line else self.try_reserve()
         return permit is not None, permit
 
     def open(self, expires: float | None, permit: Permit | None) -> Connection:
@@ -131,50 +153,56 @@ class SyncConnectionPool(ConnectionPool):
     def greet(self, connection: Connection, expires: float | None) -> None:
         """Call `on_connect` with a view pinned to a new connection. Discards it on failure."""
 
-    def _claim(self) -> Any:
-        """An idle connection or a permit to open one; None if there is neither."""
-        return self.take_checked() or self.try_reserve()
+    def claim(self, place: Place) -> Any:
+        """An idle connection or a permit to open one, for the first in the line; else None.
+
+        Raises ClientClosed or ClientDisabledError.
+        """
+        self.gate.add('waiting')  # again, as who leaves last takes it away
+        self.check_open()
+        if self.line and self.line[0] is place:
+            return self.take_checked() or self.try_reserve()
+        return None
+
+    def left_line(self) -> None:
+        """Note that somebody has left the line: the next one looks."""
+        if not self.line:
+            self.gate.discard('waiting')
+        self.serve()  # also who came in between
 
     def _wait(self, expires: float | None) -> Any:
         """Wait for an idle connection or a permit, in order of arrival."""
         try:
-            with _Place(self._queue) as place:
+            with Place(self.line) as place:
                 while True:
-                    self.gate.add('waiting')  # again, as who leaves last takes it away
-                    self.check_open()
-                    if self._queue and self._queue[0] is place:
-                        claimed = self._claim()
-                        if claimed is not None:
-                            return claimed
+                    claimed = self.claim(place)
+                    if claimed is not None:
+                        return claimed
                     if not place.wait(expires):
                         raise self.exhausted()
         finally:
-            if self._queue:
-                self.serve()
-            else:
-                self.gate.discard('waiting')
-                self.serve()  # somebody may have come in between
+            self.left_line()
 
     def serve(self) -> None:
         """Let the call that waits longest look for a connection."""
         try:
-            self._queue[0].wake()
+            self.line[0].wake()
         except IndexError:
             pass
 
     def wake_all(self) -> None:
         """Let every call that waits, for a connection or to retry, look at the gate."""
-        for place in (*list(self._queue), *list(self._pausing)):
+        for place in (*list(self.line), *list(self._pausing)):
             place.wake()
 
     def pause(self, until: float) -> None:
         """Wait until `until` (monotonic seconds), or until the client is closed or disabled."""
-        with _Place(self._pausing) as place:
+        with Place(self._pausing) as place:
             if self.gate.isdisjoint(('closed', 'disabled')):
                 place.wait(until)
 
     def renew_after_fork(self) -> None:
         """In a forked child: connections and calls are the parent's."""
         super().renew_after_fork()
-        self._queue = deque()
+        self.line = deque()
         self._pausing = deque()

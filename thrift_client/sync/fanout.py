@@ -1,306 +1,658 @@
-"""One call to many servers at once, driven by the thread that made it.
+"""Several calls at once, driven by the thread that makes them.
 
-The requests are written to all open connections without blocking on any, and replies are
-read as they become readable, so the whole takes little longer than its slowest server.
-What would block (a first connect, with its look-up) is done by worker threads where there
-are some; without, by the caller, server after server, once the others have their request.
+The requests are written to all open connections without blocking on any, connections that
+are missing are opened side by side, and replies are read as they become readable: the
+whole takes little longer than its slowest server. What can only block (`on_connect`, a
+user's own Apache transport) is done by worker threads where there are some; without, by
+the caller, one after the other, once the others have their request.
 
-Who owns what: every connection in use belongs to its `Talk`, and each Talk to the calling
-thread, save while a worker opens its connection (`openings.py`).
+Who owns what: every connection in use belongs to its leg, and all legs to the calling
+thread. Other threads (a look-up that is done, a worker, a call that frees a connection)
+only append to `_woken` and write to a pipe. `close` releases whatever legs hold.
 """
 
 from __future__ import annotations
 
-import select
 from collections import deque
+from concurrent.futures import Future
+from socket import socket, socketpair
 from time import monotonic
 
-from thrift_client.core.call import timed_out
+from thrift_client import deadlines
+from thrift_client.core.call import Call
+from thrift_client.core.classify import FAILURES, timed_out
 from thrift_client.core.codec import next_id
-from thrift_client.core.deadline import budget, expiry
-from thrift_client.core.wire import call_headers
-from thrift_client.errors import CallTimeout, ClientClosed, ThriftClientError
-from thrift_client.openings import Openings
-from thrift_client.talk import Talk, encoded, timeout_of
-from thrift_client.talks import Talks
+from thrift_client.core.scatter import Hedged, Leg, Scatter
+from thrift_client.errors import ClientClosed, EncodeError, ThriftClientError
+from thrift_client.shared.connection_pool import Permit
+from thrift_client.shared.opening import Ready
+from thrift_client.shared.platform import READABLE, WRITABLE, new_poller
+from thrift_client.shared.resolve import Lookup
+from thrift_client.sync.connection_pool import Place
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable
     from typing import Any
 
-    from thrift_client.client import SimpleClient
+    from thrift_client.core.call import CallOptions
+    from thrift_client.core.codec import Codec
     from thrift_client.core.service import Method
-    from thrift_client.core.wire import Wire
-    from thrift_client.net.connection import Connection
-    from thrift_client.net.workers import Workers
-    from thrift_client.talks import Response
+    from thrift_client.response import ThriftResponse
+    from thrift_client.shared.endpoint import Endpoint
+    from thrift_client.shared.opening import Steps
+    from thrift_client.sync.connection import Connection
+    from thrift_client.sync.workers import Workers
 
-#: Seconds that a server has to accept a connection before the others come first.
-SOON = 0.25
+#: How often one connection is read in a row, so that a flood from one server doesn't
+#: keep the others waiting.
+READS_IN_A_ROW = 16
+#: Seconds after its end that a worker has to say itself what it was waiting for.
+LAST_WORD = 0.04
 
 
-class FanOut(Talks):
-    """A call of a method to all of `servers`, and to those that `add` names; `run` does it once.
+class _Turn(Place):
+    """A leg's place in the line for a connection: wakes the fan-out instead of a thread."""
 
-    Encodes the request for each way in which the servers are spoken to. Raises
-    EncodeError, of which nothing has been sent.
-    """
+    __slots__ = ('_fan_out', '_leg')
 
-    def __init__(
-        self,
-        servers: Sequence[SimpleClient],
-        method: Method,
-        arguments: Any,
-        call_options: dict[str, Any],
-        workers: Workers | None,
-    ) -> None:
-        super().__init__(method, call_options)
+    def __init__(self, line: deque[Place], fan_out: FanOut, leg: Leg) -> None:
+        super().__init__(line)
+        self._fan_out, self._leg = fan_out, leg
+
+    def wake(self) -> None:
+        """Let the leg look again."""
+        self._fan_out.wake(self._leg, None)
+
+
+class _Opening:
+    """A connection that is being opened for a leg; `until` is when to look at it again."""
+
+    __slots__ = ('began', 'steps', 'until')
+
+    def __init__(self, steps: Steps, began: float) -> None:
+        self.steps = steps
+        self.began = began
+        self.until: float | None = None
+
+
+class FanOut:
+    """The legs of a scatter that are under way. Whoever makes one calls `close` in the end."""
+
+    def __init__(self, scatter: Scatter, workers: Workers | None = None) -> None:
+        self._scatter = scatter
         self._workers = workers
-        now, seqid = monotonic(), next_id()
-        requests: dict[Wire, bytes] = {}
-        self._unopened: deque[Talk] = deque()
-        self._openings: Openings | None = None
-        self._new: deque[Talk] = deque()
-        self._alarm: tuple[float, Callable[[], None]] | None = None
-        self.given_up: list[Response] = []
-        ends, expiries = budget.get(), {}
-        for server in servers:
-            if server._wire not in requests:
-                requests[server._wire] = encoded(server, method, arguments, seqid)
-        for position, server in enumerate(servers):
-            timeout = timeout_of(server, method, call_options)
-            if timeout not in expiries:
-                expiries[timeout] = expiry(now, timeout, ends)
-            self._announce(
-                Talk(position, server, requests[server._wire], seqid, now, expiries[timeout]),
-                arguments,
-            )
-        self._next_expiry = min((e for e in expiries.values() if e is not None), default=None)
+        self._poller = new_poller()
+        self._by_fd: dict[int, Leg] = {}
+        self._active: set[Leg] = set()
+        self._undecided: set[Leg] = set()  # whose reply may be whole, for all that is known
+        self._paused: list[Leg] = []
+        self._ended: deque[Leg] = deque()
+        self._beginning: Any = None
+        self._blocking: deque[Leg] = deque()
+        self._requests: dict[tuple[Codec, int], tuple[Any, bytes]] = {}
+        self._next_expiry: float | None = None
+        self._deadline = deadlines.current.get()
+        self._woken: deque[tuple[Leg, Any]] = deque()
+        self._pipe: tuple[socket, socket] | None = None
 
-    def add(self, position: int, server: SimpleClient, arguments: Any) -> None:
-        """Make one more call, to be known by its `position`. Raises EncodeError."""
-        now, seqid = monotonic(), next_id()
-        timeout = timeout_of(server, self._method, self._call_options)
-        expires = expiry(now, timeout, budget.get())
-        request = encoded(server, self._method, arguments, seqid)
-        self._announce(Talk(position, server, request, seqid, now, expires), arguments)
-        if expires is not None and (self._next_expiry is None or expires < self._next_expiry):
-            self._next_expiry = expires
+    # What its owner calls.
 
-    def _announce(self, talk: Talk, arguments: Any) -> None:
-        """Say that a call begins, and then ask for its headers: a trace goes with them."""
-        server = talk.server
-        if server._health.listeners:
-            server._health.tell('CallStarted', method=self._method.name)
-        if server._recorder is not None:
-            server._record(self._method, arguments)
-        headers = self._call_options.get('headers', server._options.headers)
-        if headers is not None:
-            talk.headers = call_headers(headers)
-        self._new.append(talk)
+    def run(self) -> Leg | None:
+        """Go on until a leg ends, and return it; None once none is under way."""
+        while True:
+            self.begin()
+            if self._ended:
+                leg = self._ended.popleft()
+                self._scatter.ended(leg)
+                return leg
+            if not self._active:
+                return None
+            self._step()
 
-    def call_at(self, when: float, function: Callable[[], None]) -> None:
-        """Call a function at `when` (monotonic seconds) if anything is under way then."""
-        self._alarm = when, function
-
-    def run(self) -> Generator[Response, None, None]:
-        """Yield each call's position and response as it comes.
-
-        What has not come when this is closed is given up.
-        """
-        done = self._done
-        try:
-            while True:
-                if self._new:
-                    self.begin()
-                if done:
-                    yield done.popleft()
-                elif self._unopened and not (self._unopened[0].is_slow and self._waiting):
-                    self._open_here(self._unopened.popleft())
-                elif self._waiting or self._paused or (self._openings and self._openings.pending):
-                    self._step()
-                else:
-                    return
-        finally:
-            self.give_up()
+    def run_or_skip(self, skip: Callable[[Leg, Exception], None]) -> Leg | None:
+        """`run`, but tell `skip` of a leg whose arguments can't be encoded, and go on."""
+        while True:
+            try:
+                return self.run()
+            except EncodeError as exc:
+                leg = self._beginning
+                self._active.discard(leg)
+                skip(leg, exc)
+                return None
 
     def begin(self) -> None:
-        """Begin the calls that were not yet begun, where that doesn't block."""
-        while self._new:
-            self._begin(self._new.popleft())
+        """Begin the new legs, as far as that doesn't block. Raises EncodeError."""
+        while True:
+            new = self._scatter.take_new()
+            if not new:
+                return
+            self._active.update(new)
+            while new:
+                leg = self._beginning = new.pop(0)
+                try:
+                    self._begin(leg)
+                except BaseException:
+                    self._scatter.legs[:0] = new
+                    self._active.difference_update(new)
+                    raise
 
-    def _begin(self, talk: Talk) -> None:
-        """Send on an idle connection, or have one opened."""
-        connections = talk.server._connections
-        try:
-            if talk.expires is not None and talk.expires <= talk.started:
-                raise timed_out('sending')
-            if connections.gate:
-                connections.check_open()
-                talk.server._health.admit()
-            connection = None
-            if talk.server._wire.apache is None:
-                now = talk.started if talk.course is None else monotonic()
-                connection = connections.take_idle(now)
-        except ThriftClientError as exc:
-            self._fail(talk, exc)
-            return
-        if connection is not None:
-            self._send(talk, connection)
-        elif self._workers is None:
-            self._unopened.append(talk)
-        else:
-            self._open_elsewhere(talk, self._workers)
-
-    def _open_here(self, talk: Talk) -> None:
-        """Open a connection in the calling thread: first those that answer soon."""
-        ends = talk.expires
-        soon = monotonic() + SOON
-        if not talk.is_slow and (ends is None or ends > soon):
-            ends = soon
-        try:
-            connection = talk.server._connections.take(ends)
-            if talk.server._wire.apache is not None:
-                talk.result = self._converse(talk, connection)
-        except CallTimeout as exc:
-            now = monotonic()
-            if ends == soon <= now and (talk.expires is None or now < talk.expires):
-                talk.is_slow = True
-                self._unopened.append(talk)
-            else:
-                self._retry_or_fail(talk, exc)
-        except Exception as exc:  # noqa: BLE001 - goes into this server's response
-            self._retry_or_fail(talk, exc)
-        else:
-            self._send_or_settle(talk, connection)
-
-    def _send_or_settle(self, talk: Talk, connection: Connection) -> None:
-        if talk.server._wire.apache is None:
-            self._send(talk, connection)
-        else:
-            self._settle(talk, connection, talk.result)
-
-    def _converse(self, talk: Talk, connection: Connection) -> Any:
-        """The result of a call over a transport that can only block."""
-        try:
-            return connection.call(
-                self._method, talk.request, talk.seqid, talk.expires, talk.headers
+    def close(self) -> list[Leg]:
+        """Give up whatever is still under way; the legs whose responses say so."""
+        given_up = [*self._active, *self._scatter.take_new()]
+        self._active.clear()
+        for leg in given_up:
+            ran = leg.unsent is None and (
+                leg.connection is not None or isinstance(leg.opening, Future)
             )
-        except BaseException as exc:
-            if isinstance(exc, ThriftClientError):
-                connection.blame(exc)
-            talk.server._connections.discard(connection, exc)
-            raise
+            self._release(leg)
+            leg.give_up(may_have_run=ran)
+        given_up += self._ended
+        self._ended.clear()
+        if self._pipe is not None:
+            pipe, self._pipe = self._pipe, None
+            pipe[0].close()
+            pipe[1].close()
+        return given_up
 
-    def _open_elsewhere(self, talk: Talk, workers: Workers) -> None:
-        converse = None if talk.server._wire.apache is None else self._converse
+    # How a leg begins.
+
+    def _begin(self, leg: Leg) -> None:
+        """Send on an idle connection, or go the whole course."""
+        endpoint, options = leg.endpoint, leg.options
+        connections = endpoint.connections
+        plain = options.headers is None and endpoint.wire.apache is None and not options.propagate
+        if plain and not connections.gate:
+            timeout = options.timeout_of(leg.method.name)
+            leg.expires = deadlines.expiry(leg.started, timeout, self._deadline)
+            self._request(leg, leg.endpoint.codec_of(options.codec))  # what can't be encoded
+            connection = connections.take_checked()
+            if connection is not None:
+                if leg.expires is None or leg.expires > leg.started:
+                    self._send(leg, connection)
+                    return
+                connections.give_back(connection)
+        self._course(leg, None)
+
+    def _course(self, leg: Leg, failure: Exception | None) -> None:
+        """Begin the next attempt of a leg, or end it."""
         try:
-            if self._openings is None:
-                self._openings = Openings(workers)
-                self._poll.register(self._openings, select.POLLIN)
-            self._openings.begin(talk, converse)
-        except (OSError, RuntimeError, ClientClosed):  # no descriptor or no thread is left
-            self._unopened.append(talk)
+            call = leg.join(failure)
+            endpoint = call.attempt(monotonic())
+        except FAILURES as exc:
+            self._end(leg, exc)
+            return
+        leg.endpoint = call.endpoint
+        if endpoint is None:
+            self._paused.append(leg)
+            return
+        leg.expires = call.until
+        self._request(leg, endpoint.codec_of(call.options.codec))
+        connection = endpoint.connections.take_idle()
+        if connection is not None:
+            self._send(leg, connection)
+        elif endpoint.must_block:
+            self._block(leg)
+        else:
+            self._open(leg)
+
+    def _request(self, leg: Leg, codec: Codec) -> bytes:
+        """The message of a leg, encoded once for legs with the same arguments.
+
+        Raises EncodeError, told where.
+        """
+        key = codec, leg.seqid
+        known = self._requests.get(key)
+        if known is not None and known[0] is leg.arguments:
+            return known[1]
+        try:
+            message = codec.request(leg.method, leg.arguments, leg.seqid)
+        except EncodeError as exc:
+            exc.server, exc.method = leg.endpoint.client, leg.method.name
+            exc.elapsed, exc.attempts = (monotonic() - leg.started) * 1000, 1
+            raise
+        self._requests[key] = leg.arguments, message
+        return message
+
+    # How a connection is opened, or waited for.
+
+    def _open(self, leg: Leg) -> None:
+        connections = leg.endpoint.connections
+        may_open, permit = connections.try_open()
+        self._prepare_to_wake()
+        if may_open:
+            self._open_with(leg, permit)
+            return
+        leg.place = _Turn(connections.line, self, leg)
+        leg.place.__enter__()
+        self._expect(leg.expires)
+        self._look(leg)
+
+    def _look(self, leg: Leg) -> None:
+        """Take what a leg waits for, if it is its turn and something is free."""
+        connections = leg.endpoint.connections
+        try:
+            claimed = connections.claim(leg.place)
+        except FAILURES as exc:
+            self._leave_line(leg)
+            self._course(leg, exc)
+            return
+        if claimed is None:
+            return
+        self._leave_line(leg)
+        if isinstance(claimed, Permit):
+            self._open_with(leg, claimed)
+        else:
+            self._send(leg, claimed)
+
+    def _leave_line(self, leg: Leg) -> None:
+        place, leg.place = leg.place, None
+        if place is not None:
+            place.__exit__()
+            leg.endpoint.connections.left_line()
+
+    def _open_with(self, leg: Leg, permit: Permit | None) -> None:
+        leg.permit = permit
+        now = monotonic()
+        opener = leg.endpoint.connections.opener
+        leg.opening = _Opening(opener.open(opener.ends(now, leg.expires)), now)
+        self._open_on(leg, leg.opening, None)
+
+    def _open_on(self, leg: Leg, opening: _Opening, answer: Any) -> None:
+        """Go on opening a connection until it has to wait, is open, or has failed."""
+        self._unlisten(leg)
+        try:
+            wait = opening.steps.send(answer)
+        except StopIteration as end:
+            leg.opening = None
+            permit, leg.permit = leg.permit, None
+            connections = leg.endpoint.connections
+            self._send(leg, connections.connected(end.value, opening.began, permit))
+        except FAILURES as exc:
+            self._release(leg)
+            self._course(leg, exc)
+        else:
+            if isinstance(wait, Lookup):
+                opening.until = leg.expires
+                wait.tell(lambda: self.wake(leg, opening))
+            else:
+                assert isinstance(wait, Ready)
+                opening.until = wait.until
+                self._listen(leg, wait.events)
+            self._expect(opening.until)
+
+    def _listen(self, leg: Leg, events: dict[int, int]) -> None:
+        self._unlisten(leg)
+        for fd, event in events.items():
+            self._poller.register(fd, event)
+            self._by_fd[fd] = leg
+        leg.waits_for = tuple(events)
+
+    def _unlisten(self, leg: Leg) -> None:
+        for fd in leg.waits_for:
+            if self._by_fd.pop(fd, None) is not None:
+                try:
+                    self._poller.unregister(fd)
+                except (KeyError, OSError):
+                    pass  # an exception from outside came before it was registered
+        leg.waits_for = ()
+
+    # What can only block.
+
+    def _block(self, leg: Leg) -> None:
+        """Have the whole attempt made by a worker thread, or later by the caller."""
+        if self._workers is not None:
+            self._prepare_to_wake()
+            self._expect(leg.expires)
+            try:
+                future = leg.opening = self._workers.submit(self._attempt, leg)
+            except (RuntimeError, ThriftClientError):
+                pass  # no thread is left
+            else:
+                future.add_done_callback(lambda done: self.wake(leg, done))
+                return
+        self._blocking.append(leg)
+
+    def _attempt(self, leg: Leg) -> Any:
+        call = leg.call
+        assert call is not None
+        message = self._request(leg, call.endpoint.codec_of(call.options.codec))
+        return leg.endpoint.connections.exchange(call, message)
+
+    def _block_here(self, leg: Leg) -> None:
+        try:
+            result = self._attempt(leg)
+        except FAILURES as exc:
+            self._course(leg, exc)
+        else:
+            self._take(leg, result, None)
+
+    def _unblock(self, leg: Leg, done: Future[Any]) -> None:
+        """Take what a worker's attempt came to."""
+        leg.opening = None
+        if done.cancelled():
+            self._course(leg, ClientClosed('the pool is closed'))
+            return
+        error = done.exception()
+        if error is None:
+            self._take(leg, done.result(), None)
+        elif isinstance(error, FAILURES):
+            self._course(leg, error)
+        else:
+            raise error
+
+    # How a request goes out.
+
+    def _send(self, leg: Leg, connection: Connection) -> None:
+        """Put a leg on a connection and begin to send."""
+        leg.connection = connection
+        message = self._request(leg, leg.endpoint.codec_of(leg.options.codec))
+        connection.calls += 1
+        fd = connection.stream.fileno()
+        try:
+            headers = None if leg.call is None else leg.call.headers
+            request = connection.channel.wrap(message, leg.seqid, headers)
+            sent = connection.stream.try_send(request)
+        except ThriftClientError as exc:
+            self._lose(leg, exc)
+            return
+        self._expect(leg.expires)
+        if sent == len(request):
+            self._poller.register(fd, READABLE)
+            self._by_fd[fd] = leg
+            leg.waits_for = (fd,)
+            if leg.method.oneway:
+                connection.sent_oneway()
+                self._settle(leg, None)
+        else:
+            leg.unsent = memoryview(request)[max(sent, 0) :]
+            self._listen(leg, {fd: WRITABLE})
+
+    def _send_on(self, leg: Leg, unsent: memoryview) -> None:
+        connection = leg.connection
+        try:
+            sent = connection.stream.try_send(unsent)
+        except ThriftClientError as exc:
+            self._lose(leg, exc)
+            return
+        fd = connection.stream.fileno()
+        if sent < len(unsent):
+            leg.unsent = unsent[max(sent, 0) :]
+            self._listen(leg, {fd: connection.stream.to_send})
+            return
+        leg.unsent = None
+        self._listen(leg, {fd: READABLE})
+        if leg.method.oneway:
+            connection.sent_oneway()
+            self._settle(leg, None)
+
+    # How a reply comes in.
+
+    def _receive(self, leg: Leg) -> None:
+        """Take in what has arrived; a small reply as the small call reads it."""
+        connection = leg.connection
+        try:
+            data: bytes | None = b''
+            if leg.reply is None:
+                data = connection.stream.try_receive(connection.first_read)
+                if data is None:
+                    return
+                codec = leg.endpoint.codec_of(leg.options.codec)
+                result = connection.read_first(codec, leg.method, leg.seqid, data)
+                if result is not None:
+                    self._settle(leg, result)
+                    return
+                leg.reply = connection.reply(codec, leg.method, leg.seqid)
+                if not data:
+                    leg.reply.end()
+            if connection.read_available(leg.reply, data, READS_IN_A_ROW):
+                self._settle(leg, leg.reply.result)
+            elif leg.reply.due is not None:
+                self._undecided.add(leg)
+            else:
+                self._undecided.discard(leg)
+        except FAILURES as exc:
+            self._lose(leg, exc)
+
+    def _settle(self, leg: Leg, result: Any) -> None:
+        """Take the result that was read on a leg's connection, which is clean."""
+        connection, leg.connection = leg.connection, None
+        self._unlisten(leg)
+        self._undecided.discard(leg)
+        leg.reply = None
+        headers = connection.reply_headers
+        leg.endpoint.connections.give_back(connection)
+        self._take(leg, result, headers)
+
+    def _take(self, leg: Leg, result: Any, headers: Any) -> None:
+        """End a leg with a result, unless its policy wants another attempt."""
+        exception = None if result is None else leg.method.exception_in(result)
+        if leg.call is None and exception is not None:
+            if leg.options.reconsiders(leg.method, exception):
+                leg.join()
+        if leg.call is not None:
+            if not leg.call.done(result, monotonic()):
+                self._course(leg, None)
+                return
+        self._active.discard(leg)
+        self._ended.append(leg)
+        if exception is not None:
+            response = leg.failed(exception)
+        else:
+            value = result.success if result is not None and leg.method.returns else None
+            response = leg.answered(value)
+        if headers is not None:
+            response._headers = headers
+
+    def _lose(self, leg: Leg, error: Exception) -> None:
+        """End an attempt whose connection is not clean."""
+        connection, leg.connection = leg.connection, None
+        self._unlisten(leg)
+        self._undecided.discard(leg)
+        if leg.reply is not None and isinstance(error, ThriftClientError):
+            error = leg.reply.explained(error)
+        leg.unsent = leg.reply = None
+        if isinstance(error, ThriftClientError):
+            connection.blame(error)
+        leg.endpoint.connections.discard(connection, error)
+        self._course(leg, error)
+
+    def _end(self, leg: Leg, error: BaseException) -> None:
+        self._active.discard(leg)
+        self._ended.append(leg)
+        leg.failed(error)
+
+    def _release(self, leg: Leg) -> None:
+        """Let go of whatever a leg holds, in whatever state it is."""
+        self._unlisten(leg)
+        self._undecided.discard(leg)
+        if leg in self._paused:
+            self._paused.remove(leg)
+        if leg in self._blocking:
+            self._blocking.remove(leg)
+        connection, leg.connection = leg.connection, None
+        if connection is not None:
+            leg.endpoint.connections.discard(connection, 'its call was given up')
+        leg.reply = leg.unsent = None
+        self._leave_line(leg)
+        opening, leg.opening = leg.opening, None
+        if isinstance(opening, _Opening):
+            opening.steps.close()
+        elif opening is not None:
+            opening.cancel()
+        permit, leg.permit = leg.permit, None
+        if permit is not None:
+            permit.release()
+
+    # How it waits.
+
+    def wake(self, leg: Leg, what: Any) -> None:
+        """Have the fan-out look at a leg; may be called in any thread."""
+        self._woken.append((leg, what))
+        pipe = self._pipe
+        if pipe is not None:
+            try:
+                pipe[1].send(b'.')
+            except OSError:
+                pass  # it is full, and so readable anyway, or closed
+
+    def _prepare_to_wake(self) -> None:
+        if self._pipe is None:
+            self._pipe = socketpair()
+            self._pipe[0].setblocking(False)
+            self._pipe[1].setblocking(False)
+            self._poller.register(self._pipe[0], READABLE)
 
     def _step(self) -> None:
         """Wait until something is ready, and deal with it."""
-        for fd, _ in self._poll.poll(self._patience()):
-            talk = self._waiting.get(fd)
-            if talk is not None:
-                connection = talk.connection
-                assert connection is not None
-                if talk.unsent is not None:
-                    self._send_on(talk, connection, talk.unsent)
-                else:
-                    self._receive(talk, connection)
-            elif self._openings is not None and fd == self._openings.fileno():
-                self._take_opened(self._openings)
-        if self._next_expiry is not None and monotonic() >= self._next_expiry:
-            self._expire(monotonic())
+        if self._blocking and not self._woken:
+            self._block_here(self._blocking.popleft())
+            return
+        self._poll()
+        while self._woken:
+            self._hear(*self._woken.popleft())
+        now = monotonic()
+        if self._next_expiry is not None and now >= self._next_expiry:
+            self._expire(now)
         if self._undecided:
-            self._decide()
+            for leg in [leg for leg in self._undecided if (leg.reply.due or now) <= now]:
+                self._receive(leg)
         if self._paused:
-            self._resume(monotonic())
-        if self._alarm is not None and monotonic() >= self._alarm[0]:
-            (_, function), self._alarm = self._alarm, None
-            function()
+            for leg in [leg for leg in self._paused if _resume_at(leg) <= now]:
+                self._paused.remove(leg)
+                self._course(leg, None)
+        if self._scatter.alarm is not None and now >= self._scatter.alarm:
+            self._scatter.ring(now)
+
+    def _poll(self) -> None:
+        ready = self._poller.poll(0 if self._woken else self._patience())
+        opening: dict[Leg, list[int]] = {}
+        for fd, _ in ready:
+            leg = self._by_fd.get(fd)
+            if leg is None:
+                if self._pipe is not None and fd == self._pipe[0].fileno():
+                    self._pipe[0].recv(1024)
+            elif leg.connection is None:
+                opening.setdefault(leg, []).append(fd)
+            elif leg.unsent is not None:
+                self._send_on(leg, leg.unsent)
+            else:
+                self._receive(leg)
+        for leg, fds in opening.items():
+            self._open_on(leg, leg.opening, fds)
+
+    def _hear(self, leg: Leg, what: Any) -> None:
+        """Look at a leg that another thread has woken the fan-out for."""
+        if leg not in self._active:
+            return
+        if what is None:
+            if leg.place is not None:
+                self._look(leg)
+        elif what is leg.opening:
+            if isinstance(what, _Opening):
+                self._open_on(leg, what, None)
+            else:
+                self._unblock(leg, what)
 
     def _patience(self) -> float | None:
         """How long to wait at most, in ms: until something has to be done without an event."""
-        soonest = self._next_expiry
-        if self._undecided or self._paused or self._alarm is not None:
-            times = [talk.exchange.due for talk in self._undecided if talk.exchange is not None]
-            times += [talk.resume_at for talk in self._paused]
-            times.append(soonest)
-            if self._alarm is not None:
-                times.append(self._alarm[0])
-            soonest = min((time for time in times if time is not None), default=None)
+        times = [self._next_expiry, self._scatter.alarm]
+        if self._undecided or self._paused:
+            times += [leg.reply.due for leg in self._undecided]
+            times += [_resume_at(leg) for leg in self._paused]
+        soonest = min((time for time in times if time is not None), default=None)
         return None if soonest is None else max(0.0, (soonest - monotonic()) * 1000)
 
-    def _decide(self) -> None:
-        """Try again to decode what may be whole and has waited as long as it had to."""
-        now = monotonic()
-        for talk in list(self._undecided):
-            exchange, connection = talk.exchange, talk.connection
-            if exchange is not None and connection is not None and (exchange.due or now) <= now:
-                self._receive(talk, connection)
-
-    def _take_opened(self, openings: Openings) -> None:
-        for talk, connection, error in openings.take():
-            if connection is not None and talk.is_late(monotonic()):
-                talk.server._connections.give_back(connection)
-                self._retry_or_fail(talk, timed_out('sending'))
-            elif connection is not None:
-                self._send_or_settle(talk, connection)
-            elif error is not None:
-                self._retry_or_fail(talk, error)
+    def _expect(self, until: float | None) -> None:
+        """Look for what is over at `until` (monotonic seconds; None: never)."""
+        if until is not None and (self._next_expiry is None or until < self._next_expiry):
+            self._next_expiry = until
 
     def _expire(self, now: float) -> None:
-        """Fail what is over its deadline, and find the next one."""
-        for talk in list(self._waiting.values()):
-            if talk.expires is not None and talk.expires <= now:
-                self._lose(talk, timed_out(talk.phase))
-        if self._openings is not None:
-            for talk, error in self._openings.expire(now):
-                self._retry_or_fail(talk, error)
-        self._next_expiry = self._soonest_expiry()
+        """End what has waited long enough, and find when to look again."""
+        self._next_expiry = None
+        for leg in list(self._active):
+            until = self._until(leg)
+            if until is None:
+                continue
+            if until > now:
+                self._expect(until)
+            elif leg.connection is not None:
+                self._lose(leg, timed_out(_phase(leg)))
+            elif isinstance(leg.opening, _Opening):
+                self._open_on(leg, leg.opening, [])
+            elif leg.place is not None:
+                error = leg.endpoint.connections.exhausted()
+                self._leave_line(leg)
+                self._course(leg, error)
+            else:
+                self._give_up_worker(leg)
 
-    def _resume(self, now: float) -> None:
-        """Begin the next attempt of those whose pause is over."""
-        for talk in list(self._paused):
-            if talk.resume_at is not None and talk.resume_at <= now:
-                self._paused.remove(talk)
-                self._begin(talk)
-        self._next_expiry = self._soonest_expiry()
+    def _until(self, leg: Leg) -> float | None:
+        """When to look at a leg without an event; None: never, or it is paused."""
+        if isinstance(leg.opening, _Opening):
+            return leg.opening.until
+        if leg.expires is None or leg in self._paused:
+            return None
+        if leg.connection is not None or leg.place is not None:
+            return leg.expires
+        return leg.expires + LAST_WORD if leg.opening is not None else None
 
-    def _soonest_expiry(self) -> float | None:
-        talks = (*self._waiting.values(), *self._paused)
-        expiries = [talk.expires for talk in talks if talk.expires is not None]
-        if self._openings is not None:
-            expiries += self._openings.expiries()
-        return min(expiries, default=None)
+    def _give_up_worker(self, leg: Leg) -> None:
+        """End an attempt whose worker is silent past the end."""
+        future = leg.opening
+        error = timed_out('opening a connection')
+        error.maybe_executed = not future.cancel()
+        leg.opening = None
+        self._course(leg, error)
 
-    def give_up(self) -> None:
-        """Close whatever is still in use; `given_up` has the responses that say so."""
-        opening = () if self._openings is None else self._openings.drop()
-        left = {*self._waiting.values(), *self._unopened, *self._paused, *self._new, *opening}
-        for talk in left:
-            executed = talk.maybe_executed
-            if talk.connection is not None:
-                # Not through _release: an interrupt may have come before it was registered.
-                talk.server._connections.discard(talk.connection, 'its call was given up')
-                talk.connection = None
-            talk.server._health.abandoned()
-            error = ThriftClientError(
-                'the call was given up, as its answer was not needed', maybe_executed=executed
-            )
-            self._fail(talk, error)
-        self._waiting.clear()
-        self._unopened.clear()
-        self._paused.clear()
-        self._new.clear()
-        self.given_up += self._done
-        self._done.clear()
-        if self._openings is not None:
-            self._openings.close()
+
+def _resume_at(leg: Leg) -> float:
+    assert leg.call is not None
+    return leg.call.resume_at or 0.0
+
+
+def _phase(leg: Leg) -> str:
+    if leg.unsent is not None:
+        return 'sending'
+    return 'waiting for the reply' if leg.reply is None else 'reading the reply'
+
+
+def hedged_call(
+    endpoint: Endpoint,
+    options: CallOptions,
+    method: Method,
+    arguments: Any,
+    started: float,
+    response: ThriftResponse[Any] | None,
+    picker: Any,
+) -> Any:
+    """Make a call that is hedged if its answer takes long; the first answer counts.
+
+    An error of the server or the network counts only if no other attempt is left.
+    """
+    seqid = next_id()
+    call = Call(
+        endpoint, options, method, arguments, started,
+        seqid=seqid, picker=picker, response=response,
+    )  # fmt: skip
+    first = Leg(
+        0, endpoint, options, method, arguments, started, seqid, picker=picker, outer=False
+    )
+    error: BaseException | None = None
+    try:
+        call.begin()
+        scatter = Hedged(call, first, monotonic())
+        fan_out = FanOut(scatter)
+        try:
+            while not scatter.is_over:
+                fan_out.run()
+        finally:
+            fan_out.close()
+        return scatter.result(response)
+    except BaseException as exc:
+        error = exc
+        raise
+    finally:
+        call.end(error)
+        del error

@@ -1,40 +1,59 @@
-"""ThriftPool: the base of every pool whose calls block."""
+"""The blocking pools: ThriftPool and its kinds.
+
+`HashClient` sends a call to the server that its key belongs to, `ReplicatedClient` to all,
+`BalancedClient` to whichever is best. Each gives ThriftResponses.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from time import monotonic
 from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from thrift_client.client import SimpleClient
-from thrift_client.core.deadline import budget, expiry
-from thrift_client.named import NamedServers
-from thrift_client.net.workers import Workers
+from thrift_client import deadlines
+from thrift_client.core.classify import FAILURES
+from thrift_client.core.codec import next_id
+from thrift_client.core.retry import RetryBudget
+from thrift_client.core.scatter import FAN_OPTIONS, Leg, Quorum, Scatter
+from thrift_client.errors import EncodeError, ThriftClientError
 from thrift_client.options import check_max_threads
+from thrift_client.response import ThriftExceptionResponse, ThriftResponse, begun
+from thrift_client.routing.balance import Balancer, Load
+from thrift_client.routing.named import balancer
+from thrift_client.shared.bound_methods import PoolMethod, bind
+from thrift_client.shared.hash_base import HashBase, KeyedMethod, default_key
+from thrift_client.shared.pickers import BalancedPicker
+from thrift_client.shared.pool_base import PoolBase
+from thrift_client.shared.server_list import ServerList
+from thrift_client.sync.client import SimpleClient, make_call
+from thrift_client.sync.workers import Workers
 
-TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
     from concurrent.futures import Future
-    from typing import Any, Self
 
     from thrift_client.core.service import Method
+    from thrift_client.shared.endpoint import Endpoint
+    from thrift_client.sync.fanout import FanOut
 
 
-class ThriftPool(NamedServers[SimpleClient]):
-    """Servers of one service under names.
+class ThriftPool(PoolBase[SimpleClient]):
+    """Servers of one service under names: the base of every pool.
 
-    `service`: a module that `thrift --gen py` wrote. `frame`, `timeout` (ms for a whole
-    call; None: no limit) and `options` are those of SimpleClient and hold for every
-    server that is added; `servers` is a list of addresses to begin with, `max_threads`
-    the most threads that the pool starts for `submit`, and as many for what would block
-    calls to several servers (None: 32).
+    `service`: as for SimpleClient. `frame`, `timeout` (ms for a whole call; None: no limit)
+    and `options` are those of SimpleClient and hold for every server that is added;
+    `servers` is a list of addresses to begin with, or a source to follow; `max_threads` the
+    maximum number of threads that the pool starts for `submit`, and as many for what can
+    only block in calls to several servers (None: 32).
 
-    Opens nothing before the first call. Safe for any number of threads, also while
-    servers are added and removed. Every call returns a ThriftResponse, or a list of them;
-    it raises only for what the caller did wrong.
+    Opens nothing before the first call. Thread-safe, also while servers are added and
+    removed. Every call returns a ThriftResponse, or a list of them; it raises only for
+    mistakes of the caller.
     """
 
     _client_type = SimpleClient
+    _workers: Workers
 
     def __init__(
         self,
@@ -42,7 +61,7 @@ class ThriftPool(NamedServers[SimpleClient]):
         frame: bool = False,
         timeout: float | None = 60000,
         *,
-        servers: Iterable[str] = (),
+        servers: Iterable[str] | object = (),
         max_threads: int | None = None,
         **options: Any,
     ) -> None:
@@ -52,7 +71,8 @@ class ThriftPool(NamedServers[SimpleClient]):
     def submit(self, method: str, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Begin a call in another thread; returns its `concurrent.futures.Future` at once.
 
-        The deadline and other context are those of the caller. Wrong arguments raise here.
+        The deadline and other context are those of the caller. Raises TypeError for wrong
+        arguments.
         """
         from inspect import signature
 
@@ -60,26 +80,14 @@ class ThriftPool(NamedServers[SimpleClient]):
         signature(function).bind(*args, **kwargs)
         return self._workers.submit(function, *args, **kwargs)
 
-    def _wait_first_list(self) -> None:
-        timeout = self._call_options.get('timeout', self._given['timeout'])
-        ends = expiry(monotonic(), timeout, budget.get())
-        for follower in self._membership.followers:
-            follower.wait_first(None if ends is None else max(0.0, ends - monotonic()))
-            if self._membership.roster.servers:
-                return
-
-    def _when_listed(self, method: Method, call: Callable[..., Any], *args: Any) -> Any:
-        """`call(*args)`, once a source has named servers: what it waited is of the call's budget.
-
-        Raises ClientClosed, NoServersError.
-        """
-        with self._budget_of(method):
-            self._roster()
-            return call(*args)
-
     def close(self) -> None:
-        """Close all connections, those in use when their calls are done; may be repeated."""
-        for server in self._membership.close():
+        """Close all connections, those in use when their calls are done; may be repeated.
+
+        Calls that wait get ClientClosed at once. Does nothing on a view.
+        """
+        if self._is_view:
+            return
+        for server in self._servers.close():
             server.close()
         self._workers.close()
 
@@ -89,5 +97,430 @@ class ThriftPool(NamedServers[SimpleClient]):
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
+    def _wait_first_list(self) -> None:
+        timeout = self._given['timeout']
+        if self._overrides is not None:
+            timeout = self._overrides.given.get('timeout', timeout)
+        ends = deadlines.expiry(monotonic(), timeout, deadlines.current.get())
+        for follower in self._servers.followers:
+            follower.wait_first(None if ends is None else max(0.0, ends - monotonic()))
+            if self._servers.roster.servers:
+                return
+
+    def _when_listed(self, method: Method, call: Callable[..., Any], *args: Any) -> Any:
+        """`call(*args)`, once a source has named servers: the wait is part of the call.
+
+        Raises ClientClosed, NoServersError.
+        """
+        with self._deadline_of(method):
+            self._roster()
+            return call(*args)
+
+    def _blocking_workers(self) -> Workers | None:
+        """The threads for what can only block; None where the caller does that itself."""
+        return None
+
 
 MultiClient = ThriftPool
+
+
+class Responses(Iterator[ThriftResponse[Any]]):
+    """The responses of calls under way, as an iterator: `close` gives up what is left.
+
+    In a forked child it raises ClientClosed: the calls are the parent's.
+    """
+
+    def __init__(self, fan_out: FanOut, take: Callable[[], ThriftResponse[Any] | None]) -> None:
+        from thrift_client.shared import fork
+
+        self._fan_out: FanOut | None = fan_out
+        self._take = take
+        self._inherited = False
+        fork.register(self)
+
+    def __next__(self) -> ThriftResponse[Any]:
+        if self._inherited:
+            from thrift_client.errors import ClientClosed
+
+            raise ClientClosed('the calls of this iterator belong to the parent process')
+        if self._fan_out is None:
+            raise StopIteration
+        try:
+            response = self._take()
+        except BaseException:
+            self.close()
+            raise
+        if response is None:
+            self.close()
+            raise StopIteration
+        return response
+
+    def close(self) -> None:
+        """Give up the calls that are under way; may be repeated."""
+        fan_out, self._fan_out = self._fan_out, None
+        if fan_out is not None and not self._inherited:
+            fan_out.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def renew_after_fork(self) -> None:
+        """In a forked child: the calls are the parent's."""
+        self._inherited = True
+
+
+class ReplicatedMethod(PoolMethod):
+    """A method of the service on all servers of a pool."""
+
+    __slots__ = ()
+
+    def _call(self, method: Method, arguments: Any, values: tuple[Any, ...]) -> Any:
+        pool = self._pool
+        endpoints = pool._servers.roster.endpoints
+        if not endpoints or pool._servers.closed:
+            return pool._when_listed(method, self._call, method, arguments, values)
+        return pool._call_all(endpoints, method, arguments)
+
+    def as_they_come(self, arguments: Any) -> Iterator[ThriftResponse[Any]]:
+        """The responses in the order in which they arrive."""
+        pool = self._pool
+        if not pool._servers.roster.servers:
+            first: Iterator[ThriftResponse[Any]] = pool._when_listed(
+                self.method, self.as_they_come, arguments
+            )
+            return first
+        scatter, fan_out = pool._fan_out(pool._roster().endpoints, self.method, arguments)
+
+        def take() -> ThriftResponse[Any] | None:
+            if scatter.is_over:
+                return None
+            leg: Leg | None = fan_out.run()
+            return None if leg is None else leg.response
+
+        responses = Responses(fan_out, take)
+        try:
+            fan_out.begin()
+        except BaseException:
+            responses.close()
+            raise
+        return responses
+
+
+class ReplicatedClient(ThriftPool):
+    """A pool that makes each call on all of its servers at once, in the calling thread.
+
+    A call returns a list of ThriftResponses in the order of the pool's servers, each with
+    its server's answer or error.
+
+    `with_options(wait_for=…)` lets a call return as soon as so many good responses are
+    there ('all', 'first', 'quorum': more than half, or a number). What is still under way
+    is then given up: its connections are closed, and its responses say so. If there aren't
+    enough good ones, the call waits for all, each until its deadline. With `merge=function`
+    the call returns `function(responses)`.
+    """
+
+    _method_type = ReplicatedMethod
+    _more_options: ClassVar = FAN_OPTIONS
+
+    def as_completed(
+        self, method: str, /, *args: Any, **kwargs: Any
+    ) -> Iterator[ThriftResponse[Any]]:
+        """Make a call and yield each response as it arrives.
+
+        The call begins here. What has not come when the iterator is closed, or when there
+        are as many good ones as `wait_for` asks for, is given up and its connections are
+        closed. Raises what the call itself does.
+        """
+        kind = type(self._method(method))
+        arguments, _ = bind(kind, args, kwargs)
+        responses: Iterator[ThriftResponse[Any]] = kind(self).as_they_come(arguments)
+        return responses
+
+    def _fan_out(
+        self, endpoints: Sequence[Endpoint], method: Method, arguments: Any
+    ) -> tuple[Scatter, FanOut]:
+        from thrift_client.sync.fanout import FanOut
+
+        now, seqid, overrides = monotonic(), next_id(), self._overrides
+        legs = [
+            Leg(position, endpoint, endpoint.view(overrides), method, arguments, now, seqid)
+            for position, endpoint in enumerate(endpoints)
+        ]
+        wait_for = self._fan_options.get('wait_for', 'all')
+        scatter = Scatter(legs) if wait_for == 'all' else Quorum(legs, wait_for)
+        return scatter, FanOut(scatter, self._blocking_workers())
+
+    def _call_all(self, endpoints: Sequence[Endpoint], method: Method, arguments: Any) -> Any:
+        """The responses of the servers in their order, or what `merge` makes of them."""
+        scatter, fan_out = self._fan_out(endpoints, method, arguments)
+        responses: list[Any] = [None] * len(endpoints)
+        try:
+            while not scatter.is_over:
+                leg = fan_out.run()
+                assert leg is not None
+                responses[leg.position] = leg.response
+        finally:
+            for leg in fan_out.close():
+                responses[leg.position] = leg.response
+        merge = self._fan_options.get('merge')
+        return responses if merge is None else merge(responses)
+
+    @classmethod
+    def _over(cls, pool: ThriftPool) -> Self:
+        """A view of another pool's servers, threads and options."""
+        from thrift_client.shared.bound_methods import class_for, Attribute, method_kinds
+
+        service = pool._service
+        kinds = method_kinds(service, cls._method_type)
+        bound = class_for(cls, service, lambda: {name: Attribute(name, kinds[name]) for name in kinds})
+        everyone: Self = object.__new__(bound)
+        everyone._given, everyone._overrides = pool._given, pool._overrides
+        everyone._fan_options = pool._fan_options
+        everyone._servers, everyone._workers = pool._servers, pool._workers
+        everyone._views = {}
+        everyone._is_view = True
+        return everyone
+
+
+class ThreadedReplicatedClient(ReplicatedClient):
+    """A ReplicatedClient that does in threads what can only block."""
+
+    def _blocking_workers(self) -> Workers:
+        return self._workers.helpers  # threads of `submit` may be waiting for just these
+
+
+class HashMethod(KeyedMethod):
+    """A method of the service on a hash pool."""
+
+    __slots__ = ()
+
+    def map(self, items: Iterable[Any]) -> Iterator[ThriftResponse[Any]]:
+        """Call the method for each item; the responses, in the order of the items.
+
+        A tuple is the arguments of a call, anything else is the only argument. The servers
+        are called in parallel, each with one call at a time. Items are read as responses
+        are taken, with a bounded number of calls ahead, so that there may be any number of
+        them. Calls begin with the first `next`; when the iterator is closed those under
+        way are given up. A mistake in an item is raised in its turn, and ends the calls.
+        """
+        from thrift_client.shared.bulk import Mapped
+        from thrift_client.sync.fanout import FanOut
+
+        pool = self._pool
+        key = self._keys.get(self.method.name, default_key)
+        mapped = Mapped(
+            pool._roster, type(self), key, items, self._overrides, self._failover
+        )
+        fan_out = FanOut(mapped, pool._blocking_workers())
+
+        def take() -> ThriftResponse[Any] | None:
+            while True:
+                response = mapped.due()
+                if response is not None or not (mapped.waits or mapped.legs):
+                    return response
+                fan_out.run_or_skip(mapped.skip)
+
+        return Responses(fan_out, take)
+
+    def on_replicas(self, *args: Any, **kwargs: Any) -> Any:
+        """Make the call on all servers of its key at once, as a write to several needs it.
+
+        A list of responses in the order of the routing; `with_options(wait_for=…, merge=…)`
+        holds for it as for `all`. Raises NoServersError, and what the key function does.
+        """
+        pool = self._pool
+        arguments, values = bind(type(self), args, kwargs)
+        if not self._servers.roster.servers:
+            return pool._when_listed(self.method, partial(self.on_replicas, *args, **kwargs))
+        key = self._keys.get(self.method.name, default_key)(*values)
+        endpoints = pool._roster().ranked(key, pool._copies)
+        return pool.all._call_all(endpoints, self.method, arguments)
+
+    def _call(
+        self, method: Method, arguments: Any, values: tuple[Any, ...]
+    ) -> ThriftResponse[Any]:
+        roster = self._servers.roster
+        if not roster.servers:
+            first: ThriftResponse[Any] = self._pool._when_listed(
+                method, self._call, method, arguments, values
+            )
+            return first
+        if self._splits and method.name in self._splits:
+            return self._call_split(method, values)
+        key = self._keys.get(method.name, default_key)(*values)
+        picker = None
+        if self._failover:
+            picker = self._pool._picker(key)
+            endpoint = picker.endpoint
+        else:
+            place = roster.place_text if type(key) is str else roster.place
+            endpoint = roster.endpoints[place(key)]
+        response = begun(endpoint.client)
+        options = endpoint.call_options
+        if self._overrides is not None:
+            options = endpoint.view(self._overrides)
+        started = monotonic()
+        try:
+            response._value = make_call(
+                endpoint, options, method, arguments, started, response, picker
+            )
+        except (*FAILURES, *method.answers) as exc:
+            if isinstance(exc, EncodeError) or self._servers.closed:
+                raise
+            server = endpoint.client if picker is None else picker.endpoint.client
+            return ThriftExceptionResponse(server, exc, (monotonic() - started) * 1000)
+        if picker is not None:
+            response.server = picker.endpoint.client
+        response.elapsed = (monotonic() - started) * 1000
+        return response
+
+    def _call_split(self, method: Method, values: tuple[Any, ...]) -> ThriftResponse[Any]:
+        """Call each server with its share of the argument that is split, and merge."""
+        from thrift_client.shared.bulk import SplitCall
+        from thrift_client.sync.fanout import FanOut
+
+        pool = self._pool
+
+        def shares_of(roster: Any, failed: Any = (), only: Any = None) -> Any:
+            return pool._shares(roster, method.name, values, failed, only)
+
+        call = SplitCall(
+            pool._roster(), shares_of, self._splits[method.name], method, values,
+            self._overrides, self._failover,
+        )  # fmt: skip
+        fan_out = FanOut(call, pool._blocking_workers())
+        try:
+            while not call.is_over:
+                fan_out.run()
+        finally:
+            fan_out.close()
+        return call.result()
+
+
+class HashClient(HashBase[SimpleClient], ThriftPool):
+    """A pool that sends each call to one server, chosen by the call's key.
+
+    The key is what `set_hash` says, else the only argument, else the tuple of all.
+    `routing` says how keys are placed: 'modulo' takes an int key modulo the number of
+    servers, and any other by a stable 64-bit hash (`thrift_client.routing.keys`). A
+    disabled server keeps its keys.
+
+    `failover`: how many of the next servers in the routing's order may serve a call while
+    its own is unavailable (disabled, ejected, or not to be connected to), because they are
+    replicas of it; otherwise no call moves. `replicas`: how many servers each key is kept
+    on, for `servers_for` and `on_replicas`; it moves no calls. The other arguments are
+    those of ThriftPool.
+    """
+
+    _method_type = HashMethod
+    _all_type: ClassVar[type[ReplicatedClient]] = ReplicatedClient
+
+    @property
+    def all(self) -> ReplicatedClient:
+        """The pool that makes each call on all of these servers: a view."""
+        everyone: ReplicatedClient = self._everyone_of()
+        return everyone
+
+
+class ThreadedHashClient(HashClient):
+    """A HashClient whose fan-outs do in threads what can only block."""
+
+    _all_type = ThreadedReplicatedClient
+
+    def _blocking_workers(self) -> Workers:
+        return self._workers.helpers
+
+
+class BalancedMethod(PoolMethod):
+    """A method of the service on a balanced pool."""
+
+    __slots__ = ()
+
+    def _call(
+        self, method: Method, arguments: Any, values: tuple[Any, ...]
+    ) -> ThriftResponse[Any]:
+        pool = self._pool
+        if not pool._servers.roster.servers:
+            first: ThriftResponse[Any] = pool._when_listed(
+                method, self._call, method, arguments, values
+            )
+            return first
+        roster = pool._roster()
+        started = monotonic()
+        picker: BalancedPicker | None = None
+        error: BaseException | None = None
+        try:
+            picker = pool._new_picker(roster, started)
+            endpoint = picker.endpoint
+            response: ThriftResponse[Any] = begun(endpoint.client)
+            response._value = make_call(
+                endpoint, endpoint.view(pool._overrides), method, arguments, started, response,
+                picker,
+            )  # fmt: skip
+        except (*FAILURES, *method.answers) as exc:
+            error = exc
+            if isinstance(exc, EncodeError) or pool._servers.closed:
+                raise
+            elapsed = (monotonic() - started) * 1000
+            if picker is None:
+                if isinstance(exc, ThriftClientError):
+                    exc.method = method.name
+                return ThriftExceptionResponse(None, exc, elapsed)
+            failure = picker.summary(exc, method.name, elapsed)
+            return ThriftExceptionResponse(picker.endpoint.client, failure, elapsed)
+        except BaseException as exc:
+            error = exc
+            raise
+        finally:
+            if picker is not None:
+                picker.close(error, monotonic())
+        response.server = picker.endpoint.client
+        response.elapsed = (monotonic() - started) * 1000
+        return response
+
+
+class BalancedClient(ThriftPool):
+    """A pool that sends each call to one server, whichever is best.
+
+    `balance`: 'p2c' takes the better of two random servers by recent latency and calls in
+    flight, 'least_loaded' the one with the fewest calls in flight, 'round_robin' each in
+    turn, 'random' any, 'first' the first in order that is healthy; or an object of
+    `thrift_client.routing`. All respect weights. The other arguments are those of
+    ThriftPool.
+
+    A call whose server can't be connected to goes on to the others at once; a retry goes
+    to a server that wasn't tried, if there is one. If none can be reached the response is
+    a NoServersError with the reason of each. Disabled and ejected servers get no calls,
+    unless all are ejected; when an ejection is over the next call probes the server.
+    """
+
+    _method_type = BalancedMethod
+
+    def __init__(
+        self,
+        service: ModuleType,
+        frame: bool = False,
+        timeout: float | None = 60000,
+        *,
+        servers: Iterable[str] | object = (),
+        balance: str | Balancer = 'p2c',
+        max_threads: int | None = None,
+        **options: Any,
+    ) -> None:
+        self._balance = balancer(balance)
+        super().__init__(
+            service, frame, timeout, servers=servers, max_threads=max_threads, **options
+        )
+        self._retry_budget = RetryBudget(self._count_calls, monotonic())
+        self._latencies: dict[Any, Any] = {}
+
+    def _new_server_list(self) -> ServerList:
+        return ServerList(self._make_server, make_load=Load)
+
+    def _count_calls(self) -> int:
+        return sum(e.connections.count_calls() for e in self._servers.roster.endpoints)
+
+    def _new_picker(self, roster: Any, now: float) -> BalancedPicker:
+        return BalancedPicker(
+            self._servers, roster, self._balance, self._retry_budget, self._latencies, now
+        )

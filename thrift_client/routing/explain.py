@@ -80,34 +80,46 @@ class Plan:
         return f'<Plan for {self.router}: {moved}{listed}>'
 
 
-def explain(pool: Any, method: str, key: Any) -> Explanation:
-    """Where a call of `method` with this key goes, in a pool that routes by key."""
-    roster, name = pool._roster(), pool._router.name
-    replicas = roster.ranked(key, pool._copies)
-    server = pool._serving(roster, key)
-    as_it_is = name == 'modulo' and isinstance(key, int) and not isinstance(key, bool)
+def explain(
+    method: str,
+    key: Any,
+    router: str,
+    server: Any,
+    replicas: tuple[Any, ...],
+    *,
+    count: int,
+    failover: int,
+) -> Explanation:
+    """Say why a call with this key goes to `server`, one of its `replicas`.
+
+    `count` is how many servers the pool has.
+    """
+    as_it_is = router == 'modulo' and isinstance(key, int) and not isinstance(key, bool)
     number = None if as_it_is else key_hash(key)
-    why = f'{name} prefers {replicas[0].name} for this key'
-    if name == 'modulo':
-        count = len(roster.servers)
+    why = f'{router} prefers {replicas[0].name} for this key'
+    if router == 'modulo':
         said = repr(key) if as_it_is else f'{number:#x}'
         position = (key if number is None else number) % count
         why = f'{said} % {count} servers = {position}, and {replicas[0].name} is number {position}'
     if server is not replicas[0]:
-        why += f'; it is out, so that failover={pool._failover} lets {server.name} serve'
-    return Explanation(method, key, number, name, server, replicas, why)
+        why += f'; it is unavailable, so that failover={failover} lets {server.name} serve'
+    return Explanation(method, key, number, router, server, replicas, why)
 
 
-def plan(pool: Any, add: Iterable[Any], remove: Iterable[Any], keys: Iterable[Any]) -> Plan:
-    """What moves in a pool that routes by key when these servers come and those go.
+def plan(
+    router: Any,
+    before: dict[str, float],
+    add: Iterable[Any],
+    remove: Iterable[str],
+    keys: Iterable[Any],
+) -> Plan:
+    """Say what moves when servers come and go in a pool of servers with these weights.
 
-    ValueError for a name that would be there twice, InvalidServerName for one that isn't.
+    Raises ValueError for a name that would be there twice.
     """
-    roster = pool._membership.roster
-    before = dict(zip(roster.by_name, roster.weights, strict=True))
     after = dict(before)
-    for server in remove:
-        del after[_leaving(pool, server)]
+    for name in remove:
+        del after[name]
     for server in add:
         name, weight = server if isinstance(server, tuple) else (server, 1)
         name = name if isinstance(name, str) else name.name
@@ -118,7 +130,7 @@ def plan(pool: Any, add: Iterable[Any], remove: Iterable[Any], keys: Iterable[An
         after[name] = weight
     if not before or not after:
         raise ValueError('a plan needs a server before and after')
-    return compare(pool._router, before, after, keys)
+    return compare(router, before, after, keys)
 
 
 def compare(
@@ -143,18 +155,6 @@ def compare(
         _counted(sources, [source for source, _ in places]),
         _counted(targets, [target for _, target in places]),
     )
-
-
-def _leaving(pool: Any, server: Any) -> str:
-    """The name of a server that is given by it, by itself, or by its address."""
-    if not isinstance(server, str):
-        name: str = server.name
-        return name
-    if server in pool:
-        return server
-    parsed = addresses.parse(server)
-    found: str = pool._membership.find(None, (parsed.host, parsed.port)).name
-    return found
 
 
 def _counted(names: tuple[str, ...], placed: list[str]) -> dict[str, int]:

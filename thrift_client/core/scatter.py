@@ -1,0 +1,301 @@
+"""Several calls at once, without any I/O: which of them there are, and when it is over.
+
+A `Leg` is one of them: a call to one endpoint. A `Scatter` decides which legs begin, and
+what the end of one leg means for the others; its kinds are the rules of fan-outs, hedged
+calls and bulk calls. Whoever drives it (`sync/fanout.py`, `aio/fanout.py`) begins the legs
+that it names, tells it which have ended, and wakes it at `alarm`.
+
+Every leg that is answered with a response of its own is a call with its events. A hedge is
+part of another call, whose `Call` alone tells that it began and ended.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from thrift_client.core.call import Call
+from thrift_client.core.hedge import Latencies, patience
+from thrift_client.errors import ThriftClientError
+from thrift_client.response import ThriftExceptionResponse, ThriftResponse
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import Any
+
+    from thrift_client.core.call import CallOptions
+    from thrift_client.core.service import Method
+
+WAITS = ('all', 'first', 'quorum')
+
+
+class Leg:
+    """A call to `endpoint`, one of several; `position` is its place among the responses.
+
+    `call` is its course, made only once something is not a small exchange on an open
+    connection. `response` is there when it has ended. The rest is its driver's.
+    """
+
+    __slots__ = (
+        'arguments', 'call', 'connection', 'endpoint', 'expires', 'method', 'opening', 'options',
+        'outer', 'permit', 'picker', 'place', 'position', 'reply', 'response', 'seqid', 'started',
+        'unsent', 'waits_for',
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        position: int,
+        endpoint: Any,
+        options: CallOptions,
+        method: Method,
+        arguments: Any,
+        started: float,
+        seqid: int,
+        *,
+        picker: Any = None,
+        outer: bool = True,
+    ) -> None:
+        self.position = position
+        self.endpoint = endpoint
+        self.options = options
+        self.method = method
+        self.arguments = arguments
+        self.started = started
+        self.seqid = seqid
+        self.picker = picker
+        self.outer = outer
+        self.call: Call | None = None
+        self.response: ThriftResponse[Any] | None = None
+        self.connection: Any = None
+        self.unsent: memoryview | None = None
+        self.reply: Any = None
+        self.opening: Any = None
+        self.permit: Any = None
+        self.place: Any = None
+        self.expires: float | None = None
+        self.waits_for: tuple[int, ...] = ()
+
+    def join(self, failure: Exception | None = None) -> Call:
+        """Go the whole course from here on; `failure` is how the first attempt ended."""
+        call = self.call
+        if call is None:
+            call = self.call = Call(
+                self.endpoint, self.options, self.method, self.arguments, self.started,
+                seqid=self.seqid, picker=self.picker, outer=self.outer,
+            )  # fmt: skip
+            call.begin()
+        if failure is not None:
+            call.failed(failure, monotonic())
+        return call
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts have begun."""
+        return 1 if self.call is None else self.call.attempts
+
+    def answered(self, value: Any) -> ThriftResponse[Any]:
+        """End with the value that the server answered with."""
+        response = self.response = ThriftResponse(
+            self.endpoint.client, value, (monotonic() - self.started) * 1000
+        )
+        if self.call is not None:
+            response.attempts = self.call.attempts
+            self.call.end()
+        return response
+
+    def failed(self, error: BaseException) -> ThriftResponse[Any]:
+        """End with an exception: the server's answer, or what went wrong."""
+        if self.call is None:
+            self.join()
+        assert self.call is not None
+        attempts = self.call.attempts
+        self.call.end(error)
+        response = self.response = ThriftExceptionResponse(
+            self.endpoint.client, error, (monotonic() - self.started) * 1000
+        )
+        response.attempts = attempts
+        return response
+
+    def give_up(self, *, may_have_run: bool) -> ThriftResponse[Any]:
+        """End because nobody needs the answer any more."""
+        error = ThriftClientError(
+            'the call was given up, as its answer was not needed', maybe_executed=may_have_run
+        )
+        call = self.call
+        if call is not None:
+            call.give_up(error)
+        return self.failed(error)
+
+
+class Scatter:
+    """Legs of which all are waited for; the base of the other kinds."""
+
+    #: When `ring` is to be called (monotonic seconds); None: never.
+    alarm: float | None = None
+
+    def __init__(self, legs: list[Leg]) -> None:
+        self.legs = legs
+        self.is_over = not legs
+        self._missing = len(legs)
+
+    def ended(self, leg: Leg) -> None:  # noqa: ARG002 - other kinds look at the leg
+        """Note that a leg has ended; new ones are in `legs` afterwards."""
+        self._missing -= 1
+        self.is_over = not self._missing
+
+    def ring(self, now: float) -> None:
+        """Note that it is `alarm`."""
+
+    def take_new(self) -> list[Leg]:
+        """The legs to begin, each once."""
+        legs, self.legs = self.legs, []
+        return legs
+
+
+class Quorum(Scatter):
+    """Legs of which as many good ones are waited for as `wait_for` says."""
+
+    def __init__(self, legs: list[Leg], wait_for: str | int) -> None:
+        super().__init__(legs)
+        self._needed = needed(wait_for, len(legs))
+
+    def ended(self, leg: Leg) -> None:
+        """Note that a leg has ended; enough good ones end the wait."""
+        super().ended(leg)
+        if self._needed is not None and leg.response is not None and not leg.response.is_error():
+            self._needed -= 1
+            self.is_over = self.is_over or self._needed == 0
+
+
+class Hedged(Scatter):
+    """The attempts of one call, of which the first answer counts.
+
+    `call` is the whole call; `first` its first leg, with all its retries. Others are added
+    each time when the answer takes long, up to the policy's `most`.
+    """
+
+    def __init__(self, call: Call, first: Leg, now: float) -> None:
+        super().__init__([first])
+        self._call = call
+        self._first = first
+        self._hedges = 0
+        self._tried = 1
+        self._policy: Any = call.options.hedge
+        source = call.picker or call.endpoint.health
+        known: dict[Any, Latencies] = source.latencies
+        self._latencies = known.get(call.method) or known.setdefault(call.method, Latencies())
+        self.winner: Leg | None = None
+        self.last: Leg | None = None
+        self._set_alarm(now)
+
+    def _set_alarm(self, now: float) -> None:
+        after = patience(self._policy, self._latencies)
+        done = after is None or self._hedges >= self._policy.most
+        self.alarm = None if done else now + (after or 0.0) / 1000
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts have begun, in all legs."""
+        return self._first.attempts + self._hedges
+
+    def ended(self, leg: Leg) -> None:
+        """Note that a leg has ended: an answer ends the call, a failure of the last leg too."""
+        super().ended(leg)
+        self.last = leg
+        response = leg.response
+        assert response is not None
+        error = response.exception
+        if leg is not self._first and self._call.picker is not None:
+            self._call.picker.ended(leg.endpoint, error, monotonic())
+        if isinstance(error, ThriftClientError):
+            error.maybe_executed = error.maybe_executed or self._may_have_run()
+            return
+        options = self._call.options
+        if error is not None and not self.is_over and options.reconsiders(leg.method, error):
+            return  # another attempt may bring the better answer
+        self.winner = leg
+        self.is_over = True
+        self._latencies.note((monotonic() - self._call.started) * 1000)
+
+    def result(self, response: ThriftResponse[Any] | None) -> Any:
+        """What the call comes to, returned or raised."""
+        leg = self.winner or self.last
+        assert leg is not None
+        found = leg.response
+        assert found is not None
+        self._call.take_over(leg.endpoint, self.attempts)
+        if response is not None:
+            response._headers = found.headers
+        if found.exception is not None:
+            raise found.exception
+        return found.value()
+
+    def _may_have_run(self) -> bool:
+        """Whether another attempt is under way, or was given up, that a server may have run."""
+        return self._missing > 0
+
+    def ring(self, now: float) -> None:
+        """Begin a hedge, if that is worth a retry and there is where."""
+        call = self._call
+        budget = (call.picker or call.endpoint).retry_budget
+        share = call.options.retry_of(call.method.name).budget
+        endpoint = call.endpoint if call.picker is None else call.picker.spare(now)
+        self.alarm = None
+        if endpoint is None:
+            return
+        if not may_hedge_on(endpoint) or not budget.spend(share, now, keep=1):
+            if call.picker is not None:
+                call.picker.ended(endpoint, NOT_STARTED, now)
+            return
+        self._hedges += 1
+        self._missing += 1
+        once = call.options.retry_of(call.method.name).replace(attempts=1)
+        leg = Leg(
+            self._hedges, endpoint, call.options.replace({'retry': once}), call.method,
+            call.arguments, now, call.seqid, outer=False,
+        )  # fmt: skip
+        self.legs.append(leg)
+        self._set_alarm(now)
+
+
+#: How an attempt ended that was not begun.
+NOT_STARTED = GeneratorExit()
+
+
+def may_hedge_on(endpoint: Any) -> bool:
+    """Whether a connection to a server is idle, or one may be opened, at this moment."""
+    connections = endpoint.connections
+    return bool(connections.idle or connections.limit is None or connections.permits)
+
+
+def check_wait_for(value: Any) -> str | int:
+    """One of WAITS, or how many good responses, at least 1. Raises TypeError, ValueError."""
+    expected = f'one of {", ".join(WAITS)} or an int'
+    if isinstance(value, str):
+        if value not in WAITS:
+            raise ValueError(f'wait_for must be {expected}, not {value!r}')
+        return value
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f'wait_for must be {expected}, not {value!r}')
+    if value < 1:
+        raise ValueError(f'wait_for must be at least 1, not {value!r}')
+    return value
+
+
+def check_merge(value: Any) -> Any:
+    """A function of the list of responses, or None. Raises TypeError."""
+    if value is not None and not callable(value):
+        raise TypeError(f'merge must be a function of the list of responses, not {value!r}')
+    return value
+
+
+#: What `with_options` of pools takes that call several servers at once.
+FAN_OPTIONS = {'wait_for': check_wait_for, 'merge': check_merge}
+
+
+def needed(wait_for: str | int, servers: int) -> int | None:
+    """How many good responses end the wait; None: only all responses, good or bad, do."""
+    if wait_for == 'all':
+        return None
+    if wait_for == 'first':
+        return 1
+    return servers // 2 + 1 if wait_for == 'quorum' else int(wait_for)
