@@ -1,4 +1,4 @@
-"""The cost of a small call in instructions, counted in a simulated processor: no clock, no noise."""
+"""The cost of a small call in instructions, counted in a simulated processor: free of noise."""
 
 import os
 import shutil
