@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 TEST = Path(__file__).parents[1]
 
 CONFTEST = """
@@ -16,8 +14,8 @@ def pytest_configure(config):
     config.pluginmanager.register(Watchdog(again=0.2, leave=0.8), 'watchdog')
 """
 
-HANGING = """
-import asyncio, subprocess, sys, threading, time
+TESTS = """
+import asyncio, collections, itertools, subprocess, sys, threading, time
 import pytest
 
 hangs = pytest.mark.timeout(0.2)
@@ -62,19 +60,6 @@ def hanging_teardown():
 def test_fails_and_has_a_hanging_teardown(hanging_teardown):
     assert not 'failed'
 
-def test_passes_after():
-    pass
-"""
-
-DEAF = """
-import collections, itertools, time
-import pytest
-
-hangs = pytest.mark.timeout(0.2)
-
-def test_passes_before():
-    pass
-
 @hangs
 def test_swallows_exceptions():
     while True:
@@ -91,26 +76,6 @@ def test_passes_after():
     pass
 """
 
-
-@pytest.fixture
-def run(tmp_path):
-    """Run a file of tests with short timeouts for those that hang; returns what pytest printed."""
-
-    def run(source, *flags):
-        (tmp_path / 'conftest.py').write_text(CONFTEST)
-        (tmp_path / 'test_inner.py').write_text(source)
-        (tmp_path / 'pytest.ini').write_text(f'[pytest]\npythonpath = {str(TEST)!r}\n')
-        command = [sys.executable, '-m', 'pytest', '-rA', *flags, tmp_path]
-        done = subprocess.run(
-            [*command, '-p', 'no:cacheprovider'],
-            capture_output=True, text=True, cwd=tmp_path, timeout=50, check=False,
-        )  # fmt: skip
-        assert done.returncode == 1, done.stderr
-        return done.stdout + done.stderr
-
-    return run
-
-
 def outcomes(output):
     """The names of the tests of each outcome, from pytest's summary."""
     found = {}
@@ -120,27 +85,28 @@ def outcomes(output):
     return found
 
 
-@pytest.mark.parametrize('flags', [('-n', '0'), ('-n', '2', '--dist', 'worksteal')], ids=' '.join)
-def test_a_hanging_test_fails_and_the_others_run(run, flags):
-    """In one process and in workers: setups, teardowns, threads, processes and event loops."""
-    output = run(HANGING, *flags)
-    failed = {
-        'sleeps', 'waits_for_a_thread', 'waits_for_a_process', 'waits_in_a_loop',
-        'fails_and_has_a_hanging_teardown',
-    }  # fmt: skip
-    errors = {'has_a_hanging_setup', 'fails_and_has_a_hanging_teardown'}
-    passed = {'passes_before', 'passes_after'}
-    assert outcomes(output) == {'PASSED': passed, 'FAILED': failed, 'ERROR': errors}
-    assert 'still running after 0.2 s' in output
-    assert re.search(r'in waits_in_a_thread\b', output)
-
-
-def test_a_worker_that_cannot_be_interrupted_is_replaced(run):
-    """The process that never comes back ends with its stacks on stderr, and the run continues."""
-    output = run(DEAF, '-n', '1', '--dist', 'worksteal')
-    assert outcomes(output) == {
+def test_a_hanging_test_fails_and_the_others_run(tmp_path):
+    """In setups, tests and teardowns, whatever the test waits for, and with a lost worker."""
+    (tmp_path / 'conftest.py').write_text(CONFTEST)
+    (tmp_path / 'test_inner.py').write_text(TESTS)
+    (tmp_path / 'pytest.ini').write_text(f'[pytest]\npythonpath = {str(TEST)!r}\n')
+    flags = ('-rA', '-n', '2', '--dist', 'worksteal', '-p', 'no:cacheprovider')
+    done = subprocess.run(
+        [sys.executable, '-m', 'pytest', *flags],
+        capture_output=True, text=True, cwd=tmp_path, timeout=50, check=False,
+    )  # fmt: skip
+    told = done.stdout + done.stderr
+    assert outcomes(told) == {
         'PASSED': {'passes_before', 'passes_after'},
-        'FAILED': {'swallows_exceptions', 'never_returns_to_the_interpreter'},
-    }
+        'FAILED': {
+            'sleeps', 'waits_for_a_thread', 'waits_for_a_process', 'waits_in_a_loop',
+            'fails_and_has_a_hanging_teardown',
+            'swallows_exceptions', 'never_returns_to_the_interpreter',
+        },
+        'ERROR': {'has_a_hanging_setup', 'fails_and_has_a_hanging_teardown'},
+    }  # fmt: skip
+    assert 'still running after 0.2 s' in told
+    # The stacks: of another thread, in a report; of the main thread, from a process that ended.
+    assert re.search(r'in waits_in_a_thread\b', told)
     for name in ('swallows_exceptions', 'never_returns_to_the_interpreter'):
-        assert re.search(rf'line \d+ in test_{name}\b', output), output
+        assert re.search(rf'line \d+ in test_{name}\b', told)
