@@ -1,4 +1,4 @@
-"""The command line: as a function call in this process, and as the process that users start."""
+"""Runs the command line: by a function call in this process, or as a real process."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""`all`: an answer or an error from each server."""
+"""The command `all`: a result or an error from each server."""
 
 import json
 

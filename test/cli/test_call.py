@@ -1,4 +1,4 @@
-"""`call`: arguments in, results out, and the exit code of each kind of failure."""
+"""The command `call`: arguments, results, and the exit code of each kind of failure."""
 
 import json
 from pathlib import Path

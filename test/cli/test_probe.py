@@ -1,4 +1,4 @@
-"""`probe`: what a server speaks, against servers of every kind and what is no Thrift at all."""
+"""The command `probe`: servers of every kind, and servers that don't speak Thrift."""
 
 import json
 import socket

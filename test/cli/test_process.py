@@ -1,4 +1,4 @@
-"""The command as users start it: a process for each command, and what only a process shows."""
+"""The command as users start it: every command as a real process, Ctrl-C, a missing extra."""
 
 import json
 import os

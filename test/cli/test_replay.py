@@ -1,4 +1,4 @@
-"""The log of requests, and `replay`, which sends them again."""
+"""The request log, and the command `replay`, which sends its requests again."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees, through a pseudo-terminal, and what a pipe gets."""
+"""The output on a terminal (here a pseudo-terminal) and in a pipe."""
 
 import os
 import pty
