@@ -23,6 +23,16 @@ WAYS = BLOCKING_WAYS + ASYNCIO_WAYS
 #: Those whose call goes to one server, so that the other one may be anything.
 ONE_SERVER_WAYS = ('client', 'hash pool', 'asyncio client')
 
+#: Each way, with the wires that its code reads differently: with frames and without.
+WAYS_AND_WIRES = (
+    ('client', 'buffered', 'binary'),
+    ('hash pool', 'framed', 'compact'),
+    ('fan-out', 'buffered', 'compact'),
+    ('fan-out', 'framed', 'binary'),
+    ('asyncio client', 'framed', 'compact'),
+    ('asyncio fan-out', 'buffered', 'binary'),
+)
+
 #: What a transport and a protocol can be.
 WIRES = (
     *((transport, protocol) for transport in ('buffered', 'framed', 'zlib')

@@ -9,9 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from test_if import test_service
 from thrift_client import ReplicatedClient, SimpleClient, errors, stack
-from thrift_client.testing import FakeClock, FaultServer
+from thrift_client.testing import FakeClock, FaultServer, Ledger
 from thrift_client.testing.behaviours import answer, close, delay, reply, reset, silence
-from thrift_client.testing.ledger import Ledger
 
 GOOD = answer(lambda args: args.key)
 FAULTS = {

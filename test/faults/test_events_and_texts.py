@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from faults.harness import BLOCKING, GOOD, make, outcome, stats_of
+from faults.harness import GOOD
 from test_if import test_service
 from thrift_client import (
     BalancedClient,
@@ -16,12 +16,13 @@ from thrift_client import (
     errors,
     events,
 )
-from thrift_client.testing.addresses import ClosedPort
+from thrift_client.testing import ClosedPort
 from thrift_client.testing.behaviours import close, reply, silence
+from ways import BLOCKING_WAYS, make, outcome, stats_of
 
 pytestmark = pytest.mark.usefixtures('assert_no_leaks')
 
-each_way = pytest.mark.parametrize('way', BLOCKING)
+each_way = pytest.mark.parametrize('way', BLOCKING_WAYS)
 POOLS = (HashClient, ThreadedReplicatedClient, BalancedClient)
 
 

@@ -20,7 +20,7 @@ import warnings
 
 import pytest
 
-from faults.harness import BLOCKING, GOOD, TOLERANCE, WAYS, make, outcome, stats_of
+from faults.harness import GOOD
 from servers import SEARCH_PATH
 from test_if import test_service
 from thrift_client import (
@@ -34,13 +34,14 @@ from thrift_client import (
     errors,
 )
 from thrift_client.aio import AsyncSimpleClient
-from thrift_client.testing.addresses import BlackHole, ClosedPort
+from thrift_client.testing import BlackHole, ClosedPort
 from thrift_client.testing.behaviours import close, delay, drip, hold, reply, silence
+from ways import BLOCKING_WAYS, TOLERANCE_S, WAYS, make, outcome, stats_of
 
 pytestmark = pytest.mark.usefixtures('assert_no_leaks')
 
 each_way = pytest.mark.parametrize('way', WAYS)
-each_blocking_way = pytest.mark.parametrize('way', BLOCKING)
+each_blocking_way = pytest.mark.parametrize('way', BLOCKING_WAYS)
 
 
 @pytest.fixture
@@ -130,7 +131,7 @@ def test_row_62_pool_exhausted(fault_server, way):
         for _ in range(10):
             began = time.monotonic()
             failure = outcome(hasty, 'k')
-            assert time.monotonic() - began < 0.1 + TOLERANCE
+            assert time.monotonic() - began < 0.1 + TOLERANCE_S
             assert isinstance(failure, errors.CallTimeout)
             phases.append(failure.phase)
             assert failure.maybe_executed is False
@@ -162,7 +163,7 @@ def test_row_63_signals(fault_server, way):
             assert outcome(client, 'k') == 'k'
             began = time.monotonic()
             assert isinstance(outcome(client, 'late'), errors.CallTimeout)
-            assert time.monotonic() - began < 0.3 + TOLERANCE
+            assert time.monotonic() - began < 0.3 + TOLERANCE_S
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)

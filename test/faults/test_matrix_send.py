@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.harness import ALONE, GOOD, TOLERANCE, WAYS, make, outcome, stats_of
+from faults.harness import GOOD
 from on_loop_pools import made
 from rich_if import rich_service
 from servers import SEARCH_PATH
@@ -25,6 +25,7 @@ from thrift_client.testing.behaviours import (
     reply,
     reset_after_reading,
 )
+from ways import ONE_SERVER_WAYS, TOLERANCE_S, WAYS, make, outcome, stats_of
 
 pytestmark = pytest.mark.usefixtures('assert_no_leaks')
 
@@ -64,7 +65,7 @@ def test_row_20_number_that_is_too_large(fault_server, a, b):
     assert len(server.ledger) == 1
 
 
-@pytest.mark.parametrize('way', ALONE)
+@pytest.mark.parametrize('way', ONE_SERVER_WAYS)
 @pytest.mark.parametrize('framed', [False, True], ids=['buffered', 'framed'])
 def test_row_21_large_request(fault_server, way, framed):
     """`max_message_size` bounds replies: a request is the caller's own, and goes out whole."""
@@ -120,7 +121,7 @@ def test_row_23_server_that_does_not_read(fault_server, way, framed):
         assert outcome(client, 'warm') == 'warm'
         began = time.monotonic()
         failure = outcome(client, LARGE)
-        assert time.monotonic() - began < 1.5 + 2 * TOLERANCE  # some of it to encode
+        assert time.monotonic() - began < 1.5 + 2 * TOLERANCE_S  # some of it to encode
         assert isinstance(failure, errors.CallTimeout)
         assert failure.maybe_executed is False
         assert failure.phase == 'sending'

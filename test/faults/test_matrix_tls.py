@@ -7,10 +7,11 @@ import time
 import pytest
 import trustme
 
-from faults.harness import ALONE, GOOD, TOLERANCE, WAYS, make, outcome
+from faults.harness import GOOD
 from test_if import test_service
 from thrift_client import BalancedClient, CircuitBreaker, RetryPolicy, SimpleClient, errors
 from thrift_client.testing.behaviours import Behaviour, raw, reset, silence
+from ways import ONE_SERVER_WAYS, TOLERANCE_S, WAYS, make, outcome
 
 pytestmark = pytest.mark.usefixtures('assert_no_leaks')
 
@@ -142,7 +143,7 @@ def test_row_16_handshake_hangs(way, fault_server, tls_server, client_context):
     ) as client:
         began = time.monotonic()
         failure = refused(client, server, errors.CallTimeout)
-        assert time.monotonic() - began < 0.15 + TOLERANCE
+        assert time.monotonic() - began < 0.15 + TOLERANCE_S
         assert failure.phase == 'shaking hands'
 
 
@@ -211,7 +212,7 @@ def negotiate(status, payload):
     [(3, b'bad credentials'), (4, b'cannot go on'), (77, b''), (2, b'x' * 2_000_000)],
     ids=['bad', 'error', 'unknown-status', 'oversize'],
 )
-@pytest.mark.parametrize('way', ALONE)
+@pytest.mark.parametrize('way', ONE_SERVER_WAYS)
 def test_row_19_credentials_refused(way, fault_server, caplog, status, payload):
     """Not tried again, and the password is in no text."""
     pytest.importorskip('puresasl')

@@ -11,12 +11,12 @@ from thrift.protocol.TCompactProtocol import TCompactProtocol
 from thrift.Thrift import TApplicationException, TMessageType
 from thrift.transport.TTransport import TMemoryBuffer
 
-from faults.harness import TOLERANCE
 from rich_if import rich_service
 from rich_if.ttypes import Everything, NotFound, Refused, Small
 from thrift_client import SimpleClient, errors
 from thrift_client.testing import FaultServer
 from thrift_client.testing.behaviours import Message
+from ways import TOLERANCE_S
 
 CHANGES = st.lists(
     st.one_of(
@@ -119,7 +119,7 @@ def test_a_mutated_reply(mutant, method):
             getattr(client, method)(*ARGUMENTS[method])
         except ALLOWED:
             pass
-        assert time.monotonic() - began < 0.06 + 10 * TOLERANCE
+        assert time.monotonic() - began < 0.06 + 10 * TOLERANCE_S
         assert client.stats().busy == 0
         changes.clear()
         try:

@@ -18,9 +18,8 @@ from thrift.Thrift import TApplicationException
 
 from test_if import test_service
 from thrift_client import BalancedClient, HashClient, RetryPolicy, SimpleClient, errors
-from thrift_client.testing import FaultServer, ToxicProxy, toxics
+from thrift_client.testing import FaultServer, Ledger, ToxicProxy, toxics
 from thrift_client.testing.behaviours import answer
-from thrift_client.testing.ledger import Ledger
 
 FIGURES = Path(__file__).parents[2] / 'docs' / 'generated' / 'soak.md'
 THREADS = 32

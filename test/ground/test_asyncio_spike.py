@@ -15,8 +15,8 @@ from thrift_client.core.message import next_id
 from thrift_client.core.service import service_of
 from thrift_client.core.wire import wire_of
 from thrift_client.options import Options
+from thrift_client.testing import FaultServer
 from thrift_client.testing.behaviours import answer, drip, raise_declared, reply, trailing
-from thrift_client.testing.faults import FaultServer
 
 SERVICE = service_of(rich_service)
 

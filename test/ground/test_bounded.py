@@ -10,10 +10,8 @@ import pytest
 
 import test_if.test_service as kv_service
 from thrift_client import ReplicatedClient, SimpleClient, errors
-from thrift_client.testing.addresses import ClosedPort
+from thrift_client.testing import ClosedPort, FaultServer, Ledger
 from thrift_client.testing.behaviours import answer, hold, reply, reset
-from thrift_client.testing.faults import FaultServer
-from thrift_client.testing.ledger import Ledger
 
 #: Far longer than anything here takes.
 LONG = 20_000

@@ -15,9 +15,8 @@ import pytest
 
 import test_if.test_service as kv_service
 from thrift_client import SimpleClient, ThreadedHashClient
-from thrift_client.testing.addresses import BlackHole
+from thrift_client.testing import BlackHole, FaultServer
 from thrift_client.testing.behaviours import never_read, silence
-from thrift_client.testing.faults import FaultServer
 
 TEST = Path(__file__).parent.parent
 #: A process has a second; its start and this machine get the rest.

@@ -20,8 +20,8 @@ from thrift_client import (
     ThreadedHashClient,
     ThreadedReplicatedClient,
 )
+from thrift_client.testing import FaultServer
 from thrift_client.testing.behaviours import hold, reply
-from thrift_client.testing.faults import FaultServer
 
 # Forking with threads is what is tested here.
 pytestmark = pytest.mark.filterwarnings('ignore:.*use of fork.*:DeprecationWarning')

@@ -15,7 +15,7 @@ from thrift_client.core.message import Codec, next_id
 from thrift_client.core.service import service_of
 from thrift_client.core.wire import Wire
 from thrift_client.options import Options
-from thrift_client.testing.clock import FakeClock
+from thrift_client.testing import FakeClock
 
 METHOD = service_of(rich_service).methods['structs']
 PROTOCOLS = {'binary': TBinaryProtocolAccelerated, 'compact': TCompactProtocolAccelerated}

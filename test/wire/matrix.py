@@ -76,9 +76,8 @@ def main(arguments):
 
     logging.disable()
     recorder = Recorder()
-    status = pytest.main(
-        [str(HERE / 'test_matrix.py'), '-q', '--no-header', '-m', '', *arguments], plugins=[recorder]
-    )
+    options = ['-q', '--no-header', '-m', '']  # those that take long, too
+    status = pytest.main([str(HERE / 'test_matrix.py'), *options, *arguments], plugins=[recorder])
     text = table(recorder.in_order())
     print(text)
     TARGET.parent.mkdir(parents=True, exist_ok=True)
