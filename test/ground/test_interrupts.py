@@ -70,7 +70,7 @@ def bounded(servers, **options):
 
 def hashed(servers, **options):
     """Make a hash pool, whose calls all go to one server."""
-    addresses = [server.address for server in servers]
+    addresses = [server.address for server in servers[:2]]
     pool = HashClient(rich_service, timeout=5000, servers=addresses, **options)
     return Case(pool.echo.set_hash(lambda text: 0), lambda pool, token: [pool.echo(token).value()])
 
@@ -79,7 +79,7 @@ def fan_out(cls):
     """Make replicated pools."""
 
     def make(servers, **options):
-        addresses = [server.address for server in servers]
+        addresses = [server.address for server in servers[:2]]
         return Case(
             cls(rich_service, timeout=5000, servers=addresses, **options),
             lambda pool, token: [response.value() for response in pool.echo(token)],
@@ -91,7 +91,7 @@ def fan_out(cls):
 CASES = {
     'simple': simple,
     'bounded': bounded,
-    'json': lambda servers, **options: simple(servers[1:], protocol='json', **options),
+    'json': lambda servers, **options: simple(servers[2:], protocol='json', **options),
     'hashed': hashed,
     'fan-out': fan_out(ReplicatedClient),
     'threaded fan-out': fan_out(ThreadedReplicatedClient),
@@ -100,17 +100,19 @@ CASES = {
 
 @pytest.fixture(scope='module')
 def servers():
-    """Two servers."""
-    with ServerProcess(**RICH) as one, ServerProcess(**RICH) as two:
-        yield [one, two]
+    """Run two servers, and one that speaks JSON."""
+    with (
+        ServerProcess(**RICH) as one,
+        ServerProcess(**RICH) as two,
+        ServerProcess(protocol='json', **RICH) as json,
+    ):
+        yield [one, two, json]
 
 
 @pytest.fixture
-def case(request, servers, server_process):
+def case(request, servers):
     """Make a client or pool of each kind, which keeps so many idle connections."""
     name, idle = request.param if isinstance(request.param, tuple) else (request.param, 8)
-    if name == 'json':
-        servers = [None, server_process(protocol='json', **RICH)]
     with CASES[name](servers, max_idle=idle) as case:
         yield case
 
