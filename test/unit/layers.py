@@ -7,6 +7,7 @@ Each function returns what is over a limit or against a rule, as readable lines.
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -205,10 +206,42 @@ def missing_docstrings(package: list[Module]) -> list[str]:
     return found
 
 
+#: What tests, benchmarks and documents may import: the names that the reference lists.
+PUBLIC = re.compile(
+    r'thrift_client(\.(aio|errors|events|observe(\.\w+)?|routing|discovery|convert|'
+    r'testing(\.(behaviours|malformed|toxics|serve|pytest_plugin))?|cli))?'
+)
+
+
+def internal_imports(package: list[Module]) -> list[str]:
+    """List what tests, benchmarks and documents import of the package's inside."""
+    found, names = [], {module.name for module in package}
+    for folder in ('test', 'bench', 'docs'):
+        for path in sorted((ROOT.parent / folder).rglob('*.py')):
+            name = path.relative_to(ROOT.parent).as_posix()
+            if 'gen-' not in name and not name.startswith('test/unit/'):
+                found += (
+                    f'{name}:{line} imports {imported}'
+                    for line, imported in _imported(path, names)
+                    if imported.split('.')[0] == PACKAGE and not PUBLIC.fullmatch(imported)
+                )
+    return found
+
+
+def _imported(path: Path, names: set[str]) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            members = {f'{node.module}.{alias.name}' for alias in node.names}
+            yield from ((node.lineno, member) for member in members & names or {str(node.module)})
+
+
 #: What is counted, in the order in which it is printed.
 FIGURES = (
     *(top_modules, unplaced_modules, long_modules, long_functions, upward_imports),
     *(impure_imports, modules_in_circles, reaches, repeated_class_names, missing_docstrings),
+    internal_imports,
 )
 
 
