@@ -30,16 +30,18 @@ BEGIN = """
     from thrift_client import SimpleClient, ThreadedReplicatedClient, ReplicatedClient, errors
     address, timeout = sys.argv[1], int(sys.argv[2])
 
+    ended = []
+
     def wait(client, count=1):
-        while client.stats().busy < count:
+        while client.stats().busy + len(ended) < count:
             time.sleep(0.001)
         time.sleep(0.02)
 
     def call(function, *args):
         try:
             function(*args)
-        except errors.ThriftClientError:
-            pass
+        except errors.ThriftClientError as exc:
+            ended.append(exc)
 
     def run(function, *args, daemon=False):
         threading.Thread(target=call, args=(function, *args), daemon=daemon).start()
@@ -55,7 +57,7 @@ WAITED_FOR = {
         for n in range(3):
             run(client.getk, 'k')
         wait(client)
-        while client.stats().waiting < 2:
+        while client.stats().waiting < 2 and not ended:
             time.sleep(0.001)
     """,
     'many of all': """
@@ -63,7 +65,8 @@ WAITED_FOR = {
         for n in range(8):
             run(client.getk, 'k', daemon=n % 2 == 0)
             client.submit('getk', 'k')
-        wait(client, 16)
+        while not client.stats().busy and not ended:
+            time.sleep(0.001)
     """,
     'fan-out': """
         pool = ThreadedReplicatedClient(service, servers=[address], timeout=timeout)
@@ -83,7 +86,7 @@ WAITED_FOR = {
     """,
     'a request that the server does not read': """
         client = SimpleClient(service, address, timeout=timeout)
-        run(client.getk, 'k' * 50_000_000)
+        run(client.getk, 'k' * 12_000_000)
         wait(client)
     """,
 }

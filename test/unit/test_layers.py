@@ -28,7 +28,7 @@ ALLOWED_TODAY = {
     'reaches': 236,
     'repeated_class_names': 50,
     'missing_docstrings': 28,
-    'internal_imports': 53,
+    'internal_imports': 60,
 }
 
 PACKAGE = layers.modules()
