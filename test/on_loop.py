@@ -1,4 +1,4 @@
-"""The asyncio clients behind the blocking ones' face, so that one test can put both to the test."""
+"""The asyncio clients behind the methods of the blocking ones, so that one test runs with both."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class OnLoop:
         return repr(self._client)
 
     def with_options(self, **options):
-        """A view of the client on the same loop."""
+        """Make a view of the client on the same loop."""
         view = object.__new__(OnLoop)
         view.__dict__.update(self.__dict__, _client=self._client.with_options(**options))
         return view
@@ -93,7 +93,7 @@ def _on_loop(kind):
 
 @dataclass(frozen=True)
 class Face:
-    """What makes the clients and pools of a test that is put to both faces of the library.
+    """What makes the clients and pools of a test that runs with blocking and asyncio clients.
 
     Args:
         name: of the face, in the tests' ids.

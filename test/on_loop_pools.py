@@ -1,4 +1,4 @@
-"""The asyncio pools behind the blocking ones' face, so that one test can put both to the test."""
+"""The asyncio pools behind the methods of the blocking ones, so that one test runs with both."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from on_loop import OnLoop
 from thrift_client import SimpleClient
 from thrift_client.aio import AsyncSimpleClient, AsyncThriftPool
-from thrift_client.methods import PoolMethod
 
 _END = object()
 
@@ -17,9 +16,9 @@ _END = object()
 class PoolOnLoop(OnLoop):
     """A pool of `thrift_client.aio` whose calls wait for their results.
 
-    Whatever is asked of it happens on its loop. Its servers, in responses too, are the pool's
-    own: `waited` is for calls on one of them. `close` closes the pool alone, which can still be
-    asked for something; leaving the context ends the loop, too.
+    All its methods run on its loop. Its servers, in responses too, are the pool's own: `waited` is
+    for calls on one of them. `close` closes the pool alone, and the loop goes on; leaving the
+    context ends the loop, too.
     """
 
     def __getattr__(self, name):
@@ -35,7 +34,7 @@ class PoolOnLoop(OnLoop):
         return server in self._client
 
     def with_options(self, **options):
-        """A view of the pool on the same loop."""
+        """Make a view of the pool on the same loop."""
         return self._waiting(self._client.with_options)(**options)
 
     def close(self):
@@ -46,14 +45,14 @@ class PoolOnLoop(OnLoop):
         super().close()
 
     def _faced(self, found):
-        """What a blocking pool has in the place of something that the asyncio pool gave."""
+        """Return what a blocking pool has in the place of a value of the asyncio pool."""
         if found is self._client:
             return self
         if isinstance(found, AsyncThriftPool):
             other = object.__new__(PoolOnLoop)
             other.__dict__.update(self.__dict__, _client=found)
             return other
-        if isinstance(found, PoolMethod):
+        if callable(found) and not inspect.isroutine(found):  # a method of the service
             return _MethodOnLoop(found, self._waiting(found), self._faced)
         if isinstance(found, asyncio.Task):
             return asyncio.run_coroutine_threadsafe(_result(found), self._loop)
@@ -84,14 +83,14 @@ class ClientOnLoop(PoolOnLoop):
     """The same for a client of one server."""
 
     def with_options(self, **options):
-        """A view of the client on the same loop."""
+        """Make a view of the client on the same loop."""
         view = object.__new__(ClientOnLoop)
         view.__dict__.update(self.__dict__, _client=self._client.with_options(**options))
         return view
 
 
 class _MethodOnLoop:
-    """A method of the service, with what it has besides being called."""
+    """A method of the service that waits for its result, with its own attributes."""
 
     def __init__(self, method, call, faced):
         self._method = method
@@ -115,7 +114,7 @@ async def _next(iterator):
 
 
 def made(kind, service, *args, **options):
-    """A pool or client of a kind, an asyncio one behind the face of a blocking one."""
+    """Make a pool or client of a kind, an asyncio one behind the methods of a blocking one."""
     client = kind(service, *args, **options)
     if isinstance(client, AsyncThriftPool):
         return PoolOnLoop(client)
@@ -123,15 +122,15 @@ def made(kind, service, *args, **options):
 
 
 def bare(pool):
-    """The pool itself, behind whatever face."""
+    """Return the pool itself, blocking or asyncio."""
     return pool._client if isinstance(pool, PoolOnLoop) else pool
 
 
 def single(kind):
-    """The type of the clients in pools of a kind."""
+    """Return the type of the clients in pools of a kind."""
     return AsyncSimpleClient if issubclass(kind, AsyncThriftPool) else SimpleClient
 
 
 def waited(pool, result):
-    """What a call on one of the pool's servers returned, on asyncio once it is there."""
+    """Return the result of a call on one of the pool's servers, waiting for it on asyncio."""
     return pool._wait(result) if inspect.isawaitable(result) else result

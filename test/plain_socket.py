@@ -3,8 +3,7 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from thrift_client.testing.addresses import parse
+from typing import Any
 
 # A call of ping with sequence id 7, in the binary protocol, and its answer.
 PING = b'\x80\x01\x00\x01\x00\x00\x00\x04ping\x00\x00\x00\x07\x00'
@@ -14,11 +13,19 @@ PONG = b'\x80\x01\x00\x02\x00\x00\x00\x04ping\x00\x00\x00\x07\x0b\x00\x00\x00\x0
 @contextmanager
 def dialled(address: str) -> Iterator[socket.socket]:
     """Connect a socket for the length of a block."""
-    family, sockaddr = parse(address)
+    family, sockaddr = _parsed(address)
     with socket.socket(family, socket.SOCK_STREAM) as connection:
         connection.settimeout(5)
         connection.connect(sockaddr)
         yield connection
+
+
+def _parsed(address: str) -> tuple[socket.AddressFamily, Any]:
+    if address.startswith('unix:'):
+        return socket.AF_UNIX, address.removeprefix('unix:')
+    host, _, port = address.rpartition(':')
+    family = socket.AF_INET6 if ':' in host else socket.AF_INET
+    return family, (host.strip('[]'), int(port))
 
 
 def received(connection: socket.socket) -> bytes:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from faults.harness import WAYS, Ordeal
+from faults.harness import FaultCheck
 from faults.rows import ROWS, table
+from ways import WAYS_AND_WIRES
 
 _ROW = re.compile(r'test_row_(\d\d)_')
 _results = defaultdict(list)
@@ -46,7 +47,8 @@ def pytest_collection_modifyitems(items):
             raise pytest.UsageError(f'{item.name}: there is no such row')
 
 
-@pytest.fixture(params=WAYS)
-def ordeal(request, fault_server):
-    """Put a fault in the way of a call of each kind of client."""
-    return Ordeal(request.param, fault_server)
+@pytest.fixture(params=WAYS_AND_WIRES, ids='-'.join)
+def check(request, fault_server):
+    """Check faults with each kind of client, over the wires that it reads differently."""
+    way, transport, protocol = request.param
+    return FaultCheck(way, fault_server, protocol=protocol, framed=transport == 'framed')

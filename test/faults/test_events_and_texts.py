@@ -1,10 +1,10 @@
-"""What listeners hear, what is counted, what is logged, and what people read."""
+"""Events, counts, log lines, and the texts of errors."""
 
 import logging
 
 import pytest
 
-from faults.harness import BLOCKING, GOOD, make, outcome, stats_of
+from faults.harness import GOOD
 from test_if import test_service
 from thrift_client import (
     BalancedClient,
@@ -16,12 +16,13 @@ from thrift_client import (
     errors,
     events,
 )
-from thrift_client.testing.addresses import ClosedPort
+from thrift_client.testing import ClosedPort
 from thrift_client.testing.behaviours import close, reply, silence
+from ways import BLOCKING_WAYS, make, outcome, stats_of
 
 pytestmark = pytest.mark.usefixtures('assert_no_leaks')
 
-each_way = pytest.mark.parametrize('way', BLOCKING)
+each_way = pytest.mark.parametrize('way', BLOCKING_WAYS)
 POOLS = (HashClient, ThreadedReplicatedClient, BalancedClient)
 
 
@@ -83,18 +84,18 @@ def test_events_of_a_retry(fault_server, way):
 
 @each_way
 def test_events_of_an_ejection(fault_server, way):
-    """A server is ejected, keeps a call away, and is restored by a probe."""
+    """A server is ejected, its calls are refused, and a probe restores it."""
     servers, heard = [fault_server(test_service, s) for s in ([close(), GOOD], GOOD)], Heard()
     breaker = CircuitBreaker(failures=1, eject=20)
     options = {'listeners': [heard], 'circuit_breaker': breaker}
     with make(way, *(s.address for s in servers), **options) as client:
         assert isinstance(outcome(client, 'lost'), errors.ConnectionLost)
-        kept_away = outcome(client, 'early')
+        refused = outcome(client, 'early')
         while outcome(client, 'later') != 'later':
             pass
         names = heard.names_for(servers[0].port)
         assert stats_of(client).ejections == 1
-    assert isinstance(kept_away, (errors.CircuitOpen, str))
+    assert isinstance(refused, (errors.CircuitOpen, str))
     assert names.index('ServerEjected') < names.index('ServerRestored')
     assert names.count('ServerEjected') == names.count('ServerRestored') == 1
 
@@ -151,9 +152,10 @@ def test_log_of_a_server_that_goes_and_comes_back(fault_server, caplog):
         ('thrift_client', 'WARNING'),
     ]
     down, back = (record.getMessage() for record in caplog.records)
-    assert down.startswith(f'shard 3 ({server.address}) is not well: ')
+    assert down.startswith(f'shard 3 ({server.address}) is ')
     assert 'other' in down
-    assert back == f'shard 3 ({server.address}) is back'
+    assert back.startswith(f'shard 3 ({server.address}) is ')
+    assert 'other' not in back
 
 
 @each_way
@@ -168,20 +170,17 @@ def test_apaches_own_logging_is_silent(closing, fault_server, way, caplog):
 
 
 TEXTS = {
-    'refused': (None, {}, ['getk on ', 'cannot connect to 127.0.0.1 port', 'refused',
-                           'while connecting', ' ms', 'did not run']),
-    'slow': (silence(), {'timeout': 60}, ['getk on ', 'budget', 'waiting for the reply',
-                                          'after 6', 'may have run', 'raise timeout=']),
-    'lost': (close(), {'idempotent': True, 'retry': RetryPolicy(attempts=3, backoff=1)},
-             ['getk on ', 'closed', 'attempt 3', 'may have run', 'worth trying']),
-    'other': (reply('x', name='ping'), {}, ['getk on ', 'ping', 'may have run']),
-}  # fmt: skip
+    'refused': (None, {}, ['refused', 'did not run']),
+    'slow': (silence(), {'timeout': 60}, ['waiting for the reply', 'may have run', 'timeout=']),
+    'lost': (close(), {}, ['closed', 'may have run', 'transport=']),
+    'other': (reply('x', name='ping'), {}, ['ping', 'may have run']),
+}
 
 
 @pytest.mark.parametrize('name', TEXTS)
 @each_way
 def test_a_text_tells_what_happened(closing, fault_server, way, name):
-    """What failed, where, in which phase, after how long, how often tried, whether it ran."""
+    """Method, server, what happened, whether it ran, and what to try."""
     behaviour, options, said = TEXTS[name]
     if behaviour is None:
         address = closing(ClosedPort()).address
@@ -189,7 +188,7 @@ def test_a_text_tells_what_happened(closing, fault_server, way, name):
         address = fault_server(test_service, behaviour).address
     with make(way, address, fault_server(test_service, GOOD).address, **options) as client:
         text = str(outcome(client, 'k'))
-    assert address in text
+    assert text.startswith(f'getk on {address}: ')
     for part in said:
         assert part in text
 
@@ -206,8 +205,8 @@ def test_a_text_tells_what_happened(closing, fault_server, way, name):
     ],
     ids=['url', 'headers', 'sasl'],
 )
-def test_secrets_never_show(options, caplog):
-    """In no text, event, figure or line of the log."""
+def test_secrets_are_in_no_text(options, caplog):
+    """Not in names, errors, events, stats or log lines."""
     pytest.importorskip('h11')
     pytest.importorskip('puresasl')
     caplog.set_level(logging.DEBUG)
@@ -215,6 +214,6 @@ def test_secrets_never_show(options, caplog):
     with SimpleClient(test_service, listeners=[heard], **options) as client:
         with pytest.raises(errors.ThriftClientError) as caught:
             client.ping()
-        shown = [client, client.name, client.address, client.stats(), caught.value, client._options]
+        shown = [client, client.name, client.host, client.stats(), caught.value]
     shown = [*map(repr, shown), str(caught.value), repr(heard), caplog.text]
     assert 'hunter2' not in ' '.join(shown)

@@ -1,7 +1,7 @@
 """What happens to the client's own process: forks, threads, signals, exceptions, its end.
 
-How every line of a call takes an exception, and what an interpreter does at its end, is
-test/ground's: here each is met once, as a row.
+Exceptions at every line of a call, and the end of an interpreter, are tested in test/ground:
+here is one test of each, as a row.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ import warnings
 
 import pytest
 
-from faults.harness import BLOCKING, GOOD, TOLERANCE, WAYS, make, outcome, stats_of
+from faults.harness import GOOD
 from servers import SEARCH_PATH
 from test_if import test_service
 from thrift_client import (
@@ -34,13 +34,14 @@ from thrift_client import (
     errors,
 )
 from thrift_client.aio import AsyncSimpleClient
-from thrift_client.testing.addresses import BlackHole, ClosedPort
+from thrift_client.testing import BlackHole, ClosedPort
 from thrift_client.testing.behaviours import close, delay, drip, hold, reply, silence
+from ways import BLOCKING_WAYS, TOLERANCE_S, WAYS, make, outcome, stats_of
 
 pytestmark = pytest.mark.usefixtures('assert_no_leaks')
 
 each_way = pytest.mark.parametrize('way', WAYS)
-each_blocking_way = pytest.mark.parametrize('way', BLOCKING)
+each_blocking_way = pytest.mark.parametrize('way', BLOCKING_WAYS)
 
 
 @pytest.fixture
@@ -69,30 +70,23 @@ def in_a_process(code, *arguments):
 
 
 @each_blocking_way
-def test_row_60_fork(kv_servers, way):
+def test_row_60_fork(servers, way):
     """Parent and children get their own replies, and the parent keeps its connection."""
-    with make(way, kv_servers[0].address, kv_servers[1].address) as client:
-        for number in range(50):
-            outcome_of_set(client, str(number))
+    with a_client(way, servers) as client:
+        assert outcome(client, 'warm') == 'warm'
         opened = stats_of(client).opened
         children = []
-        for _ in range(3):
+        for child in range(3):
             pid = os.fork()
             if not pid:
-                right = all(outcome(client, str(n)) == str(n) for n in range(50))
-                os._exit(0 if right else 1)
+                keys = [f'child {child} {number}' for number in range(20)]
+                os._exit([outcome(client, key) for key in keys] != keys)
             children.append(pid)
-        assert all(outcome(client, str(n)) == str(n) for n in range(50))
+        keys = [f'parent {number}' for number in range(40)]
+        assert [outcome(client, key) for key in keys] == keys
         assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0, 0]
-        assert all(outcome(client, str(n)) == str(n) for n in range(50))
+        assert outcome(client, 'after') == 'after'
         assert stats_of(client).opened == opened
-
-
-def outcome_of_set(client, key):
-    """Store a key under itself, on every server."""
-    pools = getattr(client, 'servers', [client])
-    for server in pools:
-        server.setk(key, key)
 
 
 @each_way
@@ -102,7 +96,7 @@ def test_row_61_storm_of_threads(servers, way):
     with a_client(way, servers, max_connections=8) as client:
 
         def call(name):
-            for number in range(20):
+            for number in range(10):
                 key = f'{name} {number}'
                 if outcome(client, key) != key:
                     wrong.append(key)
@@ -126,11 +120,11 @@ def test_row_62_pool_exhausted(fault_server, way):
         first = threading.Thread(target=outcome, args=(client, 'first'))
         first.start()
         gate.wait_reached(5000)
-        hasty, phases = client.with_options(timeout=100), []
-        for _ in range(10):
+        hasty, phases = client.with_options(timeout=50), []
+        for _ in range(5):
             began = time.monotonic()
             failure = outcome(hasty, 'k')
-            assert time.monotonic() - began < 0.1 + TOLERANCE
+            assert time.monotonic() - began < 0.05 + TOLERANCE_S
             assert isinstance(failure, errors.CallTimeout)
             phases.append(failure.phase)
             assert failure.maybe_executed is False
@@ -151,18 +145,19 @@ def test_row_62_pool_exhausted(fault_server, way):
 
 @each_blocking_way
 def test_row_63_signals(fault_server, way):
-    """A hundred a second don't end a call, nor stretch it."""
-    servers = [fault_server(test_service, [delay(150) + GOOD, silence()])]
+    """A hundred a second neither end a call nor extend it."""
+    servers = [fault_server(test_service, [delay(100) + GOOD, silence()])]
     servers.append(fault_server(test_service, GOOD))
     rung = []
     previous = signal.signal(signal.SIGALRM, lambda *_: rung.append(1))
     signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
     try:
-        with a_client(way, servers, timeout=300) as client:
+        with a_client(way, servers, timeout=5000) as client:
             assert outcome(client, 'k') == 'k'
             began = time.monotonic()
-            assert isinstance(outcome(client, 'late'), errors.CallTimeout)
-            assert time.monotonic() - began < 0.3 + TOLERANCE
+            hasty = client.with_options(timeout=200)
+            assert isinstance(outcome(hasty, 'late'), errors.CallTimeout)
+            assert time.monotonic() - began < 0.2 + TOLERANCE_S
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
@@ -175,7 +170,7 @@ class Interrupt(BaseException):
 
 @each_blocking_way
 def test_row_64_exception_from_outside(fault_server, way):
-    """It comes through as it is, and the connection that it found in use is gone."""
+    """It is raised unchanged, and the connection that it found in use is closed."""
     gate = hold()
     servers = [fault_server(test_service, [GOOD, gate + GOOD, GOOD])]
     servers.append(fault_server(test_service, GOOD))
@@ -207,7 +202,7 @@ def test_row_64_exception_from_outside(fault_server, way):
 
 @pytest.mark.parametrize('moment', ['connecting', 'shaking hands', 'waiting', 'reading', 'pausing'])
 def test_row_65_task_is_cancelled(closing, fault_server, moment):
-    """At once, at whatever it waits for; its connection is gone, and nobody hears its answer."""
+    """At once, whatever it waits for; its connection is closed, and nobody gets its reply."""
     gate = hold()
     meets = {
         'waiting': gate + GOOD,
@@ -248,7 +243,7 @@ def test_row_65_task_is_cancelled(closing, fault_server, moment):
 
 
 def test_row_66_hedge_that_loses(fault_server):
-    """The winner's value comes, the loser's late reply reaches nobody, and both ran."""
+    """The call returns the winner's value, the loser's late reply reaches nobody, and both ran."""
     gate = hold()
     slow = fault_server(test_service, [gate + GOOD, GOOD])
     with SimpleClient(
@@ -329,7 +324,7 @@ def test_row_69_forgotten(servers, way):
         gc.collect()
     told = [str(warning.message) for warning in caught if 'not closed' in str(warning.message)]
     assert told
-    assert all('harness.py' in text for text in told)
+    assert all('ways.py' in text for text in told)  # which makes the clients
     servers[0].wait_open(0, 2000)
 
 
@@ -356,20 +351,65 @@ def test_row_70_interpreter_ends_during_a_call(fault_server, daemon):
     assert took < 4  # most of it to start
 
 
-def test_row_71_threads_are_gone(servers):
-    """Work that needs one is refused; calls don't."""
-    pool = ThreadedReplicatedClient(test_service, servers=[server.address for server in servers])
-    with pool:
-        pool._workers.close()
-        assert [response.value() for response in pool.getk('k')] == ['k', 'k']
-    with pytest.raises(errors.ClientClosed):
-        pool.submit('getk', 'k')
+def test_row_71_closed_while_others_submit(servers):
+    """Each call that is submitted ends, or is refused as the client is closed."""
+    for _ in range(20):
+        pool = ThreadedReplicatedClient(test_service, servers=[s.address for s in servers])
+        futures, refused = [], []
+
+        def submit(pool=pool, futures=futures, refused=refused):
+            try:
+                while True:
+                    futures.append(pool.submit('getk', 'k'))
+            except errors.ClientClosed as exc:
+                refused.append(exc)
+
+        threads = [threading.Thread(target=submit) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        while not futures:
+            pass
+        pool.close()
+        for thread in threads:
+            thread.join(10)
+        assert len(refused) == 3
+        for future in futures:
+            if not future.cancelled():
+                assert future.exception(10) is None or is_closed(future)
+
+
+def is_closed(future):
+    """Whether a future ended with the client."""
+    return isinstance(future.exception(), errors.ClientClosed)
+
+
+@pytest.mark.xfail(reason='calls that go on are ended with the interpreter', strict=True)
+def test_row_71_the_main_thread_is_gone(servers):
+    """In a thread that goes on, calls work, though the interpreter starts no more threads."""
+    ran, _ = in_a_process(
+        """
+        import sys, threading
+        from test_if import test_service
+        from thrift_client import SimpleClient, ThreadedReplicatedClient
+
+        def go_on():
+            threading.main_thread().join()
+            with SimpleClient(test_service, sys.argv[1]) as client:
+                print(client.getk('one'))
+            with ThreadedReplicatedClient(test_service, servers=sys.argv[1:]) as pool:
+                print(*(response.value() for response in pool.getk('all')))
+
+        threading.Thread(target=go_on).start()
+        """,
+        *(server.address for server in servers),
+    )
+    assert (ran.stdout, ran.stderr, ran.returncode) == ('one\nall all\n', '', 0)
 
 
 def test_row_72_gevent(fault_server):
     """A patched process gets the same results, and its calls wait beside each other."""
     pytest.importorskip('gevent')
-    server = fault_server(test_service, [delay(200) + GOOD] * 8)
+    server = fault_server(test_service, [delay(100) + GOOD] * 8)
     port = fault_server(test_service, silence())
     ran, _ = in_a_process(
         """
@@ -383,7 +423,7 @@ def test_row_72_gevent(fault_server):
             began = time.monotonic()
             jobs = [gevent.spawn(client.getk, str(n)) for n in range(8)]
             gevent.joinall(jobs)
-            print([job.value for job in jobs] == list('01234567'), time.monotonic() - began < 1.2)
+            print([job.value for job in jobs] == list('01234567'), time.monotonic() - began < 0.7)
         with SimpleClient(test_service, sys.argv[2], timeout=100) as client:
             try:
                 client.getk('k')
@@ -433,13 +473,6 @@ def test_row_74_servers_come_and_go_under_load(fault_server):
         for thread in threads:
             thread.join()
     assert failures == []
-
-
-def test_row_75_short_soak():
-    """That is what the module of this name is for."""
-    from faults import test_soak
-
-    assert callable(test_soak.test_a_short_soak)
 
 
 @pytest.mark.parametrize('breaker', [None, CircuitBreaker(failures=1, eject=5, max_eject=5)])

@@ -1,5 +1,6 @@
 """Faults of connecting: nothing has been sent, so nothing can have run."""
 
+import contextlib
 import errno
 import os
 import resource
@@ -12,20 +13,20 @@ import time
 
 import pytest
 
-from faults.harness import ASYNCIO, GOOD, TOLERANCE, WAYS, make, outcome, stats_of
+from faults.harness import GOOD
 from servers import SEARCH_PATH
 from test_if import test_service
 from thrift_client import (
     BalancedClient,
     CircuitBreaker,
+    ReplicatedClient,
     RetryPolicy,
     SimpleClient,
     ThreadedReplicatedClient,
     errors,
 )
-from thrift_client.aio import dial
-from thrift_client.net import connect
-from thrift_client.testing.addresses import BlackHole, ClosedPort
+from thrift_client.testing import BlackHole, ClosedPort
+from ways import TOLERANCE_S, WAYS, make, outcome, stats_of
 
 pytestmark = pytest.mark.usefixtures('assert_no_leaks')
 
@@ -33,7 +34,7 @@ each_way = pytest.mark.parametrize('way', WAYS)
 
 
 def unsent(failure, kind):
-    """The error of a call that was not sent, after it was held against what it has to say."""
+    """Return the error of a call that was not sent, whose kind and text are checked."""
     assert isinstance(failure, kind), repr(failure)
     assert failure.maybe_executed is False
     assert 'did not run' in str(failure)
@@ -48,12 +49,12 @@ def other(fault_server):
 
 @each_way
 def test_row_01_connection_refused(closing, other, way):
-    """At once, with the address in the text; the connect isn't tried again unless asked for."""
+    """At once, with the address in the text; the connect is retried only if the policy says so."""
     port = closing(ClosedPort())
     with make(way, port.address, other, idempotent=True) as client:
         began = time.monotonic()
         failure = unsent(outcome(client, 'k'), errors.ConnectError)
-        assert time.monotonic() - began < TOLERANCE
+        assert time.monotonic() - began < TOLERANCE_S
         assert port.address.replace(':', ' port ') in str(failure)
         assert (failure.errno, failure.attempts) == (errno.ECONNREFUSED, 1)
         assert isinstance(failure, ConnectionError)
@@ -64,7 +65,7 @@ def test_row_01_connection_refused(closing, other, way):
 
 @each_way
 def test_row_01_counts_against_the_server(closing, other, way):
-    """A breaker takes it for a failure, and keeps the next call away."""
+    """A breaker counts it as a failure, and refuses the next call."""
     port = closing(ClosedPort())
     breaker = CircuitBreaker(failures=1, eject=60_000)
     with make(way, port.address, other, circuit_breaker=breaker) as client:
@@ -73,7 +74,7 @@ def test_row_01_counts_against_the_server(closing, other, way):
 
 
 def test_row_01_another_server_takes_the_call(closing, fault_server):
-    """Where any server can serve it, whatever the policy says of retries."""
+    """If any server can serve it, whatever the policy says of retries."""
     port, server = closing(ClosedPort()), fault_server(test_service, GOOD)
     with BalancedClient(
         test_service, servers=[port.address, server.address], retry=RetryPolicy(attempts=1)
@@ -82,20 +83,35 @@ def test_row_01_another_server_takes_the_call(closing, fault_server):
     assert len(server.ledger) == 20
 
 
+@pytest.mark.parametrize('kind', [ReplicatedClient, ThreadedReplicatedClient])
+def test_row_01_many_servers_refuse(closing, kind):
+    """A fan-out has an error for each of a thousand servers, and can be left before they come."""
+    address = closing(ClosedPort()).address
+    with kind(test_service) as pool:
+        for number in range(1000):
+            pool.add_server(address, name=f'server-{number}')
+        responses = pool.as_completed('ping')
+        assert next(responses).is_error()
+        responses.close()
+        failures = [response.exception for response in pool.ping()]
+    assert len(failures) == 1000
+    assert {type(failure) for failure in failures} == {errors.ConnectError}
+
+
 @each_way
 def test_row_02_black_hole(closing, other, way):
-    """The call ends at its deadline, or the connect at its cap."""
+    """The call ends at its deadline, or the connect at its own timeout."""
     hole = closing(BlackHole())
-    for options in ({'timeout': 150}, {'connect_timeout': 150}):
+    for options in ({'timeout': 100}, {'connect_timeout': 100}):
         with make(way, hole.address, other, **options) as client:
             began = time.monotonic()
             failure = unsent(outcome(client, 'k'), errors.CallTimeout)
-            assert 0.14 < time.monotonic() - began < 0.15 + TOLERANCE
+            assert 0.09 < time.monotonic() - began < 0.1 + TOLERANCE_S
             assert failure.phase == 'connecting'
 
 
 def in_namespace(code):
-    """Run code as a process in a network of its own, where loopback is up.
+    """Run code as a process in a network of its own.
 
     Skips the test where that isn't allowed.
     """
@@ -176,7 +192,7 @@ def test_row_05_resolver_hangs(fault_server, way, monkeypatch):
         for _ in range(3):
             began = time.monotonic()
             failure = unsent(outcome(client, 'k'), errors.CallTimeout)
-            assert time.monotonic() - began < 0.1 + TOLERANCE
+            assert time.monotonic() - began < 0.1 + TOLERANCE_S
             assert failure.phase == 'looking up localhost'
         assert len(asked) == 1
         patient = client.with_options(timeout=5000)
@@ -198,12 +214,12 @@ def test_row_06_name_moves(fault_server, way, monkeypatch):
         'getaddrinfo',
         lambda host, *args: real(points_to[0] if host == 'localhost' else host, *args),
     )
-    with make(way, f'localhost:{port}', old.address, max_age=500) as client:
+    with make(way, f'localhost:{port}', old.address, max_age=150) as client:
         assert outcome(client, 'a') == 'a'
         points_to[0] = '127.0.0.2'
         assert outcome(client, 'b') == 'b'
         assert len(new.ledger) == 0
-        time.sleep(1.05)  # an open connection is looked at once a second
+        time.sleep(0.15)
         assert outcome(client, 'c') == 'c'
         assert [e.token for e in new.ledger.executions] == ['c']
 
@@ -215,7 +231,7 @@ def test_row_07_one_family_refuses(fault_server, way):
     with make(way, f'localhost:{server.port}', server.address) as client:
         began = time.monotonic()
         assert outcome(client, 'k') == 'k'
-        assert time.monotonic() - began < TOLERANCE
+        assert time.monotonic() - began < TOLERANCE_S
 
 
 def test_row_07_one_family_is_a_black_hole(closing, fault_server, monkeypatch):
@@ -230,7 +246,7 @@ def test_row_07_one_family_is_a_black_hole(closing, fault_server, monkeypatch):
     with SimpleClient(test_service, 'both.example:1') as client:
         began = time.monotonic()
         assert client.getk('k') == 'k'
-        assert 0.24 < time.monotonic() - began < 0.25 + TOLERANCE
+        assert 0.24 < time.monotonic() - began < 0.25 + TOLERANCE_S
 
 
 @pytest.mark.parametrize(
@@ -257,16 +273,22 @@ def test_row_08_unix_path(tmp_path):
 
 @pytest.fixture
 def few_descriptors():
-    """Allow no more descriptors than there are, until told otherwise."""
+    """Take all descriptors, until told otherwise."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = []
 
     def limit():
         lowest_free = os.dup(0)
         os.close(lowest_free)
         resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+        with contextlib.suppress(OSError):
+            while True:  # what servers of other tests have just closed
+                taken.append(os.dup(0))
 
     def lift():
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        while taken:
+            os.close(taken.pop())
 
     yield limit, lift
     lift()
@@ -298,7 +320,8 @@ def test_row_09_no_descriptors_in_a_fan_out(fault_server, few_descriptors):
     """It has an error for each server, and works again afterwards."""
     limit, lift = few_descriptors
     servers = [fault_server(test_service, GOOD) for _ in range(3)]
-    with ThreadedReplicatedClient(test_service, servers=[s.address for s in servers]) as pool:
+    addresses = [server.address for server in servers]
+    with ThreadedReplicatedClient(test_service, servers=addresses, timeout=5000) as pool:
         limit()
         try:
             responses = pool.getk('k')
@@ -308,25 +331,42 @@ def test_row_09_no_descriptors_in_a_fan_out(fault_server, few_descriptors):
         assert [response.value() for response in pool.getk('k')] == ['k'] * 3
 
 
-@each_way
-def test_row_10_no_ports(other, fault_server, way, monkeypatch):
-    """The server isn't blamed, and calls go through again as soon as there are some."""
-    server = fault_server(test_service, GOOD)
-    where, name = (dial, '_connect') if way in ASYNCIO else (connect, '_begin')
-    real = getattr(where, name)
+def test_row_10_no_ports():
+    """The server isn't blamed, and calls go through again as soon as there is a port."""
+    ran = in_namespace("""
+        run('ip link set lo up')
+        import errno, pathlib, struct
+        from faults.harness import GOOD
+        from test_if import test_service
+        from thrift_client import CircuitBreaker, errors
+        from thrift_client.testing import FaultServer
+        from ways import WAYS, make, outcome, stats_of
 
-    def begin(family, address, *args):
-        if address[1] == server.port:
-            raise OSError(errno.EADDRNOTAVAIL, 'Cannot assign requested address')
-        return real(family, address, *args)
-
-    breaker = CircuitBreaker(failures=1, eject=60_000)
-    with make(way, server.address, other, circuit_breaker=breaker) as client:
-        with monkeypatch.context() as patched:
-            patched.setattr(where, name, begin)
-            failure = unsent(outcome(client, 'k'), errors.ConnectError)
-        assert failure.errno == errno.EADDRNOTAVAIL
-        assert outcome(client, 'k') == 'k'
+        ports = pathlib.Path('/proc/sys/net/ipv4/ip_local_port_range')
+        breaker = CircuitBreaker(failures=1, eject=60_000)
+        with (
+            FaultServer(test_service, GOOD, port=9090) as server,
+            FaultServer(test_service, GOOD, host='127.0.0.2', port=9091) as other,
+        ):
+            ports.write_text('40000 40031')
+            for way in WAYS:
+                with make(way, server.address, other.address, circuit_breaker=breaker) as client:
+                    taken = []
+                    try:
+                        while True:
+                            taken.append(socket.create_connection(('127.0.0.1', 9090)))
+                    except OSError as exc:
+                        assert exc.errno == errno.EADDRNOTAVAIL, exc
+                    failure = outcome(client, 'k')
+                    print(type(failure).__name__, failure.errno == errno.EADDRNOTAVAIL, end=' ')
+                    print(failure.maybe_executed, stats_of(client).ejected, end=' ')
+                    for one in taken:  # a reset leaves no port in TIME_WAIT
+                        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+                        one.close()
+                    print(outcome(client, 'k'))
+    """)
+    assert ran.stderr == ''
+    assert ran.stdout.splitlines() == ['ConnectError True False False k'] * len(WAYS)
 
 
 def test_row_11_no_threads(fault_server, monkeypatch):
@@ -348,3 +388,26 @@ def test_row_11_no_threads(fault_server, monkeypatch):
         assert len(responses) == 3
         assert [response.value() for response in responses] == ['k'] * 3
         assert [response.value() for response in pool.getk('again')] == ['again'] * 3
+
+
+@each_way
+def test_row_11_no_thread_for_a_look_up(fault_server, way, monkeypatch):
+    """The call fails at once, or looks the name up itself; with threads, it works again."""
+    server, real = fault_server(test_service, GOOD), socket.getaddrinfo
+    start = threading.Thread.start
+
+    def look_up(host, *args):
+        return real('127.0.0.1' if host == 'kv.example' else host, *args)
+
+    def refuse(thread):
+        if 'resolve' in thread.name or 'look' in thread.name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(socket, 'getaddrinfo', look_up)
+    with make(way, f'kv.example:{server.port}', server.address, timeout=5000) as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, 'start', refuse)
+            got = outcome(client, 'k')
+        assert got == 'k' or "can't start new thread" in str(unsent(got, errors.ConnectError))
+        assert outcome(client, 'again') == 'again'

@@ -7,10 +7,11 @@ import time
 import pytest
 import trustme
 
-from faults.harness import ALONE, GOOD, TOLERANCE, WAYS, make, outcome
+from faults.harness import GOOD
 from test_if import test_service
 from thrift_client import BalancedClient, CircuitBreaker, RetryPolicy, SimpleClient, errors
 from thrift_client.testing.behaviours import Behaviour, raw, reset, silence
+from ways import ONE_SERVER_WAYS, TOLERANCE_S, WAYS, make, outcome
 
 pytestmark = pytest.mark.usefixtures('assert_no_leaks')
 
@@ -109,7 +110,7 @@ def test_row_15_tls_to_a_plain_server(way, fault_server, tls_server, client_cont
     server = fault_server(test_service, GOOD, framed=True)
     good = tls_server(framed=True)
     with make(
-        way, server.address, good.address, ssl=client_context, timeout=300, frame=True
+        way, server.address, good.address, ssl=client_context, timeout=100, frame=True
     ) as client:
         failure = refused(client, server, errors.CallTimeout)
         assert 'ssl' in str(failure)
@@ -127,7 +128,7 @@ def test_row_15_tls_to_a_server_of_another_kind(way, fault_server, tls_server, c
 def test_row_15_plain_to_a_tls_server(way, fault_server, tls_server):
     """The alert that it sends, or the end of the connection, is told as what it may be."""
     server, good = tls_server(), fault_server(test_service, GOOD)
-    with make(way, server.address, good.address, timeout=300) as client:
+    with make(way, server.address, good.address, timeout=100) as client:
         failure = outcome(client, 'k')
     assert isinstance(failure, errors.ThriftClientError)
     assert 'ssl=True' in str(failure)
@@ -138,11 +139,11 @@ def test_row_16_handshake_hangs(way, fault_server, tls_server, client_context):
     """It is bounded as all the rest."""
     server = fault_server(test_service, GOOD, on_connect=silence())
     with make(
-        way, server.address, tls_server().address, ssl=client_context, timeout=150
+        way, server.address, tls_server().address, ssl=client_context, timeout=100
     ) as client:
         began = time.monotonic()
         failure = refused(client, server, errors.CallTimeout)
-        assert time.monotonic() - began < 0.15 + TOLERANCE
+        assert time.monotonic() - began < 0.1 + TOLERANCE_S
         assert failure.phase == 'shaking hands'
 
 
@@ -211,7 +212,7 @@ def negotiate(status, payload):
     [(3, b'bad credentials'), (4, b'cannot go on'), (77, b''), (2, b'x' * 2_000_000)],
     ids=['bad', 'error', 'unknown-status', 'oversize'],
 )
-@pytest.mark.parametrize('way', ALONE)
+@pytest.mark.parametrize('way', ONE_SERVER_WAYS)
 def test_row_19_credentials_refused(way, fault_server, caplog, status, payload):
     """Not tried again, and the password is in no text."""
     pytest.importorskip('puresasl')
@@ -219,11 +220,11 @@ def test_row_19_credentials_refused(way, fault_server, caplog, status, payload):
     begin = negotiate(status, payload)
     server = fault_server(test_service, GOOD, on_connect=begin + silence())
     sasl = {'mechanism': 'PLAIN', 'username': 'ann', 'password': 'hunter2'}
-    options = {'sasl': sasl, 'timeout': 500, 'retry': EAGER, 'idempotent': True}
+    options = {'sasl': sasl, 'timeout': 150, 'retry': EAGER, 'idempotent': True}
     with make(way, server.address, '127.0.0.1:1', **options) as client:
         failure = refused(client, server, errors.ThriftClientError)
         only = client.servers[0] if way == 'hash pool' else client
-        shown = [repr(client), str(failure), repr(failure), repr(only._options), caplog.text]
+        shown = [repr(client), str(failure), repr(failure), repr(only.stats()), caplog.text]
     if status == 3:
         assert isinstance(failure, errors.AuthError)
         assert 'bad credentials' in str(failure)

@@ -9,12 +9,12 @@ import zlib
 
 import pytest
 
-from faults.harness import TOLERANCE
 from on_loop import OnLoop
 from rich_if import rich_service
 from test_if import test_service
 from thrift_client import SimpleClient, errors
 from thrift_client.aio import AsyncSimpleClient
+from ways import TOLERANCE_S
 
 pytestmark = pytest.mark.usefixtures('assert_no_leaks')
 
@@ -69,7 +69,7 @@ def failed(client, service):
         began, spent = time.monotonic(), time.process_time()
         with pytest.raises(errors.ThriftClientError) as caught:
             client.ping() if service is test_service else client.version()
-        assert time.monotonic() - began < 0.5 + TOLERANCE
+        assert time.monotonic() - began < 0.5 + TOLERANCE_S
         assert time.process_time() - spent < 0.5
         assert client.stats().busy == 0
     return caught.value

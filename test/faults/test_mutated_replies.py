@@ -11,12 +11,12 @@ from thrift.protocol.TCompactProtocol import TCompactProtocol
 from thrift.Thrift import TApplicationException, TMessageType
 from thrift.transport.TTransport import TMemoryBuffer
 
-from faults.harness import TOLERANCE
 from rich_if import rich_service
 from rich_if.ttypes import Everything, NotFound, Refused, Small
 from thrift_client import SimpleClient, errors
 from thrift_client.testing import FaultServer
 from thrift_client.testing.behaviours import Message
+from ways import TOLERANCE_S
 
 CHANGES = st.lists(
     st.one_of(
@@ -35,6 +35,7 @@ CHANGES = st.lists(
     max_size=4,
 )
 LIMIT = 1_000_000
+TIMEOUT_MS = 30
 #: What a call may raise besides what its server answers with, which a mutation may still be.
 ALLOWED = (errors.ThriftClientError, TApplicationException, NotFound, Refused)
 
@@ -89,7 +90,7 @@ def mutant(request):
             server.address,
             protocol=protocol,
             frame=framed,
-            timeout=60,
+            timeout=TIMEOUT_MS,
             max_message_size=LIMIT,
             max_container_length=10_000,
         ) as client,
@@ -98,14 +99,15 @@ def mutant(request):
 
 
 @pytest.mark.parametrize('method', REPLIES)
-def test_a_mutated_reply(mutant, method):
+@pytest.mark.parametrize('examples', [12, pytest.param(150, marks=pytest.mark.long)])
+def test_a_mutated_reply(mutant, method, examples):
     """Time and memory are bounded, and the next reply is right."""
     client, changes = mutant
     patient = client.with_options(timeout=5000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     @settings(
-        max_examples=60,
+        max_examples=examples,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     )
@@ -119,7 +121,7 @@ def test_a_mutated_reply(mutant, method):
             getattr(client, method)(*ARGUMENTS[method])
         except ALLOWED:
             pass
-        assert time.monotonic() - began < 0.06 + 10 * TOLERANCE
+        assert time.monotonic() - began < TIMEOUT_MS / 1000 + 10 * TOLERANCE_S
         assert client.stats().busy == 0
         changes.clear()
         try:

@@ -1,4 +1,4 @@
-"""A process that ends: soon, quietly, whatever calls are in flight; and clients nobody closed."""
+"""The end of a process with calls in flight, and clients that were never closed."""
 
 from __future__ import annotations
 
@@ -15,178 +15,191 @@ import pytest
 
 import test_if.test_service as kv_service
 from thrift_client import SimpleClient, ThreadedHashClient
-from thrift_client.testing.addresses import BlackHole
-from thrift_client.testing.behaviours import never_read, silence
-from thrift_client.testing.faults import FaultServer
+from thrift_client.testing import BlackHole, FaultServer
+from thrift_client.testing.behaviours import delay, never_read, reply, silence
 
 TEST = Path(__file__).parent.parent
-#: A process has a second; its start and this machine get the rest.
+#: What a process may take to end, on a loaded machine.
 ENDS_WITHIN_S = 2.0
+#: The timeout of calls that the process waits for.
+TIMEOUT_MS = 300
 
 BEGIN = """
     import sys, threading, time
     import test_if.test_service as service
-    from thrift_client import SimpleClient, ThreadedReplicatedClient, ReplicatedClient
-    address = sys.argv[1]
-    def end():
-        print('ending', flush=True)
+    from thrift_client import SimpleClient, ThreadedReplicatedClient, ReplicatedClient, errors
+    address, timeout = sys.argv[1], int(sys.argv[2])
+
+    ended = []
+
+    def wait(client, count=1):
+        while client.stats().busy + len(ended) < count:
+            time.sleep(0.001)
+        time.sleep(0.02)
+
+    def call(function, *args):
+        try:
+            function(*args)
+        except errors.ThriftClientError as exc:
+            ended.append(exc)
+
+    def run(function, *args, daemon=False):
+        threading.Thread(target=call, args=(function, *args), daemon=daemon).start()
+"""
+END = """
+    print('ending', flush=True)
 """
 
-CASES = {
-    'user thread': """
-        client = SimpleClient(service, address)
-        threading.Thread(target=client.getk, args=('k',)).start()
+#: Calls that the end of the process waits for, at most until their timeouts.
+WAITED_FOR = {
+    'waiting for a connection': """
+        client = SimpleClient(service, address, timeout=timeout, max_connections=1)
+        for n in range(3):
+            run(client.getk, 'k')
         wait(client)
-    """,
-    'daemon thread': """
-        client = SimpleClient(service, address)
-        threading.Thread(target=client.getk, args=('k',), daemon=True).start()
-        wait(client)
-    """,
-    'submit': """
-        client = SimpleClient(service, address)
-        future = client.submit('getk', 'k')
-        wait(client)
+        while client.stats().waiting < 2 and not ended:
+            time.sleep(0.001)
     """,
     'many of all': """
-        client = SimpleClient(service, address)
+        client = SimpleClient(service, address, timeout=timeout)
         for n in range(8):
-            threading.Thread(target=client.getk, args=('k',), daemon=n % 2 == 0).start()
+            run(client.getk, 'k', daemon=n % 2 == 0)
             client.submit('getk', 'k')
-        wait(client, 16)
-    """,
-    'waiting for a connection': """
-        client = SimpleClient(service, address, max_connections=1)
-        for n in range(3):
-            threading.Thread(target=client.getk, args=('k',)).start()
-        wait(client)
-        while client.stats().waiting < 2:
+        while not client.stats().busy and not ended:
             time.sleep(0.001)
     """,
     'fan-out': """
-        pool = ThreadedReplicatedClient(service, servers=[address])
-        threading.Thread(target=pool.getk, args=('k',)).start()
+        pool = ThreadedReplicatedClient(service, servers=[address], timeout=timeout)
+        run(pool.getk, 'k')
         wait(pool.servers[0])
     """,
     'fan-out in the caller': """
-        pool = ReplicatedClient(service, servers=[address])
-        threading.Thread(target=pool.getk, args=('k',)).start()
+        pool = ReplicatedClient(service, servers=[address], timeout=timeout)
+        run(pool.getk, 'k')
         wait(pool.servers[0])
     """,
     'as_completed, left open': """
-        pool = ThreadedReplicatedClient(service, servers=[address], timeout=60000)
+        pool = ThreadedReplicatedClient(service, servers=[address], timeout=timeout)
         responses = pool.as_completed('getk', 'k')
-        threading.Thread(target=next, args=(responses,)).start()
+        run(next, responses)
         wait(pool.servers[0])
+    """,
+    'a request that the server does not read': """
+        client = SimpleClient(service, address, timeout=timeout)
+        run(client.getk, 'k' * 12_000_000)
+        wait(client)
+    """,
+}
+#: Calls that it doesn't wait for.
+LEFT = {
+    'daemon thread': """
+        client = SimpleClient(service, address)
+        run(client.getk, 'k', daemon=True)
+        wait(client)
     """,
     'the main thread was interrupted': """
         import os, signal
         client = SimpleClient(service, address)
-        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
         try:
             client.getk('k')
         except KeyboardInterrupt:
             pass
     """,
 }
-
 CONNECTING = {
     'submit': """
-        client = SimpleClient(service, address)
+        client = SimpleClient(service, address, timeout=timeout)
         client.submit('getk', 'k')
-        time.sleep(0.2)
+        time.sleep(0.1)
     """,
     'fan-out': """
-        pool = ThreadedReplicatedClient(service, servers=[address])
-        threading.Thread(target=pool.getk, args=('k',)).start()
-        time.sleep(0.2)
-    """,
-    'user thread': """
-        client = SimpleClient(service, address)
-        threading.Thread(target=client.getk, args=('k',)).start()
-        time.sleep(0.2)
+        pool = ThreadedReplicatedClient(service, servers=[address], timeout=timeout)
+        run(pool.getk, 'k')
+        time.sleep(0.1)
     """,
 }
 
-WAIT = """
-    def wait(client, count=1):
-        while client.stats().busy < count:
-            time.sleep(0.001)
-        time.sleep(0.05)
-"""
 
-
-def end_of(script, address):
-    """Run a script: the seconds from its last line to its end, its status, its errors."""
-    code = textwrap.dedent(BEGIN) + textwrap.dedent(WAIT) + textwrap.dedent(script) + '\nend()\n'
+def end_of(script, address, timeout=TIMEOUT_MS):
+    """Run a script: the seconds from its last line to its end, its status, output and errors."""
+    code = ''.join(map(textwrap.dedent, (BEGIN, script, END)))
     path = [str(TEST.parent), str(TEST), str(TEST / 'gen-py')]
     with subprocess.Popen(
-        [sys.executable, '-c', code, address],
+        [sys.executable, '-c', code, address, str(timeout)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        text=True,
         env=os.environ | {'PYTHONPATH': os.pathsep.join(path)},
     ) as process:
         try:
             line = process.stdout.readline()
             began = time.monotonic()
-            _, said = process.communicate(timeout=10)
+            printed, said = process.communicate(timeout=10)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
-        assert line == b'ending\n', said.decode()
-        return time.monotonic() - began, process.returncode, said.decode()
+        assert line == 'ending\n', said
+        return time.monotonic() - began, process.returncode, printed, said
 
 
-def assert_quiet(seconds, status, said):
-    """The end that every process should have; the warning of an unclosed client is none of it."""
-    lines = [line for line in said.splitlines() if line]
-    assert not any('Traceback' in line for line in lines), said
+def assert_quiet(seconds, status, _, said):
+    """The process ended soon and without a traceback; it may warn of an unclosed client."""
+    assert 'Traceback' not in said, said
     assert status == 0, said
     assert seconds < ENDS_WITHIN_S
 
 
-@pytest.mark.parametrize('case', CASES)
-def test_calls_in_flight_end_with_the_process(case):
-    """With calls in flight on any thread it ends within a second, with status 0, saying nothing."""
-    with FaultServer(kv_service, silence()) as server:
-        assert_quiet(*end_of(CASES[case], server.address))
-
-
-def test_calls_that_still_send():
-    """The same for a request that the server doesn't read."""
-    script = """
-        client = SimpleClient(service, address)
-        threading.Thread(target=client.getk, args=('k' * 50_000_000,)).start()
-        wait(client)
-    """
-    with FaultServer(kv_service, never_read()) as server:
-        assert_quiet(*end_of(script, server.address))
+@pytest.mark.parametrize('case', [*WAITED_FOR, *LEFT])
+def test_calls_in_flight(case):
+    """The process ends within their timeouts, with status 0 and without a traceback."""
+    script = never_read() if 'not read' in case else silence()
+    with FaultServer(kv_service, script) as server:
+        assert_quiet(*end_of({**WAITED_FOR, **LEFT}[case], server.address))
 
 
 @pytest.mark.parametrize('case', CONNECTING)
-def test_connects_in_flight_end_with_the_process(case):
+def test_connects_in_flight(case):
     """The same while a connection is being opened to where nobody answers."""
     with BlackHole() as hole:
         assert_quiet(*end_of(CONNECTING[case], hole.address))
 
 
-def test_a_call_that_is_about_to_be_done_may_finish():
+def test_a_thread_finishes_its_call():
     """A call that needs a moment more than the main thread gets its answer."""
-    from thrift_client.testing.behaviours import delay, reply
-
     script = """
-        client = SimpleClient(service, address)
-        threading.Thread(target=lambda: print(client.getk('k'), flush=True)).start()
+        client = SimpleClient(service, address, timeout=5000)
+        run(lambda: print(client.getk('k'), flush=True))
         wait(client)
     """
     with FaultServer(kv_service, delay(200) + reply('done')) as server:
-        seconds, status, said = end_of(script, server.address)
-    assert_quiet(seconds, status, said)
-    assert seconds > 0.05
+        seconds, status, printed, said = end_of(script, server.address)
+    assert_quiet(seconds, status, printed, said)
+    assert printed == 'done\n'
+
+
+@pytest.mark.xfail(reason='calls end with the interpreter, whatever their timeouts', strict=True)
+def test_a_thread_gets_its_own_timeout():
+    """Nothing in the library ends the call of a thread that the interpreter waits for."""
+    script = """
+        client = SimpleClient(service, address, timeout=1500)
+        def report():
+            try:
+                client.getk('k')
+            except errors.CallTimeout as exc:
+                print(exc.maybe_executed, flush=True)
+        run(report)
+        wait(client)
+    """
+    with FaultServer(kv_service, silence()) as server:
+        seconds, _, printed, _ = end_of(script, server.address)
+    assert printed == 'True\n'
+    assert 1 < seconds < 1.5 + ENDS_WITHIN_S
 
 
 def warnings_of(function):
-    """The warnings of unclosed clients, where a function leaves some to the garbage collector."""
+    """Return the warnings of the unclosed clients that a function leaves behind."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always', ResourceWarning)
         function()
@@ -195,7 +208,7 @@ def warnings_of(function):
 
 
 def descriptors():
-    """How many descriptors are open."""
+    """Count the open descriptors."""
     return len(os.listdir('/proc/self/fd'))  # noqa: PTH208 - a number is what is wanted
 
 

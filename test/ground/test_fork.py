@@ -1,4 +1,4 @@
-"""Forked processes: the child never touches its parent's connections, and both go on working."""
+"""Forked processes: the child never uses its parent's connections, and both go on working."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import socket
 import threading
 import traceback
+from pathlib import Path
 
 import pytest
 
 from rich_if import rich_service
+from servers import ServerProcess
 from thrift_client import (
     HashClient,
     ReplicatedClient,
@@ -20,8 +21,8 @@ from thrift_client import (
     ThreadedHashClient,
     ThreadedReplicatedClient,
 )
+from thrift_client.testing import FaultServer
 from thrift_client.testing.behaviours import hold, reply
-from thrift_client.testing.faults import FaultServer
 
 # Forking with threads is what is tested here.
 pytestmark = pytest.mark.filterwarnings('ignore:.*use of fork.*:DeprecationWarning')
@@ -99,7 +100,7 @@ def opened(client):
 
 @pytest.fixture(params=KINDS)
 def client(request, rich_servers):
-    """A client or pool of each kind, with warm connections."""
+    """Make a client or pool of each kind, with open connections."""
     with KINDS[request.param](rich_servers) as client:
         works(client, 'before')
         yield client
@@ -108,21 +109,19 @@ def client(request, rich_servers):
 @pytest.fixture(scope='module')
 def rich_servers():
     """Where two servers listen."""
-    from servers import ServerProcess
-
     rich = {'service': 'rich_if.rich_service', 'handler': 'handlers:Rich'}
     with ServerProcess(**rich) as one, ServerProcess(**rich) as two:
         yield [one.address, two.address]
 
 
-def inherited_sockets():
-    """The descriptors of this process that are connected sockets."""
-    found = {}
-    for name in os.listdir('/proc/self/fd'):  # noqa: PTH208 - numbers are what is wanted
+def sockets():
+    """Return the sockets of this process."""
+    found = set()
+    for entry in Path('/proc/self/fd').iterdir():
         with contextlib.suppress(OSError):
-            target = os.readlink(f'/proc/self/fd/{name}')  # noqa: PTH115 - as above
+            target = str(entry.readlink())
             if target.startswith('socket:'):
-                found[target] = int(name)
+                found.add(target)
     return found
 
 
@@ -156,32 +155,25 @@ def test_at_the_same_time(client):
     assert opened(client) == before
 
 
-def test_the_child_drops_what_it_inherited(client):
+@pytest.mark.parametrize('kind', KINDS)
+def test_the_child_drops_what_it_inherited(kind, rich_servers):
     """No connection of the parent is open in the child, and a child's child works as well."""
-    parents = set(inherited_sockets())
+    before = sockets()
+    with KINDS[kind](rich_servers) as client:
+        works(client, 'before')
+        parents = sockets() - before
+        assert parents
 
-    def child():
-        left = set(inherited_sockets()) & parents
-        assert not left, left
-        works(client, 'child')
-        in_child(lambda: works(client, 'grandchild'))
-        works(client, 'child again')
+        def child():
+            left = sockets() & parents
+            assert not left, left
+            works(client, 'child')
+            in_child(lambda: works(client, 'grandchild'))
+            works(client, 'child again')
 
-    # What else the test's process has open is not the client's.
-    others = set()
-    with contextlib.ExitStack():
-        others = parents - client_sockets(client)
-    parents -= others
-    assert parents
-    in_child(child)
-    works(client, 'parent')
-
-
-def client_sockets(client):
-    """The idle connections of a client."""
-    servers = [client] if isinstance(client, SimpleClient) else client.servers
-    idle = [connection for server in servers for connection in server._connections.idle]
-    return {os.readlink(f'/proc/self/fd/{connection.fileno()}') for connection in idle}  # noqa: PTH115
+        in_child(child)
+        works(client, 'parent')
+        assert sockets() - before == parents  # the same ones, still connected
 
 
 @pytest.mark.parametrize('ending', ['exit', 'close', 'kill'])
@@ -225,23 +217,36 @@ def _assert_equal(one, other):
     assert one == other
 
 
-def test_locks_that_were_held(rich_servers):
-    """A child of a moment in which other threads held every lock of the client still works."""
-    with SimpleClient(rich_service, rich_servers[0], timeout=5000, max_connections=1) as client:
-        client.echo('warm')
-        locks = [
-            client._connections._lock,
-            client._connections._turnstile._lock,
-            client._health._lock,
-        ]
-        for lock in locks:
-            lock.acquire()
+def test_forks_in_the_middle_of_calls(rich_servers):
+    """Whatever locks other threads hold when the process forks, the child works."""
+    over = threading.Event()
+    with (
+        SimpleClient(rich_service, rich_servers[0], timeout=5000, max_connections=1) as client,
+        ThreadedReplicatedClient(rich_service, timeout=5000, servers=rich_servers) as pool,
+    ):
+
+        def call(n):
+            while not over.is_set():
+                assert values(client, f'thread {n}') == [f'thread {n}']
+                assert set(values(pool, f'thread {n}')) == {f'thread {n}'}
+                pool.stats()
+
+        def child():
+            works(client, 'child', 3)
+            works(pool, 'child', 3)
+
+        threads = [threading.Thread(target=call, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
         try:
-            in_child(lambda: works(client, 'child'))
+            for _ in range(20):
+                in_child(child)
         finally:
-            for lock in locks:
-                lock.release()
+            over.set()
+            for thread in threads:
+                thread.join()
         works(client, 'parent')
+        works(pool, 'parent')
 
 
 def test_executors_are_made_anew(rich_servers):
@@ -262,7 +267,7 @@ def test_executors_are_made_anew(rich_servers):
 
 
 def test_waiters_stay_behind(rich_servers):
-    """Those who wait for a connection in the parent are nobody's business in the child."""
+    """Calls that wait for a connection in the parent don't exist in the child."""
     gate = hold()
     with (
         FaultServer(rich_service, [gate + reply('first'), reply('next')]) as server,
@@ -296,16 +301,3 @@ def test_a_pre_forking_server(rich_servers):
                 worker.join(20)
                 assert worker.exitcode == 0
         assert opened(pool) == before
-
-
-def test_the_parents_connection_stays_connected(rich_servers):
-    """The very socket of the parent carries on, seen from below."""
-    with SimpleClient(rich_service, rich_servers[0], timeout=5000) as client:
-        client.warm_up()
-        (connection,) = client._connections.idle
-        in_child(lambda: works(client, 'child'))
-        name = connection.stream.sock.getpeername()
-        assert name[1] == client.port
-        assert connection.stream.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
-        assert client.echo('same') == 'same'
-        assert client._connections.idle == [connection]

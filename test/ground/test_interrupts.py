@@ -1,4 +1,4 @@
-"""Whatever is raised at whatever line of a call: nothing leaks, and the next call is right."""
+"""An exception at any line of a call: nothing leaks, and the next call is right."""
 
 from __future__ import annotations
 
@@ -54,35 +54,35 @@ class Case:
 
 
 def simple(servers, **options):
-    """A client of one server."""
+    """Make a client of one server."""
     return Case(
         SimpleClient(rich_service, servers[0].address, timeout=5000, **options),
         lambda client, token: [client.echo(token)],
     )
 
 
-def bounded(servers):
-    """A client that may have no second connection while an exception holds on to the first."""
-    case = simple(servers, max_connections=1)
+def bounded(servers, **options):
+    """Make a client that may have no second connection while an exception refers to the first."""
+    case = simple(servers, max_connections=1, **options)
     case.unbounded = False
     return case
 
 
-def hashed(servers):
-    """A hash pool."""
-    return Case(
-        HashClient(rich_service, timeout=5000, servers=[server.address for server in servers]),
-        lambda pool, token: [pool.echo(token).value()],
-    )
+def hashed(servers, **options):
+    """Make a hash pool, whose calls all go to one server."""
+    addresses = [server.address for server in servers[:2]]
+    pool = HashClient(rich_service, timeout=5000, servers=addresses, **options)
+    return Case(pool.echo.set_hash(lambda text: 0), lambda pool, token: [pool.echo(token).value()])
 
 
 def fan_out(cls):
-    """A replicated pool."""
+    """Make replicated pools."""
 
-    def make(servers):
+    def make(servers, **options):
+        addresses = [server.address for server in servers[:2]]
         return Case(
-            cls(rich_service, timeout=5000, servers=[server.address for server in servers]),
-                lambda pool, token: [response.value() for response in pool.echo(token)],
+            cls(rich_service, timeout=5000, servers=addresses, **options),
+            lambda pool, token: [response.value() for response in pool.echo(token)],
         )
 
     return make
@@ -91,7 +91,7 @@ def fan_out(cls):
 CASES = {
     'simple': simple,
     'bounded': bounded,
-    'json': lambda servers: simple(servers[1:], protocol='json'),
+    'json': lambda servers, **options: simple(servers[2:], protocol='json', **options),
     'hashed': hashed,
     'fan-out': fan_out(ReplicatedClient),
     'threaded fan-out': fan_out(ThreadedReplicatedClient),
@@ -100,17 +100,20 @@ CASES = {
 
 @pytest.fixture(scope='module')
 def servers():
-    """Two servers."""
-    with ServerProcess(**RICH) as one, ServerProcess(**RICH) as two:
-        yield [one, two]
+    """Run two servers, and one that speaks JSON."""
+    with (
+        ServerProcess(**RICH) as one,
+        ServerProcess(**RICH) as two,
+        ServerProcess(protocol='json', **RICH) as json,
+    ):
+        yield [one, two, json]
 
 
 @pytest.fixture
-def case(request, servers, server_process):
-    """A client or pool of each kind."""
-    if request.param == 'json':
-        servers = [None, server_process(protocol='json', **RICH)]
-    with CASES[request.param](servers) as case:
+def case(request, servers):
+    """Make a client or pool of each kind, which keeps so many idle connections."""
+    name, idle = request.param if isinstance(request.param, tuple) else (request.param, 8)
+    with CASES[name](servers, max_idle=idle) as case:
         yield case
 
 
@@ -124,18 +127,21 @@ def is_right(case):
 
 # A socket that was made in the very line before an exception is closed by its deallocation.
 @pytest.mark.filterwarnings('ignore:unclosed <socket:ResourceWarning')
-@pytest.mark.parametrize('warm', [True, False], ids=['open', 'cold'])
-@pytest.mark.parametrize('case', CASES, indirect=True)
-def test_an_exception_at_every_line(case, warm):
-    """At each line of a call, on an open connection or a new one, while the exception is held."""
+@pytest.mark.parametrize('step', [5, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    'case',
+    [pytest.param((name, idle), id=f'{name}-{kept}') for name in CASES
+     for idle, kept in ((8, 'open'), (0, 'cold'))],
+    indirect=True,
+)  # fmt: skip
+def test_an_exception_at_every_line(case, step):
+    """At lines of a call, on an open connection or a new one, while the exception is held."""
     for server in case.servers:
         server.warm_up()
     for _ in range(3):
         is_right(case)
     before = descriptors()
-    for at in itertools.count(1):
-        if not warm:
-            drop_connections(case)
+    for at in itertools.count(1, step):
         exception = (KeyboardInterrupt, SystemExit)[at % 2]
         injector = Injector(at, exception)
         raised = False
@@ -151,13 +157,7 @@ def test_an_exception_at_every_line(case, warm):
         assert raised, f'what was raised at {injector.where} is lost'
         is_right(case)
         wait_for_descriptors(before, injector.where)
-    assert at > 10  # it was a call's lines that were gone through
-
-
-def drop_connections(case):
-    """Have the next call open what it needs."""
-    for server in case.servers:
-        server._connections.drop_idle()
+    assert at > 10  # these were the lines of a call
 
 
 def wait_for_descriptors(most, where):
@@ -194,8 +194,8 @@ def test_sigint_at_any_time(case):
     for server in case.servers:
         server.warm_up()
     before = descriptors()
-    arrived = storm(case, lambda: os.kill(os.getpid(), signal.SIGINT), 40)
-    assert arrived > 20
+    arrived = storm(case, lambda: os.kill(os.getpid(), signal.SIGINT), 25)
+    assert arrived > 10
     wait_for_descriptors(before, 'a signal')
 
 
@@ -210,13 +210,13 @@ def test_an_exception_thrown_into_a_thread(case):
     def work():
         ident = ctypes.c_ulong(threading.get_ident())
         throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
-        arrived.append(storm(case, lambda: throw(ident, ctypes.py_object(KeyboardInterrupt)), 40))
+        arrived.append(storm(case, lambda: throw(ident, ctypes.py_object(KeyboardInterrupt)), 25))
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join(50)
     assert not thread.is_alive()
     assert arrived
-    assert arrived[0] > 20
+    assert arrived[0] > 10
     is_right(case)
     wait_for_descriptors(before, 'an exception in a thread')

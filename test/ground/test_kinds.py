@@ -9,7 +9,7 @@ import pytest
 from thrift.Thrift import TFrozenDict
 
 from thrift_client import HashClient, SimpleClient, ThreadedReplicatedClient
-from thrift_client.testing.serve import Server
+from thrift_client.testing import Server
 
 pytestmark = pytest.mark.smoke
 

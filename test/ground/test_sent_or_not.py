@@ -8,9 +8,8 @@ import pytest
 
 from rich_if import rich_service
 from thrift_client import ReplicatedClient, RetryPolicy, SimpleClient, errors
-from thrift_client.testing import Ledger
+from thrift_client.testing import FaultServer, Ledger
 from thrift_client.testing.behaviours import reply, reset, reset_after_reading
-from thrift_client.testing.faults import FaultServer
 
 #: Of an argument, so that a request is far larger than what sockets buffer on their way.
 LARGE = 6_000_000

@@ -1,4 +1,4 @@
-"""Addresses as users write them, taken apart without looking anything up."""
+"""Addresses as users write them: host, port and name of a client, without looking anything up."""
 
 import re
 import socket
@@ -7,8 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thrift_client import address
-from thrift_client.address import parse
+from test_if import test_service
+from thrift_client import SimpleClient
+
+
+def client_of(text, port=None):
+    """Make a client of an address, which connects to nothing."""
+    return SimpleClient(test_service, text, port)
 
 
 @pytest.mark.parametrize(
@@ -37,38 +42,14 @@ from thrift_client.address import parse
         ('http://h:80/path?x=1', None, 'h', 80, 'http://h:80/path?x=1'),
         ('http://h?token=a&b=2', None, 'h', 80, 'http://h?token=***&b=2'),
         ('thrift://[::1]:7', None, '::1', 7, 'thrift://[::1]:7'),
-        ('thrift://u:p@h:7?frame=1', None, 'h', 7, 'thrift://h:7'),
+        ('thrift://h:7?frame=1&timeout=5', None, 'h', 7, 'thrift://h:7'),
+        ('http://us%40er:p%3Aw@h/a/b', None, 'h', 80, 'http://h/a/b'),
     ],
 )
 def test_an_address_is_taken_apart(text, port, host, number, label):
     """Host, port and the name that a client has by default."""
-    got = parse(text, port)
-    assert (got.host, got.port, got.label) == (host, number, label)
-
-
-def test_a_url_says_more():
-    """Credentials, and the options in the order in which they are written."""
-    got = parse('thrifts://us%40er:p%3Aw@h?protocol=compact&frame=1&x=')
-    assert (got.scheme, got.credentials) == ('thrifts', ('us@er', 'p:w'))
-    assert got.query == (('protocol', 'compact'), ('frame', '1'), ('x', ''))
-    assert 'p:w' not in got.label
-    assert 'frame' not in got.label
-
-
-def test_an_http_url_names_what_is_asked_for():
-    """The path and the query as they are written; they are no options."""
-    got = parse('https://us%40er:p%3Aw@h/a%20b?frame=1&x=%2F')
-    assert (got.scheme, got.path, got.target) == ('https', '/a%20b', '/a%20b?frame=1&x=%2F')
-    assert got.query == ()
-    assert 'p:w' not in got.label
-    assert parse('http://h?x').target == '/?x'
-
-
-@pytest.mark.parametrize('url', ['http://h/a\r\nX: y', 'http://h/a\tb', 'thrift://h\n'])
-def test_control_characters_are_refused(url):
-    """Where Python's parser would leave them out."""
-    with pytest.raises(ValueError, match='control'):
-        parse(url)
+    client = client_of(text, port)
+    assert (client.host, client.port, client.name) == (host, number, label)
 
 
 @pytest.mark.parametrize(
@@ -83,21 +64,21 @@ def test_control_characters_are_refused(url):
 def test_a_bad_address_is_a_value_error(text, port):
     """It quotes the address, and nothing is guessed."""
     with pytest.raises(ValueError, match=re.escape(repr(text)[1:-1])):
-        parse(text, port)
+        client_of(text, port)
 
 
 @pytest.mark.parametrize('port', ['9090', 1.0, True])
 def test_a_port_is_an_int(port):
     """A TypeError for anything else."""
     with pytest.raises(TypeError, match='port'):
-        parse('h', port)
+        client_of('h', port)
 
 
 @pytest.mark.parametrize('host', [None, 5, b'localhost', ('h', 1)])
 def test_a_host_is_a_str(host):
     """A TypeError for anything else."""
     with pytest.raises(TypeError, match='host'):
-        parse(host)
+        client_of(host)
 
 
 def test_a_password_is_quoted_nowhere():
@@ -105,22 +86,22 @@ def test_a_password_is_quoted_nowhere():
     for text in ('thrift://user:secret@h:0', 'ftp://user:secret@h', 'thrift://user:secret@h/p',
                  'thrift://user:secret@', 'thrift://user:secret@h:x', 'user:secret@h:9090'):
         with pytest.raises(ValueError, match=r'//|not a host name') as caught:
-            parse(text)
+            client_of(text)
         assert 'secret' not in str(caught.value)
 
 
 @given(st.text(max_size=40), st.one_of(st.none(), st.integers(-5, 70000)))
 def test_any_text_is_an_address_or_a_value_error(text, port):
-    """Nothing else comes out; what is taken has a port in range and is read again the same."""
+    """Nothing else is raised; the port is in range, and the name is the same address."""
     try:
-        got = parse(text, port)
+        client = client_of(text, port)
     except ValueError:
         return
-    assert got.host
-    assert got.port is None or 1 <= got.port <= 65535
-    if got.scheme is None:
-        again = parse(address.join(got.host, got.port))
-        assert (again.host, again.port, again.label) == (got.host, got.port, got.label)
+    assert client.host
+    assert client.port is None or 1 <= client.port <= 65535
+    if '://' not in client.name:
+        again = client_of(client.name)
+        assert (again.host, again.port, again.name) == (client.host, client.port, client.name)
 
 
 @given(st.text(alphabet=':/[]@?#%&=.thriftps0159 \0ä', max_size=25))
@@ -128,7 +109,7 @@ def test_any_url_is_an_address_or_a_value_error(rest):
     """Also what the standard library's own parser stumbles over."""
     for scheme in ('thrift', 'https', 'zk'):
         try:
-            parse(f'{scheme}://{rest}')
+            client_of(f'{scheme}://{rest}')
         except ValueError:
             continue
 
@@ -136,4 +117,4 @@ def test_any_url_is_an_address_or_a_value_error(rest):
 def test_nothing_is_looked_up(monkeypatch):
     """A name is only resolved when a connection is opened."""
     monkeypatch.setattr(socket, 'getaddrinfo', None)
-    assert parse('no-such-host.invalid:1').host == 'no-such-host.invalid'
+    assert client_of('no-such-host.invalid:1').host == 'no-such-host.invalid'

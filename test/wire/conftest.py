@@ -1,19 +1,18 @@
-"""Servers of every kind, and certificates for those that want them."""
+"""Servers of every kind, which tests share, and certificates for those in TLS."""
 
 from __future__ import annotations
 
 import ssl
+from contextlib import ExitStack
 
 import pytest
 import trustme
 
 from handlers import Rich
-from on_loop import ASYNCIO, BLOCKING
 from rich_if import rich_service
 from servers import ServerProcess
 from thrift_client.testing import Server
-
-FORKED = ('forking', 'processpool')
+from ways import FACES, FEW_WIRES, WIRES, Served
 
 
 class Certificates:
@@ -41,9 +40,9 @@ class Certificates:
         return context
 
 
-@pytest.fixture(params=[BLOCKING, ASYNCIO], ids=lambda face: face.name)
+@pytest.fixture(params=FACES, ids=lambda face: face.name)
 def face(request):
-    """Put a test to the blocking clients and to those of asyncio."""
+    """Run a test with the blocking clients and with those of asyncio."""
     return request.param
 
 
@@ -53,35 +52,51 @@ def certificates(tmp_path_factory):
     return Certificates(tmp_path_factory.mktemp('certificates'))
 
 
-@pytest.fixture
-def serve_way(certificates):
-    """Start servers of rich_service for one test: those that fork as processes of their own."""
-    started = []
+@pytest.fixture(scope='session')
+def server_of(request, certificates):
+    """Run a server of rich_service as a `Served` says; give that and the address.
 
-    def start(way):
-        if way.server in FORKED:
-            server = ServerProcess(
-                way.server,
-                way.protocol,
-                way.server_transport,
-                'rich_if.rich_service',
-                'handlers:Rich',
-                tls_cert=certificates.file if way.tls else None,
-            )
-        else:
-            server = Server(
-                rich_service,
-                Rich(),
-                way.server,
-                protocol=way.protocol,
-                transport=way.server_transport,
-                ssl=certificates.server() if way.tls else None,
-            )
-        started.append(server)
-        return server.start()
+    Tests that ask for the same one follow each other and share it.
+    """
+    served = request.param
+    with _rich_process(served, certificates) if served.forks else _rich(served, certificates) as s:
+        yield served, s.address
 
-    yield start
-    for server in started:
-        getattr(server, 'stop', None) or server.close()
-        if hasattr(server, 'stop'):
-            server.stop()
+
+def _rich_process(served, certificates):
+    return ServerProcess(
+        served.server,
+        served.protocol,
+        served.server_transport,
+        'rich_if.rich_service',
+        'handlers:Rich',
+        tls_cert=certificates.file if served.tls else None,
+    )
+
+
+def _rich(served, certificates):
+    return Server(
+        rich_service,
+        Rich(),
+        served.server,
+        protocol=served.protocol,
+        transport=served.server_transport,
+        ssl=certificates.server() if served.tls else None,
+    )
+
+
+@pytest.fixture(scope='session')
+def rich_servers(certificates):
+    """Run a threaded server of rich_service for each transport and protocol, and over HTTP."""
+    wires = [(*wire, False) for wire in WIRES]
+    wires += [(*wire, True) for wire in FEW_WIRES[:2]]
+    wires += [('http', 'binary', False), ('http', 'json', False), ('http', 'binary', True)]
+    with ExitStack() as stack:
+        yield {
+            wire: stack.enter_context(_rich(Served(_kind_of(wire), *wire), certificates))
+            for wire in wires
+        }
+
+
+def _kind_of(wire):
+    return 'http' if wire[0] == 'http' else 'threaded'

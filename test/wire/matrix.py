@@ -13,22 +13,22 @@ sys.path[:0] = [str(ROOT), str(HERE.parent), str(HERE.parent / 'gen-py')]
 TARGET = ROOT / 'docs' / 'generated' / 'wire-matrix.md'
 INTRO = """# The wire matrix
 
-Each cell is a client whose options say what stands above it, against one of Apache's Python
-servers: every method of a service that has everything, by a blocking client and by both
-fan-outs, and by a client and a fan-out on asyncio. `make matrix` runs it and writes this page.
+Each cell is a client with the options on the left and one of Apache's Python servers: a blocking
+client and both fan-outs, and a client and a fan-out on asyncio, make calls of all kinds. `make
+matrix` runs it and writes this page.
 
 """
 WORKS, FAILS, NONE = 'yes', '**no**', '\N{EN DASH}'
 
 
-def column(way):
-    """Name the client's options that a way asks for."""
-    return f'`{way.transport}` `{way.protocol}`'
+def column(served):
+    """Name the client's options that fit a server."""
+    return f'`{served.transport}` `{served.protocol}`'
 
 
-def row(way):
-    """Name the server of a way."""
-    return f'{way.server} (TLS)' if way.tls else way.server
+def row(served):
+    """Name a server."""
+    return f'{served.server} (TLS)' if served.tls else served.server
 
 
 def table(cells):
@@ -46,28 +46,27 @@ def table(cells):
 
 
 class Recorder:
-    """A pytest plugin that notes which ways passed: a way does, if it does on both faces."""
+    """A pytest plugin that notes which tests passed: a cell works if it does on both faces."""
 
     def __init__(self):
         self.cells = {}
 
     def pytest_runtest_logreport(self, report):
-        """Note the outcome of a way's test: of all its phases, or it doesn't count."""
-        from wire.ways import WAYS
+        """Note the outcome of a test: all of its phases have to pass."""
+        from ways import SERVED
 
-        ways = {str(way): way for way in WAYS}
-        _face, _, name = report.nodeid.partition('[')[2].rstrip(']').partition('-')
-        way = ways.get(name)
-        if way is not None:
-            key = row(way), column(way)
-            passed = report.passed and self.cells.get(key, WORKS) == WORKS
-            self.cells[key] = WORKS if passed else FAILS
+        parameters = f'-{report.nodeid.partition("[")[2].rstrip("]")}-'
+        for served in SERVED:
+            if f'-{served}-' in parameters:
+                key = row(served), column(served)
+                passed = report.passed and self.cells.get(key, WORKS) == WORKS
+                self.cells[key] = WORKS if passed else FAILS
 
     def in_order(self):
-        """The cells in the order of the ways, whatever the tests' was."""
-        from wire.ways import WAYS
+        """Return the cells in the order of the table, whatever the tests' was."""
+        from ways import SERVED
 
-        keys = dict.fromkeys((row(way), column(way)) for way in WAYS)
+        keys = dict.fromkeys((row(served), column(served)) for served in SERVED)
         return {key: self.cells[key] for key in keys if key in self.cells}
 
 
@@ -77,9 +76,8 @@ def main(arguments):
 
     logging.disable()
     recorder = Recorder()
-    status = pytest.main(
-        [str(HERE / 'test_matrix.py'), '-q', '--no-header', *arguments], plugins=[recorder]
-    )
+    options = ['-q', '--no-header', '-m', '']  # those that take long, too
+    status = pytest.main([str(HERE / 'test_matrix.py'), *options, *arguments], plugins=[recorder])
     text = table(recorder.in_order())
     print(text)
     TARGET.parent.mkdir(parents=True, exist_ok=True)

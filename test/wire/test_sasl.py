@@ -48,7 +48,7 @@ def test_a_url_carries_it(face):
         url = f'thrift://me:p%40ss@127.0.0.1:{server.port}?sasl=PLAIN'
         with face.client(test_service, url) as client:
             assert client.ping() == 'pong'
-            assert 'p@ss' not in repr(client) + client.name + repr(client._options)
+            assert 'p@ss' not in repr(client) + client.name + repr(client.stats())
 
 
 def test_credentials_without_sasl_are_a_value_error():
@@ -85,10 +85,10 @@ def test_a_mechanism_that_does_not_fit_is_an_auth_error(mechanism, face):
             client.ping()
 
 
-def test_a_server_without_sasl_is_named(kv_server, face):
+def test_a_server_without_sasl(kv_server, face):
     """It hangs up or answers something else; the error says what may be wrong."""
     with (
-        face.client(test_service, kv_server.address, sasl=PLAIN, timeout=1000) as client,
+        face.client(test_service, kv_server.address, sasl=PLAIN, timeout=300) as client,
         pytest.raises(errors.ThriftClientError) as caught,
     ):
         client.ping()
@@ -96,17 +96,17 @@ def test_a_server_without_sasl_is_named(kv_server, face):
 
 
 def test_a_client_without_sasl_is_told(face):
-    """A server that wants a login looks like one."""
+    """The error for a server that wants a login suggests the option."""
     with (
         SaslServer() as server,
-        face.client(test_service, f'127.0.0.1:{server.port}', timeout=500) as client,
+        face.client(test_service, f'127.0.0.1:{server.port}', timeout=200) as client,
         pytest.raises(errors.ThriftClientError, match='sasl'),
     ):
         client.ping()
 
 
 @pytest.mark.parametrize('sasl', ['PLAIN', {}, {'username': 'me', 'password': 'secret'}])
-def test_what_is_no_sasl_is_a_type_error(sasl):
+def test_another_value_is_a_type_error(sasl):
     """When the client is made, without the password in it."""
     with pytest.raises(TypeError, match='sasl') as caught:
         SimpleClient(test_service, sasl=sasl)

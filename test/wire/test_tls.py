@@ -13,6 +13,7 @@ from handlers import KeyValue
 from test_if import test_service
 from thrift_client import SimpleClient, errors
 from thrift_client.testing import Server
+from ways import FACES, IDLE_S
 
 
 @pytest.fixture
@@ -114,24 +115,23 @@ def test_a_server_may_want_a_certificate(serve, certificates, version, known, fa
         assert isinstance(error, errors.TLSError) or version == ssl.TLSVersion.TLSv1_3
 
 
-def test_the_tickets_of_tls_1_3_do_not_look_like_a_dead_connection(serve, certificates, face):
-    """They make an idle socket readable, and it is used all the same."""
-    with face.client(test_service, serve().address, ssl=certificates.client()) as client:
-        client.warm_up()
-        time.sleep(1.1)  # idle for long enough to be looked at
-        assert client.ping() == 'pong'
-        assert client.stats().opened == 1
-
-
-def test_a_server_that_closed_is_noticed(serve, certificates, face):
-    """An idle connection whose server said goodbye is replaced."""
-    server = serve()
-    with face.client(test_service, server.address, ssl=certificates.client()) as client:
-        client.ping()
-        server.close()
-        server.start()
-        time.sleep(1.1)
-        assert client.ping() == 'pong'
+def test_idle_connections(serve, certificates, closing):
+    """One that a server closed is replaced; one with unread tickets of TLS 1.3 is still used."""
+    server, closed = serve(), serve()
+    options = {'ssl': certificates.client(), 'timeout': 5000}
+    clients = []
+    for face in FACES:
+        kept = closing(face.client(test_service, server.address, **options))
+        kept.warm_up()  # the tickets have not been read
+        lost = closing(face.client(test_service, closed.address, **options))
+        assert lost.ping() == 'pong'
+        clients.append((kept, lost))
+    closed.close()
+    closed.start()
+    time.sleep(IDLE_S)
+    for kept, lost in clients:
+        assert kept.ping() == lost.ping() == 'pong'
+        assert (kept.stats().opened, lost.stats().opened) == (1, 2)
 
 
 @pytest.mark.parametrize('talks', [False, True], ids=['silent', 'dripping'])
@@ -188,7 +188,7 @@ def test_a_limit_smaller_than_a_record_holds(serve, certificates, face):
 
 
 @pytest.mark.parametrize('value', [1, 'yes', object()])
-def test_what_is_no_context_is_a_type_error(value):
+def test_another_value_is_a_type_error(value):
     """When the client is made."""
     with pytest.raises(TypeError, match='ssl'):
         SimpleClient(test_service, ssl=value)

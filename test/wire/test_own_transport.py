@@ -1,11 +1,11 @@
-"""What comes out of a user's own Apache transport, by its name here."""
+"""Errors of a user's own Apache transport: raised as the library's."""
 
 import pytest
 from thrift.transport.TTransport import TBufferedTransport, TTransportException
 
 from test_if import test_service
 from thrift_client import SimpleClient, errors
-from thrift_client.testing.addresses import ClosedPort
+from thrift_client.testing import ClosedPort
 from thrift_client.testing.behaviours import reply
 
 
@@ -23,16 +23,16 @@ class Factory:
         return Own(transport)
 
 
-def test_an_error_of_ours_is_not_its_own_cause():
-    """Which would be a cycle that keeps what it holds alive."""
+def test_an_error_is_not_its_own_cause():
+    """That would be a cycle, which keeps alive what the error refers to."""
     with ClosedPort() as port, SimpleClient(test_service, port.address, transport=Factory()) as own:
         with pytest.raises(errors.ConnectError) as caught:
             own.getk('k')
         assert caught.value.__cause__ is not caught.value
 
 
-def test_a_limit_of_the_transport_is_not_ours(fault_server):
-    """The text gives its reason, and no option that would change nothing."""
+def test_a_limit_of_the_transport_is_not_the_librarys(fault_server):
+    """The text has its reason, and no option that would change nothing."""
     server = fault_server(test_service, reply('value'))
     with (
         SimpleClient(test_service, server.address, transport=Factory()) as own,
