@@ -7,7 +7,7 @@ import pytest
 from test_if import test_service
 from thrift_client import RetryPolicy, errors
 from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient, AsyncSimpleClient
-from thrift_client.testing.addresses import BlackHole
+from thrift_client.testing import BlackHole
 from thrift_client.testing.behaviours import answer, close, drip, hold, reply
 
 GOOD = answer(lambda args: args.key)

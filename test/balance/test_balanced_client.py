@@ -9,7 +9,7 @@ import pytest
 from test_if import test_service
 from thrift_client import BalancedClient, CircuitBreaker, Hedge, RetryPolicy, errors, routing
 from thrift_client.aio import AsyncBalancedClient
-from thrift_client.testing.addresses import BlackHole, ClosedPort
+from thrift_client.testing import BlackHole, ClosedPort
 from thrift_client.testing.behaviours import answer, close, delay, hold, reply, silence
 
 each_kind = pytest.mark.parametrize('kind', [BalancedClient, AsyncBalancedClient])

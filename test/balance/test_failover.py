@@ -5,7 +5,7 @@ import pytest
 from test_if import test_service
 from thrift_client import CircuitBreaker, HashClient, RetryPolicy, ThreadedHashClient, errors
 from thrift_client.aio import AsyncHashClient
-from thrift_client.testing.addresses import ClosedPort
+from thrift_client.testing import ClosedPort
 from thrift_client.testing.behaviours import close, raw, reply, silence
 
 KINDS = [HashClient, ThreadedHashClient, AsyncHashClient]

@@ -163,27 +163,3 @@ def test_submitted_calls_are_hedged_with_any_number_of_threads(fault_server, clo
     )
     futures = [client.submit('getk', 'k') for _ in range(40)]
     assert {future.result(10) for future in futures} == {'x'}
-
-
-# The decision, without a server.
-
-
-def test_patience_is_what_was_asked_for():
-    """A time as it is, a percentile as soon as enough calls are known."""
-    latencies = Latencies()
-    assert patience(Hedge(after=7), latencies) == 7
-    for elapsed in range(ENOUGH - 1):
-        latencies.note(elapsed)
-        assert patience(Hedge(), latencies) is None
-    latencies.note(ENOUGH)
-    assert patience(Hedge(percentile=50), latencies) == ENOUGH // 2
-    assert patience(Hedge(percentile=99), latencies) == ENOUGH
-
-
-def test_old_calls_are_forgotten():
-    """The percentile is that of recent calls."""
-    latencies = Latencies()
-    for elapsed in [1.0] * REMEMBERED + [9.0] * REMEMBERED:
-        latencies.note(elapsed)
-    latencies.note(9.0)
-    assert latencies.percentile(1) == 9.0

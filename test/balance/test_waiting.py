@@ -15,7 +15,7 @@ from thrift_client import (
 )
 from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient
 from thrift_client.core.waiting import needed
-from thrift_client.testing.addresses import ClosedPort
+from thrift_client.testing import ClosedPort
 from thrift_client.testing.behaviours import answer, hold, reply, silence
 
 KINDS = [ReplicatedClient, ThreadedReplicatedClient, AsyncReplicatedClient]

@@ -10,7 +10,7 @@ from test_if import test_service
 from thrift_client import HashClient, ThreadedHashClient, deadline, errors
 from thrift_client.aio import AsyncHashClient
 from thrift_client.bulk import LEAST_AHEAD
-from thrift_client.testing.addresses import ClosedPort
+from thrift_client.testing import ClosedPort
 from thrift_client.testing.behaviours import answer, close, delay, hold, reply
 
 each_kind = pytest.mark.parametrize('kind', [HashClient, ThreadedHashClient, AsyncHashClient])

@@ -26,7 +26,7 @@ from thrift_client import (
     errors,
 )
 from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient
-from thrift_client.testing.addresses import BlackHole, ClosedPort
+from thrift_client.testing import BlackHole, ClosedPort
 from thrift_client.testing.behaviours import (
     answer,
     application_exception,

@@ -23,7 +23,7 @@ from rich_if.ttypes import Color, NotFound, Refused
 from shared.base.ttypes import Outdated
 from test_if import test_service
 from thrift_client import SimpleClient, deadline, errors
-from thrift_client.testing.addresses import ClosedPort
+from thrift_client.testing import ClosedPort
 from thrift_client.testing.behaviours import answer, close, hold, reply
 
 METHODS = [name for name in dir(rich_service.Iface) if not name.startswith('_')]

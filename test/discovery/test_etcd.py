@@ -17,8 +17,7 @@ from discovery.helpers import LONG
 from thrift_client import discovery
 from thrift_client.discovery import EtcdSource, Member
 from thrift_client.discovery import etcd as etcd_module
-from thrift_client.testing.addresses import ClosedPort
-from thrift_client.testing.proxy import ToxicProxy
+from thrift_client.testing import ClosedPort, ToxicProxy
 from thrift_client.testing.toxics import Down, HalfOpen
 
 FAST = {'retry': 50, 'max_retry': 100, 'grace': 0}

@@ -16,7 +16,7 @@ from discovery.helpers import LONG
 from thrift_client import discovery
 from thrift_client.discovery import ZooKeeperSource, serverset
 from thrift_client.discovery import zookeeper as zk
-from thrift_client.testing.proxy import ToxicProxy
+from thrift_client.testing import ToxicProxy
 from thrift_client.testing.toxics import Down, HalfOpen
 
 FAST = {'retry': 50, 'max_retry': 100, 'grace': 0}
@@ -272,29 +272,3 @@ discovery.register('zk://{zookeeper.address}{path}', 'kv:1').wait(10000)
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
     assert operator.get_children(path) == []
     assert time.monotonic() - started < LONG
-
-
-NODES = {
-    b'{"serviceEndpoint": {"host": "kv", "port": 1}}': discovery.Member('kv:1'),
-    b'{"status": "DEAD"}': None,
-    b'{"serviceEndpoint": {"host": "kv", "port": 1}, "shard": 2}': (
-        discovery.Member('kv:1', metadata={'shard': 2})
-    ),
-    b'': ValueError,
-    b'[]': ValueError,
-    b'{}': ValueError,
-    b'\xff': ValueError,
-    b'{"serviceEndpoint": {"host": "kv", "port": "1"}}': ValueError,
-    b'{"serviceEndpoint": {"host": "kv", "port": 1}, "metadata": {"weight": "x"}}': ValueError,
-    b'{"serviceEndpoint": {"host": "kv", "port": 1}, "metadata": {"weight": "0"}}': ValueError,
-}
-
-
-@pytest.mark.parametrize(('data', 'member'), NODES.items(), ids=repr)
-def test_nodes(data, member):
-    """Every node is a member, no longer one, or a ValueError."""
-    if member is ValueError:
-        with pytest.raises(ValueError, match=r'.'):
-            serverset.decode(data, None, by_shard=False)
-    else:
-        assert serverset.decode(data, None, by_shard=False) == member
