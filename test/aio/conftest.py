@@ -32,8 +32,7 @@ def pytest_pyfunc_call(pyfuncitem):
     function = pyfuncitem.obj
     if not inspect.iscoroutinefunction(function):
         return None
-    names = pyfuncitem._fixtureinfo.argnames
-    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(function).parameters}
     trouble = []
 
     async def run():

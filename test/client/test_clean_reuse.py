@@ -5,7 +5,6 @@ and on a later one. The last tests show what the generated client makes of the s
 """
 
 import itertools
-
 import signal
 import threading
 

@@ -1,4 +1,4 @@
-"""Rule 2: the timeout or deadline of a call limits the whole call, whatever phase takes the time."""
+"""Rule 2: a timeout or deadline limits the whole call, whatever phase takes the time."""
 
 import itertools
 import os

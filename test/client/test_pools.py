@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from handlers import KeyValue, Rich
 from on_loop_pools import bare, single, waited
 from rich_if import rich_service
 from rich_if.ttypes import Refused
@@ -246,7 +247,7 @@ def test_a_wrong_routing_fails_in_the_constructor(kind, routing, error):
 
 @every_pool
 @pytest.mark.parametrize('service', [None, 'test_if.test_service', test_service.Client])
-def test_what_is_no_service_is_a_type_error(kind, service):
+def test_what_is_not_a_service_is_a_type_error(kind, service):
     """As for SimpleClient."""
     with pytest.raises(TypeError, match='thrift --gen py'):
         kind(service)
@@ -322,9 +323,10 @@ def test_hidden_methods_are_reached_through_call(kind, rich_server, pool_of):
 
 @hash_pools
 @pytest.mark.smoke
-def test_a_key_goes_to_its_server(kind, kv_servers, pool_of):
+def test_a_key_goes_to_its_server(kind, thrift_server, pool_of):
     """Written through the pool, found where `server_for` says, and nowhere else."""
-    pool = pool_of([server.address for server in kv_servers], kind)
+    servers = [thrift_server(test_service, KeyValue()) for _ in range(4)]
+    pool = pool_of([server.address for server in servers], kind)
     pool.setk.set_hash(lambda key, value: key)
     for number in range(40):
         assert pool.setk(f'key {number}', str(number)).value() is None
@@ -385,16 +387,16 @@ def test_the_default_key(kind, pool_of):
 
 
 @hash_pools
-@pytest.mark.parametrize('number', [0, 1, 5, -1, -7, 2**70, -(2**70)])
+@pytest.mark.parametrize('number', [0, 5, -7, -(2**70)])
 def test_an_int_key_is_taken_modulo(kind, pool_of, number):
-    """As Python does it: never negative; a bool is no int."""
+    """As Python does it: never negative."""
     pool = pool_of(ADDRESSES, kind).set_hash('getk', lambda key: number)
     assert pool.server_for('getk', 'any') is pool.servers[number % 4]
 
 
 @either_face
-def test_a_bool_key_is_no_int(kind, pool_of):
-    """True is not 1: it goes by its hash."""
+def test_a_bool_key_is_not_an_int(kind, pool_of):
+    """True is not 1: it is placed by its hash."""
     pool = pool_of([f'h:{port}' for port in range(1, 1001)], kind)
     pool.set_hash('getk', lambda key: True)
     assert pool.server_for('getk', 'any') is not pool.servers[1]
@@ -464,7 +466,7 @@ def test_server_for_takes_arguments_as_the_method_does(kind, pool_of):
 def test_what_the_server_did_is_in_the_response(kind, fault_server, pool_of, behaviour, error):
     """An error response, which carries the pool's own client; nothing is raised by the call."""
     server = fault_server(test_service, behaviour)
-    pool = pool_of([server.address], kind, timeout=200)
+    pool = pool_of([server.address], kind, timeout=150)
     response = pool.getk('k') if kind in HASH else pool.getk('k')[0]
     assert type(response.exception).__name__ == error
     assert response.is_error()
@@ -613,13 +615,13 @@ def test_nobody_delays_the_others(kind, fault_server, pool_of, framed):
     pool = pool_of([silent.address, half.address, right.address], kind, frame=framed)
     assert not any(response.is_error() for response in pool.getk('warm'))
     came = []
-    with deadline(300):
+    with deadline(200):
         came += [
             (response.server, response.exception, response.elapsed)
             for response in pool.as_completed('getk', 'k')
         ]
     assert came[0][0] is pool.servers[2]
-    assert came[0][2] < 150
+    assert came[0][2] < 120
     assert [type(exception).__name__ for _, exception, _ in came[1:]] == ['CallTimeout'] * 2
     assert {server for server, _, _ in came[1:]} == set(pool.servers[:2])
 
@@ -637,10 +639,9 @@ def test_an_encode_error_sends_nothing_to_anyone(kind, fault_server, pool_of):
 
 
 @replicated_pools
-def test_oneway_to_all(kind, server_process, pool_of):
+def test_oneway_to_all(kind, thrift_server, pool_of):
     """Nothing is read, and the connections serve the next call."""
-    servers = [server_process(service='rich_if.rich_service', handler='handlers:Rich')
-               for _ in range(2)]
+    servers = [thrift_server(rich_service, Rich()) for _ in range(2)]
     pool = pool_of([server.address for server in servers], kind, rich_service)
     assert [response.value() for response in pool.fire('token')] == [None, None]
     assert [response.value() for response in pool.fired()] == [['token']] * 2
@@ -661,18 +662,13 @@ def test_servers_spoken_to_differently(kind, fault_server, pool_of):
 
 
 @replicated_pools
-@pytest.mark.parametrize('framed', [False, True])
-def test_large_replies_and_requests(kind, server_process, pool_of, framed):
-    """Several megabytes each way from each server, in whatever pieces they come."""
-    transport = 'framed' if framed else 'buffered'
-    servers = [
-        server_process(service='rich_if.rich_service', handler='handlers:Rich', transport=transport)
-        for _ in range(2)
-    ]
-    pool = pool_of([server.address for server in servers], kind, rich_service, frame=framed)
+def test_large_replies_and_requests(kind, two_rich_servers, pool_of):
+    """Several megabytes to and from each server, in whatever pieces they arrive."""
+    transport, addresses = two_rich_servers
+    pool = pool_of(addresses, kind, rich_service, transport=transport)
     data = bytes(range(256)) * 20_000
     assert all(response.value() == data for response in pool.raw(data))
-    assert all(len(response.value()) == 20_000 for response in pool.structs(20_000))
+    assert all(len(response.value()) == 5000 for response in pool.structs(5000))
     assert all(len(response.value()) == 4_000_001 for response in pool.blob(4_000_001))
     assert all(response.value() == data for response in pool.raw(data))
 
@@ -718,7 +714,7 @@ def test_as_completed_closed_while_connecting(kind, closing, fault_server, pool_
     """What still connects closes what it opens, or gives up."""
     hole = closing(BlackHole())
     quick = fault_server(test_service, reply('x'))
-    pool = pool_of([hole.address, quick.address], kind, timeout=400)
+    pool = pool_of([hole.address, quick.address], kind, timeout=200)
     responses = pool.as_completed('getk', 'k')
     assert next(responses).value() == 'x'
     responses.close()
@@ -785,7 +781,7 @@ def test_the_deadline_is_read_in_the_calling_thread(kind, fault_server, pool_of)
     server = fault_server(test_service, silence())
     pool = pool_of([server.address], kind)
     began = time.monotonic()
-    with deadline(100):
+    with deadline(60):
         response = pool.getk('k')
         future = pool.submit('getk', 'k')
     responses = [response, future.result(5)]
@@ -799,7 +795,7 @@ def test_a_view_shares_servers_and_has_its_own_timeout(kind, fault_server, pool_
     """Responses name the pool's own client; the pool's timeout stays."""
     server = fault_server(test_service, [reply('x'), reply('x'), silence(), silence()])
     pool = pool_of([server.address], kind, timeout=20_000)
-    view = pool.with_options(timeout=100)
+    view = pool.with_options(timeout=80)
 
     def call(pool):
         return pool.getk('k') if kind in HASH else pool.getk('k')[0]
@@ -836,11 +832,11 @@ def test_a_view_routes_as_its_pool_does(kind, pool_of):
 @pytest.mark.parametrize('all_was_used', [False, True])
 def test_a_views_all_has_the_views_timeout(kind, fault_server, pool_of, all_was_used):
     """Whether the pool's own `all` was used before or not, and the pool's keeps its own."""
-    server = fault_server(test_service, lambda turn: delay(300) + reply('x'))
+    server = fault_server(test_service, lambda turn: delay(100) + reply('x'))
     pool = pool_of([server.address], kind)
     if all_was_used:
         assert pool.all.getk('k')[0].value() == 'x'
-    (response,) = pool.with_options(timeout=100).all.getk('k')
+    (response,) = pool.with_options(timeout=50).all.getk('k')
     assert isinstance(response.exception, errors.CallTimeout)
     assert pool.all.getk('k')[0].value() == 'x'
 
@@ -920,11 +916,11 @@ def test_a_fan_out_that_waits_for_a_thread_ends_when_the_pool_is_closed(closing,
     """What no thread had begun to open ends as ClientClosed, not at its deadline."""
     holes = [closing(BlackHole()) for _ in range(2)]
     pool = ThreadedReplicatedClient(
-        test_service, timeout=1000, servers=[hole.address for hole in holes], max_threads=1
+        test_service, timeout=300, servers=[hole.address for hole in holes], max_threads=1
     )
     responses = pool.as_completed('getk', 'k')
     pool.close()
     first = next(responses)
     assert isinstance(first.exception, errors.ClientClosed)
-    assert first.elapsed < 900
+    assert first.elapsed < 200
     responses.close()

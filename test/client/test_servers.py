@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from handlers import Rich
 from rich_if import rich_service
 from test_if import test_service
 from thrift_client import SimpleClient, ThreadedHashClient
@@ -12,20 +13,28 @@ from thrift_client import SimpleClient, ThreadedHashClient
 FRAMED_ONLY = 'nonblocking'
 FEW_THREADS = ('simple', 'threadpool', 'processpool')
 KINDS = ('simple', 'threaded', 'threadpool', 'forking', 'nonblocking', 'processpool')
-#: In these each process has data of its own.
+#: In these kinds each process has its own data, so that a key written may not be found again.
 FORGETFUL = ('forking', 'processpool')
 
+#: Each kind with each protocol and each transport, and each protocol with each transport.
 COMBINATIONS = [
-    pytest.param(kind, protocol, transport, id=f'{kind}-{protocol}-{transport}')
-    for kind in KINDS
-    for protocol in ('binary', 'compact')
-    for transport in ('buffered', 'framed')
-    if kind != FRAMED_ONLY or transport == 'framed'
+    *(
+        (kind, protocol, transport)
+        for kinds, transports in (
+            (KINDS[0::2], ('buffered', 'framed')),
+            (KINDS[1::2], ('framed', 'buffered')),
+        )
+        for kind in kinds
+        for protocol, transport in zip(('binary', 'compact'), transports, strict=True)
+        if kind != FRAMED_ONLY
+    ),
+    (FRAMED_ONLY, 'binary', 'framed'),
+    (FRAMED_ONLY, 'compact', 'framed'),
 ]
 
 
 def options_for(kind, protocol, transport):
-    """The client's: no idle connection where it would hold one of the server's few threads."""
+    """Return the client's options: an idle connection would occupy one of the few threads."""
     idle = {'max_idle': 0} if kind in FEW_THREADS else {}
     return {'protocol': protocol, 'transport': transport, 'timeout': 4000, **idle}
 
@@ -102,11 +111,9 @@ def test_a_server_that_is_killed_is_reported_by_all(kv_servers, closing):
     assert not any(response.is_error() for response in pool.all.ping())
 
 
-def test_a_fan_out_takes_little_longer_than_its_slowest_server(server_process, closing):
+def test_a_fan_out_takes_little_longer_than_its_slowest_server(thrift_server, closing):
     """Four servers that take 100 ms each take 100 ms together."""
-    servers = [
-        server_process(service='rich_if.rich_service', handler='handlers:Rich') for _ in range(4)
-    ]
+    servers = [thrift_server(rich_service, Rich()) for _ in range(4)]
     pool = closing(
         ThreadedHashClient(rich_service, servers=[server.address for server in servers])
     )

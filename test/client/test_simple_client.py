@@ -1,13 +1,16 @@
 """SimpleClient: what each sentence of its contract says."""
 
+import contextlib
 import copy
 import inspect
+import os
 import pickle
 import re
 import socket
 import threading
 import time
 import types
+from pathlib import Path
 
 import pytest
 from thrift.protocol.TBinaryProtocol import (
@@ -179,10 +182,10 @@ def test_submit_returns_a_future(fault_server, client_of):
 
 
 def test_submit_reads_the_deadline_of_the_caller(fault_server, client_of):
-    """The budget is that of the thread that submits, whatever thread does the work."""
+    """The deadline is that of the thread that submits, whatever thread does the work."""
     server = fault_server(test_service, hold() + reply('never'))
     client = client_of(server.address)
-    with deadline(100):
+    with deadline(60):
         future = client.submit('getk', 'k')
     assert isinstance(future.exception(5), errors.CallTimeout)
 
@@ -455,7 +458,7 @@ def test_a_bad_port_is_a_value_error_that_quotes_it(host, port):
         SimpleClient(test_service, host, port)
 
 
-def test_the_same_port_twice_is_no_contradiction():
+def test_the_same_port_twice_is_not_a_contradiction():
     """In the address and beside it."""
     assert SimpleClient(test_service, 'h:9901', 9901).port == 9901
 
@@ -483,7 +486,7 @@ def test_a_scheme_is_never_silently_ignored(fault_server, scheme):
     'service',
     [None, 'test_if.test_service', object(), test_service.Client, socket, types.ModuleType('m')],
 )
-def test_what_is_no_service_is_a_type_error(service):
+def test_what_is_not_a_service_is_a_type_error(service):
     """It says what was expected."""
     with pytest.raises(TypeError, match='thrift --gen py'):
         SimpleClient(service)
@@ -613,23 +616,37 @@ def test_idle_connections_over_max_idle_are_closed(fault_server, client_of):
 def test_a_connection_idle_for_longer_than_idle_timeout_is_not_used(fault_server, client_of):
     """It is closed, and the call goes over a new one."""
     server = fault_server(test_service, reply('x'))
-    client = client_of(server.address, idle_timeout=50)
+    client = client_of(server.address, idle_timeout=20)
     client.getk('a')
-    time.sleep(0.12)
+    time.sleep(0.05)  # idle time is what is tested
     client.getk('b')
     assert [execution.connection for execution in server.ledger.executions] == [0, 1]
     server.wait_open(1, 5000)
 
 
+@pytest.mark.xfail(raises=errors.ConnectionLost, reason='it is checked only after a second')
 def test_a_connection_closed_while_idle_is_replaced(fault_server, client_of):
-    """It is looked at after a pause, so its end costs no call."""
+    """It is checked before it is used again, so that its end costs no call."""
     server = fault_server(test_service, reply('x') + close())
     client = client_of(server.address)
     client.getk('a')
     server.wait_open(0, 5000)
-    time.sleep(1.1)
+    time.sleep(0.01)  # after 5 ms a loss must be noticed
     assert client.getk('b') == 'x'
     assert server.accepted == 2
+
+
+def socket_to(port):
+    """Return a duplicate of this process's only socket that is connected to a local port."""
+    found = []
+    for link in Path('/proc/self/fd').iterdir():
+        with contextlib.suppress(OSError):  # closed by now, or not connected
+            if str(link.readlink()).startswith('socket:'):
+                with socket.socket(fileno=os.dup(int(link.name))) as one:
+                    if one.getpeername()[1:2] == (port,):
+                        found.append(one.dup())
+    (connection,) = found
+    return connection
 
 
 def test_nagle_is_off_and_keepalive_on(fault_server, client_of):
@@ -637,10 +654,9 @@ def test_nagle_is_off_and_keepalive_on(fault_server, client_of):
     server = fault_server(test_service, reply('x'))
     client = client_of(server.address)
     client.getk('k')
-    (connection,) = client._connections.idle
-    sock = connection.stream.sock
-    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    with socket_to(server.port) as connection:
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 def test_a_restarted_server_is_found_again(server_process, client_of):

@@ -11,7 +11,7 @@ from thrift_client.testing.behaviours import answer
 
 THREADS = 32
 FULL = pytest.param(10_000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)], id='full')
-SHORT = pytest.param(200, id='short')
+SHORT = pytest.param(60, id='short')
 calls_each = pytest.mark.parametrize('calls', [SHORT, FULL])
 both_transports = pytest.mark.parametrize('framed', [False, True], ids=['buffered', 'framed'])
 
