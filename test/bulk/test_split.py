@@ -44,7 +44,7 @@ def split(request, rich_servers):
         pool.texts.set_split('value')
         pool.tags.set_split('value')
         for server in (one, *pool):
-            waited(pool, server.warm_up())
+            waited(pool, server.version())  # now the server has accepted the connection
         yield pool, one
 
 
