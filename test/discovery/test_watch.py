@@ -12,9 +12,20 @@ import weakref
 import pytest
 
 from discovery.helpers import LONG, Recorder
-from thrift_client.discovery import CallableSource, Policy, Reading, Source, SourceError
-from thrift_client.discovery.member import members_of
+from thrift_client.discovery import (
+    CallableSource,
+    Member,
+    Policy,
+    Reading,
+    Source,
+    SourceError,
+)
 from thrift_client.errors import ThriftClientError
+
+
+def members_of(values):
+    """Return the members that addresses stand for."""
+    return tuple(map(Member.of, values))
 
 
 class Scripted(Source):
