@@ -51,6 +51,15 @@ def pytest_pyfunc_call(pyfuncitem):
     return True
 
 
+@pytest.fixture(scope='module', autouse=True)
+def small_heap():
+    """Leave what was imported out of collections, which every test of this folder makes."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture
 def client_of():
     """Make AsyncSimpleClients, of test_service unless told otherwise."""

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 
 import pytest
 from thrift.protocol.TProtocol import TProtocolException
@@ -186,7 +187,7 @@ def test_code_for_apaches_timeouts_works(fault_server, client_of):
     with pytest.raises(TTransportException) as caught:
         client.getk('k')
     assert caught.value.type == TTransportException.TIMED_OUT
-    assert '50 ms' in caught.value.message
+    assert re.search(r'\d+ ms', caught.value.message)
 
 
 def test_code_for_apaches_lost_connections_works(fault_server, closing, client_of):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from handlers import Rich
+from handlers import KeyValue, Rich
 from rich_if import rich_service
 from test_if import test_service
 from thrift_client import SimpleClient, ThreadedHashClient
@@ -33,6 +33,19 @@ COMBINATIONS = [
 ]
 
 
+@pytest.fixture
+def start(server_process, thrift_server):
+    """Start servers of test_service: those that fork as a process, others in this one."""
+
+    def make(kind, protocol='binary', transport='buffered', **options):
+        options |= {'protocol': protocol, 'transport': transport}
+        if kind in FORGETFUL:
+            return server_process(kind, **options)
+        return thrift_server(test_service, KeyValue(), kind, **options)
+
+    return make
+
+
 def options_for(kind, protocol, transport):
     """Return the client's options: an idle connection would occupy one of the few threads."""
     idle = {'max_idle': 0} if kind in FEW_THREADS else {}
@@ -40,18 +53,10 @@ def options_for(kind, protocol, transport):
 
 
 @pytest.mark.parametrize(('kind', 'protocol', 'transport'), COMBINATIONS)
-def test_every_server(server_process, client_of, pool_of, kind, protocol, transport):
+def test_every_server(start, client_of, pool_of, kind, protocol, transport):
     """A client, a hash pool and a fan-out get right answers from two of each kind."""
-    servers = [
-        server_process(
-            kind,
-            protocol,
-            transport,
-            handler='handlers:KeyValue',
-            workers=2 if kind in FEW_THREADS[1:] else None,
-        )
-        for _ in range(2)
-    ]
+    workers = 2 if kind in FEW_THREADS[1:] else None
+    servers = [start(kind, protocol, transport, workers=workers) for _ in range(2)]
     options = options_for(kind, protocol, transport)
     client = client_of(servers[0].address, **options)
     assert [client.ping() for _ in range(3)] == ['pong'] * 3
@@ -69,9 +74,9 @@ def test_every_server(server_process, client_of, pool_of, kind, protocol, transp
 
 
 @pytest.mark.parametrize('kind', FEW_THREADS)
-def test_servers_with_few_threads_serve_many_clients(server_process, closing, kind):
+def test_servers_with_few_threads_serve_many_clients(start, closing, kind):
     """With `max_idle=0` more clients than threads, from several threads, are all served."""
-    server = server_process(kind, workers=None if kind == 'simple' else 1)
+    server = start(kind, workers=None if kind == 'simple' else 1)
     clients = [
         closing(SimpleClient(test_service, server.address, max_idle=0, timeout=5000))
         for _ in range(4)
