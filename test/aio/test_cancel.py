@@ -34,7 +34,7 @@ def figures(client):
 
 @pytest.mark.parametrize('framed', [False, True])
 async def test_while_waiting_for_the_reply(fault_server, framed):
-    """The reply that comes later reaches nobody; the next call is right."""
+    """The late reply reaches no call; the next call is right."""
     gate = hold()
     server = fault_server(test_service, [GOOD, gate + GOOD, GOOD], framed=framed)
     async with AsyncSimpleClient(test_service, server.address, frame=framed) as client:
@@ -204,7 +204,7 @@ async def test_a_map(fault_server):
 
 
 async def test_at_any_moment(fault_server):
-    """However long a task has run: its connection is clean or gone, and answers are right."""
+    """After any number of steps the connection is clean or closed, and replies are right."""
     server = fault_server(test_service, GOOD)
     async with AsyncSimpleClient(test_service, server.address, max_connections=2) as client:
         for turns in range(40):

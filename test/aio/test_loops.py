@@ -1,4 +1,4 @@
-"""Which loop a client belongs to, how many calls it carries at once, and what it leaves behind."""
+"""The loop of a client, many calls at once, and what a client leaves behind."""
 
 import asyncio
 import gc
@@ -57,7 +57,7 @@ def test_a_client_belongs_to_the_loop_of_its_first_call(kv_server, new_loop):
 
 
 def test_a_client_of_a_closed_loop_can_still_be_closed(kv_server, new_loop):
-    """It says that it cannot be used, and leaves no socket."""
+    """Calls raise an error, and no socket is left."""
     client = AsyncSimpleClient(test_service, kv_server.address)
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(client.ping())

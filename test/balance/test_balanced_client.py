@@ -1,4 +1,4 @@
-"""BalancedClient against real servers: who gets a call, and where it goes when that one fails."""
+"""BalancedClient with real servers: which server gets a call, and which one after a failure."""
 
 import time
 from collections import Counter
@@ -94,7 +94,7 @@ def test_an_unknown_balancer_is_an_error(kind):
 
 
 @each_kind
-def test_a_busy_server_is_left_alone(kind, fault_server, pool_of):
+def test_a_server_with_calls_in_flight_gets_no_more(kind, fault_server, pool_of):
     """While one server holds calls, further ones go to the other."""
     gate = hold()
     busy = fault_server(test_service, gate + reply('busy'))
@@ -129,7 +129,7 @@ def test_a_failed_connect_goes_on_at_once(kind, balance, fault_server, closing, 
 
 @each_kind
 def test_a_black_hole_costs_its_connect_timeout(kind, fault_server, closing, pool_of):
-    """A connect that `connect_timeout` ends goes on elsewhere too."""
+    """After a connect that `connect_timeout` ends, another server is tried."""
     hole = closing(BlackHole())
     (alive,) = named(fault_server, 'alive')
     pool = pool_of(
@@ -140,8 +140,8 @@ def test_a_black_hole_costs_its_connect_timeout(kind, fault_server, closing, poo
 
 
 @each_kind
-def test_row_59_all_servers_down(kind, closing, pool_of):
-    """The response tells why of each server, quickly, and that nothing ran."""
+def test_all_servers_down(kind, closing, pool_of):
+    """The error names each server with its reason at once, and says that nothing ran."""
     addresses = [closing(ClosedPort()).address for _ in range(3)]
     pool = pool_of(kind, addresses, timeout=5000)
     began = time.monotonic()
@@ -156,14 +156,14 @@ def test_row_59_all_servers_down(kind, closing, pool_of):
 
 @each_kind
 def test_the_only_server_down_is_its_own_error(kind, closing, pool_of):
-    """With one server there is nothing to sum up."""
+    """With one server the error is that server's."""
     pool = pool_of(kind, [closing(ClosedPort()).address])
     assert isinstance(pool.getk('k').exception, errors.ConnectError)
 
 
 @each_kind
 def test_a_pool_without_servers_raises(kind, pool_of):
-    """It is the caller's mistake."""
+    """A call without any server is the caller's mistake."""
     with pytest.raises(errors.NoServersError):
         pool_of(kind, []).getk('k')
 
@@ -238,7 +238,7 @@ def test_the_budget_is_the_pools(kind, fault_server, pool_of):
 
 @each_kind
 def test_an_ejected_server_is_probed_and_comes_back(kind, fault_server, pool_of):
-    """Out after two failures in a row, it gets no call until the probe, and then its share."""
+    """Ejected after two failures in a row, it gets no call until the probe, then its share."""
     flaky = fault_server(test_service, [close(), close(), reply('back')])
     (good,) = named(fault_server, 'good')
     events = []
@@ -292,7 +292,7 @@ def test_one_probe_at_a_time(kind, fault_server, pool_of):
 
 @each_kind
 def test_never_more_than_the_share_is_ejected(kind, fault_server, pool_of):
-    """With all four servers failing two at most are left alone: the others are tried on."""
+    """If all four servers fail, at most two are ejected."""
     servers = [fault_server(test_service, close()) for _ in range(4)]
     pool = pool_of(
         kind,
@@ -307,7 +307,7 @@ def test_never_more_than_the_share_is_ejected(kind, fault_server, pool_of):
 
 @each_kind
 def test_it_fails_open(kind, fault_server, pool_of):
-    """With every server that isn't ejected disabled, the ejected one is called all the same."""
+    """If every other server is disabled, the ejected one is called anyway."""
     flaky = fault_server(test_service, [close(), reply('here')])
     (good,) = named(fault_server, 'good')
     pool = pool_of(
@@ -325,8 +325,8 @@ def test_it_fails_open(kind, fault_server, pool_of):
 
 
 @each_kind
-def test_servers_come_and_go_while_calls_run(kind, fault_server, pool_of):
-    """No call fails for it, and none is counted as in flight for ever."""
+def test_servers_are_added_and_removed_while_calls_run(kind, fault_server, pool_of):
+    """No call fails because of it, and none stays counted as in flight."""
     servers = [fault_server(test_service, answer(lambda request: request.key)) for _ in range(3)]
     balancer = Watching('p2c')
     pool = pool_of(kind, [server.address for server in servers[:2]], balance=balancer)
@@ -399,7 +399,7 @@ def test_hedging_begins_again_on_another_server(kind, fault_server, pool_of):
 
 
 def test_balancers_are_told_of_latency():
-    """What a call took is in the load of its server: p2c chooses by it."""
+    """The load of a server has the time of its calls, by which p2c chooses."""
     load = routing.Load()
     load.start()
     load.done(1.0, 10.0, failed=False)

@@ -17,7 +17,7 @@ ROUTINGS = ['modulo', 'rendezvous', 'ketama', 'jump', 'maglev']
 def three(request, fault_server, closing, pool_of):
     """Make a pool of three whose key 'k' belongs to the first, once for each kind of pool.
 
-    `first` is how that one behaves, None for a port where nobody listens.
+    `first` is the behaviour of that server; None is a port that refuses connections.
     """
 
     def make(first, **options):
@@ -32,7 +32,7 @@ def three(request, fault_server, closing, pool_of):
 
 
 def test_without_failover_a_call_stays_with_its_server(three):
-    """Though it can't be reached and the others could."""
+    """Even if it can't be reached and others can."""
     pool = three(None)
     response = pool.getk('k')
     assert isinstance(response.exception, errors.ConnectError)
@@ -67,7 +67,7 @@ def test_a_disabled_server_is_left_out(three):
 
 
 def test_an_ejected_server_is_left_out(three):
-    """Until it is probed."""
+    """Its calls are served by the next server until a probe succeeds."""
     pool = three(
         [close(), reply('own')],
         failover=2,
@@ -82,7 +82,7 @@ def test_an_ejected_server_is_left_out(three):
 
 
 def test_what_may_have_run_goes_nowhere_else(three):
-    """A lost connection is no reason to move."""
+    """A lost connection doesn't move the call."""
     pool = three(close(), failover=2)
     assert isinstance(pool.getk('k').exception, errors.ConnectionLost)
 

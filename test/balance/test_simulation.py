@@ -15,6 +15,6 @@ def test_p2c_hides_one_slow_server(servers):
 
 
 def test_round_robin_shows_it():
-    """So that the test above can fail."""
+    """This shows that the test above can fail."""
     found = balanced('round_robin', 5, CALLS, 10)
     assert percentile(found.with_slow, 990) > 5 * percentile(found.healthy, 990)

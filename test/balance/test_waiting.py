@@ -1,4 +1,4 @@
-"""How long a call to several servers waits: for all, the first, a quorum or so many."""
+"""`wait_for` and `merge`: a call to several servers waits for all, the first, a quorum or n."""
 
 import threading
 import time
@@ -71,7 +71,7 @@ def test_a_quorum_of_five_with_one_dead_and_one_silent(kind, five):
 
 @each_kind
 def test_what_was_given_up_never_answers_another_call(kind, fault_server, pool_of):
-    """Its connection is closed, and the next call is right."""
+    """The connection of a cancelled call is closed, and the next call is right."""
     gate = hold()
     slow = fault_server(test_service, [gate + reply('late'), answer(lambda args: args.key)])
     quick = fault_server(test_service, answer(lambda args: args.key))
@@ -98,7 +98,7 @@ def test_an_unmet_quorum_is_the_list_at_the_deadline(kind, five):
 
 @each_kind
 def test_merge_makes_one_value_of_the_responses(kind, five):
-    """It gets the whole list, and what it returns is what the call returns."""
+    """It gets the whole list; the call returns its result."""
     pool = five(kind)
     view = pool.with_options(
         wait_for=3, merge=lambda responses: [r.is_error() for r in responses]
@@ -108,7 +108,7 @@ def test_merge_makes_one_value_of_the_responses(kind, five):
 
 @each_kind
 def test_a_merge_that_fails_raises(kind, five):
-    """It is the caller's function."""
+    """An exception from the caller's function is raised unchanged."""
     pool = five(kind)
     with pytest.raises(ZeroDivisionError):
         pool.with_options(wait_for='first', merge=lambda responses: 1 / 0).getk('k')
@@ -126,7 +126,7 @@ def test_as_completed_ends_when_there_are_enough(kind, five):
 
 @pytest.mark.parametrize('kind', [ThreadedHashClient, AsyncHashClient])
 def test_options_hold_for_all_of_a_hash_pool(kind, five):
-    """`pool.with_options(…).all` waits as it was told; `pool.all` waits for all."""
+    """`pool.with_options(…).all` waits as its options say; `pool.all` waits for all."""
     pool = five(kind, timeout=150)
     everyone = pool.all
     assert sum(r.is_error() for r in pool.with_options(wait_for='first').all.getk('k')) >= 2
@@ -153,8 +153,8 @@ def test_wrong_policies_are_errors(kind, options, error, pool_of):
 
 
 @pytest.mark.parametrize('kind', [ThreadedHashClient, AsyncHashClient])
-def test_a_server_alone_has_no_such_options(kind, pool_of):
-    """A single client takes neither, and says what it takes."""
+def test_a_single_client_has_no_such_options(kind, pool_of):
+    """The error names the option."""
     server = pool_of(kind, ['localhost:1']).servers[0]
     with pytest.raises(TypeError, match='wait_for'):
         server.with_options(wait_for='first')

@@ -169,7 +169,7 @@ def is_right(failure, error):
 
 
 @pytest.mark.parametrize(('fault', 'error', 'way', 'protocol', 'framed'), CASES)
-def test_after_a_fault_the_connection_is_gone_and_the_next_call_right(
+def test_after_a_fault_the_connection_is_closed_and_the_next_call_right(
     fault_server, fault, error, way, protocol, framed
 ):
     """The named error, a new connection for the next call, and its own answer."""

@@ -1,4 +1,4 @@
-"""Every server of Apache's Python library that buffered and framed clients can talk to."""
+"""Every server of Apache's Python library that buffered and framed clients can call."""
 
 import threading
 import time

@@ -111,8 +111,8 @@ def test_a_server_registers(etcd, operator, prefix, recorder, watch):
     assert operator.get_prefix(f'{prefix}/') == []
 
 
-def test_nobody_waits_for_a_registration_that_is_closed(prefix):
-    """Whoever waits for a key that was not made by then hears that it never will be."""
+def test_close_ends_the_wait_for_a_registration(prefix):
+    """A wait for a key that was not yet created returns False."""
     with ClosedPort() as nowhere:
         registration = discovery.register(f'etcd://{nowhere.address}{prefix}', 'kv:1')
         heard = []
@@ -193,7 +193,7 @@ def test_a_restart_is_survived(etcd_to_kill, recorder, watch):
 
 
 def test_the_next_host_is_asked(etcd, operator, prefix, recorder, watch):
-    """A cluster is there as long as one of its hosts is."""
+    """A cluster can be used as long as one of its hosts can."""
     operator.put(f'{prefix}/one', 'kv:1')
     watch(EtcdSource(f'127.0.0.1:1,{etcd.address}', prefix, **WATCHED))
     recorder.wait_names('one')
@@ -201,7 +201,7 @@ def test_the_next_host_is_asked(etcd, operator, prefix, recorder, watch):
 
 @pytest.mark.parametrize('state', ['refused', 'silent', 'hangs later'])
 def test_close_is_prompt(proxy, prefix, recorder, state):
-    """Whatever etcd does, a watch and a registration are gone in less than a second."""
+    """Whatever etcd does, closing a watch or registration takes less than a second."""
     with ExitStack() as held:
         listener = held.enter_context(socket.create_server(('127.0.0.1', 0)))
         silent = f'127.0.0.1:{listener.getsockname()[1]}'
@@ -262,7 +262,7 @@ def test_users(tmp_path, recorder, watch, caplog):
 
 
 def test_tls(tmp_path, recorder, watch):
-    """With TLS both sides show certificates; a server with another's is not believed."""
+    """With TLS both sides show certificates; a server of another authority is refused."""
     authority, stranger = trustme.CA(), trustme.CA()
     ours, theirs = authority.issue_cert('127.0.0.1'), authority.issue_cert('kv@kv.test')
     paths = {name: tmp_path / f'{name}.pem' for name in ('ca', 'wrong', 'cert', 'key')}

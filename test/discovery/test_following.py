@@ -1,4 +1,4 @@
-"""Pools that follow a source, over real servers: what calls see while the list changes."""
+"""Pools that follow a source, with real servers: what calls see while the list changes."""
 
 import asyncio
 import gc
@@ -32,7 +32,7 @@ _numbers = itertools.count()
 
 
 class Told:
-    """A source that tells what a test says, in the thread of the test."""
+    """A source whose lists are sent by the test, in the test's thread."""
 
     def __init__(self, *members):
         self._members = members
@@ -391,7 +391,7 @@ def test_close_wakes_who_waits_for_the_first_list():
     assert len(failures) == 1
 
 
-def test_a_pool_that_is_forgotten_is_followed_no_more(one):
+def test_a_collected_pool_follows_no_more(one):
     """Without close(), the thread ends with the pool."""
     pool = HashClient(rich_service, servers=CallableSource(lambda: [one], interval=20))
     assert pool.server_for('add', 1, 2).name == 'one'
@@ -631,7 +631,7 @@ def test_a_list_by_hand_is_not_a_source(kv_server):
 
 
 def test_a_pool_that_is_closed_while_it_begins_to_follow():
-    """Who follows is told so, and nothing goes on in the background."""
+    """`follow` raises ClientClosed, and nothing goes on in the background."""
 
     class Closing(Told):
         def watch(self, listener):

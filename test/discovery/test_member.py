@@ -1,4 +1,4 @@
-"""Members in all forms in which sources write them."""
+"""Members in every form that sources may use."""
 
 import dataclasses
 

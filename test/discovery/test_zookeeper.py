@@ -215,7 +215,7 @@ def test_a_restart_is_survived(zookeeper_to_kill, recorder, watch):
 
 @pytest.mark.parametrize('state', ['refused', 'silent', 'hangs later'])
 def test_close_is_prompt(zookeeper, proxy, path, recorder, state):
-    """Whatever ZooKeeper does, a watch and a registration are gone in less than a second."""
+    """Whatever ZooKeeper does, closing a watch or registration takes less than a second."""
     with ExitStack() as held:
         listener = held.enter_context(socket.create_server(('127.0.0.1', 0)))
         silent = f'127.0.0.1:{listener.getsockname()[1]}'
