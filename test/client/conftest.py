@@ -7,7 +7,7 @@ from handlers import Rich
 from on_loop_pools import made
 from rich_if import rich_service
 from test_if import test_service
-from thrift_client.testing import serve
+from thrift_client.testing import BlackHole, serve
 
 
 @pytest.fixture
@@ -38,3 +38,10 @@ def two_rich_servers(request):
         serve(rich_service, Rich(), transport=request.param) as two,
     ):
         yield request.param, [one.address, two.address]
+
+
+@pytest.fixture(scope='module')
+def black_hole():
+    """Return an address at which connects neither succeed nor fail."""
+    with BlackHole() as hole:
+        yield hole.address

@@ -114,10 +114,10 @@ def test_a_slow_server_ends_at_the_timeout(fault_server, way, slow, framed, warm
     behaviour, executed = SLOW[slow]
     script = [GOOD, behaviour, GOOD] if warm else [behaviour, GOOD]
     server = fault_server(test_service, script, framed=framed)
-    with WAYS[way](test_service, server.address, frame=framed, timeout=100) as client:
+    with WAYS[way](test_service, server.address, frame=framed, timeout=80) as client:
         if warm:
             assert outcome(client, 'warm') == 'warm'
-        with Took(100):
+        with Took(80):
             failure = outcome(client, 'slow')
         assert isinstance(failure, errors.CallTimeout)
         assert failure.maybe_executed is executed
@@ -167,10 +167,9 @@ def test_sending_and_waiting_share_the_timeout(fault_server, way, warm):
 
 
 @every_way
-def test_a_black_hole_ends_at_the_timeout(closing, way):
+def test_a_black_hole_ends_at_the_timeout(black_hole, way):
     """Nobody answers the connect; nothing can have run."""
-    hole = closing(BlackHole())
-    with WAYS[way](test_service, hole.address, timeout=100) as client, Took(100):
+    with WAYS[way](test_service, black_hole, timeout=100) as client, Took(100):
         failure = outcome(client, 'k')
     assert isinstance(failure, errors.CallTimeout)
     assert failure.maybe_executed is False
@@ -178,11 +177,10 @@ def test_a_black_hole_ends_at_the_timeout(closing, way):
 
 
 @every_way
-def test_connect_timeout_limits_a_connect(closing, way):
+def test_connect_timeout_limits_a_connect(black_hole, way):
     """Within a longer timeout."""
-    hole = closing(BlackHole())
     options = {'timeout': 20_000, 'connect_timeout': 80}
-    with WAYS[way](test_service, hole.address, **options) as client, Took(80):
+    with WAYS[way](test_service, black_hole, **options) as client, Took(80):
         failure = outcome(client, 'k')
     assert isinstance(failure, (errors.CallTimeout, errors.ConnectError))
     assert failure.maybe_executed is False
@@ -274,9 +272,9 @@ def test_a_fan_out_without_a_free_thread_blames_no_server(closing):
     assert second.maybe_executed is False
 
 
-def test_warm_up_is_bounded(closing, client_of):
+def test_warm_up_is_bounded(black_hole, client_of):
     """By the client's timeout."""
-    client = client_of(closing(BlackHole()).address, timeout=100)
+    client = client_of(black_hole, timeout=100)
     with Took(100), pytest.raises(errors.CallTimeout):
         client.warm_up()
 

@@ -397,7 +397,7 @@ def test_an_int_key_is_taken_modulo(kind, pool_of, number):
 @either_face
 def test_a_bool_key_is_not_an_int(kind, pool_of):
     """True is not 1: it is placed by its hash."""
-    pool = pool_of([f'h:{port}' for port in range(1, 1001)], kind)
+    pool = pool_of([f'h:{port}' for port in range(1, 65)], kind)
     pool.set_hash('getk', lambda key: True)
     assert pool.server_for('getk', 'any') is not pool.servers[1]
 
@@ -466,7 +466,7 @@ def test_server_for_takes_arguments_as_the_method_does(kind, pool_of):
 def test_what_the_server_did_is_in_the_response(kind, fault_server, pool_of, behaviour, error):
     """An error response, which carries the pool's own client; nothing is raised by the call."""
     server = fault_server(test_service, behaviour)
-    pool = pool_of([server.address], kind, timeout=150)
+    pool = pool_of([server.address], kind, timeout=100)
     response = pool.getk('k') if kind in HASH else pool.getk('k')[0]
     assert type(response.exception).__name__ == error
     assert response.is_error()
@@ -615,13 +615,13 @@ def test_no_server_delays_the_others(kind, fault_server, pool_of, framed):
     pool = pool_of([silent.address, half.address, right.address], kind, frame=framed)
     assert not any(response.is_error() for response in pool.getk('warm'))
     came = []
-    with deadline(200):
+    with deadline(150):
         came += [
             (response.server, response.exception, response.elapsed)
             for response in pool.as_completed('getk', 'k')
         ]
     assert came[0][0] is pool.servers[2]
-    assert came[0][2] < 120
+    assert came[0][2] < 100
     assert [type(exception).__name__ for _, exception, _ in came[1:]] == ['CallTimeout'] * 2
     assert {server for server, _, _ in came[1:]} == set(pool.servers[:2])
 
@@ -670,7 +670,6 @@ def test_large_replies_and_requests(kind, two_rich_servers, pool_of):
     assert all(response.value() == data for response in pool.raw(data))
     assert all(len(response.value()) == 5000 for response in pool.structs(5000))
     assert all(len(response.value()) == 4_000_001 for response in pool.blob(4_000_001))
-    assert all(response.value() == data for response in pool.raw(data))
 
 
 # Responses in the order of arrival.
@@ -710,11 +709,10 @@ def test_as_completed_closed_early_leaves_no_connection(kind, fault_server, pool
 
 
 @pytest.mark.parametrize('kind', [ThreadedReplicatedClient, AsyncReplicatedClient])
-def test_as_completed_closed_while_connecting(kind, closing, fault_server, pool_of):
+def test_as_completed_closed_while_connecting(kind, black_hole, fault_server, pool_of):
     """A connect that is under way ends, or closes what it opened."""
-    hole = closing(BlackHole())
     quick = fault_server(test_service, reply('x'))
-    pool = pool_of([hole.address, quick.address], kind, timeout=200)
+    pool = pool_of([black_hole, quick.address], kind, timeout=200)
     responses = pool.as_completed('getk', 'k')
     assert next(responses).value() == 'x'
     responses.close()
@@ -828,8 +826,10 @@ def test_a_view_routes_as_its_pool_does(kind, pool_of):
     assert view.server_for('getk', 'k') is pool.servers[3]
 
 
-@hash_pools
-@pytest.mark.parametrize('all_was_used', [False, True])
+@pytest.mark.parametrize(
+    ('kind', 'all_was_used'),
+    [(HashClient, True), (ThreadedHashClient, False), (AsyncHashClient, True)],
+)
 def test_a_views_all_has_the_views_timeout(kind, fault_server, pool_of, all_was_used):
     """Whether the pool's own `all` was used before or not, and the pool's keeps its own."""
     server = fault_server(test_service, lambda turn: delay(100) + reply('x'))
