@@ -1,4 +1,4 @@
-"""Measures calls on an event loop: one after the other, many at once, to many servers."""
+"""Measure calls on an event loop: one after the other, many at once, to many servers."""
 
 from functools import partial
 
@@ -51,7 +51,7 @@ def _at_once(effort: Effort, table: Table) -> Row:
         number[threads] = per_thread
         rounds = measure(contestants, effort.rounds(60), number=number)
     table.add_figures(rounds, f'{AT_ONCE} calls over {CONNECTIONS} connections', FREE)
-    share = AT_ONCE / THREADS  # calls that a round of each thread's one call stands for
+    share = AT_ONCE / THREADS  # rounds of one call on each thread that make as many calls
 
     def rate(name: str) -> Spread | None:
         found = ratio(rounds, threads, name, 'wall')

@@ -1,4 +1,4 @@
-"""Measures many calls at once, by key."""
+"""Measure many calls at once, by key."""
 
 from functools import partial
 
@@ -40,7 +40,7 @@ def _map(fleet: Fleet) -> Contestant:
 
 
 def bulk(effort: Effort) -> Table:
-    """Measure `map` over keys of four servers that take 1 ms, beside a loop."""
+    """Measure `map` over keys of four servers that take 1 ms, and a loop over the same keys."""
     table = Table()
     keys = KEYS // 20 if effort.quick else KEYS
     with Fleet(4, delay=1) as fleet:

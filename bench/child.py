@@ -1,6 +1,6 @@
-"""What has to be measured in a process of its own: `python -m bench.child NAME JSON-ARGUMENTS`.
+"""Measurements that need a process of their own: `python -m bench.child NAME JSON-ARGUMENTS`.
 
-Each function's dict is printed as JSON.
+It prints the dict that the function NAME returns as JSON.
 """
 
 import gc
@@ -18,11 +18,11 @@ from typing import Any
 from bench.fleet import ROOT
 
 IMPORTS = {
-    'thrift': 'thrift.protocol.TBinaryProtocol, thrift.protocol.TCompactProtocol, '
+    'thrift': 'import thrift.protocol.TBinaryProtocol, thrift.protocol.TCompactProtocol, '
     'thrift.transport.TSocket, thrift.transport.TTransport',
-    'thrift_client': 'thrift_client',
-    # Names are imported when used: this is what a program with one client pays.
-    'client': 'thrift_client.client',
+    'thrift_client': 'import thrift_client',
+    # Names are imported when they are used: this is what a program with one client pays.
+    'client': 'from thrift_client import SimpleClient',
 }
 
 
@@ -37,9 +37,9 @@ def ask(name: str, **arguments: Any) -> dict[str, Any]:
 def import_cost(what: str, compiled: str) -> float:
     """Return the processor time, in seconds, of an import in a new interpreter.
 
-    `compiled` is a folder for byte code: an installed package has its own, a checkout may not.
+    `compiled` is a folder for byte code, which a checkout may not have.
     """
-    code = f'import time; t = time.process_time(); import {IMPORTS[what]}; '
+    code = f'import time; t = time.process_time(); {IMPORTS[what]}; '
     code += 'print(time.process_time() - t)'
     environment = {k: v for k, v in os.environ.items() if k != 'PYTHONDONTWRITEBYTECODE'}
     result = subprocess.run(
@@ -55,7 +55,7 @@ def import_cost(what: str, compiled: str) -> float:
 def _largest_resident() -> int:
     """Return the most memory that this process has had resident, in bytes.
 
-    From /proc: what getrusage says includes what the parent had before this process was its own.
+    getrusage would include the parent's memory from before the exec.
     """
     status = Path('/proc/self/status').read_text()
     return int(status.partition('VmHWM:')[2].split()[0]) * 1024
@@ -64,7 +64,7 @@ def _largest_resident() -> int:
 def peak_memory(client: str, port: int, framed: bool, size: int, traced: bool) -> dict[str, Any]:
     """Fetch `size` bytes; `peak` is the most memory that this took, in bytes.
 
-    Traced, it is what Python allocated, else how much the process grew.
+    If `traced`, it is the memory that Python allocated, otherwise the growth of the process.
     """
     from bench.contestants import HOST, Wire, bench_service, generated_client
 
@@ -87,12 +87,12 @@ def peak_memory(client: str, port: int, framed: bool, size: int, traced: bool) -
 
 
 def unused_client(number: int) -> dict[str, Any]:
-    """Make clients and use none; `each` is the memory that one takes, in bytes."""
+    """Create clients without using them; `each` is the memory of one, in bytes."""
     from bench_if import bench_service
 
     from thrift_client import SimpleClient
 
-    first = SimpleClient(bench_service, '127.0.0.1', 9090)  # makes the service's class
+    first = SimpleClient(bench_service, '127.0.0.1', 9090)  # creates the service's class
     clients: list[Any] = [None] * number
     gc.collect()
     tracemalloc.start()
@@ -105,7 +105,7 @@ def unused_client(number: int) -> dict[str, Any]:
 
 
 def made_and_closed(number: int, port: int) -> dict[str, Any]:
-    """Make and close clients and pools, a tenth of them used; return what is left."""
+    """Create and close clients and pools, use a fifth of them, and return what is left."""
     from bench_if import bench_service
 
     from thrift_client import SimpleClient, ThreadedHashClient

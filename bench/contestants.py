@@ -1,8 +1,8 @@
-"""What is compared on one server: each function here makes one way of calling.
+"""The contestants on one server: each function creates one way of calling.
 
-Those that are not this library's are as their authors meant them: connections kept open, the C
-extension used, no time-outs (which would cost Apache's client a system call for each of its own).
-A function that needs what isn't installed raises ImportError, and the table goes without it.
+The other libraries are used at their best: connections are kept open, the C extension is used, and
+there is no timeout, which would cost Apache's client a system call for each of its own. A function
+whose library isn't installed raises ImportError, and the table leaves the contestant out.
 """
 
 import socket
@@ -25,7 +25,7 @@ from bench.servers import FACTORIES, Replies
 
 HOST = '127.0.0.1'
 
-# Given a client, the call to make with it: written out, as users write it.
+# A function that gets a client and returns the call to measure, written as users write it.
 Work = Callable[[Any], Callable[[], object]]
 
 
@@ -44,11 +44,11 @@ def items(count: int) -> Work:
     return lambda client: lambda: client.items(count)
 
 
-# One server: the floor, and other people's clients.
+# One server: the floor, and the clients of other libraries.
 
 
 class _Writer:
-    """Stands in for a client: what it would send is in `sent`."""
+    """A client that only encodes: `sent` is what it would send."""
 
     def __init__(self, wire: Wire):
         self._buffer = TMemoryBuffer()
@@ -72,7 +72,7 @@ def request_of(wire: Wire, work: Work) -> bytes:
 
 
 def bare_socket(fleet: Fleet, work: Work = getk) -> Contestant:
-    """Make the floor: the same bytes through a socket, and nothing done with them."""
+    """Make the floor: the same bytes through a socket, without decoding them."""
     request = request_of(fleet.wire, work)
     size = sum(map(len, Replies(fleet.wire.protocol, fleet.wire.framed).answer(request)))
     connection = socket.create_connection((HOST, fleet.port))
@@ -116,7 +116,7 @@ def _thriftpy2_service() -> Any:
 
 
 def thriftpy2(fleet: Fleet, work: Work = getk) -> Contestant:
-    """Make thriftpy2's client with its Cython protocol and transport, which knows binary."""
+    """Make thriftpy2's client with its Cython protocol and transport, which support binary."""
     from thriftpy2.protocol import TCyBinaryProtocolFactory
     from thriftpy2.rpc import make_client
     from thriftpy2.transport import TCyBufferedTransportFactory, TCyFramedTransportFactory
@@ -142,7 +142,7 @@ def options_of(wire: Wire) -> dict[str, Any]:
 
 
 def simple_client(fleet: Fleet, work: Work = getk) -> Contestant:
-    """Make a SimpleClient with the options that it has by itself."""
+    """Make a SimpleClient with default options."""
     from thrift_client import SimpleClient
 
     client = SimpleClient(bench_service, HOST, fleet.port, **options_of(fleet.wire))
@@ -157,6 +157,6 @@ def hash_client(fleet: Fleet) -> Contestant:
     for port in fleet.ports:
         pool.add_server(HOST, port)
     pool.getk.set_hash(lambda key: key)
-    # As many keys as a service has that are asked for often, and not one for ever.
+    # As many keys as are popular in a typical service.
     keys = cycle([f'{number:03}' for number in range(500)]).__next__
     return calling('HashClient', lambda: pool.getk(keys()).value(), pool.close)

@@ -1,4 +1,4 @@
-"""What is compared on an event loop; see `bench.contestants`."""
+"""The contestants on an event loop; see `bench.contestants`."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -29,7 +29,7 @@ def _on_loop(
 
 
 class _Bare(asyncio.BufferedProtocol):
-    """The floor: the same bytes, and nothing done with them."""
+    """The floor: the same bytes, without decoding them."""
 
     buffer = bytearray(1 << 16)
 
@@ -77,7 +77,7 @@ def bare_protocol(fleet: Fleet) -> Contestant:
 
 
 def to_thread(fleet: Fleet) -> Contestant:
-    """Make the generated client, each call of which blocks a thread of the loop's own."""
+    """Make the generated client in a thread of the loop's executor."""
     client, connection = generated_client(fleet.port, fleet.wire)
 
     async def work(number: int) -> None:
@@ -91,7 +91,7 @@ def to_thread(fleet: Fleet) -> Contestant:
 
 
 def simple_client(fleet: Fleet) -> Contestant:
-    """Make an AsyncSimpleClient with the options that it has by itself."""
+    """Make an AsyncSimpleClient with default options."""
     from thrift_client.aio import AsyncSimpleClient
 
     client = AsyncSimpleClient(bench_service, HOST, fleet.port, **options_of(fleet.wire))
@@ -103,7 +103,7 @@ def simple_client(fleet: Fleet) -> Contestant:
     return _on_loop(asyncio.new_event_loop(), 'AsyncSimpleClient', work, client.close)
 
 
-# Many calls at once: what these count as one call is `calls` of them.
+# Many calls at once: here one call means `calls` calls.
 
 
 def bare_at_once(fleet: Fleet, calls: int, connections: int) -> Contestant:
@@ -150,7 +150,7 @@ def at_once(fleet: Fleet, calls: int, connections: int) -> Contestant:
 
 
 def replicated(fleet: Fleet) -> Contestant:
-    """Make an AsyncReplicatedClient over all servers of the fleet."""
+    """Make an AsyncReplicatedClient over all servers."""
     from thrift_client.aio import AsyncReplicatedClient
 
     pool = AsyncReplicatedClient(bench_service, **options_of(fleet.wire))

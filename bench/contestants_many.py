@@ -1,4 +1,4 @@
-"""What is compared on many servers at once, and on many threads; see `bench.contestants`."""
+"""The contestants on many servers at once, and on many threads; see `bench.contestants`."""
 
 import select
 import socket
@@ -15,7 +15,7 @@ from bench.harness import Contestant, calling
 
 
 def bare_sockets(fleet: Fleet) -> Contestant:
-    """Make the fan-out's floor: all requests sent, then the replies read as they come."""
+    """Make the fan-out's floor: send all requests, then read the replies in order of arrival."""
     request = request_of(fleet.wire, lambda client: client.keys)
     connections = {}
     poll = select.epoll()
@@ -45,8 +45,8 @@ def bare_sockets(fleet: Fleet) -> Contestant:
 def executor(fleet: Fleet, threads: int | None = None) -> Contestant:
     """Make a ThreadPoolExecutor over generated clients kept open.
 
-    Its own number of threads is the faster where servers answer at once; where they take their
-    time, it needs one for each.
+    Its default number of threads is faster with servers that answer at once; slow servers need
+    a thread each.
     """
     clients = [generated_client(port, fleet.wire) for port in fleet.ports]
     pool = ThreadPoolExecutor(threads)
@@ -65,7 +65,7 @@ def executor(fleet: Fleet, threads: int | None = None) -> Contestant:
 
 
 def thread_per_call(fleet: Fleet) -> Contestant:
-    """Make the original's way: for each call and server a thread and a connection."""
+    """Make a thread and a connection for each call and server, as the original library does."""
 
     def one(port: int, replies: list[list[str]]) -> None:
         client, connection = generated_client(port, fleet.wire)
@@ -97,7 +97,7 @@ def pool_all(fleet: Fleet) -> Contestant:
 
 
 def replicated(fleet: Fleet) -> Contestant:
-    """Make a ReplicatedClient, which has no thread but the caller's."""
+    """Make a ReplicatedClient, which uses only the caller's thread."""
     from thrift_client import ReplicatedClient
 
     pool = ReplicatedClient(bench_service, **options_of(fleet.wire))
@@ -118,7 +118,7 @@ def _fan_out(
     return calling(name, call, pool.close)
 
 
-# One server and many threads. What these count as one call is one call on each thread.
+# One server and many threads. Here one call means one call on each thread.
 
 
 def _on_threads(

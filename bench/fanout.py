@@ -1,4 +1,4 @@
-"""Measures one call to many servers at once."""
+"""Measure one call to many servers at once."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""A process of `bench.servers`, seen from the benchmark that talks to it."""
+"""Start a process of `bench.servers` and control it."""
 
 import json
 import os

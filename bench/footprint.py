@@ -1,4 +1,4 @@
-"""Measures what a client takes besides time: memory, its import, what it leaves behind."""
+"""Measure what a client costs besides time: memory, its import, leftovers."""
 
 import tempfile
 
@@ -10,7 +10,7 @@ from bench.table import Row, Table
 
 
 def memory(effort: Effort) -> Table:
-    """Measure memory: of a large reply, of an unused client."""
+    """Measure the memory of a large reply and of an unused client."""
     del effort  # these figures hardly vary
     table = Table()
     for framed in (True, False):
@@ -40,7 +40,7 @@ def memory(effort: Effort) -> Table:
 
 
 def imports(effort: Effort) -> Table:
-    """Measure what an import costs a new interpreter."""
+    """Measure the import in a new interpreter."""
     table = Table()
     against = "thrift's protocols, socket and transports"
     names = ('thrift_client', 'client', 'thrift')
@@ -60,7 +60,7 @@ def imports(effort: Effort) -> Table:
 
 
 def closing(effort: Effort) -> Table:
-    """Count what made and closed clients and pools leave behind."""
+    """Count what clients and pools leave behind that were created and closed."""
     table = Table()
     number = 1_000 if effort.quick else 10_000
     with Fleet() as fleet:

@@ -1,11 +1,11 @@
-"""Measuring several contestants side by side on a machine that has other things to do.
+"""Measure several contestants in turn, on a machine that has other work.
 
-The contestants take turns, a few milliseconds each, round after round, so that whatever slows the
-machine down for a while slows down all of them. A ratio is taken within each round, and the
-median over the rounds is the figure that counts; its quartiles tell how far it can be trusted.
+The contestants take turns, a few milliseconds each, round after round, so that a slow phase of the
+machine affects all of them. A ratio is taken within each round; the median over the rounds is the
+result, and its quartiles show how reliable it is.
 
-Garbage is collected before each round and what was alive before is frozen; within a round the
-collector runs as it does in users' programs.
+Garbage is collected before each round, and the objects that were alive before are frozen; within a
+round the collector runs as in users' programs.
 """
 
 import gc
@@ -24,7 +24,7 @@ WARM_UP = 40  # ms
 
 
 class Cost(NamedTuple):
-    """What one call took of this process's processor time and of the clock, in seconds."""
+    """The processor time of this process and the wall time of one call, in seconds."""
 
     cpu: float
     wall: float
@@ -78,9 +78,9 @@ class Rounds:
         return [getattr(cost, metric) for cost in self.costs[name]]
 
     def ratio(self, name: str, against: str, metric: str, floor: str | None = None) -> Spread:
-        """Return the spread of what `name` costs over what `against` costs.
+        """Return the spread of the cost of `name` divided by the cost of `against`.
 
-        With `floor`, both without what that contestant costs in the same round.
+        With `floor`, the cost of that contestant in the same round is subtracted from both.
         """
         below = self.of(floor, metric) if floor else itertools.repeat(0.0)
         rows = zip(self.of(name, metric), self.of(against, metric), below, strict=False)
@@ -96,10 +96,7 @@ def cost_of(contestant: Contestant, number: int) -> Cost:
 
 
 def calls_in(contestant: Contestant, slot: float) -> int:
-    """Return how many calls fill `slot` ms, having made more than a thousand small ones.
-
-    What a contestant learns from its first calls is learned then.
-    """
+    """Warm the contestant up, and return how many calls fill `slot` ms."""
     contestant.run(1)
     number = 1
     while True:
@@ -130,7 +127,7 @@ def measure(
         for _ in range(rounds):
             gc.collect()
             for contestant, calls in zip(contestants, numbers, strict=True):
-                if calls > 1:  # brings this contestant's code into the caches
+                if calls > 1:  # fills the processor's caches with this contestant's code
                     contestant.run(1)
                 result.costs[contestant.name].append(cost_of(contestant, calls))
     finally:
@@ -142,12 +139,12 @@ def measure(
 
 @contextmanager
 def placed(fleets: Sequence[Fleet], pinned: bool) -> Iterator[None]:
-    """Keep this process and its servers on one processor, or leave them all there are."""
+    """Pin this process and its servers to one processor, or let them use all."""
     everywhere = os.sched_getaffinity(0)
     here = {max(everywhere)} if pinned else everywhere
     for fleet in fleets:
         fleet.pin(here)
-    # Of the threads, only this one is moved: contestants start theirs from it.
+    # Contestants start their threads from this one, which inherit its processors.
     os.sched_setaffinity(0, here)
     try:
         yield

@@ -1,8 +1,8 @@
-"""Counts the instructions of a small call: `python -m bench.instructions`.
+"""Count the instructions of a small call: `python -m bench.instructions`.
 
-A processor that valgrind simulates runs the same ones whatever else the machine does, so this
-tells changes of a hundredth that a clock would need an hour for. It sees neither the kernel nor
-what a cold cache costs: it says whether a change helps, the benchmarks by how much.
+valgrind simulates a processor, so the count doesn't depend on the load of the machine, and a change
+of 1 % shows within a minute. The kernel and cache misses are not counted: this says whether a
+change helps, the benchmarks say by how much.
 """
 
 import argparse
@@ -21,22 +21,22 @@ CONTESTANTS = {
     'simple': make.simple_client,
     'hash': make.hash_client,
 }
-#: Calls that are counted, and calls before, after which the interpreter has adapted to them and
-#: the pool has seen each key of the hash contestant.
+#: How many calls are counted, and how many are made before them: by then the interpreter has
+#: specialised the code, and the pool has placed every key of the hash contestant.
 COUNTED, BEFORE = 500, 600
 
 
 def per_call(contestant: str, wire: Wire) -> float:
     """Return how many instructions a call takes in the client's process.
 
-    Raises FileNotFoundError without valgrind.
+    Raises FileNotFoundError if valgrind is not installed.
     """
     few, many = (_whole(contestant, wire, calls) for calls in (BEFORE, BEFORE + COUNTED))
     return (many - few) / COUNTED
 
 
 def _whole(contestant: str, wire: Wire, calls: int) -> int:
-    """Return the instructions of a process that makes so many calls."""
+    """Return the number of instructions of a process that makes `calls` calls."""
     command = ['valgrind', '--tool=cachegrind', '--cache-sim=no', '--cachegrind-out-file=/dev/null']
     command += [sys.executable, '-m', 'bench.instructions', contestant]
     command += [f'--protocol={wire.protocol}', f'--calls={calls}', *['--framed'] * wire.framed]
@@ -55,7 +55,7 @@ def _whole(contestant: str, wire: Wire, calls: int) -> int:
 
 
 def _run(contestant: str, wire: Wire, calls: int) -> None:
-    """Make the calls; this is what runs in the simulated processor."""
+    """Make the calls, in the simulated processor."""
     with Fleet(4, wire) as fleet:
         one = CONTESTANTS[contestant](fleet)
         try:

@@ -1,4 +1,4 @@
-"""Draws the figures of a run as SVG, for the docs."""
+"""Draw the figures of a run as SVG, for the docs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 
 from bench.table import Figure
 
-# This library in one strong colour, the floor grey, others in between; readable without colour
-# by their markers.
+# Blue for this library, grey for the floor; the markers differ, for readers who see no colours.
 STYLES = {
     'bare socket': ('#9a9a9a', 's'),
     'bare sockets': ('#9a9a9a', 's'),

@@ -1,8 +1,8 @@
-"""Shows on which lines a small call spends its processor time: `python -m bench.profile`.
+"""Show which lines of a small call take its processor time: `python -m bench.profile`.
 
-A timer of the process's own processor time interrupts it every few milliseconds, which costs the
-calls next to nothing; cProfile doubles what a small call takes and shifts it to where functions
-are many. Time in a system call counts for the line that made it.
+A timer of the process's processor time interrupts it every few milliseconds, which costs the calls
+almost nothing. cProfile would double the time of a small call, and most where there are many
+functions. Time in a system call counts for the line that made it.
 """
 
 import argparse
@@ -29,7 +29,7 @@ Line = tuple[str, int]
 
 
 def sampled(contestant: Contestant, seconds: float) -> tuple[Counter[Line], float]:
-    """Return how often each line was met, and what a call took of the processor, in s."""
+    """Return how often each line was running, and the processor time of a call, in s."""
     met: Counter[Line] = Counter()
 
     def meet(_number: int, frame: FrameType | None) -> None:
@@ -51,7 +51,7 @@ def sampled(contestant: Contestant, seconds: float) -> tuple[Counter[Line], floa
 
 
 def print_lines(met: Counter[Line], cost: float, shown: int) -> None:
-    """Print the dearest lines with their share of a call, in µs."""
+    """Print the most expensive lines with their share of a call, in µs."""
     total = met.total()
     for (file, line), count in met.most_common(shown):
         path = Path(file)

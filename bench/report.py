@@ -33,7 +33,7 @@ def row_cells(row: Row) -> list[str]:
     bounds = [_number(bound, row.unit) for bound in (row.must, row.aim)]
     if row.more_is_better:
         bounds = [bound if bound == '-' else f'≥ {bound}' for bound in bounds]
-    return [row.work, row.against, measured, quartiles, _number(row.floor), *bounds, row.verdict]
+    return [row.work, row.against, measured, quartiles, _number(row.floor), *bounds, row.reached]
 
 
 def figure_cells(figure: Figure) -> list[str]:
@@ -76,11 +76,11 @@ INTRODUCTION = """\
 Written by `make bench`: {machine}.
 
 Ratios of costs, so less is better unless the bound says otherwise. The contestants took turns, a
-few milliseconds each; a ratio was taken in each round, and what stands here is the median of the
-rounds with its quartiles. CPU is that of the client process, the servers run in another. Small
+few milliseconds each; a ratio was taken in each round, and the table has the median of the rounds
+with its quartiles. CPU is that of the client process, the servers run in another. Small
 calls are measured with client and servers on one processor, all else on all there are. The floor
 is the same ratio for bare sockets that move the same bytes. The generated client is Apache's, over
-its own transports, connections kept open, with the C extension and without a time-out.
+its own transports, connections kept open, with the C extension and without a timeout.
 """
 
 
@@ -90,13 +90,13 @@ def as_markdown(table: Table) -> str:
         INTRODUCTION.format(machine=machine()),
         *_grid(ROWS, [row_cells(row) for row in table.rows]),
         '',
-        '## In figures',
+        '## Times',
         '',
         'The median of a call, with its quartiles.',
         '',
         *_grid(FIGURES, [figure_cells(figure) for figure in table.figures]),
         '',
-        '## Besides',
+        '## Notes',
         '',
         *(f'- {note}' for note in dict.fromkeys(table.notes)),
     ]

@@ -1,12 +1,12 @@
-"""Runs the benchmarks: `python -m bench.run [--quick] [--only SECTION]`.
+"""Run the benchmarks: `python -m bench.run [--quick] [--only SECTION]`.
 
-A full run writes results.md, results.json and the plots; the others only print.
+A full run writes results.md, results.json and the plots; other runs only print.
 """
 
 import argparse
 import time
 
-from thrift.protocol import fastbinary  # noqa: F401  without it, Apache's client isn't itself
+from thrift.protocol import fastbinary  # noqa: F401  Apache's client must not fall back to Python
 
 from bench import aio, bulk, fanout, footprint, report, single
 from bench.fleet import ROOT
@@ -30,7 +30,7 @@ SECTIONS = {
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the sections that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--quick', action='store_true', help='fewer rounds, under a minute')
     parser.add_argument('--only', choices=SECTIONS, action='append', help='one section')

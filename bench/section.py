@@ -1,4 +1,4 @@
-"""What the groups of measurements share."""
+"""Names and helpers that the groups of measurements share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ THREADS = 16
 
 @dataclass(frozen=True)
 class Effort:
-    """How long a run may take: `scale` multiplies the numbers of rounds, `quick` leaves out."""
+    """How long a run may take: `scale` multiplies the rounds, `quick` leaves rows out."""
 
     scale: float
     quick: bool

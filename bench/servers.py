@@ -1,12 +1,12 @@
 """Many cheap servers in one process: prepared replies, with the request's sequence id.
 
-Started as a process (`python -m bench.servers`), it prints its ports as one line of JSON and ends
-when its standard input is closed. A line on that asks for the longest that a server has taken for
-a reply since the last such line, in seconds, where servers have a delay.
+The process (`python -m bench.servers`) prints its ports as one line of JSON and ends when its
+standard input is closed. For each line of input it prints the longest time that a server with a
+delay took for a reply since the line before, in seconds.
 
-What a benchmark measures is the client, so a server costs as little as Python allows: one recv is
-one request, which holds for every client that sends a small request with one system call, and
-nothing of a request is decoded but what chooses the reply.
+A benchmark measures the client, so a server does as little as possible: one recv is one request,
+which is true for every client that sends a small request with one system call, and only the part
+of a request that selects the reply is decoded.
 """
 
 import argparse
@@ -37,7 +37,7 @@ FACTORIES = {
     'compact': TCompactProtocolAcceleratedFactory,
 }
 
-# Prefix of a reply up to its sequence id, what stands between that and the body, the body.
+# The reply up to its sequence id, the part between that and the body, the body.
 Canned = tuple[bytes, bytes, bytes]
 
 
@@ -73,7 +73,7 @@ def argument_of(protocol: str, method: str, request: bytes, start: int) -> int:
 
 
 class Replies:
-    """The replies of one protocol and framing, each made when it is first asked for."""
+    """The replies of one protocol and framing, each encoded when it is first needed."""
 
     def __init__(self, protocol: str, framed: bool):
         self.protocol = protocol
@@ -84,7 +84,7 @@ class Replies:
         )
 
     def _made(self, name: bytes, request: bytes, start: int) -> Canned:
-        """Return the reply to `name`, kept by its arguments too where they choose it."""
+        """Return the reply to `name`, cached by its arguments, too, if it depends on them."""
         method = name.decode()
         key = name + request[start:] if method in {'blob', 'items'} else name
         if key not in self._canned:
@@ -103,7 +103,7 @@ class Replies:
         at = 8 if self.framed else 4
         end = at + 4 + request[at + 3]
         name = request[at + 4 : end]
-        # getk and keys are found by their name alone; the others miss here each time.
+        # getk and keys are found by name; the others depend on their arguments.
         head, _, body = self._canned.get(name) or self._made(name, request, end + 4)
         return head + request[end : end + 4], body
 
@@ -122,9 +122,9 @@ class Replies:
 
 
 class Servers:
-    """Listening sockets and their connections, worked by one thread.
+    """Listening sockets and their connections, served by one thread.
 
-    Connections block while a reply is sent: a large reply goes to one client at a time.
+    Sending blocks, so that one client at a time gets a large reply.
     """
 
     def __init__(self, count: int, replies: Replies, delay: float, piece: int):
@@ -164,7 +164,7 @@ class Servers:
                     self._longest = 0.0
 
     def _events(self) -> Iterable[tuple[int, int]]:
-        """Return what is readable, having sent what became due."""
+        """Send the replies that are due, and return what is readable."""
         if not self._delay:
             return self._poll.poll()
         now = time.monotonic()
@@ -174,7 +174,7 @@ class Servers:
             now = time.monotonic()
             self._longest = max(self._longest, now - due + self._delay)
         wait = max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
-        # epoll's own timeout counts milliseconds, which a reply after 5 of them would feel.
+        # epoll's timeout counts whole milliseconds, too coarse for a delay of 5 ms.
         select.select([self._poll], [], [], wait)
         return self._poll.poll(0)
 
@@ -213,7 +213,7 @@ class Servers:
             for start in range(0, len(rest), piece):
                 connection.sendall(rest[start : start + piece])
         except OSError:
-            return  # the client has gone, which the next recv notices
+            return  # the client has closed, which the next recv notices
 
 
 def raise_descriptor_limit() -> None:

@@ -1,4 +1,4 @@
-"""Measures calls to one server: small ones, large replies, many threads."""
+"""Measure calls to one server: small ones, large replies, many threads."""
 
 from functools import partial
 
@@ -104,10 +104,10 @@ def threads(effort: Effort) -> Table:
     with Fleet() as fleet:
         makers = (many.threads_with_a_client_each, many.threads_sharing_one_client)
         contestants = present(*(partial(one, fleet, THREADS) for one in makers), notes=table.notes)
-        # The same number for both: who makes fewer calls meets fewer of the other threads.
+        # The same number for both: with fewer calls the threads would overlap less.
         rounds = measure(contestants, effort.rounds(50), number=40)
     table.add_figures(rounds, f'a small call on each of {THREADS} threads', FREE)
-    # Calls a second: the other way round than a cost.
+    # Calls per second: the inverse of a cost.
     rate = ratio(rounds, 'a generated client each', 'one SimpleClient shared', 'wall')
     work = f'{THREADS} threads sharing one SimpleClient, calls a second'
     against = f'{THREADS} threads with a generated client each'

@@ -1,4 +1,4 @@
-"""The rows and figures that a run collects."""
+"""The rows and figures of a run."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -8,10 +8,10 @@ from bench.harness import Rounds, Spread, spread
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table of what must be reached.
+    """One line of the table of bounds.
 
-    `measured` is None where this library's part could not run; `floor` is what a bare socket
-    reaches in the same place, where that says something.
+    `measured` is None if this library's part could not run; `floor` is the figure of a bare
+    socket in the same place, or None if it has no meaning there.
     """
 
     work: str
@@ -24,8 +24,8 @@ class Row:
     more_is_better: bool = False
 
     @property
-    def verdict(self) -> str:
-        """What the median reached: `aim`, `must` or nothing."""
+    def reached(self) -> str:
+        """The better bound that the median reached, `aim` or `must`, or `missed`."""
         if self.measured is None:
             return 'not measured'
         for name, bound in (('aim', self.aim), ('must', self.must)):
@@ -35,14 +35,14 @@ class Row:
 
     def _within(self, bound: float) -> bool:
         assert self.measured
-        # Judged as printed: two digits after the point are more than the noise leaves.
+        # Compared as printed: more digits would be noise.
         value = round(self.measured.median, 2)
         return value >= bound if self.more_is_better else value <= bound
 
 
 @dataclass(frozen=True)
 class Figure:
-    """What one contestant's call costs in one place: seconds of processor time and of the clock."""
+    """The cost of one contestant's call in one placement: processor and wall time, in seconds."""
 
     contestant: str
     case: str
@@ -78,7 +78,7 @@ class Table:
                 {
                     **asdict(row),
                     'measured': row.measured and row.measured._asdict(),
-                    'verdict': row.verdict,
+                    'reached': row.reached,
                 }
                 for row in self.rows
             ],

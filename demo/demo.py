@@ -97,7 +97,7 @@ def lose_one(pool, servers):
 
 
 def main():
-    """Tell the story; the servers are gone when it ends."""
+    """Run all parts; the servers are stopped at the end."""
     with ExitStack() as stack:
         servers = start_servers(stack)
         call_one(servers['server-1'])

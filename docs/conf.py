@@ -8,7 +8,7 @@ from types import FunctionType
 from sphinx.util.inspect import stringify_signature
 
 HERE = Path(__file__).parent
-# The services of the examples and the code are here; the extension reads its tables from them.
+# The extensions, the package and the services of the examples.
 sys.path[:0] = [str(HERE / '_ext'), str(HERE.parent), str(HERE.parent / 'test' / 'gen-py')]
 
 from thrift_client import __version__  # noqa: E402 - found through the path above
@@ -45,12 +45,12 @@ html_show_sphinx = False
 pygments_style = 'friendly'
 pygments_dark_style = 'github-dark'
 
-# What is checked is what leads from page to page; the world's links need the world.
+# Only links between pages are checked; others would need a network.
 linkcheck_ignore = [r'^https?://']
 
 
 def signature_of_init(app, what, name, obj, options, signature, returns):  # noqa: ARG001 - Sphinx calls it so
-    """Show the arguments of `__init__`, where `__new__` only chooses the class for them."""
+    """Show the arguments of `__init__` where `__new__` only chooses the class."""
     if what != 'class' or not isinstance(obj.__init__, FunctionType):
         return None
     if not isinstance(obj.__new__, FunctionType):
@@ -60,7 +60,7 @@ def signature_of_init(app, what, name, obj, options, signature, returns):  # noq
 
 
 def plain_signature(app, what, name, obj, options, signature, returns):  # noqa: ARG001 - Sphinx calls it so
-    """Leave out what a protocol or an enum takes, and write a dataclass's factory as Python."""
+    """Leave out the arguments of protocols and enums, and show a dataclass's factory as `...`."""
     if signature in ('(*args, **kwargs)', '(*args, **kwds)') and what == 'class':
         return '', returns
     if signature and '<factory>' in signature:
@@ -69,6 +69,6 @@ def plain_signature(app, what, name, obj, options, signature, returns):  # noqa:
 
 
 def setup(app):
-    """Connect what is above."""
+    """Connect the functions above."""
     app.connect('autodoc-process-signature', signature_of_init)
     app.connect('autodoc-process-signature', plain_signature)

@@ -1,4 +1,4 @@
-"""A fleet in ZooKeeper that changes under load: python examples/zookeeper_fleet.py HOST:PORT.
+"""Servers in ZooKeeper that change under load: python examples/zookeeper_fleet.py HOST:PORT.
 
 Four Thrift servers, each a process, register as members of a ServerSet. A hash pool with
 ketama follows it while threads call an idempotent method all the time. Servers come, go and
@@ -82,7 +82,7 @@ class Process:
 
 
 class Load:
-    """Calls `getk` all the time, in several threads, and keeps what failed."""
+    """Call `getk` all the time, in several threads, and keep what failed."""
 
     def __init__(self, pool):
         self._pool = pool

@@ -1,4 +1,4 @@
-"""A directive that sets the contestants of a benchmark run side by side.
+"""A directive for a table that compares the contestants of a benchmark run.
 
 ```{figures} bench/results.json
 small call, binary, buffered
@@ -24,9 +24,9 @@ CONTESTANTS = ('generated client', 'thriftpy2', 'SimpleClient', 'HashClient', 'b
 
 
 def rows(figures: list[dict[str, object]], cases: list[str]) -> Iterator[tuple[str, ...]]:
-    """The median CPU time in µs of each contestant in each case, empty where it took no part.
+    """Yield each contestant's median CPU time in µs for each case, empty where it wasn't measured.
 
-    Where a case was measured on one processor too, that is taken: its ratios are what is bounded.
+    If a case was also measured on one processor, that figure is used: the targets are for it.
     """
     for case in cases:
         measured = sorted(
@@ -47,7 +47,7 @@ class Figures(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """The table, made anew when the results change."""
+        """Return the table; the page is built again when the results change."""
         path = self.env.srcdir.parent / self.arguments[0]
         self.env.note_dependency(str(path))
         figures = json.loads(path.read_text())['figures']

@@ -1,7 +1,16 @@
 """Directives for tables that are read from the code: options, errors, events, metrics.
 
-```{options-table} clients
+```{options-table}
 ```
+
+The tables need four names of the package:
+
+* `thrift_client.options.OPTIONS`: a dict from an option's name to an object with `default` (its
+  value) and `text` (its meaning, one line).
+* `thrift_client.errors`: the classes, in the order of the module, with docstrings.
+* `thrift_client.events.__all__`: the names of the dataclasses, with docstrings.
+* `thrift_client.observe.prometheus.ROWS`: a dict whose values have `name`, `kind` ('Counter' or
+  another kind of Prometheus), `labels` and `text`.
 """
 
 from __future__ import annotations
@@ -14,18 +23,19 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
-from thrift_client import errors, events
+from thrift_client import CircuitBreaker, Hedge, RetryPolicy, errors, events
 from thrift_client.errors import ThriftClientError
 from thrift_client.observe.prometheus import ROWS
 from thrift_client.options import OPTIONS
-from thrift_client.policy import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from sphinx.application import Sphinx
 
-#: Bases that say nothing to who catches an error.
+#: Default values that the table shows as a call without arguments.
+POLICIES = (CircuitBreaker, Hedge, RetryPolicy)
+#: Base classes that are of no use in an `except` clause for this library.
 PLAIN = (
     *('ThriftClientError', 'TException', 'Exception', 'BaseException', 'object'),
     *('OSError', 'LookupError'),
@@ -33,31 +43,31 @@ PLAIN = (
 
 
 def text_of(thing: object) -> str:
-    """A docstring's first paragraph, on one line."""
+    """Return a docstring's first paragraph, on one line."""
     return ' '.join((inspect.getdoc(thing) or '').partition('\n\n')[0].split())
 
 
 def cell(text: str) -> str:
-    """A text as a cell of a Markdown table."""
+    """Return a text as a cell of a Markdown table."""
     return text.replace('|', r'\|')
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table."""
+    """Return the lines of a Markdown table."""
     lines = [head, ['---'] * len(head), *rows]
     return [f'| {" | ".join(cell(text) for text in row)} |' for row in lines]
 
 
 def options() -> Iterator[tuple[str, str, str]]:
-    """Each option with its default and its meaning."""
+    """Yield each option with its default and its meaning."""
     for name, option in OPTIONS.items():
         default = option.default
-        shown = f'{type(default).__name__}()' if isinstance(default, Policy) else repr(default)
+        shown = f'{type(default).__name__}()' if isinstance(default, POLICIES) else repr(default)
         yield f'`{name}`', f'`{shown}`', option.text
 
 
 def error_rows() -> Iterator[tuple[str, str, str]]:
-    """Each error with its meaning and what else it is, in the order of the module."""
+    """Yield each error with its meaning and its other base classes, in the module's order."""
     for kind in vars(errors).values():
         if inspect.isclass(kind) and issubclass(kind, ThriftClientError):
             parent = kind.__mro__[1]
@@ -67,12 +77,12 @@ def error_rows() -> Iterator[tuple[str, str, str]]:
 
 
 def is_own(kind: type) -> bool:
-    """Whether a class is one of this library's errors."""
+    """Tell whether a class is one of this library's errors."""
     return issubclass(kind, ThriftClientError)
 
 
 def event_rows() -> Iterator[tuple[str, str, str]]:
-    """Each event with its fields and when it is told."""
+    """Yield each event with its meaning and its fields."""
     for name in events.__all__:
         kind = getattr(events, name)
         if kind is not events.Event:
@@ -81,7 +91,7 @@ def event_rows() -> Iterator[tuple[str, str, str]]:
 
 
 def metric_rows() -> Iterator[tuple[str, str, str, str]]:
-    """Each metric with its kind, labels and meaning."""
+    """Yield each metric with its kind, labels and meaning."""
     for row in ROWS.values():
         name = f'{row.name}_total' if row.kind == 'Counter' else row.name
         labels = ', '.join(f'`{label}`' for label in row.labels)
@@ -89,21 +99,21 @@ def metric_rows() -> Iterator[tuple[str, str, str, str]]:
 
 
 class CodeTable(SphinxDirective):
-    """A table whose rows are made anew at each build."""
+    """A table whose rows are read at each build."""
 
     def lines(self) -> list[str]:
-        """The table in Markdown."""
+        """Return the table in Markdown."""
         raise NotImplementedError
 
     def run(self) -> list[nodes.Node]:
-        """Parse the table as if it stood in the page."""
+        """Parse the table as if it were written in the page."""
         container = nodes.container()
         self.state.nested_parse(StringList(self.lines(), 'generated'), 0, container)
         return container.children
 
 
 def directive(head: Sequence[str], rows: object) -> type[CodeTable]:
-    """A directive for one table."""
+    """Return the directive for one table."""
 
     class Table(CodeTable):
         def lines(self) -> list[str]:

@@ -1,11 +1,11 @@
-"""Directives for what test and benchmark runs write: a page says so where it isn't written yet.
+"""Directives for files that test and benchmark runs write; a missing file becomes a note.
 
 ```{written} generated/wire.md
 `make matrix` writes this table.
 ```
 
 ```{plot} plots/fan-out.svg
-What the plot shows, which is also its text for who can't see it.
+What the plot shows, which is also its alternative text.
 ```
 """
 
@@ -29,15 +29,15 @@ LEFT_OUT = re.compile(r'^(# .*|!\[.*\]\(.*\))$')
 class Written(SphinxDirective):
     """The Markdown of a file below the repository's `docs` or its root, if it is there.
 
-    Its title is left out and its other headings become bold lines, as it stands inside a
-    section; so are its pictures: `plot` shows them. The name may be a pattern.
+    Its title and its pictures are left out (`plot` shows them), and its other headings become
+    bold lines, because it is part of a section. The name may be a pattern.
     """
 
     has_content = True
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """The content of the file, or the note that it is missing."""
+        """Return the content of the file, or the note that it is missing."""
         container = nodes.container()
         path = find(Path(self.env.srcdir), self.arguments[0])
         if path is None:
@@ -51,13 +51,13 @@ class Written(SphinxDirective):
 
 
 class Plot(SphinxDirective):
-    """A picture with a caption, if it is there; else the caption with a note."""
+    """A picture with a caption; without the picture, the caption with a note."""
 
     has_content = True
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """The figure, or the note that it is missing."""
+        """Return the figure, or the note that it is missing."""
         container = nodes.container()
         name = self.arguments[0]
         if find(Path(self.env.srcdir), name) is None:
@@ -72,7 +72,7 @@ class Plot(SphinxDirective):
 
 
 def find(docs: Path, name: str) -> Path | None:
-    """The file of that name or pattern below `docs`, or below what is above it."""
+    """Return the file of that name or pattern below `docs` or the repository's root."""
     found = (path for folder in (docs, docs.parent) for path in sorted(folder.glob(name)))
     return next(found, None)
 

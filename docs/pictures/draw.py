@@ -1,6 +1,6 @@
-"""Draw the pictures of the documentation: python docs/pictures/draw.py writes them beside itself.
+"""Draw the pictures of the documentation: python docs/pictures/draw.py writes them next to itself.
 
-Each is narrow, so that it can be read on a telephone, and made of boxes, arrows and texts.
+They are narrow, so that they can be read on a phone, and consist of boxes, arrows and texts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ text {{ font: 15px system-ui, sans-serif; fill: #1c2733 }}
 
 
 class Picture:
-    """An SVG that grows by what is drawn on it."""
+    """An SVG picture to which boxes, arrows and texts are added."""
 
     def __init__(self, title: str, height: int, width: int = WIDTH) -> None:
         self._parts = [HEAD.format(width=width, height=height, title=escape(title))]
@@ -73,7 +73,7 @@ class Picture:
 
 
 def way_of_a_call() -> None:
-    """From the line in a program to the socket and back."""
+    """Draw the steps from the line in a program to the socket and back."""
     steps = [
         ("pool.getk('user:42')", 'your code', GREY),
         ("key → 'user:42'", 'set_hash, or the arguments', BLUE),
@@ -85,7 +85,7 @@ def way_of_a_call() -> None:
         ('check', 'sequence id, method name, type, exactly one message', BLUE),
         ('ThriftResponse', 'the value, or the exception', GREY),
     ]
-    picture = Picture('The way of a call through a hash pool', 24 + 74 * len(steps), 412)
+    picture = Picture('The path of a call through a hash pool', 24 + 74 * len(steps), 412)
     for number, (title, text, fill) in enumerate(steps):
         y = 16 + 74 * number
         picture.box(16, y, 380, 50, [title, text], fill)
@@ -95,34 +95,34 @@ def way_of_a_call() -> None:
 
 
 def life_of_a_connection() -> None:
-    """The states of a connection and what leads from one to the next."""
+    """Draw the states of a connection and the transitions between them."""
     picture = Picture('The life of a connection', 500)
     picture.box(180, 16, 200, 56, ['opening', 'name, TCP, TLS, SASL'], GREY)
-    picture.box(180, 150, 200, 56, ['busy', 'one call, one thread'])
+    picture.box(180, 150, 200, 56, ['in use', 'one call, one thread'])
     picture.box(180, 290, 200, 56, ['idle', 'kept for the next call'], GREEN)
-    picture.box(180, 424, 200, 56, ['closed', 'never opened again'], RED)
+    picture.box(180, 424, 200, 56, ['closed', 'never reopened'], RED)
     picture.arrow((280, 72), (280, 148))
-    picture.text(290, 116, 'open: the call goes on it', 'small', 'start')
+    picture.text(290, 116, 'open: the call is sent on it', 'small', 'start')
     picture.arrow((230, 206), (230, 288))
-    picture.text(222, 240, 'one whole reply', 'small', 'end')
-    picture.text(222, 258, 'that is its own', 'small', 'end')
+    picture.text(222, 240, 'exactly one whole', 'small', 'end')
+    picture.text(222, 258, 'reply to the call', 'small', 'end')
     picture.arrow((330, 290), (330, 208))
     picture.text(338, 240, 'the next call; after a', 'small', 'start')
-    picture.text(338, 258, 'pause it is looked at', 'small', 'start')
+    picture.text(338, 258, 'pause it is checked', 'small', 'start')
     picture.arrow((280, 346), (280, 422))
     picture.text(290, 380, 'too old, too many, or', 'small', 'start')
     picture.text(290, 398, 'the server closed it', 'small', 'start')
     picture.arrow((180, 178), (40, 178), (40, 452), (178, 452))
     picture.text(48, 330, 'anything else:', 'small red', 'start')
-    picture.text(48, 348, 'time-out, error,', 'small red', 'start')
-    picture.text(48, 366, 'Ctrl-C, odd reply', 'small red', 'start')
+    picture.text(48, 348, 'timeout, error,', 'small red', 'start')
+    picture.text(48, 366, 'Ctrl-C, wrong reply', 'small red', 'start')
     picture.arrow((380, 44), (520, 44), (520, 452), (382, 452))
     picture.text(512, 178, 'refused', 'small red', 'end')
     picture.save('life-of-a-connection')
 
 
 def mixed_up_replies() -> None:
-    """What a time-out does to a connection that is used again."""
+    """Draw what happens when a connection is used again after a timeout."""
     picture = Picture('How a reply reaches the wrong call', 440)
     left, right = 150, 410
     picture.text(left, 26, 'bare generated client', 'bold')
@@ -132,8 +132,8 @@ def mixed_up_replies() -> None:
     picture.arrow((left, 66), (right - 3, 86))
     picture.text(280, 64, "getk('a')", 'code')
     picture.text(right + 10, 130, 'slow…', 'small', 'start')
-    picture.text(left - 10, 166, 'time-out', 'small red', 'end')
-    picture.text(left - 10, 184, 'goes on', 'small', 'end')
+    picture.text(left - 10, 166, 'timeout', 'small red', 'end')
+    picture.text(left - 10, 184, 'continues', 'small', 'end')
     picture.arrow((right, 196), (left + 3, 216), dashed=True)
     picture.text(280, 194, "reply: value of 'a'", 'code')
     picture.text(left - 10, 226, 'not read', 'small', 'end')
@@ -143,18 +143,18 @@ def mixed_up_replies() -> None:
     picture.text(left - 10, 320, 'no error', 'small', 'end')
     picture.arrow((right, 318), (left + 3, 338), dashed=True)
     picture.text(280, 316, "reply: value of 'b'", 'code')
-    picture.text(left - 10, 372, 'each answer from', 'small', 'end')
+    picture.text(left - 10, 372, 'every reply from', 'small', 'end')
     picture.text(left - 10, 390, 'now on is one late', 'small', 'end')
     picture.save('mixed-up-replies')
 
 
 def when_to_retry() -> None:
-    """The questions that decide about another attempt."""
-    picture = Picture('When a failed call is tried again', 500)
+    """Draw the questions that decide on a retry."""
+    picture = Picture('When a failed call is retried', 500)
     picture.box(160, 16, 240, 44, ['an attempt failed'], GREY)
     questions = [
-        ('did the server answer?', 'yes: that is it'),
-        ('is it sure to fail again?', 'yes: not retried'),
+        ('did the server answer?', 'yes: not retried'),
+        ('is it certain to fail again?', 'yes: not retried'),
         ('may the server have run it?', ''),
     ]
     for number, (question, answer) in enumerate(questions):
@@ -169,8 +169,8 @@ def when_to_retry() -> None:
     picture.arrow((360, 320), (420, 372))
     picture.text(402, 346, 'yes', 'small', 'start')
     picture.box(300, 374, 244, 44, ['is the method idempotent?'])
-    enough = ['if attempts, budget', 'and time are left']
-    picture.box(16, 374, 244, 110, ['tried again', *enough], GREEN)
+    enough = ['if attempts, retry budget', 'and time are left']
+    picture.box(16, 374, 244, 110, ['retried', *enough], GREEN)
     picture.arrow((300, 396), (262, 396))
     picture.text(281, 388, 'yes', 'small')
     picture.arrow((422, 418), (422, 452))
@@ -180,7 +180,7 @@ def when_to_retry() -> None:
 
 
 def fan_out() -> None:
-    """How long a call to five servers takes, in three ways."""
+    """Draw how long a call to five servers takes, in three ways."""
     picture = Picture('What a call to five servers costs', 404)
     ways = [
         ('one after the other', [(0, 60), (60, 60), (120, 60), (180, 60), (240, 60)], 0),

@@ -32,8 +32,7 @@ def pytest_pyfunc_call(pyfuncitem):
     function = pyfuncitem.obj
     if not inspect.iscoroutinefunction(function):
         return None
-    names = pyfuncitem._fixtureinfo.argnames
-    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(function).parameters}
     trouble = []
 
     async def run():
@@ -50,6 +49,15 @@ def pytest_pyfunc_call(pyfuncitem):
         runner.run(run())
     assert not trouble
     return True
+
+
+@pytest.fixture(scope='module', autouse=True)
+def small_heap():
+    """Leave what was imported out of collections, which every test of this folder makes."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A call that is cancelled at any await gives up its connection, and harms no other call."""
+"""A call that is cancelled at any await discards its connection, and harms no other call."""
 
 import asyncio
 
@@ -7,8 +7,9 @@ import pytest
 from test_if import test_service
 from thrift_client import RetryPolicy, errors
 from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient, AsyncSimpleClient
-from thrift_client.testing.addresses import BlackHole
-from thrift_client.testing.behaviours import answer, close, drip, hold, reply
+from thrift_client.events import RetryPlanned
+from thrift_client.testing import BlackHole
+from thrift_client.testing.behaviours import answer, close, first_bytes, hold, reply
 
 GOOD = answer(lambda args: args.key)
 
@@ -26,14 +27,14 @@ async def cancelled(task):
 
 
 def figures(client):
-    """How many connections are busy, idle and waited for."""
+    """Return how many connections are in use and idle, and how many calls wait for one."""
     stats = client.stats()
     return stats.busy, stats.idle, stats.waiting
 
 
 @pytest.mark.parametrize('framed', [False, True])
 async def test_while_waiting_for_the_reply(fault_server, framed):
-    """The reply that comes later reaches nobody; the next call is right."""
+    """The late reply reaches no call; the next call is right."""
     gate = hold()
     server = fault_server(test_service, [GOOD, gate + GOOD, GOOD], framed=framed)
     async with AsyncSimpleClient(test_service, server.address, frame=framed) as client:
@@ -49,14 +50,17 @@ async def test_while_waiting_for_the_reply(fault_server, framed):
 
 @pytest.mark.parametrize('framed', [False, True])
 async def test_in_the_middle_of_the_reply(fault_server, framed):
-    """What was read of it is thrown away with the connection."""
-    behaviours = [GOOD, drip(reply('x' * 5000), every=20), GOOD]
+    """The part that was read is discarded with the connection."""
+    half_sent = hold()
+    behaviours = [GOOD, first_bytes(reply('x' * 5000), 100) + half_sent + close(), GOOD]
     server = fault_server(test_service, behaviours, framed=framed)
     async with AsyncSimpleClient(test_service, server.address, frame=framed) as client:
         assert await client.getk('warm') == 'warm'
-        task = asyncio.create_task(client.getk('dripped'))
-        await asyncio.sleep(0.1)
+        task = asyncio.create_task(client.getk('half'))
+        await reached(half_sent)
+        await asyncio.sleep(0.01)  # so that the loop has read the half, of which nothing tells
         await cancelled(task)
+        half_sent.open()
         assert await client.getk('next') == 'next'
         assert server.accepted == 2
 
@@ -66,7 +70,7 @@ async def test_while_connecting(new_loop):
     with BlackHole() as nowhere:
         async with AsyncSimpleClient(test_service, nowhere.address) as client:
             task = asyncio.create_task(client.getk('k'))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.02)  # nothing tells that a connect is under way
             await cancelled(task)
             assert figures(client) == (0, 0, 0)
 
@@ -89,8 +93,8 @@ async def test_while_waiting_for_a_connection(fault_server):
         assert server.accepted == 1
 
 
-async def test_with_the_right_to_connect(fault_server):
-    """The right goes to the next in the queue."""
+async def test_with_a_permit_to_connect(fault_server):
+    """The permit passes to the next in the queue."""
     server = fault_server(test_service, [close(), GOOD])
     options = {'max_connections': 1, 'retry': RetryPolicy(attempts=1)}
     async with AsyncSimpleClient(test_service, server.address, **options) as client:
@@ -111,18 +115,22 @@ async def test_while_pausing_before_a_retry(fault_server):
     """The retry is never made."""
     server = fault_server(test_service, [close(), GOOD])
     policy = RetryPolicy(backoff=60_000, max_backoff=60_000)
-    options = {'retry': policy, 'idempotent': True, 'timeout': None}
+    pausing = asyncio.Event()
+
+    def listener(event):
+        if isinstance(event, RetryPlanned):
+            pausing.set()
+
+    options = {'retry': policy, 'idempotent': True, 'timeout': None, 'listeners': [listener]}
     async with AsyncSimpleClient(test_service, server.address, **options) as client:
         task = asyncio.create_task(client.getk('k'))
-        await asyncio.to_thread(server.ledger.wait_for, 1, 5000)
-        await asyncio.sleep(0.05)
-        assert client.stats().retries == 1
+        await pausing.wait()
         await cancelled(task)
         assert server.ledger.count('k') == 1
 
 
 async def test_by_a_timeout(fault_server):
-    """A time-out of asyncio's own is a cancellation, too."""
+    """A timeout of asyncio's own is a cancellation, too."""
     gate = hold()
     server = fault_server(test_service, [GOOD, gate + GOOD, GOOD])
     async with AsyncSimpleClient(test_service, server.address) as client:
@@ -171,7 +179,7 @@ async def test_by_a_gather(fault_server):
 
 
 async def test_a_fan_out(fault_server):
-    """All its connections are given up; the pool goes on."""
+    """Its connections in use are discarded; the pool goes on."""
     gate = hold()
     good = fault_server(test_service, GOOD)
     slow = fault_server(test_service, [GOOD, gate + GOOD, GOOD])
@@ -185,7 +193,7 @@ async def test_a_fan_out(fault_server):
 
 
 async def test_a_map(fault_server):
-    """Closing the iterator gives up what is ahead."""
+    """Closing the iterator cancels the calls that are ahead."""
     servers = [fault_server(test_service, GOOD) for _ in range(2)]
     async with AsyncHashClient(test_service, servers=[s.address for s in servers]) as pool:
         responses = pool.getk.map(str(i) for i in range(1000))
@@ -196,7 +204,7 @@ async def test_a_map(fault_server):
 
 
 async def test_at_any_moment(fault_server):
-    """However long a task has run: its connection is clean or gone, and answers are right."""
+    """After any number of steps the connection is clean or closed, and replies are right."""
     server = fault_server(test_service, GOOD)
     async with AsyncSimpleClient(test_service, server.address, max_connections=2) as client:
         for turns in range(40):

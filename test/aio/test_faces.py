@@ -1,4 +1,4 @@
-"""The asyncio clients have the names, signatures and constructors of the blocking ones."""
+"""The asyncio clients have the names, signatures and constructors of the blocking clients."""
 
 import asyncio
 import inspect
@@ -18,25 +18,25 @@ PAIRS = [
     (thrift_client.BalancedClient, aio.AsyncBalancedClient),
 ]
 pairs = pytest.mark.parametrize(('blocking', 'asynchronous'), PAIRS)
-#: What waits for something is a coroutine function, or gives an async iterator.
+#: The methods that wait for something; they are coroutine functions.
 WAITS = {'call', 'warm_up', 'close', 'on_replicas'}
 CONTEXT = {'__enter__', '__exit__', '__aenter__', '__aexit__'}
 
 
 def public(cls):
-    """The public names of a class, and the special ones that users meet."""
+    """Return the public names of a class."""
     return {name for name in dir(cls) if not name.startswith('_')}
 
 
 def parameters(function):
-    """The parameters of a function with their kinds and defaults."""
+    """Return the parameters of a function with their kinds and defaults."""
     return [
         (p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values()
     ]
 
 
 def methods(cls):
-    """The public methods of a class, by name."""
+    """Return the public methods of a class, by name."""
     return {name: vars_ for name in public(cls) if callable(vars_ := getattr(cls, name))}
 
 
@@ -67,7 +67,7 @@ def test_service_methods_are_those_of_the_blocking_client(service):
     """Each is a coroutine function with the generated method's signature and doc."""
     blocking = thrift_client.SimpleClient(service)
     asynchronous = aio.AsyncSimpleClient(service)
-    for name in blocking._service.methods:
+    for name in public(service.Iface):
         ours = getattr(type(blocking), name)
         theirs = getattr(type(asynchronous), name)
         if name in public(thrift_client.SimpleClient):
@@ -93,14 +93,14 @@ def test_the_names_are_those_of_the_contract():
         aio.SimpleClient  # noqa: B018
 
 
-def test_the_base_pool_is_no_pool():
-    """As with the blocking one."""
+def test_the_base_pool_cannot_be_created():
+    """As with the blocking base class."""
     with pytest.raises(TypeError, match='subclasses'):
         aio.AsyncThriftPool(test_service)
 
 
 def test_clients_are_made_outside_a_loop_and_open_nothing():
-    """And need no loop to be told of servers, keys and options."""
+    """Servers, keys and options need no loop."""
     pool = aio.AsyncHashClient(test_service, servers=['a:1', 'b:2'])
     assert pool.getk.set_hash(lambda key: 1) is pool
     assert pool.server_for('getk', 'x') is pool.servers[1]

@@ -1,4 +1,4 @@
-"""Pools on each event loop; what they share with the blocking ones is tested with those."""
+"""Pools on each event loop; what they share with the blocking pools is tested with those."""
 
 import asyncio
 
@@ -37,8 +37,8 @@ async def test_keys_go_where_the_blocking_pool_sends_them(addresses):
                 assert there.name == pool.server_for('getk', key).name
 
 
-async def test_what_is_not_waited_for_is_given_up(fault_server):
-    """Of a quorum, of a hedged call and of a `map` that is closed; no connection stays in use."""
+async def test_what_is_not_waited_for_is_cancelled(fault_server):
+    """In a quorum, a hedged call and a closed `map`; no connection stays in use."""
     behaviours = [silence(), *[answer(lambda args: args.key)] * 2]
     where = [fault_server(test_service, behaviour).address for behaviour in behaviours]
     async with AsyncReplicatedClient(test_service, servers=where) as pool:

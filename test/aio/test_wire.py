@@ -1,9 +1,10 @@
-"""Addresses, handshakes and a refusal on each event loop; test/wire has what is spoken."""
+"""Addresses and TLS handshakes on each event loop; protocols and transports are in test/wire."""
 
 import asyncio
 
 import pytest
 
+from handlers import Rich
 from rich_if import rich_service
 from thrift_client import errors
 from thrift_client.aio import AsyncSimpleClient
@@ -12,26 +13,24 @@ from thrift_client.testing.behaviours import Behaviour, reset
 from wire.conftest import certificates  # noqa: F401 - a fixture
 
 
-async def test_a_unix_socket(server_process, tmp_path):
+async def test_a_unix_socket(thrift_server, tmp_path):
     """Its address is its path."""
-    server = server_process(
-        service='rich_if.rich_service', handler='handlers:Rich', host=f'unix:{tmp_path}/socket'
-    )
+    server = thrift_server(rich_service, Rich(), host=f'unix:{tmp_path}/socket')
     async with AsyncSimpleClient(rich_service, server.address) as client:
         assert await client.add(1, 2) == 3
         assert await asyncio.gather(*(client.add(i, i) for i in range(20))) == list(range(0, 40, 2))
 
 
 @pytest.mark.parametrize(('bound', 'host'), [('::1', '[::1]'), ('127.0.0.1', 'localhost')])
-async def test_ipv6_and_a_name(server_process, bound, host):
+async def test_ipv6_and_a_name(thrift_server, bound, host):
     """An address in brackets, and a name that is looked up without blocking the loop."""
-    server = server_process(service='rich_if.rich_service', handler='handlers:Rich', host=bound)
+    server = thrift_server(rich_service, Rich(), host=bound)
     async with AsyncSimpleClient(rich_service, f'{host}:{server.port}') as client:
         assert await client.add(1, 2) == 3
 
 
 async def test_a_reset_in_the_handshake(fault_server):
-    """It is a TLSError as an orderly end is, which tries no other connection."""
+    """It is a TLSError, as an orderly end is, and no other connection is tried."""
     heard = Behaviour(lambda exchange: exchange.source.readAll(1), reads_request=False)
     server = fault_server(rich_service, reset(), on_connect=heard + reset())
     async with AsyncSimpleClient(rich_service, server.address, ssl=True) as client:
@@ -63,7 +62,7 @@ async def test_an_alert_before_the_call(fault_server, certificates):  # noqa: F8
 
 
 def test_a_transport_factory_that_would_block_the_loop():
-    """One that no named transport stands for is refused, with the way out."""
+    """A factory of an unknown transport is refused, and the error says what to do instead."""
 
     class Factory:
         def getTransport(self, transport):

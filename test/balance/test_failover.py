@@ -1,11 +1,11 @@
-"""Hash pools and servers that are out: calls stay, unless the servers are said to be replicas."""
+"""Hash pools with unavailable servers: calls don't move, unless `failover` allows it."""
 
 import pytest
 
 from test_if import test_service
 from thrift_client import CircuitBreaker, HashClient, RetryPolicy, ThreadedHashClient, errors
 from thrift_client.aio import AsyncHashClient
-from thrift_client.testing.addresses import ClosedPort
+from thrift_client.testing import ClosedPort
 from thrift_client.testing.behaviours import close, raw, reply, silence
 
 KINDS = [HashClient, ThreadedHashClient, AsyncHashClient]
@@ -17,7 +17,7 @@ ROUTINGS = ['modulo', 'rendezvous', 'ketama', 'jump', 'maglev']
 def three(request, fault_server, closing, pool_of):
     """Make a pool of three whose key 'k' belongs to the first, once for each kind of pool.
 
-    `first` is how that one behaves, None for a port where nobody listens.
+    `first` is the behaviour of that server; None is a port that refuses connections.
     """
 
     def make(first, **options):
@@ -32,7 +32,7 @@ def three(request, fault_server, closing, pool_of):
 
 
 def test_without_failover_a_call_stays_with_its_server(three):
-    """Though it can't be reached and the others could."""
+    """Even if it can't be reached and others can."""
     pool = three(None)
     response = pool.getk('k')
     assert isinstance(response.exception, errors.ConnectError)
@@ -56,7 +56,7 @@ def test_failover_goes_no_further_than_it_may(kind, fault_server, closing, pool_
         assert pool.getk('k').is_error() is not served
 
 
-def test_a_disabled_server_is_out(three):
+def test_a_disabled_server_is_left_out(three):
     """Its calls go to the next, and come back when it is enabled."""
     pool = three(reply('own'), failover=1)
     pool.servers[0].disable()
@@ -66,13 +66,13 @@ def test_a_disabled_server_is_out(three):
     assert pool.getk('k').value() == 'own'
 
 
-def test_an_ejected_server_is_out(three):
-    """Until it is probed."""
+def test_an_ejected_server_is_left_out(three):
+    """Its calls are served by the next server until a probe succeeds."""
     pool = three(
         [close(), reply('own')],
         failover=2,
         retry=RetryPolicy(attempts=1),
-        circuit_breaker=CircuitBreaker(failures=1, eject=200),
+        circuit_breaker=CircuitBreaker(failures=1, eject=100),
     )
     assert isinstance(pool.getk('k').exception, errors.ConnectionLost)
     assert pool.getk('k').value() == 'x'
@@ -82,21 +82,21 @@ def test_an_ejected_server_is_out(three):
 
 
 def test_what_may_have_run_goes_nowhere_else(three):
-    """A lost connection is no reason to move."""
+    """A lost connection doesn't move the call."""
     pool = three(close(), failover=2)
     assert isinstance(pool.getk('k').exception, errors.ConnectionLost)
 
 
 @pytest.mark.parametrize('first', [silence(), raw(b'\0' * 100)])
 def test_a_slow_or_broken_answer_goes_nowhere_else(first, three):
-    """Nor is a time-out, nor nonsense."""
-    pool = three(first, failover=2, timeout=200)
+    """Nor is a timeout, nor garbage."""
+    pool = three(first, failover=2, timeout=80)
     response = pool.getk('k')
     assert response.is_error()
     assert response.server is pool.servers[0]
 
 
-def test_with_all_out_the_first_says_why(three):
+def test_with_no_server_available_the_first_says_why(three):
     """Nothing is sent."""
     pool = three(reply('own'), failover=2)
     for server in pool:

@@ -1,4 +1,4 @@
-"""A slow call of an idempotent method is begun a second time, and only then."""
+"""A slow call of an idempotent method is hedged; quick calls and other methods are not."""
 
 import time
 
@@ -10,8 +10,8 @@ from rich_if.ttypes import NotFound
 from test_if import test_service
 from thrift_client import Hedge, RetryPolicy, SimpleClient, ThreadedHashClient, deadline, errors
 from thrift_client.aio import AsyncHashClient, AsyncSimpleClient
-from thrift_client.core.hedge import ENOUGH, REMEMBERED, Latencies, patience
 from thrift_client.testing.behaviours import (
+    Behaviour,
     answer,
     close,
     delay,
@@ -69,7 +69,7 @@ def test_the_first_answer_may_still_win(fault_server, client_of):
 
 @pytest.mark.parametrize('idempotent', [(), ['keys']])
 def test_other_methods_are_not_hedged(idempotent, fault_server, client_of):
-    """What may do harm twice runs once, however slow it is."""
+    """A method that isn't idempotent runs once, however slow it is."""
     server = fault_server(test_service, delay(100) + reply('x'))
     client = client_of(server, idempotent=idempotent)
     assert client.getk('k') == 'x'
@@ -77,8 +77,8 @@ def test_other_methods_are_not_hedged(idempotent, fault_server, client_of):
 
 
 def test_the_retry_budget_bounds_hedges(fault_server, client_of):
-    """A server that got slow as a whole isn't asked twice for everything."""
-    server = fault_server(test_service, delay(10) + reply('x'))
+    """A server that has become slow as a whole isn't asked twice for every call."""
+    server = fault_server(test_service, delay(3) + reply('x'))
     client = client_of(server, hedge=Hedge(after=0), retry=RetryPolicy(budget=0.1))
     for _ in range(60):
         assert client.getk('k') == 'x'
@@ -115,11 +115,11 @@ def test_both_failing_is_an_error(fault_server, client_of):
 
 def test_the_deadline_holds_over_both(fault_server, client_of):
     """A hedge gets no more time than the call has left."""
-    client = client_of(fault_server(test_service, silence()), timeout=150)
+    client = client_of(fault_server(test_service, silence()), timeout=100)
     began = time.monotonic()
     with pytest.raises(errors.CallTimeout):
         client.getk('k')
-    with deadline(100), pytest.raises(errors.CallTimeout):
+    with deadline(60), pytest.raises(errors.CallTimeout):
         client.getk('k')
     assert time.monotonic() - began < 0.5
 
@@ -134,12 +134,19 @@ def test_with_options_hedges_a_call(fault_server, client_of):
 
 
 def test_a_percentile_hedges_once_it_is_known(fault_server, client_of):
-    """After enough quick calls a slow one is begun again."""
-    quick = [reply('quick')] * ENOUGH
-    server = fault_server(test_service, [*quick, silence(), reply('second')])
+    """After enough quick calls a slow one is hedged; quick ones may be, too."""
+    silent, echo = silence(), answer(lambda args: args.key)
+
+    def act(exchange):
+        key = exchange.request.args.key
+        first_slow = key == 'slow' and server.ledger.count(key) == 1
+        (silent if first_slow else echo).act(exchange)
+
+    server = fault_server(test_service, Behaviour(act))
     client = client_of(server, hedge=Hedge(percentile=90), timeout=5000)
-    assert {client.getk('k') for _ in range(ENOUGH)} == {'quick'}
-    assert client.getk('k') == 'second'
+    assert {client.getk('quick') for _ in range(100)} == {'quick'}
+    assert client.getk('slow') == 'slow'
+    assert server.ledger.count('slow') == 2
 
 
 @pytest.mark.parametrize('kind', [ThreadedHashClient, AsyncHashClient])
@@ -163,27 +170,3 @@ def test_submitted_calls_are_hedged_with_any_number_of_threads(fault_server, clo
     )
     futures = [client.submit('getk', 'k') for _ in range(40)]
     assert {future.result(10) for future in futures} == {'x'}
-
-
-# The decision, without a server.
-
-
-def test_patience_is_what_was_asked_for():
-    """A time as it is, a percentile as soon as enough calls are known."""
-    latencies = Latencies()
-    assert patience(Hedge(after=7), latencies) == 7
-    for elapsed in range(ENOUGH - 1):
-        latencies.note(elapsed)
-        assert patience(Hedge(), latencies) is None
-    latencies.note(ENOUGH)
-    assert patience(Hedge(percentile=50), latencies) == ENOUGH // 2
-    assert patience(Hedge(percentile=99), latencies) == ENOUGH
-
-
-def test_old_calls_are_forgotten():
-    """The percentile is that of recent calls."""
-    latencies = Latencies()
-    for elapsed in [1.0] * REMEMBERED + [9.0] * REMEMBERED:
-        latencies.note(elapsed)
-    latencies.note(9.0)
-    assert latencies.percentile(1) == 9.0

@@ -1,23 +1,22 @@
-"""`set_split`: a call over a collection reaches each server once, with its share."""
+"""`set_split`: a call over a collection is sent to each server once, with its share."""
 
 from collections import Counter
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from handlers import Rich
 from on_loop_pools import made, waited
 from rich_if import rich_service
 from rich_if.ttypes import Small
-from servers import ServerProcess
 from test_if import test_service
 from thrift_client import HashClient, SimpleClient, errors
 from thrift_client.aio import AsyncHashClient
-from thrift_client.core.split import Share, Split
-from thrift_client.testing.addresses import ClosedPort
+from thrift_client.testing import ClosedPort, serve
 from thrift_client.testing.behaviours import answer, application_exception, reply, silence
 
-RICH = {'service': 'rich_if.rich_service', 'handler': 'handlers:Rich'}
 KINDS = [HashClient, AsyncHashClient]
 each_kind = pytest.mark.parametrize('kind', KINDS)
 IDS = st.lists(st.integers(-(2**31), 2**31 - 1), unique=True, max_size=20)
@@ -26,16 +25,14 @@ KEYS = st.sets(st.text(max_size=5), max_size=20)
 
 @pytest.fixture(scope='module')
 def rich_servers():
-    """Four servers, of which the first alone holds everything, too: none has state."""
-    servers = [ServerProcess(**RICH).start() for _ in range(4)]
-    yield servers
-    for server in servers:
-        server.stop()
+    """Run four servers; none keeps state, so that each could answer for all."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(serve(rich_service, Rich())) for _ in range(4)]
 
 
 @pytest.fixture(scope='module', params=KINDS)
 def split(request, rich_servers):
-    """A pool whose calls are split, and a client of one server for comparison."""
+    """Make a pool whose calls are split, and a client of one server to compare with."""
     addresses = [server.address for server in rich_servers]
     with (
         made(request.param, rich_service, servers=addresses, routing='rendezvous') as pool,
@@ -47,13 +44,13 @@ def split(request, rich_servers):
         pool.texts.set_split('value')
         pool.tags.set_split('value')
         for server in (one, *pool):
-            waited(pool, server.warm_up())
+            waited(pool, server.version())  # now the server has accepted the connection
         yield pool, one
 
 
 #: A pool and a client are shared by the examples: nothing of one is left for the next.
 examples = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -88,8 +85,9 @@ def test_each_server_gets_its_share_once(kind, fault_server, pool_of):
     assert [len(server.ledger) for server in servers] == [1, 1, 1, 1]
     assert {prefix for _, prefix in got} == {'p'}
     assert Counter(key for share, _ in got for key in share) == Counter(keys)
+    pool.find.set_hash(lambda key, refuse: key)
     for share in response.shares:
-        assert all(pool.servers.index(share.server) == pool._roster().place(k) for k in share.keys)
+        assert {pool.server_for('find', key, False) for key in share.keys} == {share.server}
     assert [share.server for share in response.shares] == list(pool.servers)
 
 
@@ -107,7 +105,7 @@ def test_set_hash_says_which_key_an_element_has(kind, fault_server, pool_of):
 @each_kind
 @pytest.mark.parametrize('nothing', [[], None])
 def test_nothing_is_asked_of_one_server(kind, nothing, fault_server, pool_of):
-    """Which says what comes of it."""
+    """The first server answers, so that the result has its type."""
     servers = [fault_server(rich_service, answer(lambda args: ['said'])) for _ in range(3)]
     pool = pool_of(kind, [server.address for server in servers], rich_service)
     pool.texts.set_split('value')
@@ -126,7 +124,7 @@ def test_a_failed_share_names_its_keys(kind, ending, fault_server, closing, pool
         'silent': lambda: fault_server(rich_service, silence()),
         'refused': lambda: fault_server(rich_service, application_exception(6, 'no')),
     }[ending]()
-    pool = pool_of(kind, [good.address, bad.address], rich_service, timeout=300)
+    pool = pool_of(kind, [good.address, bad.address], rich_service, timeout=150)
     pool.texts.set_split('value').texts.set_hash(len)
     response = pool.texts(['a', 'bb', 'ccc', 'dddd'])
     assert response.is_error()
@@ -140,7 +138,7 @@ def test_a_failed_share_names_its_keys(kind, ending, fault_server, closing, pool
 
 @each_kind
 def test_failover_moves_a_share(kind, fault_server, closing, pool_of):
-    """What found its server out of reach is asked of the next, key by key."""
+    """The keys of a server that can't be reached are sent to the next server of each key."""
     good = [fault_server(rich_service, answer(lambda args: args.value)) for _ in range(2)]
     addresses = [closing(ClosedPort()).address, *(server.address for server in good)]
     pool = pool_of(kind, addresses, rich_service, failover=1, max_idle=0)
@@ -155,7 +153,7 @@ def test_failover_moves_a_share(kind, fault_server, closing, pool_of):
 
 @each_kind
 def test_with_no_server_left_a_share_fails(kind, closing, pool_of):
-    """And it ends."""
+    """The call ends with the error of the connect."""
     addresses = [closing(ClosedPort()).address for _ in range(3)]
     pool = pool_of(kind, addresses, rich_service, failover=2)
     pool.texts.set_split('value')
@@ -164,51 +162,9 @@ def test_with_no_server_left_a_share_fails(kind, closing, pool_of):
     assert sorted(response.keys) == ['a', 'b', 'c']
 
 
-@pytest.mark.parametrize(
-    ('merge', 'values', 'merged'),
-    [
-        (None, [[1], [2, 3]], [1, 2, 3]),
-        ('list', [[1], [2, 3]], [1, 2, 3]),
-        (list, [[], []], []),
-        (None, [{1}, {2}], {1, 2}),
-        (set, [{1}, [2]], {1, 2}),
-        (None, [{1: 'a'}, {2: 'b'}], {1: 'a', 2: 'b'}),
-        (dict, [{1: 'a'}, {}], {1: 'a'}),
-        (None, [1, 2.5], 3.5),
-        (sum, [True, True], 2),
-        ('sum', [3], 3),
-        (None, [None, None], None),
-        (max, [1, 5], 5),
-        (lambda values: values[0], ['x'], 'x'),
-        (None, ['alone'], 'alone'),
-    ],
-)
-def test_replies_are_merged(merge, values, merged):
-    """By what they are, by name, by type or by a function."""
-    split = Split(('keys',), 'keys', merge)
-    shares = [Share(None) for _ in values]
-    assert split.merged(shares, values, {'a', 'b'}) == merged
-
-
-def test_lists_come_in_the_order_of_the_keys():
-    """Where each key has its element; else they follow one another."""
-    split, shares = Split(('keys',), 'keys', None), [Share('s'), Share('t')]
-    for position, key in enumerate('abcd'):
-        shares[position % 2].add(position, key)
-    assert split.merged(shares, [[1, 3], [2, 4]], list('abcd')) == [1, 2, 3, 4]
-    assert split.merged(shares, [[1, 3], [2]], list('abcd')) == [1, 3, 2]
-
-
-@pytest.mark.parametrize('values', [['a', 'b'], [True, False], [[1], {2}]])
-def test_what_only_a_function_can_merge_is_an_error(values):
-    """It says that `merge` is needed."""
-    with pytest.raises(TypeError, match='merge='):
-        Split(('keys',), 'keys', None).merged([Share(None)] * 2, values, [])
-
-
 @each_kind
 def test_wrong_splits_are_errors(kind, pool_of):
-    """An argument that the method hasn't, a merge that is none, what can't be split."""
+    """An unknown argument, an invalid merge, an argument that can't be split."""
     pool = pool_of(kind, ['localhost:1'], rich_service)
     with pytest.raises(ValueError, match='ids'):
         pool.lookup.set_split('id')

@@ -1,10 +1,13 @@
-"""Clients and pools for one test, closed at its end."""
+"""Clients and pools for one test, closed at its end, and servers that tests share."""
 
 import pytest
 
 import thrift_client
+from handlers import Rich
 from on_loop_pools import made
+from rich_if import rich_service
 from test_if import test_service
+from thrift_client.testing import BlackHole, serve
 
 
 @pytest.fixture
@@ -25,3 +28,20 @@ def pool_of(closing):
         return closing(made(kind, service, servers=addresses, **options))
 
     return make
+
+
+@pytest.fixture(scope='module', params=['buffered', 'framed'])
+def two_rich_servers(request):
+    """Run two servers of rich_service on one transport, for all tests of a module."""
+    with (
+        serve(rich_service, Rich(), transport=request.param) as one,
+        serve(rich_service, Rich(), transport=request.param) as two,
+    ):
+        yield request.param, [one.address, two.address]
+
+
+@pytest.fixture(scope='module')
+def black_hole():
+    """Return an address at which connects neither succeed nor fail."""
+    with BlackHole() as hole:
+        yield hole.address

@@ -1,4 +1,4 @@
-"""Send ten thousand keys through a pool and print which server got each, as JSON.
+"""Send four thousand keys through a pool and print which server got each, as JSON.
 
 python test/client/place_keys.py host:port …
 """
@@ -11,7 +11,7 @@ from thrift_client import HashClient
 
 KEYS = [
     key
-    for number in range(2500)
+    for number in range(1000)
     for key in (f'key-{number}', f'key-{number}'.encode(), number * 7919 - 9999, (number, 'ä'))
 ]
 

@@ -1,5 +1,6 @@
-"""Rule 2: one budget for a whole call, in whatever phase it is spent."""
+"""Rule 2: a timeout or deadline limits the whole call, whatever phase takes the time."""
 
+import itertools
 import os
 import signal
 import threading
@@ -18,7 +19,7 @@ from thrift_client import (
     ThreadedReplicatedClient,
     errors,
 )
-from thrift_client.testing.addresses import BlackHole
+from thrift_client.testing import BlackHole
 from thrift_client.testing.behaviours import (
     Behaviour,
     answer,
@@ -32,11 +33,11 @@ from thrift_client.testing.behaviours import (
 from thrift_client.testing.malformed import frame_length
 
 GOOD = answer(lambda args: args.key)
-#: What a call may take over its budget, in seconds: 0.05 is promised, machines are busy.
+#: What a call may take over its timeout, in seconds: 0.05 is promised, machines are busy.
 TOLERANCE = 0.15
 #: Seconds that it takes to encode LARGE on a busy machine, besides.
 ENCODING = 0.3
-LARGE = 'x' * (12 << 20)  # more than the buffers of both ends take
+LARGE = 'x' * (12 << 20)  # more than the buffers of both ends hold
 WAYS = {
     'client': SimpleClient,
     'hash pool': lambda service, address, **options: HashClient(
@@ -50,14 +51,21 @@ WAYS = {
     ),
 }
 every_way = pytest.mark.parametrize('way', WAYS)
-both_transports = pytest.mark.parametrize('framed', [False, True], ids=['buffered', 'framed'])
+#: Every way to call, over new connections and used ones in turn.
+new_and_used = pytest.mark.parametrize(
+    ('way', 'warm'),
+    [
+        pytest.param(way, warm, id=f'{way}-{"used" if warm else "new"}')
+        for way, warm in zip(WAYS, itertools.cycle([False, True]), strict=False)
+    ],
+)
 
 
 class Took:
-    """Measures how long a block takes and holds it against a budget, in ms."""
+    """Check that a block takes as long as a timeout in ms, and hardly longer."""
 
-    def __init__(self, budget, tolerance=TOLERANCE):
-        self._budget, self._tolerance = budget / 1000, tolerance
+    def __init__(self, timeout, tolerance=TOLERANCE):
+        self._timeout, self._tolerance = timeout / 1000, tolerance
 
     def __enter__(self):
         self._began = time.monotonic()
@@ -66,11 +74,11 @@ class Took:
     def __exit__(self, kind, error, trace):
         if kind is None:
             took = time.monotonic() - self._began
-            assert self._budget - 0.005 <= took <= self._budget + self._tolerance
+            assert self._timeout - 0.005 <= took <= self._timeout + self._tolerance
 
 
 def outcome(client, key):
-    """What a call on any kind of client gives: a value or an exception."""
+    """Return what a call on any kind of client gives: a value or an exception."""
     try:
         got = client.getk(key)
     except Exception as exc:  # noqa: BLE001 - any is told or returned
@@ -89,19 +97,27 @@ SLOW = {
 }
 
 
-@every_way
-@both_transports
-@pytest.mark.parametrize('warm', [False, True], ids=['new', 'used'])
-@pytest.mark.parametrize('slow', SLOW)
-def test_a_slow_server_ends_at_the_timeout(fault_server, way, framed, warm, slow):
+#: Each way with each slow server; over used connections where the other transport has new ones.
+SLOW_CASES = [
+    pytest.param(way, slow, framed, warm, id=f'{way}-{slow}-{"framed" if framed else "buffered"}')
+    for (way, slow), (framed, warm) in zip(
+        itertools.product(WAYS, SLOW),
+        itertools.cycle([(False, False), (True, True), (True, False), (False, True)]),
+        strict=False,
+    )
+]
+
+
+@pytest.mark.parametrize(('way', 'slow', 'framed', 'warm'), SLOW_CASES)
+def test_a_slow_server_ends_at_the_timeout(fault_server, way, slow, framed, warm):
     """Whether the connection is new or was used before; then the next call is right."""
     behaviour, executed = SLOW[slow]
     script = [GOOD, behaviour, GOOD] if warm else [behaviour, GOOD]
     server = fault_server(test_service, script, framed=framed)
-    with WAYS[way](test_service, server.address, frame=framed, timeout=120) as client:
+    with WAYS[way](test_service, server.address, frame=framed, timeout=80) as client:
         if warm:
             assert outcome(client, 'warm') == 'warm'
-        with Took(120):
+        with Took(80):
             failure = outcome(client, 'slow')
         assert isinstance(failure, errors.CallTimeout)
         assert failure.maybe_executed is executed
@@ -113,49 +129,47 @@ def test_a_slow_server_ends_at_the_timeout(fault_server, way, framed, warm, slow
 def test_a_frame_that_never_comes_ends_at_the_timeout(fault_server, way):
     """Its length was sent and nothing else."""
     server = fault_server(test_service, frame_length(100) + silence(), framed=True)
-    with WAYS[way](test_service, server.address, frame=True, timeout=120) as client, Took(120):
+    with WAYS[way](test_service, server.address, frame=True, timeout=80) as client, Took(80):
         assert isinstance(outcome(client, 'k'), errors.CallTimeout)
 
 
-@every_way
-@pytest.mark.parametrize('warm', [False, True], ids=['new', 'used'])
+@new_and_used
 def test_a_server_that_does_not_read_ends_at_the_timeout(fault_server, way, warm):
     """The request was not sent whole, so nothing can have run."""
     server = fault_server(test_service, [GOOD, never_read()] if warm else never_read())
-    # Time enough to encode so much.
-    with WAYS[way](test_service, server.address, timeout=500) as client:
+    with WAYS[way](test_service, server.address, timeout=300) as client:
         if warm:
             assert outcome(client, 'warm') == 'warm'
-        with Took(500, ENCODING):
+        with Took(300, ENCODING):
             failure = outcome(client, LARGE)
     assert isinstance(failure, errors.CallTimeout)
     assert failure.maybe_executed is False
     assert len(server.ledger) == warm
 
 
-@every_way
-@pytest.mark.parametrize('warm', [False, True], ids=['new', 'used'])
-def test_sending_and_waiting_share_the_budget(fault_server, way, warm):
-    """A request that took most of the budget to send leaves little time for its reply."""
+@new_and_used
+def test_sending_and_waiting_share_the_timeout(fault_server, way, warm):
+    """A request that took most of the timeout to send leaves little time for its reply."""
 
     def read_late(exchange):
-        exchange.pause(600)
+        exchange.pause(250)
         exchange.read_request()
 
     slow = Behaviour(read_late, reads_request=False) + silence()
     server = fault_server(test_service, [GOOD, slow] if warm else slow)
-    with WAYS[way](test_service, server.address, timeout=900) as client:
+    with WAYS[way](test_service, server.address, timeout=500) as client:
         if warm:
             assert outcome(client, 'warm') == 'warm'
-        with Took(900, ENCODING):
-            assert isinstance(outcome(client, LARGE), errors.CallTimeout)
+        with Took(500, ENCODING):
+            failure = outcome(client, LARGE)
+    assert isinstance(failure, errors.CallTimeout)
+    assert failure.maybe_executed is True  # it was sent whole, in the first half of the time
 
 
 @every_way
-def test_a_black_hole_ends_at_the_timeout(closing, way):
+def test_a_black_hole_ends_at_the_timeout(black_hole, way):
     """Nobody answers the connect; nothing can have run."""
-    hole = closing(BlackHole())
-    with WAYS[way](test_service, hole.address, timeout=200) as client, Took(200):
+    with WAYS[way](test_service, black_hole, timeout=100) as client, Took(100):
         failure = outcome(client, 'k')
     assert isinstance(failure, errors.CallTimeout)
     assert failure.maybe_executed is False
@@ -163,11 +177,10 @@ def test_a_black_hole_ends_at_the_timeout(closing, way):
 
 
 @every_way
-def test_connect_timeout_caps_a_connect(closing, way):
-    """Inside a longer budget."""
-    hole = closing(BlackHole())
-    options = {'timeout': 20_000, 'connect_timeout': 150}
-    with WAYS[way](test_service, hole.address, **options) as client, Took(150):
+def test_connect_timeout_limits_a_connect(black_hole, way):
+    """Within a longer timeout."""
+    options = {'timeout': 20_000, 'connect_timeout': 80}
+    with WAYS[way](test_service, black_hole, **options) as client, Took(80):
         failure = outcome(client, 'k')
     assert isinstance(failure, (errors.CallTimeout, errors.ConnectError))
     assert failure.maybe_executed is False
@@ -178,8 +191,8 @@ def test_connect_timeout_caps_a_connect(closing, way):
     [{'ssl': True}, {'sasl': {'mechanism': 'PLAIN', 'username': 'u', 'password': 'p'}}],
     ids=['handshake', 'login'],
 )
-def test_connect_timeout_caps_all_of_a_connect(fault_server, client_of, options):
-    """What hangs in it is a failed connect, which is tried again if that is asked for."""
+def test_connect_timeout_limits_all_of_a_connect(fault_server, client_of, options):
+    """A handshake or login that hangs is a failed connect, which `connect=True` retries."""
     server = fault_server(test_service, GOOD, on_connect=silence())
     retry = RetryPolicy(attempts=2, backoff=1, connect=True)
     client = client_of(server.address, timeout=20_000, connect_timeout=100, retry=retry, **options)
@@ -189,14 +202,14 @@ def test_connect_timeout_caps_all_of_a_connect(fault_server, client_of, options)
     assert caught.value.maybe_executed is False
 
 
-def test_connect_timeout_does_not_cap_the_call(fault_server, client_of):
-    """A server may take longer to answer than to let in."""
-    server = fault_server(test_service, delay(200) + reply('x'))
+def test_connect_timeout_does_not_limit_the_call(fault_server, client_of):
+    """A server may take longer to answer than to accept a connection."""
+    server = fault_server(test_service, delay(150) + reply('x'))
     assert client_of(server.address, connect_timeout=100).getk('k') == 'x'
 
 
 def test_a_look_up_that_hangs_ends_at_the_timeout(client_of, monkeypatch):
-    """The resolver is left behind."""
+    """The call doesn't wait for the resolver any longer."""
     answered = threading.Event()
 
     def getaddrinfo(*_):
@@ -205,8 +218,8 @@ def test_a_look_up_that_hangs_ends_at_the_timeout(client_of, monkeypatch):
 
     monkeypatch.setattr('socket.getaddrinfo', getaddrinfo)
     try:
-        with Took(150), pytest.raises(errors.CallTimeout) as caught:
-            client_of('kv.test', timeout=150).ping()
+        with Took(100), pytest.raises(errors.CallTimeout) as caught:
+            client_of('kv.test', timeout=100).ping()
         assert caught.value.maybe_executed is False
     finally:
         answered.set()
@@ -214,23 +227,23 @@ def test_a_look_up_that_hangs_ends_at_the_timeout(client_of, monkeypatch):
 
 @pytest.mark.parametrize('kind', [ReplicatedClient, ThreadedReplicatedClient])
 def test_a_fan_out_knows_that_a_blocking_transport_has_sent_the_call(closing, fault_server, kind):
-    """Whoever looks at the clock first: it may have run."""
+    """Whatever notices the timeout first, the call may have run."""
 
     class Factory:
         def getTransport(self, transport):
             return TBufferedTransport(transport)
 
     server = fault_server(test_service, silence())
-    options = {'servers': [server.address], 'transport': Factory(), 'timeout': 300}
+    options = {'servers': [server.address], 'transport': Factory(), 'timeout': 150}
     pool = closing(kind(test_service, **options))
-    for number in range(4):
+    for number in range(3):
         error = pool.getk(str(number))[0].exception
         assert server.ledger.count(str(number)) == 1
         assert error.maybe_executed is True
 
 
 def test_a_fan_out_tells_which_phase_took_the_time(closing, monkeypatch):
-    """And not that of the thread that waits: a look-up is no connect."""
+    """The phase is that of the look-up, not that of the thread that waits for it."""
     answered = threading.Event()
 
     def getaddrinfo(*_):
@@ -238,17 +251,17 @@ def test_a_fan_out_tells_which_phase_took_the_time(closing, monkeypatch):
         raise OSError('too late')
 
     monkeypatch.setattr('socket.getaddrinfo', getaddrinfo)
-    pool = closing(ThreadedReplicatedClient(test_service, servers=['kv.test'], timeout=50))
+    pool = closing(ThreadedReplicatedClient(test_service, servers=['kv.test'], timeout=40))
     try:
-        phases = [pool.ping()[0].exception.phase for _ in range(20)]
+        phases = [pool.ping()[0].exception.phase for _ in range(8)]
     finally:
         answered.set()
-    assert phases.count('looking up kv.test') > 10
+    assert phases.count('looking up kv.test') > 4
     assert 'connecting' not in phases
 
 
 def test_a_fan_out_without_a_free_thread_blames_no_server(closing):
-    """What was never tried says nothing of its server."""
+    """A server that was never tried is not at fault."""
     hole = closing(BlackHole())
     servers = [hole.address, hole.address.replace('.1:', '.2:')]
     options = {'servers': servers, 'max_threads': 1, 'timeout': 100}
@@ -259,24 +272,24 @@ def test_a_fan_out_without_a_free_thread_blames_no_server(closing):
     assert second.maybe_executed is False
 
 
-def test_warm_up_is_bounded(closing, client_of):
+def test_warm_up_is_bounded(black_hole, client_of):
     """By the client's timeout."""
-    client = client_of(closing(BlackHole()).address, timeout=150)
-    with Took(150), pytest.raises(errors.CallTimeout):
+    client = client_of(black_hole, timeout=100)
+    with Took(100), pytest.raises(errors.CallTimeout):
         client.warm_up()
 
 
 @pytest.mark.parametrize('warm', [False, True], ids=['new', 'used'])
 def test_an_interval_timer_does_not_stretch_a_call(fault_server, client_of, warm):
-    """It interrupts the wait again and again, and doesn't begin it anew."""
+    """Its signals interrupt the wait, and don't begin it anew."""
     server = fault_server(test_service, [GOOD, silence()] if warm else silence())
-    client = client_of(server.address, timeout=300)
+    client = client_of(server.address, timeout=200)
     if warm:
         client.getk('warm')
     before = signal.signal(signal.SIGALRM, lambda *_: None)
     signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
     try:
-        with Took(300), pytest.raises(errors.CallTimeout):
+        with Took(200), pytest.raises(errors.CallTimeout):
             client.getk('k')
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -285,20 +298,20 @@ def test_an_interval_timer_does_not_stretch_a_call(fault_server, client_of, warm
 
 @pytest.mark.parametrize('number', [signal.SIGUSR1, signal.SIGCHLD, signal.SIGWINCH])
 def test_signals_do_not_stretch_a_call(fault_server, client_of, number):
-    """Others that are handled begin a wait in the kernel anew, which therefore is a short one."""
-    client = client_of(fault_server(test_service, [GOOD, silence()]).address, timeout=300)
+    """A handled signal restarts a wait in the kernel, which therefore must be a short one."""
+    client = client_of(fault_server(test_service, [GOOD, silence()]).address, timeout=200)
     client.getk('warm')
     over = threading.Event()
 
     def send():
-        while not over.wait(0.1):
+        while not over.wait(0.05):
             os.kill(os.getpid(), number)
 
     before = signal.signal(number, lambda *_: None)
     sender = threading.Thread(target=send)
     sender.start()
     try:
-        with Took(300), pytest.raises(errors.CallTimeout):
+        with Took(200), pytest.raises(errors.CallTimeout):
             client.getk('k')
     finally:
         over.set()
@@ -310,9 +323,9 @@ def test_signals_do_not_stretch_a_call(fault_server, client_of, number):
 @pytest.mark.parametrize('warm', [False, True])
 def test_a_method_may_have_a_timeout_of_its_own(fault_server, pool_of, way, warm):
     """A shorter one than the client's ends its calls, and those of no other method."""
-    answers = [reply('warm')] * warm + [silence(), delay(150) + reply('x')]
+    answers = [reply('warm')] * warm + [silence(), delay(100) + reply('x')]
     server = fault_server(test_service, answers)
-    pool = pool_of([server.address], ThreadedHashClient, timeouts={'getk': 100}, timeout=20_000)
+    pool = pool_of([server.address], ThreadedHashClient, timeouts={'getk': 60}, timeout=20_000)
     one = {'client': pool.servers[0], 'pool': pool, 'all': pool.all}[way]
 
     def ask(method, *args):
@@ -326,13 +339,13 @@ def test_a_method_may_have_a_timeout_of_its_own(fault_server, pool_of, way, warm
     began = time.monotonic()
     with pytest.raises(errors.CallTimeout):
         ask('getk', 'k')
-    assert 0.08 < time.monotonic() - began < 2
+    assert 0.05 < time.monotonic() - began < 2
     ask('ping')
 
 
 def test_a_longer_timeout_of_a_method_holds(fault_server, client_of):
-    """A view's timeout comes before it; None is no limit."""
-    server = fault_server(test_service, lambda turn: delay(150) + reply('x'))
+    """A view's timeout takes precedence; None means no limit."""
+    server = fault_server(test_service, lambda turn: delay(100) + reply('x'))
     for longer in (20_000, None):
         client = client_of(server.address, timeouts={'getk': longer}, timeout=50)
         assert client.getk('k') == 'x'
@@ -360,9 +373,12 @@ def test_timeouts_of_methods_are_checked(given, error, text):
         ThreadedHashClient(test_service, timeouts=given)
 
 
-def test_timeouts_of_methods_stand_in_a_url():
-    """Written as the command line has them."""
-    client = SimpleClient(test_service, 'thrift://h:1?timeouts=getk=100,keys=none')
-    assert client._options.timeouts == {'getk': 100, 'keys': None}
+def test_timeouts_of_methods_may_be_in_a_url(fault_server, client_of):
+    """Written as on the command line."""
+    server = fault_server(test_service, [delay(100) + reply(['x']), silence()])
+    url = f'thrift://{server.address}?timeouts=getk=50,keys=none'
+    assert client_of(f'{url}&timeout=50').keys() == ['x']
+    with Took(50), pytest.raises(errors.CallTimeout):
+        client_of(f'{url}&timeout=20000').getk('k')
     with pytest.raises(ValueError, match='timeouts must be a number'):
         SimpleClient(test_service, 'thrift://h:1?timeouts=getk')

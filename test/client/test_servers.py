@@ -1,10 +1,11 @@
-"""Every server of Apache's Python library that buffered and framed clients can talk to."""
+"""Every server of Apache's Python library that buffered and framed clients can call."""
 
 import threading
 import time
 
 import pytest
 
+from handlers import KeyValue, Rich
 from rich_if import rich_service
 from test_if import test_service
 from thrift_client import SimpleClient, ThreadedHashClient
@@ -12,37 +13,50 @@ from thrift_client import SimpleClient, ThreadedHashClient
 FRAMED_ONLY = 'nonblocking'
 FEW_THREADS = ('simple', 'threadpool', 'processpool')
 KINDS = ('simple', 'threaded', 'threadpool', 'forking', 'nonblocking', 'processpool')
-#: In these each process has data of its own.
+#: In these kinds each process has its own data, so that a key written may not be found again.
 FORGETFUL = ('forking', 'processpool')
 
+#: Each kind with each protocol and each transport, and each protocol with each transport.
 COMBINATIONS = [
-    pytest.param(kind, protocol, transport, id=f'{kind}-{protocol}-{transport}')
-    for kind in KINDS
-    for protocol in ('binary', 'compact')
-    for transport in ('buffered', 'framed')
-    if kind != FRAMED_ONLY or transport == 'framed'
+    *(
+        (kind, protocol, transport)
+        for kinds, transports in (
+            (KINDS[0::2], ('buffered', 'framed')),
+            (KINDS[1::2], ('framed', 'buffered')),
+        )
+        for kind in kinds
+        for protocol, transport in zip(('binary', 'compact'), transports, strict=True)
+        if kind != FRAMED_ONLY
+    ),
+    (FRAMED_ONLY, 'binary', 'framed'),
+    (FRAMED_ONLY, 'compact', 'framed'),
 ]
 
 
+@pytest.fixture
+def start(server_process, thrift_server):
+    """Start servers of test_service: those that fork as a process, others in this one."""
+
+    def make(kind, protocol='binary', transport='buffered', **options):
+        options |= {'protocol': protocol, 'transport': transport}
+        if kind in FORGETFUL:
+            return server_process(kind, **options)
+        return thrift_server(test_service, KeyValue(), kind, **options)
+
+    return make
+
+
 def options_for(kind, protocol, transport):
-    """The client's: no idle connection where it would hold one of the server's few threads."""
+    """Return the client's options: an idle connection would occupy one of the few threads."""
     idle = {'max_idle': 0} if kind in FEW_THREADS else {}
     return {'protocol': protocol, 'transport': transport, 'timeout': 4000, **idle}
 
 
 @pytest.mark.parametrize(('kind', 'protocol', 'transport'), COMBINATIONS)
-def test_every_server(server_process, client_of, pool_of, kind, protocol, transport):
+def test_every_server(start, client_of, pool_of, kind, protocol, transport):
     """A client, a hash pool and a fan-out get right answers from two of each kind."""
-    servers = [
-        server_process(
-            kind,
-            protocol,
-            transport,
-            handler='handlers:KeyValue',
-            workers=2 if kind in FEW_THREADS[1:] else None,
-        )
-        for _ in range(2)
-    ]
+    workers = 2 if kind in FEW_THREADS[1:] else None
+    servers = [start(kind, protocol, transport, workers=workers) for _ in range(2)]
     options = options_for(kind, protocol, transport)
     client = client_of(servers[0].address, **options)
     assert [client.ping() for _ in range(3)] == ['pong'] * 3
@@ -60,9 +74,9 @@ def test_every_server(server_process, client_of, pool_of, kind, protocol, transp
 
 
 @pytest.mark.parametrize('kind', FEW_THREADS)
-def test_servers_with_few_threads_serve_many_clients(server_process, closing, kind):
+def test_servers_with_few_threads_serve_many_clients(start, closing, kind):
     """With `max_idle=0` more clients than threads, from several threads, are all served."""
-    server = server_process(kind, workers=None if kind == 'simple' else 1)
+    server = start(kind, workers=None if kind == 'simple' else 1)
     clients = [
         closing(SimpleClient(test_service, server.address, max_idle=0, timeout=5000))
         for _ in range(4)
@@ -102,11 +116,9 @@ def test_a_server_that_is_killed_is_reported_by_all(kv_servers, closing):
     assert not any(response.is_error() for response in pool.all.ping())
 
 
-def test_a_fan_out_takes_little_longer_than_its_slowest_server(server_process, closing):
+def test_a_fan_out_takes_little_longer_than_its_slowest_server(thrift_server, closing):
     """Four servers that take 100 ms each take 100 ms together."""
-    servers = [
-        server_process(service='rich_if.rich_service', handler='handlers:Rich') for _ in range(4)
-    ]
+    servers = [thrift_server(rich_service, Rich()) for _ in range(4)]
     pool = closing(
         ThreadedHashClient(rich_service, servers=[server.address for server in servers])
     )

@@ -1,13 +1,16 @@
-"""SimpleClient: what each sentence of its contract says."""
+"""SimpleClient: each sentence of its contract."""
 
+import contextlib
 import copy
 import inspect
+import os
 import pickle
 import re
 import socket
 import threading
 import time
 import types
+from pathlib import Path
 
 import pytest
 from thrift.protocol.TBinaryProtocol import (
@@ -23,7 +26,7 @@ from rich_if.ttypes import Color, NotFound, Refused
 from shared.base.ttypes import Outdated
 from test_if import test_service
 from thrift_client import SimpleClient, deadline, errors
-from thrift_client.testing.addresses import ClosedPort
+from thrift_client.testing import ClosedPort
 from thrift_client.testing.behaviours import answer, close, hold, reply
 
 METHODS = [name for name in dir(rich_service.Iface) if not name.startswith('_')]
@@ -69,7 +72,7 @@ def test_a_methods_signature_and_doc_are_the_generated_ones(name):
 
 @pytest.mark.smoke
 def test_arguments_go_by_position_or_keyword(rich):
-    """Each way, mixed, and with the names that a client uses itself."""
+    """Each way, mixed, and with argument names that a client uses itself."""
     assert rich.add(2, 3) == rich.add(2, b=3) == rich.add(b=3, a=2) == 5
     assert rich.arguments(timeout='a', method='b', server='c', name='d') == 'a b c d'
     assert rich.call('arguments', timeout='a', method='b', server='c', name='d') == 'a b c d'
@@ -110,7 +113,7 @@ WRONG = [((), {}), (('a', 'b'), {}), (('a',), {'key': 'a'}), ((), {'kee': 'a'})]
 def test_wrong_arguments_are_a_type_error_before_anything_is_sent(
     fault_server, client_of, args, kwargs
 ):
-    """Too few, too many, twice, unknown: nobody connects, by any way of calling."""
+    """Too few, too many, twice, unknown: no way of calling connects."""
     server = fault_server(test_service, reply('x'))
     client = client_of(server.address)
     for make_call in (client.getk, lambda *a, **k: client.call('getk', *a, **k),
@@ -142,8 +145,8 @@ def test_an_argument_that_cannot_be_encoded_sends_nothing(fault_server, client_o
         ('require', ('0',), Outdated('1.0')),
     ],
 )
-def test_a_declared_exception_comes_through_as_it_is(rich, method, args, error):
-    """The generated exception, equal to what the server raised, with nothing added."""
+def test_a_declared_exception_is_raised_unchanged(rich, method, args, error):
+    """It equals what the server raised, without additional attributes."""
     for _ in range(2):
         with pytest.raises(type(error)) as caught:
             rich.call(method, *args)
@@ -151,7 +154,7 @@ def test_a_declared_exception_comes_through_as_it_is(rich, method, args, error):
         assert vars(caught.value) == vars(error)
 
 
-def test_what_the_client_has_itself_wins_and_call_reaches_the_service(rich, rich_server):
+def test_own_attributes_take_precedence_and_call_reaches_the_service(rich, rich_server):
     """A method called like an attribute of the client is reached by `call` and `submit`."""
     assert rich.host == '127.0.0.1'
     assert rich.name == rich_server.address
@@ -165,7 +168,7 @@ def test_what_the_client_has_itself_wins_and_call_reaches_the_service(rich, rich
 
 
 def test_submit_returns_a_future(fault_server, client_of):
-    """At once, while the server is still at it; several run side by side; errors come in it."""
+    """At once, while the server still works; several run in parallel; the future has the error."""
     gate = hold()
     server = fault_server(test_service, gate + answer(lambda args: args.key))
     client = client_of(server.address)
@@ -179,10 +182,10 @@ def test_submit_returns_a_future(fault_server, client_of):
 
 
 def test_submit_reads_the_deadline_of_the_caller(fault_server, client_of):
-    """The budget is that of the thread that submits, whatever thread does the work."""
+    """The deadline is that of the thread that submits, whatever thread does the work."""
     server = fault_server(test_service, hold() + reply('never'))
     client = client_of(server.address)
-    with deadline(100):
+    with deadline(60):
         future = client.submit('getk', 'k')
     assert isinstance(future.exception(5), errors.CallTimeout)
 
@@ -269,7 +272,7 @@ def test_warm_up_connects(fault_server, client_of):
     assert server.accepted == 1
 
 
-def test_warm_up_raises_where_nobody_listens(closing, client_of):
+def test_warm_up_raises_if_no_server_listens(closing, client_of):
     """ConnectError, which names the server."""
     port = closing(ClosedPort())
     client = client_of(port.address)
@@ -279,7 +282,7 @@ def test_warm_up_raises_where_nobody_listens(closing, client_of):
 
 
 def test_close_is_idempotent_and_final(fault_server):
-    """Connections are gone, calls raise ClientClosed, closing again does nothing."""
+    """Connections are closed, calls raise ClientClosed, closing again does nothing."""
     server = fault_server(test_service, reply('x'))
     client = SimpleClient(test_service, server.address)
     client.getk('k')
@@ -455,7 +458,7 @@ def test_a_bad_port_is_a_value_error_that_quotes_it(host, port):
         SimpleClient(test_service, host, port)
 
 
-def test_the_same_port_twice_is_no_contradiction():
+def test_the_same_port_twice_is_not_a_contradiction():
     """In the address and beside it."""
     assert SimpleClient(test_service, 'h:9901', 9901).port == 9901
 
@@ -483,7 +486,7 @@ def test_a_scheme_is_never_silently_ignored(fault_server, scheme):
     'service',
     [None, 'test_if.test_service', object(), test_service.Client, socket, types.ModuleType('m')],
 )
-def test_what_is_no_service_is_a_type_error(service):
+def test_what_is_not_a_service_is_a_type_error(service):
     """It says what was expected."""
     with pytest.raises(TypeError, match='thrift --gen py'):
         SimpleClient(service)
@@ -494,27 +497,27 @@ def test_what_is_no_service_is_a_type_error(service):
     [{'time_out': 5}, {'retries': 3}, {'verify': True}, {'keepalive': None}, {'_timeout': 5}],
 )
 def test_an_unknown_option_is_a_type_error(options):
-    """Never a silent no-op."""
+    """It is never ignored."""
     with pytest.raises(TypeError, match=next(iter(options))):
         SimpleClient(test_service, **options)
 
 
 def test_an_unknown_option_names_the_nearest():
-    """A typo is told apart from a wish."""
+    """The error suggests the correct spelling."""
     with pytest.raises(TypeError, match="'protocol'"):
         SimpleClient(test_service, protocl='compact')
 
 
 @pytest.mark.parametrize('timeout', [0, -1, -0.5, float('nan')])
 def test_a_timeout_of_0_or_less_is_a_value_error(timeout):
-    """As durations go, only None is no limit."""
+    """Only None means no limit."""
     with pytest.raises(ValueError, match='timeout'):
         SimpleClient(test_service, timeout=timeout)
 
 
 @pytest.mark.parametrize('timeout', [10**7, 10**12, 1e30])
-def test_a_timeout_may_be_as_long_as_anyone_likes(fault_server, client_of, timeout):
-    """No clock's or system call's range is a limit, on the first call and on those after it."""
+def test_a_timeout_may_have_any_length(fault_server, client_of, timeout):
+    """Whatever clocks and system calls can express, on the first call and later ones."""
     gate = hold()
     server = fault_server(test_service, gate + reply('x'))
     client = client_of(server.address, timeout=timeout)
@@ -532,7 +535,7 @@ def test_a_timeout_may_be_as_long_as_anyone_likes(fault_server, client_of, timeo
 @pytest.mark.parametrize('transport', ['buffered', 'framed'])
 @pytest.mark.parametrize('protocol', ['binary', 'compact'])
 def test_protocols_and_transports(fault_server, client_of, protocol, transport):
-    """By name, against a server that reads nothing else."""
+    """By name, with a server that understands nothing else."""
     framed = transport == 'framed'
     server = fault_server(
         test_service, answer(lambda args: args.key), protocol=protocol, framed=framed
@@ -553,7 +556,7 @@ def test_protocols_and_transports(fault_server, client_of, protocol, transport):
     ],
 )
 def test_apache_protocol_factories(thrift_server, client_of, factory, protocol, framed):
-    """A factory stands for the protocol that it makes, and large values survive it."""
+    """A factory selects the protocol that it makes; large values work, too."""
     transport = 'framed' if framed else 'buffered'
     server = thrift_server(test_service, Echo(), protocol=protocol, transport=transport)
     client = client_of(server.address, protocol=factory(), frame=framed)
@@ -570,7 +573,7 @@ class Echo:
     ('factory', 'framed'), [(TFramedTransportFactory, True), (TBufferedTransportFactory, False)]
 )
 def test_apache_transport_factories(fault_server, client_of, factory, framed):
-    """A factory stands for the transport that it makes."""
+    """A factory selects the transport that it makes."""
     server = fault_server(test_service, answer(lambda args: args.key), framed=framed)
     client = client_of(server.address, transport=factory())
     assert [client.getk(key) for key in ('a', 'b' * 100_000)] == ['a', 'b' * 100_000]
@@ -583,7 +586,7 @@ def test_frame_and_transport_may_not_differ():
         SimpleClient(test_service, frame=True, transport='buffered')
 
 
-# Connections that live.
+# Idle connections.
 
 
 def test_no_idle_connection_is_kept_with_max_idle_0(fault_server, client_of):
@@ -613,23 +616,37 @@ def test_idle_connections_over_max_idle_are_closed(fault_server, client_of):
 def test_a_connection_idle_for_longer_than_idle_timeout_is_not_used(fault_server, client_of):
     """It is closed, and the call goes over a new one."""
     server = fault_server(test_service, reply('x'))
-    client = client_of(server.address, idle_timeout=50)
+    client = client_of(server.address, idle_timeout=20)
     client.getk('a')
-    time.sleep(0.12)
+    time.sleep(0.05)  # idle time is what is tested
     client.getk('b')
     assert [execution.connection for execution in server.ledger.executions] == [0, 1]
     server.wait_open(1, 5000)
 
 
+@pytest.mark.xfail(raises=errors.ConnectionLost, reason='it is checked only after a second')
 def test_a_connection_closed_while_idle_is_replaced(fault_server, client_of):
-    """It is looked at after a pause, so its end costs no call."""
+    """It is checked before it is used again, so that its end costs no call."""
     server = fault_server(test_service, reply('x') + close())
     client = client_of(server.address)
     client.getk('a')
     server.wait_open(0, 5000)
-    time.sleep(1.1)
+    time.sleep(0.01)  # after 5 ms a loss must be noticed
     assert client.getk('b') == 'x'
     assert server.accepted == 2
+
+
+def socket_to(port):
+    """Return a duplicate of this process's only socket that is connected to a local port."""
+    found = []
+    for link in Path('/proc/self/fd').iterdir():
+        with contextlib.suppress(OSError):  # closed by now, or not connected
+            if str(link.readlink()).startswith('socket:'):
+                with socket.socket(fileno=os.dup(int(link.name))) as one:
+                    if one.getpeername()[1:2] == (port,):
+                        found.append(one.dup())
+    (connection,) = found
+    return connection
 
 
 def test_nagle_is_off_and_keepalive_on(fault_server, client_of):
@@ -637,14 +654,13 @@ def test_nagle_is_off_and_keepalive_on(fault_server, client_of):
     server = fault_server(test_service, reply('x'))
     client = client_of(server.address)
     client.getk('k')
-    (connection,) = client._connections.idle
-    sock = connection.stream.sock
-    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    with socket_to(server.port) as connection:
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 def test_a_restarted_server_is_found_again(server_process, client_of):
-    """The refused call says so, and the next one after the restart is right."""
+    """The refused call raises an error, and the first call after the restart succeeds."""
     server = server_process()
     client = client_of(server.address)
     assert client.ping() == 'pong'
@@ -657,7 +673,7 @@ def test_a_restarted_server_is_found_again(server_process, client_of):
     assert client.ping() == 'pong'
 
 
-# What other tools do to objects.
+# Copying, pickling and inspection.
 
 
 PROBED = [
@@ -683,6 +699,6 @@ def test_looking_at_a_client_makes_no_call(fault_server, client_of):
 
 @pytest.mark.parametrize('duplicate', [pickle.dumps, copy.copy, copy.deepcopy])
 def test_a_client_cannot_be_copied_or_pickled(duplicate):
-    """A TypeError says why."""
+    """The TypeError gives the reason."""
     with pytest.raises(TypeError, match='connections'):
         duplicate(SimpleClient(test_service))

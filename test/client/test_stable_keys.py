@@ -14,11 +14,11 @@ from thrift_client import HashClient
 from thrift_client.testing import serve
 
 SCRIPT = Path(__file__).with_name('place_keys.py')
-KEYS = 10_000
+KEYS = 4_000
 
 
 class Adder:
-    """Notes which calls came to it."""
+    """Handles `add` and notes which calls it received."""
 
     def __init__(self):
         self.came = []
@@ -30,12 +30,12 @@ class Adder:
 
 @pytest.fixture
 def adders(closing):
-    """Three servers in this process, whose handlers can be looked at."""
+    """Run three servers in this process, whose handlers the test can read."""
     return [closing(serve(rich_service, Adder())) for _ in range(3)]
 
 
 def start(addresses, seed):
-    """Begin to send all keys in a process with this PYTHONHASHSEED."""
+    """Start a process that sends all keys, with this PYTHONHASHSEED."""
     path = os.pathsep.join(map(str, SEARCH_PATH))
     return subprocess.Popen(
         [sys.executable, SCRIPT, *addresses],
@@ -45,7 +45,7 @@ def start(addresses, seed):
     )
 
 
-def test_processes_send_10000_keys_to_the_same_servers(adders):
+def test_processes_send_keys_to_the_same_servers(adders):
     """str, bytes, int and tuple, whatever PYTHONHASHSEED is, as the servers saw it."""
     addresses = [server.address for server in adders]
     placements = []

@@ -1,4 +1,4 @@
-"""Real registries on free ports, started where a test asks for them."""
+"""Real registries on free ports, started when a test asks for them."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ def missing(what, package):
 
 @pytest.fixture(autouse=True)
 def no_leaks():
-    """What a test of discovery started is gone at its end: threads, and descriptors."""
+    """Fail a test of discovery that leaves threads or descriptors behind."""
     threads, opened = set(threading.enumerate()), descriptors()
     yield
     end = time.monotonic() + 5

@@ -1,4 +1,4 @@
-"""Names and SRV records, asked of a real name server that changes its mind."""
+"""Names and SRV records, looked up at a real name server whose records change."""
 
 import time
 
@@ -6,7 +6,7 @@ import pytest
 
 from thrift_client.discovery import DnsSource, SrvSource
 
-FAST = {'min_interval': 50, 'interval': 100, 'retry': 50, 'max_retry': 100, 'timeout': 500}
+FAST = {'min_interval': 50, 'interval': 100, 'retry': 50, 'max_retry': 100, 'timeout': 250}
 SRV = '_thrift._tcp.kv.test'
 
 
@@ -27,7 +27,7 @@ def test_the_system_resolver_is_asked(recorder, watch):
 
 
 def test_a_name_that_does_not_exist_is_trouble(recorder, watch):
-    """What the system's resolver can't find is told as it says it."""
+    """The error of the system's resolver is reported."""
     watch(DnsSource('no-such-name.invalid', 9090))
     recorder.wait_for(lambda: recorder.troubles)
     assert 'no-such-name.invalid' in str(recorder.troubles[0])
@@ -53,7 +53,7 @@ def test_one_family(dnsmasq, recorder, watch):
 
 @pytest.mark.parametrize('end', ['gone', 'silent', 'removed'])
 def test_a_lost_name_server_changes_nothing(dnsmasq, recorder, watch, end):
-    """Refused, unanswered or told that the name is gone: the last addresses stay."""
+    """If it refuses, is silent or no longer knows the name, the last addresses stay."""
     dnsmasq.serve(host('kv.test', '127.0.0.1'))
     watch(DnsSource('kv.test', 90, nameservers=[dnsmasq.address], **FAST))
     recorder.wait_names('127.0.0.1:90')
@@ -88,8 +88,8 @@ def test_the_time_to_live_is_respected(dnsmasq, recorder, watch):
     options = FAST | {'interval': 5_000}
     watch(DnsSource('kv.test', 90, nameservers=[dnsmasq.address], family=4, **options))
     recorder.wait_names('127.0.0.1:90')
-    asked = dnsmasq.wait_queries(4)
-    assert asked[3] - asked[0] > 2.5
+    first, second = dnsmasq.wait_queries(2)
+    assert second - first > 0.8
 
 
 def test_srv_records(dnsmasq, recorder, watch):

@@ -16,9 +16,7 @@ from discovery.conftest import etcd_in
 from discovery.helpers import LONG
 from thrift_client import discovery
 from thrift_client.discovery import EtcdSource, Member
-from thrift_client.discovery import etcd as etcd_module
-from thrift_client.testing.addresses import ClosedPort
-from thrift_client.testing.proxy import ToxicProxy
+from thrift_client.testing import ClosedPort, ToxicProxy
 from thrift_client.testing.toxics import Down, HalfOpen
 
 FAST = {'retry': 50, 'max_retry': 100, 'grace': 0}
@@ -35,8 +33,14 @@ def prefix():
     return f'/services/kv-{next(_prefixes)}'
 
 
+def register(server, prefix, address, **options):
+    """Register an address under a prefix of an etcd, or of a proxy to it."""
+    where = server if isinstance(server, str) else server.address
+    return discovery.register(f'etcd://{where}{prefix}', address, **options)
+
+
 def client_of(server):
-    """A client of somebody else's."""
+    """Make a client of another make."""
     import etcd3gw
 
     return etcd3gw.client(host='127.0.0.1', port=server.port, timeout=5)
@@ -44,7 +48,7 @@ def client_of(server):
 
 @pytest.fixture
 def operator(etcd):
-    """A client of somebody else's."""
+    """A client of another make."""
     client = client_of(etcd)
     yield client
     client.session.close()
@@ -107,8 +111,8 @@ def test_a_server_registers(etcd, operator, prefix, recorder, watch):
     assert operator.get_prefix(f'{prefix}/') == []
 
 
-def test_nobody_waits_for_a_registration_that_is_closed(prefix):
-    """Whoever waits for a key that was not made by then hears that it never will be."""
+def test_close_ends_the_wait_for_a_registration(prefix):
+    """A wait for a key that was not yet created returns False."""
     with ClosedPort() as nowhere:
         registration = discovery.register(f'etcd://{nowhere.address}{prefix}', 'kv:1')
         heard = []
@@ -128,7 +132,7 @@ def test_nobody_waits_for_a_registration_that_is_closed(prefix):
 @pytest.mark.parametrize('loss', ['key', 'lease'])
 def test_what_is_lost_is_made_anew(etcd, operator, prefix, recorder, watch, loss):
     """A registration notices that its key or its lease is gone."""
-    with etcd_module.register(etcd.address, prefix, 'kv:1', ttl=1_000) as registration:
+    with register(etcd, prefix, 'kv:1', ttl=1_000) as registration:
         assert registration.wait(LONG * 1000)
         operator.put(f'{prefix}/kv:2', 'kv:2')
         watch(EtcdSource(etcd.address, prefix, **WATCHED))
@@ -146,7 +150,7 @@ def test_a_registration_outlives_its_lease(etcd, operator, prefix, proxy, record
     """A server that was cut off until its lease expired is there again when the network is."""
     operator.put(f'{prefix}/kv:2', 'kv:2')
     watch(EtcdSource(etcd.address, prefix, **WATCHED))
-    with etcd_module.register(proxy.address, prefix, 'kv:1', ttl=1_000):
+    with register(proxy, prefix, 'kv:1', ttl=1_000):
         recorder.wait_names('kv:1', 'kv:2')
         cut = proxy.add(Down())
         recorder.wait_names('kv:2')
@@ -176,20 +180,20 @@ def test_a_cut_network_changes_nothing(
 def test_a_restart_is_survived(etcd_to_kill, recorder, watch):
     """While etcd is away the list stays; afterwards all register and follow again."""
     address = etcd_to_kill.address
-    with etcd_module.register(address, '/kv', 'kv:1', ttl=3_000):
+    with register(address, '/kv', 'kv:1', ttl=3_000):
         watch(EtcdSource(address, '/kv', **FAST, **SOON))
         recorder.wait_names('kv:1')
         etcd_to_kill.kill()
         recorder.wait_for(lambda: recorder.troubles)
         etcd_to_kill.start()
-        with etcd_module.register(address, '/kv', 'kv:2'):
+        with register(address, '/kv', 'kv:2'):
             recorder.wait_for(lambda: 'kv:2' in recorder.names)
             recorder.wait_names('kv:1', 'kv:2')
     assert all(recorder.updates)
 
 
 def test_the_next_host_is_asked(etcd, operator, prefix, recorder, watch):
-    """A cluster is there as long as one of its hosts is."""
+    """A cluster can be used as long as one of its hosts can."""
     operator.put(f'{prefix}/one', 'kv:1')
     watch(EtcdSource(f'127.0.0.1:1,{etcd.address}', prefix, **WATCHED))
     recorder.wait_names('one')
@@ -197,13 +201,13 @@ def test_the_next_host_is_asked(etcd, operator, prefix, recorder, watch):
 
 @pytest.mark.parametrize('state', ['refused', 'silent', 'hangs later'])
 def test_close_is_prompt(proxy, prefix, recorder, state):
-    """Whatever etcd does, a watch and a registration are gone in less than a second."""
+    """Whatever etcd does, closing a watch or registration takes less than a second."""
     with ExitStack() as held:
         listener = held.enter_context(socket.create_server(('127.0.0.1', 0)))
         silent = f'127.0.0.1:{listener.getsockname()[1]}'
         address = {'silent': silent, 'refused': '127.0.0.1:1'}.get(state, proxy.address)
         watching = EtcdSource(address, prefix, **FAST).watch(recorder)
-        registration = etcd_module.register(address, prefix, 'kv:1')
+        registration = register(address, prefix, 'kv:1')
         if state == 'hangs later':
             assert registration.wait(LONG * 1000)
             recorder.wait_names('kv:1')
@@ -241,9 +245,8 @@ def test_users(tmp_path, recorder, watch, caplog):
         liar.close()
         caplog.clear()  # what follows is ours; above a client of the test's own may log
         source = discovery.source(f'etcd://root:open-sesame@{server.address}/kv', **FAST, **SOON)
-        with etcd_module.register(
-            server.address, '/kv', 'kv:1', username='root', password='open-sesame', ttl=1_000
-        ) as registration:
+        user = {'username': 'root', 'password': 'open-sesame'}
+        with register(server, '/kv', 'kv:1', ttl=1_000, **user) as registration:
             watching = watch(source)
             recorder.wait_names('kv:1')
             server.kill()  # with it go the tokens
@@ -259,7 +262,7 @@ def test_users(tmp_path, recorder, watch, caplog):
 
 
 def test_tls(tmp_path, recorder, watch):
-    """With TLS both sides show certificates; a server with another's is not believed."""
+    """With TLS both sides show certificates; a server of another authority is refused."""
     authority, stranger = trustme.CA(), trustme.CA()
     ours, theirs = authority.issue_cert('127.0.0.1'), authority.issue_cert('kv@kv.test')
     paths = {name: tmp_path / f'{name}.pem' for name in ('ca', 'wrong', 'cert', 'key')}

@@ -10,7 +10,7 @@ FAST = {'interval': 20}
 
 
 def replace(path, text):
-    """Write a file as careful people do: beside it, then over it."""
+    """Write a file atomically: a new file is renamed over it."""
     beside = path.with_suffix('.new')
     beside.write_text(text)
     beside.replace(path)
@@ -71,7 +71,7 @@ def test_a_file_may_come_later_and_go(tmp_path, recorder, watch):
 
 
 def test_an_empty_file_may_empty(path, recorder, watch):
-    """Whoever asks for it can say in a file that there is no server."""
+    """With allow_empty=True, a file may list no server."""
     watch(FileSource(path, allow_empty=True, **FAST))
     recorder.wait_names('kv:2', 'kv:1')
     replace(path, '[]')

@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLE = Path(__file__).parents[2] / 'examples' / 'zookeeper_fleet.py'
 ROW = re.compile(r'^(\S.*?) +(\d+) +(\d+) +(\d+) +([\d.]+)% +([\d.]+)% +(\d+)$', re.MULTILINE)
 TOTAL = re.compile(r'^(\d+) calls of .*, (\d+) failed$', re.MULTILINE)
 CHANGES = {'a fifth server comes': 5, 'one leaves': 4, 'one is killed': 3, 'another comes': 4}
 
 
+@pytest.mark.long
 def test_no_idempotent_call_fails_while_the_fleet_changes(zookeeper):
     """Servers come, go and are killed under load; only the keys move that theory says must."""
     done = subprocess.run(

@@ -1,11 +1,10 @@
-"""Members in all forms in which sources write them."""
+"""Members in every form that sources may use."""
 
 import dataclasses
 
 import pytest
 
-from thrift_client.discovery import Member
-from thrift_client.discovery.member import members_of
+from thrift_client.discovery import Member, StaticSource
 
 FORMS = [
     ('kv:9090', Member('kv:9090')),
@@ -53,8 +52,8 @@ BROKEN = [
 
 
 @pytest.mark.parametrize('value', BROKEN, ids=repr)
-def test_what_is_no_server_is_a_value_error(value):
-    """Anything else says what is wrong with it."""
+def test_what_is_not_a_server_is_a_value_error(value):
+    """The error says what is wrong with it."""
     with pytest.raises(ValueError, match=r'.'):
         Member.of(value)
 
@@ -91,7 +90,7 @@ def test_repr_hides_credentials():
 
 
 @pytest.mark.parametrize('values', ['kv:1', {'a': 1}, 5, None, ['kv:1', 'kv:1'], ['kv:1', 5]])
-def test_what_is_no_list_is_a_value_error(values):
-    """A whole list is right or refused."""
+def test_what_is_not_a_list_of_servers_is_a_value_error(values):
+    """A list is accepted or refused as a whole."""
     with pytest.raises(ValueError, match=r'.'):
-        members_of(values)
+        StaticSource(values)

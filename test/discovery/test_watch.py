@@ -1,4 +1,4 @@
-"""The thread between a source and a listener: what it tells, and how it ends."""
+"""The thread between a source and a listener: what it reports, and how it ends."""
 
 import gc
 import logging
@@ -12,13 +12,24 @@ import weakref
 import pytest
 
 from discovery.helpers import LONG, Recorder
-from thrift_client.discovery import CallableSource, Policy, Reading, Source, SourceError
-from thrift_client.discovery.member import members_of
+from thrift_client.discovery import (
+    CallableSource,
+    Member,
+    Policy,
+    Reading,
+    Source,
+    SourceError,
+)
 from thrift_client.errors import ThriftClientError
 
 
+def members_of(values):
+    """Return the members that addresses stand for."""
+    return tuple(map(Member.of, values))
+
+
 class Scripted(Source):
-    """A source that a test speaks for."""
+    """A source whose list is set by the test."""
 
     def __init__(self, **policy):
         super().__init__('scripted', Policy(**({'retry': 20, 'max_retry': 40} | policy)))
@@ -95,7 +106,7 @@ def test_what_is_lost_keeps_working(source, recorder, watch, caplog, trouble):
 
 
 def test_an_empty_list_may_empty(recorder, watch):
-    """Whoever asks for it gets the empty list."""
+    """With allow_empty=True, the listener gets the empty list."""
     source = Scripted(allow_empty=True)
     source.says = ['kv:1']
     watch(source)
@@ -116,8 +127,8 @@ def test_a_grace_ends_by_itself(recorder, watch):
     assert source.reads == 2
 
 
-def test_a_listener_that_fails_is_told_on(source, watch, caplog):
-    """An error of the listener's is logged, and the next list still comes."""
+def test_a_listener_that_fails_is_logged(source, watch, caplog):
+    """A listener's exception is logged, and it still gets the next list."""
 
     class Fussy(Recorder):
         def update(self, members):
@@ -164,7 +175,7 @@ def test_a_listener_may_close(source, recorder):
 
 
 def test_close_does_not_wait_for_what_cannot_be_interrupted(recorder):
-    """A function that hangs delays close by less than a second, and tells nothing when it ends."""
+    """A function that hangs delays close by less than a second, and its list is ignored."""
     inside, leave = threading.Event(), threading.Event()
 
     def hang():
@@ -182,8 +193,8 @@ def test_close_does_not_wait_for_what_cannot_be_interrupted(recorder):
     assert not recorder.updates
 
 
-def test_a_listener_that_is_gone_ends_the_watch(source):
-    """A pool that nobody closed is not kept alive by what it follows."""
+def test_a_collected_listener_ends_the_watch(source):
+    """A source doesn't keep a pool alive that was not closed."""
     listener = Recorder()
     watching = source.watch(listener)
     listener.wait_names('kv:1', 'kv:2')
@@ -206,7 +217,7 @@ def test_a_source_can_be_watched_by_many(source, watch):
 
 
 def test_a_function_is_asked_at_its_interval(recorder, watch):
-    """Its list replaces the one before; what it raises is trouble, and so is what is no list."""
+    """Its list replaces the previous one; an exception or a value that isn't a list is trouble."""
     answers = iter([['kv:1'], ValueError('no'), ['kv:2'], 'kv:3', ['kv:4']])
 
     def ask():

@@ -1,4 +1,4 @@
-"""Every state of a breaker with every event, told the time and the random numbers."""
+"""The circuit breaker: every state with every event, with given times and random numbers."""
 
 import itertools
 
@@ -25,7 +25,7 @@ def failed(breaker, now=NOW, random=0.5, calls=1, may=True):
 
 
 def breaker_in(state):
-    """A breaker that came to a state by the ways there are."""
+    """Make a breaker and bring it to a state."""
     breaker = Breaker(POLICY)
     if state != CLOSED:
         failed(breaker)
@@ -74,7 +74,7 @@ def test_the_table_is_whole():
 
 @pytest.mark.parametrize(('state', 'event'), TRANSITIONS)
 def test_transition(state, event):
-    """What an event answers in a state, and the state that it leads to."""
+    """The result of an event in a state, and the next state."""
     breaker = breaker_in(state)
     answer = EVENTS[event](breaker)
     assert (answer, breaker.state) == TRANSITIONS[state, event]
@@ -88,7 +88,7 @@ def test_failures_in_a_row_eject():
     assert [failed(breaker) for _ in range(3)] == [False, False, True]
 
 
-def test_who_is_indispensable_is_ejected_as_soon_as_it_is_not():
+def test_an_indispensable_server_is_ejected_once_it_is_dispensable():
     """Failures go on counting while the pool can't do without the server."""
     breaker = Breaker(POLICY)
     assert not any(failed(breaker, may=False) for _ in range(5))
@@ -147,7 +147,7 @@ def test_each_ejection_in_a_row_lasts_twice_as_long(random):
 
 
 def test_probes_of_many_clients_are_apart():
-    """A hundred clients that eject a server at once come back over as long as it was away."""
+    """A hundred clients that eject a server at once probe it at different times."""
     until = []
     for client in range(100):
         breaker = Breaker(CircuitBreaker(failures=1, eject=1000))
@@ -220,7 +220,7 @@ def http_error(status):
 
 
 @pytest.mark.parametrize(
-    ('error', 'speaks_against_the_server'),
+    ('error', 'is_failure_of_server'),
     [
         (errors.ConnectError('refused'), True),
         (connect_error(111), True),
@@ -255,6 +255,6 @@ def http_error(status):
     ],
     ids=lambda value: repr(value) if isinstance(value, BaseException) else '',
 )
-def test_what_speaks_against_a_server(error, speaks_against_the_server):
-    """That it is away or talks nonsense; not that it is slow, nor what it answers."""
-    assert is_failure(error) is speaks_against_the_server
+def test_which_errors_are_failures_of_the_server(error, is_failure_of_server):
+    """Being unreachable or sending garbage does; being slow or answering with an error doesn't."""
+    assert is_failure(error) is is_failure_of_server

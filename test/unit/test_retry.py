@@ -1,4 +1,4 @@
-"""When a call is tried again, for every error: told the time and the random numbers."""
+"""When a call is retried, for every error, with given times and random numbers."""
 
 import itertools
 
@@ -11,7 +11,7 @@ NOW = 1000.0
 
 
 def error_of(kind, *, ran=False, phase=None, **attributes):
-    """An error as a call raises it."""
+    """Make an error as a call raises it."""
     error = kind('why', maybe_executed=ran, phase=phase)
     for name, value in attributes.items():
         setattr(error, name, value)
@@ -19,12 +19,12 @@ def error_of(kind, *, ran=False, phase=None, **attributes):
 
 
 def budget(calls=0):
-    """A budget of so many calls, with its floor."""
+    """Make a retry budget of so many calls, with its floor."""
     return RetryBudget(lambda: calls, NOW)
 
 
 def course(policy=None, *, idempotent=False, expires=None, of=None):
-    """The course of a call that begins."""
+    """Make the course of a call that begins."""
     return Course(
         RetryPolicy() if policy is None else policy,
         idempotent=idempotent,
@@ -38,8 +38,8 @@ NEVER = frozenset()
 IF_IDEMPOTENT = frozenset([(True, False), (True, True)])
 IF_CONNECT = frozenset([(False, True), (True, True)])
 
-#: The error, for which (idempotent, connect) it is tried again, whether another server may
-#: take the call at once.
+#: The error, with which (idempotent, connect) it is retried, whether another server may serve
+#: the call at once.
 DECISIONS = {
     'refused': (error_of(errors.ConnectError), IF_CONNECT, True),
     'no address': (error_of(errors.ResolveError), IF_CONNECT, True),
@@ -93,7 +93,7 @@ DECISIONS = {
 
 
 def test_every_error_is_in_the_table():
-    """Save the root, and what concerns no call."""
+    """Except the root, and the one that no call raises."""
     named = {type(error) for error, *_ in DECISIONS.values()}
     kinds = {getattr(errors, name) for name in errors.__all__}
     assert kinds - named == {errors.ThriftClientError, errors.InvalidServerName}
@@ -116,8 +116,8 @@ def test_decision(name, idempotent, connect):
 
 
 @pytest.mark.parametrize('name', DECISIONS)
-def test_another_server_takes_what_this_one_could_not(name):
-    """Without a pause, an attempt or a part of the budget, however often."""
+def test_another_server_serves_what_this_one_could_not(name):
+    """Without a pause, an attempt or a token of the retry budget, however often."""
     error, _, moves = DECISIONS[name]
     assert is_out_of_reach(error) is moves
     spent = RetryBudget(lambda: 0, NOW)
@@ -165,7 +165,7 @@ def test_a_huge_number_of_attempts_does_not_overflow():
     ('expires', 'again'), [(None, True), (NOW + 0.051, True), (NOW + 0.05, False), (NOW, False)]
 )
 def test_no_attempt_begins_after_the_deadline(expires, again):
-    """A pause that would last until then is not made, and costs none of the budget."""
+    """A pause that would last until then is not made, and costs no token of the retry budget."""
     lost = DECISIONS['lost afterwards'][0]
     kept = budget()
     begun = course(RetryPolicy(backoff=50), idempotent=True, expires=expires, of=kept)
@@ -183,12 +183,12 @@ def test_no_move_after_the_deadline(now, moves):
 
 
 def spent(of, share, now=NOW):
-    """How many retries a budget grants at one moment."""
+    """Return how many retries a budget grants at one moment."""
     return sum(iter(lambda: of.spend(share, now), False))
 
 
 def test_the_floor_is_there_without_any_calls():
-    """A small one, that comes back at one retry a second and no higher."""
+    """It is small, and grows back by one retry a second up to its limit."""
     of = budget()
     assert spent(of, 0.2) == FLOOR
     assert spent(of, 0.2, NOW + 0.9) == 0
@@ -207,7 +207,7 @@ def test_retries_are_a_share_of_the_calls(calls, share, granted):
 
 
 def test_a_quiet_minute_does_not_pay_for_a_storm():
-    """So many retries at most are saved up."""
+    """Only a limited number of retries is saved up."""
     assert spent(budget(10**6), 0.2) == SAVED + FLOOR
 
 

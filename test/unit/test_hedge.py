@@ -1,4 +1,4 @@
-"""How long a call is waited for before it is begun a second time."""
+"""How long a call may take before it is hedged."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from thrift_client.core.hedge import ENOUGH, REMEMBERED, RENEWED, Latencies, pat
 
 
 def latencies(*elapsed):
-    """What calls took, in ms."""
+    """Note the times of calls, in ms."""
     noted = Latencies()
     for ms in elapsed:
         noted.note(ms)
@@ -15,13 +15,13 @@ def latencies(*elapsed):
 
 
 @pytest.mark.parametrize('after', [0, 12.5])
-def test_after_is_as_told(after):
-    """Whatever the calls took."""
+def test_after_is_a_fixed_time(after):
+    """Whatever the times of the calls."""
     assert patience(Hedge(after=after), latencies(*range(100))) == after
 
 
-def test_few_calls_say_nothing():
-    """No call is hedged before that many were answered."""
+def test_few_calls_are_not_enough():
+    """No call is hedged before enough calls were answered."""
     assert patience(Hedge(), latencies(*[5.0] * (ENOUGH - 1))) is None
     assert patience(Hedge(), latencies(*[5.0] * ENOUGH)) == 5.0
 

@@ -1,4 +1,4 @@
-"""What is believed of a source, decided with a time and a chance that the tests make up."""
+"""Which list of members a source reports, with given times and random numbers."""
 
 import math
 
@@ -11,7 +11,7 @@ from thrift_client.discovery.stable import MemberList, backoff
 
 
 def fleet(*names):
-    """Members that are named by a letter and listen anywhere."""
+    """Make members that are named by a letter."""
     return tuple(Member('kv:9090', name) for name in names)
 
 
@@ -67,7 +67,7 @@ COURSES = {
 
 @pytest.mark.parametrize(('policy', 'steps'), COURSES.values(), ids=COURSES.keys())
 def test_what_is_told(policy, steps):
-    """A list is told when it differs from what was told last, and never too early."""
+    """A list is reported when it differs from the last reported one, and never too early."""
     known = MemberList(Policy(**policy), ordered=False)
     for now, listed, told in steps:
         result = known.expire(now) if listed is None else known.update(fleet(*listed), now)
@@ -121,7 +121,7 @@ def test_a_list_is_never_emptied_and_settles(steps):
 
 
 def test_backoff_grows_to_its_bound_and_is_jittered():
-    """A wait doubles with each failure, and chance takes away up to half of it."""
+    """The wait doubles with each failure, and up to half of it is random."""
     policy = Policy(retry=100, max_retry=1000)
     assert [backoff(n, policy, 1) for n in (1, 2, 3, 4, 5, 5000)] == [
         100, 200, 400, 800, 1000, 1000,
@@ -132,8 +132,8 @@ def test_backoff_grows_to_its_bound_and_is_jittered():
 @pytest.mark.parametrize(
     'options', [{'grace': -1}, {'retry': 0}, {'retry': 2, 'max_retry': 1}, {'grace': math.nan}]
 )
-def test_a_policy_that_cannot_be_is_refused(options):
-    """A duration that makes no sense is a ValueError."""
+def test_an_invalid_policy_is_refused(options):
+    """An invalid duration is a ValueError."""
     with pytest.raises(ValueError, match='must be'):
         Policy(**options)
 
