@@ -328,9 +328,8 @@ def test_row_69_forgotten(servers, way):
     servers[0].wait_open(0, 2000)
 
 
-@pytest.mark.parametrize('daemon', [False, True])
-def test_row_70_interpreter_ends_during_a_call(fault_server, daemon):
-    """In a second, without a traceback."""
+def test_row_70_interpreter_ends_during_a_daemons_call(fault_server):
+    """In a second, without a traceback: nothing waits for a daemon thread."""
     server = fault_server(test_service, silence())
     ran, took = in_a_process(
         """
@@ -338,17 +337,43 @@ def test_row_70_interpreter_ends_during_a_call(fault_server, daemon):
         from test_if import test_service
         from thrift_client import SimpleClient
         client = SimpleClient(test_service, sys.argv[1])
-        call = lambda: client.getk('k')
-        threading.Thread(target=call, daemon=sys.argv[2] == 'True').start()
+        threading.Thread(target=lambda: client.getk('k'), daemon=True).start()
         while not client.stats().calls:
             pass
         """,
         server.address,
-        str(daemon),
     )
     assert (ran.returncode, ran.stdout) == (0, '')
     assert 'Traceback' not in ran.stderr
     assert took < 4  # most of it to start
+
+
+def test_row_70_a_users_thread_finishes_its_calls(fault_server):
+    """Those under way when the main thread returns, and those that begin after that."""
+    server = fault_server(test_service, [delay(1000) + GOOD, GOOD, silence()])
+    ran, _ = in_a_process(
+        """
+        import sys, threading
+        from concurrent.futures import ThreadPoolExecutor
+        from test_if import test_service
+        from thrift_client import SimpleClient, errors
+        client = SimpleClient(test_service, sys.argv[1], timeout=2000)
+
+        def work():
+            print(client.getk('slow'), client.getk('next'))
+            try:
+                client.getk('silent')
+            except errors.CallTimeout:
+                print('timed out')
+            client.close()
+
+        threading.Thread(target=work).start()
+        while not client.stats().calls:
+            pass
+        """,
+        server.address,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, 'slow next\ntimed out\n', '')
 
 
 def test_row_71_closed_while_others_submit(servers):
@@ -383,7 +408,6 @@ def is_closed(future):
     return isinstance(future.exception(), errors.ClientClosed)
 
 
-@pytest.mark.xfail(reason='calls that go on are ended with the interpreter', strict=True)
 def test_row_71_the_main_thread_is_gone(servers):
     """In a thread that goes on, calls work, though the interpreter starts no more threads."""
     ran, _ = in_a_process(

@@ -165,7 +165,6 @@ def test_row_24_closed_while_idle(closing, fault_server):
     assert [len(server.ledger) for _, server in clients] == [2] * len(WAYS)
 
 
-@pytest.mark.xfail(raises=errors.ConnectionLost, reason='looked at after a second', strict=True)
 def test_row_24_a_hundred_idle_closes(fault_server):
     """A connection that was closed 5 ms before a call never fails it."""
     server = fault_server(test_service, GOOD + close())

@@ -271,9 +271,7 @@ def test_max_age_differs_among_connections():
         assert server.accepted == count
         time.sleep(max(0, began + 0.94 * age_s - time.monotonic()))
         call_at_once(client, gates[count:])
-        too_old = sum(isinstance(event, events.ConnectionDiscarded) for event in heard)
-        assert server.accepted == count + too_old
-    assert 0 < too_old < count
+        assert count < server.accepted < 2 * count
 
 
 def call_at_once(client, gates):

@@ -179,7 +179,6 @@ def test_a_thread_finishes_its_call():
     assert printed == 'done\n'
 
 
-@pytest.mark.xfail(reason='calls end with the interpreter, whatever their timeouts', strict=True)
 def test_a_thread_gets_its_own_timeout():
     """Nothing in the library ends the call of a thread that the interpreter waits for."""
     script = """

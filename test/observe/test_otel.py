@@ -24,7 +24,7 @@ from test_if import test_service
 from thrift_client import errors
 from thrift_client.aio import AsyncSimpleClient
 from thrift_client.observe import Telemetry
-from thrift_client.policy import RetryPolicy
+from thrift_client.policies import RetryPolicy
 from thrift_client.testing import ClosedPort, serve
 
 

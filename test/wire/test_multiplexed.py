@@ -16,7 +16,6 @@ from ways import FEW_WIRES, WIRES
 from wire.calls import check_few
 
 # Strict: once there is `for_service`, these tests pass, and the mark has to go.
-needs_views = pytest.mark.xfail(raises=AttributeError, reason='for_service is missing', strict=True)
 
 
 def both(handler):
@@ -124,7 +123,6 @@ def test_threads_get_their_own_replies(serve, clients):
     assert kv.stats().busy == rich.stats().busy == 0
 
 
-@needs_views
 @pytest.mark.parametrize(('transport', 'protocol'), FEW_WIRES)
 def test_a_view_for_another_service_has_the_same_connections(serve, views, transport, protocol):
     """One connection serves both services, in turns."""
@@ -137,7 +135,6 @@ def test_a_view_for_another_service_has_the_same_connections(serve, views, trans
     assert kv.stats().calls == rich.stats().calls
 
 
-@needs_views
 def test_a_limit_counts_both_services(serve, views):
     """A view waits for a connection that the other service uses."""
     kv, rich = views(serve().address, max_connections=1)
@@ -152,7 +149,6 @@ def test_a_limit_counts_both_services(serve, views):
     assert kv.stats().opened == 1
 
 
-@needs_views
 def test_a_view_for_another_service_owns_nothing(serve, views):
     """Its `close()` leaves the client open; closing the client ends both."""
     kv, rich = views(serve().address)
@@ -162,7 +158,6 @@ def test_a_view_for_another_service_owns_nothing(serve, views):
     assert kv.stats().opened == 1
 
 
-@needs_views
 def test_a_forked_child_uses_no_shared_connection(serve):
     """It opens one of its own, and its parent's still works."""
     with SimpleClient(test_service, serve().address, service_name='kv') as kv:

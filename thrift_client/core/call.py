@@ -343,6 +343,8 @@ class Call:
     def take_over(self, endpoint: Any, attempts: int) -> None:
         """Come to what one of the call's parts came to, on its endpoint."""
         self.endpoint = endpoint
+        if self.picker is not None:
+            self.picker.endpoint = endpoint
         self.course.attempts = attempts
 
     def give_up(self, error: ThriftClientError) -> None:
@@ -389,7 +391,7 @@ class Call:
         error.attempts = self.attempts
         error.maybe_executed = error.maybe_executed or self.maybe_executed
         if isinstance(error, CallTimeout):
-            error.limit = self.limit
+            error.limit = error.limit or self.limit
 
     def _counts_timeout(self, health: Any) -> bool:
         """Whether a timeout of this attempt is the server's failure, and not a short deadline's."""

@@ -142,6 +142,10 @@ class Scatter:
         self._missing -= 1
         self.is_over = not self._missing
 
+    def refused(self, leg: Leg, mistake: Exception) -> None:  # noqa: ARG002 - see `Mapped`
+        """Note that the arguments of a leg can't be encoded: raises that."""
+        raise mistake
+
     def ring(self, now: float) -> None:
         """Note that it is `alarm`."""
 

@@ -37,7 +37,7 @@ class ConnectionBase:
     """
 
     __slots__ = (
-        '__weakref__', '_ended', '_framed', '_plain', '_protocol', '_reader', '_unanswered', 'calls', 'channel', 'key',
+        '__weakref__', '_ended', '_framed', '_plain', '_protocol', '_reader', '_unanswered', 'calls', 'channel',
         'look_at', 'permit', 'retire_at', 'wire',
     )  # fmt: skip
 
@@ -54,7 +54,6 @@ class ConnectionBase:
         self.look_at = now
         self.retire_at = float('inf')
         self.permit: Permit | None = None
-        self.key: Any = None
 
     @property
     def reusable(self) -> bool:
@@ -74,6 +73,8 @@ class ConnectionBase:
     def used(self, now: float) -> None:
         """Note that a use begins or ended at `now`."""
         self.look_at = min(now + QUIET, self.retire_at)
+        if self._unanswered is not None:
+            self.look_at = now  # the next use looks what has come
 
     def idle_since(self) -> float:
         """When it was last used (monotonic seconds), as far as that matters."""

@@ -17,7 +17,8 @@ from __future__ import annotations
 import sys
 from random import random
 from time import monotonic
-from weakref import ref
+from typing import Any
+from weakref import WeakValueDictionary, ref
 
 from thrift_client.errors import ClientClosed, ClientDisabledError, ConnectionLost, PoolExhausted
 from thrift_client.shared import fork
@@ -25,7 +26,6 @@ from thrift_client.shared import fork
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from thrift_client.shared.endpoint import Endpoint
 
@@ -35,34 +35,33 @@ TEND_EVERY = 1.0
 AGE_SPREAD = 0.1
 
 
-class Permit:
-    """The right to have one connection open. It is back after `release`, or once it is garbage."""
+class Permit(list[Any]):
+    """The right to have one connection open. It is back after `release`, or once it is garbage.
 
-    __slots__ = ('_pool', '_tokens')
+    A list with a reference to the pool, which whoever releases it pops: once, in any thread.
+    """
 
-    def __init__(self, pool: ConnectionPool) -> None:
-        self._pool = ref(pool)
-        self._tokens = [None]
+    __slots__ = ()
 
     def release(self) -> None:
-        """Give it back. May be repeated, and run in any thread at any moment (a finalizer)."""
+        """Give it back. May be repeated, and run at any moment (a finalizer)."""
         try:
-            self._tokens.pop()
+            pool = self.pop()()
         except IndexError:
             return
-        pool = self._pool()
         if pool is not None:
-            pool.permits.append(None)
+            pool.permits.append(Permit((ref(pool),)))
             pool.serve()
 
-    __del__ = release
+    def __del__(self) -> None:
+        self.release()
 
 
 class ConnectionPool:
     """The idle connections to one server, last in, first out; the base of both kinds."""
 
     __slots__ = (
-        '__weakref__', '_calls_gone', '_live', '_made_at', '_on_lapse', '_tend_every', 'discarded',
+        '__weakref__', '_calls_gone', '_live', '_made_at', '_tend_every', 'discarded',
         'endpoint', 'gate', 'idle', 'limit', 'max_idle', 'opened', 'permits', 'tend_at', 'told',
     )  # fmt: skip
 
@@ -70,9 +69,8 @@ class ConnectionPool:
         options = endpoint.options
         self.endpoint = endpoint
         self.limit: int | None = options.max_connections
-        self.permits: list[None] = [None] * (self.limit or 0)
-        self._live: dict[ref[Any], None] = {}
-        self._on_lapse = _forgetter(ref(self))
+        self.permits: list[Permit] = self._all_permits()
+        self._live: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._made_at = caller()
         self._calls_gone = self.opened = self.discarded = 0
         self.idle: list[Any] = []
@@ -96,7 +94,7 @@ class ConnectionPool:
 
     def open_connections(self) -> list[Any]:
         """The open connections, idle and in use."""
-        found = [key() for key in list(self._live)]
+        found = [reference() for reference in self._live.valuerefs()]
         return [connection for connection in found if connection is not None]
 
     def count_open(self) -> int:
@@ -180,13 +178,15 @@ class ConnectionPool:
             return 'it was idle for longer than idle_timeout'
         return None
 
+    def _all_permits(self) -> list[Permit]:
+        return [Permit((ref(self),)) for _ in range(self.limit or 0)]
+
     def try_reserve(self) -> Permit | None:
         """Take a permit for a new connection; None if there is none."""
         try:
-            self.permits.pop()
+            return self.permits.pop()
         except IndexError:
             return None
-        return Permit(self)
 
     def register(self, connection: Any, began: float) -> None:
         """Take a new connection into the record; opening it began at `began`."""
@@ -195,8 +195,7 @@ class ConnectionPool:
         if max_age is not None:
             connection.retire_at = began + max_age * (1 - AGE_SPREAD * random()) / 1000
         connection.look_at = now  # its second use looks: the server may close after one call
-        connection.key = ref(connection, self._on_lapse)
-        self._live[connection.key] = None
+        self._live[id(connection)] = connection
         self.opened += 1
         if self.told is not None:
             self.told('ConnectionOpened', elapsed=(now - began) * 1000)
@@ -241,7 +240,7 @@ class ConnectionPool:
     def discard(self, connection: Any, reason: BaseException | str) -> None:
         """Close a connection for good; with the idle ones if the server broke it."""
         connection.close()
-        if self._live.pop(connection.key, self) is None:
+        if self._live.pop(id(connection), None) is not None:
             self.discarded += 1
             self._calls_gone += connection.calls
         permit, connection.permit = connection.permit, None
@@ -265,10 +264,13 @@ class ConnectionPool:
         """In a forked child: drop the descriptors of connections that are the parent's."""
         for connection in self.open_connections():
             connection.close(forked=True)
-            connection.permit = None
+            if connection.permit is not None:
+                connection.permit.clear()
+        for permit in self.permits:
+            permit.clear()
         self._live.clear()
         self.idle.clear()
-        self.permits[:] = [None] * (self.limit or 0)
+        self.permits = self._all_permits()
         self.gate.discard('waiting')
 
     def exhausted(self) -> PoolExhausted:
@@ -296,17 +298,6 @@ class ConnectionPool:
 
         message = f'a client was not closed; it was made at {self._made_at}'
         warnings.warn(message, ResourceWarning, stacklevel=2)
-
-
-def _forgetter(pool: ref[ConnectionPool]) -> Callable[[Any], None]:
-    """What drops a connection from the record that everybody forgot without discarding it."""
-
-    def forget(key: Any) -> None:
-        found = pool()
-        if found is not None:
-            found._live.pop(key, None)
-
-    return forget
 
 
 def caller() -> str:

@@ -77,12 +77,21 @@ class Opener:
         end: float = now + limit / 1000
         return end if expires is None else min(end, expires)
 
-    def open(self, expires: float | None) -> Steps:
-        """Open a connection until `expires`; returns (stream, channel).
+    def open(self, now: float, expires: float | None) -> Steps:
+        """Open a connection until `expires`, begun at `now`; returns (stream, channel).
 
         Raises ConnectError and its kinds, WireMismatch for a server without TLS,
         CallTimeout.
         """
+        ends = self.ends(now, expires)
+        try:
+            return (yield from self._open(ends))
+        except CallTimeout as exc:
+            if ends != expires:
+                exc.limit = f'connect_timeout={self.options.connect_timeout:g} ms'
+            raise
+
+    def _open(self, expires: float | None) -> Steps:
         if self._port is None:
             found: Found = [(AF_UNIX, self._host)]
         else:

@@ -2,8 +2,8 @@
 
 Who owns what: a look-up runs in a daemon thread of its own, because getaddrinfo can't be
 cancelled; calls that want the same name at the same time share it, so a resolver that
-hangs costs one thread per name. `_lookups`, `_known` and the listeners of a look-up are
-only touched under `_lock`. The sockets of a race belong to it until `close` or until one
+hangs costs one thread per name. `_lookups` and the listeners of a look-up are only touched
+under `_lock`. The sockets of a race belong to it until `close` or until one
 has won.
 """
 
@@ -14,7 +14,6 @@ import os
 import socket
 import threading
 from time import monotonic
-
 from thrift_client.errors import ConnectError, ResolveError
 from thrift_client.shared import fork
 from thrift_client.shared.platform import AF_UNIX, tune
@@ -29,12 +28,10 @@ if TYPE_CHECKING:
 
 #: RFC 8305: how many seconds an attempt has before the next address is tried beside it.
 NEXT_ADDRESS_AFTER = 0.25
-#: Seconds for which the addresses of a name serve the next connects, too.
-FRESH_FOR = 1.0
-#: Names whose addresses are remembered.
-MOST_KNOWN = 1024
 
-#: Names that every system resolves itself, at once.
+#: A look-up of at most so many seconds was at once, and so will be the next for a second.
+QUICK, QUICK_FOR = 0.005, 1.0
+#: Names that every system resolves itself.
 _LOCAL_NAMES = frozenset(('localhost', 'localhost.', 'ip6-localhost'))
 
 
@@ -64,8 +61,12 @@ class Lookup:
 
     def run(self) -> None:
         """Look the name up."""
+        began = monotonic()
         try:
             self._found = socket.getaddrinfo(self.host, self.port, 0, socket.SOCK_STREAM)
+            ended = monotonic()
+            if self.host in _LOCAL_NAMES and ended - began < QUICK:
+                _quick[self.host] = ended, socket.getaddrinfo
         except (OSError, UnicodeError) as exc:
             self._error = exc if isinstance(exc, OSError) else OSError(str(exc))
         finally:
@@ -79,10 +80,6 @@ class Lookup:
     def _end(self) -> None:
         with _lock:
             _lookups.pop((self.host, self.port), None)
-            if self._found:
-                if len(_known) >= MOST_KNOWN:
-                    _known.clear()
-                _known[self.host, self.port] = monotonic(), self
             self.done.set()
         for listener in self._listeners:
             listener()
@@ -99,9 +96,8 @@ class _Names:
 
 _lock = threading.Lock()
 _lookups: dict[tuple[str, int], Lookup] = {}
-#: The look-ups that succeeded lately, and when. Their results outlive failures of the resolver
-#: only in a `Resolver`.
-_known: dict[tuple[str, int], tuple[float, Lookup]] = {}
+#: When the local names were last resolved at once.
+_quick: dict[str, tuple[float, Any]] = {}
 _names = _Names()
 fork.register(_names)
 
@@ -121,20 +117,17 @@ def numeric(host: str, port: int) -> Found | None:
 
 
 def look_up(host: str, port: int) -> Lookup:
-    """The look-up of a name: one that succeeded a moment ago, or one that begins now.
+    """The look-up of a name, begun now unless it is under way.
 
-    It runs in a thread, except for local names, and once no thread can be started any
-    more: then it runs here and is done.
+    It runs in a thread, except for a local name that took no time a moment ago, and once no
+    thread can be started any more: then it runs here and is done.
     """
     with _lock:
-        known = _known.get((host, port))
-        if known is not None and monotonic() - known[0] < FRESH_FOR:
-            return known[1]
         lookup = _lookups.get((host, port))
         if lookup is not None:
             return lookup
         lookup = _lookups[host, port] = Lookup(host, port)
-    if host in _LOCAL_NAMES or fork.is_main_thread_gone():
+    if _is_quick(host) or fork.is_main_thread_gone():
         lookup.run()
         return lookup
     try:
@@ -142,6 +135,12 @@ def look_up(host: str, port: int) -> Lookup:
     except RuntimeError:  # there are as many threads as there can be, or the process ends
         lookup.run()
     return lookup
+
+
+def _is_quick(host: str) -> bool:
+    """Whether a name was resolved at once a moment ago, and by the same function (gevent's)."""
+    ended, resolver = _quick.get(host, (0.0, None))
+    return resolver is socket.getaddrinfo and monotonic() - ended < QUICK_FOR
 
 
 def take_turns(found: list[Any]) -> Found:

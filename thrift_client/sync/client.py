@@ -77,8 +77,11 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
         connection = idle.pop()
     except IndexError:
         return call_in_full(endpoint, options, method, arguments, now, response, picker)
-    if now >= connection.look_at and not connections.is_fit(connection, now):
-        return call_in_full(endpoint, options, method, arguments, now, response, picker)
+    if now >= connection.look_at:
+        idle.append(connection)
+        connection = connections.take_checked()
+        if connection is None:
+            return call_in_full(endpoint, options, method, arguments, now, response, picker)
     try:
         result = connection.small_exchange(plan, body, next_id(), wait, expires)
     except BaseException as exc:
@@ -90,6 +93,8 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
         return call_in_full(
             endpoint, options, method, arguments, now, response, picker, failure=exc
         )
+    if response is not None and endpoint.carries_headers:
+        response._headers = connection.reply_headers
     connection.used(now)
     idle.append(connection)
     if len(idle) > connections.max_idle or now > connections.tend_at or connections.gate:

@@ -254,6 +254,10 @@ class Connection(ConnectionBase):
         self._unanswered = None
         self._ended = broken
 
+    def fileno(self) -> int:
+        """The descriptor, to poll."""
+        return self.stream.fileno()
+
     def is_quiet(self) -> bool:
         """Whether it is still open, and nothing has arrived that nobody asked for."""
         return self.stream.is_quiet()

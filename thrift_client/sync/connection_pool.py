@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from thrift_client.core.call import Call
     from thrift_client.shared.endpoint import Endpoint
+    from thrift_client.shared.stream import Stream
 
 
 class Place:
@@ -135,12 +136,28 @@ class SyncConnectionPool(ConnectionPool):
         try:
             began = monotonic()
             ends = self.opener.ends(began, expires)
-            connection = self.connected(drive(self.opener.open(ends), ends), began, permit)
+            if self.endpoint.wire.apache is not None:
+                connection = self._open_apache(ends, began)
+                connection.permit = permit
+                self.register(connection, began)
+            else:
+                opened = drive(self.opener.open(began, expires), ends)
+                connection = self.connected(opened, began, permit)
             self.greet(connection, ends)
             return connection
         finally:
             if connection is None and permit is not None:
                 permit.release()
+
+    def _open_apache(self, expires: float | None, began: float) -> Any:
+        """A connection through a user's own transport."""
+        from thrift_client.sync.apache import ApacheConnection
+
+        def connect(until: float | None) -> Stream:
+            stream: Stream = drive(self.opener.open(began, until), until)[0]
+            return stream
+
+        return ApacheConnection(self.endpoint.wire, connect, expires, began)
 
     def connected(self, opened: Any, began: float, permit: Permit | None) -> Connection:
         """Make the connection of what the opener's course came to."""

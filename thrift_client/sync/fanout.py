@@ -32,7 +32,6 @@ from thrift_client.sync.connection_pool import Place
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from thrift_client.core.call import CallOptions
@@ -49,6 +48,8 @@ if TYPE_CHECKING:
 READS_IN_A_ROW = 16
 #: Seconds after its end that a worker has to say itself what it was waiting for.
 LAST_WORD = 0.04
+#: Seconds between two looks where nothing can wake the fan-out.
+LOOK_EVERY = 0.01
 
 
 class _Turn(Place):
@@ -88,13 +89,13 @@ class FanOut:
         self._undecided: set[Leg] = set()  # whose reply may be whole, for all that is known
         self._paused: list[Leg] = []
         self._ended: deque[Leg] = deque()
-        self._beginning: Any = None
         self._blocking: deque[Leg] = deque()
         self._requests: dict[tuple[Codec, int], tuple[Any, bytes]] = {}
         self._next_expiry: float | None = None
         self._deadline = deadlines.current.get()
         self._woken: deque[tuple[Leg, Any]] = deque()
         self._pipe: tuple[socket, socket] | None = None
+        self._looks_often = False
 
     # What its owner calls.
 
@@ -110,17 +111,6 @@ class FanOut:
                 return None
             self._step()
 
-    def run_or_skip(self, skip: Callable[[Leg, Exception], None]) -> Leg | None:
-        """`run`, but tell `skip` of a leg whose arguments can't be encoded, and go on."""
-        while True:
-            try:
-                return self.run()
-            except EncodeError as exc:
-                leg = self._beginning
-                self._active.discard(leg)
-                skip(leg, exc)
-                return None
-
     def begin(self) -> None:
         """Begin the new legs, as far as that doesn't block. Raises EncodeError."""
         while True:
@@ -128,14 +118,12 @@ class FanOut:
             if not new:
                 return
             self._active.update(new)
-            while new:
-                leg = self._beginning = new.pop(0)
+            for leg in new:
                 try:
                     self._begin(leg)
-                except BaseException:
-                    self._scatter.legs[:0] = new
-                    self._active.difference_update(new)
-                    raise
+                except EncodeError as exc:
+                    self._active.discard(leg)
+                    self._scatter.refused(leg, exc)
 
     def close(self) -> list[Leg]:
         """Give up whatever is still under way; the legs whose responses say so."""
@@ -161,7 +149,7 @@ class FanOut:
         """Send on an idle connection, or go the whole course."""
         endpoint, options = leg.endpoint, leg.options
         connections = endpoint.connections
-        plain = options.headers is None and endpoint.wire.apache is None and not options.propagate
+        plain = options.headers is None and not endpoint.must_block and not options.propagate
         if plain and not connections.gate:
             timeout = options.timeout_of(leg.method.name)
             leg.expires = deadlines.expiry(leg.started, timeout, self._deadline)
@@ -188,11 +176,12 @@ class FanOut:
             return
         leg.expires = call.until
         self._request(leg, endpoint.codec_of(call.options.codec))
+        if endpoint.must_block:
+            self._block(leg)
+            return
         connection = endpoint.connections.take_idle()
         if connection is not None:
             self._send(leg, connection)
-        elif endpoint.must_block:
-            self._block(leg)
         else:
             self._open(leg)
 
@@ -255,7 +244,7 @@ class FanOut:
         leg.permit = permit
         now = monotonic()
         opener = leg.endpoint.connections.opener
-        leg.opening = _Opening(opener.open(opener.ends(now, leg.expires)), now)
+        leg.opening = _Opening(opener.open(now, leg.expires), now)
         self._open_on(leg, leg.opening, None)
 
     def _open_on(self, leg: Leg, opening: _Opening, answer: Any) -> None:
@@ -348,7 +337,7 @@ class FanOut:
         leg.connection = connection
         message = self._request(leg, leg.endpoint.codec_of(leg.options.codec))
         connection.calls += 1
-        fd = connection.stream.fileno()
+        fd = connection.fileno()
         try:
             headers = None if leg.call is None else leg.call.headers
             request = connection.channel.wrap(message, leg.seqid, headers)
@@ -375,7 +364,7 @@ class FanOut:
         except ThriftClientError as exc:
             self._lose(leg, exc)
             return
-        fd = connection.stream.fileno()
+        fd = connection.fileno()
         if sent < len(unsent):
             leg.unsent = unsent[max(sent, 0) :]
             self._listen(leg, {fd: connection.stream.to_send})
@@ -497,8 +486,13 @@ class FanOut:
                 pass  # it is full, and so readable anyway, or closed
 
     def _prepare_to_wake(self) -> None:
+        """Make the pipe that other threads wake the fan-out by; without one, it looks often."""
         if self._pipe is None:
-            self._pipe = socketpair()
+            try:
+                self._pipe = socketpair()
+            except OSError:  # no descriptor is left
+                self._looks_often = True
+                return
             self._pipe[0].setblocking(False)
             self._pipe[1].setblocking(False)
             self._poller.register(self._pipe[0], READABLE)
@@ -557,6 +551,8 @@ class FanOut:
     def _patience(self) -> float | None:
         """How long to wait at most, in ms: until something has to be done without an event."""
         times = [self._next_expiry, self._scatter.alarm]
+        if self._looks_often:
+            times.append(monotonic() + LOOK_EVERY)
         if self._undecided or self._paused:
             times += [leg.reply.due for leg in self._undecided]
             times += [_resume_at(leg) for leg in self._paused]

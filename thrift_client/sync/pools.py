@@ -316,9 +316,10 @@ class HashMethod(KeyedMethod):
         def take() -> ThriftResponse[Any] | None:
             while True:
                 response = mapped.due()
-                if response is not None or not (mapped.waits or mapped.legs):
+                fan_out.begin()
+                if response is not None or not mapped.waits:
                     return response
-                fan_out.run_or_skip(mapped.skip)
+                fan_out.run()
 
         return Responses(fan_out, take)
 
