@@ -3,8 +3,10 @@
 Every test is ended when it hangs, and fails when it leaves something behind.
 """
 
+import fcntl
 import gc
 import os
+import shutil
 import signal
 import threading
 import time
@@ -51,6 +53,27 @@ def pool_of(closing):
         return closing(made(kind, service, servers=addresses, **options))
 
     return make
+
+
+@pytest.fixture(scope='session')
+def made_once(tmp_path_factory):
+    """Make a folder that takes long once for all workers of a run, which wait for it."""
+    root = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        root = root.parent
+
+    def made(name, make):
+        folder, unfinished = root / name, root / f'{name}-unfinished'
+        with (root / f'{name}.lock').open('w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                shutil.rmtree(unfinished, ignore_errors=True)
+                unfinished.mkdir()
+                make(unfinished)
+                unfinished.rename(folder)
+        return folder
+
+    return made
 
 
 @pytest.fixture(scope='session')

@@ -26,18 +26,24 @@ ID = re.compile(r'\sid="([^"]*)"')
 
 
 @pytest.fixture(scope='module')
-def built(tmp_path_factory):
+def built(made_once):
     """Build all pages, with warnings as errors, as `make docs` does."""
-    out = tmp_path_factory.mktemp('html')
-    done = subprocess.run(
-        [sys.executable, '-m', 'sphinx', '-W', '--keep-going', '-q', '-b', 'html', DOCS, out],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-        timeout=150,
-    )
-    assert (done.returncode, done.stderr) == (0, '')
+
+    def build(folder):
+        done = subprocess.run(
+            [
+                *(sys.executable, '-m', 'sphinx', '-W', '--keep-going', '-q'),
+                *('-b', 'html', DOCS, folder),
+            ],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            check=False,
+            timeout=150,
+        )
+        assert (done.returncode, done.stderr) == (0, '')
+
+    out = made_once('html', build)
     return {path.relative_to(out).as_posix(): path for path in out.rglob('*.html')}
 
 

@@ -47,20 +47,22 @@ print(thrift_client.__version__)
 
 
 @pytest.fixture(scope='module')
-def built(tmp_path_factory):
+def built(made_once):
     """Build the sdist and the wheel from a copy, with the backend that pip calls."""
-    copy = tmp_path_factory.mktemp('release')
-    for name in (*SOURCES, *PAGES):
-        shutil.copy(ROOT / name, copy)
-    shutil.copytree(
-        ROOT / 'thrift_client',
-        copy / 'thrift_client',
-        ignore=shutil.ignore_patterns('__pycache__'),
-    )
-    subprocess.run(
-        [sys.executable, '-c', BUILD], cwd=copy, check=True, capture_output=True, timeout=50
-    )
-    return copy / 'dist'
+
+    def build(copy):
+        for name in (*SOURCES, *PAGES):
+            shutil.copy(ROOT / name, copy)
+        shutil.copytree(
+            ROOT / 'thrift_client',
+            copy / 'thrift_client',
+            ignore=shutil.ignore_patterns('__pycache__'),
+        )
+        subprocess.run(
+            [sys.executable, '-c', BUILD], cwd=copy, check=True, capture_output=True, timeout=50
+        )
+
+    return made_once('release', build) / 'dist'
 
 
 def files_of_the_package():
