@@ -13,6 +13,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from on_loop_pools import made
@@ -25,6 +26,12 @@ SETTLE_S = 2.0
 #: Variables that change what a program prints, and those of this package that are for its tests.
 OF_THE_SHELL = {'CLICOLOR_FORCE', 'COLUMNS', 'FORCE_COLOR', 'LINES', 'NO_COLOR'}
 OURS = {'THRIFT_CLIENT_REQUIRE_SERVERS'}
+
+# How long an example takes on a busy machine says nothing about what is tested.
+hypothesis.settings.register_profile(
+    'tests', deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile('tests')
 
 
 def pytest_configure(config):
