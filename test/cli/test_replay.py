@@ -14,7 +14,7 @@ from thrift_client.record import Recorder
 
 
 def logged(path, calls, service='rich_if.rich_service', module=rich_service):
-    """Write a log of calls: name and arguments."""
+    """Write a log of calls, each given as its name and arguments."""
     recorder = Recorder(path)
     for name, *arguments in calls:
         kind = getattr(module, f'{name}_args')
@@ -23,8 +23,8 @@ def logged(path, calls, service='rich_if.rich_service', module=rich_service):
     return path
 
 
-def test_what_is_recorded_is_read_again(tmp_path):
-    """Structs, bytes and text come back equal, with names and times in order."""
+def test_a_log_is_read_as_it_was_written(tmp_path):
+    """Structs, bytes and text are equal, names and times are in order."""
     small = ttypes.Everything(raw=b'\x00\xff', text='ü', tags={'a'}, choice=ttypes.Choice(number=3))
     path = logged(str(tmp_path / 'log'), [('mirror', small), ('fire', 'x')])
     first, second = record.read(path)
@@ -36,7 +36,7 @@ def test_what_is_recorded_is_read_again(tmp_path):
 
 
 def test_threads_and_recorders_share_a_file(tmp_path):
-    """No line of one is torn by another, however long."""
+    """Lines of any length stay whole."""
     path = str(tmp_path / 'log')
 
     def write(number):
@@ -51,8 +51,8 @@ def test_threads_and_recorders_share_a_file(tmp_path):
     assert texts == {f'{n}-{i}' * 2000 for n in range(4) for i in range(50)}
 
 
-def test_a_log_that_cannot_be_written_fails_no_call(caplog):
-    """A full disk is one warning, however many requests are missing."""
+def test_a_full_disk_does_not_fail_calls(caplog):
+    """It is logged once, however many requests are lost."""
     recorder = Recorder('/dev/full')
     for _ in range(3):
         recorder.record('h:1', 's', 'echo', rich_service.echo_args('x'))
@@ -61,8 +61,8 @@ def test_a_log_that_cannot_be_written_fails_no_call(caplog):
     assert [r.name for r in caplog.records] == ['thrift_client.record']
 
 
-def test_a_line_that_is_no_request_is_told_and_a_torn_last_one_left_out(tmp_path):
-    """The number of the line is in the text."""
+def test_a_wrong_line_is_an_error_and_a_torn_last_line_is_skipped(tmp_path):
+    """The error has the number of the line."""
     path = tmp_path / 'log'
     logged(str(path), [('fire', 'x')])
     whole = path.read_text()
@@ -74,7 +74,7 @@ def test_a_line_that_is_no_request_is_told_and_a_torn_last_one_left_out(tmp_path
 
 
 def test_replay_repeats_everything_on_another_server(cli, thrift_server, tmp_path):
-    """Values, oneway calls and declared exceptions, in order, and a report of each method."""
+    """Values, oneway calls and declared exceptions, in order, with a report for each method."""
     server = thrift_server(rich_service, Rich())
     calls = [('fire', 'a'), ('fire', 'b'), ('find', 'missing', False), ('find', 'k', False)]
     path = logged(str(tmp_path / 'log'), calls)
@@ -87,8 +87,8 @@ def test_replay_repeats_everything_on_another_server(cli, thrift_server, tmp_pat
         assert client.fired() == ['a', 'b']
 
 
-def test_what_clients_logged_happens_again_elsewhere(cli, thrift_server, rich_server, tmp_path):
-    """A client's oneway calls and declared exceptions, and a fan-out's calls of each server."""
+def test_the_log_of_clients_and_fan_outs_is_replayed(cli, thrift_server, rich_server, tmp_path):
+    """A client's oneway calls and declared exceptions, and a fan-out's call to each server."""
     other = thrift_server(rich_service, Rich())
     path = str(tmp_path / 'log')
     small = ttypes.Small(1, 'one')
@@ -115,7 +115,7 @@ def test_what_clients_logged_happens_again_elsewhere(cli, thrift_server, rich_se
 
 
 def test_replay_keeps_the_pace_of_the_log(cli, kv_server, tmp_path):
-    """A log of 600 ms takes as long, half of it at twice the speed, and nothing at max."""
+    """A log of 600 ms takes 600 ms, 300 ms at twice the speed, and no time at max."""
     path = tmp_path / 'log'
     logged(str(path), [('ping',)] * 4, 'test_if.test_service', test_service)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -140,7 +140,7 @@ def test_replay_keeps_the_pace_of_the_log(cli, kv_server, tmp_path):
         ('', ('-s', 'rich_if.rich_service', '--speed', '0'), '--speed is a number'),
     ],
 )
-def test_a_log_that_makes_no_sense_is_told(cli, tmp_path, content, arguments, said):
+def test_a_wrong_log_or_flag_is_an_error(cli, tmp_path, content, arguments, said):
     """Exit code 2, without a traceback."""
     (tmp_path / 'log').write_text(content)
     done = cli('replay', '-a', 'localhost:1', *arguments, 'log')

@@ -18,7 +18,7 @@ SERVICE = service_of(rich_service)
 
 
 def strategy(type_):
-    """Give Thrift values of a type, which JSON can carry."""
+    """Thrift values of a type, as far as JSON can represent them."""
     code = type_.code
     if code == 12:
         fields = {f.name: strategy(f.type) for f in idl.fields(type_.struct)}
@@ -41,8 +41,8 @@ ROUND_TRIPS = ('indexes', 'smalls', 'numbers', 'deep', 'colors', 'chunks', 'raw'
 
 @pytest.mark.parametrize('name', ROUND_TRIPS)
 @given(data=st.data())
-def test_what_goes_out_comes_in_again(name, data):
-    """Any value, through JSON text, is the same value."""
+def test_values_survive_a_round_trip(name, data):
+    """Any value is equal after its conversion to JSON text and back."""
     type_ = idl.field(ttypes.Everything, name).type
     value = data.draw(strategy(type_))
     text = json.dumps(values.to_json(type_, value))
@@ -51,7 +51,7 @@ def test_what_goes_out_comes_in_again(name, data):
 
 @pytest.mark.parametrize('method', SERVICE.methods.values(), ids=lambda method: method.name)
 def test_every_skeleton_fits_its_method(method):
-    """A skeleton is a call that can be bound, and its JSON is JSON."""
+    """A skeleton is valid JSON and has every parameter of the method."""
     skeleton = json.dumps(arguments.skeleton(method))
     assert arguments.read(method, skeleton).keys() == set(method.parameters)
 
@@ -78,15 +78,15 @@ def test_every_skeleton_fits_its_method(method):
         ('real', f'[1{"0" * 400}]', 'real.value: expected a number that fits a double, not 1000'),
     ],
 )
-def test_arguments_that_do_not_fit_are_told_where(method, text, said):
-    """The text begins with the path to what is wrong."""
+def test_the_error_for_a_wrong_argument_has_its_path(method, text, said):
+    """The text begins with the path of the wrong value."""
     with pytest.raises(click.UsageError) as caught:
         arguments.read(SERVICE.methods[method], text)
     assert said in str(caught.value)
 
 
 def test_containers_may_be_keys_and_elements():
-    """A set of lists, and a map whose keys are sets, are written as pairs."""
+    """A set of lists is a list of lists; a map whose keys are sets is a list of pairs."""
     lists = Type(14, (15, (8, None, False), False))
     assert values.to_thrift(lists, [[1, 2], [3]], 'x') == {(1, 2), (3,)}
     by_set = Type(13, (14, (8, None, False), 11, 'UTF8', False))
@@ -95,8 +95,8 @@ def test_containers_may_be_keys_and_elements():
     assert values.to_json(by_set, found) == [[[1, 2], 'a']]
 
 
-def test_structs_that_cannot_be_hashed_are_a_set_all_the_same():
-    """A set of gen-py's structs is sent as a list; as keys of a dict they are refused."""
+def test_structs_without_a_hash_may_be_elements_of_a_set():
+    """They are sent as a list; as keys of a map they are refused."""
     structs = Type(14, (12, [ttypes.Small, None], False))
     assert values.to_thrift(structs, [{'id': 1}], 'x') == [ttypes.Small(1)]
     keys = Type(13, (12, [ttypes.Small, None], 8, None, False))
@@ -106,12 +106,12 @@ def test_structs_that_cannot_be_hashed_are_a_set_all_the_same():
 
 @pytest.mark.parametrize('text', ['no', 'yes', '2026-01-01', '1_000 m', 'off', '~x'])
 def test_words_of_yaml_are_strings(text):
-    """YAML's older words for truth, and dates, are what they look like."""
+    """YAML's older words for booleans, and dates, are strings."""
     assert arguments.parse(f'a: {text}') == {'a': text}
 
 
-def test_an_enum_member_that_two_enums_have_must_be_qualified(monkeypatch):
-    """A name alone is enough only where it means one number."""
+def test_a_member_of_two_enums_must_be_qualified(monkeypatch):
+    """A name alone is enough only if it has one meaning."""
     other = type('Light', (), {'_NAMES_TO_VALUES': {'RED': 9}, '_VALUES_TO_NAMES': {9: 'RED'}})
     monkeypatch.setattr(ttypes, 'Light', other, raising=False)
     with pytest.raises(ValueError, match=r'Color\.RED or Light\.RED'):
@@ -119,8 +119,8 @@ def test_an_enum_member_that_two_enums_have_must_be_qualified(monkeypatch):
     assert idl.enum_value('Light.RED') == 9
 
 
-def test_an_enum_member_whose_enum_has_a_namesake_is_written_as_a_number(monkeypatch):
-    """Two modules may have enums of one name: neither is taken for the other."""
+def test_an_enum_name_of_two_modules_is_an_error(monkeypatch):
+    """Two modules have enums of the same name: neither is preferred."""
     namesake = type('Color', (), {'_NAMES_TO_VALUES': {'RED': 9}, '_VALUES_TO_NAMES': {9: 'RED'}})
     monkeypatch.setitem(sys.modules, 'other.ttypes', SimpleNamespace(Color=namesake))
     with pytest.raises(ValueError, match=f"'Color.RED' may be {ttypes.Color.RED} or 9"):

@@ -12,14 +12,14 @@ RELEASE = re.compile(r'\[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d')
 
 
 def section(text, heading):
-    """What stands below a heading of the second level."""
+    """The text below a heading of the second level."""
     pattern = rf'^## {re.escape(heading)}$\n(.*?)(?=^## |\Z)'
     found = re.search(pattern, text, re.MULTILINE | re.DOTALL)
     assert found, heading
     return found[1].strip()
 
 
-def test_the_changelog_tells_of_the_version():
+def test_the_changelog_has_the_version():
     """A release has a dated section and comes first; a development version has *Unreleased*."""
     headings = re.findall(r'^## (.*)$', CHANGELOG, re.MULTILINE)
     released = [RELEASE.fullmatch(heading) for heading in headings if heading != '[Unreleased]']
@@ -74,8 +74,8 @@ def test_pythons_of_the_support_page_are_those_of_the_package():
     assert project['requires-python'] == f'>={classified[0]}'
 
 
-def test_the_comparison_tells_of_each_row_that_misses_its_bar():
-    """The section about what isn't reached has the measured figure and the floor of each."""
+def test_the_comparison_has_each_missed_target():
+    """The section about missed targets has the measured figure and the target of each."""
     text = section((DOCS / 'comparison.md').read_text(), "What the figures don't reach")
     rows = json.loads((ROOT / 'bench' / 'results.json').read_text())['rows']
     missed = [row for row in rows if row['reached'] == 'missed']

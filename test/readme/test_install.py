@@ -47,24 +47,26 @@ print(thrift_client.__version__)
 
 
 @pytest.fixture(scope='module')
-def built(tmp_path_factory):
+def built(made_once):
     """Build the sdist and the wheel from a copy, with the backend that pip calls."""
-    copy = tmp_path_factory.mktemp('release')
-    for name in (*SOURCES, *PAGES):
-        shutil.copy(ROOT / name, copy)
-    shutil.copytree(
-        ROOT / 'thrift_client',
-        copy / 'thrift_client',
-        ignore=shutil.ignore_patterns('__pycache__'),
-    )
-    subprocess.run(
-        [sys.executable, '-c', BUILD], cwd=copy, check=True, capture_output=True, timeout=50
-    )
-    return copy / 'dist'
+
+    def build(copy):
+        for name in (*SOURCES, *PAGES):
+            shutil.copy(ROOT / name, copy)
+        shutil.copytree(
+            ROOT / 'thrift_client',
+            copy / 'thrift_client',
+            ignore=shutil.ignore_patterns('__pycache__'),
+        )
+        subprocess.run(
+            [sys.executable, '-c', BUILD], cwd=copy, check=True, capture_output=True, timeout=50
+        )
+
+    return made_once('release', build) / 'dist'
 
 
 def files_of_the_package():
-    """Each file below thrift_client/ that is in git's care."""
+    """Each file below thrift_client/, without compiled code."""
     found = (path for path in (ROOT / 'thrift_client').rglob('*') if path.is_file())
     return {
         path.relative_to(ROOT).as_posix() for path in found if '__pycache__' not in path.parts
@@ -72,15 +74,15 @@ def files_of_the_package():
 
 
 def test_the_wheel_has_every_file_of_the_package(built):
-    """No module, stub, marker or generated service is missing, nor is the licence."""
+    """Every module, stub, marker and generated service, and the licence."""
     (wheel,) = built.glob('*.whl')
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name for name in names if '.dist-info/' not in name} == files_of_the_package()
     assert any(name.endswith('.dist-info/licenses/LICENSE') for name in names)
 
 
-def test_the_sdist_has_what_it_takes_to_build_and_to_read_it(built):
-    """The sources, the licence and the pages beside the README are there."""
+def test_the_sdist_has_sources_and_pages(built):
+    """The sources, the licence and the pages beside the README."""
     (sdist,) = built.glob('*.tar.gz')
     with tarfile.open(sdist) as archive:
         names = {name.partition('/')[2] for name in archive.getnames()}
@@ -88,7 +90,7 @@ def test_the_sdist_has_what_it_takes_to_build_and_to_read_it(built):
 
 
 def test_the_installed_package_works_beside_thrift_alone(built, tmp_path):
-    """Clients call a real server, and what needs an extra says which."""
+    """Clients call a real server, and an error names the extra that is missing."""
     (wheel,) = built.glob('*.whl')
     zipfile.ZipFile(wheel).extractall(tmp_path)
     for needed in ('thrift', 'six'):  # thrift itself needs six in its older releases
