@@ -102,3 +102,6 @@ build: $(VENV)/.build  ## dist/: the sdist, and the wheel that is built from it
 wheel-check: build  ## build, then check what is in them and what PyPI would refuse
 	@$(PY) -m twine check --strict dist/*
 	@$(BIN)/check-wheel-contents dist/*.whl
+
+# As every Python does from 3.15 on: on Windows, older ones read text in another encoding.
+export PYTHONUTF8 := 1
