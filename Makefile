@@ -6,11 +6,9 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PY := $(BIN)/python
 PIP := $(PY) -m pip -qq --disable-pip-version-check
 PYTEST_ARGS ?=
-WORKFLOWS := $(wildcard .github/workflows/*.yml)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types check check-all coverage matrix faults soak bench bench-quick docs gen clean
-.PHONY: build wheel-check
 
 .NOTPARALLEL:  # two pips would work on one environment
 
@@ -59,7 +57,7 @@ types: $(VENV)/.lint  ## mypy --strict on the package
 check: lint types test  ## what has to pass before a change is proposed
 
 check-all: $(VENV)/.nox  ## check on every Python with every thrift, then the long soaks
-	@$(BIN)/nox
+	@$(VENV)/bin/nox
 	@$(MAKE) soak
 
 coverage: $(VENV)/.test  ## the tests' branch coverage
@@ -94,6 +92,10 @@ clean:  ## everything that is not in git's care
 	@rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* \
 	  htmlcov build dist docs/_build *.egg-info
 	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+WORKFLOWS := $(wildcard .github/workflows/*.yml)
+
+.PHONY: build wheel-check
 
 build: $(VENV)/.build  ## dist/: the sdist, and the wheel that is built from it
 	@rm -rf build dist
