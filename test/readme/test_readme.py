@@ -1,4 +1,4 @@
-"""The README: its code, its tables, and the examples of the original package's README."""
+"""The README, word for word, and the examples that the original package's README had."""
 
 import contextlib
 import itertools
@@ -111,7 +111,7 @@ def readme_blocks():
 
 
 def test_each_python_block_runs_and_prints_what_the_readme_shows(kv_servers, capsys):
-    """The blocks run in the order of the page, in one namespace."""
+    """The blocks work in the order of the page, from one to the next."""
     ports = [server.port for server in kv_servers] + free_ports(1)
     blocks = list(readme_blocks())
     assert len(blocks) == README.count('```python')
@@ -128,7 +128,7 @@ def test_each_python_block_runs_and_prints_what_the_readme_shows(kv_servers, cap
 
 
 def test_the_readme_shows_output_only_of_blocks_that_run():
-    """Each text block follows the python block that printed it."""
+    """No text block stands without the python block that printed it."""
     kinds = [block[1] for block in BLOCK.finditer(README)]
     for before, kind in itertools.pairwise(kinds):
         assert kind != 'text' or before == 'python'
@@ -140,8 +140,8 @@ def rows_under(heading):
     return {row[1]: row.groups()[1:] for row in ROW.finditer(section)}
 
 
-def test_the_tables_of_options_match_the_code():
-    """Every option is listed with its default, and no other."""
+def test_the_tables_of_options_are_the_options():
+    """Every option is there, with the default that it has, and none that isn't."""
     expected = {name: f'`{option.default!r}`' for name, option in OPTIONS.items()}
     expected |= {'max_threads': '`None`', 'routing': "`'modulo'`", 'balance': "`'p2c'`"}
     expected |= {'failover': '`0`', 'replicas': '`1`'}
@@ -157,8 +157,8 @@ def test_each_routing_that_the_readme_names_exists(routing):
         assert pool.server_for('getk', 'key') in pool
 
 
-def test_the_table_of_errors_matches_the_code():
-    """Each error is listed with its bases."""
+def test_the_table_of_errors_is_true():
+    """Each error is there, and is also what the table says."""
     rows = rows_under('When something fails')
     assert set(rows) == set(errors.__all__)
     for name, (_, also, _) in rows.items():
@@ -167,14 +167,21 @@ def test_the_table_of_errors_matches_the_code():
         assert bases >= {'ThriftClientError', *re.findall(r'\w+', also or '')}, name
 
 
-def test_links_lead_to_files():
-    """Each file that the page links to is in the repository."""
-    links = re.findall(r'\]\((?!http)([^)]+)\)', README)
+def anchors_of(page):
+    """What a link to one of the page's headings may end with."""
+    headings = re.findall(r'^#+ (.*)$', (ROOT / page).read_text(), re.MULTILINE)
+    return {re.sub(r'[^\w -]', '', heading).lower().replace(' ', '-') for heading in headings}
+
+
+def test_links_lead_to_files_and_their_headings():
+    """What the page links to is in the repository."""
+    links = re.findall(r'\]\((?!http)([^)#]+)(?:#([^)]+))?\)', README)
     assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [page for page, _ in links if not (ROOT / page).exists()] == []
+    assert [link for link in links if link[1] and link[1] not in anchors_of(link[0])] == []
 
 
-def test_a_kept_connection_occupies_a_simple_server(server_process):
+def test_a_kept_connection_locks_others_out_of_a_simple_server(server_process):
     """A TSimpleServer serves a second client only if the first keeps no connection."""
     address = server_process('simple').address
     with (
@@ -189,14 +196,14 @@ def test_a_kept_connection_occupies_a_simple_server(server_process):
 
 
 def test_the_original_example_of_one_server_runs(server_process, tmp_path):
-    """It prints the value and the keys, and nothing on stderr."""
+    """It prints the value and the keys, and its process ends without a complaint."""
     script = tmp_path / 'one.py'
     script.write_text(ORIGINAL_ONE_SERVER.replace('9988', str(server_process().port)))
     assert run(script) == "value1\n['key']\n"
 
 
 def test_the_original_example_of_a_pool_runs(server_process, tmp_path):
-    """The key is on one of four framed servers, and all four answer in order."""
+    """The key is on one of four framed servers, and all four are heard, in order."""
     ports = [server_process(transport='framed').port for _ in range(4)]
     script = tmp_path / 'pool.py'
     script.write_text(with_ports(ORIGINAL_POOL, ports))
@@ -246,8 +253,8 @@ def wait_for(server, port):
 
 
 @pytest.mark.parametrize('flags', [(), ('--frame',)])
-def test_the_example_server_and_client_run(flags):
-    """The client finds each word on its server, and each server lists its words."""
+def test_the_example_server_and_client_run_as_they_stand(flags):
+    """The client finds each word where it put it, and each server tells its own words."""
     ports = free_ports(4)
     with example_servers(ports, *flags):
         lines = run('-W', 'error', CLIENT, *flags, *map(str, ports)).splitlines()
@@ -264,7 +271,7 @@ def test_the_example_server_and_client_run(flags):
 
 
 def test_the_shell_lines_of_the_readme_start_its_servers():
-    """The commands name existing files, and the ports of the examples."""
+    """The commands name files that exist and ports that the examples use."""
     shell = ''.join(block[2] for block in BLOCK.finditer(README) if block[1] == 'sh')
     assert (ROOT / re.search(r'python (\S+)', shell)[1]).is_file()
     assert (ROOT / re.search(r'PYTHONPATH=(\S+)', shell)[1] / 'test_if').is_dir()

@@ -21,6 +21,7 @@ from thrift_client.errors import ThriftClientError
 from thrift_client.shared.client_base import ClientBase
 from thrift_client.shared.endpoint import Endpoint
 from thrift_client.sync.connection_pool import SyncConnectionPool
+from thrift_client.sync.stream import SLICE
 from thrift_client.sync.workers import Workers
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -62,14 +63,16 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
         from thrift_client.core.paths import encode_error
 
         raise _located(encode_error(method, arguments, exc), endpoint, method, now) from exc
-    wait, expires = options.timeout, None
+    timeout, expires, wait = options.timeout, None, SLICE
     if options.timeouts is not None:
-        wait = options.timeout_of(method.name)
+        timeout = options.timeout_of(method.name)
+    if timeout is not None:
+        expires = now + timeout / 1000
+        if timeout < SLICE:
+            wait = timeout
     ends = deadlines.current.get()
-    if wait is not None:
-        expires = now + wait / 1000
     if ends is not None and (expires is None or ends < expires):
-        expires, wait = ends, (ends - now) * 1000
+        expires, wait = ends, min(SLICE, (ends - now) * 1000)
         if wait <= 0:
             return call_in_full(endpoint, options, method, arguments, now, response, picker)
     idle = connections.idle

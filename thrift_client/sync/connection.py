@@ -51,12 +51,12 @@ class Connection(ConnectionBase):
         self._send, self._receive, self._poll = stream.send, stream.receive, stream.poll
 
     def small_exchange(
-        self, plan: Plan, body: bytes, seqid: int, wait: float | None, expires: float | None
+        self, plan: Plan, body: bytes, seqid: int, wait: float, expires: float | None
     ) -> Any:
         """Exchange a small request and its reply: one send, one wait, one receive.
 
-        `body` are the encoded arguments, `wait` the ms that are left until `expires`; None
-        is no limit. Whatever turns out not to be small is left to the general way. Returns
+        `body` are the encoded arguments, `wait` the ms to wait at first, at most until
+        `expires`. Whatever turns out not to be small is left to the general way. Returns
         the result that was read, None for oneway; raises as `exchange`.
         """
         head, reply_head = plan.headers[seqid]
@@ -77,8 +77,7 @@ class Connection(ConnectionBase):
         if plan.result_spec is None:
             self.sent_oneway()
             return None
-        if not self._poll(wait):
-            raise timed_out('waiting for the reply')
+        self._poll(wait)
         try:
             data = self._receive(self.first_read)
         except OSError as exc:
