@@ -40,7 +40,7 @@ def register(server, prefix, address, **options):
 
 
 def client_of(server):
-    """Make a client of another make."""
+    """A client of somebody else's."""
     import etcd3gw
 
     return etcd3gw.client(host='127.0.0.1', port=server.port, timeout=5)
@@ -111,8 +111,8 @@ def test_a_server_registers(etcd, operator, prefix, recorder, watch):
     assert operator.get_prefix(f'{prefix}/') == []
 
 
-def test_close_ends_the_wait_for_a_registration(prefix):
-    """A wait for a key that was not yet created returns False."""
+def test_nobody_waits_for_a_registration_that_is_closed(prefix):
+    """Whoever waits for a key that was not made by then hears that it never will be."""
     with ClosedPort() as nowhere:
         registration = discovery.register(f'etcd://{nowhere.address}{prefix}', 'kv:1')
         heard = []

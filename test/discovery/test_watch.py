@@ -175,7 +175,7 @@ def test_a_listener_may_close(source, recorder):
 
 
 def test_close_does_not_wait_for_what_cannot_be_interrupted(recorder):
-    """A function that hangs delays close by less than a second, and its list is ignored."""
+    """A function that hangs delays close by less than a second, and tells nothing when it ends."""
     inside, leave = threading.Event(), threading.Event()
 
     def hang():

@@ -31,7 +31,7 @@ def path():
 
 @pytest.fixture
 def operator(zookeeper):
-    """A client of another make."""
+    """A client of somebody else's."""
     from kazoo.client import KazooClient
 
     client = KazooClient(hosts=zookeeper.address)
