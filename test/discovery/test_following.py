@@ -15,7 +15,7 @@ from itertools import count
 
 import pytest
 
-from discovery.helpers import LONG
+from discovery.helpers import LONG, wait_until
 from rich_if import rich_service
 from servers import ServerProcess
 from test_if import test_service
@@ -73,14 +73,6 @@ def one(ports):
 def two(ports):
     """A member for the second server."""
     return Member(ports[1].address, 'two')
-
-
-def wait_until(condition):
-    """Wait for what another thread or a server does; nothing tells of it."""
-    end = time.monotonic() + LONG
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def names(pool):
