@@ -81,7 +81,7 @@ def test_http_in_a_pool_with_tls_is_refused(caplog, kind):
         else:
             assert first_of(pool).name == '127.0.0.1:2'
             assert len(pool) == 1
-    assert 'http:// is refused because the pool has ssl' in caplog.text
+        wait_until(lambda: 'http:// is refused because the pool has ssl' in caplog.text)
 
 
 @pytest.mark.parametrize(

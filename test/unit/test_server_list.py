@@ -166,19 +166,18 @@ def test_arrival_moves_no_key(routing, by_hand, listed, random, data):
 
 @given(lists, st.lists(st.tuples(st.integers(0, 60), lists)))
 def test_a_grace_keeps_places(first, told):
-    """Of an ordered list, members that are listed keep its order and kept ones their place."""
+    """A list's own order stands, and where it hasn't changed, a kept member's place does too."""
     known = MemberList(Policy(grace=100, allow_empty=True), ordered=True)
     known.update(map(member, first), 0)
     now = 0
     for wait, listed in told:
         now += wait
-        before = [each.name for each in known.members or ()]
         known.expire(now)
+        before = [each.name for each in known.members or ()]
         known.update(map(member, listed), now)
         after = [each.name for each in known.members or ()]
         assert [name for name in after if name in listed] == listed
-        kept = [name for name in after if name not in listed]
-        assert kept == [name for name in before if name in kept]
+        assert set(after) - set(listed) <= set(before)
         if set(listed) <= set(before) and [name for name in before if name in listed] == listed:
             assert after == [name for name in before if name in after]
 

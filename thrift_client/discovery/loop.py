@@ -73,7 +73,12 @@ class Loop:
     @property
     def alive(self) -> bool:
         """Whether the thread runs; never in a process forked since."""
-        return self._pid == os.getpid() and self._thread.is_alive()
+        return not self.inherited and self._thread.is_alive()
+
+    @property
+    def inherited(self) -> bool:
+        """Whether the thread is that of a parent process."""
+        return self._pid != os.getpid()
 
     @property
     def closed(self) -> bool:

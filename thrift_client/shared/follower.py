@@ -8,7 +8,7 @@ have failed. The watch holds its listener weakly, so the list keeps the Follower
 
 from __future__ import annotations
 
-from threading import Event, Lock
+from threading import Event, RLock
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -47,7 +47,7 @@ class Follower:
         self.failure: SourceError | None = None
         self._first = Event()
         self._listeners: WeakSet[Callable[[], object]] = WeakSet()
-        self._lock = Lock()
+        self._lock = RLock()
         fork.register(self)
 
     @property
@@ -126,7 +126,7 @@ class Follower:
 
     def renew_after_fork(self) -> Callable[[], None] | None:
         """Forget the parent's thread and the calls that waited there; then follow anew."""
-        self._lock = Lock()
+        self._lock = RLock()
         self._listeners = WeakSet()
         self._first = Event()
         self._watch = None
