@@ -1,7 +1,7 @@
 """The order of a pool's servers: a pure function of who claims them, whatever came first."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thrift_client.discovery import Member, Policy
@@ -137,6 +137,7 @@ def test_the_order_is_that_of_the_claims(done):
         assert {key for key, server in seen.items() if server.inside} == inside
 
 
+@settings(deadline=None)
 @given(lists, st.tuples(lists, lists), st.randoms(use_true_random=False), st.data())
 @pytest.mark.parametrize('routing', ['modulo', 'jump', 'ketama'])
 def test_arrival_moves_no_key(routing, by_hand, listed, random, data):

@@ -93,11 +93,11 @@ class Follower:
 
     def trouble(self, exception: SourceError) -> None:
         """Keep the reason, for calls that find no server; the servers stay."""
-        self.failure = exception
-        self.trouble_again()
+        self.trouble_again(exception)
 
-    def trouble_again(self) -> None:
+    def trouble_again(self, exception: SourceError) -> None:
         """Let calls wait for a first list no longer once two tries to get one have failed."""
+        self.failure = exception
         self._failures += 1
         if self._failures > 1:
             self._end_waiting()
