@@ -74,7 +74,7 @@ class NamedServers(Generic[S]):
 
     @property
     def servers(self) -> tuple[S, ...]:
-        """The servers, in the order in which they were added."""
+        """The servers: those added by hand, in that order, then those of each source in turn."""
         return self._membership.roster.servers
 
     def add_server(

@@ -212,15 +212,16 @@ def test_waiting_ends_with_the_budget(kind):
             pool.with_options(timeout=None).add(1, 2)
 
 
-def test_one_of_two_sources_is_enough(one):
+@pytest.mark.parametrize('early', [0, 1])
+def test_one_of_two_sources_is_enough(one, early):
     """A call that waits goes on when a source has named servers, whatever the other does."""
-    early = Told()
-    with HashClient(rich_service, servers=early, timeout=None) as pool:
-        pool.follow(Told())
+    sources = Told(), Told()
+    with HashClient(rich_service, servers=sources[0], timeout=None) as pool:
+        pool.follow(sources[1])
         call = pool.submit('add', 1, 2)
         with pytest.raises(TimeoutError):
             call.result(0.05)
-        early.tell(one)
+        sources[early].tell(one)
         assert call.result(LONG).value() == 3
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from thrift_client.discovery import Member, Policy
 from thrift_client.discovery.stable import MemberList
 from thrift_client.errors import ClientClosed, InvalidServerName
+from thrift_client.routing.balance import Load
 from thrift_client.routing.named import router
 from thrift_client.shared.server_list import ServerList
 
@@ -226,3 +227,35 @@ def test_close_gives_the_clients_that_the_pool_made():
     for act in (lambda: driven.list.add(Client('e')), lambda: driven.list.follow(Silent())):
         with pytest.raises(ClientClosed):
             act()
+
+
+def test_a_child_has_no_calls_in_flight():
+    """What a fork renews: no call of the parent counts, and order, weights and table stay."""
+    servers = ServerList(lambda member: Client(member.name), lambda *_: None, make_load=Load)
+    first = servers.add(Client('a'), 3)
+    servers.add(Client('b'))
+    servers.roster.loads[0].start()
+    servers.renew_after_fork()()
+    assert [load.in_flight for load in servers.roster.loads] == [0, 0]
+    assert [load.weight for load in servers.roster.loads] == [3, 1]
+    assert servers.roster.servers[0] is first
+
+
+def test_a_change_within_a_change():
+    """A signal handler or a finalizer may change the list while its thread is changing it."""
+
+    class Interrupting:
+        name = 'interrupting'
+        done = False
+
+        def table(self, names, weights):
+            if not Interrupting.done and len(names) > 1:
+                Interrupting.done = True
+                servers.add(Client('x'))
+            return self
+
+    servers = ServerList(lambda member: Client(member.name), lambda *_: None, Interrupting())
+    source = Silent()
+    servers.follow(source)
+    source.listener.update((member('a'), member('b')))
+    assert [server.name for server in servers.roster.servers] == ['x', 'a', 'b']

@@ -2,8 +2,9 @@
 
 Who owns what: the source's watch calls `update` and `trouble` in its own thread, one call at
 a time; the pool's `ServerList` makes each list the pool's own. `_first` is set once a call
-has nothing more to wait for: there has been a list, none is to come, or two tries to get one
-have failed. The watch holds its listener weakly, so the list keeps the Follower.
+has nothing more to wait for: this or another source of the pool has named servers, none is to
+come, or two tries to get a list have failed. The watch holds its listener weakly, so the list
+keeps the Follower.
 """
 
 from __future__ import annotations
@@ -90,6 +91,9 @@ class Follower:
         self.failure = self._warn(reasons, keeps)
         self._failures = 0
         self._end_waiting()
+        if self._servers.roster.servers:
+            for follower in self._servers.followers:
+                follower._end_waiting()
 
     def trouble(self, exception: SourceError) -> None:
         """Keep the reason, for calls that find no server; the servers stay."""
