@@ -842,8 +842,8 @@ def test_a_views_all_has_the_views_timeout(kind, fault_server, pool_of, all_was_
 
 
 @every_pool
-def test_close_is_idempotent_and_closes_every_server(kind, fault_server, pool_of):
-    """But for clients that it was given, which are the user's; calls raise ClientClosed."""
+def test_close_is_idempotent_and_closes_what_the_pool_made(kind, fault_server, pool_of):
+    """Clients that it was given stay open; calls of the pool raise ClientClosed."""
     server = fault_server(test_service, reply('x'))
     pool = pool_of([server.address], kind)
     given = single(kind)(test_service, server.address, name='given')

@@ -15,7 +15,7 @@ from functools import partial
 
 import pytest
 
-from discovery.helpers import LONG
+from discovery.helpers import LONG, wait_until
 from rich_if import rich_service
 from servers import ServerProcess
 from test_if import test_service
@@ -73,14 +73,6 @@ def one(ports):
 def two(ports):
     """A member for the second server."""
     return Member(ports[1].address, 'two')
-
-
-def wait_until(condition):
-    """Wait for what another thread or a server does; nothing tells of it."""
-    end = time.monotonic() + LONG
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def names(pool):
@@ -220,15 +212,16 @@ def test_waiting_ends_with_the_timeout(kind):
             pool.with_options(timeout=None).add(1, 2)
 
 
-def test_one_of_two_sources_is_enough(one):
+@pytest.mark.parametrize('early', [0, 1])
+def test_one_of_two_sources_is_enough(one, early):
     """A call that waits goes on when a source has named servers, whatever the other does."""
-    early = Told()
-    with HashClient(rich_service, servers=early, timeout=None) as pool:
-        pool.follow(Told())
+    sources = Told(), Told()
+    with HashClient(rich_service, servers=sources[0], timeout=None) as pool:
+        pool.follow(sources[1])
         call = pool.submit('add', 1, 2)
         with pytest.raises(TimeoutError):
             call.result(0.05)
-        early.tell(one)
+        sources[early].tell(one)
         assert call.result(LONG).value() == 3
 
 

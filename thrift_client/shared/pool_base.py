@@ -91,7 +91,7 @@ class PoolBase(Generic[S]):
 
     @property
     def servers(self) -> tuple[S, ...]:
-        """The servers, in the order that the pool gives them: see `follow`."""
+        """The servers: those added by hand, in that order, then those of each source in turn."""
         return self._servers.roster.servers
 
     def add_server(
