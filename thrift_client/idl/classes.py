@@ -160,6 +160,18 @@ def _member_name(enum: str, name: str) -> str:
     return f'{name}__' if special else python_name(name, ('mro',))
 
 
+def _args_of(error: Any) -> Any:
+    return error.__dict__.get('args')
+
+
+def _set_args(error: Any, value: Any) -> None:
+    error.__dict__['args'] = value
+
+
+#: A field called `args`, in place of Python's own attribute, which takes nothing but tuples.
+_ARGS = property(_args_of, _set_args)
+
+
 def make_class(shape: Shape, frozen: bool, namespace: dict[str, Any]) -> type:
     """The class of a shape whose fields are known. Its `thrift_spec` comes with `publish`."""
     if shape.kind == 'exception':
@@ -172,6 +184,8 @@ def make_class(shape: Shape, frozen: bool, namespace: dict[str, Any]) -> type:
         '__thrift_shape__': shape,
         **namespace,
     }
+    if shape.kind == 'exception' and shape.field('args') is not None:
+        body['args'] = _ARGS
     cls = StructType(shape.name, (base,), body)
     shape.cls = shape.details[0] = cls
     return cls
@@ -184,6 +198,29 @@ def publish(shape: Shape) -> None:
 
 def _init(shape: Shape, frozen: bool) -> Callable[..., None]:
     scope: dict[str, Any] = {'setø': object.__setattr__}
+    parameters, lines = initializer(shape, scope, frozen)
+    lines = [f'def __init__(selfø{parameters}):', *lines, ' pass']
+    exec('\n'.join(lines), scope)  # noqa: S102 - names that the parser has checked
+    init: Callable[..., None] = scope['__init__']
+    return init
+
+
+def make_factory(shape: Shape) -> Callable[..., Any]:
+    """What makes an instance of decoded values without its class's `__init__`."""
+    scope: dict[str, Any] = {'setø': object.__setattr__, 'newø': shape.cls.__new__}
+    scope['clsø'] = shape.cls
+    parameters, lines = initializer(shape, scope, True)
+    lines = [f'def factory({parameters[2:]}):', ' selfø = newø(clsø)', *lines, ' return selfø']
+    exec('\n'.join(lines), scope)  # noqa: S102 - names of a generated class
+    factory: Callable[..., Any] = scope['factory']
+    return factory
+
+
+def initializer(shape: Shape, scope: dict[str, Any], frozen: bool) -> tuple[str, list[str]]:
+    """The parameters and lines of a function that sets all fields of `selfø`.
+
+    What the lines need is put into `scope`. `frozen` sets them past the class's `__setattr__`.
+    """
     parameters, lines = [], []
     for i, field in enumerate(shape.fields):
         name = field.name
@@ -201,10 +238,7 @@ def _init(shape: Shape, frozen: bool) -> Callable[..., None]:
         elif (convert := converter(field.type)) is not None:
             value, scope[f'convert{i}ø'] = f'convert{i}ø({name})', convert
         lines.append(f" setø(selfø, '{name}', {value})" if frozen else f' selfø.{name} = {value}')
-    source = f'def __init__(selfø{"".join(parameters)}):\n' + '\n'.join(lines or [' pass'])
-    exec(source, scope)  # noqa: S102 - names that the parser has checked
-    init: Callable[..., None] = scope['__init__']
-    return init
+    return ''.join(parameters), lines
 
 
 def _reduce(cls: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    Stamp = tuple[int, int, int]
+    Stamp = tuple[int, int, int] | None
     Origin = tuple[str, tuple[str, ...], str]
 
 #: How many files may include each other in a row.
@@ -27,6 +28,15 @@ MAX_INCLUDES = 64
 
 _lock = threading.RLock()
 _modules: dict[Origin, LoadedModule] = {}
+
+
+def _renew() -> None:
+    """Replace the lock, which a thread that a forked child doesn't have may hold."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew)
 
 
 class LoadedModule(ModuleType):
@@ -45,6 +55,10 @@ class LoadedModule(ModuleType):
         if name in later:
             return later[name].new()
         raise AttributeError(f'module {self.__name__!r} has no attribute {name!r}')
+
+    def is_current(self) -> bool:
+        """Whether neither the file nor those that it includes have changed."""
+        return all(_stamp(file) == stamp for file, stamp in self.__thrift_stamps__.items())
 
     def __reduce__(self) -> Any:
         return find, (*self.__thrift_origin__, '')
@@ -111,20 +125,24 @@ class _Loader:
         one whose name is free.
         """
         known = self._known(file, name)
-        if known is not None and all(_stamp(each) == s for each, s in known.__thrift_stamps__.items()):
+        if known is not None and known.is_current():
             return known
         origin = (file, self._folders, name or _free_name(file))
         stamp = _stamp(file)
         document = parse(Path(file).read_bytes(), file)
         self._loading.append(file)
-        includes: dict[str, LoadedModule] = {}
+        includes: dict[str, list[LoadedModule]] = {}
         for literal, line in document.includes:
-            includes[Path(literal).stem] = self.module(self._included(file, literal, line))
+            included = self.module(self._included(file, literal, line))
+            includes.setdefault(Path(literal).stem, []).append(included)
         self._loading.pop()
         stamps = {file: stamp}
-        for included in includes.values():
+        for included in chain.from_iterable(includes.values()):
             stamps |= included.__thrift_stamps__
-        programs = {stem: module.__thrift_program__ for stem, module in includes.items()}
+        programs = {
+            stem: [module.__thrift_program__ for module in modules]
+            for stem, modules in includes.items()
+        }
         program = Program(
             document, programs, {'__module__': origin[2], '__thrift_origin__': origin}
         )
@@ -149,11 +167,12 @@ class _Loader:
 
     def _included(self, file: str, literal: str, line: int) -> str:
         for folder in (str(Path(file).parent), *self._folders):
-            found = os.path.realpath(Path(folder, literal)) if '\0' not in literal else ''
-            if not Path(found).is_file() or not found:
-                continue
+            if '\0' in literal or not os.path.isfile(Path(folder, literal)):  # noqa: PTH113
+                continue  # unlike Path.is_file, it takes names that are too long
+            found = os.path.realpath(Path(folder, literal))
             if found in self._loading:
-                raise IdlError(file, line, f'expected a file that does not include itself: {literal}')
+                wrong = f'expected a file that does not include this one, not {literal!r}'
+                raise IdlError(file, line, wrong)
             if len(self._loading) > MAX_INCLUDES:
                 raise IdlError(file, line, f'expected at most {MAX_INCLUDES} includes in a row')
             return found
@@ -161,7 +180,7 @@ class _Loader:
         raise IdlError(file, line, f'expected the file {literal!r}, which is not in {looked}')
 
 
-def _stamp(file: str) -> Stamp | None:
+def _stamp(file: str) -> Stamp:
     try:
         stat = os.stat(file)  # noqa: PTH116 - a quarter of the time that Path takes
     except OSError:
@@ -199,7 +218,9 @@ def _python_type(type_: Any) -> Any:
     return _PYTHON_TYPES.get(type_.code, int)
 
 
-def _fill(module: LoadedModule, program: Program, includes: dict[str, LoadedModule]) -> None:
+def _fill(
+    module: LoadedModule, program: Program, includes: dict[str, list[LoadedModule]]
+) -> None:
     """Give a module its attributes."""
     from thrift_client.idl.syntax import TypeName
 
@@ -214,15 +235,15 @@ def _fill(module: LoadedModule, program: Program, includes: dict[str, LoadedModu
             attributes[attribute] = made.new()
         except TypeError:  # a key that can't be hashed
             later[attribute] = made
-    modules = {program: module, **{m.__thrift_program__: m for m in includes.values()}}
+    modules = {program: module}
+    modules |= {each.__thrift_program__: each for each in chain.from_iterable(includes.values())}
     for name in program.services:
         _service(module, program, name, attributes, modules, ())
     for stem, included in includes.items():
         attribute = stem.replace('.', '_')
         if attribute.isidentifier() and attribute not in later:
-            attributes.setdefault(attribute, included)
+            attributes.setdefault(attribute, included[0])
     vars(module).update(attributes, __thrift_later__=later)
-    vars(module).setdefault('__all__', [*attributes])
 
 
 def _service(
@@ -249,7 +270,11 @@ def _service(
             parents.append(getattr(modules[owner], python_name(parent.name)))
     origin = module.__thrift_origin__
     service = ServiceModule(f'{module.__name__}.{attribute}', declared.doc, origin)
-    namespace = {'__module__': service.__name__, '__thrift_origin__': (*origin[:2], origin[2])}
+    namespace = {
+        '__module__': module.__name__,
+        '__qualname__': attribute,
+        '__thrift_origin__': origin,
+    }
     made[attribute] = make_service(service, program.methods(declared), parents, namespace)
     sys.modules[service.__name__] = service
     return service

@@ -51,7 +51,7 @@ class Program:
     def __init__(
         self,
         document: syntax.Document,
-        includes: dict[str, Program],
+        includes: dict[str, list[Program]],
         namespace: dict[str, Any],
     ) -> None:
         self.path = document.path
@@ -140,12 +140,16 @@ class Program:
         return Type(_CONTAINERS[name.name], key=key, value=inner[-1], frozen=name.frozen)
 
     def _owner(self, name: str, table: str) -> tuple[Program, str]:
-        """The file that a dotted name is about, and the name within it."""
+        """The file that a dotted name is about, and the name within it.
+
+        Of two included files with one name, it is the first that declares the name.
+        """
         at = name.rfind('.')
         while at > 0:
-            included = self.includes.get(name[:at])
-            if included is not None and (table == 'values' or '.' not in name[at + 1 :]):
-                return included, name[at + 1 :]
+            included, local = self.includes.get(name[:at], ()), name[at + 1 :]
+            found = [each for each in included if local in getattr(each, table)] or included
+            if found:
+                return found[0], local
             at = name.rfind('.', 0, at)
         return self, name
 
@@ -204,19 +208,16 @@ class Program:
     ) -> int | tuple[Program, syntax.Const] | None:
         """What a name means where a value of the type is expected: an enum's number, or
         a constant and its file. None if it means nothing."""  # noqa: D205, D209
-        owner, local = self._owner(name, 'values')
+        owner, local = self._owner(name, 'consts')
         const = owner.consts.get(local)
         if const is not None:
             return owner, const
-        enum, _, member = local.rpartition('.')
-        declared = owner.types.get(enum)
-        if isinstance(declared, syntax.Typedef):
-            found = owner.type(syntax.TypeName(enum, line)).enum
-        else:
-            resolved = owner._resolved.get(enum)
-            found = resolved.enum if resolved is not None else None
-        if not enum and type_.enum is not None:
-            found = type_.enum
+        enum, _, member = name.rpartition('.')
+        found = type_.enum if not enum else None
+        if enum:
+            owner, local = self._owner(enum, 'types')
+            if local in owner.types:
+                found = owner.type(syntax.TypeName(local, line)).enum
         if found is None:
             return None
         number: int | None = found._NAMES_TO_VALUES.get(member)  # type: ignore[attr-defined]

@@ -83,7 +83,7 @@ class Processor(Interface, TProcessor):
 
     def __init__(self, handler: Any) -> None:
         self._handler = handler
-        self._processMap = {name: Processor._serve for name in type(self).methods}
+        self._processMap = {name: server(*each) for name, each in type(self).methods.items()}
         self._on_message_begin: Any = None
 
     def on_message_begin(self, func: Any) -> None:
@@ -103,18 +103,21 @@ class Processor(Interface, TProcessor):
             )
             _send(oprot, name, TMessageType.EXCEPTION, seqid, unknown)
             return None
-        self._serve(name, seqid, iprot, oprot)
+        self._processMap[name](self, seqid, iprot, oprot)
         return True
 
-    def _serve(self, name: str, seqid: int, iprot: Any, oprot: Any) -> None:
-        method, arguments, result_class = type(self).methods[name]
+
+def server(method: Method, arguments: Any, result_class: Any) -> Callable[..., None]:
+    """What a processor serves a method by, like the functions in gen-py's `_processMap`."""
+
+    def serve(processor: Any, seqid: int, iprot: Any, oprot: Any) -> None:
         given = arguments()
         given.read(iprot)
         iprot.readMessageEnd()
         message_type, result = TMessageType.REPLY, None if method.oneway else result_class()
         try:
             values = [getattr(given, field.name) for field in method.arguments]
-            value = getattr(self._handler, method.name)(*values)
+            value = getattr(processor._handler, method.name)(*values)
             if method.returns is not None:
                 result.success = value
         except TTransportException:
@@ -122,7 +125,9 @@ class Processor(Interface, TProcessor):
         except Exception as exc:  # noqa: BLE001 - whatever a handler raises is an answer
             message_type, result = _answer(method, exc, result)
         if not method.oneway:
-            _send(oprot, name, message_type, seqid, result)
+            _send(oprot, method.wire_name, message_type, seqid, result)
+
+    return serve
 
 
 def _answer(method: Method, exc: Exception, result: Any) -> tuple[int, Any]:
@@ -215,7 +220,8 @@ def message_classes(method: Method, namespace: dict[str, Any]) -> tuple[Any, Any
 def _message_class(name: str, fields: Sequence[Field], namespace: dict[str, Any]) -> Any:
     shape = Shape(name)
     shape.fields = tuple(fields)
-    cls: Any = make_class(shape, False, {**namespace, '__qualname__': name})
+    qualname = f'{namespace["__qualname__"]}.{name}'
+    cls: Any = make_class(shape, False, {**namespace, '__qualname__': qualname})
     fill([shape])
     cls.thrift_spec = shape.spec
     return cls

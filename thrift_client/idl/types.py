@@ -226,6 +226,20 @@ def structs_in(type_: Type) -> Iterator[Shape]:
         yield from structs_in(inner)
 
 
+def has_members(types: Iterable[Type]) -> bool:
+    """Whether values of one of the types hold an enum's members, at any depth."""
+    todo, seen = list(types), set()
+    while todo:
+        type_ = todo.pop()
+        if type_.enum is not None:
+            return True
+        todo += type_.inner
+        if type_.shape is not None and type_.shape not in seen:
+            seen.add(type_.shape)
+            todo += [field.type for field in type_.shape.fields]
+    return False
+
+
 def member_of(enum: type[IntEnum]) -> Callable[[Any, Any], Any]:
     """A function of a number, given twice: the enum's member, or the number if there is none."""
     return {int(member): member for member in enum}.get
