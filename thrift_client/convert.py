@@ -12,7 +12,7 @@ import json
 import math
 import sys
 from base64 import b64decode, b64encode
-from enum import Enum
+from enum import Enum, IntEnum
 from uuid import UUID
 
 from thrift.Thrift import TFrozenDict, TType
@@ -126,7 +126,7 @@ class _To:
             return str(checked)
         if isinstance(checked, float) and not math.isfinite(checked):
             return 'NaN' if math.isnan(checked) else 'Infinity' if checked > 0 else '-Infinity'
-        return int(checked) if isinstance(checked, Enum) else checked
+        return int(checked) if isinstance(checked, IntEnum) else checked
 
     def struct(self, shape: Shape, value: Any, path: str) -> Any:
         found = {}

@@ -210,7 +210,7 @@ def _given(service: Any) -> str:
     if isinstance(service, ModuleType):
         inner = [
             name for name, value in vars(service).items()
-            if isinstance(value, ModuleType) and hasattr(value, 'Iface')
+            if (isinstance(value, ModuleType) and hasattr(value, 'Iface'))
             or isinstance(getattr(value, 'thrift_services', None), list)
         ]
         hint = f', which has the services {", ".join(inner)}' if inner else ''

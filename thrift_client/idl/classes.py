@@ -67,7 +67,8 @@ class Struct(metaclass=StructType):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
 
-    __hash__ = None  # type: ignore[assignment]
+    if not TYPE_CHECKING:  # a subclass has one
+        __hash__ = None
 
     def __repr__(self) -> str:
         fields = ', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())
@@ -96,7 +97,7 @@ class Frozen(Struct):
         self.__dict__.update(state)
 
     @classmethod
-    def read(cls, iprot: Any) -> Any:  # type: ignore[override]
+    def read(cls, iprot: Any) -> Any:
         """Make an instance of what a protocol reads."""
         return wire.decode_new(cls.__thrift_shape__, iprot)
 
@@ -142,7 +143,7 @@ def make_enum(
 ) -> type[LoadedEnum]:
     """An enum; members of one number are one member with two names, as in Python's enums."""
     named = [(_member_name(name, member), number) for member, number in members]
-    cls = LoadedEnum(name, named)  # type: ignore[arg-type, type-var]
+    cls: Any = LoadedEnum(name, named)  # type: ignore[call-arg, arg-type]
     attributes = {
         '__doc__': doc,
         '_VALUES_TO_NAMES': {number: member for member, number in members},
@@ -151,7 +152,7 @@ def make_enum(
     }
     for attribute, value in attributes.items():
         setattr(cls, attribute, value)
-    return cls  # type: ignore[return-value]
+    return cls  # type: ignore[no-any-return]
 
 
 def _member_name(enum: str, name: str) -> str:
@@ -251,5 +252,5 @@ def _reduce(cls: Any) -> Any:
     return find, (*origin, cls.__qualname__)
 
 
-copyreg.pickle(StructType, _reduce)  # type: ignore[arg-type]
-copyreg.pickle(LoadedEnumType, _reduce)  # type: ignore[arg-type]
+copyreg.pickle(StructType, _reduce)
+copyreg.pickle(LoadedEnumType, _reduce)

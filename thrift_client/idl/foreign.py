@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from thrift_client.idl.classes import StructType, python_name
 from thrift_client.idl.service import Method, ServiceModule, make_service, message_classes, server
-from thrift_client.idl.shapes import generated_fields, thriftpy2_fields
+from thrift_client.idl.shapes import generated_fields, shape_of, thriftpy2_fields
 from thrift_client.idl.types import Shape, fill, has_members
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -45,9 +45,7 @@ def _thriftpy2_method(service: Any, name: str, shapes: dict[Any, Shape]) -> Meth
     )
 
 
-def with_members(
-    name: str, arguments: Any, result: Any
-) -> tuple[Any, Any]:
+def with_members(name: str, arguments: Any, result: Any) -> tuple[Any, Any]:
     """The classes of a generated method's arguments and result that give enums' members.
 
     They are those of gen-py where it has no enums, or no types to go by. `result` None is oneway.
@@ -55,14 +53,13 @@ def with_members(
     shapes: dict[Any, Shape] = {}
     try:
         given = generated_fields(arguments, shapes)
-        returns, throws = (None, ()) if result is None else _result(
-            generated_fields(result, shapes)
-        )
+        answers = () if result is None else generated_fields(result, shapes)
     except TypeError:
         return arguments, result
     _keep(shapes)
-    if not has_members([*(field.type for field in (*given, *throws)), *([returns] if returns else [])]):
+    if not has_members(field.type for field in (*given, *answers)):
         return arguments, result
+    returns, throws = _result(answers)
     method = Method(name, name, given, returns, throws, oneway=result is None)
     namespace = {'__module__': arguments.__module__, '__qualname__': 'members'}
     return message_classes(method, namespace)
@@ -76,14 +73,12 @@ def processor_with_members(generated: Any, methods: Iterable[tuple[str, str, Any
     servers = {}
     for name, wire_name, arguments, result in methods:
         if isinstance(arguments, StructType):  # else there is no enum in it
-            returns, throws = None, ()
-            if result is not None:
-                returns, throws = _result(result.__thrift_shape__.fields)
-            fields = arguments.__thrift_shape__.fields
+            returns, throws = _result(() if result is None else shape_of(result).fields)
+            fields = shape_of(arguments).fields
             method = Method(name, wire_name, fields, returns, throws, oneway=result is None)
             servers[wire_name] = server(method, arguments, result)
 
-    class Processor(generated):  # type: ignore[misc]
+    class Processor(generated):
         def __init__(self, handler: Any) -> None:
             super().__init__(handler)
             self._processMap.update(servers)

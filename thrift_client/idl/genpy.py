@@ -123,7 +123,8 @@ class _OneField:
     def readListBegin(self) -> tuple[int, int]:
         return 0, 1
 
-    readSetBegin = readListBegin
+    def readSetBegin(self) -> tuple[int, int]:
+        return 0, 1
 
     def readMapBegin(self) -> tuple[int, int, int]:
         return 0, 0, 1

@@ -92,7 +92,8 @@ def load(
         try:
             module = _Loader(folders).module(file, name)
         except RecursionError:
-            raise IdlError(file, 1, 'expected declarations that depend less on each other') from None
+            wrong = 'expected declarations that depend less on each other'
+            raise IdlError(file, 1, wrong) from None
         sys.modules[name] = module
         return module
 

@@ -26,7 +26,7 @@ from thrift_client.idl.syntax import (
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import NoReturn, TypeVar
+    from typing import TypeVar
 
     T = TypeVar('T')
 
@@ -148,12 +148,12 @@ class _Parser:
 
     def expect(self, text: str) -> None:
         if not self.take(text):
-            self.fail(repr(text))
+            raise self.failure(repr(text))
 
-    def fail(self, expected: str) -> NoReturn:
+    def failure(self, expected: str) -> IdlError:
         found = self.texts[self.at]
         shown = found if self.kinds[self.at] == 'end' else repr(found[:40])
-        raise IdlError(self.path, self.line, f'expected {expected}, not {shown}')
+        return IdlError(self.path, self.line, f'expected {expected}, not {shown}')
 
     def doc(self) -> str | None:
         return self.docs.get(self.at)
@@ -161,13 +161,13 @@ class _Parser:
     def name(self, what: str, *, dotted: bool = False) -> str:
         text = self.texts[self.at]
         if self.kinds[self.at] != 'name' or not (dotted or _SIMPLE_NAME.fullmatch(text)):
-            self.fail(what)
+            raise self.failure(what)
         self.at += 1
         return text
 
     def string(self, what: str) -> str:
         if self.kinds[self.at] != 'string':
-            self.fail(what)
+            raise self.failure(what)
         self.at += 1
         return _ESCAPE.sub(self._escape, self.texts[self.at - 1][1:-1])
 
@@ -180,7 +180,7 @@ class _Parser:
     def integer(self, what: str) -> int:
         kind, text = self.kinds[self.at], self.texts[self.at]
         if kind not in {'int', 'hex'} or len(text) > MAX_DIGITS:
-            self.fail(what)
+            raise self.failure(what)
         self.at += 1
         return int(text, 16 if kind == 'hex' else 10)
 
@@ -203,7 +203,7 @@ class _Parser:
         """Go on until the closing symbol, which is stepped over."""
         while not self.take(end):
             if self.kinds[self.at] == 'end':
-                self.fail(repr(end))
+                raise self.failure(repr(end))
             yield
 
     # The grammar.
@@ -251,7 +251,7 @@ class _Parser:
         if word in _DECLARATIONS:
             self.at += 1
             return _DECLARATIONS[word](self, line, doc)
-        self.fail(
+        raise self.failure(
             'a declaration (namespace, include, const, typedef, enum, struct, union, exception '
             'or service)'
         )
@@ -406,7 +406,7 @@ class _Parser:
             return Value('list', self.deeper(self._elements), line)
         if self.take('{'):
             return Value('map', self.deeper(self._pairs), line)
-        self.fail('a value')
+        raise self.failure('a value')
 
     def _elements(self) -> list[Value]:
         found = []

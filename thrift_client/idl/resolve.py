@@ -206,8 +206,10 @@ class Program:
     def find_value(
         self, name: str, type_: Type, line: int
     ) -> int | tuple[Program, syntax.Const] | None:
-        """What a name means where a value of the type is expected: an enum's number, or
-        a constant and its file. None if it means nothing."""  # noqa: D205, D209
+        """What a name means where a value of the type is expected.
+
+        An enum's number, or a constant and its file, or None if it means nothing.
+        """
         owner, local = self._owner(name, 'consts')
         const = owner.consts.get(local)
         if const is not None:

@@ -1,6 +1,7 @@
-"""Services as modules that look like those of gen-py: Iface, Client, Processor, and the
-classes of each method's arguments and result.
-"""  # noqa: D205
+"""Services as modules that look like those of gen-py.
+
+They have Iface, Client, Processor, and the classes of each method's arguments and result.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +11,7 @@ from types import ModuleType
 from thrift.Thrift import TApplicationException, TMessageType, TProcessor, TType
 from thrift.transport.TTransport import TTransportException
 
-from thrift_client.idl import wire
-from thrift_client.idl.classes import Struct, StructType, make_class
+from thrift_client.idl.classes import Struct, make_class
 from thrift_client.idl.types import Field, Shape, Type, converter, fill
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -114,7 +114,8 @@ def server(method: Method, arguments: Any, result_class: Any) -> Callable[..., N
         given = arguments()
         given.read(iprot)
         iprot.readMessageEnd()
-        message_type, result = TMessageType.REPLY, None if method.oneway else result_class()
+        message_type: int = TMessageType.REPLY
+        result: Any = None if method.oneway else result_class()
         try:
             values = [getattr(given, field.name) for field in method.arguments]
             value = getattr(processor._handler, method.name)(*values)
@@ -173,7 +174,10 @@ def _receive(protocol: Any, method: Method, result_class: Any) -> Any:
 
 
 def make_service(
-    module: ServiceModule, methods: Iterable[Method], parents: Sequence[Any], namespace: dict[str, Any]
+    module: ServiceModule,
+    methods: Iterable[Method],
+    parents: Sequence[Any],
+    namespace: dict[str, Any],
 ) -> ServiceModule:
     """Fill the module of a service that has these methods besides those of its parents.
 
@@ -237,7 +241,9 @@ def _converting(convert: Callable[[Any], Any]) -> tuple[Any, Any]:
     return get, set_
 
 
-def _functions(methods: list[Method], scope: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _functions(
+    methods: list[Method], scope: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The functions of Iface and of Client, as source: that gives exact signatures.
 
     A client's functions have the module's names for globals, as those of gen-py have.

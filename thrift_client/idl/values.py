@@ -49,7 +49,7 @@ class Values:
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self._made: dict[tuple[str, Any], Made | None] = {}
+        self._made: dict[tuple[Any, ...], Made | None] = {}
 
     def of(self, type_: Type, value: Value, *, key: bool = False) -> Made:
         """Resolve a value. `key` values are made so that they can be hashed.
