@@ -13,12 +13,12 @@ import pytest
 
 from thrift_client import SimpleClient, errors, load
 
-SHOP = '''
+SHOP = """
 enum Kind { BOOK = 1 }
 struct Item { 1: string name, 2: Kind kind = Kind.BOOK, 3: list<Item> parts }
 exception SoldOut { 1: Item item }
 service Shop { Item buy(1: string name) throws (1: SoldOut sold_out) }
-'''
+"""
 
 
 def test_the_same_file_is_the_same_module(write, tmp_path, monkeypatch):
@@ -86,11 +86,11 @@ def test_two_included_files_with_one_stem(write):
     """Each has a module of its own, and names are found in the one that has them."""
     write('struct A { 1: i32 a }', 'one/base.thrift')
     write('struct B { 1: i32 b }', 'two/base.thrift')
-    module = load(write('''
+    module = load(write("""
         include "one/base.thrift"
         include "two/base.thrift"
         struct Both { 1: base.A a = {"a": 1}, 2: base.B b = {"b": 2} }
-    '''))
+    """))
     both = module.Both()
     assert (both.a.a, both.b.b) == (1, 2)
     modules = {type(both.a).__module__, type(both.b).__module__}
