@@ -8,9 +8,10 @@ from thrift_client._version import __version__
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from thrift_client import discovery, errors, routing, testing
+    from thrift_client import convert, discovery, errors, routing, testing
     from thrift_client.deadlines import deadline
     from thrift_client.errors import ClientDisabledError, InvalidServerName
+    from thrift_client.idl.load import load
     from thrift_client.policies import CircuitBreaker, Hedge, RetryPolicy
     from thrift_client.sync.pools import ThriftPool
     from thrift_client.sync.pools import ThriftPool as MultiClient
@@ -41,9 +42,11 @@ __all__ = [
     'ThriftPool',
     'ThriftResponse',
     '__version__',
+    'convert',
     'deadline',
     'discovery',
     'errors',
+    'load',
     'routing',
     'testing',
 ]
@@ -65,9 +68,11 @@ _HOMES = {
     'ThriftExceptionResponse': 'response',
     'ThriftPool': 'sync.pools',
     'ThriftResponse': 'response',
+    'convert': '',
     'deadline': 'deadlines',
     'discovery': '',
     'errors': '',
+    'load': 'idl.load',
     'routing': '',
     'testing': '',
 }
