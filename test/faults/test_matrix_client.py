@@ -113,7 +113,7 @@ def test_row_61_storm_of_threads(servers, way):
 
 @each_way
 def test_row_62_pool_exhausted(fault_server, way):
-    """At the deadline, with the numbers; nobody is left in the queue, no connection is lost."""
+    """At the deadline; no call is left in the queue, and no connection is lost."""
     gate = hold()
     servers = [fault_server(test_service, gate + GOOD), fault_server(test_service, GOOD)]
     with a_client(way, servers, max_connections=1) as client:
@@ -202,7 +202,7 @@ def test_row_64_exception_from_outside(fault_server, way):
 
 @pytest.mark.parametrize('moment', ['connecting', 'shaking hands', 'waiting', 'reading', 'pausing'])
 def test_row_65_task_is_cancelled(closing, fault_server, moment):
-    """At once, whatever it waits for; its connection is closed, and nobody gets its reply."""
+    """At once, whatever it waits for; its connection is closed, its reply reaches no other call."""
     gate = hold()
     meets = {
         'waiting': gate + GOOD,
@@ -243,7 +243,7 @@ def test_row_65_task_is_cancelled(closing, fault_server, moment):
 
 
 def test_row_66_hedge_that_loses(fault_server):
-    """The call returns the winner's value, the loser's late reply reaches nobody, and both ran."""
+    """The call returns the winner's value, and the loser's late reply reaches no other call."""
     gate = hold()
     slow = fault_server(test_service, [gate + GOOD, GOOD])
     with SimpleClient(
@@ -330,17 +330,26 @@ def test_row_69_forgotten(servers, way):
 
 @pytest.mark.parametrize('daemon', [False, True])
 def test_row_70_interpreter_ends_during_a_call(fault_server, daemon):
-    """In a second, without a traceback."""
+    """Within the call's timeout, or at once if its thread is a daemon; without a traceback."""
     server = fault_server(test_service, silence())
     ran, took = in_a_process(
         """
         import sys, threading
         from test_if import test_service
-        from thrift_client import SimpleClient
-        client = SimpleClient(test_service, sys.argv[1])
-        call = lambda: client.getk('k')
-        threading.Thread(target=call, daemon=sys.argv[2] == 'True').start()
-        while not client.stats().calls:
+        from thrift_client import SimpleClient, errors
+
+        daemon = sys.argv[2] == 'True'
+        client = SimpleClient(test_service, sys.argv[1], timeout=None if daemon else 300)
+
+        def call():
+            try:
+                client.getk('k')
+            except errors.ThriftClientError:
+                pass
+
+        thread = threading.Thread(target=call, daemon=daemon)
+        thread.start()
+        while not client.stats().busy and thread.is_alive():
             pass
         """,
         server.address,
@@ -385,7 +394,7 @@ def is_closed(future):
 
 @pytest.mark.xfail(reason='calls that go on are ended with the interpreter', strict=True)
 def test_row_71_the_main_thread_is_gone(servers):
-    """In a thread that goes on, calls work, though the interpreter starts no more threads."""
+    """A thread's calls still work, although the interpreter starts no more threads."""
     ran, _ = in_a_process(
         """
         import sys, threading

@@ -85,7 +85,7 @@ def test_row_01_another_server_takes_the_call(closing, fault_server):
 
 @pytest.mark.parametrize('kind', [ReplicatedClient, ThreadedReplicatedClient])
 def test_row_01_many_servers_refuse(closing, kind):
-    """A fan-out has an error for each of a thousand servers, and can be left before they come."""
+    """A fan-out has an error for each of a thousand servers, and can be closed before that."""
     address = closing(ClosedPort()).address
     with kind(test_service) as pool:
         for number in range(1000):
@@ -204,7 +204,7 @@ def test_row_05_resolver_hangs(fault_server, way, monkeypatch):
 
 @each_way
 def test_row_06_name_moves(fault_server, way, monkeypatch):
-    """An open connection stays, a new one goes where the name points now."""
+    """An open connection is kept, and a new one uses the name's new address."""
     old, real = fault_server(test_service, GOOD), socket.getaddrinfo
     port = old.port
     new = fault_server(test_service, GOOD, host='127.0.0.2', port=port)

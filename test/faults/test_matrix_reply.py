@@ -78,7 +78,7 @@ def test_row_29_dripping_reply(check):
 
 
 def test_row_30_late_reply(check):
-    """A reply that comes when the call has ended reaches nobody."""
+    """A reply that arrives after the call has ended reaches no other call."""
     gate = hold()
     with check.client(check.servers([GOOD, gate + GOOD, GOOD]), timeout=5000) as client:
         assert outcome(client, 'warm') == 'warm'
@@ -119,7 +119,7 @@ def test_row_28_a_deadline_that_passed_before_the_call(fault_server, way, warm):
 
 
 def test_row_30_late_reply_to_a_closed_generator(fault_server):
-    """Whoever stops listening to a fan-out leaves no connection behind with a reply to come."""
+    """A fan-out that is closed early keeps no connection whose reply is still to arrive."""
     gate = hold()
     servers = [fault_server(test_service, [gate + GOOD, GOOD]), fault_server(test_service, GOOD)]
     with ReplicatedClient(test_service, servers=[s.address for s in servers]) as pool:
@@ -251,7 +251,7 @@ def test_row_44_garbage(check):
 
 
 def test_row_44_empty_frame(check):
-    """There is no message in it."""
+    """It holds no message."""
     check.all(frame_length(0), GARBLED, framed=True)
 
 
@@ -380,7 +380,7 @@ def test_row_48_amplification(kind, fault_server, protocol, framed):
 
 
 def test_row_49_deep_nesting(check):
-    """In a field that nobody knows."""
+    """In a field that is not in the IDL."""
     check.each((deep_structs(100_000), deep_lists(100_000)), GARBLED)
 
 

@@ -78,7 +78,7 @@ def test_row_20_number_that_is_too_large(fault_server, a, b):
 @pytest.mark.parametrize('way', ONE_SERVER_WAYS)
 @pytest.mark.parametrize('framed', [False, True], ids=['buffered', 'framed'])
 def test_row_21_large_request(fault_server, way, framed):
-    """`max_message_size` bounds replies: a request is the caller's own, and goes out whole."""
+    """`max_message_size` limits replies; a request is sent whole."""
     server = fault_server(test_service, reply('short'), framed=framed)
     other = fault_server(test_service, GOOD, framed=framed)
     options = {'frame': framed, 'max_message_size': 100}

@@ -70,7 +70,7 @@ def results_of(cls):
 
 
 def outcome(function, *args):
-    """What a call comes to, in a form that can be compared."""
+    """Return what a call returned or raised, in a form that can be compared."""
     try:
         value = function(*args)
     except Exception as exc:  # noqa: BLE001 - whatever it is has to be the same

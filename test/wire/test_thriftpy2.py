@@ -1,4 +1,4 @@
-"""The server of thriftpy2, where it is installed: another implementation of the same wire."""
+"""The server of thriftpy2, if it is installed: another implementation of the same wire."""
 
 import subprocess
 import sys
