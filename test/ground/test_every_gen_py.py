@@ -31,7 +31,7 @@ PROTOCOLS = {
     'compact': (TCompactProtocolAccelerated, TCompactProtocol),
     'json': (TJSONProtocol, TJSONProtocol),
 }
-EXAMPLES = 3
+EXAMPLES = 2
 
 
 @pytest.fixture(scope='module')

@@ -239,7 +239,7 @@ def test_forks_in_the_middle_of_calls(rich_servers):
         for thread in threads:
             thread.start()
         try:
-            for _ in range(20):
+            for _ in range(8):
                 in_child(child)
         finally:
             over.set()
@@ -292,7 +292,7 @@ def test_a_pre_forking_server(rich_servers):
         for generation in range(3):
             workers = [
                 context.Process(target=works, args=(pool, f'worker {generation} {n}', 20))
-                for n in range(4)
+                for n in range(3)
             ]
             for worker in workers:
                 worker.start()

@@ -51,7 +51,7 @@ server.serve()
 IDL = Path(__file__).parents[1] / 'test_if.thrift'
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def thriftpy2_server(request):
     """Run one as a process."""
     protocol, transport = request.param
