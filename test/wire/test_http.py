@@ -341,7 +341,9 @@ def test_a_oneway_call_waits_for_no_answer(answers, face):
                 client.fire(f'token {i}')
                 assert client.echo(f'text {i}') == f'text {i}'
             assert time.monotonic() - began < 2
-            assert len(fired) == 3
+            while len(fired) < 3:  # the last one may be on its way, on another connection
+                assert time.monotonic() - began < 5
+                time.sleep(0.001)
         release.set()
 
 
