@@ -33,7 +33,7 @@ PROTOCOLS = {
     'compact': (TCompactProtocolAccelerated, TCompactProtocol),
     'json': (TJSONProtocol, TJSONProtocol),
 }
-EXAMPLES = 3
+EXAMPLES = 2
 
 
 @pytest.fixture(scope='module')
@@ -75,7 +75,7 @@ def results_of(cls):
 
 
 def outcome(function, *args):
-    """What a call comes to, in a form that can be compared."""
+    """Return what a call returned or raised, in a form that can be compared."""
     try:
         value = function(*args)
     except Exception as exc:  # noqa: BLE001 - whatever it is has to be the same

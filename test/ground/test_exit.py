@@ -161,7 +161,7 @@ def test_calls_in_flight(case):
 
 @pytest.mark.parametrize('case', CONNECTING)
 def test_connects_in_flight(case):
-    """The same while a connection is being opened to where nobody answers."""
+    """The same while a connection is being opened to an address that never answers."""
     with BlackHole() as hole:
         assert_quiet(*end_of(CONNECTING[case], hole.address))
 

@@ -1,4 +1,4 @@
-"""Node's server, where node, its thrift package and the compiler are: another implementation.
+"""Node's server, if node, its thrift package and the compiler are installed.
 
 The package is looked for where `require` looks, which NODE_PATH widens.
 """

@@ -1,4 +1,4 @@
-"""The server of thriftpy2, where it is installed: another implementation of the same wire."""
+"""The server of thriftpy2, if it is installed: another implementation of the same wire."""
 
 import subprocess
 import sys
@@ -52,7 +52,7 @@ server.serve()
 IDL = Path(__file__).parents[1] / 'test_if.thrift'
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def thriftpy2_server(request):
     """Run one as a process."""
     protocol, transport = request.param
