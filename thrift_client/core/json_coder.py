@@ -35,8 +35,10 @@ _NUMBERS = (TType.BOOL, TType.DOUBLE, *_BITS)
 
 #: Not strict: other implementations send control characters as they are.
 _parse = JSONDecoder(strict=False).raw_decode
-#: What may be the beginning of a number or of an escape that the rest was cut from.
-_CUT = re.compile(r'[-+.0-9eE]*|\\(?:u[0-9a-fA-F]{0,4})?"?')
+#: What may be the beginning of a number that the rest was cut from.
+_CUT = re.compile(r'[-+.0-9eE]*')
+#: The length of an escape: one that is broken less than this before the end may be cut.
+_ESCAPE = len(r'\u0000')
 _SURROGATE = re.compile(r'[\ud800-\udfff]')
 
 
@@ -299,7 +301,11 @@ def _is_cut(exc: JSONDecodeError | UnicodeDecodeError) -> bool:
     """Tell whether a text may be broken only because the rest of it is missing."""
     if isinstance(exc, UnicodeDecodeError):
         return exc.reason == 'unexpected end of data'
-    return exc.msg.startswith('Unterminated string') or bool(_CUT.fullmatch(exc.doc, exc.pos))
+    if exc.msg.startswith('Unterminated string'):
+        return True
+    if exc.msg.endswith('escape') and len(exc.doc) - exc.pos < _ESCAPE:
+        return True
+    return bool(_CUT.fullmatch(exc.doc, exc.pos))
 
 
 def _has_lone_surrogates(tree: Any) -> bool:

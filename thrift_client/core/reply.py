@@ -140,13 +140,12 @@ class Reply:
         self._buffer.seek(0, 2)
         self._buffer.write(data)
         self._size += len(data)
+        self._check_size()
         if self._size < self._wanted:
             self.due = None
-            self._check_size()
             return False
         now = self._clock()
         if self.due is not None and now < self.due:
-            self._check_size()
             return False
         return self._try(now)
 
@@ -158,7 +157,6 @@ class Reply:
             protocol = self._wire.codec.make_streaming(self._reader)
             self.result = self._wire.codec.answer(self._method, self._seqid, protocol)
         except Incomplete as exc:
-            self._check_size()
             ended = self._clock()
             self._wanted = self._size + exc.needed
             self.due = ended + (ended - now)
