@@ -3,6 +3,7 @@
 import gzip
 import struct
 import zlib
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -28,7 +29,6 @@ from thrift_client.core.reply import Reply
 from thrift_client.core.service import service_of
 from thrift_client.core.transports import TRANSPORTS
 from thrift_client.core.transports.handshake import Link
-from thrift_client.core.transports.sasl import Sasl
 from thrift_client.core.wire import wire_of
 from thrift_client.options import TRANSPORTS as NAMES
 from thrift_client.options import Options
@@ -128,7 +128,7 @@ def feed(reply, data, ends=()):
     """Feed `data` in pieces as a connection does; whether it is whole at the end."""
     whole = False
     ends = sorted({end % (len(data) + 1) for end in ends} | {0, len(data)})
-    for start, end in zip(ends, ends[1:], strict=False):
+    for start, end in pairwise(ends):
         if whole:
             raise LeftOver
         piece = data[start:end]
@@ -240,7 +240,8 @@ class Flood:
 
     @staticmethod
     def interim():
-        yield b'HTTP/1.1 100 Continue\r\n\r\n' * 500
+        while True:
+            yield b'HTTP/1.1 100 Continue\r\n\r\n' * 500
 
     @classmethod
     def extensions(cls):
@@ -312,12 +313,16 @@ def test_a_flood_without_a_message_ends(transport, sasl, flood):
     """After some tens of kilobytes, whatever the limit on messages is."""
     reply = Way(transport, sasl=sasl, max_message_size=1 << 24).begin()
     received = 0
+
+    def feed_on():
+        nonlocal received
+        for piece in flood():
+            received += len(piece)
+            assert received < 3 * MOST_IDLE
+            reply.feed(piece)
+
     with pytest.raises((errors.DecodeError, errors.WireMismatch)):
-        while True:
-            for piece in flood():
-                received += len(piece)
-                assert received < 3 * MOST_IDLE
-                reply.feed(piece)
+        feed_on()
 
 
 @every_transport
@@ -337,7 +342,7 @@ def test_a_reply_without_the_version_header(transport):
     for sent in range(2):
         reply = way.begin()
         data = way.reply(2, versioned=False)
-        ends = range(0, len(data) - 9 if sent else 1)
+        ends = range(len(data) - 9 if sent else 1)
         assert feed(reply, data, ends)
         assert reply.result.success == [Small(0, 'small'), Small(1, 'small')]
     for wrong in ({'name': 'struct2'}, {'seqid': 5}, {'name': 'structs2'}):
