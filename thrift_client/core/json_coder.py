@@ -3,8 +3,7 @@
 What Apache's TJSONProtocol writes and reads one character at a time is written here from
 one text for each field, and read out of what `json` has parsed. What each struct needs is
 worked out from its `thrift_spec` on first use. Both give the same bytes and values, but for
-NaN and infinite doubles, which are sent as the texts that other implementations expect, and
-for control characters, which are escaped.
+NaN and infinite doubles, which are sent as the texts that other implementations expect.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from json import JSONDecodeError, JSONDecoder
 from json.encoder import encode_basestring
 from operator import index
 
-from thrift.protocol.TJSONProtocol import CTYPES, JTYPES
+from thrift.protocol.TJSONProtocol import CTYPES, ESCAPE_CHAR_VALS, JTYPES
 from thrift.Thrift import TFrozenDict, TType
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -32,6 +31,8 @@ _BITS = {TType.BYTE: 8, TType.I16: 16, TType.I32: 32, TType.I64: 64}
 #: The types whose values are texts in JSON, and so may be the keys of its objects as they are.
 _TEXTS = (TType.STRING, _UUID)
 _NUMBERS = (TType.BOOL, TType.DOUBLE, *_BITS)
+
+_ESCAPES = str.maketrans(ESCAPE_CHAR_VALS)
 
 #: Not strict: other implementations send control characters as they are.
 _parse = JSONDecoder(strict=False).raw_decode
@@ -97,7 +98,7 @@ class JsonCoder:
             try:
                 writer.fields = [
                     (name, f'"{number}":{{"{_name_of(kind)}":', self._write(kind, args))
-                    for number, kind, name, args, _ in _fields(spec)
+                    for number, kind, name, args, _ in _fields(cls, spec)
                 ]
             except BaseException:
                 del self._writers[cls]
@@ -111,7 +112,7 @@ class JsonCoder:
             try:
                 reader.fields = {
                     str(number): (_name_of(kind), name, self._read(kind, args))
-                    for number, kind, name, args, _ in _fields(spec)
+                    for number, kind, name, args, _ in _fields(cls, spec)
                 }
             except BaseException:
                 del self._readers[cls]
@@ -130,7 +131,7 @@ class JsonCoder:
         if kind == TType.MAP:
             return self._map_writer(args)
         if kind == TType.STRING:
-            return _write_binary if args == 'BINARY' else encode_basestring
+            return _write_binary if args == 'BINARY' else _write_text
         return {TType.BOOL: _write_bool, TType.DOUBLE: _write_double}.get(kind, _write_uuid)
 
     def _map_writer(self, args: Any) -> Write:
@@ -255,8 +256,10 @@ class _Reader:
         return self._cls(**self.values(tree))
 
 
-def _fields(spec: Any) -> list[Any]:
-    if spec is None:
+def _fields(cls: Any, spec: Any) -> list[Any]:
+    """Return the fields in a spec, which is empty or None where one has a negative id."""
+    code = getattr(cls.__init__, '__code__', None)
+    if spec is None or (not spec and code is not None and code.co_argcount > 1):
         raise Unsupported('negative field ids')
     return [field for field in spec if field is not None]
 
@@ -344,6 +347,13 @@ def _write_bool(value: Any) -> str:
 def _write_double(value: Any) -> str:
     text = f'{value:.17g}'
     return {'nan': '"NaN"', 'inf': '"Infinity"', '-inf': '"-Infinity"'}.get(text, text)
+
+
+def _write_text(value: Any) -> str:
+    text = encode_basestring(value)
+    if '\\u00' in text:  # for control characters, which Apache's protocol writes as they are
+        text = f'"{value.translate(_ESCAPES)}"'
+    return text
 
 
 def _write_binary(value: Any) -> str:
