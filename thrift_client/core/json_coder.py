@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
+from enum import EnumMeta
 from json import JSONDecodeError, JSONDecoder
 from json.encoder import encode_basestring
 from operator import index
@@ -44,7 +45,7 @@ _SURROGATE = re.compile(r'[\ud800-\udfff]')
 
 
 class Unsupported(Exception):
-    """A struct that only Apache's protocol can write: negative field ids, structured keys."""
+    """A struct that needs Apache's protocol: negative field ids, structured keys, enum classes."""
 
 
 class JsonCoder:
@@ -261,6 +262,8 @@ def _fields(cls: Any, spec: Any) -> list[Any]:
     code = getattr(cls.__init__, '__code__', None)
     if spec is None or (not spec and code is not None and code.co_argcount > 1):
         raise Unsupported('negative field ids')
+    if _has_enums(cls):
+        raise Unsupported('enum classes, which specs know nothing of')
     return [field for field in spec if field is not None]
 
 
@@ -270,6 +273,13 @@ def _name_of(kind: int) -> str:
     except KeyError:
         raise Unsupported(f'type {kind}') from None
     return name
+
+
+def _has_enums(cls: Any) -> bool:
+    """Tell whether the generated code makes members of enum classes of numbers."""
+    read = getattr(cls, 'read', None)
+    code, scope = getattr(read, '__code__', None), getattr(read, '__globals__', {})
+    return code is not None and any(isinstance(scope.get(name), EnumMeta) for name in code.co_names)
 
 
 def _parsed(reader: Any, parse: Callable[[str], tuple[Any, int]]) -> Any:
