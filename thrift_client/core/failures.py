@@ -33,7 +33,7 @@ ENCODING = (
 DECODING = (*ENCODING, EOFError, zlib.error, SystemError)
 
 #: The bytes that may arrive in a row without any of a message in them.
-MOST_IDLE = 1 << 16
+MOST_IDLE = 1 << 15
 #: How many bytes may arrive for each byte of a message, beyond which the rest is idle.
 OVERHEAD = 2
 
