@@ -1,6 +1,7 @@
 """SASL without a socket: the negotiation's bounds, its errors in words, and the frames."""
 
 import struct
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -33,7 +34,7 @@ def test_the_answers_arrive_in_any_pieces(ends):
     assert sent == message(1, b'PLAIN') + message(2, f'\0me\0{PASSWORD}'.encode())
     data = message(2) + message(5)
     ends = sorted({end % len(data) for end in ends} | {0})
-    for start, end in zip(ends, ends[1:], strict=False):
+    for start, end in pairwise(ends):
         talk.send(data[start:end])
     with pytest.raises(StopIteration):
         talk.send(data[ends[-1] :])

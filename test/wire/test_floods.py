@@ -39,7 +39,7 @@ FLOODS = {
     'one-byte chunks': ('http', HTTP_CHUNKED, chunk(b'y')),
     'junk behind gzip': ('http', *behind_gzip(b'200 OK')),
     'junk behind a gzipped error': ('http', *behind_gzip(b'500 Oops')),
-    'empty deflate blocks': ('zlib', zlib.compressobj().flush(zlib.Z_SYNC_FLUSH), b'\0\0\0\xff\xff'),
+    'empty deflate blocks': ('zlib', zlib.compress(b'')[:2], b'\0\0\0\xff\xff'),
     'junk behind a stream': ('zlib', zlib.compress(b'\x80'), b'x'),
     'header blocks': ('header', struct.pack('!iHHIH', 9000, 0xFFF, 0, 1, 2000) + b'\0\0', b'\1\0'),
     'JSON': ('buffered', b'[1,"ping",2,1,{"0":{"str":"', b'\\u0041'),
@@ -102,10 +102,10 @@ def test_a_flood_ends_within_the_timeout(name, face):
         with pytest.raises(errors.ThriftClientError):
             client.ping()
 
-    with flooding(start, more) as address:
-        address = f'http://{address}/' if transport == 'http' else address
+    with flooding(start, more) as listening:
+        address = f'http://{listening}/' if transport == 'http' else listening
         with face.client(test_service, address, **options) as client:
-            pytest.raises(errors.ThriftClientError, client.ping)  # what is imported, is
+            call()  # what has to be imported is imported
             took, grown = ended(call)
             assert took < TIMEOUT + 100
             assert grown < 4

@@ -13,7 +13,7 @@ from io import BytesIO
 
 from thrift_client.core.codec import read_delimited
 from thrift_client.core.detect import ENOUGH
-from thrift_client.core.failures import IdleMeter, closed_by_server, too_large, trailing_bytes
+from thrift_client.core.failures import closed_by_server, too_large, trailing_bytes
 from thrift_client.core.reader import Incomplete, Reader
 from thrift_client.core.service import Method
 from thrift_client.core.wire import Wire
@@ -46,7 +46,6 @@ class Reply:
         '_channel',
         '_clock',
         '_fresh',
-        '_meter',
         '_method',
         '_reader',
         '_seqid',
@@ -75,7 +74,6 @@ class Reply:
         self._reader = Reader(wire.limit)
         self._channel = channel
         self._assembler: Assembler | None = channel.assembler() if channel.delimited else None
-        self._meter = IdleMeter()  # of what a channel without ends takes in
         self._beginning = b''  # the first bytes, to say what they look like
         self._buffer = BytesIO()
         self._size = 0
@@ -135,8 +133,7 @@ class Reply:
 
     def _feed_on(self, data: bytes) -> bool:
         if data:
-            received, data = len(data), self._channel.received(data)
-            self._meter.count(received, len(data))
+            data = self._channel.received(data)
         self._buffer.seek(0, 2)
         self._buffer.write(data)
         self._size += len(data)
