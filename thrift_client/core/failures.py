@@ -28,11 +28,12 @@ ENCODING = (
     MemoryError,
     TException,
 )
-#: What decoding raises for bytes that aren't a reply.
-DECODING = (*ENCODING, EOFError, zlib.error)
+#: What decoding raises for bytes that aren't a reply; SystemError is what the C extension
+#: of thrift 0.20 to 0.22 raises where compact data ends.
+DECODING = (*ENCODING, EOFError, zlib.error, SystemError)
 
 #: The bytes that may arrive in a row without any of a message in them.
-MOST_IDLE = 1 << 16
+MOST_IDLE = 1 << 15
 #: How many bytes may arrive for each byte of a message, beyond which the rest is idle.
 OVERHEAD = 2
 

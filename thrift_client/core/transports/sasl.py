@@ -199,6 +199,7 @@ class Sasl(Channel):
         self._inner = inner
         self._limit = limit
         self._data = bytearray()  # grows without being copied each time
+        self._meter = IdleMeter()
         self._ahead: bytes | None = None  # what `whole` has unwrapped, to be received yet
         self.inner: bytes = b''
 
@@ -209,7 +210,7 @@ class Sasl(Channel):
 
     def wrap(self, message: bytes, seqid: int, headers: Mapping[str, str] | None) -> bytes:
         """Return the frames of a message, each as large as the server takes. Raises EncodeError."""
-        self._ahead, self.inner = None, b''
+        self._ahead, self.inner, self._meter = None, b'', IdleMeter()
         data = self._inner.wrap(message, seqid, headers)
         most = self._most_in_a_frame()
         pieces = (
@@ -283,6 +284,7 @@ class Sasl(Channel):
             position += size
         del self._data[:position]
         unwrapped = b''.join(whole)
+        self._meter.count(position, len(unwrapped))
         if len(self.inner) < _BEGINNING:
             self.inner = (self.inner + unwrapped)[:_BEGINNING]
         return unwrapped
@@ -308,14 +310,12 @@ class SaslAssembler:
     def __init__(self, channel: Sasl, inner: Assembler) -> None:
         self._channel = channel
         self._inner = inner
-        self._meter = IdleMeter()
         self.started = False
 
     def feed(self, data: bytes) -> BytesIO | None:
         """Take bytes in; return the message once it is whole."""
         self.started = True
         unwrapped = self._channel.taken(data)
-        self._meter.count(len(data), len(unwrapped))
         return self._inner.feed(unwrapped) if unwrapped else None
 
     def filled(self, count: int) -> BytesIO | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from io import BytesIO
 
-from thrift_client.core.failures import too_large, trailing_bytes
+from thrift_client.core.failures import IdleMeter, too_large, trailing_bytes
 from thrift_client.core.transports.base import Channel, Transport
 from thrift_client.errors import DecodeError
 
@@ -36,6 +36,7 @@ class Zlib(Channel):
         self._inflate = zlib.decompressobj()
         self._ahead: bytes | None = None  # what `whole` has inflated, to be received yet
         self._end = FLUSHED  # of all that was received
+        self._meter = IdleMeter()
 
     @property
     def reusable(self) -> bool:  # type: ignore[override]
@@ -44,7 +45,7 @@ class Zlib(Channel):
 
     def wrap(self, message: bytes, seqid: int, headers: Mapping[str, str] | None) -> bytes:  # noqa: ARG002
         """Return the deflated message."""
-        self._ahead = None
+        self._ahead, self._meter = None, IdleMeter()
         return self._deflate.compress(message) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
 
     def whole(self, data: bytes) -> BytesIO | None:
@@ -67,6 +68,7 @@ class Zlib(Channel):
                 inflated = self._inflated(data)
             except zlib.error as exc:
                 raise DecodeError(f'not a zlib stream: {exc}', maybe_executed=True) from exc
+            self._meter.count(len(data), len(inflated))
         if len(inflated) > self._limit:
             raise too_large(f'to inflate to more than {self._limit} bytes', self._limit)
         if self._inflate.unused_data:
