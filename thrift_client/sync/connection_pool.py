@@ -12,6 +12,7 @@ from collections import deque
 from threading import Lock
 from time import monotonic
 
+from thrift_client.core.failures import is_foreign
 from thrift_client.errors import ThriftClientError
 from thrift_client.shared.connection_pool import ConnectionPool, Permit
 from thrift_client.shared.opening import Opener
@@ -44,15 +45,17 @@ class Place:
     def __exit__(self, *exc_info: object) -> None:
         try:
             self._line.remove(self)
-        except ValueError:
-            pass  # the line was renewed by a fork
+        except ValueError as exc:  # the line was renewed by a fork
+            if is_foreign(exc):
+                raise
 
     def wake(self) -> None:
         """Let the owner look again. May be repeated."""
         try:
             self.turn.release()
-        except RuntimeError:
-            pass  # it has been woken and has not looked yet
+        except RuntimeError as exc:  # it has been woken and has not looked yet
+            if is_foreign(exc):
+                raise
 
     def wait(self, until: float | None) -> bool:
         """Wait to be woken; False at `until` (monotonic seconds; None: no limit)."""

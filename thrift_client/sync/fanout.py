@@ -22,10 +22,11 @@ from thrift_client import deadlines
 from thrift_client.core.call import Call
 from thrift_client.core.classify import FAILURES, timed_out
 from thrift_client.core.codec import next_id
+from thrift_client.core.failures import is_foreign, is_system_error
 from thrift_client.core.scatter import Hedged, Leg, Scatter
 from thrift_client.errors import ClientClosed, EncodeError, ThriftClientError
 from thrift_client.shared.connection_pool import Permit
-from thrift_client.shared.opening import Ready
+from thrift_client.shared.opening import Ready, advance
 from thrift_client.shared.platform import READABLE, WRITABLE, new_poller
 from thrift_client.shared.resolve import Lookup
 from thrift_client.sync.connection_pool import Place
@@ -251,24 +252,25 @@ class FanOut:
         """Go on opening a connection until it has to wait, is open, or has failed."""
         self._unlisten(leg)
         try:
-            wait = opening.steps.send(answer)
-        except StopIteration as end:
-            leg.opening = None
-            permit, leg.permit = leg.permit, None
-            connections = leg.endpoint.connections
-            self._send(leg, connections.connected(end.value, opening.began, permit))
+            wait, result = advance(opening.steps, answer)
         except FAILURES as exc:
             self._release(leg)
             self._course(leg, exc)
+            return
+        if result is not None:
+            leg.opening = None
+            permit, leg.permit = leg.permit, None
+            connections = leg.endpoint.connections
+            self._send(leg, connections.connected(result, opening.began, permit))
+            return
+        if isinstance(wait, Lookup):
+            opening.until = leg.expires
+            wait.tell(lambda: self.wake(leg, opening))
         else:
-            if isinstance(wait, Lookup):
-                opening.until = leg.expires
-                wait.tell(lambda: self.wake(leg, opening))
-            else:
-                assert isinstance(wait, Ready)
-                opening.until = wait.until
-                self._listen(leg, wait.events)
-            self._expect(opening.until)
+            assert isinstance(wait, Ready)
+            opening.until = wait.until
+            self._listen(leg, wait.events)
+        self._expect(opening.until)
 
     def _listen(self, leg: Leg, events: dict[int, int]) -> None:
         self._unlisten(leg)
@@ -282,8 +284,10 @@ class FanOut:
             if self._by_fd.pop(fd, None) is not None:
                 try:
                     self._poller.unregister(fd)
-                except (KeyError, OSError):
-                    pass  # an exception from outside came before it was registered
+                except (KeyError, OSError) as exc:
+                    if is_foreign(exc):
+                        raise
+                    # An exception from outside came before it was registered.
         leg.waits_for = ()
 
     # What can only block.
@@ -295,8 +299,9 @@ class FanOut:
             self._expect(leg.expires)
             try:
                 future = leg.opening = self._workers.submit(self._attempt, leg)
-            except (RuntimeError, ThriftClientError):
-                pass  # no thread is left
+            except (RuntimeError, ThriftClientError) as exc:  # no thread is left
+                if is_foreign(exc):
+                    raise
             else:
                 future.add_done_callback(lambda done: self.wake(leg, done))
                 return
@@ -482,15 +487,18 @@ class FanOut:
         if pipe is not None:
             try:
                 pipe[1].send(b'.')
-            except OSError:
-                pass  # it is full, and so readable anyway, or closed
+            except OSError as exc:  # it is full, and so readable anyway, or closed
+                if is_foreign(exc):
+                    raise
 
     def _prepare_to_wake(self) -> None:
         """Make the pipe that other threads wake the fan-out by; without one, it looks often."""
         if self._pipe is None:
             try:
                 self._pipe = socketpair()
-            except OSError:  # no descriptor is left
+            except OSError as exc:  # no descriptor is left
+                if not is_system_error(exc):
+                    raise
                 self._looks_often = True
                 return
             self._pipe[0].setblocking(False)
@@ -556,7 +564,7 @@ class FanOut:
         if self._undecided or self._paused:
             times += [leg.reply.due for leg in self._undecided]
             times += [_resume_at(leg) for leg in self._paused]
-        soonest = min((time for time in times if time is not None), default=None)
+        soonest = min([time for time in times if time is not None], default=None)
         return None if soonest is None else max(0.0, (soonest - monotonic()) * 1000)
 
     def _expect(self, until: float | None) -> None:

@@ -130,12 +130,14 @@ class Responses(Iterator[ThriftResponse[Any]]):
     In a forked child it raises ClientClosed: the calls are the parent's.
     """
 
+    _fan_out: FanOut | None = None
+    _inherited = False
+
     def __init__(self, fan_out: FanOut, take: Callable[[], ThriftResponse[Any] | None]) -> None:
         from thrift_client.shared import fork
 
-        self._fan_out: FanOut | None = fan_out
         self._take = take
-        self._inherited = False
+        self._fan_out = fan_out
         fork.register(self)
 
     def __next__(self) -> ThriftResponse[Any]:
@@ -519,7 +521,7 @@ class BalancedClient(ThriftPool):
         return ServerList(self._make_server, make_load=Load)
 
     def _count_calls(self) -> int:
-        return sum(e.connections.count_calls() for e in self._servers.roster.endpoints)
+        return sum([e.connections.count_calls() for e in self._servers.roster.endpoints])
 
     def _new_picker(self, roster: Any, now: float) -> BalancedPicker:
         return BalancedPicker(
