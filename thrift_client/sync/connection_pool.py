@@ -3,7 +3,8 @@
 Who owns what: see `shared/connection_pool.py`. A call that has to wait puts a `Place` into
 `line` and takes what it needs itself once it is the first there: nothing is handed over,
 so nothing is lost with a call that is interrupted. Whoever frees something wakes the first.
-A call that pauses before a retry is in `_pausing`, so that `close` can end the pause.
+A call that pauses before a retry is in `_pausing`, so that `close` can end the pause. Both
+hold places weakly: one that an exception made its call forget is in no line any more.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from threading import Lock
 from time import monotonic
+from weakref import ref
 
 from thrift_client.core.failures import is_foreign
 from thrift_client.errors import ThriftClientError
@@ -21,33 +23,49 @@ from thrift_client.sync.connection import Connection
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from thrift_client.core.call import Call
     from thrift_client.shared.endpoint import Endpoint
     from thrift_client.shared.stream import Stream
 
+    #: Places in the order of their calls' arrival.
+    Line = deque[ref['Place']]
+
 
 class Place:
-    """A place in a line; `turn` is released to let its owner look again."""
+    """A place in a line, which its owner leaves by `leave`; `turn` is released to let it look again.
 
-    __slots__ = ('_line', 'turn')
+    `left()` is called when it has left.
+    """
 
-    def __init__(self, line: deque[Place]) -> None:
-        self._line = line
+    __slots__ = ('__weakref__', '_left', '_line', 'turn')
+
+    def __init__(self, line: Line, left: Callable[[], object] | None = None) -> None:
+        self._left = left
         self.turn = Lock()
         self.turn.acquire()
+        self._line: Line | None = line
+        line.append(ref(self))
 
-    def __enter__(self) -> Place:
-        self._line.append(self)
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
+    def leave(self) -> None:
+        """Leave the line; may be repeated."""
+        line = self._line
+        if line is None:
+            return
         try:
-            self._line.remove(self)
-        except ValueError as exc:  # the line was renewed by a fork
+            line.remove(ref(self))
+        except ValueError as exc:  # it has been forgotten by a fork
             if is_foreign(exc):
                 raise
+        if self._left is not None:
+            self._left()
+        self._line = None  # until here, an exception from outside makes it leave once more
+
+    def __del__(self) -> None:
+        if getattr(self, '_line', None) is not None:
+            self.leave()
 
     def wake(self) -> None:
         """Let the owner look again. May be repeated."""
@@ -72,8 +90,8 @@ class SyncConnectionPool(ConnectionPool):
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
         self.opener = Opener(endpoint.address, endpoint.wire, endpoint.options)
-        self.line: deque[Place] = deque()
-        self._pausing: deque[Place] = deque()
+        self.line: Line = deque()
+        self._pausing: Line = deque()
 
     def __del__(self) -> None:
         if self._live and not self.closed:
@@ -180,9 +198,20 @@ class SyncConnectionPool(ConnectionPool):
         """
         self.gate.add('waiting')  # again, as who leaves last takes it away
         self.check_open()
-        if self.line and self.line[0] is place:
+        if self._first() is place:
             return self.take_checked() or self.try_reserve()
         return None
+
+    def _first(self) -> Place | None:
+        """The place of the call that waits longest."""
+        try:
+            place = self.line[0]()
+        except IndexError:
+            return None
+        if place is not None:
+            return place
+        found = [place for reference in self.line.copy() if (place := reference()) is not None]
+        return found[0] if found else None
 
     def left_line(self) -> None:
         """Note that somebody has left the line: the next one looks."""
@@ -192,34 +221,38 @@ class SyncConnectionPool(ConnectionPool):
 
     def _wait(self, expires: float | None) -> Any:
         """Wait for an idle connection or a permit, in order of arrival."""
+        place = Place(self.line, self.left_line)
         try:
-            with Place(self.line) as place:
-                while True:
-                    claimed = self.claim(place)
-                    if claimed is not None:
-                        return claimed
-                    if not place.wait(expires):
-                        raise self.exhausted()
+            while True:
+                claimed = self.claim(place)
+                if claimed is not None:
+                    return claimed
+                if not place.wait(expires):
+                    raise self.exhausted()
         finally:
-            self.left_line()
+            place.leave()
 
     def serve(self) -> None:
         """Let the call that waits longest look for a connection."""
-        try:
-            self.line[0].wake()
-        except IndexError:
-            pass
+        place = self._first() if self.line else None
+        if place is not None:
+            place.wake()
 
     def wake_all(self) -> None:
         """Let every call that waits, for a connection or to retry, look at the gate."""
-        for place in (*list(self.line), *list(self._pausing)):
-            place.wake()
+        for reference in (*self.line.copy(), *self._pausing.copy()):
+            place = reference()
+            if place is not None:
+                place.wake()
 
     def pause(self, until: float) -> None:
         """Wait until `until` (monotonic seconds), or until the client is closed or disabled."""
-        with Place(self._pausing) as place:
+        place = Place(self._pausing)
+        try:
             if self.gate.isdisjoint(('closed', 'disabled')):
                 place.wait(until)
+        finally:
+            place.leave()
 
     def renew_after_fork(self) -> None:
         """In a forked child: connections and calls are the parent's."""

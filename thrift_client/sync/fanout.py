@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from thrift_client.shared.endpoint import Endpoint
     from thrift_client.shared.opening import Steps
     from thrift_client.sync.connection import Connection
+    from thrift_client.sync.connection_pool import SyncConnectionPool
     from thrift_client.sync.workers import Workers
 
 #: How often one connection is read in a row, so that a flood from one server doesn't
@@ -58,9 +59,9 @@ class _Turn(Place):
 
     __slots__ = ('_fan_out', '_leg')
 
-    def __init__(self, line: deque[Place], fan_out: FanOut, leg: Leg) -> None:
-        super().__init__(line)
+    def __init__(self, connections: SyncConnectionPool, fan_out: FanOut, leg: Leg) -> None:
         self._fan_out, self._leg = fan_out, leg
+        super().__init__(connections.line, connections.left_line)
 
     def wake(self) -> None:
         """Let the leg look again."""
@@ -129,19 +130,23 @@ class FanOut:
     def close(self) -> list[Leg]:
         """Give up whatever is still under way; the legs whose responses say so."""
         given_up = [*self._active, *self._scatter.take_new()]
-        self._active.clear()
-        for leg in given_up:
-            ran = leg.unsent is None and (
-                leg.connection is not None or isinstance(leg.opening, Future)
-            )
-            self._release(leg)
-            leg.give_up(may_have_run=ran)
+        try:
+            for leg in given_up:
+                ran = leg.unsent is None and (
+                    leg.connection is not None or isinstance(leg.opening, Future)
+                )
+                self._release(leg)
+                self._active.discard(leg)
+                leg.give_up(may_have_run=ran)
+        finally:
+            for leg in self._active:  # that an exception from outside has left
+                self._release(leg)
+            self._active.clear()
+            pipe, self._pipe = self._pipe, None
+            for end in pipe or ():
+                end.close()
         given_up += self._ended
         self._ended.clear()
-        if self._pipe is not None:
-            pipe, self._pipe = self._pipe, None
-            pipe[0].close()
-            pipe[1].close()
         return given_up
 
     # How a leg begins.
@@ -213,8 +218,7 @@ class FanOut:
         if may_open:
             self._open_with(leg, permit)
             return
-        leg.place = _Turn(connections.line, self, leg)
-        leg.place.__enter__()
+        leg.place = _Turn(connections, self, leg)
         self._expect(leg.expires)
         self._look(leg)
 
@@ -238,8 +242,7 @@ class FanOut:
     def _leave_line(self, leg: Leg) -> None:
         place, leg.place = leg.place, None
         if place is not None:
-            place.__exit__()
-            leg.endpoint.connections.left_line()
+            place.leave()
 
     def _open_with(self, leg: Leg, permit: Permit | None) -> None:
         leg.permit = permit
