@@ -95,6 +95,11 @@ class ConnectionPool:
         """Whether `close` was called."""
         return 'closed' in self.gate
 
+    @property
+    def is_shut(self) -> bool:
+        """Whether no call may be made: the client is closed or disabled."""
+        return not self.gate.isdisjoint(('closed', 'disabled'))
+
     def open_connections(self) -> list[Any]:
         """The open connections, idle and in use."""
         found = [reference() for reference in self._live.valuerefs()]

@@ -3,7 +3,7 @@
 Who owns what: see `shared/connection_pool.py`. A call that has to wait puts a `Place` into
 `line` and takes what it needs itself once it is the first there: nothing is handed over,
 so nothing is lost with a call that is interrupted. Whoever frees something wakes the first.
-A call that pauses before a retry is in `_pausing`, so that `close` can end the pause. Both
+A call that pauses before a retry is in `pausing`, so that `close` can end the pause. Both
 hold places weakly: one that an exception made its call forget is in no line any more.
 """
 
@@ -85,13 +85,13 @@ class Place:
 class SyncConnectionPool(ConnectionPool):
     """The idle connections to one server, last in, first out, and the line of calls for one."""
 
-    __slots__ = ('_pausing', 'line', 'opener')
+    __slots__ = ('pausing', 'line', 'opener')
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
         self.opener = Opener(endpoint.address, endpoint.wire, endpoint.options)
         self.line: Line = deque()
-        self._pausing: Line = deque()
+        self.pausing: Line = deque()
 
     def __del__(self) -> None:
         if self._live and not self.closed:
@@ -240,16 +240,16 @@ class SyncConnectionPool(ConnectionPool):
 
     def wake_all(self) -> None:
         """Let every call that waits, for a connection or to retry, look at the gate."""
-        for reference in (*self.line.copy(), *self._pausing.copy()):
+        for reference in (*self.line.copy(), *self.pausing.copy()):
             place = reference()
             if place is not None:
                 place.wake()
 
     def pause(self, until: float) -> None:
         """Wait until `until` (monotonic seconds), or until the client is closed or disabled."""
-        place = Place(self._pausing)
+        place = Place(self.pausing)
         try:
-            if self.gate.isdisjoint(('closed', 'disabled')):
+            if not self.is_shut:
                 place.wait(until)
         finally:
             place.leave()
@@ -258,4 +258,4 @@ class SyncConnectionPool(ConnectionPool):
         """In a forked child: connections and calls are the parent's."""
         super().renew_after_fork()
         self.line = deque()
-        self._pausing = deque()
+        self.pausing = deque()

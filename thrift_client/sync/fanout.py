@@ -33,6 +33,7 @@ from thrift_client.sync.connection_pool import Place
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from thrift_client.core.call import CallOptions
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from thrift_client.shared.endpoint import Endpoint
     from thrift_client.shared.opening import Steps
     from thrift_client.sync.connection import Connection
-    from thrift_client.sync.connection_pool import SyncConnectionPool
+    from thrift_client.sync.connection_pool import Line
     from thrift_client.sync.workers import Workers
 
 #: How often one connection is read in a row, so that a flood from one server doesn't
@@ -59,9 +60,11 @@ class _Turn(Place):
 
     __slots__ = ('_fan_out', '_leg')
 
-    def __init__(self, connections: SyncConnectionPool, fan_out: FanOut, leg: Leg) -> None:
+    def __init__(
+        self, line: Line, left: Callable[[], object] | None, fan_out: FanOut, leg: Leg
+    ) -> None:
         self._fan_out, self._leg = fan_out, leg
-        super().__init__(connections.line, connections.left_line)
+        super().__init__(line, left)
 
     def wake(self) -> None:
         """Let the leg look again."""
@@ -178,7 +181,7 @@ class FanOut:
             return
         leg.endpoint = call.endpoint
         if endpoint is None:
-            self._paused.append(leg)
+            self._pause(leg)
             return
         leg.expires = call.until
         self._request(leg, endpoint.codec_of(call.options.codec))
@@ -190,6 +193,20 @@ class FanOut:
             self._send(leg, connection)
         else:
             self._open(leg)
+
+    def _pause(self, leg: Leg) -> None:
+        """Have a leg rest until its next attempt, or until its client is closed or disabled."""
+        connections = leg.endpoint.connections
+        self._prepare_to_wake()
+        self._paused.append(leg)
+        leg.place = _Turn(connections.pausing, None, self, leg)
+        if connections.is_shut:
+            leg.place.wake()
+
+    def _resume(self, leg: Leg) -> None:
+        self._paused.remove(leg)
+        self._leave_line(leg)
+        self._course(leg, None)
 
     def _request(self, leg: Leg, codec: Codec) -> bytes:
         """The message of a leg, encoded once for legs with the same arguments.
@@ -218,7 +235,7 @@ class FanOut:
         if may_open:
             self._open_with(leg, permit)
             return
-        leg.place = _Turn(connections, self, leg)
+        leg.place = _Turn(connections.line, connections.left_line, self, leg)
         self._expect(leg.expires)
         self._look(leg)
 
@@ -524,8 +541,7 @@ class FanOut:
                 self._receive(leg)
         if self._paused:
             for leg in [leg for leg in self._paused if _resume_at(leg) <= now]:
-                self._paused.remove(leg)
-                self._course(leg, None)
+                self._resume(leg)
         if self._scatter.alarm is not None and now >= self._scatter.alarm:
             self._scatter.ring(now)
 
@@ -551,7 +567,9 @@ class FanOut:
         if leg not in self._active:
             return
         if what is None:
-            if leg.place is not None:
+            if leg in self._paused:
+                self._resume(leg)
+            elif leg.place is not None:
                 self._look(leg)
         elif what is leg.opening:
             if isinstance(what, _Opening):
