@@ -17,8 +17,8 @@ from thrift_client.core.codec import FIRST_ID, read_delimited
 from thrift_client.core.failures import is_foreign
 from thrift_client.core.reader import Reader
 from thrift_client.core.service import service_of
-from thrift_client.core.wire import wire_of
 from thrift_client.options import Options
+from unit.wires import wire_of
 
 SERVICE = service_of(rich_service)
 every_protocol = pytest.mark.parametrize('protocol', ['binary', 'compact', 'json'])

@@ -44,12 +44,22 @@ def member(name):
 
 
 class Client:
-    """What stands for a SimpleClient."""
+    """What stands for a SimpleClient, and for its endpoint."""
 
     inside = False
+    health = None
 
     def __init__(self, name):
         self.name = name
+        self._endpoint = self
+
+    def joined(self, _group):
+        """Note that it is in the list."""
+        self.inside = True
+
+    def left(self, _group):
+        """Note that it is in the list no longer."""
+        self.inside = False
 
 
 class Driven:
@@ -58,7 +68,6 @@ class Driven:
     def __init__(self, routing=None):
         self.list = ServerList(
             lambda member: Client(member.name),
-            lambda server, inside: setattr(server, 'inside', inside),
             None if routing is None else router(routing),
         )
         self.sources = [Silent() for _ in range(SOURCES)]

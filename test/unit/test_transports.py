@@ -26,13 +26,12 @@ from thrift_client import errors
 from thrift_client.address import parse
 from thrift_client.core.codec import FIRST_ID
 from thrift_client.core.failures import MOST_IDLE
-from thrift_client.core.reply import Reply
 from thrift_client.core.service import service_of
 from thrift_client.core.transports import TRANSPORTS
 from thrift_client.core.transports.handshake import Link
-from thrift_client.core.wire import wire_of
 from thrift_client.options import TRANSPORTS as NAMES
 from thrift_client.options import Options
+from unit.wires import wire_of
 
 SERVICE = service_of(rich_service)
 METHOD = SERVICE.methods['structs']
@@ -90,7 +89,7 @@ class Way:
     def begin(self, fresh=True):
         """Send a request, and wait for its reply."""
         self.channel.wrap(b'request', FIRST_ID, None)
-        return Reply(self.wire, METHOD, FIRST_ID, lambda: 0.0, self.channel, fresh=fresh)
+        return self.wire.reply(METHOD, FIRST_ID, lambda: 0.0, self.channel, fresh=fresh)
 
 
 def response(body, *lines, status=b'200 OK', length=True):

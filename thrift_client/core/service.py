@@ -98,11 +98,12 @@ class Method:
     def exception_in(self, result: Any) -> BaseException | None:
         """Return the exception that a result holds instead of a value; None if it has a value."""
         if type(result) is Raised:
-            return result.exception
+            exception: BaseException | None = result.exception
+            return exception
         if self.returns and getattr(result, 'success', None) is not None:
             return None
         for field in self.exceptions:
-            exception: BaseException | None = getattr(result, field, None)
+            exception = getattr(result, field, None)
             if exception is not None:
                 return exception
         if self.returns:

@@ -37,8 +37,8 @@ class ConnectionBase:
     """
 
     __slots__ = (
-        '__weakref__', '_ended', '_framed', '_plain', '_protocol', '_reader', '_unanswered', 'calls', 'channel',
-        'look_at', 'permit', 'retire_at', 'wire',
+        '__weakref__', '_ended', '_framed', '_plain', '_protocol', '_reader', '_unanswered', 'calls',
+        'channel', 'look_at', 'permit', 'retire_at', 'wire',
     )  # fmt: skip
 
     def __init__(self, wire: Wire, channel: Channel, now: float) -> None:

@@ -14,8 +14,13 @@ from random import random
 from time import monotonic
 
 from thrift_client.core.classify import NOT_TRIED, is_out_of_reach
-from thrift_client.errors import ClientClosed, EncodeError, NoServersError, ThriftClientError
-from thrift_client.errors import server_label
+from thrift_client.errors import (
+    ClientClosed,
+    EncodeError,
+    NoServersError,
+    ThriftClientError,
+    server_label,
+)
 from thrift_client.shared.health import label_of
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest

@@ -11,8 +11,8 @@ from io import BytesIO
 from time import monotonic
 
 from thrift_client.core.classify import timed_out
-from thrift_client.core.reply import Reply
 from thrift_client.core.failures import closed_by_server, is_foreign, trailing_bytes
+from thrift_client.core.reply import Reply
 from thrift_client.errors import (
     CallTimeout,
     ConnectionLost,
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.core.call import Call
-    from thrift_client.core.transports.base import Channel
     from thrift_client.core.codec import Codec, Plan
     from thrift_client.core.service import Method
+    from thrift_client.core.transports.base import Channel
     from thrift_client.core.wire import Wire
     from thrift_client.shared.stream import Stream
 

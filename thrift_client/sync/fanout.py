@@ -416,13 +416,11 @@ class FanOut:
     def _take(self, leg: Leg, result: Any, headers: Any) -> None:
         """End a leg with a result, unless its policy wants another attempt."""
         exception = None if result is None else leg.method.exception_in(result)
-        if leg.call is None and exception is not None:
-            if leg.options.reconsiders(leg.method, exception):
-                leg.join()
-        if leg.call is not None:
-            if not leg.call.done(result, monotonic()):
-                self._course(leg, None)
-                return
+        if exception is not None and leg.options.reconsiders(leg.method, exception):
+            leg.join()
+        if leg.call is not None and not leg.call.done(result, monotonic()):
+            self._course(leg, None)
+            return
         self._active.discard(leg)
         self._ended.append(leg)
         if exception is not None:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from time import monotonic
 from types import ModuleType
@@ -22,7 +22,7 @@ from thrift_client.options import check_max_threads
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse, begun
 from thrift_client.routing.balance import Balancer, Load
 from thrift_client.routing.named import balancer
-from thrift_client.shared.bound_methods import PoolMethod, bind
+from thrift_client.shared.bound_methods import PoolMethod, bind, pool_class_for
 from thrift_client.shared.hash_base import HashBase, KeyedMethod, default_key
 from thrift_client.shared.pickers import BalancedPicker
 from thrift_client.shared.pool_base import PoolBase
@@ -220,7 +220,7 @@ class ReplicatedClient(ThriftPool):
     """
 
     _method_type = ReplicatedMethod
-    _more_options: ClassVar = FAN_OPTIONS
+    _more_options: ClassVar[Mapping[str, Callable[[Any], Any]]] = FAN_OPTIONS
 
     def as_completed(
         self, method: str, /, *args: Any, **kwargs: Any
@@ -268,12 +268,7 @@ class ReplicatedClient(ThriftPool):
     @classmethod
     def _over(cls, pool: ThriftPool) -> Self:
         """A view of another pool's servers, threads and options."""
-        from thrift_client.shared.bound_methods import class_for, Attribute, method_kinds
-
-        service = pool._service
-        kinds = method_kinds(service, cls._method_type)
-        bound = class_for(cls, service, lambda: {name: Attribute(name, kinds[name]) for name in kinds})
-        everyone: Self = object.__new__(bound)
+        everyone: Self = object.__new__(pool_class_for(cls, pool._service, cls._method_type))
         everyone._given, everyone._overrides = pool._given, pool._overrides
         everyone._fan_options = pool._fan_options
         everyone._servers, everyone._workers = pool._servers, pool._workers
