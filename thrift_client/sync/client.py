@@ -61,7 +61,7 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
             raise
         from thrift_client.core.paths import encode_error
 
-        raise _located(encode_error(method, arguments, exc), endpoint, method, now) from exc
+        raise endpoint.located(encode_error(method, arguments, exc), method.name, now) from exc
     wait, expires = options.timeout, None
     if options.timeouts is not None:
         wait = options.timeout_of(method.name)
@@ -172,16 +172,6 @@ def _attempts(call: Call) -> Any:
                 return call.value()
 
 
-def _located(
-    error: ThriftClientError, endpoint: Endpoint, method: Method, started: float
-) -> ThriftClientError:
-    error.server = endpoint.client
-    error.method = method.name
-    error.elapsed = (monotonic() - started) * 1000
-    error.attempts = 1
-    return error
-
-
 class SimpleClient(ClientBase):
     """A client of one server, whose attributes are the methods of the service.
 
@@ -248,7 +238,7 @@ class SimpleClient(ClientBase):
             if connection is not None:
                 connections.give_back(connection)
         except ThriftClientError as exc:
-            raise self._located(exc, 'warm_up', started) from exc.__cause__
+            raise self._endpoint.located(exc, 'warm_up', started) from exc.__cause__
 
     def close(self) -> None:
         """Close all connections, those in use when their calls are done; may be repeated.
