@@ -10,6 +10,7 @@ everybody forgot closes.
 from __future__ import annotations
 
 from asyncio import get_running_loop
+from socket import close as close_socket
 from time import monotonic
 from weakref import ref
 
@@ -396,41 +397,38 @@ class Connection(ConnectionBase):
         self._is_heard = self._waits_to_send = False
         self.stream.close(forked=forked)
 
+    def release(self) -> None:
+        """Close it as garbage, in whatever thread: at the loop's next turn if that is another."""
+        fd = self.stream.sock.detach()
+        if fd < 0:
+            return
+        loop = self._loop
+        if loop.is_running() and loop is not running_loop():
+            try:
+                loop.call_soon_threadsafe(_close, loop, fd)
+                return
+            except RuntimeError:
+                pass  # it has been closed
+        _close(loop, fd)
+
     def __del__(self) -> None:
         # Nobody has it any more: an exception came between taking it and giving it back.
-        stream = getattr(self, 'stream', None)
-        if stream is None or stream.fileno() < 0:
-            return
-        if not self._is_heard and not self._waits_to_send:
-            stream.close(forked=True)
-            return
-        close = _Closing(self._loop, stream)
-        try:
-            running = get_running_loop()
-        except RuntimeError:
-            running = None
-        try:
-            if running is self._loop:
-                close()
-            else:
-                self._loop.call_soon_threadsafe(close)
-        except RuntimeError:  # the loop is closed
-            stream.close(forked=True)
+        if hasattr(self, '_loop'):
+            self.release()
 
 
-class _Closing:
-    """Closes the stream of a lost connection, in the thread of its loop."""
+def _close(loop: AbstractEventLoop, fd: int) -> None:
+    loop.remove_reader(fd)
+    loop.remove_writer(fd)
+    close_socket(fd)
 
-    __slots__ = ('_loop', '_stream')
 
-    def __init__(self, loop: AbstractEventLoop, stream: Stream) -> None:
-        self._loop, self._stream = loop, stream
-
-    def __call__(self) -> None:
-        fd = self._stream.fileno()
-        self._loop.remove_reader(fd)
-        self._loop.remove_writer(fd)
-        self._stream.close()
+def running_loop() -> AbstractEventLoop | None:
+    """The loop that runs in this thread; None where none does."""
+    try:
+        return get_running_loop()
+    except RuntimeError:
+        return None
 
 
 # Not methods: the loop must not keep a connection alive that nobody has any more.

@@ -17,7 +17,7 @@ from time import monotonic
 from weakref import ref
 
 from thrift_client.aio.connect import drive
-from thrift_client.aio.connection import Connection, Exchange, Place
+from thrift_client.aio.connection import Connection, Exchange, Place, running_loop
 from thrift_client.core.classify import FAILURES
 from thrift_client.errors import WrongLoop
 from thrift_client.shared.connection_pool import ConnectionPool, Permit
@@ -62,6 +62,8 @@ class AsyncConnectionPool(ConnectionPool):
     def __del__(self) -> None:
         if self._live and not self.closed:
             self.warn_unclosed()
+            for connection in self.idle:  # before their sockets warn, too
+                connection.release()
 
     # The loop.
 
@@ -413,11 +415,3 @@ def _ring(key: ref[AsyncConnectionPool]) -> None:
     pool = key()
     if pool is not None:
         pool.ring()
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The loop that runs in this thread; None where none does."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

@@ -17,8 +17,7 @@ from time import monotonic
 
 from thrift_client import deadlines
 from thrift_client.aio.client import begin, make_attempts
-from thrift_client.aio.connection import Exchange
-from thrift_client.aio.connection_pool import running_loop
+from thrift_client.aio.connection import Exchange, running_loop
 from thrift_client.core.call import Call
 from thrift_client.core.classify import FAILURES
 from thrift_client.core.codec import next_id

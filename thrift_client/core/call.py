@@ -343,6 +343,8 @@ class Call:
         """Come to what one of the call's parts came to, on its endpoint."""
         self.endpoint = endpoint
         self.course.attempts = attempts
+        if self.picker is not None:
+            self.picker.endpoint = endpoint
 
     def give_up(self, error: ThriftClientError) -> None:
         """End the call by somebody else's decision; its attempt said nothing about the server."""
