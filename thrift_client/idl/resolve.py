@@ -114,7 +114,7 @@ class Program:
     # Types.
 
     def type(self, name: syntax.TypeName) -> Type:
-        """The type that a name means here. Raises IdlError if it means none."""
+        """Find the type that a name means here. Raises IdlError if it is not a type."""
         if name.name in _CONTAINERS:
             return self._container(name)
         base = _BASE.get(name.name)
@@ -230,7 +230,7 @@ class Program:
     # Services.
 
     def service(self, name: str, line: int) -> tuple[Program, syntax.Service]:
-        """The service that a name means, and its file. Raises IdlError if it means none."""
+        """Find a service and its file by name. Raises IdlError if it is not a service."""
         owner, local = self._owner(name, 'services')
         found = owner.services.get(local)
         if found is None:

@@ -48,7 +48,7 @@ class Method:
 
 
 class ServiceModule(ModuleType):
-    """A service. It is no file, but an attribute of what `load` returned; pickled by that."""
+    """A service: an attribute of the module that `load` returned, and pickled by that."""
 
     def __init__(self, name: str, doc: str | None, origin: tuple[Any, ...] | None) -> None:
         super().__init__(name, doc)
