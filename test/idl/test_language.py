@@ -9,7 +9,7 @@ import pytest
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.transport.TTransport import TMemoryBuffer
 
-from idl.oracle import CORPUS
+from idl.oracle import CORPUS, PROTOCOLS, decoded, encoded
 from thrift_client import SimpleClient, errors, load
 
 
@@ -100,6 +100,9 @@ def test_uuids(write):
         assert 'needs thrift 0.21' in str(exc)  # noqa: PT017
         return
     assert nil == module.NIL
+    value = module.S(uuid.uuid4(), {nil: uuid.uuid4()})
+    for protocol in PROTOCOLS:
+        assert decoded(module.S, encoded(value.write, protocol), protocol) == value
 
 
 def test_old_declarations(write):
