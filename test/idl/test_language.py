@@ -18,13 +18,14 @@ def test_keywords_get_an_underscore(write):
     module = load(write("""
         enum Kind { None, True = 3, mro, _x_ }
         struct from { 1: i32 class, 2: string import = "x", 3: i32 self, 4: i32 class_ }
-        service global { i32 lambda(1: i32 in, 2: from from), void print() }
+        service global { i32 lambda(1: i32 in, 2: from from), void print(), void lambda_() }
     """))
     assert module.Kind.None_ == 0
     assert module.Kind.mro_ == 4
     struct = module.from_(class_=1, self_=2)
     assert (struct.class_, struct.import_, struct.class__) == (1, 'x', None)
     assert str(inspect.signature(module.global_.Iface.lambda_)) == '(self, in_, from_)'
+    assert str(inspect.signature(module.global_.Iface.lambda__)) == '(self)'
     request = TMemoryBuffer()
     module.global_.Client(TBinaryProtocol(request)).send_lambda_(1, struct)
     assert TBinaryProtocol(TMemoryBuffer(request.getvalue())).readMessageBegin()[0] == 'lambda'
