@@ -83,9 +83,13 @@ class Conversation(Connection):
             self._ended = True
         return True
 
-    def read_small_reply(self, method: Method, seqid: int, data: bytes) -> Any:  # noqa: ARG002
-        """None: no reply is small here."""
-        return None
+    def read_small_reply(self, method: Method, seqid: int, data: bytes) -> Any:
+        """The result in `data`, if that is just the whole reply to this call, else None."""
+        plan = self._wire.codec.plan(method)
+        message = self._channel.whole(data)
+        if plan is None or message is None:
+            return None
+        return self.read_whole(plan, plan.headers[seqid][1], message)
 
     def call(
         self,
@@ -103,12 +107,9 @@ class Conversation(Connection):
             self.sent_oneway()
             return None
         first = self.stream.receive(CHUNK, expires)
-        plan = self._wire.codec.plan(method)
-        message = self._channel.whole(first)
-        if plan is not None and message is not None:
-            result = self.read_whole(plan, plan.headers[seqid][1], message)
-            if result is not None:
-                return result
+        result = self.read_small_reply(method, seqid, first)
+        if result is not None:
+            return result
         reply = self.exchange(method, seqid)
         try:
             return self._read_reply(reply, first, expires) if first else reply.end()

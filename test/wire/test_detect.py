@@ -27,6 +27,9 @@ LOOKS = [
     (b'\x82\x41\x01\x04ping', 'buffered compact'),
     (b'[1,"ping",2,0,', 'buffered json'),
     (b'\x78\x9c\x6a\x60', 'zlib'),
+    (b'\x00\x00\x00\x04ping\x02\x00\x00\x00\x01', 'buffered binary'),
+    (b'\x00\x00\x00\x10a_long_name_for_a_method', 'buffered binary'),
+    (FRAME + b'\x00\x00\x00\x04ping\x02\x00\x00', 'framed binary'),
     (FRAME + b'\x80\x01\x00\x02\x00\x00', 'framed binary'),
     (FRAME + b'\x82\x41\x01\x04ping', 'framed compact'),
     (FRAME + b'[1,"ping",2', 'framed json'),
@@ -41,7 +44,10 @@ def test_first_bytes_are_recognized(data, looks):
     assert looks in str(recognize(data[:16]))
 
 
-@pytest.mark.parametrize('data', [b'', b'\x00', b'hello', b'\xff' * 16, b'\x00\x00\x00\x05hello'])
+@pytest.mark.parametrize(
+    'data',
+    [b'', b'\x00', b'hello', b'\xff' * 16, b'\0\0\0\5hello', b'\0\0\0\5hello\0\0'],
+)
 def test_what_looks_like_nothing_is_nothing(data):
     """Bytes that could be anything accuse nobody."""
     assert recognize(data) is None
