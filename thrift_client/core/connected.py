@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from thrift_client.errors import ThriftClientError
 
 frame_length = Struct('!i').pack
+UNREADABLE = (*DECODING, Incomplete)
 
 
 class Connected:
@@ -63,24 +64,29 @@ class Connected:
             return None
         buffer = BytesIO(data)
         buffer.seek(len(head))
-        return self._read_result(plan, buffer)
+        self._reader.cstringio_buf = buffer
+        result = plan.new_result()
+        try:
+            self._decode(result, self._protocol, plan.result_spec)
+        except UNREADABLE as exc:
+            if is_foreign(exc):
+                raise
+            return None  # it is decoded again from its beginning, to name what is wrong
+        return None if buffer.read(1) else result
 
     def read_whole(self, plan: Plan, head: bytes, message: BytesIO) -> Any:
         """Return the result in what a channel says is a whole reply to this call, else None."""
         if message.read(len(head)) != head:
             return None
-        return self._read_result(plan, message)
-
-    def _read_result(self, plan: Plan, buffer: BytesIO) -> Any:
-        self._reader.cstringio_buf = buffer
+        self._reader.cstringio_buf = message
         result = plan.new_result()
         try:
             self._decode(result, self._protocol, plan.result_spec)
-        except (*DECODING, Incomplete) as exc:
+        except UNREADABLE as exc:
             if is_foreign(exc):
                 raise
-            return None  # it is decoded again from its beginning, to name what is wrong
-        return None if buffer.read(1) else result
+            return None
+        return None if message.read(1) else result
 
     def settle(self) -> bool:
         """Take in what has come for a oneway call; False while something still may."""
