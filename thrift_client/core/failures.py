@@ -47,10 +47,10 @@ def is_foreign(exc: BaseException) -> bool:
     interrupted = None
     for entry in _entries(exc.__traceback__):
         frame = entry.tb_frame
-        if interrupted is not None:
-            for value in frame.f_locals.values():
-                if value is interrupted or (type(value) is tuple and interrupted in value):
-                    return True
+        for value in frame.f_locals.values() if interrupted is not None else ():
+            given = value if type(value) is tuple else (value,)  # of `*args`
+            if any(each is interrupted for each in given):
+                return True
         interrupted = frame
     return False
 
