@@ -8,8 +8,9 @@ from thrift_client._version import __version__
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from thrift_client import discovery, errors, routing, testing
+    from thrift_client import convert, discovery, errors, routing, testing
     from thrift_client.budget import deadline
+    from thrift_client.idl.load import load
     from thrift_client.policy import CircuitBreaker, Hedge, RetryPolicy
     from thrift_client.pool import ThriftPool
     from thrift_client.pool import ThriftPool as MultiClient
@@ -38,9 +39,11 @@ __all__ = [
     'ThriftPool',
     'ThriftResponse',
     '__version__',
+    'convert',
     'deadline',
     'discovery',
     'errors',
+    'load',
     'routing',
     'testing',
 ]
@@ -60,9 +63,11 @@ _HOMES = {
     'ThriftExceptionResponse': 'response',
     'ThriftPool': 'pool',
     'ThriftResponse': 'response',
+    'convert': '',
     'deadline': 'budget',
     'discovery': '',
     'errors': '',
+    'load': 'idl.load',
     'routing': '',
     'testing': '',
 }

@@ -49,6 +49,7 @@ __all__ = [
     'DecodeError',
     'EncodeError',
     'HttpStatusError',
+    'IdlError',
     'InvalidServerName',
     'MessageTooLarge',
     'NoServersError',
@@ -59,6 +60,21 @@ __all__ = [
     'ThriftClientError',
     'WireMismatch',
 ]
+
+
+class IdlError(ValueError):
+    """A `.thrift` file says something that Thrift doesn't know, or includes what isn't there.
+
+    `.file` is the path of the file, `.line` the line's number from 1.
+    """
+
+    def __init__(self, file: str, line: int, wrong: str) -> None:
+        super().__init__(file, line, wrong)
+        self.file = file
+        self.line = line
+
+    def __str__(self) -> str:
+        return f'{self.file}:{self.line}: {self.args[2]}'
 
 
 class ThriftClientError(Exception):

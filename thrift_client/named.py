@@ -69,7 +69,7 @@ class NamedServers(Generic[S]):
     @property
     def service(self) -> ModuleType:
         """The gen-py module."""
-        return self._service.module
+        return self._service.module  # type: ignore[no-any-return]
 
     @property
     def servers(self) -> tuple[S, ...]:

@@ -116,7 +116,7 @@ class SingleServer:
     @property
     def service(self) -> ModuleType:
         """The gen-py module."""
-        return self._service.module
+        return self._service.module  # type: ignore[no-any-return]
 
     @property
     def host(self) -> str:

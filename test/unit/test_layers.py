@@ -28,7 +28,7 @@ LAYERS = (
         'texts',
     },
     # Decisions, without I/O.
-    {'core', 'discovery', 'routing'},
+    {'convert', 'core', 'discovery', 'idl', 'routing'},
     # What blocking and asyncio clients share.
     {
         'balancing',
@@ -73,8 +73,8 @@ LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 IMPURE = {'asyncio', 'random', 'socket', 'ssl', 'threading', 'time'}
 
-MODULE_LINES = 320
-FUNCTION_LINES = 55
+MODULE_LINES = 500
+FUNCTION_LINES = 60
 
 MODULES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob('*.py'))}
 every_module = pytest.mark.parametrize('name', MODULES)

@@ -1,0 +1,256 @@
+"""Python classes of structs, unions, exceptions and enums that behave like gen-py's.
+
+Their `__init__` is generated, as that is what the C extension calls for each struct that it
+decodes: it sets the fields and makes members of enums' numbers. Names within generated code
+that no IDL can have contain an `ø`.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import keyword
+from enum import EnumType, IntEnum
+
+from thrift.protocol.TProtocol import TProtocolException
+from thrift.Thrift import TException
+
+from thrift_client.idl import wire
+from thrift_client.idl.types import Shape, converter, member_of
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+#: `self` is no keyword, but no generated method could have an argument of that name.
+_TAKEN = frozenset((*keyword.kwlist, 'self'))
+
+
+def python_name(name: str, taken: Iterable[str] = ()) -> str:
+    """What an IDL's name is called in Python: with `_` behind it if it means something there."""
+    if name in _TAKEN:
+        name += '_'
+    while name in taken:
+        name += '_'
+    return name
+
+
+class StructType(type):
+    """The type of the classes here, which are pickled by where they were loaded from."""
+
+
+class Struct(metaclass=StructType):
+    """What all loaded structs are: read and written by their shape, compared by their fields."""
+
+    __slots__ = ('__dict__', '__weakref__')
+
+    thrift_spec: Any = None
+    __thrift_shape__: Shape
+
+    def read(self, iprot: Any) -> None:
+        """Set the fields to what a protocol reads."""
+        shape = type(self).__thrift_shape__
+        wire.decode(shape, self, iprot)
+        for name, convert in shape.converters:
+            setattr(self, name, convert(getattr(self, name)))
+
+    def write(self, oprot: Any) -> None:
+        """Write the fields to a protocol."""
+        wire.encode(type(self).__thrift_shape__, self, oprot)
+
+    def validate(self) -> None:
+        """Raise TProtocolException if a required field is not set."""
+        for field in type(self).__thrift_shape__.fields:
+            if field.required and getattr(self, field.name) is None:
+                raise TProtocolException(message=f'Required field {field.name} is unset!')
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    if not TYPE_CHECKING:  # a subclass has one
+        __hash__ = None
+
+    def __repr__(self) -> str:
+        fields = ', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())
+        return f'{type(self).__name__}({fields})'
+
+
+class Frozen(Struct):
+    """What exceptions are, and structs marked so: declared fields can't be set, and hash."""
+
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._check(name)
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        self._check(name)
+        object.__delattr__(self, name)
+
+    def _check(self, name: str) -> None:
+        shape = type(self).__thrift_shape__
+        if shape.field(name) is not None:
+            raise TypeError(f"can't modify immutable instance: field {name} of {shape.name}")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    @classmethod
+    def read(cls, iprot: Any) -> Any:
+        """Make an instance of what a protocol reads."""
+        return wire.decode_new(cls.__thrift_shape__, iprot)
+
+    def _declared(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, field.name) for field in type(self).__thrift_shape__.fields)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, self.__class__) and self._declared() == other._declared()
+
+    def __hash__(self) -> int:
+        return hash(self.__class__) ^ hash(self._declared())
+
+    def __repr__(self) -> str:
+        fields = type(self).__thrift_shape__.fields
+        inner = ', '.join(f'{field.name}={getattr(self, field.name)!r}' for field in fields)
+        return f'{type(self).__name__}({inner})'
+
+
+class FrozenError(Frozen, TException):
+    """What loaded exceptions are."""
+
+    def __str__(self) -> str:
+        return repr(self)
+
+
+class OpenError(Struct, TException):
+    """What exceptions marked as mutable are."""
+
+    def __str__(self) -> str:
+        return repr(self)
+
+
+class LoadedEnumType(EnumType):
+    """The type of loaded enums, which are pickled by where they were loaded from."""
+
+
+class LoadedEnum(IntEnum, metaclass=LoadedEnumType):
+    """What all loaded enums are."""
+
+
+def make_enum(
+    name: str, members: list[tuple[str, int]], doc: str | None, namespace: dict[str, Any]
+) -> type[LoadedEnum]:
+    """An enum; members of one number are one member with two names, as in Python's enums."""
+    named = [(_member_name(name, member), number) for member, number in members]
+    cls: Any = LoadedEnum(name, named)  # type: ignore[call-arg, arg-type]
+    attributes = {
+        '__doc__': doc,
+        '_VALUES_TO_NAMES': {number: member for member, number in members},
+        '_NAMES_TO_VALUES': dict(members),
+        **namespace,
+    }
+    for attribute, value in attributes.items():
+        setattr(cls, attribute, value)
+    return cls  # type: ignore[no-any-return]
+
+
+def _member_name(enum: str, name: str) -> str:
+    """The name, changed where Python's enums would take it for something else."""
+    special = name.startswith('_') and (name.endswith('_') or name.startswith(f'_{enum}__'))
+    return f'{name}__' if special else python_name(name, ('mro',))
+
+
+def _args_of(error: Any) -> Any:
+    return error.__dict__.get('args')
+
+
+def _set_args(error: Any, value: Any) -> None:
+    error.__dict__['args'] = value
+
+
+#: A field called `args`, in place of Python's own attribute, which takes nothing but tuples.
+_ARGS = property(_args_of, _set_args)
+
+
+def make_class(shape: Shape, frozen: bool, namespace: dict[str, Any]) -> type:
+    """The class of a shape whose fields are known. Its `thrift_spec` comes with `publish`."""
+    if shape.kind == 'exception':
+        base: type = FrozenError if frozen else OpenError
+    else:
+        base = Frozen if frozen else Struct
+    body = {
+        '__doc__': shape.doc,
+        '__init__': _init(shape, frozen),
+        '__thrift_shape__': shape,
+        **namespace,
+    }
+    if shape.kind == 'exception' and shape.field('args') is not None:
+        body['args'] = _ARGS
+    cls = StructType(shape.name, (base,), body)
+    shape.cls = shape.details[0] = cls
+    return cls
+
+
+def publish(shape: Shape) -> None:
+    """Give the class of a filled shape its `thrift_spec`."""
+    shape.cls.thrift_spec = shape.spec
+
+
+def _init(shape: Shape, frozen: bool) -> Callable[..., None]:
+    scope: dict[str, Any] = {'setø': object.__setattr__}
+    parameters, lines = initializer(shape, scope, frozen)
+    lines = [f'def __init__(selfø{parameters}):', *lines, ' pass']
+    exec('\n'.join(lines), scope)  # noqa: S102 - names that the parser has checked
+    init: Callable[..., None] = scope['__init__']
+    return init
+
+
+def make_factory(shape: Shape) -> Callable[..., Any]:
+    """What makes an instance of decoded values without its class's `__init__`."""
+    scope: dict[str, Any] = {'setø': object.__setattr__, 'newø': shape.cls.__new__}
+    scope['clsø'] = shape.cls
+    parameters, lines = initializer(shape, scope, True)
+    lines = [f'def factory({parameters[2:]}):', ' selfø = newø(clsø)', *lines, ' return selfø']
+    exec('\n'.join(lines), scope)  # noqa: S102 - names of a generated class
+    factory: Callable[..., Any] = scope['factory']
+    return factory
+
+
+def initializer(shape: Shape, scope: dict[str, Any], frozen: bool) -> tuple[str, list[str]]:
+    """The parameters and lines of a function that sets all fields of `selfø`.
+
+    What the lines need is put into `scope`. `frozen` sets them past the class's `__setattr__`.
+    """
+    parameters, lines = [], []
+    for i, field in enumerate(shape.fields):
+        name = field.name
+        default = 'None'
+        if field.default is not None:
+            default = f'default{i}ø'
+            scope[default] = field.default
+        parameters.append(f', {name}={default}')
+        if field.make_default is not None:
+            scope[f'make{i}ø'] = field.make_default
+            lines.append(f' if {name} is {default}: {name} = make{i}ø()')
+        value = name
+        if field.type.enum is not None:
+            value, scope[f'get{i}ø'] = f'get{i}ø({name}, {name})', member_of(field.type.enum)
+        elif (convert := converter(field.type)) is not None:
+            value, scope[f'convert{i}ø'] = f'convert{i}ø({name})', convert
+        lines.append(f" setø(selfø, '{name}', {value})" if frozen else f' selfø.{name} = {value}')
+    return ''.join(parameters), lines
+
+
+def _reduce(cls: Any) -> Any:
+    """Pickle a loaded class by its file; a subclass that a program made, as Python does it."""
+    origin = vars(cls).get('__thrift_origin__')
+    if origin is None:
+        return str(cls.__qualname__)
+    from thrift_client.idl.load import find
+
+    return find, (*origin, cls.__qualname__)
+
+
+copyreg.pickle(StructType, _reduce)
+copyreg.pickle(LoadedEnumType, _reduce)

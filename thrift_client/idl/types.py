@@ -1,0 +1,284 @@
+"""The types of structs, whoever made their classes, and what encoding needs to know of them.
+
+A `Shape` describes one class: its fields with their types, how Thrift's C extension is told
+of them (`spec`), and how an instance is made of decoded values (`factory`). The C extension
+gives numbers where the IDL has enums; a `Type` knows how such values become members.
+"""
+
+from __future__ import annotations
+
+from sys import intern
+
+from thrift.Thrift import TFrozenDict, TType
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from enum import IntEnum
+    from typing import Any
+
+#: TType.UUID, which came with thrift 0.21.
+UUID = 16
+HAS_UUID = hasattr(TType, 'UUID')
+
+_NAMES = {
+    TType.BOOL: 'bool',
+    TType.I08: 'i8',
+    TType.I16: 'i16',
+    TType.I32: 'i32',
+    TType.I64: 'i64',
+    TType.DOUBLE: 'double',
+    UUID: 'uuid',
+}
+
+
+class Type:
+    """One type. What it is made of depends on `code`, one of `TType`'s numbers.
+
+    `binary` tells binary from string. `enum` is the class of an i32's members, or None.
+    `shape` describes a struct. `key` and `value` are what a map holds, `value` also what a
+    list or set holds. `frozen` containers are decoded as tuples, frozensets and TFrozenDicts,
+    which can be keys. `size` is how many types it is made of.
+    """
+
+    __slots__ = ('binary', 'code', 'enum', 'frozen', 'key', 'shape', 'size', 'value')
+
+    def __init__(
+        self,
+        code: int,
+        *,
+        binary: bool = False,
+        enum: type[IntEnum] | None = None,
+        shape: Shape | None = None,
+        key: Type | None = None,
+        value: Type | None = None,
+        frozen: bool = False,
+    ) -> None:
+        self.code = code
+        self.binary = binary
+        self.enum = enum
+        self.shape = shape
+        self.key = key
+        self.value = value
+        self.frozen = frozen
+        self.size: int = 1 + sum(type_.size for type_ in self.inner)
+
+    @property
+    def inner(self) -> tuple[Type, ...]:
+        """The types of what a container holds: a map's key first."""
+        return tuple(type_ for type_ in (self.key, self.value) if type_ is not None)
+
+    @property
+    def spec(self) -> Any:
+        """The fourth part of an entry of `thrift_spec`."""
+        if self.code == TType.STRING:
+            return 'BINARY' if self.binary else 'UTF8'
+        if self.code == TType.STRUCT:
+            return self.shape.details  # type: ignore[union-attr]
+        if not self.inner:
+            return None
+        parts = [part for type_ in self.inner for part in (type_.code, type_.spec)]
+        return (*parts, self.frozen)
+
+    def __str__(self) -> str:
+        if self.code == TType.STRING:
+            return 'binary' if self.binary else 'string'
+        if self.code == TType.STRUCT:
+            return self.shape.name  # type: ignore[union-attr]
+        if self.enum is not None:
+            return self.enum.__name__
+        if self.code == TType.MAP:
+            return f'map<{self.key}, {self.value}>'
+        if self.code in (TType.LIST, TType.SET):
+            return f'{"list" if self.code == TType.LIST else "set"}<{self.value}>'
+        return _NAMES[self.code]
+
+
+class Field:
+    """A field of a struct, or an argument of a method.
+
+    `make_default` makes a new value where the IDL's default is a container or a struct;
+    `default` is one such value then, and None where there is no default. `required` is None
+    where the IDL says neither `required` nor `optional`.
+    """
+
+    __slots__ = ('default', 'doc', 'id', 'make_default', 'name', 'required', 'type')
+
+    def __init__(
+        self,
+        id: int,
+        name: str,
+        type: Type,
+        *,
+        required: bool | None = None,
+        default: Any = None,
+        make_default: Callable[[], Any] | None = None,
+        doc: str | None = None,
+    ) -> None:
+        self.id = id
+        self.name = intern(name)  # the C extension is 1.2 times slower with other strings
+        self.type = type
+        self.required = required
+        self.default = default
+        self.make_default = make_default
+        self.doc = doc
+
+
+class Shape:
+    """What is known of the class of a struct, in the order of its declaration.
+
+    `details` is what the C extension is given, `[factory, spec]`: one list that others refer
+    to before it is filled, so that structs may contain themselves. `spec` is None where the C
+    extension can't serve it: it, or a struct in it, has fields without ids.
+    """
+
+    __slots__ = (
+        'cls',
+        'converters',
+        'details',
+        'doc',
+        'fields',
+        'kind',
+        'name',
+        'readers',
+        'size',
+        'writers',
+    )
+
+    def __init__(self, name: str, kind: str = 'struct', doc: str | None = None) -> None:
+        self.name = name
+        self.doc = doc
+        self.kind = kind
+        self.fields: tuple[Field, ...] = ()
+        self.details: list[Any] = [None, None]
+        self.cls: Any = None
+        #: By name, what makes members of numbers in the fields that hold enums.
+        self.converters: list[tuple[str, Callable[[Any], Any]]] = []
+        self.size = 1  # how many values a new instance comes to, by its defaults
+        self.readers: Any = None  # what `wire` makes of the fields when it needs to
+        self.writers: Any = None
+
+    @property
+    def factory(self) -> Callable[..., Any]:
+        """Makes an instance of decoded values, given by field name."""
+        return self.details[0]  # type: ignore[no-any-return]
+
+    @property
+    def spec(self) -> tuple[Any, ...] | None:
+        """The `thrift_spec` of gen-py's classes."""
+        return self.details[1]  # type: ignore[no-any-return]
+
+    @property
+    def by_id(self) -> list[Field]:
+        """The fields in the order in which they are written."""
+        return sorted(self.fields, key=lambda field: field.id)
+
+    def field(self, name: str) -> Field | None:
+        """The field of that name, or None."""
+        return next((field for field in self.fields if field.name == name), None)
+
+    def __repr__(self) -> str:
+        return f'<Shape {self.name}>'
+
+
+def fill(shapes: Iterable[Shape]) -> None:
+    """Make the specs of shapes whose fields are known.
+
+    The structs that they contain must be among them, or filled already.
+    """
+    shapes = list(shapes)
+    slow = {shape for shape in shapes if any(field.id < 0 for field in shape.fields)}
+    new = set(shapes)
+    parents: dict[Shape, list[Shape]] = {}
+    for shape in shapes:
+        for inner in {s for field in shape.fields for s in structs_in(field.type)}:
+            parents.setdefault(inner, []).append(shape)
+            if inner not in new and inner.spec is None:
+                slow.add(inner)
+    todo = list(slow)
+    while todo:
+        for parent in parents.get(todo.pop(), ()):
+            if parent not in slow:
+                slow.add(parent)
+                todo.append(parent)
+    for shape in shapes:
+        shape.details[1] = None if shape in slow else _spec(shape)
+        converted = [(field.name, converter(field.type)) for field in shape.fields]
+        shape.converters = [(name, convert) for name, convert in converted if convert]
+
+
+def _spec(shape: Shape) -> tuple[Any, ...]:
+    by_id = {field.id: field for field in shape.fields}
+    last = max(by_id, default=-1)
+    return tuple(
+        (field.id, field.type.code, field.name, field.type.spec, field.default)
+        if (field := by_id.get(number)) is not None
+        else None
+        for number in range(last + 1)
+    )
+
+
+def structs_in(type_: Type) -> Iterator[Shape]:
+    """The structs that a value of the type holds directly or in containers."""
+    if type_.shape is not None:
+        yield type_.shape
+    for inner in type_.inner:
+        yield from structs_in(inner)
+
+
+def has_members(types: Iterable[Type]) -> bool:
+    """Whether values of one of the types hold an enum's members, at any depth."""
+    todo, seen = list(types), set()
+    while todo:
+        type_ = todo.pop()
+        if type_.enum is not None:
+            return True
+        todo += type_.inner
+        if type_.shape is not None and type_.shape not in seen:
+            seen.add(type_.shape)
+            todo += [field.type for field in type_.shape.fields]
+    return False
+
+
+def member_of(enum: type[IntEnum]) -> Callable[[Any, Any], Any]:
+    """A function of a number, given twice: the enum's member, or the number if there is none."""
+    return {int(member): member for member in enum}.get
+
+
+def converter(type_: Type) -> Callable[[Any], Any] | None:
+    """What makes members of the numbers in a decoded value; None if the type holds no enum.
+
+    Structs are left alone: their members are made when they are. None stays None.
+    """
+    if type_.enum is not None:
+        get = member_of(type_.enum)
+        return lambda value: get(value, value)
+    inner = [converter(each) for each in type_.inner]
+    if not any(inner):
+        return None
+    if type_.code == TType.MAP:
+        return _map_converter(type_, *inner)
+    make: Any = list if type_.code == TType.LIST else set
+    if type_.frozen:
+        make = tuple if type_.code == TType.LIST else frozenset
+    element = type_.value.enum if type_.value is not None else None
+    if element is not None:
+        get = member_of(element)  # by two iterators in step, which is all C
+        return lambda values: None if values is None else make(map(get, values, values))
+    convert = inner[0]
+    return lambda values: None if values is None else make(map(convert, values))  # type: ignore[arg-type]
+
+
+def _map_converter(
+    type_: Type, key: Callable[[Any], Any] | None, value: Callable[[Any], Any] | None
+) -> Callable[[Any], Any]:
+    make: Any = TFrozenDict if type_.frozen else dict
+
+    def convert(mapping: Any) -> Any:
+        if mapping is None:
+            return None
+        keys = mapping if key is None else map(key, mapping)
+        values = mapping.values() if value is None else map(value, mapping.values())
+        return make(zip(keys, values, strict=True))
+
+    return convert
