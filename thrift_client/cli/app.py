@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -60,14 +62,16 @@ class App(Group):
         """Run a command, and end the process with its exit code."""
         if COMPLETE in os.environ:
             import_module('thrift_client.cli.completion')
+        run = partial(super().main, *args, standalone_mode=False, **extra)
         if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
-        sys.exit(_run(super().main, *args, standalone_mode=False, **extra))
+            return run()
+        sys.exit(_code(run))
 
 
-def _run(main: Any, *args: Any, **extra: Any) -> int:
+def _code(run: Callable[[], Any]) -> int:
+    """Run a command, print what ends it, and return the exit code."""
     try:
-        code = main(*args, **extra)
+        code = run()
         sys.stdout.flush()
     except click.Abort:
         return INTERRUPTED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +76,14 @@ def bench_command(
     if number is None and duration is None:
         number = 1000
     with target.load_caller(called, key) as caller:
-        call: Callable[[Any], Any] = lambda values: results.call(caller, called.name, **values)
-        load = Load(requests.of, call, connections, number, seconds, rate)
+        load = Load(
+            requests.of,
+            lambda values: results.call(caller, called.name, **values),
+            connections,
+            number,
+            seconds,
+            rate,
+        )
         _run(load, number, seconds)
     tally = load.result()
     if html is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import thrift_client
 from thrift_client import errors
 from thrift_client.cli import results, service
-from thrift_client.cli.ui import click
+from thrift_client.cli.ui import click, command
 from thrift_client.response import ThriftResponse
 from thrift_client.testing import Server
 
@@ -45,11 +45,10 @@ class Store:
             return sorted(self._words)
 
 
-@click.command('demo')
+@command('demo')
 def demo_command() -> None:
-    """See it work: a client, a pool, keys, responses, and a server that dies."""
-    service.add_to_path([str(Path(__file__).with_name('gen-py'))])
-    module = service.load('demo_if.key_value').module
+    """Watch it work: a client, a pool, keys, responses, and a server that dies."""
+    module = service.load(str(Path(__file__).with_name('demo_if.thrift'))).module
     with ExitStack() as stack:
         servers = _start_servers(stack, module)
         _call_one(module, servers['server-1'])

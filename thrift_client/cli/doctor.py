@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from thrift_client.cli import output, versions
-from thrift_client.cli.ui import TERMINAL, click, command, option
+from thrift_client.cli.ui import TERMINAL, command, option
 
 #: What doesn't work without an extra.
 COSTS = {

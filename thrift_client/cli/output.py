@@ -48,7 +48,7 @@ def print_json(value: Any, *, plain: bool = False) -> None:
     if plain or not TERMINAL:
         click.echo(text)
         return
-    from rich.json import JSONHighlighter
+    from rich.highlighter import JSONHighlighter
     from rich.text import Text
 
     shown = Text(text)

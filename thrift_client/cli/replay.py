@@ -39,7 +39,7 @@ class Call(NamedTuple):
 )
 @option(
     '--multiplexed', is_flag=True, panel='Connection',
-    help="call each service by its own name, as --service-name does for one",
+    help='call each service by its own name, as --service-name does for one',
 )
 @option(
     '--speed', default='1', show_default=True, metavar='FACTOR',

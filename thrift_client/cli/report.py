@@ -56,10 +56,11 @@ def page(run: Run) -> str:
     tally = run.tally
     when = datetime.now().astimezone().strftime('%Y-%m-%d %H:%M:%S %Z')
     loop = f'{run.rate:g} calls/s due (open loop)' if run.rate else 'closed loop'
+    rate = tally.done / run.elapsed
+    calls = f'{tally.done} calls in {run.elapsed:.2f} s, {rate:.0f} calls/s'
     parts = [
         f'<h1>{_text(run.method)}</h1>',
-        f'<p>{tally.done} calls in {run.elapsed:.2f} s, {tally.done / run.elapsed:.0f} calls/s, '
-        f'{run.connections} connections, {loop}; {_text(when)}</p>',
+        f'<p>{calls}, {run.connections} connections, {loop}; {_text(when)}</p>',
     ]
     if tally.latencies.count:
         parts += [

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from thrift_client.cli import arguments, output
+from thrift_client.cli import arguments, complete, output
 from thrift_client.cli.target import Target, with_target
-from thrift_client.cli.ui import click
+from thrift_client.cli.ui import click, command, option
 from thrift_client.errors import server_label
 from thrift_client.placement import Explanation
 from thrift_client.routing import canonical_bytes
 
 
-@click.command('route')
+@command('route')
 @with_target('service', 'servers', 'client', 'pool')
-@click.option('--key', metavar='ARGUMENT[,…]', help='The arguments that choose the server.')
-@click.option('--json', 'as_json', is_flag=True, help='Print an object.')
-@click.argument('method')
-@click.argument('given', metavar='[ARGUMENTS]', required=False)
+@option(
+    '--key', metavar='ARGUMENT,…', panel='Server pool', help='the arguments that are the key'
+)
+@option('--json', 'as_json', is_flag=True, panel='Output', help='print an object')
+@click.argument('method', shell_complete=complete.methods)
+@click.argument('given', metavar='[ARGUMENTS]…', nargs=-1, shell_complete=complete.arguments)
 def route_command(
-    target: Target, key: str | None, as_json: bool, method: str, given: str | None
+    target: Target, key: str | None, as_json: bool, method: str, given: tuple[str, ...]
 ) -> None:
-    """Tell which server METHOD with ARGUMENTS (as for `call`) would go to; nothing is sent."""
+    """Show which server METHOD with ARGUMENTS (as for `call`) would go to; nothing is sent."""
     called = arguments.find_method(target.service, method)
     values = arguments.read(called, given)
     with target.keyed_pool(called, key) as pool:
@@ -38,7 +40,7 @@ def route_command(
     width = max(map(len, found))
     for name, value in found.items():
         text = value if isinstance(value, str) else ', '.join(value)
-        click.echo(f'{name.ljust(width)}  {text}')
+        output.echo(f'{name.ljust(width)}  {text}')
 
 
 def _object(pool: Any, explanation: Explanation) -> dict[str, Any]:

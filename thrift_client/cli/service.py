@@ -15,6 +15,7 @@ import thrift_client
 from thrift_client.cli.ui import click, nearest
 from thrift_client.core.service import Service, service_of
 from thrift_client.errors import IdlError
+from thrift_client.idl.load import LoadedModule
 
 #: Where the compiler writes unless told otherwise; on the path if it is there.
 DEFAULT_GEN_PY = 'gen-py'
@@ -44,7 +45,21 @@ def expand(name: str, includes: Sequence[str] = ()) -> list[str]:
     return [f'{idl[1]}:{each}' for each in names_in(idl[1], includes)]
 
 
-def idl_module(name: str, includes: Sequence[str] = ()) -> Any:
+def services_of(module: ModuleType) -> dict[str, Service]:
+    """The services of a loaded module, by their attributes; not those of what it includes."""
+    return {
+        name: service_of(value)
+        for name, value in vars(module).items()
+        if isinstance(value, ModuleType) and hasattr(value, 'Iface')
+    }
+
+
+def is_loaded(value: Any) -> bool:
+    """Tell whether something is a module that was loaded from a `.thrift` file."""
+    return isinstance(value, LoadedModule)
+
+
+def idl_module(name: str, includes: Sequence[str] = ()) -> ModuleType | None:
     """The module of a `.thrift` file that a user named, or None for another kind of name."""
     idl = _IDL.fullmatch(name)
     return None if idl is None else _loaded(idl[1], includes)
@@ -52,8 +67,7 @@ def idl_module(name: str, includes: Sequence[str] = ()) -> Any:
 
 def names_in(file: str, includes: Sequence[str] = ()) -> list[str]:
     """The services of a `.thrift` file. A usage error if it can't be loaded, or has none."""
-    module = _loaded(file, includes)
-    names = [name for name, value in vars(module).items() if _is_service(value)]
+    names = list(services_of(_loaded(file, includes)))
     if not names:
         raise click.UsageError(f'{file} has no service')
     return names
@@ -82,10 +96,6 @@ def find(folders: Sequence[str]) -> list[str]:
 def files() -> list[str]:
     """The .thrift files in the current folder."""
     return sorted(str(path) for path in Path().glob('*.thrift') if path.is_file())
-
-
-def _is_service(value: Any) -> bool:
-    return isinstance(value, ModuleType) and hasattr(value, 'Iface')
 
 
 def _services_in(folder: Path) -> Iterator[str]:

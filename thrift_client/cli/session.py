@@ -65,6 +65,11 @@ class Session:
         return [f'\\{name}' for name in self._commands]
 
     @property
+    def flags(self) -> list[str]:
+        r"""The flags that \options takes."""
+        return [row.flag for row in (*flags.client_rows(), *flags.tls_rows(), *flags.pool_rows())]
+
+    @property
     def label(self) -> str:
         """The service and the server, or how many servers."""
         servers = self.target.servers
@@ -96,6 +101,8 @@ class Session:
             return OK
         try:
             return self._run(text)
+        except click.exceptions.Exit as exc:  # --help among the flags of \options
+            return exc.exit_code
         except click.ClickException as exc:
             output.print_error(exc.format_message())
             return exc.exit_code

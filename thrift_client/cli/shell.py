@@ -35,7 +35,7 @@ def shell_command(ctx: click.Context, target: Target, key: str | None) -> None:
 
 
 def _read_lines(session: Session, lines: Any) -> int:
-    """Run a command a line until the end or a \\quit; returns the worst exit code."""
+    r"""Run a command a line until the end or a \quit; returns the worst exit code."""
     worst = 0
     for line in lines:
         worst = max(worst, session.run(line))

@@ -70,7 +70,7 @@ class Watch:
 
     def _rows(self, responses: list[ThriftResponse[Any]]) -> list[tuple[str, ...]]:
         ejected = {each.name for each in self._pool.stats().servers if each.ejected}
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for response in responses:
             label = server_label(response.server)
             state = state_of(response, ejected=response.server.name in ejected)
