@@ -155,8 +155,14 @@ def bind(method: Method, given: Any) -> dict[str, Any]:
             f'{method.name} takes its arguments as an object like '
             f'{as_json(skeleton(method))}, as a list, or as words'
         )
-    made = schema.from_json(method.arguments, given)
     known = schema.shape(method.arguments)
+    try:
+        made = schema.from_json(method.arguments, given)
+    except ValueError as exc:
+        # Who calls a method knows nothing of the struct that holds its arguments.
+        text = str(exc).removeprefix(f'{known.name}.')
+        unknown = f'{known.name}: {known.name} has no field'
+        raise ValueError(text.replace(unknown, f'{method.name} has no argument')) from None
     missing = [
         name
         for name in method.parameters
@@ -172,11 +178,16 @@ def bind(method: Method, given: Any) -> dict[str, Any]:
 def _value_of(method: Method, given: Sequence[str]) -> Any:
     if not given:
         return None
-    if len(given) == 1:
-        value = parse(_text_of(given[0]))
-        if isinstance(value, (dict, list)) or given[0].startswith(('@', '-')):
-            return value
-    return from_words(method, given)
+    first = given[0]
+    if len(given) > 1:
+        return from_words(method, given)
+    if first == '-' or first.startswith(('@', '{', '[')):
+        return parse(_text_of(first))
+    try:
+        value = parse(first)
+    except ValueError:
+        return [first]
+    return value if isinstance(value, dict) else from_words(method, given)
 
 
 def _text_of(text: str) -> str:

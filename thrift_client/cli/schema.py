@@ -53,7 +53,7 @@ def is_required(of: Shape, field: Field) -> bool:
     """Tell whether a struct can't be sent without a field. gen-py tells it only by `validate`."""
     if field.required is not None or of.kind == 'union':
         return bool(field.required)
-    probe = object.__new__(of.cls)
+    probe = of.cls.__new__(of.cls)
     for each in of.fields:
         object.__setattr__(probe, each.name, None if each is field else ())
     return _unset(probe) is not None

@@ -10,12 +10,23 @@ from typing import Any, Self
 from thrift.Thrift import TException
 
 from thrift_client import ThriftPool
-from thrift_client.cli import arguments, call, describe, fan_out, flags, output, results
+from thrift_client.cli import (
+    arguments,
+    call,
+    describe,
+    durations,
+    fan_out,
+    flags,
+    output,
+    results,
+)
 from thrift_client.cli.exits import INTERRUPTED, OK, USAGE, code_of
 from thrift_client.cli.target import Target, set_key
+from thrift_client.cli.texts import is_duration
 from thrift_client.cli.ui import click, command, nearest
 from thrift_client.core.service import Method
 from thrift_client.errors import server_label
+from thrift_client.options import OPTIONS
 
 #: What stands for a value that must not be shown.
 _SECRET = {'sasl', 'headers'}
@@ -62,7 +73,7 @@ class Session:
     @property
     def commands(self) -> list[str]:
         """The commands that begin with a backslash."""
-        return [f'\\{name}' for name in self._commands]
+        return ['\\all', *(f'\\{name}' for name in self._commands)]
 
     @property
     def flags(self) -> list[str]:
@@ -117,14 +128,14 @@ class Session:
             return INTERRUPTED
 
     def _run(self, text: str) -> int:
-        if text.startswith('\\'):
-            name, *words = shlex.split(text[1:]) or ['']
-            return self._command(name, words)
         name, _, rest = text.partition(' ')
-        if name == 'all' and rest.strip() and 'all' not in self.service.methods:
-            name, _, rest = rest.strip().partition(' ')
+        rest = rest.strip()
+        if name == '\\all' or (name == 'all' and 'all' not in self.service.methods):
+            name, _, rest = rest.partition(' ')
             return self._all(arguments.find_method(self.service, name), rest.strip())
-        return self._call(arguments.find_method(self.service, name), rest.strip())
+        if text.startswith('\\'):
+            return self._command(name[1:], shlex.split(rest))
+        return self._call(arguments.find_method(self.service, name), rest)
 
     def _call(self, method: Method, rest: str) -> int:
         values = arguments.read(method, words_of(rest))
@@ -173,7 +184,7 @@ class Session:
         if words:
             self._reopen(_parse_flags(words))
         for name, value in sorted(self.target.options().items()):
-            output.echo(f'--{name.replace("_", "-")}  {"…" if name in _SECRET else value}')
+            output.echo(f'--{name.replace("_", "-")}  {_shown(name, value)}')
         if not self.target.options():
             output.echo('all options have their defaults; \\options --timeout 2s sets one')
 
@@ -205,7 +216,7 @@ _HELP = (
     ('getk orange', 'call a method with words, in the order of its arguments'),
     ('getk {"key": "orange"}', 'call a method with JSON, over several lines if need be'),
     ('getk @request.json', 'call a method with the arguments in a file'),
-    ('all getk orange', 'call a method on all servers'),
+    ('all getk orange', 'call a method on all servers; \\all where a method is called all'),
     ('\\list', 'show the methods'),
     ('\\describe [METHOD|TYPE]', 'show a method, struct or enum as the IDL declares it'),
     ('\\server [ADDRESS…]', 'show the servers, or use others'),
@@ -238,6 +249,13 @@ def is_complete(text: str) -> bool:
         else:
             depth += (character in '{[') - (character in '}]')
     return depth <= 0
+
+
+def _shown(name: str, value: Any) -> str:
+    if name in _SECRET:
+        return '…'
+    is_time = name in OPTIONS and is_duration(name) and value is not None
+    return durations.shown(value) if is_time else str(value)
 
 
 def _one_of(words: list[str], choices: tuple[str, ...], default: str) -> str:

@@ -61,13 +61,13 @@ class _Level:
 
 def candidates(session: Session, text: str) -> list[Candidate]:
     """What may follow a text that was typed, or replace its last word."""
-    if text.startswith('\\'):
-        return _of_command(session, text)
     name, space, rest = text.partition(' ')
+    if name.startswith('\\') and (name != '\\all' or not space):
+        return _of_command(session, text)
     if not space:
         names = ('all', *session.service.methods, *session.commands)
         return _matching(names, name, len(name))
-    if name == 'all' and name not in session.service.methods:
+    if name == '\\all' or (name == 'all' and name not in session.service.methods):
         name, space, rest = rest.partition(' ')
         if not space:
             return _matching(session.service.methods, name, len(name))
