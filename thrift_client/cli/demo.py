@@ -48,7 +48,7 @@ class Store:
 @command('demo')
 def demo_command() -> None:
     """Watch it work: a client, a pool, keys, responses, and a server that dies."""
-    module = service.load(str(Path(__file__).with_name('demo_if.thrift'))).module
+    module = service.load(f'{Path(__file__).with_name("demo_if.thrift")}:key_value').module
     with ExitStack() as stack:
         servers = _start_servers(stack, module)
         _call_one(module, servers['server-1'])
