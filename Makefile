@@ -5,9 +5,12 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip -qq --disable-pip-version-check
 PYTEST_ARGS ?=
+# Tests mostly wait: two processors serve four workers. A worker takes tests from one that lags.
+PYTEST := $(PY) -m pytest -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check check-all coverage matrix faults soak bench bench-quick docs gen clean
+.PHONY: help demo test long soak mutants lint types check check-all coverage matrix faults bench bench-quick \
+  docs gen clean
 
 .NOTPARALLEL:  # two pips would work on one environment
 
@@ -41,8 +44,19 @@ $(VENV)/.%: $(VENV)/.extras
 demo: $(VENV)/.package  ## the README's story against four real servers
 	@$(PY) demo/demo.py
 
-test: $(VENV)/.test  ## all tests but the soaks (PYTEST_ARGS='-k name' for some of them)
-	@$(PY) -m pytest $(PYTEST_ARGS)
+test: $(VENV)/.test  ## the tests, in minutes (PYTEST_ARGS='-k name' for some of them)
+	@$(PYTEST) $(PYTEST_ARGS)
+
+long: $(VENV)/.test  ## the tests that take many seconds each
+	@$(PYTEST) -m long --timeout 600 $(PYTEST_ARGS)
+
+# One malloc arena: with one for each thread the C library keeps ever more of what was freed, which
+# would hide whether the process grows by itself.
+soak: $(VENV)/.test  ## the tests that take minutes to an hour each
+	@MALLOC_ARENA_MAX=1 $(PY) -m pytest -m soak --timeout 3600 $(PYTEST_ARGS)
+
+mutants: $(VENV)/.test  ## check that the tests notice seeded mistakes (MUTANTS='name …' for some)
+	@$(PY) test/mutants/run.py $(MUTANTS)
 
 lint: $(VENV)/.lint  ## ruff
 	@$(VENV)/bin/ruff check .
@@ -52,9 +66,9 @@ types: $(VENV)/.lint  ## mypy --strict on the package
 
 check: lint types test  ## what has to pass before a change is proposed
 
-check-all: $(VENV)/.nox  ## check on every Python with every thrift, then the long soaks
+check-all: $(VENV)/.nox  ## check on every Python with every thrift, and everything that takes long
 	@$(VENV)/bin/nox
-	@$(MAKE) soak
+	@$(MAKE) long mutants soak
 
 coverage: $(VENV)/.test  ## the tests' branch coverage
 	@$(VENV)/bin/coverage run -m pytest $(PYTEST_ARGS)
@@ -66,11 +80,6 @@ matrix: $(VENV)/.test  ## every client option against every kind of server
 
 faults: $(VENV)/.test  ## every fault that a network or a server can have
 	@$(PY) -m pytest test/faults test/policy --fault-matrix docs/generated/fault-matrix.md $(PYTEST_ARGS)
-
-# One malloc arena: with one for each thread the C library keeps ever more of what was freed, which
-# would hide whether the process grows by itself.
-soak: $(VENV)/.test  ## the long runs
-	@MALLOC_ARENA_MAX=1 $(PY) -m pytest -m soak --timeout 3600 $(PYTEST_ARGS)
 
 bench: $(VENV)/.bench  ## bench/results.md and its plots
 	@$(PY) -m bench.run

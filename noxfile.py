@@ -26,7 +26,7 @@ def install(session: nox.Session, group: str, *extra: str) -> None:
 @nox.parametrize('thrift', THRIFTS)
 def tests(session: nox.Session, thrift: str) -> None:
     install(session, 'test', f'thrift=={thrift}.*')
-    session.run('python', '-m', 'pytest', *session.posargs)
+    session.run('python', '-m', 'pytest', '-n', '4', '--dist', 'worksteal', *session.posargs)
 
 
 @nox.session

@@ -1,6 +1,11 @@
-"""Servers for all tests, and the check that a test leaves nothing behind."""
+"""Servers for all tests, the environment that tests expect, and checks of every test.
+
+Every test is ended when it hangs, and fails when it leaves something behind.
+"""
 
 import gc
+import os
+import signal
 import threading
 import time
 from contextlib import ExitStack
@@ -11,14 +16,24 @@ import pytest
 from on_loop_pools import made
 from servers import ServerProcess
 from test_if import test_service
+from watchdog import Watchdog
 
 RICH = {'service': 'rich_if.rich_service', 'handler': 'handlers:Rich'}
 SETTLE_S = 2.0
+#: Variables that change what a program prints, and those of this package that are for its tests.
+OF_THE_SHELL = {'CLICOLOR_FORCE', 'COLUMNS', 'FORCE_COLOR', 'LINES', 'NO_COLOR'}
+OURS = {'THRIFT_CLIENT_REQUIRE_SERVERS'}
 
 
 def pytest_configure(config):
-    """Register what this file looks for."""
+    """Register what this file looks for, and set what a shell may have set in another way."""
     config.addinivalue_line('markers', 'leaves: leaves something behind, and is not checked for it')
+    config.pluginmanager.register(Watchdog(), 'watchdog')
+    # The background jobs of scripts ignore it, and so would each process that a test starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in [*os.environ]:
+        if name in OF_THE_SHELL or (name.startswith('THRIFT_CLIENT_') and name not in OURS):
+            del os.environ[name]
 
 
 @pytest.fixture

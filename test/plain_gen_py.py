@@ -1,4 +1,4 @@
-"""The generated client as Apache's tutorial uses it, which the library is compared with."""
+"""The generated client as in Apache's tutorial, which the library is compared with."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 TEST = Path(__file__).parent
+FORKING = ('forking', 'processpool')
+FREE_WITHIN_S = 5
 SEARCH_PATH = (TEST.parent, TEST, TEST / 'gen-py')
 
 
@@ -110,6 +114,18 @@ class ServerProcess:
             output.read()
         self._process.wait()
         self._process = None
+        if self.kind in FORKING and self.port is not None:
+            self._wait_for_its_forks()
+
+    def _wait_for_its_forks(self):
+        # As a process ends, its output is closed before its socket.
+        until = time.monotonic() + FREE_WITHIN_S
+        while time.monotonic() < until:
+            with socket.socket() as probe:
+                if probe.connect_ex((self.host, self.port)):
+                    return
+            time.sleep(0.001)
+        raise RuntimeError(f'{self!r} still listens after its end')
 
     def __enter__(self):
         return self.start()

@@ -1,21 +1,32 @@
-"""Runs the command line as users do: as a process."""
+"""Runs the command line: by a function call in this process, or as a real process."""
 
+import contextlib
+import io
 import os
+import socket
+import ssl
 import subprocess
 import sys
+from subprocess import CompletedProcess
 
 import pytest
+import trustme
 
+from handlers import KeyValue
 from servers import SEARCH_PATH
+from test_if import test_service
 
 TIMEOUT_S = 30
+
+# It looks once whether it prints to a terminal, which in this process it never does.
+with contextlib.redirect_stdout(io.StringIO()):
+    import thrift_client.cli.app
 
 
 @pytest.fixture
 def environment(tmp_path):
-    """Give the environment of a user without a config file or any variable of ours."""
-    kept = {name: value for name, value in os.environ.items() if 'THRIFT_CLIENT' not in name}
-    return kept | {
+    """Give the environment of a user without a config file."""
+    return os.environ | {
         'PYTHONPATH': os.pathsep.join(map(str, SEARCH_PATH)),
         'XDG_CONFIG_HOME': str(tmp_path / 'config'),
         'COLUMNS': '200',
@@ -23,8 +34,36 @@ def environment(tmp_path):
 
 
 @pytest.fixture
-def cli(environment, tmp_path):
-    """Run a command in an empty folder; returns the completed process."""
+def cli(environment, tmp_path, monkeypatch):
+    """Run a command in this process and an empty folder; returns what a process would."""
+
+    def run(*arguments, stdin='', env=None):
+        streams = {name: io.TextIOWrapper(io.BytesIO(), 'utf-8') for name in ('stdout', 'stderr')}
+        with monkeypatch.context() as patch:
+            for name, stream in streams.items():
+                patch.setattr(sys, name, stream)
+            patch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO(stdin.encode()), 'utf-8'))
+            patch.setattr(sys, 'argv', ['thrift-client', *map(str, arguments)])
+            patch.setattr(sys, 'path', [*sys.path])
+            patch.chdir(tmp_path)
+            for name, value in (environment | (env or {})).items():
+                patch.setenv(name, value)
+            with pytest.raises(SystemExit) as ended:
+                thrift_client.cli.main()
+        assert isinstance(ended.value.code, int)
+        return CompletedProcess(arguments, ended.value.code, *map(_written, streams.values()))
+
+    return run
+
+
+def _written(stream):
+    stream.flush()
+    return stream.buffer.getvalue().decode()
+
+
+@pytest.fixture
+def process(environment, tmp_path):
+    """Run a command in a process and an empty folder; returns the completed process."""
 
     def run(*arguments, stdin='', env=None):
         return subprocess.run(
@@ -64,10 +103,14 @@ def rich(cli, rich_server):
 
 
 @pytest.fixture
+def kv_servers(thrift_server):
+    """Run four empty test_service servers in this process."""
+    return [thrift_server(test_service, KeyValue()) for _ in range(4)]
+
+
+@pytest.fixture
 def unused_port():
     """Give a port of loopback where nobody listens, which stays bound until the end."""
-    import socket
-
     with socket.socket() as bound:
         bound.bind(('127.0.0.1', 0))
         yield bound.getsockname()[1]
@@ -75,9 +118,7 @@ def unused_port():
 
 @pytest.fixture(scope='session')
 def tls_files(tmp_path_factory):
-    """Write a certificate, its key, and the authority of our own that issued it."""
-    import trustme
-
+    """Write a certificate, its key, and the certificate of the authority that issued it."""
     folder = tmp_path_factory.mktemp('tls')
     authority = trustme.CA()
     issued = authority.issue_cert('127.0.0.1', 'localhost')
@@ -86,3 +127,11 @@ def tls_files(tmp_path_factory):
     issued.private_key_pem.write_to_path(str(key))
     authority.cert_pem.write_to_path(str(ca))
     return cert, key, ca
+
+
+@pytest.fixture
+def tls_context(tls_files):
+    """Make the context of a server with that certificate."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*tls_files[:2])
+    return context

@@ -1,4 +1,4 @@
-"""`all`: an answer or an error from each server."""
+"""The command `all`: a result or an error from each server."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 
 def test_each_server_has_a_row_and_a_failure_shows_in_the_exit_code(cli, kv_servers):
     """Two that answer and one that is gone."""
-    kv_servers[2].kill()
+    kv_servers[2].close()
     one, two, gone = (server.address for server in kv_servers[:3])
     target = ('-s', 'test_if.test_service', '-a', f'first={one}', '-a', two, '-a', gone)
     done = cli('all', *target, 'ping')
@@ -21,7 +21,7 @@ def test_each_server_has_a_row_and_a_failure_shows_in_the_exit_code(cli, kv_serv
 
 def test_json_is_a_list_of_objects(cli, kv_servers):
     """Server, value or error, and the time of each."""
-    kv_servers[1].kill()
+    kv_servers[1].close()
     target = ('-s', 'test_if.test_service', '-a', kv_servers[0].address)
     done = cli('all', *target, '-a', kv_servers[1].address, '--json', 'keys')
     good, bad = json.loads(done.stdout)

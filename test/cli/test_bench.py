@@ -1,4 +1,4 @@
-"""`bench`: load, and the figures that come of it."""
+"""The command `bench`: load, and the figures that it reports."""
 
 import json
 import random

@@ -1,9 +1,12 @@
-"""`call`: arguments in, results out, and the exit code of each kind of failure."""
+"""The command `call`: arguments, results, and the exit code of each kind of failure."""
 
 import json
 from pathlib import Path
 
 import pytest
+
+from handlers import KeyValue
+from test_if import test_service
 
 IDL = Path(__file__).parents[1]
 
@@ -154,10 +157,12 @@ def http_text_server():
         thread.join(5)
 
 
-def test_a_certificate_that_nobody_trusts_ends_in_6(cli, server_process, tls_files):
+def test_a_certificate_that_nobody_trusts_ends_in_6(
+    cli, thrift_server, tls_files, tls_context
+):
     """Unless its authority is named, or all are trusted; a flag, a variable or the URL says TLS."""
-    cert, key, ca = tls_files
-    server = server_process(tls_cert=cert, tls_key=key)
+    ca = tls_files[2]
+    server = thrift_server(test_service, KeyValue(), ssl=tls_context)
     target = ('call', '-s', 'test_if.test_service', '-a')
     done = cli(*target, server.address, '--ssl', 'ping')
     assert done.returncode == 6
@@ -186,9 +191,9 @@ def test_a_certificate_that_cannot_be_used_is_named(cli, tls_files, flags, said)
     assert said in done.stderr.replace(f'{folder}/', '')
 
 
-def test_http_and_its_headers_are_flags(cli, server_process):
+def test_http_and_its_headers_are_flags(cli, thrift_server):
     """An address with a scheme, and a transport with headers."""
-    server = server_process(kind='http')
+    server = thrift_server(test_service, KeyValue(), 'http')
     target = ('call', '-s', 'test_if.test_service')
     assert cli(*target, '-a', f'http://{server.address}/', 'ping').stdout == '"pong"\n'
     flags = ('--transport', 'http', '-H', 'X-One: 1', '-H', 'X-Two: 2')
@@ -204,18 +209,18 @@ def test_policies_are_keywords_and_any_server_may_be_asked(cli, kv_server):
     assert (done.returncode, 'tries' in done.stderr) == (2, True)
 
 
-def test_an_idl_file_is_compiled(cli, rich_server):
+def test_an_idl_file_is_compiled(process, rich_server):
     """A .thrift file stands for its service, includes too, where the compiler is installed."""
-    done = cli('call', '-s', IDL / 'rich.thrift', '-a', rich_server.address, 'version')
+    done = process('call', '-s', IDL / 'rich.thrift', '-a', rich_server.address, 'version')
     assert done.stdout == '"1.0"\n', done.stderr
 
 
-def test_a_folder_may_be_named_like_an_idl_file(cli, tmp_path):
+def test_a_folder_may_be_named_like_an_idl_file(process, tmp_path):
     """The file is what the path ends in, and the service what stands behind it."""
     (tmp_path / 'acme.thrift').mkdir()
     (tmp_path / 'acme.thrift' / 'kv.thrift').write_text('service kv { void ping() }')
     for name in ('acme.thrift/kv.thrift', 'acme.thrift/kv.thrift:kv'):
-        assert cli('list', '-s', name).stdout == 'void ping()\n'
+        assert process('list', '-s', name).stdout == 'void ping()\n'
 
 
 def test_a_broken_idl_file_is_told_in_the_words_of_the_compiler(cli, tmp_path):

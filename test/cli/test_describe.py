@@ -1,4 +1,4 @@
-"""`list` and `describe`: what gen-py knows of a service."""
+"""The commands `list` and `describe`: what gen-py code says about a service."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Flags, the config file and the environment: every client option, and who beats whom."""
+"""Flags, the config file and environment variables: every client option, and precedence."""
 
 import json
 

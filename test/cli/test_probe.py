@@ -1,4 +1,4 @@
-"""`probe`: what a server speaks, against servers of every kind and what is no Thrift at all."""
+"""The command `probe`: servers of every kind, and servers that don't speak Thrift."""
 
 import json
 import socket
@@ -8,6 +8,8 @@ from time import monotonic
 
 import pytest
 
+from handlers import KeyValue
+from test_if import test_service
 from thrift_client.cli import probe
 from thrift_client.cli.wires import WIRES, Wire, answers, request
 
@@ -20,19 +22,19 @@ SPEAKING = [
     ({'transport': 'framed', 'protocol': 'json'}, 'framed', 'json'),
     ({'transport': 'zlib'}, 'zlib', 'binary'),
     ({'transport': 'zlib', 'protocol': 'compact'}, 'zlib', 'compact'),
-    ({'kind': 'http'}, 'http', 'binary'),
-    ({'kind': 'http', 'protocol': 'json'}, 'http', 'json'),
-    ({'kind': 'nonblocking'}, 'framed', 'binary'),
-    ({'kind': 'simple', 'protocol': 'compact'}, 'buffered', 'compact'),
+    ({'server': 'http'}, 'http', 'binary'),
+    ({'server': 'http', 'protocol': 'json'}, 'http', 'json'),
+    ({'server': 'nonblocking'}, 'framed', 'binary'),
+    ({'server': 'simple', 'protocol': 'compact'}, 'buffered', 'compact'),
 ]
 
 
 @pytest.mark.parametrize(('server', 'transport', 'protocol'), SPEAKING)
 def test_the_transport_and_protocol_of_a_server_are_found(
-    cli, server_process, server, transport, protocol
+    cli, thrift_server, server, transport, protocol
 ):
     """Both are named, defaults too, within seconds."""
-    running = server_process(**server)
+    running = thrift_server(test_service, KeyValue(), **server)
     started = monotonic()
     done = cli('probe', running.address, '--json', '--timeout', '300')
     assert monotonic() - started < 8
@@ -42,9 +44,9 @@ def test_the_transport_and_protocol_of_a_server_are_found(
     assert found['flags'] == f'--transport {transport} --protocol {protocol}'
 
 
-def test_every_wire_that_fits_is_shown_on_request(cli, server_process):
+def test_every_wire_that_fits_is_shown_on_request(cli, thrift_server):
     """A server with THeader takes the older wires too."""
-    running = server_process(protocol='header', transport='header')
+    running = thrift_server(test_service, KeyValue(), protocol='header', transport='header')
     done = cli('probe', running.address, '--every', '--json', '--timeout', '300')
     found = json.loads(done.stdout)
     fits = [(found['transport'], found['protocol'])]
@@ -53,29 +55,28 @@ def test_every_wire_that_fits_is_shown_on_request(cli, server_process):
     assert ('header', 'compact') in fits
 
 
-def test_what_is_printed_can_be_used(cli, kv_server, server_process):
+def test_what_is_printed_can_be_used(cli, kv_server, thrift_server):
     """The flags call the server, and the address has no scheme that the wire has not."""
     found = json.loads(cli('probe', f'http://{kv_server.address}/', '--json').stdout)
     assert found['python'].startswith(f"SimpleClient(service, '{kv_server.address}', ")
-    over_http = server_process(kind='http')
+    over_http = thrift_server(test_service, KeyValue(), 'http')
     found = json.loads(cli('probe', f'http://{over_http.address}/kv', '--json').stdout)
     assert found['python'].startswith(f"SimpleClient(service, 'http://{over_http.address}/kv', ")
     target = ('-s', 'test_if.test_service', '-a', over_http.address)
     assert cli('call', *target, *found['flags'].split(), 'ping').stdout == '"pong"\n'
 
 
-def test_a_multiplexed_server_needs_the_name_of_the_service(cli, server_process):
+def test_a_multiplexed_server_needs_the_name_of_the_service(cli, thrift_server):
     """With the name it is found."""
-    running = server_process(service_name='kv', transport='framed')
+    running = thrift_server(test_service, KeyValue(), service_name='kv', transport='framed')
     done = cli('probe', running.address, '--service-name', 'kv')
     assert done.returncode == 0
     assert "service_name='kv'" in done.stdout
 
 
-def test_tls_is_found_behind_plain_silence(cli, server_process, tls_files):
+def test_tls_is_found_behind_plain_silence(cli, thrift_server, tls_context):
     """A server with a certificate that nobody trusts: found, and told so."""
-    cert, key, _ = tls_files
-    running = server_process(transport='framed', tls_cert=cert, tls_key=key)
+    running = thrift_server(test_service, KeyValue(), transport='framed', ssl=tls_context)
     done = cli('probe', running.address)
     assert done.returncode == 0, done.stdout
     assert 'speaks transport framed, protocol binary over TLS' in done.stdout
@@ -83,10 +84,10 @@ def test_tls_is_found_behind_plain_silence(cli, server_process, tls_files):
     assert 'not trusted here' in done.stdout
 
 
-def test_tls_is_found_on_a_unix_socket(cli, server_process, tls_files, tmp_path):
+def test_tls_is_found_on_a_unix_socket(cli, thrift_server, tls_context, tmp_path):
     """Behind a path as behind a port: found, and told that nobody trusts it."""
-    cert, key, _ = tls_files
-    running = server_process(host=f'unix:{tmp_path}/sock', tls_cert=cert, tls_key=key)
+    path = f'unix:{tmp_path}/sock'
+    running = thrift_server(test_service, KeyValue(), host=path, ssl=tls_context)
     done = cli('probe', running.address)
     assert done.returncode == 0, done.stderr
     assert 'speaks transport buffered, protocol binary over TLS' in done.stdout

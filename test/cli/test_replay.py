@@ -1,4 +1,4 @@
-"""The log of requests, and `replay`, which sends them again."""
+"""The request log, and the command `replay`, which sends its requests again."""
 
 import json
 import threading
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from handlers import Rich
 from rich_if import rich_service, ttypes
 from test_if import test_service
 from thrift_client import SimpleClient, ThreadedReplicatedClient, record
@@ -72,9 +73,9 @@ def test_a_line_that_is_no_request_is_told_and_a_torn_last_one_left_out(tmp_path
         list(record.read(str(path)))
 
 
-def test_replay_repeats_everything_on_another_server(cli, server_process, tmp_path):
+def test_replay_repeats_everything_on_another_server(cli, thrift_server, tmp_path):
     """Values, oneway calls and declared exceptions, in order, and a report of each method."""
-    server = server_process(service='rich_if.rich_service', handler='handlers:Rich')
+    server = thrift_server(rich_service, Rich())
     calls = [('fire', 'a'), ('fire', 'b'), ('find', 'missing', False), ('find', 'k', False)]
     path = logged(str(tmp_path / 'log'), calls)
     done = cli('replay', '-a', server.address, '--json', path)
@@ -86,9 +87,9 @@ def test_replay_repeats_everything_on_another_server(cli, server_process, tmp_pa
         assert client.fired() == ['a', 'b']
 
 
-def test_what_clients_logged_happens_again_elsewhere(cli, server_process, rich_server, tmp_path):
+def test_what_clients_logged_happens_again_elsewhere(cli, thrift_server, rich_server, tmp_path):
     """A client's oneway calls and declared exceptions, and a fan-out's calls of each server."""
-    other = server_process(service='rich_if.rich_service', handler='handlers:Rich')
+    other = thrift_server(rich_service, Rich())
     path = str(tmp_path / 'log')
     small = ttypes.Small(1, 'one')
     with SimpleClient(rich_service, rich_server.address, log_filename=path) as client:

@@ -1,4 +1,4 @@
-"""`route` and `plan`: where keys live, and which move."""
+"""The commands `route` and `plan`: the servers of keys, and which keys move."""
 
 import json
 import re

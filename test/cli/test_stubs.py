@@ -1,4 +1,4 @@
-"""`stubs`: mypy and pyright know the methods of every client, and find what is wrong."""
+"""The command `stubs`: mypy and pyright know the methods of every client."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees, through a pseudo-terminal, and what a pipe gets."""
+"""The output on a terminal (here a pseudo-terminal) and in a pipe."""
 
 import os
 import pty
@@ -115,11 +115,3 @@ def test_commands_and_flags_are_completed(cli):
     assert 'plain,probe' in cli(env=asked | {'COMP_WORDS': 'thrift-client pr'}).stdout
     asked |= {'COMP_CWORD': '2', 'COMP_WORDS': 'thrift-client call --max-id'}
     assert 'plain,--max-idle' in cli(env=asked).stdout
-
-
-def test_without_the_extra_it_says_what_to_install(cli, tmp_path):
-    """A process that can't import click."""
-    (tmp_path / 'click.py').write_text("raise ModuleNotFoundError('no', name='click')")
-    done = cli('--help', env={'PYTHONPATH': os.pathsep.join((str(tmp_path), *sys.path))})
-    assert done.returncode == 1
-    assert "pip install 'thrift_client[cli]'" in done.stderr

@@ -1,4 +1,4 @@
-"""JSON to Thrift's values and back."""
+"""The conversion of JSON to Thrift values and back."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The code blocks of the documentation's pages, and how they are run."""
+"""Finds the code blocks of the documentation's pages, and compares output with a page."""
 
 from __future__ import annotations
 

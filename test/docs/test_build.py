@@ -1,4 +1,4 @@
-"""The documentation builds, and its tables are those of the code."""
+"""The documentation builds without warnings, and its tables match the code."""
 
 import html
 import inspect

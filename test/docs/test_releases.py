@@ -1,4 +1,4 @@
-"""The version, the changelog, and what the pages say of other places in the repository."""
+"""The version, the changelog, and pages that repeat what other files say."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Events as OpenTelemetry spans and metrics, and a trace that goes through real servers."""
+"""Events as OpenTelemetry spans and metrics, and traces through real servers."""
 
 import asyncio
 import sys

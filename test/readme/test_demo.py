@@ -1,4 +1,4 @@
-"""The demo tells the truth, in a process of its own, and leaves nothing."""
+"""The demo: what it prints is true, and it leaves no process behind."""
 
 import os
 import re

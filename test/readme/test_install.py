@@ -1,4 +1,4 @@
-"""What `pip install` of a release gives: its files, and a client that works beside thrift alone."""
+"""The sdist and the wheel: their files, and the package installed beside thrift alone."""
 
 import importlib.util
 import shutil

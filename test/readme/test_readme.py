@@ -1,4 +1,4 @@
-"""The README, word for word, and the examples that the original package's README had."""
+"""The README: its code, its tables, and the examples of the original package's README."""
 
 import contextlib
 import itertools

@@ -1,4 +1,4 @@
-"""Print where each router places ten thousand keys, for a test to compare between processes."""
+"""Prints where each router places ten thousand keys; a test compares two processes."""
 import json
 
 from thrift_client.routing import router

@@ -1,3 +1,5 @@
+"""Balancers: the server of the next call, by load, latency, weight and failures."""
+
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from heapq import heappop, heappush

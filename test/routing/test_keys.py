@@ -1,3 +1,5 @@
+"""The canonical bytes of keys, and their stable 64-bit hash."""
+
 import hashlib
 import json
 import os

@@ -1,3 +1,5 @@
+"""The public names of thrift_client.routing, and what importing it loads."""
+
 import json
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""`explain` and `plan`: where keys go, why, and what would move, with nothing sent."""
+"""`explain` and `plan`: the servers of keys, the reasons, and which keys would move."""
 
 import dataclasses
 

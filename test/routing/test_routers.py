@@ -1,3 +1,5 @@
+"""Routers: the server of each key, the shares of servers, and which keys move."""
+
 import json
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What a small call costs in instructions, counted in a simulated processor: no clock, no noise."""
+"""The cost of a small call in instructions, counted in a simulated processor: free of noise."""
 
 import os
 import shutil
@@ -10,6 +10,7 @@ pytestmark = [
         not shutil.which('valgrind') and not os.environ.get('THRIFT_CLIENT_REQUIRE_SERVERS'),
         reason='no valgrind',
     ),
+    pytest.mark.long,
     pytest.mark.timeout(300),  # a simulated processor takes its time
 ]
 

@@ -1,4 +1,4 @@
-"""What a small call may cost, counted and not timed, so that a busy machine changes nothing."""
+"""The cost of a small call in system calls, functions and threads: counted, not timed."""
 
 import sys
 import threading

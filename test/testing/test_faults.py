@@ -1,4 +1,4 @@
-"""The fault server does what its script says, no more and no less."""
+"""The fault server: it does exactly what its script says."""
 
 import contextlib
 import socket

@@ -1,4 +1,4 @@
-"""The fixtures of the pytest plugin, and the small helpers, keep what they promise."""
+"""The fixtures of the pytest plugin, the fake clock and the ledger."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""The proxy passes everything on as it came, except for what its toxics do."""
+"""The proxy: it forwards everything unchanged, except for what its toxics do."""
 
 import contextlib
 import random

@@ -1,4 +1,4 @@
-"""The servers that thrift_client.testing runs: all kinds answer, and all are gone after close()."""
+"""The servers of thrift_client.testing: every kind answers, and close() ends everything."""
 
 import socket
 import ssl

@@ -84,11 +84,11 @@ class Listener(TServerTransportBase):
             client = _wrap(client, self._context)
         with self._lock:
             self._accepted.add(client)
-            self.handed_out += 1
         if self.closing:
             # shutdown() may have looked at the set before this one was in it.
             client.close()
             raise ListenerClosed
+        self.handed_out += 1
         return client
 
     def shutdown(self) -> None:

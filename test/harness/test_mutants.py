@@ -1,0 +1,105 @@
+"""The runner of mutants, on a small project: it tells the noticed, the surviving and the broken."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RUN = Path(__file__).parents[1] / 'mutants' / 'run.py'
+
+PROGRAM = """
+def add(a, b):
+    return a + b
+
+def subtract(a, b):
+    return a - b
+
+def unused(a, b):
+    return a * b
+"""
+
+OWN_TESTS = """
+import program
+
+def test_adds():
+    assert program.add(1, 2) == 3
+"""
+
+OTHER_TESTS = """
+import program
+
+def test_subtracts():
+    assert program.subtract(2, 1) == 1
+"""
+
+MUTANT = """
+[[mutant]]
+name = '{}'
+files = "*.py"
+pattern = '{}'
+replace = '{}'
+tests = ["test_own.py"]
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run the mutants of a table on the project; returns the exit code and the output's lines."""
+
+    def run(*mutants, own_tests=OWN_TESTS):
+        project = tmp_path / 'project'
+        project.mkdir()
+        files = {'program.py': PROGRAM, 'test_own.py': own_tests, 'test_other.py': OTHER_TESTS}
+        for name, text in files.items():
+            (project / name).write_text(text)
+        (project / 'pytest.ini').write_text('[pytest]\npythonpath = .\n')
+        table = tmp_path / 'mutants.toml'
+        table.write_text(''.join(MUTANT.format(*row) for row in mutants))
+        done = subprocess.run(
+            [sys.executable, RUN, '--root', project, '--table', table, '--workers', '0'],
+            capture_output=True, text=True, timeout=50, check=False,
+        )  # fmt: skip
+        assert done.stderr == ''
+        assert (project / 'program.py').read_text() == PROGRAM
+        return done.returncode, sorted(done.stdout.splitlines())
+
+    return run
+
+
+def test_mutants_are_noticed_or_survive_or_do_not_apply(run):
+    """A mutant is noticed by its own tests or by any other; whatever else is a failure."""
+    code, lines = run(
+        ('adds wrong', r'a \+ b', 'a'),
+        ('subtracts wrong', 'a - b', 'b - a'),
+        ('multiplies wrong', r'a \* b', 'a'),
+        ('matches nothing', 'a / b', 'a'),
+        ('matches too much', 'return', 'pass'),
+        ('is not Python', r'return a \+ b', 'return a +'),
+        ('changes nothing', r'(a \+ b)', r'\1'),
+    )
+    told = [re.sub(r' \(.*', '', line) for line in lines]
+    assert told == [
+        '2 of 7 mutants are noticed',
+        'BROKEN    changes nothing: the replacement changes nothing',
+        'BROKEN    is not Python: the result is not Python: invalid syntax',
+        'BROKEN    matches nothing: the pattern matches 0 times in *.py',
+        'BROKEN    matches too much: the pattern matches 3 times in program.py',
+        'SURVIVED  multiplies wrong',
+        'noticed   adds wrong: test_own.py::test_adds',
+        'noticed   subtracts wrong: test_other.py::test_subtracts',
+    ]
+    assert code == 1
+
+
+def test_the_exit_code_is_0_where_all_are_noticed(run):
+    """As make and CI need it."""
+    code, lines = run(('adds wrong', r'a \+ b', 'a'))
+    assert (code, lines[0]) == (0, '1 of 1 mutants are noticed')
+
+
+def test_tests_that_fail_without_a_mutant_prove_nothing(run):
+    """The runner ends before the first mutant."""
+    code, lines = run(('adds wrong', r'a \+ b', 'a'), own_tests='def test_fails():\n    assert 0')
+    assert (code, lines) == (1, ['test_own.py::test_fails fails without any mutant'])
