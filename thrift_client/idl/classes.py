@@ -1,8 +1,8 @@
 """Python classes of structs, unions, exceptions and enums that behave like gen-py's.
 
-Their `__init__` is generated, as that is what the C extension calls for each struct that it
-decodes: it sets the fields and makes members of enums' numbers. Names within generated code
-that no IDL can have contain an `ø`.
+Their `__init__` is generated. The C extension gives numbers where the IDL has enums; members
+are made of them afterwards (`types`). Names within generated code contain an `ø`, so that no
+IDL's name is one of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from thrift.protocol.TProtocol import TProtocolException
 from thrift.Thrift import TException
 
 from thrift_client.idl import wire
-from thrift_client.idl.types import Shape, converter, member_of
+from thrift_client.idl.types import Shape, conversion
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -49,10 +49,7 @@ class Struct(metaclass=StructType):
 
     def read(self, iprot: Any) -> None:
         """Set the fields to what a protocol reads."""
-        shape = type(self).__thrift_shape__
-        wire.decode(shape, self, iprot)
-        for name, convert in shape.converters:
-            setattr(self, name, convert(getattr(self, name)))
+        wire.decode(type(self).__thrift_shape__, self, iprot)
 
     def write(self, oprot: Any) -> None:
         """Write the fields to a protocol."""
@@ -173,15 +170,15 @@ def _set_args(error: Any, value: Any) -> None:
 _ARGS = property(_args_of, _set_args)
 
 
-def make_class(shape: Shape, frozen: bool, namespace: dict[str, Any]) -> type:
+def make_class(shape: Shape, namespace: dict[str, Any]) -> type:
     """The class of a shape whose fields are known. Its `thrift_spec` comes with `publish`."""
     if shape.kind == 'exception':
-        base: type = FrozenError if frozen else OpenError
+        base: type = FrozenError if shape.frozen else OpenError
     else:
-        base = Frozen if frozen else Struct
+        base = Frozen if shape.frozen else Struct
     body = {
         '__doc__': shape.doc,
-        '__init__': _init(shape, frozen),
+        '__init__': _init(shape),
         '__thrift_shape__': shape,
         **namespace,
     }
@@ -197,48 +194,60 @@ def publish(shape: Shape) -> None:
     shape.cls.thrift_spec = shape.spec
 
 
-def _init(shape: Shape, frozen: bool) -> Callable[..., None]:
+def _init(shape: Shape) -> Callable[..., None]:
     scope: dict[str, Any] = {'setø': object.__setattr__}
-    parameters, lines = initializer(shape, scope, frozen)
-    lines = [f'def __init__(selfø{parameters}):', *lines, ' pass']
-    exec('\n'.join(lines), scope)  # noqa: S102 - names that the parser has checked
+    parameters, lines = _parameters(shape, scope)
+    for field in shape.fields:
+        name = field.name
+        put = f"setø(selfø, '{name}', {name})" if shape.frozen else f'selfø.{name} = {name}'
+        lines.append(f' {put}')
+    source = '\n'.join([f'def __init__(selfø{parameters}):', *lines, ' pass'])
+    exec(source, scope)  # noqa: S102 - names that the parser has checked
     init: Callable[..., None] = scope['__init__']
     return init
 
 
-def make_factory(shape: Shape) -> Callable[..., Any]:
-    """What makes an instance of decoded values without its class's `__init__`."""
+class _Maker:
+    """The base of classes that stand in for others whose `__init__` loses values.
+
+    What their constructor makes is an instance of the other class. The C extension takes
+    nothing but classes, and gives the fields to the constructor if attributes are set or
+    deleted in Python.
+    """
+
+    __slots__ = ()
+
+    def __delattr__(self, name: str) -> None:
+        raise TypeError(name)  # there is no instance
+
+
+def make_maker(shape: Shape) -> type:
+    """A class that makes instances of the shape's class, with members for numbers."""
     scope: dict[str, Any] = {'setø': object.__setattr__, 'newø': shape.cls.__new__}
     scope['clsø'] = shape.cls
-    parameters, lines = initializer(shape, scope, True)
-    lines = [f'def factory({parameters[2:]}):', ' selfø = newø(clsø)', *lines, ' return selfø']
-    exec('\n'.join(lines), scope)  # noqa: S102 - names of a generated class
-    factory: Callable[..., Any] = scope['factory']
-    return factory
+    parameters, lines = _parameters(shape, scope)
+    for i, field in enumerate(shape.fields):
+        name, source = field.name, conversion(field, i, scope)
+        if source is not None:
+            lines.append(f' if {name} is not None: {name} = {source.replace("valueø", name)}')
+        lines.append(f" setø(selfø, '{name}', {name})")
+    head = [f'def __new__(makerø{parameters}):', ' selfø = newø(clsø)']
+    exec('\n'.join([*head, *lines, ' return selfø']), scope)  # noqa: S102 - a class's own names
+    return type(shape.name, (_Maker,), {'__slots__': (), '__new__': scope['__new__']})
 
 
-def initializer(shape: Shape, scope: dict[str, Any], frozen: bool) -> tuple[str, list[str]]:
-    """The parameters and lines of a function that sets all fields of `selfø`.
-
-    What the lines need is put into `scope`. `frozen` sets them past the class's `__setattr__`.
-    """
+def _parameters(shape: Shape, scope: dict[str, Any]) -> tuple[str, list[str]]:
+    """The parameters of a constructor, and the lines that make new defaults."""
     parameters, lines = [], []
     for i, field in enumerate(shape.fields):
-        name = field.name
         default = 'None'
         if field.default is not None:
             default = f'default{i}ø'
             scope[default] = field.default
-        parameters.append(f', {name}={default}')
+        parameters.append(f', {field.name}={default}')
         if field.make_default is not None:
             scope[f'make{i}ø'] = field.make_default
-            lines.append(f' if {name} is {default}: {name} = make{i}ø()')
-        value = name
-        if field.type.enum is not None:
-            value, scope[f'get{i}ø'] = f'get{i}ø({name}, {name})', member_of(field.type.enum)
-        elif (convert := converter(field.type)) is not None:
-            value, scope[f'convert{i}ø'] = f'convert{i}ø({name})', convert
-        lines.append(f" setø(selfø, '{name}', {value})" if frozen else f' selfø.{name} = {value}')
+            lines.append(f' if {field.name} is {default}: {field.name} = make{i}ø()')
     return ''.join(parameters), lines
 
 

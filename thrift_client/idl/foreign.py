@@ -57,7 +57,7 @@ def with_members(name: str, arguments: Any, result: Any) -> tuple[Any, Any]:
     except TypeError:
         return arguments, result
     _keep(shapes)
-    if not has_members(field.type for field in (*given, *answers)):
+    if not any(has_members(field.type) for field in (*given, *answers)):
         return arguments, result
     returns, throws = _result(answers)
     method = Method(name, name, given, returns, throws, oneway=result is None)

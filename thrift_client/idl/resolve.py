@@ -88,7 +88,9 @@ class Program:
             )
             self._resolved[name] = Type(TType.I32, enum=enum)
         elif isinstance(declaration, syntax.Struct):
-            shape = Shape(python_name(name), declaration.kind, declaration.doc)
+            shape = Shape(
+                python_name(name), declaration.kind, declaration.doc, frozen=declaration.frozen
+            )
             self._declared[shape] = declaration
             self._resolved[name] = Type(TType.STRUCT, shape=shape)
 
@@ -195,7 +197,7 @@ class Program:
         self._making.add(shape)
         declared = self._declared[shape]
         shape.size = self._set_defaults(shape.fields, declared.fields)
-        return make_class(shape, declared.frozen, self._named(declared.name))
+        return make_class(shape, self._named(declared.name))
 
     def field_of(self, shape: Shape, name: str) -> Field | None:
         """The field that the IDL calls `name`."""

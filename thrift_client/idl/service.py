@@ -214,10 +214,11 @@ def message_classes(method: Method, namespace: dict[str, Any]) -> tuple[Any, Any
         return arguments, None
     success = () if method.returns is None else (Field(0, 'success', method.returns),)
     result = _message_class(f'{method.wire_name}_result', (*success, *method.throws), namespace)
-    convert = None if method.returns is None else converter(method.returns)
-    if convert is not None:
-        # The C extension sets the attribute of a result, which no `__init__` sees.
-        result.success = property(*_converting(convert))
+    for field in result.__thrift_shape__.fields:
+        convert = converter(field.type)
+        if convert is not None:
+            # The C extension sets a result's attributes, and nothing sees it after that.
+            setattr(result, field.name, _converting(field.name, convert))
     return arguments, result
 
 
@@ -225,20 +226,22 @@ def _message_class(name: str, fields: Sequence[Field], namespace: dict[str, Any]
     shape = Shape(name)
     shape.fields = tuple(fields)
     qualname = f'{namespace["__qualname__"]}.{name}'
-    cls: Any = make_class(shape, False, {**namespace, '__qualname__': qualname})
+    cls: Any = make_class(shape, {**namespace, '__qualname__': qualname})
     fill([shape])
     cls.thrift_spec = shape.spec
     return cls
 
 
-def _converting(convert: Callable[[Any], Any]) -> tuple[Any, Any]:
+def _converting(name: str, convert: Callable[[Any], Any]) -> property:
+    """An attribute that makes members of the numbers in what it is set to."""
+
     def get(self: Struct) -> Any:
-        return self.__dict__.get('success')
+        return self.__dict__.get(name)
 
     def set_(self: Struct, value: Any) -> None:
-        self.__dict__['success'] = convert(value)
+        self.__dict__[name] = None if value is None else convert(value)
 
-    return get, set_
+    return property(get, set_)
 
 
 def _functions(

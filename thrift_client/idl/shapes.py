@@ -9,9 +9,9 @@ from copy import deepcopy
 
 from thrift.Thrift import TType
 
-from thrift_client.idl.classes import StructType, make_factory
+from thrift_client.idl.classes import StructType, make_maker
 from thrift_client.idl.genpy import find_enums
-from thrift_client.idl.types import Field, Shape, Type, converter, fill
+from thrift_client.idl.types import Field, Shape, Type, fill, parts_of
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -54,12 +54,13 @@ def _described(cls: Any, shapes: dict[Any, Shape]) -> Shape:
         cls.__name__, 'exception' if issubclass(cls, Exception) else 'struct', cls.__doc__
     )
     shape.cls = shape.details[0] = cls
+    shape.in_place = False
     if isinstance(cls.thrift_spec, dict):
         shape.fields = thriftpy2_fields(cls, shapes)
     else:
         shape.fields = generated_fields(cls, shapes)
-        if any(converter(field.type) for field in shape.fields):
-            shape.details[0] = make_factory(shape)
+        if any(part.enum for field in shape.fields for part in parts_of(field.type)):
+            shape.details[0] = make_maker(shape)
     return shape
 
 

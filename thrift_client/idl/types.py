@@ -134,27 +134,36 @@ class Shape:
 
     __slots__ = (
         'cls',
-        'converters',
         'details',
         'doc',
         'fields',
+        'frozen',
+        'in_place',
         'kind',
+        'members',
         'name',
         'readers',
         'size',
+        'walkers',
         'writers',
     )
 
-    def __init__(self, name: str, kind: str = 'struct', doc: str | None = None) -> None:
+    def __init__(
+        self, name: str, kind: str = 'struct', doc: str | None = None, *, frozen: bool = False
+    ) -> None:
         self.name = name
         self.doc = doc
         self.kind = kind
+        self.frozen = frozen  # whether the class refuses to have its fields set
         self.fields: tuple[Field, ...] = ()
         self.details: list[Any] = [None, None]
         self.cls: Any = None
-        #: By name, what makes members of numbers in the fields that hold enums.
-        self.converters: list[tuple[str, Callable[[Any], Any]]] = []
         self.size = 1  # how many values a new instance comes to, by its defaults
+        self.in_place = True  # whether members are made in instances once they are decoded
+        self.members = False  # whether it holds an enum's members, at any depth
+        #: What makes members of the numbers in an instance, and in each of several. None if
+        #: there are none, or not in place: the factories do it.
+        self.walkers: tuple[Callable[[Any], Any], Callable[[Any], Any]] | None = None
         self.readers: Any = None  # what `wire` makes of the fields when it needs to
         self.writers: Any = None
 
@@ -187,24 +196,38 @@ def fill(shapes: Iterable[Shape]) -> None:
     The structs that they contain must be among them, or filled already.
     """
     shapes = list(shapes)
-    slow = {shape for shape in shapes if any(field.id < 0 for field in shape.fields)}
     new = set(shapes)
+    slow, members = set(), set()
     parents: dict[Shape, list[Shape]] = {}
     for shape in shapes:
-        for inner in {s for field in shape.fields for s in structs_in(field.type)}:
-            parents.setdefault(inner, []).append(shape)
-            if inner not in new and inner.spec is None:
-                slow.add(inner)
-    todo = list(slow)
-    while todo:
-        for parent in parents.get(todo.pop(), ()):
-            if parent not in slow:
-                slow.add(parent)
-                todo.append(parent)
+        if any(field.id < 0 for field in shape.fields):
+            slow.add(shape)
+        for part in {part for field in shape.fields for part in parts_of(field.type)}:
+            inner = part.shape
+            if part.enum is not None or (inner is not None and inner.members):
+                members.add(shape)
+            if inner is not None:
+                parents.setdefault(inner, []).append(shape)
+                if inner not in new and inner.spec is None:
+                    slow.add(shape)
+    _spread(slow, parents)
+    _spread(members, parents)
     for shape in shapes:
         shape.details[1] = None if shape in slow else _spec(shape)
-        converted = [(field.name, converter(field.type)) for field in shape.fields]
-        shape.converters = [(name, convert) for name, convert in converted if convert]
+        shape.members = shape in members
+    for shape in shapes:
+        if shape.members and shape.in_place:
+            shape.walkers = _walkers(shape)
+
+
+def _spread(found: set[Shape], parents: dict[Shape, list[Shape]]) -> None:
+    """Add to a set of shapes all that contain them."""
+    todo = list(found)
+    while todo:
+        for parent in parents.get(todo.pop(), ()):
+            if parent not in found:
+                found.add(parent)
+                todo.append(parent)
 
 
 def _spec(shape: Shape) -> tuple[Any, ...]:
@@ -218,26 +241,19 @@ def _spec(shape: Shape) -> tuple[Any, ...]:
     )
 
 
-def structs_in(type_: Type) -> Iterator[Shape]:
-    """The structs that a value of the type holds directly or in containers."""
-    if type_.shape is not None:
-        yield type_.shape
+def parts_of(type_: Type) -> Iterator[Type]:
+    """The type and the types that it holds, but not those of a struct's fields."""
+    yield type_
     for inner in type_.inner:
-        yield from structs_in(inner)
+        yield from parts_of(inner)
 
 
-def has_members(types: Iterable[Type]) -> bool:
-    """Whether values of one of the types hold an enum's members, at any depth."""
-    todo, seen = list(types), set()
-    while todo:
-        type_ = todo.pop()
-        if type_.enum is not None:
-            return True
-        todo += type_.inner
-        if type_.shape is not None and type_.shape not in seen:
-            seen.add(type_.shape)
-            todo += [field.type for field in type_.shape.fields]
-    return False
+def has_members(type_: Type) -> bool:
+    """Whether values of a type hold an enum's members, at any depth."""
+    return any(
+        part.enum is not None or (part.shape is not None and part.shape.members)
+        for part in parts_of(type_)
+    )
 
 
 def member_of(enum: type[IntEnum]) -> Callable[[Any, Any], Any]:
@@ -246,39 +262,85 @@ def member_of(enum: type[IntEnum]) -> Callable[[Any, Any], Any]:
 
 
 def converter(type_: Type) -> Callable[[Any], Any] | None:
-    """What makes members of the numbers in a decoded value; None if the type holds no enum.
+    """What makes members of the numbers in a decoded value; None if it has none to make.
 
-    Structs are left alone: their members are made when they are. None stays None.
+    Structs are changed in place, containers are made anew.
     """
     if type_.enum is not None:
         get = member_of(type_.enum)
         return lambda value: get(value, value)
-    inner = [converter(each) for each in type_.inner]
-    if not any(inner):
-        return None
+    if type_.shape is not None:
+        return _struct_converter(type_.shape, 0)
     if type_.code == TType.MAP:
-        return _map_converter(type_, *inner)
+        return _map_converter(type_)
+    return None if type_.value is None else _elements_converter(type_, type_.value)
+
+
+def _struct_converter(shape: Shape, walker: int) -> Callable[[Any], Any] | None:
+    if not shape.members or not shape.in_place:
+        return None
+    # Its walkers are made later, where structs contain themselves.
+    return lambda value: shape.walkers[walker](value)  # type: ignore[index]
+
+
+def _elements_converter(type_: Type, element: Type) -> Callable[[Any], Any] | None:
+    if element.shape is not None:
+        return _struct_converter(element.shape, 1)
     make: Any = list if type_.code == TType.LIST else set
     if type_.frozen:
         make = tuple if type_.code == TType.LIST else frozenset
-    element = type_.value.enum if type_.value is not None else None
-    if element is not None:
-        get = member_of(element)  # by two iterators in step, which is all C
-        return lambda values: None if values is None else make(map(get, values, values))
-    convert = inner[0]
-    return lambda values: None if values is None else make(map(convert, values))  # type: ignore[arg-type]
+    if element.enum is not None:
+        get = member_of(element.enum)  # by two iterators in step, which is all C
+        return lambda values: make(map(get, values, values))
+    convert = converter(element)
+    return None if convert is None else lambda values: make(map(convert, values))
 
 
-def _map_converter(
-    type_: Type, key: Callable[[Any], Any] | None, value: Callable[[Any], Any] | None
-) -> Callable[[Any], Any]:
+def _map_converter(type_: Type) -> Callable[[Any], Any] | None:
+    assert type_.key is not None
+    assert type_.value is not None
+    key, value = converter(type_.key), converter(type_.value)
+    if key is None and value is None:
+        return None
     make: Any = TFrozenDict if type_.frozen else dict
 
     def convert(mapping: Any) -> Any:
-        if mapping is None:
-            return None
         keys = mapping if key is None else map(key, mapping)
         values = mapping.values() if value is None else map(value, mapping.values())
         return make(zip(keys, values, strict=True))
 
     return convert
+
+
+def conversion(field: Field, number: int, scope: dict[str, Any]) -> str | None:
+    """The source of an expression that makes members of the numbers in `valueø`.
+
+    None if the field has none. What the source needs is put into `scope`.
+    """
+    if field.type.enum is not None:
+        scope[f'get{number}ø'] = member_of(field.type.enum)
+        return f'get{number}ø(valueø, valueø)'
+    convert = converter(field.type)
+    if convert is None:
+        return None
+    scope[f'convert{number}ø'] = convert
+    return f'convert{number}ø(valueø)'
+
+
+def _walkers(shape: Shape) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """Functions of an instance and of several; they return what they are given."""
+    scope: dict[str, Any] = {'setø': object.__setattr__}
+    lines = []
+    for i, field in enumerate(shape.fields):
+        source = conversion(field, i, scope)
+        if source is not None:
+            name = field.name
+            put = f'oneø.{name} = {source}'
+            if shape.frozen:
+                put = f"setø(oneø, '{name}', {source})"
+            lines += [f' valueø = oneø.{name}', f' if valueø is not None: {put}']
+    one = ['def one(oneø):', *lines, ' return oneø']
+    body = [f' {line}' for line in (*lines, ' pass')]
+    several = ['def several(allø):', ' for oneø in allø:', *body, ' return allø']
+    exec('\n'.join([*one, *several]), scope)  # noqa: S102 - checked names
+    return scope['one'], scope['several']

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from thrift_client.idl.types import Shape
 
 #: How many values one constant may come to, through the constants and defaults that it names.
-MAX_SIZE = 1_000_000
+MAX_SIZE = 100_000
 
 _BITS = {TType.I08: 8, TType.I16: 16, TType.I32: 32, TType.I64: 64}
 _TRUTH = {'true': 1, 'false': 0}

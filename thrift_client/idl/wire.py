@@ -42,6 +42,8 @@ def decode(shape: Shape, value: Any, protocol: Any) -> None:
         and isinstance(protocol.trans, CReadableTransport)
     ):
         protocol._fast_decode(value, protocol, shape.details)
+        if shape.walkers is not None:
+            shape.walkers[0](value)
     else:
         for name, field in read_fields(shape, protocol).items():
             setattr(value, name, field)
@@ -54,7 +56,8 @@ def decode_new(shape: Shape, protocol: Any) -> Any:
         and shape.spec is not None
         and isinstance(protocol.trans, CReadableTransport)
     ):
-        return protocol._fast_decode(None, protocol, shape.details)
+        value = protocol._fast_decode(None, protocol, shape.details)
+        return value if shape.walkers is None else shape.walkers[0](value)
     return shape.factory(**read_fields(shape, protocol))
 
 
