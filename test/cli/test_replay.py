@@ -13,6 +13,9 @@ from thrift_client import SimpleClient, ThreadedReplicatedClient, record
 from thrift_client.record import Recorder
 
 
+RICH = ('-s', 'rich_if.rich_service')
+
+
 def logged(path, calls, service='rich_if.rich_service', module=rich_service):
     """Write a log of calls: name and arguments."""
     recorder = Recorder(path)
@@ -78,7 +81,7 @@ def test_replay_repeats_everything_on_another_server(cli, thrift_server, tmp_pat
     server = thrift_server(rich_service, Rich())
     calls = [('fire', 'a'), ('fire', 'b'), ('find', 'missing', False), ('find', 'k', False)]
     path = logged(str(tmp_path / 'log'), calls)
-    done = cli('replay', '-a', server.address, '--json', path)
+    done = cli('replay', *RICH, '-a', server.address, '--json', path)
     assert done.returncode == 1  # NotFound is an exception of the server
     found = json.loads(done.stdout)
     assert found['requests'] == 4
@@ -102,7 +105,7 @@ def test_what_clients_logged_happens_again_elsewhere(cli, thrift_server, rich_se
     servers = [f'{host}:{rich_server.port}' for host in ('127.0.0.1', 'localhost')]
     with ThreadedReplicatedClient(rich_service, servers=servers, log_filename=path) as pool:
         pool.fire('b')
-    done = cli('replay', '-a', other.address, '--speed', 'max', '--json', path)
+    done = cli('replay', *RICH, '-a', other.address, '--speed', 'max', '--json', path)
     assert done.returncode == 1, done.stderr
     methods = json.loads(done.stdout)['methods']
     assert {name: row['requests'] for name, row in methods.items()} == {
@@ -124,7 +127,7 @@ def test_replay_keeps_the_pace_of_the_log(cli, kv_server, tmp_path):
     path.write_text(''.join(f'{json.dumps(line)}\n' for line in lines))
     taken = {}
     for speed in ('1', '2', 'max'):
-        target = ('-a', kv_server.address, '--speed', speed, '-c', '2', '--json')
+        target = ('-s', 'test_if.test_service', '-a', kv_server.address, '--speed', speed, '-c', '2', '--json')
         taken[speed] = json.loads(cli('replay', *target, path).stdout)['seconds']
     assert taken['1'] == pytest.approx(0.6, abs=0.15)
     assert taken['2'] == pytest.approx(0.3, abs=0.15)

@@ -47,7 +47,7 @@ def _object(row: flags.Row) -> dict[str, str]:
         'flag': row.flag,
         'variable': row.variable,
         'key': row.name,
-        'default': row.default_text,
+        'default': '' if row.default is None else str(row.default),
         'text': row.text,
     }
 

@@ -237,37 +237,24 @@ def may_be_multiplexed(probe: Probe) -> bool:
 
 
 def _flags(probe: Probe, sight: Sight, *, trusted: bool) -> str:
-    """The flags with which any command calls this server."""
-    wire = sight.wire
-    words = ['-a', _where(probe, sight)]
-    if wire.transport != 'http':
-        words += ['--transport', wire.transport]
-    words += ['--protocol', wire.protocol]
+    """The flags with which any command calls this server at its address."""
+    words = ['--transport', sight.wire.transport, '--protocol', sight.wire.protocol]
     if sight.tls:
-        words += [] if wire.transport == 'http' else ['--ssl']
-        words += [] if trusted else ['--insecure']
+        words += ['--ssl'] if trusted else ['--ssl', '--insecure']
     if probe.service_name is not None:
         words += ['--service-name', probe.service_name]
     return shlex.join(words)
 
 
-def _where(probe: Probe, sight: Sight) -> str:
-    """The address to call: a URL for HTTP."""
-    target = probe.target
-    place = address.join(target.host, target.port)
-    if sight.wire.transport != 'http':
-        return place
-    return f'{"https" if sight.tls else "http"}://{place}{target.path or "/"}'
-
-
 def _python(probe: Probe, sight: Sight) -> str:
-    http = sight.wire.transport == 'http'
-    options = [] if http else [f'transport={sight.wire.transport!r}']
-    options.append(f'protocol={sight.wire.protocol!r}')
-    options += ['ssl=True'] if sight.tls and not http else []
+    options = [f'transport={sight.wire.transport!r}', f'protocol={sight.wire.protocol!r}']
+    options += ['ssl=True'] if sight.tls else []
     if probe.service_name is not None:
         options.append(f'service_name={probe.service_name!r}')
-    return f'SimpleClient(service, {_where(probe, sight)!r}, {", ".join(options)})'
+    target = probe.target
+    http = sight.wire.transport == 'http' and target.path
+    where = target.label if http else address.join(target.host, target.port)
+    return f'SimpleClient(service, {where!r}, {", ".join(options)})'
 
 
 def _print(report: dict[str, Any], *, verbose: bool) -> None:

@@ -13,7 +13,7 @@ from thrift.Thrift import TException
 
 import thrift_client
 from thrift_client import SimpleClient, ThriftPool
-from thrift_client.cli import complete, flags, hints, safe, service
+from thrift_client.cli import complete, flags, hints, output, safe, service
 from thrift_client.cli.exits import code_of
 from thrift_client.cli.results import error_text
 from thrift_client.cli.texts import Given, reader
@@ -242,22 +242,20 @@ def _refused(exc: Exception) -> click.UsageError:
     return click.UsageError(hints.for_shell(str(exc)))
 
 
-class _SafeFormatter(logging.Formatter):
-    """Shows control characters, which a registry may have sent."""
+class _Printer(logging.Handler):
+    """Prints records on standard error, without the control characters of a registry."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Write a record on one line."""
-        return safe.line(super().format(record))
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record on one line."""
+        output.echo(safe.line(f'{record.levelname}: {record.getMessage()}'), error=True)
+
+
+_printer = _Printer()
 
 
 def _show_what_discovery_logs() -> None:
     """Print on standard error what keeps a source from naming servers."""
-    logger = logging.getLogger('thrift_client.discovery')
-    if any(isinstance(handler.formatter, _SafeFormatter) for handler in logger.handlers):
-        return
-    handler = logging.StreamHandler()
-    handler.setFormatter(_SafeFormatter('%(levelname)s: %(message)s'))
-    logger.addHandler(handler)
+    logging.getLogger('thrift_client.discovery').addHandler(_printer)
 
 
 def with_target(*kinds: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
