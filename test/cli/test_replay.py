@@ -12,7 +12,6 @@ from test_if import test_service
 from thrift_client import SimpleClient, ThreadedReplicatedClient, record
 from thrift_client.record import Recorder
 
-
 RICH = ('-s', 'rich_if.rich_service')
 
 
@@ -127,8 +126,9 @@ def test_replay_keeps_the_pace_of_the_log(cli, kv_server, tmp_path):
     path.write_text(''.join(f'{json.dumps(line)}\n' for line in lines))
     taken = {}
     for speed in ('1', '2', 'max'):
-        target = ('-s', 'test_if.test_service', '-a', kv_server.address, '--speed', speed, '-c', '2', '--json')
-        taken[speed] = json.loads(cli('replay', *target, path).stdout)['seconds']
+        target = ('-s', 'test_if.test_service', '-a', kv_server.address)
+        done = cli('replay', *target, '--speed', speed, '-c', '2', '--json', path)
+        taken[speed] = json.loads(done.stdout)['seconds']
     assert taken['1'] == pytest.approx(0.6, abs=0.15)
     assert taken['2'] == pytest.approx(0.3, abs=0.15)
     assert taken['max'] < 0.2

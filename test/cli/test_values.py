@@ -34,10 +34,10 @@ def test_every_skeleton_fits_its_method(method):
         ('add', '7', "add needs 'b' too: {\"a\": 0, \"b\": 0}"),
         ('raw', '["not base64"]', 'value: expected binary as base64'),
         ('echo', '[3]', 's: expected a string, not 3'),
-        ('tags', '[a]', 'value: expected a list for set<string>, not \'a\''),
+        ('tags', '[a]', "value: expected a list for set<string>, not 'a'"),
         ('store', '[3]', 'smalls: expected an object for map<string, Small>'),
         ('flag', '[2]', 'value: expected true or false, not 2'),
-        ('real', '[x]', 'value: expected a number, not \'x\''),
+        ('real', '[x]', "value: expected a number, not 'x'"),
         ('real', f'[1{"0" * 400}]', 'value: expected a number that fits a double, not 1000'),
     ],
 )

@@ -17,7 +17,7 @@ import yaml
 
 import thrift_client
 from thrift_client.cli import durations
-from thrift_client.cli.texts import UNWRITTEN, OptionType, is_duration, meaning
+from thrift_client.cli.texts import POLICIES, UNWRITTEN, OptionType, is_duration, meaning
 from thrift_client.cli.ui import click, nearest, option
 from thrift_client.options import OPTIONS
 
@@ -33,11 +33,11 @@ _SHORT = {'headers': '-H'}
 
 #: What the options of pools mean; their defaults are in the pools' signatures.
 _POOL_TEXTS = {
-    'routing': 'how a hash pool places keys',
+    'routing': f'how keys choose servers: {", ".join(ROUTERS)}',
     'failover': 'how many further servers may serve a call whose own server is unavailable',
     'replicas': 'how many servers hold each key',
     'max_threads': 'maximum threads of a pool',
-    'balance': 'any server may serve any call; choose it in this way, not by key',
+    'balance': f'any server may serve any call, chosen by {", ".join(BALANCES)}',
 }
 _POOL_TYPES: dict[str, Any] = {'routing': click.Choice(ROUTERS), 'balance': click.Choice(BALANCES)}
 
@@ -75,8 +75,7 @@ class Row(NamedTuple):
             return ''
         if self.name in OPTIONS and is_duration(self.name):
             return durations.shown(self.default)
-        text = repr(self.default)
-        return text.partition('(')[2].removesuffix(')') if '(' in text else str(self.default)
+        return '' if self.name in POLICIES else str(self.default)
 
 
 def client_rows() -> list[Row]:
@@ -115,7 +114,7 @@ def config_option(function: F) -> F:
         is_eager=True,
         expose_value=False,
         callback=_read_config,
-        help='Options as YAML; without it $XDG_CONFIG_HOME/thrift-client/config.yaml.',
+        help='a YAML file of options [config.yaml of thrift-client in $XDG_CONFIG_HOME]',
     )(function)
 
 
@@ -154,6 +153,8 @@ def _option(row: Row, off: str | None = None, **settings: Any) -> Callable[[F], 
     text = f'{row.text} [{row.default_text}]' if row.default_text else row.text
     names = [f'{row.flag}/{off}' if off else row.flag]
     names += [_SHORT[row.name]] if row.name in _SHORT else []
+    if isinstance(settings.get('type'), click.Choice):
+        settings['metavar'] = 'NAME'
     settings |= {'envvar': row.variable, 'help': text, 'panel': row.panel}
     return option(*names, row.name, **settings)
 

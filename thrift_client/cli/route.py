@@ -11,6 +11,9 @@ from thrift_client.errors import server_label
 from thrift_client.placement import Explanation
 from thrift_client.routing import canonical_bytes
 
+#: More replicas than any pool has servers: an explanation then ranks all of them.
+_ALL = 1_000_000
+
 
 @command('route')
 @with_target('service', 'servers', 'client', 'pool')
@@ -26,14 +29,14 @@ def route_command(
     """Show which server METHOD with ARGUMENTS (as for `call`) would go to; nothing is sent."""
     called = arguments.find_method(target.service, method)
     values = arguments.read(called, given)
-    with target.keyed_pool(called, key) as pool:
+    with target.changed({'replicas': _ALL}).keyed_pool(called, key) as pool:
         if not hasattr(type(pool), 'explain'):
             raise click.UsageError('with --balance any server may serve any call')
         try:
             explanation = pool.explain(called.name, **values)
         except (TypeError, ValueError) as exc:
             raise click.UsageError(f'{exc}; --key names the arguments that are the key') from exc
-        found = _object(pool, explanation)
+        found = _object(explanation)
     if as_json:
         output.print_json(found, plain=True)
         return
@@ -43,7 +46,7 @@ def route_command(
         output.echo(f'{name.ljust(width)}  {text}')
 
 
-def _object(pool: Any, explanation: Explanation) -> dict[str, Any]:
+def _object(explanation: Explanation) -> dict[str, Any]:
     """The server of a key, what became of the key, and who would be next."""
     key = explanation.key
     found: dict[str, Any] = {
@@ -53,6 +56,9 @@ def _object(pool: Any, explanation: Explanation) -> dict[str, Any]:
     }
     if explanation.hash is not None:
         found |= {'bytes': canonical_bytes(key).hex(), 'hash': f'{explanation.hash:016x}'}
-    ranked = pool._roster().ranked(key, len(pool))
-    following = [server_label(server) for server in ranked if server is not explanation.server]
+    following = [
+        server_label(server)
+        for server in explanation.replicas
+        if server is not explanation.server
+    ]
     return found | {'next': following, 'why': explanation.why}

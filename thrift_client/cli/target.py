@@ -299,7 +299,7 @@ def server_option(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar='[NAME=]ADDRESS',
         envvar=f'{flags.PREFIX}SERVER',
         shell_complete=complete.servers,
-        help='host:port, unix:/path or a URL; several for a pool, or one discovery URL.',
+        help='host:port, unix:/path or a URL; several for a pool, or one discovery URL',
     )(function)
 
 
@@ -312,7 +312,7 @@ def service_options(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar='DIR',
         type=click.Path(),
         envvar=f'{flags.PREFIX}GEN_PY',
-        help='A folder that `thrift --gen py` wrote; ./gen-py is searched, too.',
+        help='a folder that `thrift --gen py` wrote; ./gen-py is searched, too',
     )(function)
     function = option(
         '-I',
@@ -322,7 +322,7 @@ def service_options(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar='DIR',
         type=click.Path(),
         envvar=f'{flags.PREFIX}INCLUDE',
-        help='A folder to find included .thrift files in.',
+        help='a folder to find included .thrift files in',
     )(function)
     return option(
         '-s',
@@ -331,5 +331,5 @@ def service_options(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar='SERVICE',
         envvar=f'{flags.PREFIX}SERVICE',
         shell_complete=complete.services,
-        help='FILE.thrift, FILE.thrift:SERVICE, or a gen-py module (package.service).',
+        help='FILE.thrift, FILE.thrift:SERVICE, or a gen-py module (package.service)',
     )(function)

@@ -213,9 +213,14 @@ def _scalar(name: str, text: str) -> Any:
     return text
 
 
+def _propagate(text: str) -> Any:
+    return flag(text) if '=' not in text else pairs(text)
+
+
 _READERS: dict[str, Callable[[str], Any]] = {
     'headers': _headers,
     'idempotent': _idempotent,
+    'propagate_deadline': _propagate,
     'sasl': _sasl,
     'timeouts': _timeouts,
 }
