@@ -55,7 +55,7 @@ def error_text(error: BaseException) -> str:
     if isinstance(error, ThriftClientError):
         text = hints.for_shell(str(error))
         if _may_be_the_wire(error) and 'thrift-client probe' not in text:
-            address = getattr(error.server, 'address', None)
+            address = getattr(error.server, 'address', None) or getattr(error.server, 'name', None)
             text += f'; try: thrift-client probe {address}' if address else ''
     elif isinstance(error, TApplicationException):
         text = str(error.message)
