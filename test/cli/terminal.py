@@ -17,6 +17,13 @@ from time import monotonic
 ESCAPE = re.compile(r'\x1b(?:\[[0-9;?]*[A-Za-z]|\][^\x07]*\x07|[=>])')
 PATIENCE_S = 20
 
+#: Makes the terminal the one whose Ctrl-C the process gets.
+_BEGIN = """
+import fcntl, runpy, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+runpy.run_module('thrift_client', run_name='__main__', alter_sys=True)
+"""
+
 
 class Terminal:
     """Runs `thrift-client` with these arguments; `text` is all that it showed, without escapes."""
@@ -28,14 +35,13 @@ class Terminal:
         fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack('HHHH', rows, columns, 0, 0))
         sized = {k: v for k, v in environment.items() if k not in ('COLUMNS', 'LINES')}
         self._process = subprocess.Popen(
-            [sys.executable, '-m', 'thrift_client', *map(str, arguments)],
+            [sys.executable, '-c', _BEGIN, *map(str, arguments)],
             stdin=follower,
             stdout=follower,
             stderr=follower,
             cwd=cwd,
             env=sized | {'TERM': 'xterm-256color', 'PROMPT_TOOLKIT_NO_CPR': '1'},
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
         os.close(follower)
 
@@ -54,7 +60,7 @@ class Terminal:
         self._seen = found + len(text)
 
     def type(self, keys):
-        """Press keys: `\\t` completes, `\\r` is Enter, `\\x03` Ctrl-C."""
+        r"""Press keys: `\t` completes, `\r` is Enter, `\x03` Ctrl-C."""
         os.write(self._leader, keys.encode())
 
     def end(self):
@@ -65,11 +71,13 @@ class Terminal:
         return self._process.wait(5)
 
     def close(self):
-        """Kill it if it still runs."""
+        """Kill it if it still runs; may be repeated."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-        os.close(self._leader)
+        if self._leader >= 0:
+            os.close(self._leader)
+            self._leader = -1
 
     def _read(self, seconds):
         """Read what there is within a time; False at the end."""

@@ -48,7 +48,7 @@ def test_calls_are_typed_completed_and_interrupted(on_terminal, thrift_server, h
     shell.type('add {"a": 1,\r"b": 2}\r')
     shell.expect('\n3\n')
     shell.expect(prompt)
-    for keys, completed in (('col\t', 'color'), (' {"va\t', '"value": '), ('"GR\t', '"GREEN"')):
+    for keys, completed in (('col\t', 'color'), (' {"va\t', '"value":'), ('"GR\t', '"GREEN"')):
         shell.type(keys)
         shell.expect(completed)
     shell.type('}\r')
@@ -71,6 +71,7 @@ def test_calls_are_typed_completed_and_interrupted(on_terminal, thrift_server, h
     again.type('\x1b[A\r')  # the last line of the shell before
     again.expect(f'{server.address}> version')
     again.expect('"1.0"')
+    again.expect(prompt)
     again.type('\x04')
     assert again.end() == 0
 
@@ -79,9 +80,9 @@ def test_a_pipe_is_a_command_a_line(cli, thrift_server):
     """Every line runs over one connection; errors go to stderr, the worst is the exit code."""
     server = thrift_server(rich_service, Rich())
     lines = (
-        '# a comment', 'echo orange', '', 'find missing false', 'ad 1 2', 'add 1 2', '\\all version',
-        '\\describe Color', '\\format table', 'structs 2', '\\server', '\\options --timeout 2s',
-        'version', '\\quit', 'echo never',
+        '# a comment', 'echo orange', '', 'find missing false', 'ad 1 2', 'add 1 2',
+        '\\all version', '\\describe Color', '\\format table', 'structs 2', '\\server',
+        '\\options --timeout 2s', 'version', '\\quit', 'echo never',
     )  # fmt: skip
     done = cli('shell', '-s', IDL, '-a', server.address, stdin='\n'.join(lines))
     assert done.returncode == 2

@@ -20,7 +20,7 @@ def _quiet(function: Callable[..., Iterator[str]]) -> Callable[..., Names]:
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> Names:
         try:
-            names = list(function(ctx, param, incomplete))
+            names = list(dict.fromkeys(function(ctx, param, incomplete)))
         except Exception:  # noqa: BLE001 - a file that is broken, a module that can't be imported
             return []
         return [name for name in names if name.startswith(incomplete)]

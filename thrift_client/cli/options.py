@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import fill, indent
+
 from thrift_client.cli import flags, output
 from thrift_client.cli.ui import PANELS, TERMINAL, click, command, option
 
@@ -54,12 +56,16 @@ def _object(row: flags.Row) -> dict[str, str]:
 
 def _print_blocks(rows: list[flags.Row]) -> None:
     """Print what a terminal can't show side by side: two lines for each option."""
+    width, pad = output.console().width, ' ' * 6
     for panel in PANELS:
         output.echo(panel, bold=True)
         for row in rows:
             if row.panel == panel:
-                output.echo(f'  {row.flag}  ${row.variable}  {row.name}:')
-                output.echo(f'      {row.text}{row.default_text and f" [{row.default_text}]"}')
+                default = f' [{row.default_text}]' if row.default_text else ''
+                output.echo(f'  {row.flag}  ${row.variable}')
+                text = fill(row.text + default, width - len(pad))
+                output.echo(indent(text, pad))
+    output.echo(fill('In the config file a flag is its name with _: --max-idle is max_idle', width))
 
 
 def _markdown(cells: tuple[str, ...]) -> str:

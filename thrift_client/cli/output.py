@@ -105,8 +105,8 @@ def print_raw(value: Any) -> None:
         sys.stdout.flush()
         sys.stdout.buffer.write(value)
         sys.stdout.buffer.flush()
-    else:
-        click.echo(value if isinstance(value, str) else repr(value))
+    else:  # not by click, which takes out what looks like a colour
+        sys.stdout.write(f'{value if isinstance(value, str) else repr(value)}\n')
 
 
 def print_error(text: str) -> None:
