@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import pty
@@ -31,6 +32,7 @@ class Terminal:
     def __init__(self, arguments, environment, cwd, columns=80, rows=50):
         self.raw = ''
         self._seen = 0
+        self._decoder = codecs.getincrementaldecoder('utf-8')('replace')
         self._leader, follower = pty.openpty()
         fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack('HHHH', rows, columns, 0, 0))
         sized = {k: v for k, v in environment.items() if k not in ('COLUMNS', 'LINES')}
@@ -87,5 +89,5 @@ class Terminal:
             data = os.read(self._leader, 1 << 14)
         except OSError:  # Linux's end of a terminal
             return False
-        self.raw += data.decode('utf-8', 'replace')
+        self.raw += self._decoder.decode(data)
         return bool(data)

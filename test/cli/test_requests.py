@@ -19,6 +19,7 @@ def test_each_line_is_a_call_and_each_call_a_line(rich, tmp_path):
     assert (done.returncode, first['line'], 'value' in first) == (1, 1, True)
     assert second == {'line': 3, 'error': 'NotFound: {"key": "missing"}'}
     assert (third['line'], '"text": "3"' in third['error']) == (4, True)
+    assert rich('bench', '-n', '3', '--json', 'add', '{{n}}', '1').returncode == 0
     piped = rich('call', 'add', '--data', '-', stdin='[1, 2]\n{a: 3, b: 4}\n')
     assert [json.loads(line)['value'] for line in piped.stdout.splitlines()] == [3, 7]
     wrong = rich('call', 'add', '--data', '-', stdin='[1, 2]\n[1, x]\n')

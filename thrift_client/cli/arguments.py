@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,24 +42,23 @@ class Line(NamedTuple):
 
 
 class Requests:
-    """The arguments of calls of one method, for call number 1, 2, …: the lines go round.
+    """The arguments of calls of one method, for call number 1, 2, …: the requests go round.
 
-    `{{n}}` in a line is the number of the call. A usage error for a line that doesn't fit.
+    A reader makes the arguments of one request for the number of a call: anew for each call if
+    the requests are `counting`, else once. A usage error comes at once.
     """
 
-    def __init__(self, method: Method, lines: Sequence[Line]) -> None:
-        self._method = method
-        self._lines = lines
-        self._counting = any(COUNTER in line.text for line in lines)
-        self._bound = [self._read(1, line) for line in lines]
+    def __init__(
+        self, readers: Sequence[Callable[[int], dict[str, Any]]], *, counting: bool
+    ) -> None:
+        self._readers = readers
+        self._counting = counting
+        self._bound = [read(1) for read in readers]
 
     def of(self, number: int) -> dict[str, Any]:
         """The arguments of a call by name."""
-        index = (number - 1) % len(self._lines)
-        return self._read(number, self._lines[index]) if self._counting else self._bound[index]
-
-    def _read(self, number: int, line: Line) -> dict[str, Any]:
-        return read_line(self._method, line, number)
+        index = (number - 1) % len(self._readers)
+        return self._readers[index](number) if self._counting else self._bound[index]
 
 
 def find_method(service: Service, name: str) -> Method:
@@ -101,20 +101,22 @@ def read(method: Method, given: Sequence[str]) -> dict[str, Any]:
 def read_line(method: Method, line: Line, number: int) -> dict[str, Any]:
     """The arguments of call `number` from a line of a file. A usage error names the line."""
     try:
-        return bind(method, parse(line.text.replace(COUNTER, str(number))))
+        return bind(method, parse(_numbered([line.text], number)[0]))
     except ValueError as exc:
         raise click.UsageError(f'{line.place}{exc}') from None
 
 
 def read_all(method: Method, given: Sequence[str], data: str | None) -> Requests:
     """The arguments of many calls: `--data`, or those on the command line for every call."""
-    if data is not None:
-        lines = list(lines_of(data))
-        if not lines:
-            raise click.UsageError('--data has no requests')
-        return Requests(method, lines)
-    value = _value_of(method, given)
-    return Requests(method, [Line(1, as_json({} if value is None else value))])
+    if data is None:
+        texts = [_text_of(text) for text in given]
+        counting = any(COUNTER in text for text in texts)
+        return Requests([lambda number: read(method, _numbered(texts, number))], counting=counting)
+    lines = list(lines_of(data))
+    if not lines:
+        raise click.UsageError('--data has no requests')
+    counting = any(COUNTER in line.text for line in lines)
+    return Requests([partial(read_line, method, line) for line in lines], counting=counting)
 
 
 def lines_of(data: str) -> Iterator[Line]:
@@ -173,6 +175,11 @@ def bind(method: Method, given: Any) -> dict[str, Any]:
             f'{method.name} needs {", ".join(map(repr, missing))} too: {as_json(skeleton(method))}'
         )
     return {name: getattr(made, name) for name in method.parameters}
+
+
+def _numbered(texts: Sequence[str], number: int) -> list[str]:
+    """Texts with the number of a call in the place of `{{n}}`."""
+    return [text.replace(COUNTER, str(number)) for text in texts]
 
 
 def _value_of(method: Method, given: Sequence[str]) -> Any:

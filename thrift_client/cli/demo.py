@@ -94,13 +94,13 @@ def _call_one(module: Any, server: Server) -> None:
 def _spread_keys(pool: Any) -> None:
     _headline(3, 'ThreadedHashClient: set_hash makes the word choose its server')
     pool.setk.set_hash(lambda key, _: key)
-    names = ''.join(f'{server.name:<11}' for server in pool)
-    click.echo(f'   {"":<13}{names}getk() finds')
+    names = ''.join(f'{server.name:<10}' for server in pool)
+    click.echo(f'   {"":<12}{names}getk() finds')
     for word in WORDS:
         stored = pool.setk(word, word.upper())
-        marks = ''.join(f'{"x" if server is stored.server else ".":<11}' for server in pool)
+        marks = ''.join(f'{"x" if server is stored.server else ".":<10}' for server in pool)
         found = pool.getk(word)
-        click.echo(f'   {word:<13}{marks}{found.value()} on {found.server.name}')
+        click.echo(f'   {word:<12}{marks}{found.value()} on {found.server.name}')
     click.echo('\n   The same word goes to the same server in every process: run this again.')
 
 

@@ -51,7 +51,7 @@ def stubs_command(
             path.write_text(text, encoding='utf-8')
         except OSError as exc:
             raise click.UsageError(f'cannot write {path}: {exc.strerror}') from exc
-        output.echo(str(path))
+        output.echo(_shown(path))
 
 
 def _generated(name: str, gen_py: tuple[str, ...], out: Path | None) -> dict[Path, str]:
@@ -84,6 +84,11 @@ def _loaded(module: ModuleType, out: Path | None) -> dict[Path, str]:
         for attribute, of in services.items():
             texts[folder / f'{attribute}.pyi'] = stub_clients.text(of)
     return texts
+
+
+def _shown(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _make_packages(folder: Path, out: Path) -> None:
