@@ -211,7 +211,7 @@ def run(line: str, keys: tuple[str, ...], folder: str, screen: Screen) -> None:
 def wrapped(line: str) -> str:
     """Break a command line that is too long, as one would write it."""
     lines = ['']
-    for word in re.findall(r"'[^']*'|\S+", line):
+    for word in re.findall(r"-\w \S+|'[^']*'|\S+", line):
         if lines[-1] and len(lines[-1]) + len(word) > COLUMNS - 6:
             lines[-1] += ' \\'
             lines.append(f'    {word}')

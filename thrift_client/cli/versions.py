@@ -73,7 +73,7 @@ def versions() -> dict[str, str]:
         'thrift': version_of('thrift') or 'not installed as a distribution',
         'C extension': 'present' if has_c_extension() else 'missing',
         'Python': f'{platform.python_version()} ({sys.implementation.name})',
-        'system': platform.platform(),
+        'system': ' '.join((platform.system(), platform.machine(), *platform.libc_ver())).strip(),
         'extras': ', '.join(e.name for e in extras() if not e.missing) or 'none',
     }
 
