@@ -1,4 +1,4 @@
-"""Photograph terminals: python docs/pictures/terminals.py runs the commands and writes SVGs.
+"""Photograph terminals: python docs/pictures/terminals.py writes the SVGs in terminals/.
 
 Every picture is a real run on a pseudo-terminal of 80 columns, against servers that this
 script starts on the ports 9901 to 9903 of this machine.
@@ -235,7 +235,7 @@ def draw(shot: Shot, folder: str) -> None:
         for line in lines:
             console.print(Text.from_ansi(line), soft_wrap=True)
     svg = console.export_svg(title='thrift-client', code_format=SVG, unique_id=shot.name)
-    (HERE / f'terminal-{shot.name}.svg').write_text(svg)
+    (HERE / 'terminals' / f'{shot.name}.svg').write_text(svg)
 
 
 def main() -> None:
