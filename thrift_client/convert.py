@@ -313,17 +313,18 @@ def _integer(type_: Type, value: Any, path: str) -> int:
 
 def _named(type_: Type, name: str, path: str) -> int:
     """The number of a member, called `RED` or `Color.RED`."""
-    if type_.enum is None:
+    if type_.names is None:  # gen-py doesn't tell which enum it is, or whether it is one
         try:
             return enum_value(name)
         except ValueError as exc:
             raise ValueError(f'{path}: expected {type_}, not {name!r}: {exc}') from None
+    if not type_.names:
+        raise wrong(path, str(type_), name)
     enum, _, member = name.rpartition('.')
-    members = type_.enum.__members__
-    if member not in members or enum not in {'', type_.enum.__name__}:
-        hint = nearest(member, members) or f'; it has {", ".join(members) or "none"}'
-        raise ValueError(f'{path}: {type_.enum.__name__} has no member {name!r}{hint}')
-    return members[member]
+    if member not in type_.names or enum not in {'', type_.label}:
+        hint = nearest(member, type_.names) or f'; it has {", ".join(type_.names)}'
+        raise ValueError(f'{path}: {type_} has no member {name!r}{hint}')
+    return type_.names[member]
 
 
 def enum_value(name: str) -> int:

@@ -22,6 +22,8 @@
     ├─ ClientDisabledError
     └─ ClientClosed
 
+`IdlError`, a ValueError, is about a `.thrift` file and not about calls.
+
 What concerns the wire is also the exception of Apache's library that its own client
 would have raised, so that code written for that client keeps working. Exceptions that
 an IDL declares and `TApplicationException` are answers, not errors of this library:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from thrift_client import SimpleClient, BalancedClient, convert, load
+from thrift_client import BalancedClient, SimpleClient, convert, load
 from thrift_client.testing import serve
 
 VERSIONS = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import pickle
 import subprocess
@@ -10,15 +11,16 @@ import sys
 import threading
 
 import pytest
+import thriftpy2
 
 from thrift_client import SimpleClient, errors, load
 
-SHOP = '''
+SHOP = """
 enum Kind { BOOK = 1 }
 struct Item { 1: string name, 2: Kind kind = Kind.BOOK, 3: list<Item> parts }
 exception SoldOut { 1: Item item }
 service Shop { Item buy(1: string name) throws (1: SoldOut sold_out) }
-'''
+"""
 
 
 def test_the_same_file_is_the_same_module(write, tmp_path, monkeypatch):
@@ -45,10 +47,20 @@ def test_a_missing_file(tmp_path):
 
 def test_a_module_of_python_is_not_replaced(write):
     """Nobody's `json` becomes a Thrift module by accident."""
-    with pytest.raises(ValueError, match="module_name='json'"):
-        load(write(SHOP), module_name='json')
-    json = load(write('struct A {}', 'json.thrift'))
-    assert json.__name__ == 'json_thrift'
+    module = load(write(SHOP), module_name='json')
+    assert module.__name__ == 'json'
+    assert sys.modules['json'] is json
+    assert load(write('struct A {}', 'json.thrift')).__name__ == 'json_thrift'
+
+
+def test_a_module_of_thriftpy2_stays(write):
+    """Both libraries call modules by the file's stem; the first one keeps its place."""
+    path = write('struct A { 1: i32 a }', 'twice.thrift')
+    theirs = thriftpy2.load(str(path), module_name='twice_thrift')
+    module = load(path)
+    assert sys.modules['twice_thrift'] is theirs
+    assert module.__name__ == 'twice_thrift'
+    assert pickle.loads(pickle.dumps(module.A(1))) == module.A(1)
 
 
 def test_a_changed_file_is_loaded_again(write):
@@ -86,11 +98,11 @@ def test_two_included_files_with_one_stem(write):
     """Each has a module of its own, and names are found in the one that has them."""
     write('struct A { 1: i32 a }', 'one/base.thrift')
     write('struct B { 1: i32 b }', 'two/base.thrift')
-    module = load(write('''
+    module = load(write("""
         include "one/base.thrift"
         include "two/base.thrift"
         struct Both { 1: base.A a = {"a": 1}, 2: base.B b = {"b": 2} }
-    '''))
+    """))
     both = module.Both()
     assert (both.a.a, both.b.b) == (1, 2)
     modules = {type(both.a).__module__, type(both.b).__module__}

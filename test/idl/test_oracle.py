@@ -143,11 +143,14 @@ def test_every_method_is_that_of_gen_py(file, generated):
 def check_request(service, reference, name):
     """The request of the generated client, without arguments."""
     count = getattr(reference.Iface, name).__code__.co_argcount - 1
-    ours, theirs = (
-        encoded(lambda p, m=m: getattr(m.Client(p), f'send_{name}')(*[None] * count), TBinaryProtocol)
-        for m in (service, reference)
-    )
-    assert ours == theirs
+
+    def request(module):
+        return encoded(
+            lambda protocol: getattr(module.Client(protocol), f'send_{name}')(*[None] * count),
+            TBinaryProtocol,
+        )
+
+    assert request(service) == request(reference)
 
 
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.name)

@@ -11,7 +11,7 @@ import pytest
 from thrift.Thrift import TApplicationException
 
 from test_if import test_service
-from thrift_client import errors
+from thrift_client import errors, load
 
 SOURCE = Path(__file__).with_name('cpp_server.cpp')
 IDL = Path(__file__).parents[1] / 'test_if.thrift'
@@ -88,16 +88,18 @@ def cpp_server(program, request):
             process.stdin.close()
 
 
-def test_its_server_is_called(cpp_server, face):
-    """By a client, on one connection, and in a fan-out."""
+@pytest.mark.parametrize('loaded', [False, True])
+def test_its_server_is_called(cpp_server, face, loaded):
+    """By a client, on one connection, and in a fan-out, whichever kind of service it is."""
     address, options = cpp_server
-    with face.client(test_service, address, timeout=5000, **options) as client:
+    service = load(IDL).test_service if loaded else test_service
+    with face.client(service, address, timeout=5000, **options) as client:
         assert client.ping() == 'pong'
         client.setk('grüße 🦊', 'v' * 100_000)
         assert client.getk('grüße 🦊') == 'v' * 100_000
         assert client.keys() == ['grüße 🦊']
         assert client.stats().opened == 1
-    with face.fan_out(test_service, servers=[address], timeout=5000, **options) as pool:
+    with face.fan_out(service, servers=[address], timeout=5000, **options) as pool:
         assert pool.keys()[0].value() == ['grüße 🦊']
 
 

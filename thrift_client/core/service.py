@@ -70,7 +70,7 @@ class Method:
             self.oneway or self.result.thrift_spec is not None
         )
         # Compilers before 0.12 described structs in a way that later C extensions refuse.
-        self.accelerated = 'fix_spec' in module
+        self.accelerated = 'fix_spec' in module or hasattr(self.arguments, '__thrift_shape__')
 
     def __repr__(self) -> str:
         return f'<Method {self.name}({", ".join(self.parameters)})>'

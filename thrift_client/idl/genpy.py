@@ -40,7 +40,9 @@ def find_enums(cls: Any, fields: list[Field]) -> None:
         except Exception:  # noqa: BLE001, S110 - a struct as a key fails once all has been read
             pass
         for type_, number in zip(_numbers(field.type), protocol.numbers, strict=False):
-            type_.enum = number.enum
+            type_.names = {}
+            if number.enum is not None:
+                type_.set_enum(number.enum)
 
 
 def _numbers(type_: Type) -> Iterator[Type]:

@@ -72,30 +72,34 @@ def load(
     """Make a module of a `.thrift` file: its services, structs, enums, constants and typedefs.
 
     Includes are looked for in the folder of the file that includes them, then in
-    `include_dirs`. `module_name` None is the file's stem and `_thrift`; the module is put into
-    `sys.modules`. A file that hasn't changed, nor have its includes, gives the same module again.
+    `include_dirs`. `module_name` None is the file's stem and `_thrift`. The module is put into
+    `sys.modules`, unless a module that was not loaded from a file has that name. A file that
+    hasn't changed, nor have its includes, gives the same module again.
 
     Raises:
         FileNotFoundError: there is no such file.
         IdlError: a mistake in it or in an included file, or an included file that is missing.
-        ValueError: a module that was not loaded from a file has that name.
     """
     file = os.path.realpath(path)
     folders = tuple(os.path.realpath(folder) for folder in include_dirs)
     name = module_name or f'{Path(file).stem}_thrift'
     if not Path(file).is_file():
         raise FileNotFoundError(f'no such file: {os.fspath(path)}')
-    taken = sys.modules.get(name)
-    if taken is not None and not isinstance(taken, LoadedModule):
-        raise ValueError(f'module_name={name!r}: Python has another module of this name')
     with _lock:
         try:
             module = _Loader(folders).module(file, name)
         except RecursionError:
             wrong = 'expected declarations that depend less on each other'
             raise IdlError(file, 1, wrong) from None
-        sys.modules[name] = module
+        _register(module)
         return module
+
+
+def _register(module: ModuleType) -> None:
+    """Let a module be imported, unless that would hide one that was not loaded from a file."""
+    taken = sys.modules.get(module.__name__)
+    if taken is None or isinstance(taken, (LoadedModule, ServiceModule)):
+        sys.modules[module.__name__] = module
 
 
 def find(path: str, include_dirs: tuple[str, ...], module_name: str, qualname: str) -> Any:
@@ -151,7 +155,7 @@ class _Loader:
         _fill(module, program, includes)
         _modules[origin] = module
         if name is None:
-            sys.modules[origin[2]] = module
+            _register(module)
         return module
 
     def _known(self, file: str, name: str | None) -> LoadedModule | None:
@@ -277,5 +281,5 @@ def _service(
         '__thrift_origin__': origin,
     }
     made[attribute] = make_service(service, program.methods(declared), parents, namespace)
-    sys.modules[service.__name__] = service
+    _register(service)
     return service

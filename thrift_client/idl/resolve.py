@@ -30,7 +30,7 @@ _BASE = {
     'byte': Type(TType.I08),
     'i8': Type(TType.I08),
     'i16': Type(TType.I16),
-    'i32': Type(TType.I32),
+    'i32': Type(TType.I32, names={}),
     'i64': Type(TType.I64),
     'double': Type(TType.DOUBLE),
     'string': Type(TType.STRING),

@@ -133,4 +133,6 @@ def _thriftpy2_type(code: Any, details: Any, shapes: dict[Any, Shape]) -> Type:
         return Type(code, value=_thriftpy2_type(details, None, shapes))
     if code == _THRIFTPY2_BINARY:
         return Type(TType.STRING, binary=True)
-    return Type(code)  # an enum's too: its values are ints there
+    # Its enums' values are ints; what they are called is known all the same.
+    names = getattr(details, '_NAMES_TO_VALUES', {})
+    return Type(code, names=names, label=details.__name__ if names else '')

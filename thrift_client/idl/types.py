@@ -13,7 +13,7 @@ from thrift.Thrift import TFrozenDict, TType
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from enum import IntEnum
     from typing import Any
 
@@ -38,10 +38,23 @@ class Type:
     `binary` tells binary from string. `enum` is the class of an i32's members, or None.
     `shape` describes a struct. `key` and `value` are what a map holds, `value` also what a
     list or set holds. `frozen` containers are decoded as tuples, frozensets and TFrozenDicts,
-    which can be keys. `size` is how many types it is made of.
+    which can be keys. `size` is how many types it is made of. `names` are the numbers of an
+    i32's members, whose enum is called `label`: none if it is not an enum, and None if gen-py
+    doesn't tell what it is.
     """
 
-    __slots__ = ('binary', 'code', 'enum', 'frozen', 'key', 'shape', 'size', 'value')
+    __slots__ = (
+        'binary',
+        'code',
+        'enum',
+        'frozen',
+        'key',
+        'label',
+        'names',
+        'shape',
+        'size',
+        'value',
+    )
 
     def __init__(
         self,
@@ -53,6 +66,8 @@ class Type:
         key: Type | None = None,
         value: Type | None = None,
         frozen: bool = False,
+        names: Mapping[str, int] | None = None,
+        label: str = '',
     ) -> None:
         self.code = code
         self.binary = binary
@@ -61,7 +76,17 @@ class Type:
         self.key = key
         self.value = value
         self.frozen = frozen
+        self.names = names
+        self.label = label
+        if enum is not None:
+            self.set_enum(enum)
         self.size: int = 1 + sum(type_.size for type_ in self.inner)
+
+    def set_enum(self, enum: type[IntEnum]) -> None:
+        """Make it the type of an enum's members."""
+        self.enum = enum
+        self.names = {name: int(member) for name, member in enum.__members__.items()}
+        self.label = enum.__name__
 
     @property
     def inner(self) -> tuple[Type, ...]:
@@ -85,8 +110,8 @@ class Type:
             return 'binary' if self.binary else 'string'
         if self.code == TType.STRUCT:
             return self.shape.name  # type: ignore[union-attr]
-        if self.enum is not None:
-            return self.enum.__name__
+        if self.label:
+            return self.label
         if self.code == TType.MAP:
             return f'map<{self.key}, {self.value}>'
         if self.code in (TType.LIST, TType.SET):
@@ -256,9 +281,18 @@ def has_members(type_: Type) -> bool:
     )
 
 
-def member_of(enum: type[IntEnum]) -> Callable[[Any, Any], Any]:
-    """A function of a number, given twice: the enum's member, or the number if there is none."""
-    return {int(member): member for member in enum}.get
+class _Members(dict):  # type: ignore[type-arg]  # Any is not imported at run time
+    """An enum's members by number; a number that has none stands for itself."""
+
+    __slots__ = ()
+
+    def __missing__(self, number: Any) -> Any:
+        return number
+
+
+def members_of(enum: type[IntEnum]) -> dict[int, Any]:
+    """An enum's members by number. `[number]` gives the number itself if it has no member."""
+    return _Members({int(member): member for member in enum})
 
 
 def converter(type_: Type) -> Callable[[Any], Any] | None:
@@ -267,8 +301,7 @@ def converter(type_: Type) -> Callable[[Any], Any] | None:
     Structs are changed in place, containers are made anew.
     """
     if type_.enum is not None:
-        get = member_of(type_.enum)
-        return lambda value: get(value, value)
+        return members_of(type_.enum).__getitem__
     if type_.shape is not None:
         return _struct_converter(type_.shape, 0)
     if type_.code == TType.MAP:
@@ -279,8 +312,11 @@ def converter(type_: Type) -> Callable[[Any], Any] | None:
 def _struct_converter(shape: Shape, walker: int) -> Callable[[Any], Any] | None:
     if not shape.members or not shape.in_place:
         return None
-    # Its walkers are made later, where structs contain themselves.
-    return lambda value: shape.walkers[walker](value)  # type: ignore[index]
+
+    def convert(value: Any) -> Any:  # its walkers are made later, where it contains itself
+        return shape.walkers[walker](value)  # type: ignore[index]
+
+    return convert
 
 
 def _elements_converter(type_: Type, element: Type) -> Callable[[Any], Any] | None:
@@ -289,9 +325,6 @@ def _elements_converter(type_: Type, element: Type) -> Callable[[Any], Any] | No
     make: Any = list if type_.code == TType.LIST else set
     if type_.frozen:
         make = tuple if type_.code == TType.LIST else frozenset
-    if element.enum is not None:
-        get = member_of(element.enum)  # by two iterators in step, which is all C
-        return lambda values: make(map(get, values, values))
     convert = converter(element)
     return None if convert is None else lambda values: make(map(convert, values))
 
@@ -318,7 +351,8 @@ def conversion(field: Field, number: int, scope: dict[str, Any]) -> str | None:
     None if the field has none. What the source needs is put into `scope`.
     """
     if field.type.enum is not None:
-        scope[f'get{number}ø'] = member_of(field.type.enum)
+        # For a single value `get` is faster, for many in a row `__getitem__`.
+        scope[f'get{number}ø'] = members_of(field.type.enum).get
         return f'get{number}ø(valueø, valueø)'
     convert = converter(field.type)
     if convert is None:
