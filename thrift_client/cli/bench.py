@@ -169,7 +169,7 @@ def _print(tally: Tally, elapsed: float) -> None:
     if len(tally.servers) > 1:
         _print_servers(tally)
     for kind, count in tally.errors.most_common():
-        output.echo(f'{count} {kind}: {results.error_text(tally.first_errors[kind])}')
+        output.echo(f'{count} {results.error_text(tally.first_errors[kind])}')
 
 
 def _print_servers(tally: Tally) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import thrift_client
 from thrift_client import errors
-from thrift_client.cli import results, service
+from thrift_client.cli import results
 from thrift_client.cli.ui import click, command
 from thrift_client.response import ThriftResponse
 from thrift_client.testing import Server
@@ -48,7 +48,7 @@ class Store:
 @command('demo')
 def demo_command() -> None:
     """Watch it work: a client, a pool, keys, responses, and a server that dies."""
-    module = service.load(f'{Path(__file__).with_name("demo_if.thrift")}:key_value').module
+    module = thrift_client.load(Path(__file__).with_name('demo.thrift')).KeyValue
     with ExitStack() as stack:
         servers = _start_servers(stack, module)
         _call_one(module, servers['server-1'])

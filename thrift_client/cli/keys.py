@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+from time import sleep
 from types import TracebackType
 from typing import Any, Self
 
@@ -44,7 +45,7 @@ class Keys:
     def wait(self, seconds: float) -> str:
         """Wait for a key, no longer than that; returns it, or '' if there was none."""
         if self._before is None:
-            select.select([], [], [], max(seconds, 0))
+            sleep(max(seconds, 0))
             return ''
         ready, _, _ = select.select([sys.stdin], [], [], max(seconds, 0))
         return os.read(sys.stdin.fileno(), 1).decode('ascii', 'replace') if ready else ''

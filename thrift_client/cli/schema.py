@@ -124,11 +124,8 @@ def defaults(of: Shape) -> dict[str, Any]:
 
 def named(type_: Type, value: Any) -> Any:
     """A value of JSON with the names of members in the place of their numbers."""
-    if type_.enum is not None:
-        try:
-            return type_.enum(value).name
-        except ValueError:
-            return value
+    if type_.names:
+        return next((name for name, number in type_.names.items() if number == value), value)
     if type_.key is None and type_.value is not None and isinstance(value, list):
         return [named(type_.value, item) for item in value]
     return value
@@ -145,8 +142,8 @@ def skeleton(type_: Type, within: tuple[Shape, ...] = ()) -> Any:
     if type_.value is not None:
         inner = skeleton(type_.value, within)
         return [] if inner == {} else [inner]
-    if type_.enum is not None:
-        return next(iter(type_.enum.__members__), 0)
+    if type_.names:
+        return next(iter(type_.names))
     if type_.code == UUID_CODE:
         return str(UUID(int=0))
     return {TType.BOOL: False, TType.DOUBLE: 0.0, TType.STRING: ''}.get(type_.code, 0)

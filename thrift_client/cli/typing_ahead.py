@@ -148,11 +148,11 @@ def _members(type_: Type | None, word: str, *, quoted: bool) -> list[Candidate]:
     if type_ is None:
         return []
     begin = word.removeprefix('"')
-    if type_.enum is not None:
+    if type_.names:
         quote = '"' if quoted else ''
         return [
-            Candidate(f'{quote}{name}{quote}', len(word), type_.enum.__name__)
-            for name in type_.enum.__members__
+            Candidate(f'{quote}{name}{quote}', len(word), type_.label)
+            for name in type_.names
             if name.startswith(begin)
         ]
     if type_.code == TType.BOOL:
