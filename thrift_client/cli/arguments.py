@@ -56,13 +56,13 @@ class Requests:
         self._bound = [read(1) for read in readers]
 
     def of(self, number: int) -> dict[str, Any]:
-        """The arguments of a call by name."""
+        """Return the arguments of a call by name."""
         index = (number - 1) % len(self._readers)
         return self._readers[index](number) if self._counting else self._bound[index]
 
 
 def find_method(service: Service, name: str) -> Method:
-    """The method of that name, `service.name` too. A usage error where there is none."""
+    """Return the method of that name, `service.name` too. A usage error where there is none."""
     wanted = name.removeprefix(f'{service.name}.')
     method = service.methods.get(wanted)
     if method is None:
@@ -72,7 +72,7 @@ def find_method(service: Service, name: str) -> Method:
 
 
 def parse(text: str) -> Any:
-    """What a text in JSON or YAML says. Raises ValueError."""
+    """Return what a text in JSON or YAML says. Raises ValueError."""
     try:
         return json.loads(text, object_pairs_hook=_object)
     except RecursionError:
@@ -87,7 +87,7 @@ def parse(text: str) -> Any:
 
 
 def read(method: Method, given: Sequence[str]) -> dict[str, Any]:
-    """The arguments of a call by name, from what the command line says.
+    """Return the arguments of a call by name, from what the command line says.
 
     An object names them, a list or words give them by position; what is left out has its
     default. A usage error for what doesn't fit the method.
@@ -99,7 +99,7 @@ def read(method: Method, given: Sequence[str]) -> dict[str, Any]:
 
 
 def read_line(method: Method, line: Line, number: int) -> dict[str, Any]:
-    """The arguments of call `number` from a line of a file. A usage error names the line."""
+    """Return the arguments of call `number` from a line of a file. A usage error names the line."""
     try:
         return bind(method, parse(_numbered([line.text], number)[0]))
     except ValueError as exc:
@@ -107,7 +107,7 @@ def read_line(method: Method, line: Line, number: int) -> dict[str, Any]:
 
 
 def read_all(method: Method, given: Sequence[str], data: str | None) -> Requests:
-    """The arguments of many calls: `--data`, or those on the command line for every call."""
+    """Return the arguments of many calls: `--data`, or those on the command line for every call."""
     if data is None:
         texts = [_text_of(text) for text in given]
         counting = any(COUNTER in text for text in texts)
@@ -120,7 +120,7 @@ def read_all(method: Method, given: Sequence[str], data: str | None) -> Requests
 
 
 def lines_of(data: str) -> Iterator[Line]:
-    """The requests of `--data`, one on each line that isn't empty."""
+    """Return the requests of `--data`, one on each line that isn't empty."""
     if data == '-':
         return _numbered_lines('standard input', sys.stdin)
     if not data.startswith('@'):
@@ -129,7 +129,7 @@ def lines_of(data: str) -> Iterator[Line]:
 
 
 def from_words(method: Method, words: Sequence[str]) -> list[Any]:
-    """Arguments by position: text as it is where the IDL has a string, else JSON or YAML."""
+    """Read arguments by position: text where the IDL has a string, else JSON or YAML."""
     types = [field.type for field in schema.arguments_of(method)]
     found = []
     for position, word in enumerate(words):
@@ -139,12 +139,12 @@ def from_words(method: Method, words: Sequence[str]) -> list[Any]:
 
 
 def skeleton(method: Method) -> dict[str, Any]:
-    """The arguments of a method, to be filled in."""
+    """Return the arguments of a method, to be filled in."""
     return schema.struct_skeleton(schema.shape(method.arguments))
 
 
 def bind(method: Method, given: Any) -> dict[str, Any]:
-    """A call's arguments by name, from an object, a list or None. Raises ValueError."""
+    """Return a call's arguments by name, from an object, a list or None. Raises ValueError."""
     given = {} if given is None else given
     if isinstance(given, list):
         most = len(method.parameters)
@@ -178,7 +178,7 @@ def bind(method: Method, given: Any) -> dict[str, Any]:
 
 
 def _numbered(texts: Sequence[str], number: int) -> list[str]:
-    """Texts with the number of a call in the place of `{{n}}`."""
+    """Put the number of a call in the place of `{{n}}`."""
     return [text.replace(COUNTER, str(number)) for text in texts]
 
 

@@ -99,7 +99,7 @@ def bench_command(
 
 
 def latency(histogram: Histogram) -> dict[str, float]:
-    """The figures of a histogram, in ms."""
+    """Return the figures of a histogram, in ms."""
     found: dict[str, float] = {'min': histogram.least, 'mean': histogram.mean}
     found |= {f'p{percent}': histogram.percentile(percent) for percent in PERCENTILES}
     found['max'] = histogram.most

@@ -112,7 +112,7 @@ def _call_all(
 
 
 def _rows(method: Method, value: Any) -> tuple[list[str], list[list[str]]]:
-    """A list as rows, a map or struct as a row for each key, anything else as one cell."""
+    """Return a list as rows, a map or struct as a row for each key, anything else as one cell."""
     found = schema.to_json(method, value)
     if isinstance(found, dict):
         return ['key', 'value'], [[key, _cell(inner)] for key, inner in found.items()]

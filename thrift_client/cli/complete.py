@@ -91,7 +91,7 @@ def arguments(ctx: click.Context, _param: click.Parameter, incomplete: str) -> I
 
 
 def servers_of(url: str) -> Iterator[str]:
-    """The servers of a file source, as `-a` takes them."""
+    """Return the servers of a file source, as `-a` takes them."""
     from thrift_client import discovery
 
     reader = discovery.source(url).open(lambda: None)  # type: ignore[attr-defined]

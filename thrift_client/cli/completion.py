@@ -44,7 +44,7 @@ class LineComplete(BashComplete):
     source_template = _BASH
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """The words before the cursor, and the one that is being typed."""
+        """Return the words before the cursor, and the one that is being typed."""
         if os.environ['COMP_CWORD'] != '-1':
             return super().get_completion_args()
         line = os.environ['COMP_WORDS']

@@ -69,7 +69,7 @@ def describe_command(target: Target, as_json: bool, names: tuple[str, ...]) -> N
 
 
 def text_of(of: Service, name: str) -> list[str]:
-    """The lines about a method, a struct or an enum. A usage error for an unknown name."""
+    """Return the lines about a method, a struct or an enum. A usage error for an unknown name."""
     found = _find(of, name)
     if isinstance(found, Method):
         return list(_method_lines(found))
@@ -80,7 +80,7 @@ def text_of(of: Service, name: str) -> list[str]:
 
 
 def signature(method: Method) -> str:
-    """A method as an IDL has it."""
+    """Return a method as an IDL has it."""
     known = schema.defaults(schema.shape(method.arguments))
     parts = ', '.join(_field(f, known) for f in schema.arguments_of(method))
     throws = ', '.join(f'{f.id}: {f.type} {f.name}' for f in schema.exceptions_of(method))
@@ -89,7 +89,7 @@ def signature(method: Method) -> str:
 
 
 def types_of(of: Service) -> dict[str, Any]:
-    """The structs and enums that a service's methods reach, by name."""
+    """Return the structs and enums that a service's methods reach, by name."""
     types = [type_ for method in of.methods.values() for type_ in schema.types_of(method)]
     found: dict[str, Any] = {each.name: each for each in schema.structs(types)}
     return found | {each.__name__: each for each in schema.enums(types)}
@@ -191,7 +191,7 @@ def _field(field: Field, known: dict[str, Any], requiredness: str = '') -> str:
 
 
 def _doc(doc: str | None, prefix: str) -> Iterator[str]:
-    """The lines of a documentation; gen-py writes one for what has none, which says nothing."""
+    """Return the lines of a documentation, without the lists that gen-py writes."""
     text = inspect.cleandoc(doc or '')
     if not text or text.startswith(('Attributes:', 'Parameters:')):
         return
@@ -200,7 +200,7 @@ def _doc(doc: str | None, prefix: str) -> Iterator[str]:
 
 
 def _json(of: Service, name: str) -> dict[str, Any]:
-    """All that is known of a method, a struct or an enum, as JSON."""
+    """Return all that is known of a method, a struct or an enum, as JSON."""
     found = _find(of, name)
     if isinstance(found, Shape):
         return {'type': found.name} | _shape_json(found)

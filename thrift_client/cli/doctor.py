@@ -61,7 +61,7 @@ def doctor_command(as_json: bool) -> None:
 
 
 def problems(thrift: str, c_extension: bool, compiler: str | None) -> list[str]:
-    """What is unsafe, slow or missing, with the way out."""
+    """Return what is unsafe, slow or missing, with the way out."""
     found = []
     attacks = unsafe(thrift)
     if attacks:
@@ -84,7 +84,7 @@ def problems(thrift: str, c_extension: bool, compiler: str | None) -> list[str]:
 
 
 def unsafe(thrift: str) -> list[str]:
-    """What an untrusted server can do to a process with this release of thrift."""
+    """Return what an untrusted server can do to a process with this release of thrift."""
     numbers = re.match(r'(\d+)\.(\d+)', thrift)
     if numbers is None:
         return []

@@ -43,7 +43,7 @@ _CODES: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
 
 
 def code_of(error: BaseException | None) -> int:
-    """The exit code of what a call raised, 0 for None.
+    """Return the exit code of what a call raised, 0 for None.
 
     What servers declare need not be a TException: gen-py's is, and others' may be any class.
     """
@@ -53,5 +53,5 @@ def code_of(error: BaseException | None) -> int:
 
 
 def worst(codes: list[int]) -> int:
-    """The exit code of a run of calls: the highest, 0 if there are none."""
+    """Return the exit code of a run of calls: the highest, 0 if there are none."""
     return max(codes, default=OK)

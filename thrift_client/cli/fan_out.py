@@ -62,7 +62,7 @@ def show(method: Method, responses: list[ThriftResponse[Any]], *, as_json: bool 
 
 
 def response_object(method: Method, response: ThriftResponse[Any]) -> dict[str, Any]:
-    """A server's answer or error as JSON."""
+    """Return a server's answer or error as JSON."""
     found: dict[str, Any] = {'server': response.server.name}
     if response.exception is None:
         found['value'] = schema.to_json(method, response.value())
@@ -72,7 +72,7 @@ def response_object(method: Method, response: ThriftResponse[Any]) -> dict[str, 
 
 
 def response_text(method: Method, response: ThriftResponse[Any]) -> str:
-    """A server's answer or error in one line."""
+    """Return a server's answer or error in one line."""
     if response.exception is None:
         return output.one_line(schema.to_json(method, response.value()))
     return results.error_text(response.exception)

@@ -79,7 +79,7 @@ class Row(NamedTuple):
 
 
 def client_rows() -> list[Row]:
-    """The flags that every client understands."""
+    """Return the flags that every client understands."""
     rows = []
     for name, option_row in OPTIONS.items():
         if name not in UNWRITTEN:
@@ -89,12 +89,12 @@ def client_rows() -> list[Row]:
 
 
 def tls_rows() -> list[Row]:
-    """The flags that make a TLS context."""
+    """Return the flags that make a TLS context."""
     return [Row(name, None, text, 'TLS') for name, text in _TLS_TEXTS.items()]
 
 
 def pool_rows() -> list[Row]:
-    """The flags that pools understand besides."""
+    """Return the flags that pools understand besides."""
     parameters: dict[str, inspect.Parameter] = {}
     for kind in (thrift_client.HashClient, thrift_client.BalancedClient):
         parameters |= inspect.signature(kind.__init__).parameters
@@ -149,7 +149,7 @@ def _client_option(row: Row) -> Callable[[F], F]:
 
 
 def _option(row: Row, off: str | None = None, **settings: Any) -> Callable[[F], F]:
-    """A flag for a row; `off` is the flag that says no."""
+    """Return a flag for a row; `off` is the flag that says no."""
     text = f'{row.text} [{row.default_text}]' if row.default_text else row.text
     names = [f'{row.flag}/{off}' if off else row.flag]
     names += [_SHORT[row.name]] if row.name in _SHORT else []
@@ -189,12 +189,12 @@ def read_config(path: str | None) -> dict[Any, Any]:
 
 
 def default_config() -> Path:
-    """Where the user's own config file is."""
+    """Return where the user's own config file is."""
     home = os.environ.get('XDG_CONFIG_HOME') or Path('~/.config').expanduser()
     return Path(home, 'thrift-client', 'config.yaml')
 
 
 def _known() -> set[str]:
-    """What may stand in a config file whichever command reads it."""
+    """Return what may stand in a config file whichever command reads it."""
     rows = (*client_rows(), *tls_rows(), *pool_rows())
     return {'service', 'server', 'gen_py', 'include', *(row.name for row in rows)}

@@ -51,7 +51,7 @@ class Histogram:
         return self.total / self.count if self.count else 0.0
 
     def percentile(self, percent: float) -> int:
-        """The value in µs that `percent` of all values don't exceed; 0 if there are none."""
+        """Return the value in µs that `percent` of all values don't exceed; 0 if there are none."""
         wanted = max(1, -(-self.count * percent // 100))
         seen = 0
         for index in sorted(self._counts):
@@ -61,13 +61,13 @@ class Histogram:
         return 0
 
     def buckets(self) -> Iterator[tuple[int, int]]:
-        """Each bucket that has something in it: its upper end in µs, and its count."""
+        """Return each bucket that has something in it: its upper end in µs, and its count."""
         for index in sorted(self._counts):
             yield _upper(index), self._counts[index]
 
 
     def steps(self) -> list[tuple[int, int]]:
-        """Bars for a chart: upper ends of 1, 2, 5, 10, 20, … µs, with their counts."""
+        """Return the bars of a chart: upper ends of 1, 2, 5, 10, … µs, with their counts."""
         counts: dict[int, int] = {}
         for upper, count in self.buckets():
             step = next((step for step in _STEPS if upper <= step), _STEPS[-1])

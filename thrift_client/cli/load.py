@@ -132,7 +132,7 @@ class Load:
         self._stopped.set()
 
     def result(self) -> Tally:
-        """What came of all calls; before the end has come, of those until now.
+        """Return what came of all calls; before the end has come, of those until now.
 
         Raises what ended a worker: a request that doesn't fit the method.
         """

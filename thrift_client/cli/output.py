@@ -21,7 +21,7 @@ _NARROW = 12
 
 
 def console(*, error: bool = False) -> Console:
-    """Where to print on a terminal; rich knows of NO_COLOR and of terminals that can't do it."""
+    """Make what prints on a terminal, with regard to NO_COLOR and poor terminals."""
     from rich.console import Console
 
     return Console(stderr=error, highlight=False)
@@ -38,7 +38,7 @@ def flush() -> None:
 
 
 def one_line(value: Any) -> str:
-    """A value as JSON in one line."""
+    """Return a value as JSON in one line."""
     return safe.as_json(value)
 
 
@@ -92,7 +92,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def bar(share: float, width: int = 30) -> str:
-    """A bar for a share between 0 and 1."""
+    """Return a bar for a share between 0 and 1."""
     return '█' * round(share * width)
 
 

@@ -83,7 +83,7 @@ def _read_keys(file: TextIO) -> list[str]:
 
 
 def _parse(text: str) -> tuple[str, float]:
-    """A server's name and weight."""
+    """Return a server's name and weight."""
     rest, at, weight = text.rpartition('@')
     server = Server.of(rest if at else text)
     try:

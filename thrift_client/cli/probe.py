@@ -67,7 +67,7 @@ class Probe:
         return found + self._try(list(rest), tls=tls, every=every)
 
     def has_tls(self) -> bool:
-        """Whether the server shakes hands; any certificate will do."""
+        """Tell whether the server shakes hands; any certificate will do."""
         try:
             self._connect(trusting()).close()
         except OSError:
@@ -141,7 +141,7 @@ class Probe:
 
 
 def trusting() -> ssl.SSLContext:
-    """A context that takes any certificate, for any name."""
+    """Return a context that takes any certificate, for any name."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -149,13 +149,13 @@ def trusting() -> ssl.SSLContext:
 
 
 def kind_of(data: bytes) -> str | None:
-    """What else than Thrift begins like this; None for what isn't known."""
+    """Return what else than Thrift begins like this; None for what isn't known."""
     found = recognize(data)
     return found[0] if isinstance(found, tuple) else None
 
 
 def described(data: bytes) -> str:
-    """The bytes in a few words: what they look like, and their beginning."""
+    """Return the bytes in a few words: what they look like, and their beginning."""
     kind = kind_of(data)
     first = data.split(b'\r\n', 1)[0][:60] if kind else data[:24]
     text = first.decode('ascii') if first.isascii() and first.decode().isprintable() else None
@@ -237,7 +237,7 @@ def may_be_multiplexed(probe: Probe) -> bool:
 
 
 def _flags(probe: Probe, sight: Sight, *, trusted: bool) -> str:
-    """The flags with which any command calls this server at its address."""
+    """Return the flags with which any command calls this server at its address."""
     words = ['--transport', sight.wire.transport, '--protocol', sight.wire.protocol]
     if sight.tls:
         words += ['--ssl'] if trusted else ['--ssl', '--insecure']

@@ -54,7 +54,7 @@ class _Candidates(Completer):
         self._session = session
 
     def get_completions(self, document: Document, _event: CompleteEvent) -> Iterator[Completion]:
-        """What may come next where the cursor is."""
+        """Return what may come next where the cursor is."""
         for each in candidates(self._session, document.text_before_cursor):
             yield Completion(each.text, -each.length, display_meta=each.meta)
 
@@ -69,7 +69,7 @@ class _PrivateHistory(FileHistory):
 
 
 def history() -> History:
-    """The lines of earlier shells, in a file that only its owner may read."""
+    """Return the lines of earlier shells, in a file that only its owner may read."""
     home = os.environ.get('XDG_STATE_HOME') or Path('~/.local/state').expanduser()
     path = Path(home, 'thrift-client', 'history')
     try:

@@ -105,7 +105,7 @@ class _Log:
         self.skipped: dict[int, str] = {}
 
     def requests(self) -> Iterator[request_log.Request]:
-        """The requests. A usage error if the file can't be read."""
+        """Return the requests. A usage error if the file can't be read."""
         try:
             yield from request_log.read(self.path, self._skip)
         except OSError as exc:
@@ -124,7 +124,7 @@ class _Log:
 
 
 def _targets(target: Target, also: tuple[str, ...], *, multiplexed: bool) -> Iterator[Target]:
-    """A target for each service: those of -s, which may be all of a file, and of --also."""
+    """Return a target for each service: those of -s, which may be all of a file, and of --also."""
     names = [
         name
         for text in (target.service_name, *also)
@@ -138,7 +138,7 @@ def _targets(target: Target, also: tuple[str, ...], *, multiplexed: bool) -> Ite
 
 
 def _factor(speed: str) -> float | None:
-    """How much faster than recorded; None for without pauses."""
+    """Return how much faster than recorded; None for without pauses."""
     if speed == 'max':
         return None
     try:
@@ -153,7 +153,7 @@ def _factor(speed: str) -> float | None:
 def _calls(
     log: _Log, callers: dict[str, tuple[Service, Any]], factor: float | None
 ) -> Iterator[Call]:
-    """The requests of the services in the log. A usage error for one that doesn't fit."""
+    """Return the requests of the services in the log. A usage error for one that doesn't fit."""
     first: float | None = None
     several = len(callers) > 1
     for request in log.requests():

@@ -79,7 +79,7 @@ def page(run: Run) -> str:
 
 
 def points(timeline: dict[int, Histogram]) -> list[Point]:
-    """The percentiles over time, in at most POINTS pieces of one width."""
+    """Return the percentiles over time, in at most POINTS pieces of one width."""
     if not timeline:
         return []
     width = -(-(max(timeline) + 1) // POINTS)

@@ -40,7 +40,7 @@ class Request(NamedTuple):
     arguments: bytes
 
     def unpack(self, kind: Any) -> Any:
-        """The arguments, as an instance of `kind`, the method's class of arguments.
+        """Return the arguments, as an instance of `kind`, the method's class of arguments.
 
         Raises ValueError if the bytes are not such a struct.
         """
@@ -53,7 +53,7 @@ class Request(NamedTuple):
 
 
 def read(path: str, skipped: Callable[[int, str], None]) -> Iterator[Request]:
-    """The requests of a log, in its order.
+    """Return the requests of a log, in its order.
 
     `skipped(line, reason)` is called for each line with something that is not a request.
     Raises OSError if the file can't be read.

@@ -50,7 +50,7 @@ def is_answer(error: BaseException | None) -> bool:
 
 
 def error_text(error: BaseException) -> str:
-    """What a call raised: a declared exception with its fields, hints as flags."""
+    """Return what a call raised: a declared exception with its fields, hints as flags."""
     name = type(error).__name__
     if isinstance(error, ThriftClientError):
         text = hints.for_shell(str(error))

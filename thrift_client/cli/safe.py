@@ -23,7 +23,7 @@ def text(value: str) -> str:
 
 
 def line(value: str) -> str:
-    r"""The same on one line: line feeds and tabs are shown as `\n` and `\t`."""
+    r"""Return the same on one line: line feeds and tabs are shown as `\n` and `\t`."""
     return text(value).replace('\n', '\\n').replace('\t', '\\t')
 
 

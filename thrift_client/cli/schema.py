@@ -20,7 +20,7 @@ UUID_CODE = 16
 
 
 def arguments_of(method: Method) -> tuple[Field, ...]:
-    """The arguments of a method, in the order of its parameters.
+    """Return the arguments of a method, in the order of its parameters.
 
     Raises ValueError where gen-py keeps no types, as for fields without ids.
     """
@@ -29,20 +29,20 @@ def arguments_of(method: Method) -> tuple[Field, ...]:
 
 
 def type_of(method: Method) -> Type | None:
-    """The type that a method returns; None for a void or oneway one."""
+    """Return the type that a method returns; None for a void or oneway one."""
     success = None if method.oneway else shape(method.result).field('success')
     return None if success is None else success.type
 
 
 def exceptions_of(method: Method) -> list[Field]:
-    """The exceptions that a method declares."""
+    """Return the exceptions that a method declares."""
     if method.oneway:
         return []
     return [field for field in shape(method.result).fields if field.name in method.exceptions]
 
 
 def shape(kind: Any) -> Shape:
-    """The shape of a class. Raises ValueError where gen-py keeps no types of it."""
+    """Return the shape of a class. Raises ValueError where gen-py keeps no types of it."""
     try:
         return shape_of(kind)
     except TypeError as exc:
@@ -77,7 +77,7 @@ def check(type_: Type, value: Any, path: str) -> None:
 
 
 def check_struct(of: Shape, value: Any, path: str) -> None:
-    """The same for a struct, with all that it contains."""
+    """Check a struct in the same way, with all that it contains."""
     present = [field for field in of.fields if getattr(value, field.name, None) is not None]
     if of.kind == 'union' and len(present) != 1:
         names = ', '.join(field.name for field in present) or 'none'
@@ -90,14 +90,14 @@ def check_struct(of: Shape, value: Any, path: str) -> None:
 
 
 def to_json(method: Method, value: Any) -> Any:
-    """What a method returned, as JSON has it."""
+    """Return what a method returned, as JSON has it."""
     if not method.returns or value is None:
         return None
     return json.loads(convert.to_json(method.result(success=value)))['success']
 
 
 def struct_to_json(value: Any) -> dict[str, Any]:
-    """A struct or exception as an object."""
+    """Return a struct or exception as an object."""
     found: dict[str, Any] = json.loads(convert.to_json(value))
     return found
 
@@ -113,7 +113,7 @@ def from_json(kind: Any, given: dict[str, Any]) -> Any:
 
 
 def defaults(of: Shape) -> dict[str, Any]:
-    """The defaults of a struct's fields, as JSON has them, enums by name."""
+    """Return the defaults of a struct's fields, as JSON has them, enums by name."""
     found = struct_to_json(of.factory())
     return {
         field.name: named(field.type, found[field.name])
@@ -123,7 +123,7 @@ def defaults(of: Shape) -> dict[str, Any]:
 
 
 def named(type_: Type, value: Any) -> Any:
-    """A value of JSON with the names of members in the place of their numbers."""
+    """Return a value of JSON with the names of members in the place of their numbers."""
     if type_.names:
         return next((name for name, number in type_.names.items() if number == value), value)
     if type_.key is None and type_.value is not None and isinstance(value, list):
@@ -132,7 +132,7 @@ def named(type_: Type, value: Any) -> Any:
 
 
 def skeleton(type_: Type, within: tuple[Shape, ...] = ()) -> Any:
-    """A value to fill in, as JSON has it."""
+    """Return a value to fill in, as JSON has it."""
     if type_.shape is not None:
         return struct_skeleton(type_.shape, within)
     if type_.key is not None:
@@ -150,7 +150,7 @@ def skeleton(type_: Type, within: tuple[Shape, ...] = ()) -> Any:
 
 
 def struct_skeleton(of: Shape, within: tuple[Shape, ...] = ()) -> dict[str, Any]:
-    """A struct to fill in: the IDL's defaults, else what is empty; of a union one member."""
+    """Return a struct to fill in: the IDL's defaults, else what is empty; of a union one member."""
     if of in within:
         return {}  # a tree needs no second level to be understood
     within = (*within, of)
@@ -164,7 +164,7 @@ def struct_skeleton(of: Shape, within: tuple[Shape, ...] = ()) -> dict[str, Any]
 
 
 def structs(types: list[Type]) -> list[Shape]:
-    """All structs that some types reach, in the order of finding."""
+    """Return all structs that some types reach, in the order of finding."""
     found: dict[Shape, None] = {}
     todo = list(types)
     while todo:
@@ -177,7 +177,7 @@ def structs(types: list[Type]) -> list[Shape]:
 
 
 def enums(types: list[Type]) -> list[Any]:
-    """All enums that some types reach, in the order of finding."""
+    """Return all enums that some types reach, in the order of finding."""
     found: dict[Any, None] = {}
     todo = [*types, *(field.type for each in structs(types) for field in each.fields)]
     while todo:
@@ -189,7 +189,7 @@ def enums(types: list[Type]) -> list[Any]:
 
 
 def types_of(method: Method) -> list[Type]:
-    """The types of a method's arguments, result and exceptions."""
+    """Return the types of a method's arguments, result and exceptions."""
     found = [field.type for field in arguments_of(method)]
     result = type_of(method)
     found += [] if result is None else [result]
@@ -197,7 +197,7 @@ def types_of(method: Method) -> list[Type]:
 
 
 def _unset(value: Any) -> str | None:
-    """The name of a required field that is not set, as `validate` finds it."""
+    """Return the name of a required field that is not set, as `validate` finds it."""
     try:
         value.validate()
     except TProtocolException as exc:

@@ -25,7 +25,7 @@ _IDL = re.compile(r'(.+?\.thrift)(?::(.*))?')
 
 
 def load(name: str, includes: Sequence[str] = (), folders: Sequence[str] = ()) -> Service:
-    """The service that a user named: `file.thrift`, `file.thrift:Service` or `package.module`.
+    """Load the service that a user named: FILE.thrift, FILE.thrift:SERVICE or a module.
 
     Includes are looked for in `includes`, modules also in `folders` and ./gen-py. A usage
     error says what is wrong where there is none.
@@ -38,7 +38,7 @@ def load(name: str, includes: Sequence[str] = (), folders: Sequence[str] = ()) -
 
 
 def expand(name: str, includes: Sequence[str] = ()) -> list[str]:
-    """All services of `file.thrift`; anything else stands for itself."""
+    """Return all services of `file.thrift`; anything else stands for itself."""
     idl = _IDL.fullmatch(name)
     if idl is None or idl[2]:
         return [name]
@@ -46,7 +46,7 @@ def expand(name: str, includes: Sequence[str] = ()) -> list[str]:
 
 
 def services_of(module: ModuleType) -> dict[str, Service]:
-    """The services of a loaded module, by their attributes; not those of what it includes."""
+    """Return the services of a loaded module by name, without those that it includes."""
     return {
         name: service_of(value)
         for name, value in vars(module).items()
@@ -60,13 +60,13 @@ def is_loaded(value: Any) -> bool:
 
 
 def idl_module(name: str, includes: Sequence[str] = ()) -> ModuleType | None:
-    """The module of a `.thrift` file that a user named, or None for another kind of name."""
+    """Return the module of a `.thrift` file that a user named, or None for another kind of name."""
     idl = _IDL.fullmatch(name)
     return None if idl is None else _loaded(idl[1], includes)
 
 
 def names_in(file: str, includes: Sequence[str] = ()) -> list[str]:
-    """The services of a `.thrift` file. A usage error if it can't be loaded, or has none."""
+    """Return the services of a `.thrift` file. A usage error if it can't be loaded, or has none."""
     names = list(services_of(_loaded(file, includes)))
     if not names:
         raise click.UsageError(f'{file} has no service')
@@ -82,19 +82,19 @@ def add_to_path(folders: Sequence[str]) -> None:
 
 
 def search_path() -> list[str]:
-    """The folders in which gen-py modules are looked for: ./gen-py and PYTHONPATH."""
+    """Return the folders in which gen-py modules are looked for: ./gen-py and PYTHONPATH."""
     return [DEFAULT_GEN_PY, *filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep))]
 
 
 def find(folders: Sequence[str]) -> list[str]:
-    """The names of all service modules in gen-py folders, found without importing any."""
+    """Return the names of all service modules in gen-py folders, found without importing any."""
     return sorted(
         {name for folder in folders if Path(folder).is_dir() for name in _services_in(Path(folder))}
     )
 
 
 def files() -> list[str]:
-    """The .thrift files in the current folder."""
+    """Return the .thrift files in the current folder."""
     return sorted(str(path) for path in Path().glob('*.thrift') if path.is_file())
 
 

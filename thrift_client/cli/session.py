@@ -228,7 +228,7 @@ _HELP = (
 
 
 def words_of(rest: str) -> list[str]:
-    """The arguments of a line: one JSON text or file name, or words, with quotes as in a shell."""
+    """Split the arguments of a line: one JSON text or file, or words with quotes."""
     if rest.startswith(('{', '[', '@')):
         return [rest]
     try:
@@ -266,7 +266,7 @@ def _one_of(words: list[str], choices: tuple[str, ...], default: str) -> str:
 
 
 def _parse_flags(words: list[str]) -> dict[str, Any]:
-    """The options in flags as on the command line. A usage error for what is not one."""
+    """Return the options in flags as on the command line. A usage error for what is not one."""
 
     @command('\\options')
     @flags.client_options

@@ -67,7 +67,7 @@ KINDS = (
 
 
 def text(service: Service) -> str:
-    """The stub of a service's module."""
+    """Return the stub of a service's module."""
     module = service.module.__name__
     methods = list(service.methods.values())
     types = [type_ for method in methods for type_ in schema.types_of(method)]
@@ -92,13 +92,13 @@ _INIT = '    def __init__(self, {}) -> None: ...'
 
 
 def _star_imports(service: Service) -> list[str]:
-    """gen-py's service modules have all that their ttypes has."""
+    """Return the module whose names gen-py's service module has, too: its ttypes."""
     ttypes = f'{service.module.__name__.rpartition(".")[0]}.ttypes'
     return [ttypes] if any(m.__name__ == ttypes for m in stub_types.modules_of(service)) else []
 
 
 def _client(kind: Kind, methods: list[Method]) -> list[str]:
-    """A class of clients, and before it those of its methods where they are objects."""
+    """Return a class of clients, and before it those of its methods where they are objects."""
     base = getattr(import_module(kind.home), kind.name)
     own = [method for method in methods if not hasattr(base, method.name)]
     lines = []
@@ -129,7 +129,7 @@ def _keyed_name(kind: Kind, method: Method) -> str:
 
 
 def _keyed_method(kind: Kind, method: Method) -> list[str]:
-    """The class of a method of a hash pool, which can be called and told its key."""
+    """Return the class of a method of a hash pool, which can be called and told its key."""
     types = ', '.join(stub_types.argument(field) for field in schema.arguments_of(method))
     return [
         f'class {_keyed_name(kind, method)}(Generic[P]):',
@@ -142,7 +142,7 @@ def _keyed_method(kind: Kind, method: Method) -> list[str]:
 def _methods(
     methods: list[Method], gives: str, *, waits: bool = False, name: str | None = None
 ) -> list[str]:
-    """Definitions of methods; one called like a built-in type hides it from the others."""
+    """Write definitions of methods; one called like a built-in type hides it from the others."""
     hidden = {method.name for method in methods} if name is None else set()
     lines = []
     for method in methods:

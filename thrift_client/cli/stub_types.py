@@ -29,7 +29,7 @@ import uuid
 
 
 def annotation(type_: Type | None, hidden: Collection[str] = (), own: str = '') -> str:
-    """A type in Python's words; None is that of a method without a result.
+    """Return a type in Python's words; None is that of a method without a result.
 
     `hidden` are names of built-in types that mean something else where it will be, `own`
     is the module whose classes need no module before their names there.
@@ -51,17 +51,17 @@ def annotation(type_: Type | None, hidden: Collection[str] = (), own: str = '') 
 
 
 def class_of(type_: Type) -> Any:
-    """The class of a struct or enum; None for other types."""
+    """Return the class of a struct or enum; None for other types."""
     return type_.enum if type_.shape is None else type_.shape.cls
 
 
 def builtin(name: str, hidden: Collection[str]) -> str:
-    """The name of a built-in type where some names are hidden."""
+    """Return the name of a built-in type where some names are hidden."""
     return f'builtins.{name}' if name in hidden else name
 
 
 def modules_of(service: Service) -> list[ModuleType]:
-    """The modules whose structs and enums the service's methods reach, in order of finding."""
+    """Return the modules of all structs and enums that the service's methods reach."""
     found: dict[str, None] = {}
     todo = [type_ for method in service.methods.values() for type_ in schema.types_of(method)]
     seen: set[Any] = set()
@@ -82,7 +82,7 @@ def modules_of(service: Service) -> list[ModuleType]:
 
 
 def imports(types: Iterable[Type], own: str) -> list[str]:
-    """The import lines for all classes that the types name, but those of the module `own`."""
+    """Return the import lines for the classes of types, but those of the module `own`."""
     modules: set[str] = set()
     todo = list(types)
     while todo:
@@ -95,7 +95,7 @@ def imports(types: Iterable[Type], own: str) -> list[str]:
 
 
 def text(module: ModuleType) -> str:
-    """The stub of a module of structs, exceptions and enums."""
+    """Return the stub of a module of structs, exceptions and enums."""
     shapes = list(_structs(module))
     types = [field.type for shape in shapes for field in shape.fields]
     lines = [_HEADER.rstrip(), *imports(types, module.__name__)]
@@ -107,7 +107,7 @@ def text(module: ModuleType) -> str:
 
 
 def loaded_text(module: ModuleType, services: list[str]) -> str:
-    """The stub of a loaded module: its types, constants, typedefs, services and includes."""
+    """Return the stub of a loaded module: its types, constants, typedefs, services and includes."""
     lines = ['', *(f'from . import {name} as {name}' for name in services)]
     for name, value in vars(module).items():
         if name.startswith('__') or name in services:
@@ -126,12 +126,12 @@ def loaded_text(module: ModuleType, services: list[str]) -> str:
 
 
 def result(method: Method, hidden: Collection[str] = ()) -> str:
-    """The annotation of what a method returns."""
+    """Return the annotation of what a method returns."""
     return annotation(schema.type_of(method), hidden)
 
 
 def argument(field: Field, hidden: Collection[str] = ()) -> str:
-    """The annotation of an argument: one that the IDL calls optional may be None."""
+    """Return the annotation of an argument: one that the IDL calls optional may be None."""
     written = annotation(field.type, hidden)
     return f'{written} | None' if field.required is False else written
 
@@ -167,7 +167,7 @@ def _enum(cls: Any) -> list[str]:
 
 
 def _struct(shape: Shape, module: str) -> list[str]:
-    """A class whose fields may be None, but for required ones and those with a default."""
+    """Return a class whose fields may be None, but for required ones and those with a default."""
     base = '(Exception)' if shape.kind == 'exception' else ''
     hidden = {field.name for field in shape.fields}
     written, arguments, leading = [], '', True

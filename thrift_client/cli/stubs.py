@@ -55,7 +55,7 @@ def stubs_command(
 
 
 def _generated(name: str, gen_py: tuple[str, ...], out: Path | None) -> dict[Path, str]:
-    """The stubs of a gen-py service and of the modules whose structs it uses."""
+    """Return the stubs of a gen-py service and of the modules whose structs it uses."""
     of = service.load(name, folders=gen_py)
     texts = {of.module.__name__: stub_clients.text(of)}
     for module in stub_types.modules_of(of):
@@ -70,7 +70,7 @@ def _path(module: str, out: Path | None) -> Path:
 
 
 def _loaded(module: ModuleType, out: Path | None) -> dict[Path, str]:
-    """The stubs of a loaded module, of its services, and of what it includes."""
+    """Return the stubs of a loaded module, of its services, and of what it includes."""
     texts: dict[Path, str] = {}
     todo, seen = [module], {module}
     while todo:

@@ -123,7 +123,7 @@ class Target:
         return any(given.get(name) for name in ('routing', 'failover', 'replicas'))
 
     def options(self) -> dict[str, Any]:
-        """The client options that were given."""
+        """Return the client options that were given."""
         options = {
             name: value.value
             for name, value in self._given.items()
@@ -141,7 +141,7 @@ class Target:
         return options | self._tls()
 
     def client(self) -> SimpleClient:
-        """A client of the one server. A usage error for more of them."""
+        """Return a client of the one server. A usage error for more of them."""
         if not self.one_server:
             raise click.UsageError('this takes one server: give one -a')
         server = self.servers[0]
@@ -154,7 +154,7 @@ class Target:
         return client
 
     def pool(self, kind: str, **more: Any) -> Any:
-        """A pool, of a class of thrift_client, with all servers; `more` are its options.
+        """Return a pool, of a class of thrift_client, with all servers; `more` are its options.
 
         A usage error for options or servers that cannot be.
         """
@@ -174,7 +174,7 @@ class Target:
         return made
 
     def keyed_pool(self, method: Method | None = None, key: str | None = None) -> Any:
-        """The pool that places calls: by `key` (names of `method`'s arguments), or by load."""
+        """Make the pool that places calls: by `key` (arguments of `method`), or by load."""
         given = self._given
         if given.get('balance'):
             return self.pool('BalancedClient', balance=given['balance'])
@@ -188,11 +188,11 @@ class Target:
     def caller(
         self, method: Method | None = None, key: str | None = None
     ) -> SimpleClient | ThriftPool:
-        """A client of the one server, or the pool of several."""
+        """Return a client of the one server, or the pool of several."""
         return self.client() if self.one_server else self.keyed_pool(method, key)
 
     def load_caller(self, method: Method, key: str | None) -> SimpleClient | ThriftPool:
-        """The same, but a pool balances unless a flag says that keys choose."""
+        """Return the same, but a pool balances unless a flag says that keys choose."""
         if self.one_server or key is not None or self.is_keyed or self._given.get('balance'):
             return self.caller(method, key)
         balanced: ThriftPool = self.pool('BalancedClient')

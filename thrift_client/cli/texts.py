@@ -60,7 +60,7 @@ MEANINGS = {
 
 
 def meaning(name: str) -> Meaning:
-    """What the help says of an option of clients."""
+    """Return what the help says of an option of clients."""
     return MEANINGS.get(name) or Meaning('Connection', OPTIONS[name].text)
 
 
@@ -108,7 +108,7 @@ class OptionType(click.ParamType):  # type: ignore[type-arg]
 
 
 def reader(name: str) -> Callable[[str], Any]:
-    """What makes an option's value of its text. It raises ValueError."""
+    """Return what makes an option's value of its text. It raises ValueError."""
     if name in POLICIES:
         return lambda text: _policy(name, _values(pairs(text)))
     if name in CHOICES:
@@ -135,14 +135,14 @@ def pairs(text: str) -> dict[str, str]:
 
 
 def flag(text: str) -> bool:
-    """The truth of a text like `1`, `true` or `off`. Raises ValueError."""
+    """Return the truth of a text like `1`, `true` or `off`. Raises ValueError."""
     if text.lower() not in TRUE + FALSE:
         raise ValueError(f'{text!r} is not one of {", ".join(TRUE + FALSE)}')
     return text.lower() in TRUE
 
 
 def _values(given: dict[str, str]) -> dict[str, Any]:
-    """What texts say as YAML, or as durations with their units."""
+    """Return what texts say as YAML, or as durations with their units."""
     found = {}
     for key, text in given.items():
         try:
@@ -158,7 +158,7 @@ def _values(given: dict[str, str]) -> dict[str, Any]:
 
 
 def _policy(name: str, given: dict[str, Any]) -> Any:
-    """A policy of these keywords."""
+    """Return a policy of these keywords."""
     kind = getattr(thrift_client, POLICIES[name])
     known = [each for each in inspect.signature(kind).parameters if each != 'retry_on']
     for key in given:
@@ -227,7 +227,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
 
 
 def _kind(name: str) -> str:
-    """How a flag's value is called in the help."""
+    """Return how a flag's value is called in the help."""
     default = OPTIONS[name].default
     if name in POLICIES or name in ('sasl', 'timeouts'):
         return 'KEY=VALUE,…'

@@ -60,7 +60,7 @@ class _Level:
 
 
 def candidates(session: Session, text: str) -> list[Candidate]:
-    """What may follow a text that was typed, or replace its last word."""
+    """Return what may follow a text that was typed, or replace its last word."""
     name, space, rest = text.partition(' ')
     if name.startswith('\\') and (name != '\\all' or not space):
         return _of_command(session, text)
@@ -117,7 +117,7 @@ def _of_arguments(method: Method, rest: str) -> list[Candidate]:
 
 
 def _levels(method: Method, text: str) -> tuple[list[_Level], bool]:
-    """The brackets that are open at the end of a text, and whether a key is to come there."""
+    """Return the brackets open at the end of a text, and whether a key comes next."""
     levels: list[_Level] = []
     wants_key = False
     typed = _WORD.search(text)
@@ -144,7 +144,7 @@ def _levels(method: Method, text: str) -> tuple[list[_Level], bool]:
 
 
 def _members(type_: Type | None, word: str, *, quoted: bool) -> list[Candidate]:
-    """The values that can be listed: members of an enum, true and false."""
+    """Return the values that can be listed: members of an enum, true and false."""
     if type_ is None:
         return []
     begin = word.removeprefix('"')

@@ -33,7 +33,7 @@ class PanelCommand(Command):
     """A command whose help groups its options by their panels."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """All parameters, in the order of their panels."""
+        """Return all parameters, in the order of their panels."""
         return sorted(super().get_params(ctx), key=lambda param: _rank(panel_of(param)))
 
     if TYPE_CHECKING or not TERMINAL:
@@ -67,7 +67,7 @@ def option(*names: str, panel: str = 'Call', **settings: Any) -> Callable[[F], F
 
 
 def panel_of(param: click.Parameter) -> str:
-    """The panel in which a parameter is shown."""
+    """Return the panel in which a parameter is shown."""
     return getattr(param, 'panel', None) or 'Options'
 
 

@@ -25,7 +25,7 @@ class Extra(NamedTuple):
 
 
 def extras() -> list[Extra]:
-    """The package's extras, as its metadata lists them; none where it was not installed."""
+    """Return the package's extras, as its metadata lists them; none where it was not installed."""
     try:
         requirements = importlib.metadata.requires(DISTRIBUTION) or ()
     except importlib.metadata.PackageNotFoundError:
@@ -45,7 +45,7 @@ def extras() -> list[Extra]:
 
 
 def version_of(distribution: str) -> str | None:
-    """The version of an installed distribution, or None."""
+    """Return the version of an installed distribution, or None."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -53,7 +53,7 @@ def version_of(distribution: str) -> str | None:
 
 
 def has_c_extension() -> bool:
-    """Whether Thrift's C extension can be imported."""
+    """Tell whether Thrift's C extension can be imported."""
     try:
         import thrift.protocol.fastbinary  # noqa: F401 - whether it can be
     except ImportError:
@@ -62,12 +62,12 @@ def has_c_extension() -> bool:
 
 
 def compiler() -> str | None:
-    """The path of the thrift compiler, or None."""
+    """Return the path of the thrift compiler, or None."""
     return shutil.which('thrift')
 
 
 def versions() -> dict[str, str]:
-    """What runs here, by name."""
+    """Return what runs here, by name."""
     return {
         'thrift_client': thrift_client.__version__,
         'thrift': version_of('thrift') or 'not installed as a distribution',
@@ -79,7 +79,7 @@ def versions() -> dict[str, str]:
 
 
 def summary() -> str:
-    """All versions, a line each."""
+    """Return all versions, a line each."""
     found = versions()
     width = max(map(len, found))
     return '\n'.join(f'{name.ljust(width)}  {value}' for name, value in found.items())
