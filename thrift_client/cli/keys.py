@@ -13,13 +13,17 @@ from typing import Any, Self
 class Keys:
     """Reads keys while it is entered; without a terminal, or termios, it only waits.
 
-    The terminal is as before when it is left, whatever ended it.
+    The terminal is as before when it is left, whatever ended it. One that is not `active`
+    leaves it alone: a process in the background that changes its terminal is stopped.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, active: bool) -> None:
+        self._active = active
         self._before: list[Any] | None = None
 
     def __enter__(self) -> Self:
+        if not self._active:
+            return self
         try:
             import termios
             import tty

@@ -36,9 +36,9 @@ class Watch:
 
     def run(self, *, as_json: bool) -> None:
         """Show refresh after refresh until Ctrl-C or q."""
-        live = _live() if TERMINAL and not as_json else nullcontext()
+        is_live = TERMINAL and not as_json
         try:
-            with Keys() as keys, live as screen:
+            with Keys(active=is_live) as keys, _live() if is_live else nullcontext() as screen:
                 while True:
                     due = monotonic() + self._interval
                     responses = self._ask()
