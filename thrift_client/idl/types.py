@@ -1,4 +1,4 @@
-"""The types of structs, whoever made their classes, and what encoding needs to know of them.
+"""The types of structs of every kind of service, and what encoding needs to know of them.
 
 A `Shape` describes one class: its fields with their types, how Thrift's C extension is told
 of them (`spec`), and how an instance is made of decoded values (`factory`). The C extension
@@ -282,7 +282,7 @@ def has_members(type_: Type) -> bool:
 
 
 class _Members(dict):  # type: ignore[type-arg]  # Any is not imported at run time
-    """An enum's members by number; a number that has none stands for itself."""
+    """An enum's members by number; a number without a member gives itself."""
 
     __slots__ = ()
 
