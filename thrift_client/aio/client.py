@@ -14,13 +14,13 @@ from time import monotonic
 from thrift_client import deadlines
 from thrift_client.aio.connection import Exchange
 from thrift_client.aio.connection_pool import AsyncConnectionPool
-from thrift_client.aio.stream import within
+from thrift_client.aio.course import begin, make_attempts
 from thrift_client.core.call import Call, CallOptions, annotate
 from thrift_client.core.classify import FAILURES
 from thrift_client.core.codec import next_id
 from thrift_client.core.failures import ENCODING, is_foreign
 from thrift_client.core.service import Method, Service, bind_functions
-from thrift_client.errors import ThriftClientError, WrongLoop
+from thrift_client.errors import ThriftClientError
 from thrift_client.shared.client_base import ClientBase
 from thrift_client.shared.endpoint import Endpoint
 
@@ -222,42 +222,6 @@ async def _hedged_call(
     finally:
         call.end(error)
         del error
-
-
-async def begin(call: Call) -> None:
-    """Begin a call, and await its headers if a coroutine function gives them.
-
-    Raises as `Call.begin`.
-    """
-    given = call.options.headers
-    if given is None or not callable(given):
-        call.begin()
-        return
-    call.announce()
-    value = given()
-    if hasattr(value, '__await__'):
-        value = await within(value, call.expires, 'sending')
-    call.set_headers(value)
-
-
-async def make_attempts(call: Call) -> None:
-    """Make one attempt after another, until one brings the value. Raises if none is left."""
-    while True:
-        endpoint = call.attempt(monotonic())
-        if endpoint is None:
-            assert call.resume_at is not None
-            await call.endpoint.connections.pause(call.resume_at)
-            continue
-        try:
-            request = call.request()
-            result = await endpoint.connections.exchange(call, request)
-        except WrongLoop:
-            raise
-        except FAILURES as exc:
-            call.failed(exc, monotonic())
-        else:
-            if call.done(result, monotonic()):
-                return
 
 
 class AsyncSimpleClient(ClientBase):

@@ -16,8 +16,8 @@ from collections import deque
 from time import monotonic
 
 from thrift_client import deadlines
-from thrift_client.aio.client import begin, make_attempts
 from thrift_client.aio.connection import Exchange, running_loop
+from thrift_client.aio.course import begin, make_attempts
 from thrift_client.core.classify import FAILURES
 from thrift_client.core.scatter import Leg, Scatter
 from thrift_client.errors import EncodeError, WrongLoop

@@ -13,9 +13,8 @@ from thrift_client.errors import ConnectionLost, DecodeError, MessageTooLarge
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from types import FrameType
     from collections.abc import Iterator
-    from types import TracebackType
+    from types import FrameType, TracebackType
     from typing import Any
 
 #: What encoding raises for values that don't fit: the contract's list for this phase.

@@ -6,8 +6,8 @@ from types import ModuleType
 
 from thrift_client import address as addresses
 from thrift_client.core.call import CallOptions
+from thrift_client.core.codec import codec_of
 from thrift_client.core.service import Service, service_of
-from thrift_client.core.wire import codec_of
 from thrift_client.options import check_call_options, check_methods, with_frame
 from thrift_client.shared.bound_methods import class_for, unknown_method
 from thrift_client.shared.client_options import resolve

@@ -168,7 +168,10 @@ class PoolBase(Generic[S]):
         Raises ValueError for a bad URL, ImportError for an extra that is not installed,
         ClientClosed.
         """
-        self._servers.follow(source)
+        from thrift_client import discovery
+        from thrift_client.shared.follower import Follower
+
+        self._servers.follow(Follower(self._servers, discovery.source(source)))
         return self
 
     def get_server(

@@ -20,6 +20,7 @@ from thrift_client.errors import ThriftClientError
 from thrift_client.shared.client_base import ClientBase
 from thrift_client.shared.endpoint import Endpoint
 from thrift_client.sync.connection_pool import SyncConnectionPool
+from thrift_client.sync.course import make_attempts
 from thrift_client.sync.stream import SLICE
 from thrift_client.sync.workers import Workers
 
@@ -148,7 +149,7 @@ def call_in_full(
             call.failed(failure, monotonic())
         elif result is not _NOTHING and call.done(result, monotonic()):
             return call.value()
-        return _attempts(call)
+        return make_attempts(call)
     except BaseException as exc:
         error = exc
         raise
@@ -198,24 +199,6 @@ def _hedged_call(
     finally:
         call.end(error)
         del error
-
-
-def _attempts(call: Call) -> Any:
-    """Make one attempt after another, until one brings the value or none is left."""
-    while True:
-        endpoint = call.attempt(monotonic())
-        if endpoint is None:
-            assert call.resume_at is not None
-            call.endpoint.connections.pause(call.resume_at)
-            continue
-        try:
-            request = call.request()
-            result = endpoint.connections.exchange(call, request)
-        except FAILURES as exc:
-            call.failed(exc, monotonic())
-        else:
-            if call.done(result, monotonic()):
-                return call.value()
 
 
 class SimpleClient(ClientBase):
