@@ -62,7 +62,8 @@ class ConnectionPool:
 
     __slots__ = (
         '__weakref__', '_calls_gone', '_live', '_made_at', '_tend_every', 'discarded',
-        'endpoint', 'gate', 'idle', 'limit', 'max_idle', 'opened', 'permits', 'tend_at', 'told',
+        'endpoint', 'gate', 'idle', 'limit', 'max_idle', 'opened', 'permits', 'pins', 'tend_at',
+        'told',
     )  # fmt: skip
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -79,6 +80,8 @@ class ConnectionPool:
         self.tend_at = 0.0
         limits = [ms for ms in (options.idle_timeout, options.max_age) if ms is not None]
         self._tend_every = min([TEND_EVERY, *(ms / 1000 for ms in limits)])
+        #: References to the pins whose connections are from here.
+        self.pins: tuple[ref[Any], ...] = ()
         self.told: Callable[..., None] | None = None  # hears of what happens to connections
         fork.register(self)
 
@@ -259,6 +262,17 @@ class ConnectionPool:
         self.gate.add('closed')
         self.wake_all()
         self.drop_idle()
+        for reference in self.pins:
+            pin = reference()
+            if pin is not None:
+                pin.drop_idle(self)
+
+    def wake_pins(self) -> None:
+        """Let every call that waits for a pinned connection look at the gate."""
+        for reference in self.pins:
+            pin = reference()
+            if pin is not None:
+                pin.wake_all()
 
     def renew_after_fork(self) -> None:
         """In a forked child: drop the descriptors of connections that are the parent's."""

@@ -65,7 +65,7 @@ class Endpoint:
         self.wire = wire_of(options)
         self.codec: Codec = codec_of(service, self.wire, options.service_name)
         self.carries_headers = carries_headers(options)
-        #: Whether an attempt may run code that blocks, of the user's.
+        #: Whether opening a connection runs code that blocks, of the user's.
         self.must_block = self.wire.apache is not None or options.on_connect is not None
         self.connections = new_connections(self)
         self.health = Health(self, self.connections)

@@ -51,6 +51,8 @@ class PoolBase(Generic[S]):
     _more_options: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
     _is_view = False
     _overrides: Overrides | None = None
+    #: The pin of a view that `pinned` returned, and that ends with the view.
+    _pin: Any = None
 
     def __init__(
         self,
@@ -346,7 +348,7 @@ class PoolBase(Generic[S]):
 
 
 #: What a view makes anew.
-_OWN = frozenset(('_everyone', '_views', '_is_view'))
+_OWN = frozenset(('_everyone', '_views', '_is_view', '_pin'))
 
 
 def _check_weight(weight: object) -> None:

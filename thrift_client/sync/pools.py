@@ -25,7 +25,7 @@ from thrift_client.routing.named import balancer
 from thrift_client.shared.bound_methods import PoolMethod, bind, pool_class_for
 from thrift_client.shared.hash_base import HashBase, KeyedMethod, default_key
 from thrift_client.shared.pickers import BalancedPicker
-from thrift_client.shared.pool_base import PoolBase
+from thrift_client.shared.pool_base import Overrides, PoolBase
 from thrift_client.shared.server_list import ServerList
 from thrift_client.sync.client import SimpleClient, make_call
 from thrift_client.sync.workers import Workers
@@ -83,9 +83,12 @@ class ThriftPool(PoolBase[SimpleClient]):
     def close(self) -> None:
         """Close all connections, those in use when their calls are done; may be repeated.
 
-        Calls that wait get ClientClosed at once. Does nothing on a view.
+        Calls that wait get ClientClosed at once. On a view it does nothing, except that it
+        closes the connection of a view that `pinned` returned.
         """
         if self._is_view:
+            if self._pin is not None:
+                self._pin.end()
             return
         for server in self._servers.close():
             server.close()
@@ -517,6 +520,26 @@ class BalancedClient(ThriftPool):
         return sum(e.connections.count_calls() for e in self._servers.roster.endpoints)
 
     def _new_picker(self, roster: Any, now: float) -> BalancedPicker:
+        pin = None if self._overrides is None else self._overrides.given.get('source')
         return BalancedPicker(
-            self._servers, roster, self._balance, self._retry_budget, self._latencies, now
+            self._servers, roster, self._balance, self._retry_budget, self._latencies, now, pin
         )
+
+    def pinned(self) -> Self:
+        """Return a view whose calls all use one new connection that nobody else uses.
+
+        The first call chooses the server, and goes on to others while none can be connected
+        to; the rest is as SimpleClient's `pinned` says.
+        """
+        pin = self._new_pin()
+        view = self._view()
+        before = {} if self._overrides is None else self._overrides.given
+        view._overrides = Overrides({**before, 'source': pin})
+        view._pin = pin
+        return view
+
+    @staticmethod
+    def _new_pin() -> Any:
+        from thrift_client.sync.pin import Pin
+
+        return Pin()
