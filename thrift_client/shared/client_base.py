@@ -166,6 +166,11 @@ class ClientBase:
         """A pinned connection that is not open yet."""
         raise NotImplementedError
 
+    @staticmethod
+    def _new_checks() -> Any:
+        """What checks ejected servers in the background."""
+        raise NotImplementedError
+
     def _view(self, options: CallOptions, kind: Any = None) -> Any:
         """A view with these options; `kind` is its class, None for the client's own."""
         view = object.__new__(kind or type(self))

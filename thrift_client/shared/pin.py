@@ -217,6 +217,13 @@ class PinBase:
             self.drop_idle(self.endpoint.connections)
         self.wake_all()
 
+    def interrupt(self) -> None:
+        """Have a call that is under way in another thread end soon, as its connection is lost."""
+        self.closed = True
+        connection = None if self._last is None else self._last()
+        if connection is not None:
+            connection.interrupt()
+
     def exhausted(self, waiting: int) -> PoolExhausted:
         """The error for a call that waited too long for its turn."""
         return PoolExhausted(

@@ -216,6 +216,12 @@ class SimpleClient(ClientBase):
         return Pin(endpoint)
 
     @staticmethod
+    def _new_checks() -> Any:
+        from thrift_client.sync.checks import Checks
+
+        return Checks()
+
+    @staticmethod
     def _functions_of(service: Service) -> dict[str, Any]:
         return functions_of(service)
 
@@ -276,7 +282,7 @@ class SimpleClient(ClientBase):
             if self._pin is not None:
                 self._pin.end()
             return
-        self._endpoint.connections.close()
+        self._endpoint.close()
         self._workers.close()
 
     def __enter__(self) -> Self:
