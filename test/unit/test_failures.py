@@ -87,6 +87,23 @@ def test_any_other_exception_is_the_calls_own(text):
     assert not is_foreign(ValueError('never raised'))
 
 
+def test_values_are_not_compared():
+    """Arrays, for one, are not equal or unequal to a frame."""
+
+    class Incomparable:
+        def __eq__(self, _other):
+            raise AssertionError('compared')
+
+        __hash__ = None
+
+    def fail(*_values):
+        raise ValueError('mine')
+
+    with pytest.raises(ValueError, match='mine') as caught:
+        fail(Incomparable())
+    assert not is_foreign(caught.value)
+
+
 @every_protocol
 def test_a_handlers_exception_goes_through_encoding(protocol):
     """It is raised as it is, though its type is one that is converted."""

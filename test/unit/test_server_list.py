@@ -240,7 +240,7 @@ def test_close_gives_the_clients_that_the_pool_made():
 
 def test_a_child_has_no_calls_in_flight():
     """What a fork renews: no call of the parent counts, and order, weights and table stay."""
-    servers = ServerList(lambda member: Client(member.name), lambda *_: None, make_load=Load)
+    servers = ServerList(lambda member: Client(member.name), make_load=Load)
     first = servers.add(Client('a'), 3)
     servers.add(Client('b'))
     servers.roster.loads[0].start()
@@ -263,7 +263,7 @@ def test_a_change_within_a_change():
                 servers.add(Client('x'))
             return self
 
-    servers = ServerList(lambda member: Client(member.name), lambda *_: None, Interrupting())
+    servers = ServerList(lambda member: Client(member.name), Interrupting())
     source = Silent()
     servers.follow(source)
     source.listener.update((member('a'), member('b')))

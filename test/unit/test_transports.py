@@ -463,6 +463,23 @@ def test_responses_of_every_kind(make, pieces):
     assert way.channel.reusable is (b'close' not in data)
 
 
+@pytest.mark.parametrize('lines', [(), (b'Connection: close',), (b'connection: Keep-Alive',)])
+@pytest.mark.parametrize('version', [b'1.1', b'1.0'])
+def test_a_connection_that_the_server_closes_is_not_reusable(version, lines):
+    """Read at once or in pieces; and one that the client asked to have closed."""
+    way = Way('http')
+    body = way.reply().partition(b'\r\n\r\n')[2]
+    data = response(body, *lines).replace(b'1.1', version, 1)
+    keeps = version == b'1.1' and b'Connection: close' not in lines
+    for asked in (None, {'connection': 'Close'}):
+        for at_once in (True, False):
+            way = Way('http')
+            reply = way.begin()
+            way.channel.wrap(b'', FIRST_ID, asked)
+            assert way.channel.whole(data).read() == body if at_once else feed(reply, data, [20])
+            assert way.channel.reusable is (keeps and not asked)
+
+
 @pytest.mark.parametrize(
     'body',
     [gzip.compress(b'x' * 100)[:-1], gzip.compress(b'x' * 100)[:20],

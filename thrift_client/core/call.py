@@ -132,18 +132,6 @@ class CallOptions:
         return self.is_idempotent(method.name)
 
 
-def call_headers(given: Any) -> Mapping[str, str] | None:
-    """The headers of one call: the option's value, or what it returns when called.
-
-    To be called in the caller's thread. Raises what the function raises, TypeError for
-    what is not a dict of str.
-    """
-    if not callable(given):
-        return given  # type: ignore[no-any-return]
-    headers: Mapping[str, str] | None = check_headers('headers', given())
-    return headers
-
-
 class Call:
     """One call of `method`, begun at `started` (monotonic seconds), to `endpoint`.
 
@@ -257,21 +245,32 @@ class Call:
     def begin(self) -> None:
         """Tell that the call begins, and then ask for its headers: a trace goes with them.
 
-        Raises what a `headers=` function raises, TypeError for what it may not return,
-        ValueError for headers that the server's transport has no place for.
+        Raises as `announce` and `set_headers`, and what a `headers=` function raises.
+        """
+        self.announce()
+        given = self.options.headers
+        if given is not None:
+            self.set_headers(given() if callable(given) else given)
+
+    def announce(self) -> None:
+        """Tell that the call begins, and record it.
+
+        Raises ValueError if it has headers that the server's transport has no place for.
         """
         endpoint, options = self.endpoint, self.options
         if self.outer:
             endpoint.health.tell('CallStarted', method=self.method.name)
-        if options.headers is not None:
-            if not endpoint.carries_headers:
-                raise ValueError(
-                    f'headers= and {endpoint.name}: transport={endpoint.options.transport!r} has '
-                    "no headers; HTTP and transport='header' have"
-                )
-            self._headers = call_headers(options.headers)
+        if options.headers is not None and not endpoint.carries_headers:
+            raise ValueError(
+                f'headers= and {endpoint.name}: transport={endpoint.options.transport!r} has '
+                "no headers; HTTP and transport='header' have"
+            )
         if endpoint.recorder is not None and self.outer and not self._bypasses:
             endpoint.record(self.method, self.arguments, options.codec.service)
+
+    def set_headers(self, headers: Any) -> None:
+        """Have the call sent with these headers. Raises TypeError for what is not a dict of str."""
+        self._headers = check_headers('headers', headers)
 
     def attempt(self, now: float) -> Any:
         """The endpoint to exchange a request and a reply with, until `until`.
@@ -380,6 +379,8 @@ class Call:
         if self.picker is not None:
             self.picker.endpoint = endpoint
         self.course.attempts = attempts
+        if self.picker is not None:
+            self.picker.endpoint = endpoint
 
     def give_up(self, error: ThriftClientError) -> None:
         """End the call by somebody else's decision; its attempt said nothing about the server."""

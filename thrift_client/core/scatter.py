@@ -76,13 +76,18 @@ class Leg:
         """Go the whole course from here on; `failure` is how the first attempt ended."""
         call = self.call
         if call is None:
-            call = self.call = Call(
-                self.endpoint, self.options, self.method, self.arguments, self.started,
-                seqid=self.seqid, picker=self.picker, outer=self.outer,
-            )  # fmt: skip
+            call = self.new_call()
             call.begin()
         if failure is not None:
             call.failed(failure, call.endpoint.clock())
+        return call
+
+    def new_call(self) -> Call:
+        """Make the course of this leg, which has not begun."""
+        call = self.call = Call(
+            self.endpoint, self.options, self.method, self.arguments, self.started,
+            seqid=self.seqid, picker=self.picker, outer=self.outer,
+        )  # fmt: skip
         return call
 
     @property

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from types import ModuleType
 
 from thrift_client import address as addresses
 from thrift_client.core.call import CallOptions
 from thrift_client.core.service import Service, service_of
 from thrift_client.core.wire import codec_of
-from thrift_client.errors import ThriftClientError
 from thrift_client.options import check_call_options, check_methods, with_frame
 from thrift_client.shared.bound_methods import class_for, unknown_method
 from thrift_client.shared.client_options import resolve
@@ -162,7 +160,7 @@ class ClientBase:
         return view
 
     @staticmethod
-    def _new_pin(endpoint: Endpoint) -> Any:
+    def _new_pin(endpoint: Endpoint | None) -> Any:
         """A pinned connection that is not open yet."""
         raise NotImplementedError
 
@@ -218,15 +216,6 @@ class ClientBase:
             return self._functions_of(self._service)[method]
         except KeyError:
             raise unknown_method(self._service, type(self).__name__, method) from None
-
-    def _located(
-        self, error: ThriftClientError, method: str, started: float
-    ) -> ThriftClientError:
-        error.server = self._endpoint.client
-        error.method = method
-        error.elapsed = (monotonic() - started) * 1000
-        error.attempts = 1
-        return error
 
 
 #: Options that name methods of the service.

@@ -1,4 +1,4 @@
-"""What a client's options come to: those of its pool, its own and its URL's, compared and merged."""
+"""What a client's options come to: its own, its pool's and its URL's, compared and merged."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from thrift_client.address import Address
     from thrift_client.core.codec import Codec
     from thrift_client.core.service import Method, Service
+    from thrift_client.errors import ThriftClientError
     from thrift_client.options import Options
     from thrift_client.shared.request_log import RequestLog
 
@@ -99,6 +100,16 @@ class Endpoint:
     def codec_of(self, codec: Codec) -> Codec:
         """The codec for this server's wire, for calls that another server was chosen for first."""
         return codec if codec.wire is self.wire else self.codec
+
+    def located(
+        self, error: ThriftClientError, method: str, started: float
+    ) -> ThriftClientError:
+        """Tell the error of a call that was never begun where it happened."""
+        error.server = self.client
+        error.method = method
+        error.elapsed = (monotonic() - started) * 1000
+        error.attempts = 1
+        return error
 
     def view(self, overrides: Any) -> CallOptions:
         """The call options of a view of a pool; `overrides` has them (checked) as `given`."""

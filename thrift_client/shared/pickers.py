@@ -147,8 +147,9 @@ class FailoverPicker(Picker):
         """The same server, or the next one if this one is out of reach."""
         if error is not None and is_out_of_reach(error):
             self.failed[self.endpoint] = error
-        self.endpoint = self._first_available(now) or self.endpoint
-        return self.endpoint
+        endpoint: Endpoint = self._first_available(now) or self.endpoint
+        self.endpoint = endpoint
+        return endpoint
 
     def spare(self, now: float) -> Endpoint | None:
         """The next server that is available, or another connection to the same one."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from thrift_client import address as addresses
 from thrift_client.core.service import Service, service_of
 from thrift_client.deadlines import deadline
+from thrift_client.errors import EncodeError, WrongLoop
 from thrift_client.options import Options, check_call_options, check_methods, with_frame
 from thrift_client.shared.bound_methods import (
     PoolMethod,
@@ -346,6 +347,14 @@ class PoolBase(Generic[S]):
 
     def _wait_first_list(self) -> None:
         """Wait within the call's timeout for a source to name servers, where that may block."""
+
+
+def is_raised(error: BaseException, servers: ServerList) -> bool:
+    """Whether a call raises what it ended with, and has no response that says so.
+
+    Mistakes of the caller are raised, and so is all that a call on a closed pool ends with.
+    """
+    return servers.closed or isinstance(error, (EncodeError, WrongLoop))
 
 
 #: What a view makes anew.
