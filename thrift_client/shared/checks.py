@@ -56,13 +56,13 @@ class ChecksBase:
                 return False
             self._watched[id(endpoint)] = ref(endpoint)
             try:
-                self._start()
+                self._start(endpoint)
             except RuntimeError:  # no thread can be started, or no event loop runs
                 del self._watched[id(endpoint)]
                 return False
         return True
 
-    def _start(self) -> None:
+    def _start(self, endpoint: Endpoint) -> None:
         """Begin to work, or look at once. Raises RuntimeError."""
         raise NotImplementedError
 
@@ -79,7 +79,7 @@ class ChecksBase:
     def due(self, now: float) -> tuple[Endpoint, Probe] | float | None:
         """The server to check now, with its probe; or the seconds to wait; None: all is done."""
         if fork.is_main_thread_gone():
-            self._give_up()
+            self.give_up()
         with self._lock:
             wait = LOOK_EVERY
             for key, reference in list(self._watched.items()):
@@ -97,7 +97,7 @@ class ChecksBase:
             self._ends()
             return None
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
         """Leave it to calls to probe the servers: no thread may go on."""
         with self._lock:
             given_up = [reference() for reference in self._watched.values()]

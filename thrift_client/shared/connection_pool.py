@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 TEND_EVERY = 1.0
 #: The part of `max_age` by which connections differ, so that they don't all reconnect at once.
 AGE_SPREAD = 0.1
+#: Why an idle connection was closed for a pinned one.
+MADE_ROOM = 'a pinned connection needs its place'
 
 
 class Permit(list[Any]):
@@ -190,6 +192,18 @@ class ConnectionPool:
             return self.permits.pop()
         except IndexError:
             return None
+
+    def make_room(self) -> Permit | None:
+        """Take a permit, for which an idle connection may be closed; None if all are in use."""
+        while True:
+            permit = self.try_reserve()
+            if permit is not None:
+                return permit
+            try:
+                connection = self.idle.pop(0)
+            except IndexError:
+                return None
+            self.discard(connection, MADE_ROOM)
 
     def register(self, connection: Any, began: float) -> None:
         """Take a new connection into the record; opening it began at `began`."""

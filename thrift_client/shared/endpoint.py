@@ -45,7 +45,7 @@ class Endpoint:
     random = staticmethod(random)
 
     __slots__ = (
-        '__weakref__', '_checks', '_name', '_views', 'address', 'call_options', 'carries_headers',
+        '__weakref__', '_name', '_views', 'address', 'call_options', 'carries_headers', 'checks',
         'client', 'codec', 'connections', 'health', 'is_owned', 'must_block', 'options',
         'recorder', 'retry_budget', 'wire',
     )  # fmt: skip
@@ -74,7 +74,7 @@ class Endpoint:
         self.call_options = CallOptions(self.codec, options)
         self.is_owned = False  # by a pool that made its client, and closes it
         self._views: dict[Any, CallOptions] = {}
-        self._checks: Any = None
+        self.checks: Any = None
         if options.circuit_breaker is not None and options.circuit_breaker.check is not None:
             self.health.checkers = (self._check,)
         self.recorder: RequestLog | None = None
@@ -158,12 +158,12 @@ class Endpoint:
         """Have the server checked for its client alone, which is in no pool; False if it is."""
         if self.is_owned or self.connections.closed:
             return False
-        if self._checks is None:
-            self._checks = self.client._new_checks()
-        return self._checks.watch(self)  # type: ignore[no-any-return]
+        if self.checks is None:
+            self.checks = self.client._new_checks()
+        return self.checks.watch(self)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Close the connections, and check the server no longer."""
         self.connections.close()
-        if self._checks is not None:
-            self._checks.close()
+        if self.checks is not None:
+            self.checks.close()

@@ -111,6 +111,14 @@ class PinBase:
             return True
         return is_out_of_reach(error) and (self._last is None or self.replaces)
 
+    def introduce(self, connections: Any) -> None:
+        """Have the pool of connections tell the pin when the client is closed."""
+        if self.known is not connections:
+            self.known = connections
+            connections.pins = (
+                *(pin for pin in connections.pins if pin() is not None), ref(self)
+            )  # fmt: skip
+
     def claim(self) -> Any:
         """Take the connection, with the turn in hand; None if it is to be opened.
 
@@ -183,7 +191,7 @@ class PinBase:
             f'the pinned connection is lost: {why}', phase=PINNED, maybe_executed=False
         )
 
-    def failed(self, connections: Any, connection: Any, error: BaseException) -> None:
+    def failed(self, connections: Any, connection: Any, error: BaseException | str) -> None:
         """Take back a connection on which a call failed: lost, unless nothing was sent."""
         if isinstance(error, EncodeError):
             self.put_back(connections, connection)

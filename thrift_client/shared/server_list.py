@@ -203,7 +203,7 @@ class ServerList:
     """
 
     __slots__ = (
-        '__weakref__', '_checks', '_lock', '_make_load', '_make_server', '_router', 'closed',
+        '__weakref__', '_lock', '_make_load', '_make_server', '_router', 'checks', 'closed',
         'followers', 'new_checks', 'roster',
     )  # fmt: skip
 
@@ -221,7 +221,7 @@ class ServerList:
         self.followers: tuple[Follower, ...] = ()
         #: Makes what checks ejected servers; set by the pool.
         self.new_checks: Callable[[], ChecksBase] | None = None
-        self._checks: ChecksBase | None = None
+        self.checks: ChecksBase | None = None
         self._lock = fork.hold(RLock())
         fork.register(self)
 
@@ -330,9 +330,9 @@ class ServerList:
         with self._lock:
             if self.closed or self.new_checks is None:
                 return False
-            if self._checks is None:
-                self._checks = self.new_checks()
-        return self._checks.watch(endpoint)
+            if self.checks is None:
+                self.checks = self.new_checks()
+        return self.checks.watch(endpoint)
 
     def close(self) -> tuple[Any, ...]:
         """Let no more calls begin and follow no source; return the clients that the pool made.
@@ -346,8 +346,8 @@ class ServerList:
                 self.roster = _Closed(claims, self._router, self._load_of(self.roster))
         for follower in self.followers:
             follower.close()
-        if self._checks is not None:
-            self._checks.close()
+        if self.checks is not None:
+            self.checks.close()
             for claim in claims.everyone():
                 if claim.lent:
                     claim.server._endpoint.left(self.healths, self.check)

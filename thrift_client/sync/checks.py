@@ -24,7 +24,7 @@ class Checks(ChecksBase):
         self._loop: Loop | None = None
         self._pin: Pin | None = None  # of the check under way
 
-    def _start(self) -> None:
+    def _start(self, endpoint: Endpoint) -> None:  # noqa: ARG002 - asyncio needs its loop
         if self._loop is not None:
             self._loop.wake()
             return

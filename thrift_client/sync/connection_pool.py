@@ -193,18 +193,6 @@ class SyncConnectionPool(ConnectionPool):
             return claim() if claim is not None else self.take_checked() or self.try_reserve()
         return None
 
-    def make_room(self) -> Permit | None:
-        """A permit to open a connection, for which an idle one may be closed; None if all are in use."""
-        while True:
-            permit = self.try_reserve()
-            if permit is not None:
-                return permit
-            try:
-                connection = self.idle.pop(0)
-            except IndexError:
-                return None
-            self.discard(connection, 'a pinned connection needs its place')
-
     def left_line(self) -> None:
         """Note that somebody has left the line: the next one looks."""
         if not self.line:
@@ -212,7 +200,7 @@ class SyncConnectionPool(ConnectionPool):
         self.serve()  # also who came in between
 
     def _wait(self, expires: float | None, claim: Callable[[], Any] | None = None) -> Any:
-        """Wait for an idle connection or a permit, or what else `claim` gives, in order of arrival."""
+        """Wait for a connection or a permit, or for what `claim` gives, in order of arrival."""
         try:
             with Place(self.line) as place:
                 while True:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from weakref import ref
 
 from thrift_client.errors import ThriftClientError
 from thrift_client.shared.pin import PinBase, Turn, moved
@@ -37,7 +36,6 @@ class Pin(PinBase):
         ClientClosed, ConnectionLost for a connection that was lost before, and as
         `SyncConnectionPool.exchange`.
         """
-        self._introduce(connections)
         turn = self._take_turn(connections, call.until)
         try:
             if moved(self, call):
@@ -60,19 +58,11 @@ class Pin(PinBase):
 
     def open(self, connections: SyncConnectionPool, until: float | None) -> None:
         """Open the connection, if it isn't. Raises as `exchange`."""
-        self._introduce(connections)
         turn = self._take_turn(connections, until)
         try:
             self.put_back(connections, self._take(connections, until))
         finally:
             turn.release()
-
-    def _introduce(self, connections: SyncConnectionPool) -> None:
-        if self.known is not connections:
-            self.known = connections
-            connections.pins = (
-                *(pin for pin in connections.pins if pin() is not None), ref(self)
-            )  # fmt: skip
 
     def _take(self, connections: SyncConnectionPool, until: float | None) -> Connection:
         """The connection, opened if it never was or may be replaced."""
@@ -92,6 +82,7 @@ class Pin(PinBase):
 
     def _take_turn(self, connections: SyncConnectionPool, until: float | None) -> Turn:
         """The turn, in order of arrival."""
+        self.introduce(connections)
         if not self._line and self.turns:
             try:
                 return self.turns.pop()
