@@ -244,6 +244,18 @@ class AsyncSimpleClient(ClientBase):
         return AsyncConnectionPool(endpoint)
 
     @staticmethod
+    def _new_pin(endpoint: Endpoint | None) -> Any:
+        from thrift_client.aio.pin import AsyncPin
+
+        return AsyncPin(endpoint)
+
+    @staticmethod
+    def _new_checks() -> Any:
+        from thrift_client.aio.checks import AsyncChecks
+
+        return AsyncChecks()
+
+    @staticmethod
     def _functions_of(service: Service) -> dict[str, Any]:
         return functions_of(service)
 
@@ -275,6 +287,9 @@ class AsyncSimpleClient(ClientBase):
         connections.bind()
         try:
             connections.check_open()
+            if self._options.source is not None:
+                await self._options.source.open(connections, expires)
+                return
             connection = connections.take_checked()
             if connection is None:
                 may_open, permit = connections.try_open()
@@ -288,11 +303,18 @@ class AsyncSimpleClient(ClientBase):
     async def close(self) -> None:
         """Close all connections, those in use when their calls are done; may be repeated.
 
-        Calls that wait get ClientClosed at once. Does nothing on a view. Raises RuntimeError
-        in another event loop than the client's, unless that is closed.
+        Calls that wait get ClientClosed at once. On a view it does nothing, except that it
+        closes the connection of a view that `pinned` returned. Raises RuntimeError in another
+        event loop than the client's, unless that is closed.
         """
-        if not self._is_view:
-            self._endpoint.connections.close()
+        if self._is_view:
+            if self._pin is not None:
+                self._pin.end()
+            return
+        endpoint = self._endpoint
+        endpoint.close()
+        if endpoint.checks is not None:
+            await endpoint.checks.join()
 
     async def __aenter__(self) -> Self:
         return self

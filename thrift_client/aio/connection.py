@@ -14,11 +14,12 @@ from socket import close as close_socket
 from time import monotonic
 from weakref import ref
 
+from thrift_client.aio.stream import ready
 from thrift_client.core.classify import timed_out
 from thrift_client.core.failures import is_foreign
 from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError
 from thrift_client.shared.connection import ConnectionBase, frame_length
-from thrift_client.shared.platform import WRITABLE
+from thrift_client.shared.platform import READABLE, WRITABLE
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -388,6 +389,17 @@ class Connection(ConnectionBase):
         pool = self._pool()
         if pool is None or not pool.dropped(self):
             self._unhear()  # whoever has it will find out when they use it
+
+    async def settled(self, until: float | None) -> None:
+        """Wait for what may still come for a oneway call. Raises CallTimeout at `until`."""
+        while self.is_unsettled and not self.settle():
+            self._unhear()
+            try:
+                found = await ready({self.stream.fileno(): READABLE}, until)
+            finally:
+                self._hear()
+            if not found:
+                raise timed_out('waiting for a connection')
 
     # How it is closed.
 

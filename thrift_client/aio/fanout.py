@@ -128,9 +128,8 @@ class FanOut(FanOutBase):
         endpoint, options = leg.endpoint, leg.options
         connections = endpoint.connections
         codec = endpoint.codec_of(options.codec)
-        plain = options.headers is None and not options.propagate and options.source is None
         is_free = connections.loop is self._loop and not connections.gate and not connections.line
-        if plain and is_free:
+        if options.is_plain and is_free:
             timeout = options.timeout_of(leg.method.name)
             leg.expires = deadlines.expiry(leg.started, timeout, self._deadline)
             message = self._request(leg, codec)

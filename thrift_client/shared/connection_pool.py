@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 TEND_EVERY = 1.0
 #: The part of `max_age` by which connections differ, so that they don't all reconnect at once.
 AGE_SPREAD = 0.1
+#: Why an idle connection was closed for a pinned one.
+MADE_ROOM = 'a pinned connection needs its place'
 
 
 class Permit(list[Any]):
@@ -62,7 +64,8 @@ class ConnectionPool:
 
     __slots__ = (
         '__weakref__', '_calls_gone', '_live', '_made_at', '_tend_every', 'discarded',
-        'endpoint', 'gate', 'idle', 'limit', 'max_idle', 'opened', 'permits', 'tend_at', 'told',
+        'endpoint', 'gate', 'idle', 'limit', 'max_idle', 'opened', 'permits', 'pins', 'tend_at',
+        'told',
     )  # fmt: skip
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -79,6 +82,8 @@ class ConnectionPool:
         self.tend_at = 0.0
         limits = [ms for ms in (options.idle_timeout, options.max_age) if ms is not None]
         self._tend_every = min([TEND_EVERY, *(ms / 1000 for ms in limits)])
+        #: References to the pins whose connections are from here.
+        self.pins: tuple[ref[Any], ...] = ()
         self.told: Callable[..., None] | None = None  # hears of what happens to connections
         fork.register(self)
 
@@ -188,6 +193,18 @@ class ConnectionPool:
         except IndexError:
             return None
 
+    def make_room(self) -> Permit | None:
+        """Take a permit, for which an idle connection may be closed; None if all are in use."""
+        while True:
+            permit = self.try_reserve()
+            if permit is not None:
+                return permit
+            try:
+                connection = self.idle.pop(0)
+            except IndexError:
+                return None
+            self.discard(connection, MADE_ROOM)
+
     def register(self, connection: Any, began: float) -> None:
         """Take a new connection into the record; opening it began at `began`."""
         now = monotonic()
@@ -259,6 +276,17 @@ class ConnectionPool:
         self.gate.add('closed')
         self.wake_all()
         self.drop_idle()
+        for reference in self.pins:
+            pin = reference()
+            if pin is not None:
+                pin.drop_idle(self)
+
+    def wake_pins(self) -> None:
+        """Let every call that waits for a pinned connection look at the gate."""
+        for reference in self.pins:
+            pin = reference()
+            if pin is not None:
+                pin.wake_all()
 
     def renew_after_fork(self) -> None:
         """In a forked child: drop the descriptors of connections that are the parent's."""

@@ -52,6 +52,8 @@ class PoolBase(Generic[S]):
     _more_options: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
     _is_view = False
     _overrides: Overrides | None = None
+    #: The pin of a view that `pinned` returned, and that ends with the view.
+    _pin: Any = None
 
     def __init__(
         self,
@@ -74,6 +76,7 @@ class PoolBase(Generic[S]):
         self._fan_options: dict[str, Any] = {}
         self._views: dict[float | None, Any] = {}
         self._servers = self._new_server_list()
+        self._servers.new_checks = self._client_type._new_checks
         if isinstance(servers, str) and '://' not in servers and not servers.startswith('file:'):
             raise TypeError(f'servers must be a list of addresses or a source, not {servers!r}')
         if isinstance(servers, (list, tuple, set, frozenset)):
@@ -358,7 +361,7 @@ def is_raised(error: BaseException, servers: ServerList) -> bool:
 
 
 #: What a view makes anew.
-_OWN = frozenset(('_everyone', '_views', '_is_view'))
+_OWN = frozenset(('_everyone', '_views', '_is_view', '_pin'))
 
 
 def _check_weight(weight: object) -> None:

@@ -90,6 +90,13 @@ class Stream:
         """
         return not self.poll(0)
 
+    def interrupt(self) -> None:
+        """End the connection, and wake a thread that waits in it."""
+        try:
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+        except OSError:
+            pass  # not connected any more, which is what was wanted
+
     def close(self, *, forked: bool = False) -> None:
         """Close it; wakes a thread that waits in it.
 
@@ -97,8 +104,5 @@ class Stream:
         connection.
         """
         if not forked:
-            try:
-                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
-            except OSError:
-                pass  # not connected any more, which is what was wanted
+            self.interrupt()
         self.sock.close()

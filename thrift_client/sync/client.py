@@ -222,6 +222,18 @@ class SimpleClient(ClientBase):
         return SyncConnectionPool(endpoint)
 
     @staticmethod
+    def _new_pin(endpoint: Endpoint | None) -> Any:
+        from thrift_client.sync.pin import Pin
+
+        return Pin(endpoint)
+
+    @staticmethod
+    def _new_checks() -> Any:
+        from thrift_client.sync.checks import Checks
+
+        return Checks()
+
+    @staticmethod
     def _functions_of(service: Service) -> dict[str, Any]:
         return functions_of(service)
 
@@ -259,6 +271,9 @@ class SimpleClient(ClientBase):
         expires = deadlines.expiry(started, self._options.timeout, deadlines.current.get())
         try:
             connections.check_open()
+            if self._options.source is not None:
+                self._options.source.open(connections, expires)
+                return
             connection = connections.take_checked()
             if connection is None:
                 may_open, permit = connections.try_open()
@@ -272,11 +287,14 @@ class SimpleClient(ClientBase):
     def close(self) -> None:
         """Close all connections, those in use when their calls are done; may be repeated.
 
-        Calls that wait get ClientClosed at once. Does nothing on a view.
+        Calls that wait get ClientClosed at once. On a view it does nothing, except that it
+        closes the connection of a view that `pinned` returned.
         """
         if self._is_view:
+            if self._pin is not None:
+                self._pin.end()
             return
-        self._endpoint.connections.close()
+        self._endpoint.close()
         self._workers.close()
 
     def __enter__(self) -> Self:

@@ -8,7 +8,7 @@ TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from io import BytesIO
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from thrift_client.address import Address
 
@@ -87,6 +87,13 @@ class Channel:
     def assembler(self) -> Assembler:
         """Return what puts the next reply together; only if delimited."""
         raise TypeError(f'{self!r} has no ends')
+
+    def own_session(self, session: Any) -> Any:  # noqa: ARG002 - HTTP has one
+        """Keep state (cookies) apart from the client's other connections; returns that state.
+
+        `session` is what another connection has returned that is to share it; None: begin anew.
+        """
+        return None
 
     def clarify(self, error: DecodeError, message: bytes) -> DecodeError:  # noqa: ARG002
         """Return the error for a message that can't be decoded, with what the channel knows."""

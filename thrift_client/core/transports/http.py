@@ -85,6 +85,11 @@ class Http(Channel):
         """Return what puts the next response together."""
         return HttpAssembler(self)
 
+    def own_session(self, session: Any) -> Any:
+        """Keep cookies apart from the client's other connections; returns what has them."""
+        self.site = session or self.site.apart()
+        return self.site
+
     @property
     def asked_to_close(self) -> bool:
         """Whether the request asked the server to close the connection behind its answer."""
