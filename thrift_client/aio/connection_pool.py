@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.aio.pin import AsyncPin
-
     from thrift_client.core.call import Call
     from thrift_client.shared.endpoint import Endpoint
 

@@ -155,7 +155,7 @@ class ClientBase:
         view has cookies of its own, and its connection may be replaced.
         """
         pin = self._new_pin(self._endpoint)
-        view = self._view(self._options.replace({'source': pin}))
+        view: Self = self._view(self._options.replace({'source': pin}))
         view._pin = pin
         return view
 

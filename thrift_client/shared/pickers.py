@@ -258,7 +258,7 @@ class BalancedPicker(Picker):
             self._land(load, began, error, now)
 
     def __del__(self) -> None:
-        while self._flights:
+        while getattr(self, '_flights', None):
             self._flights.pop()[1].abandon()
 
     @staticmethod

@@ -143,7 +143,7 @@ class PinBase:
         self.endpoint = connections.endpoint
 
     def view(self) -> Any:
-        """A view of the server's client for what bypasses retries and hedges, on this connection."""
+        """A view of the client on this connection, whose calls bypass retries and hedges."""
         from thrift_client.policies import RetryPolicy
 
         endpoint = self.endpoint

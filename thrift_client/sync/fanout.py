@@ -20,10 +20,11 @@ from time import monotonic
 
 from thrift_client import deadlines
 from thrift_client.core.classify import FAILURES, timed_out
+from thrift_client.core.failures import is_foreign
 from thrift_client.errors import ClientClosed, ThriftClientError
 from thrift_client.shared.connection_pool import Permit
 from thrift_client.shared.fanout_base import FanOutBase
-from thrift_client.shared.opening import Ready
+from thrift_client.shared.opening import Ready, advance
 from thrift_client.shared.platform import READABLE, WRITABLE
 from thrift_client.shared.resolve import Lookup
 from thrift_client.sync.events import Events
@@ -202,24 +203,25 @@ class FanOut(FanOutBase):
         """Go on opening a connection until it has to wait, is open, or has failed."""
         self._events.unlisten(leg)
         try:
-            wait = opening.steps.send(answer)
-        except StopIteration as end:
-            leg.opening = None
-            permit, leg.permit = leg.permit, None
-            connections = leg.endpoint.connections
-            self._send(leg, connections.connected(end.value, opening.began, permit))
+            wait, result = advance(opening.steps, answer)
         except FAILURES as exc:
             self._release(leg)
             self._course(leg, exc)
+            return
+        if result is not None:
+            leg.opening = None
+            permit, leg.permit = leg.permit, None
+            connections = leg.endpoint.connections
+            self._send(leg, connections.connected(result, opening.began, permit))
+            return
+        if isinstance(wait, Lookup):
+            opening.until = leg.expires
+            wait.tell(lambda: self._events.wake(leg, opening))
         else:
-            if isinstance(wait, Lookup):
-                opening.until = leg.expires
-                wait.tell(lambda: self._events.wake(leg, opening))
-            else:
-                assert isinstance(wait, Ready)
-                opening.until = wait.until
-                self._events.listen(leg, wait.events)
-            self._events.expect(opening.until)
+            assert isinstance(wait, Ready)
+            opening.until = wait.until
+            self._events.listen(leg, wait.events)
+        self._events.expect(opening.until)
 
     # What can only block.
 
@@ -230,8 +232,9 @@ class FanOut(FanOutBase):
             self._events.expect(leg.expires)
             try:
                 future = leg.opening = self._workers.submit(self._attempt, leg)
-            except (RuntimeError, ThriftClientError):
-                pass  # no thread is left
+            except (RuntimeError, ThriftClientError) as exc:  # no thread is left
+                if is_foreign(exc):
+                    raise
             else:
                 future.add_done_callback(lambda done: self._events.wake(leg, done))
                 return

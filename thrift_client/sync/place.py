@@ -5,6 +5,8 @@ from __future__ import annotations
 from threading import Lock
 from time import monotonic
 
+from thrift_client.core.failures import is_foreign
+
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections import deque
@@ -27,15 +29,17 @@ class Place:
     def __exit__(self, *exc_info: object) -> None:
         try:
             self._line.remove(self)
-        except ValueError:
-            pass  # the line was renewed by a fork
+        except ValueError as exc:  # the line was renewed by a fork
+            if is_foreign(exc):
+                raise
 
     def wake(self) -> None:
         """Let the owner look again. May be repeated."""
         try:
             self.turn.release()
-        except RuntimeError:
-            pass  # it has been woken and has not looked yet
+        except RuntimeError as exc:  # it has been woken and has not looked yet
+            if is_foreign(exc):
+                raise
 
     def wait(self, until: float | None) -> bool:
         """Wait to be woken; False at `until` (monotonic seconds; None: no limit)."""
