@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from thrift_client.errors import ClientDisabledError, InvalidServerName
     from thrift_client.idl.load import load
     from thrift_client.policies import CircuitBreaker, Hedge, RetryPolicy
+    from thrift_client.response import ThriftExceptionResponse, ThriftResponse
     from thrift_client.sync.apache_transport import ApacheTransport
     from thrift_client.sync.pools import ThriftPool
     from thrift_client.sync.pools import ThriftPool as MultiClient
-    from thrift_client.response import ThriftExceptionResponse, ThriftResponse
     from thrift_client.typed import (
         BalancedClient,
         HashClient,

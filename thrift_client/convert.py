@@ -250,7 +250,7 @@ class _From:
         return self.value(type_, key, path, key=True)
 
     def _read(self, type_: Type, value: Any, path: str) -> Any:
-        """A scalar of JSON as the value that it stands for."""
+        """Convert a scalar of JSON to a Thrift value of the type."""
         if type_.code == TType.DOUBLE and isinstance(value, str) and value in _NOT_FINITE:
             return _NOT_FINITE[value]
         if type_.binary and isinstance(value, str):

@@ -5,12 +5,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from thrift_client.record import Recorder
 
 from handlers import Rich
 from rich_if import rich_service, ttypes
 from test_if import test_service
 from thrift_client import SimpleClient, ThreadedReplicatedClient, record
-from thrift_client.record import Recorder
 
 
 def logged(path, calls, service='rich_if.rich_service', module=rich_service):

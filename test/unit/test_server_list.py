@@ -44,12 +44,22 @@ def member(name):
 
 
 class Client:
-    """What stands for a SimpleClient."""
+    """What stands for a SimpleClient, and for its endpoint."""
 
     inside = False
+    health = None
 
     def __init__(self, name):
         self.name = name
+        self._endpoint = self
+
+    def joined(self, _group):
+        """Note that it is in the list."""
+        self.inside = True
+
+    def left(self, _group):
+        """Note that it is in the list no longer."""
+        self.inside = False
 
 
 class Driven:
@@ -58,7 +68,6 @@ class Driven:
     def __init__(self, routing=None):
         self.list = ServerList(
             lambda member: Client(member.name),
-            lambda server, inside: setattr(server, 'inside', inside),
             None if routing is None else router(routing),
         )
         self.sources = [Silent() for _ in range(SOURCES)]
@@ -231,7 +240,7 @@ def test_close_gives_the_clients_that_the_pool_made():
 
 def test_a_child_has_no_calls_in_flight():
     """What a fork renews: no call of the parent counts, and order, weights and table stay."""
-    servers = ServerList(lambda member: Client(member.name), lambda *_: None, make_load=Load)
+    servers = ServerList(lambda member: Client(member.name), make_load=Load)
     first = servers.add(Client('a'), 3)
     servers.add(Client('b'))
     servers.roster.loads[0].start()
@@ -254,7 +263,7 @@ def test_a_change_within_a_change():
                 servers.add(Client('x'))
             return self
 
-    servers = ServerList(lambda member: Client(member.name), lambda *_: None, Interrupting())
+    servers = ServerList(lambda member: Client(member.name), Interrupting())
     source = Silent()
     servers.follow(source)
     source.listener.update((member('a'), member('b')))

@@ -26,13 +26,12 @@ from thrift_client import errors
 from thrift_client.address import parse
 from thrift_client.core.codec import FIRST_ID
 from thrift_client.core.failures import MOST_IDLE
-from thrift_client.core.reply import Reply
 from thrift_client.core.service import service_of
 from thrift_client.core.transports import TRANSPORTS
 from thrift_client.core.transports.handshake import Link
-from thrift_client.core.wire import wire_of
 from thrift_client.options import TRANSPORTS as NAMES
 from thrift_client.options import Options
+from unit.wires import wire_of
 
 SERVICE = service_of(rich_service)
 METHOD = SERVICE.methods['structs']
@@ -90,7 +89,7 @@ class Way:
     def begin(self, fresh=True):
         """Send a request, and wait for its reply."""
         self.channel.wrap(b'request', FIRST_ID, None)
-        return Reply(self.wire, METHOD, FIRST_ID, lambda: 0.0, self.channel, fresh=fresh)
+        return self.wire.reply(METHOD, FIRST_ID, lambda: 0.0, self.channel, fresh=fresh)
 
 
 def response(body, *lines, status=b'200 OK', length=True):
@@ -462,6 +461,23 @@ def test_responses_of_every_kind(make, pieces):
     assert feed(reply, data, range(0, len(data), pieces))
     assert len(reply.result.success) == 3
     assert way.channel.reusable is (b'close' not in data)
+
+
+@pytest.mark.parametrize('lines', [(), (b'Connection: close',), (b'connection: Keep-Alive',)])
+@pytest.mark.parametrize('version', [b'1.1', b'1.0'])
+def test_a_connection_that_the_server_closes_is_not_reusable(version, lines):
+    """Read at once or in pieces; and one that the client asked to have closed."""
+    way = Way('http')
+    body = way.reply().partition(b'\r\n\r\n')[2]
+    data = response(body, *lines).replace(b'1.1', version, 1)
+    keeps = version == b'1.1' and b'Connection: close' not in lines
+    for asked in (None, {'connection': 'Close'}):
+        for at_once in (True, False):
+            way = Way('http')
+            reply = way.begin()
+            way.channel.wrap(b'', FIRST_ID, asked)
+            assert way.channel.whole(data).read() == body if at_once else feed(reply, data, [20])
+            assert way.channel.reusable is (keeps and not asked)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from thrift_client import address
 from thrift_client.cli import output
 from thrift_client.cli.target import Server
 from thrift_client.cli.ui import click
-from thrift_client.routing.explain import Plan, compare
 from thrift_client.routing import router
+from thrift_client.routing.explain import Plan, compare
 
 ROUTERS = ('modulo', 'jump', 'ketama', 'maglev', 'rendezvous')
 

@@ -8,13 +8,13 @@ from itertools import islice
 from time import perf_counter, sleep
 from typing import Any, NamedTuple
 
-from thrift_client import record
 from thrift_client.cli import bench, output, results
 from thrift_client.cli.exits import code_of
 from thrift_client.cli.load import Tally
 from thrift_client.cli.target import Target, with_target
 from thrift_client.cli.ui import click
 from thrift_client.core.service import Method
+from thrift_client.shared import request_log
 
 #: How many requests are taken from the log for each thread before the first is answered.
 _AHEAD = 4
@@ -93,7 +93,7 @@ def _factor(speed: str) -> float | None:
 def _only_service(file: str) -> str:
     """The service of all requests in a log."""
     try:
-        found = dict.fromkeys(request.service for request in record.read(file))
+        found = dict.fromkeys(request.service for request in request_log.read(file))
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
     if len(found) != 1:
@@ -106,7 +106,7 @@ def _calls(file: str, target: Target, factor: float | None) -> Iterator[Call]:
     """The requests of the service in the log. Raises ValueError for a log that isn't one."""
     of = target.service
     first: float | None = None
-    for request in record.read(file):
+    for request in request_log.read(file):
         if request.service.rpartition('.')[2] != of.name:
             continue
         method = of.methods.get(request.method)

@@ -8,8 +8,8 @@ from thrift_client.cli import arguments, output
 from thrift_client.cli.target import Target, with_target
 from thrift_client.cli.ui import click
 from thrift_client.errors import server_label
-from thrift_client.routing.explain import Explanation
 from thrift_client.routing import canonical_bytes
+from thrift_client.routing.explain import Explanation
 
 
 @click.command('route')

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from thrift_client import options, texts
+from thrift_client import options
 from thrift_client.cli.ui import click
 
 #: Options that are objects in Python and have no text.
@@ -53,7 +53,7 @@ def reader(name: str) -> Callable[[str], Any]:
     """What makes an option's value of its text."""
     if name in POLICIES:
         return lambda text: _policy(name, _values(pairs(text)))
-    return _READERS.get(name) or (lambda text: texts.from_text(name, text))
+    return _READERS.get(name) or (lambda text: options.from_text(name, text))
 
 
 def pairs(text: str) -> dict[str, str]:
@@ -86,7 +86,7 @@ def _policy(name: str, given: dict[str, Any]) -> Any:
 
 
 def _idempotent(text: str) -> Any:
-    return True if text in texts.TRUE else tuple(filter(None, text.split(',')))
+    return True if text in options.TRUE else tuple(filter(None, text.split(',')))
 
 
 def _headers(text: str) -> dict[str, str]:

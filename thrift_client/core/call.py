@@ -23,9 +23,6 @@ Who owns what: a Call belongs to the thread or task that makes the call. What it
 
 from __future__ import annotations
 
-from random import random
-from time import monotonic
-
 from thrift.Thrift import TApplicationException
 
 from thrift_client import deadlines
@@ -89,8 +86,6 @@ class CallOptions:
     def _derive(self) -> None:
         timeout = self.timeout
         self.seconds = None if timeout is None else min(timeout, deadlines.LONGEST) / 1000
-        if timeout is not None:
-            self.timeout = min(timeout, deadlines.LONGEST)
         general = self.hedge is not None or self.headers is not None or self.source is not None
         general = general or bool(self.propagate) or self.codec.wire.apache is not None
         self.plans: dict[Method, Any] = {} if general else self.codec.plans
@@ -129,18 +124,6 @@ class CallOptions:
         return self.is_idempotent(method.name)
 
 
-def call_headers(given: Any) -> Mapping[str, str] | None:
-    """The headers of one call: the option's value, or what it returns when called.
-
-    To be called in the caller's thread. Raises what the function raises, TypeError for
-    what is not a dict of str.
-    """
-    if not callable(given):
-        return given  # type: ignore[no-any-return]
-    headers: Mapping[str, str] | None = check_headers('headers', given())
-    return headers
-
-
 class Call:
     """One call of `method`, begun at `started` (monotonic seconds), to `endpoint`.
 
@@ -152,8 +135,8 @@ class Call:
 
     __slots__ = (
         '_course', '_deadline', '_error', '_exception', '_headers', '_is_on_time', '_probe',
-        '_reason', '_requests', '_result', 'arguments', 'endpoint', 'expires', 'limit', 'method', 'options',
-        'outer', 'picker', 'response', 'resume_at', 'seqid', 'started', 'until',
+        '_reason', '_requests', '_result', 'arguments', 'endpoint', 'expires', 'limit', 'method',
+        'options', 'outer', 'picker', 'response', 'resume_at', 'seqid', 'started', 'until',
     )  # fmt: skip
 
     def __init__(
@@ -182,7 +165,9 @@ class Call:
         ends = deadlines.current.get()
         self.expires: float | None = deadlines.expiry(started, timeout, ends)
         self._deadline = ends is not None and self.expires == ends
-        self.limit = 'deadline()' if self._deadline else f'timeout={timeout:g} ms' if timeout else None
+        self.limit = f'timeout={timeout:g} ms' if timeout is not None else None
+        if self._deadline:
+            self.limit = 'deadline()'
         self._course: Course | None = None
         self._probe: Probe | None = None
         self._reason: BaseException | None = None  # why the next attempt may go elsewhere
@@ -227,7 +212,7 @@ class Call:
             return self._headers
         headers = dict(self._headers or {})
         if 'deadline' in names and self.until is not None:
-            left = max(0.0, (self.until - monotonic()) * 1000)
+            left = max(0.0, (self.until - self.endpoint.clock()) * 1000)
             headers[names['deadline']] = str(int(left))
         if 'attempt' in names:
             headers[names['attempt']] = str(self.attempts)
@@ -247,21 +232,32 @@ class Call:
     def begin(self) -> None:
         """Tell that the call begins, and then ask for its headers: a trace goes with them.
 
-        Raises what a `headers=` function raises, TypeError for what it may not return,
-        ValueError for headers that the server's transport has no place for.
+        Raises as `announce` and `set_headers`, and what a `headers=` function raises.
+        """
+        self.announce()
+        given = self.options.headers
+        if given is not None:
+            self.set_headers(given() if callable(given) else given)
+
+    def announce(self) -> None:
+        """Tell that the call begins, and record it.
+
+        Raises ValueError if it has headers that the server's transport has no place for.
         """
         endpoint, options = self.endpoint, self.options
         if self.outer:
             endpoint.health.tell('CallStarted', method=self.method.name)
-        if options.headers is not None:
-            if not endpoint.carries_headers:
-                raise ValueError(
-                    f'headers= and {endpoint.name}: transport={endpoint.options.transport!r} has '
-                    "no headers; HTTP and transport='header' have"
-                )
-            self._headers = call_headers(options.headers)
+        if options.headers is not None and not endpoint.carries_headers:
+            raise ValueError(
+                f'headers= and {endpoint.name}: transport={endpoint.options.transport!r} has '
+                "no headers; HTTP and transport='header' have"
+            )
         if endpoint.recorder is not None and self.outer:
             endpoint.record(self.method, self.arguments, options.codec.service)
+
+    def set_headers(self, headers: Any) -> None:
+        """Have the call sent with these headers. Raises TypeError for what is not a dict of str."""
+        self._headers = check_headers('headers', headers)
 
     def attempt(self, now: float) -> Any:
         """The endpoint to exchange a request and a reply with, until `until`.
@@ -301,7 +297,7 @@ class Call:
             self.endpoint = self.picker.next(reason, now)
 
     def failed(self, error: BaseException, now: float) -> None:
-        """Note how an attempt failed, and decide what follows. Foreign exceptions don't come here."""
+        """Note how an attempt failed (with one of FAILURES), and decide what follows."""
         health, probe = self.endpoint.health, self._probe
         self._probe = None
         health.tell('AttemptFailed', method=self.method.name, attempt=self.attempts, error=error)
@@ -319,12 +315,11 @@ class Call:
         exception = None if result is None else self.method.exception_in(result)
         self._exception = exception
         health.succeeded()
-        if exception is not None:
-            if self.options.reconsiders(self.method, exception):
-                self._go_on(exception, now, answered=True)
-                if self._error is None:
-                    return False
-                self._error = None
+        if exception is not None and self.options.reconsiders(self.method, exception):
+            self._go_on(exception, now, answered=True)
+            if self._error is None:
+                return False
+            self._error = None
         return True
 
     def value(self) -> Any:
@@ -346,6 +341,8 @@ class Call:
         if self.picker is not None:
             self.picker.endpoint = endpoint
         self.course.attempts = attempts
+        if self.picker is not None:
+            self.picker.endpoint = endpoint
 
     def give_up(self, error: ThriftClientError) -> None:
         """End the call by somebody else's decision; its attempt said nothing about the server."""
@@ -358,13 +355,13 @@ class Call:
         `error` is what comes out of it, None where that is a value.
         """
         self._probe = None
-        picker = self.picker
+        picker, now = self.picker, self.endpoint.clock()
         if picker is not None and self.outer:
-            picker.close(error, monotonic())
+            picker.close(error, now)
         elif picker is not None:
-            picker.ended(self.endpoint, error, monotonic())
+            picker.ended(self.endpoint, error, now)
         error = error or self._exception
-        elapsed = (monotonic() - self.started) * 1000
+        elapsed = (now - self.started) * 1000
         attempts = self.attempts
         if isinstance(error, ThriftClientError):
             self.locate(error, elapsed)
@@ -381,7 +378,8 @@ class Call:
                 attempts=attempts,
                 error=error,
             )
-        self._error = self._exception = self._result = self._reason = None  # their tracebacks hold this frame
+        # Their tracebacks hold this frame.
+        self._error = self._exception = self._result = self._reason = None
 
     def locate(self, error: ThriftClientError, elapsed: float) -> None:
         """Tell an error where it happened; `elapsed` is ms."""
@@ -407,7 +405,8 @@ class Call:
             self._error = error
             return
         elsewhere = self.picker is not None and self.picker.elsewhere(now)
-        pause = course.after(error, now, random(), elsewhere=elsewhere, answered=answered)
+        random = self.endpoint.random()
+        pause = course.after(error, now, random, elsewhere=elsewhere, answered=answered)
         if pause is None:
             self._error = error
             return

@@ -124,6 +124,7 @@ class Codec:
             from thrift_client.core.json_coder import JsonCoder
 
             self.json = JsonCoder()
+            self.json.learn(_EXCEPTION)
             self.encoder, self.decoder = self.json.encode, self.json.decode
             return
         self.encoder = getattr(protocol, '_fast_encode', None)
@@ -173,7 +174,7 @@ class Codec:
         """Return how `method` goes over this protocol fast; None where nothing makes it fast."""
         plan = self.plans.get(method)
         if plan is None and self.encoder is not None and method.has_specs:
-            if self.json is not None and not _is_simple(self.json, method):
+            if self.json is not None and not _has_learnt(self.json, method):
                 return None
             plan = self.plans.setdefault(method, Plan(method, self))
         return plan
@@ -268,7 +269,7 @@ class Codec:
         _check_header(plan.method, seqid, name, message_type, answered)
         if message_type == TMessageType.EXCEPTION:
             exception = TApplicationException()
-            json.fill(exception, tree, [TApplicationException, _EXCEPTION_SPEC])
+            json.fill(exception, tree, _EXCEPTION)
             return _raised(exception)
         result = plan.new_result()
         json.fill(result, tree, plan.result_spec)
@@ -276,11 +277,14 @@ class Codec:
 
 
 #: What TApplicationException reads and writes by hand.
-_EXCEPTION_SPEC = (
-    None,
-    (1, TType.STRING, 'message', 'UTF8', None),
-    (2, TType.I32, 'type', None, None),
-)
+_EXCEPTION = [
+    TApplicationException,
+    (
+        None,
+        (1, TType.STRING, 'message', 'UTF8', None),
+        (2, TType.I32, 'type', None, None),
+    ),
+]
 
 
 def _raised(exception: TApplicationException) -> Raised:
@@ -290,14 +294,14 @@ def _raised(exception: TApplicationException) -> Raised:
     return Raised(exception)
 
 
-def _is_simple(json: JsonCoder, method: Method) -> bool:
-    """Tell whether all that a method takes and returns can be coded fast."""
+def _has_learnt(json: JsonCoder, method: Method) -> bool:
+    """Tell whether all that a method takes and returns can be coded fast, which it then is."""
     from thrift_client.core.json_coder import Unsupported
 
     try:
-        json.check([method.arguments, method.arguments.thrift_spec])
+        json.learn([method.arguments, method.arguments.thrift_spec])
         if not method.oneway:
-            json.check([method.result, method.result.thrift_spec])
+            json.learn([method.result, method.result.thrift_spec])
     except Unsupported:
         return False
     return True

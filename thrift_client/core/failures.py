@@ -15,6 +15,7 @@ TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
+    from typing import Any
 
 #: What encoding raises for values that don't fit: the contract's list for this phase.
 ENCODING = (
@@ -47,10 +48,10 @@ def is_foreign(exc: BaseException) -> bool:
     interrupted = None
     for entry in _entries(exc.__traceback__):
         frame = entry.tb_frame
-        if interrupted is not None:
-            for value in frame.f_locals.values():
-                if value is interrupted or (type(value) is tuple and interrupted in value):
-                    return True
+        for value in frame.f_locals.values() if interrupted is not None else ():
+            given: Any = value if type(value) is tuple else (value,)  # of `*args`
+            if any(each is interrupted for each in given):
+                return True
         interrupted = frame
     return False
 

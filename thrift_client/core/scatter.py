@@ -11,8 +11,6 @@ part of another call, whose `Call` alone tells that it began and ended.
 
 from __future__ import annotations
 
-from time import monotonic
-
 from thrift_client.core.call import Call
 from thrift_client.core.hedge import Latencies, patience
 from thrift_client.errors import ThriftClientError
@@ -78,13 +76,18 @@ class Leg:
         """Go the whole course from here on; `failure` is how the first attempt ended."""
         call = self.call
         if call is None:
-            call = self.call = Call(
-                self.endpoint, self.options, self.method, self.arguments, self.started,
-                seqid=self.seqid, picker=self.picker, outer=self.outer,
-            )  # fmt: skip
+            call = self.new_call()
             call.begin()
         if failure is not None:
-            call.failed(failure, monotonic())
+            call.failed(failure, call.endpoint.clock())
+        return call
+
+    def new_call(self) -> Call:
+        """Make the course of this leg, which has not begun."""
+        call = self.call = Call(
+            self.endpoint, self.options, self.method, self.arguments, self.started,
+            seqid=self.seqid, picker=self.picker, outer=self.outer,
+        )  # fmt: skip
         return call
 
     @property
@@ -95,7 +98,7 @@ class Leg:
     def answered(self, value: Any) -> ThriftResponse[Any]:
         """End with the value that the server answered with."""
         response = self.response = ThriftResponse(
-            self.endpoint.client, value, (monotonic() - self.started) * 1000
+            self.endpoint.client, value, (self.endpoint.clock() - self.started) * 1000
         )
         if self.call is not None:
             response.attempts = self.call.attempts
@@ -110,7 +113,7 @@ class Leg:
         attempts = self.call.attempts
         self.call.end(error)
         response = self.response = ThriftExceptionResponse(
-            self.endpoint.client, error, (monotonic() - self.started) * 1000
+            self.endpoint.client, error, (self.endpoint.clock() - self.started) * 1000
         )
         response.attempts = attempts
         return response
@@ -209,7 +212,7 @@ class Hedged(Scatter):
         assert response is not None
         error = response.exception
         if leg is not self._first and self._call.picker is not None:
-            self._call.picker.ended(leg.endpoint, error, monotonic())
+            self._call.picker.ended(leg.endpoint, error, leg.endpoint.clock())
         if isinstance(error, ThriftClientError):
             error.maybe_executed = error.maybe_executed or self._may_have_run()
             return
@@ -218,7 +221,7 @@ class Hedged(Scatter):
             return  # another attempt may bring the better answer
         self.winner = leg
         self.is_over = True
-        self._latencies.note((monotonic() - self._call.started) * 1000)
+        self._latencies.note((leg.endpoint.clock() - self._call.started) * 1000)
 
     def result(self, response: ThriftResponse[Any] | None) -> Any:
         """What the call comes to, returned or raised."""

@@ -114,7 +114,7 @@ class Program:
     # Types.
 
     def type(self, name: syntax.TypeName) -> Type:
-        """The type that a name means here. Raises IdlError if it means none."""
+        """Find the type that a name means here. Raises IdlError if it is not a type."""
         if name.name in _CONTAINERS:
             return self._container(name)
         base = _BASE.get(name.name)
@@ -230,7 +230,7 @@ class Program:
     # Services.
 
     def service(self, name: str, line: int) -> tuple[Program, syntax.Service]:
-        """The service that a name means, and its file. Raises IdlError if it means none."""
+        """Find a service and its file by name. Raises IdlError if it is not a service."""
         owner, local = self._owner(name, 'services')
         found = owner.services.get(local)
         if found is None:
@@ -240,9 +240,14 @@ class Program:
 
     def methods(self, service: syntax.Service) -> list[Method]:
         """The methods that a service declares itself."""
-        return [self._method(function) for function in service.functions]
+        names: set[str] = set()
+        found = []
+        for function in service.functions:
+            found.append(self._method(function, python_name(function.name, names)))
+            names.add(found[-1].name)
+        return found
 
-    def _method(self, function: syntax.Function) -> Method:
+    def _method(self, function: syntax.Function, name: str) -> Method:
         arguments = self._fields(function.arguments)
         self._set_defaults(arguments, function.arguments)
         throws = self._fields(function.throws)
@@ -251,7 +256,7 @@ class Program:
                 raise IdlError(self.path, each.line, f'expected an exception, not {field.type}')
         returns = None if function.returns is None else self.type(function.returns)
         return Method(
-            python_name(function.name),
+            name,
             function.name,
             arguments,
             returns,

@@ -6,9 +6,12 @@ a default, so what is resolved is how to make it.
 
 from __future__ import annotations
 
+import uuid
+
 from thrift.Thrift import TFrozenDict, TType
 
 from thrift_client.errors import IdlError
+from thrift_client.idl.syntax import Value
 from thrift_client.idl.types import UUID, Type
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.idl.resolve import Program
-    from thrift_client.idl.syntax import Const, Value
+    from thrift_client.idl.syntax import Const
     from thrift_client.idl.types import Shape
 
 #: How many values one constant may come to, through the constants and defaults that it names.
@@ -40,7 +43,7 @@ class Made:
         self.size = size
 
     def new(self) -> Any:
-        """A value that nobody else has. Raises TypeError if it has a key that can't be hashed."""
+        """Make a value that is not shared. Raises TypeError if a key in it can't be hashed."""
         return self.value if self.make is None else self.make()
 
 
@@ -54,7 +57,7 @@ class Values:
     def of(self, type_: Type, value: Value, *, key: bool = False) -> Made:
         """Resolve a value. `key` values are made so that they can be hashed.
 
-        Raises IdlError if the value is none of the type.
+        Raises IdlError if the value is not of the type.
         """
         if value.kind == 'name':
             return self._named(type_, value, key)
@@ -88,7 +91,7 @@ class Values:
                 return Made(bool(number) if type_.code == TType.BOOL else number)
             raise self._fail(f'{_a(type_)} or the name of one', value)
         if isinstance(found, int):
-            return self.of(type_, _number(value, int(found)))
+            return self.of(type_, Value('int', found, value.line))
         owner, const = found
         return owner.values.constant(const, type_, key, value.line, self._program.path)
 
@@ -126,10 +129,8 @@ class Values:
         return Made(value.value.encode() if type_.binary else value.value)
 
     def _uuid(self, type_: Type, value: Value, _: bool) -> Made:
-        from uuid import UUID as MAKE
-
         try:
-            return Made(MAKE(self._string(type_, value, False).value))
+            return Made(uuid.UUID(self._string(type_, value, False).value))
         except ValueError:
             raise self._fail('a UUID', value) from None
 
@@ -195,12 +196,6 @@ _KINDS: dict[int, Callable[[Values, Type, Value, bool], Made]] = {
     TType.MAP: Values._map,
     TType.STRUCT: Values._struct,
 }
-
-
-def _number(value: Value, number: int) -> Value:
-    from thrift_client.idl.syntax import Value as Make
-
-    return Make('int', number, value.line)
 
 
 def _a(type_: Type) -> str:

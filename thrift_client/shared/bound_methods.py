@@ -135,3 +135,9 @@ def method_kinds(service: Service, base: type[PoolMethod]) -> dict[str, type[Poo
         }
         kinds = _kinds.setdefault((service, base), kinds)
     return kinds
+
+
+def pool_class_for(cls: type, service: Service, base: type[PoolMethod]) -> Any:
+    """Return the subclass of a pool class for a service; its methods derive from `base`."""
+    kinds = method_kinds(service, base)
+    return class_for(cls, service, lambda: {name: Attribute(name, kinds[name]) for name in kinds})

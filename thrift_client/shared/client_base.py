@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from types import ModuleType
 
 from thrift_client import address as addresses
 from thrift_client.core.call import CallOptions
 from thrift_client.core.service import Service, service_of
 from thrift_client.core.wire import codec_of
-from thrift_client.errors import ThriftClientError
-from thrift_client.options import check_call_options, check_methods, resolve, with_frame
+from thrift_client.options import check_call_options, check_methods, with_frame
 from thrift_client.shared.bound_methods import class_for, unknown_method
+from thrift_client.shared.client_options import resolve
 from thrift_client.shared.endpoint import Endpoint
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -82,7 +81,8 @@ class ClientBase:
     @property
     def service(self) -> ModuleType:
         """The service: what the client was created with."""
-        return self._service.module
+        module: ModuleType = self._service.module
+        return module
 
     @property
     def host(self) -> str:
@@ -124,7 +124,8 @@ class ClientBase:
         """
         given = check_call_options(options)
         check_methods(given, self._service.methods)
-        return self._view(self._options.replace(given))
+        view: Self = self._view(self._options.replace(given))
+        return view
 
     def for_service(self, service: ModuleType, service_name: str | None = None) -> Any:
         """Return a view of the same server for another multiplexed service.
@@ -186,15 +187,6 @@ class ClientBase:
             return self._functions_of(self._service)[method]
         except KeyError:
             raise unknown_method(self._service, type(self).__name__, method) from None
-
-    def _located(
-        self, error: ThriftClientError, method: str, started: float
-    ) -> ThriftClientError:
-        error.server = self._endpoint.client
-        error.method = method
-        error.elapsed = (monotonic() - started) * 1000
-        error.attempts = 1
-        return error
 
 
 #: Options that name methods of the service.

@@ -7,13 +7,14 @@ take endpoints, never clients.
 
 from __future__ import annotations
 
+from random import random
 from time import monotonic
 
 from thrift_client import address as addresses
 from thrift_client.core.call import CallOptions
 from thrift_client.core.retry import RetryBudget
 from thrift_client.core.wire import codec_of, wire_of
-from thrift_client.options import carries_headers
+from thrift_client.shared.client_options import carries_headers
 from thrift_client.shared.health import Health
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from thrift_client.address import Address
     from thrift_client.core.codec import Codec
     from thrift_client.core.service import Method, Service
+    from thrift_client.errors import ThriftClientError
     from thrift_client.options import Options
     from thrift_client.shared.request_log import RequestLog
 
@@ -35,12 +37,17 @@ class Endpoint:
     """A server's address, wire, connections, health, and what its calls are made with.
 
     `client` is what users see of it, in responses, errors and events. `codec` is that of the
-    service that the client was made for.
+    service that the client was made for. `clock` and `random` are what the decisions of the
+    core are told.
     """
+
+    clock = staticmethod(monotonic)
+    random = staticmethod(random)
 
     __slots__ = (
         '__weakref__', '_name', '_views', 'address', 'call_options', 'carries_headers', 'client',
-        'codec', 'connections', 'health', 'is_owned', 'must_block', 'options', 'recorder', 'retry_budget', 'wire',
+        'codec', 'connections', 'health', 'is_owned', 'must_block', 'options',
+        'recorder', 'retry_budget', 'wire',
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +97,16 @@ class Endpoint:
     def codec_of(self, codec: Codec) -> Codec:
         """The codec for this server's wire, for calls that another server was chosen for first."""
         return codec if codec.wire is self.wire else self.codec
+
+    def located(
+        self, error: ThriftClientError, method: str, started: float
+    ) -> ThriftClientError:
+        """Tell the error of a call that was never begun where it happened."""
+        error.server = self.client
+        error.method = method
+        error.elapsed = (monotonic() - started) * 1000
+        error.attempts = 1
+        return error
 
     def view(self, overrides: Any) -> CallOptions:
         """The call options of a view of a pool; `overrides` has them (checked) as `given`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,7 +18,6 @@ from thrift_client.shared.server_list import ServerList
 if TYPE_CHECKING:
     from typing import Self
 
-    from thrift_client.core.service import Method
     from thrift_client.routing.explain import Explanation, Plan
     from thrift_client.shared.endpoint import Endpoint
     from thrift_client.shared.pickers import Picker
@@ -75,7 +74,7 @@ class HashBase(PoolBase[S]):
     """A pool that sends each call to one server, chosen by the call's key."""
 
     _all_type: ClassVar[Any]
-    _more_options: ClassVar = FAN_OPTIONS
+    _more_options: ClassVar[Mapping[str, Callable[[Any], Any]]] = FAN_OPTIONS
 
     def __init__(
         self,

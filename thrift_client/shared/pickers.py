@@ -14,8 +14,13 @@ from random import random
 from time import monotonic
 
 from thrift_client.core.classify import NOT_TRIED, is_out_of_reach
-from thrift_client.errors import ClientClosed, EncodeError, NoServersError, ThriftClientError
-from thrift_client.errors import server_label
+from thrift_client.errors import (
+    ClientClosed,
+    EncodeError,
+    NoServersError,
+    ThriftClientError,
+    server_label,
+)
 from thrift_client.shared.health import label_of
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -135,8 +140,9 @@ class FailoverPicker(Picker):
         """The same server, or the next one if this one is out of reach."""
         if error is not None and is_out_of_reach(error):
             self.failed[self.endpoint] = error
-        self.endpoint = self._first_available(now) or self.endpoint
-        return self.endpoint
+        endpoint: Endpoint = self._first_available(now) or self.endpoint
+        self.endpoint = endpoint
+        return endpoint
 
     def spare(self, now: float) -> Endpoint | None:
         """The next server that is available, or another connection to the same one."""

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from thrift_client import address as addresses
 from thrift_client.core.service import Service, service_of
 from thrift_client.deadlines import deadline
+from thrift_client.errors import EncodeError, WrongLoop
 from thrift_client.options import Options, check_call_options, check_methods, with_frame
 from thrift_client.shared.bound_methods import (
-    Attribute,
     PoolMethod,
-    class_for,
     method_kinds,
+    pool_class_for,
     unknown_method,
 )
 from thrift_client.shared.server_list import Roster, ServerList, closed, log, no_servers
@@ -49,7 +49,7 @@ class PoolBase(Generic[S]):
     _service: Service
     _method_type: ClassVar[type[PoolMethod]] = PoolMethod
     #: What `with_options` takes beside the options of a call.
-    _more_options: ClassVar[dict[str, Callable[[Any], Any]]] = {}
+    _more_options: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
     _is_view = False
     _overrides: Overrides | None = None
 
@@ -70,9 +70,7 @@ class PoolBase(Generic[S]):
         # What is wrong fails here, not with the first server.
         checked = Options(self._given)
         check_methods({name: getattr(checked, name) for name in self._given}, of.methods)
-        kinds = method_kinds(of, kind._method_type)
-        bound = class_for(kind, of, lambda: {name: Attribute(name, kinds[name]) for name in kinds})
-        object.__setattr__(self, '__class__', bound)
+        object.__setattr__(self, '__class__', pool_class_for(kind, of, kind._method_type))
         self._fan_options: dict[str, Any] = {}
         self._views: dict[float | None, Any] = {}
         self._servers = self._new_server_list()
@@ -87,7 +85,8 @@ class PoolBase(Generic[S]):
     @property
     def service(self) -> ModuleType:
         """The service: what the pool was created with."""
-        return self._service.module
+        module: ModuleType = self._service.module
+        return module
 
     @property
     def servers(self) -> tuple[S, ...]:
@@ -258,7 +257,7 @@ class PoolBase(Generic[S]):
         return server in roster.by_name if isinstance(server, str) else server in roster.servers
 
     def stats(self) -> PoolStats:
-        """Return a snapshot of what the pool and its servers have done and hold; waits for nothing."""
+        """Return a snapshot of what the pool has done and holds; waits for nothing."""
         from thrift_client.stats import pool_stats
 
         return pool_stats(self._servers.roster.endpoints)
@@ -345,6 +344,14 @@ class PoolBase(Generic[S]):
 
     def _wait_first_list(self) -> None:
         """Wait within the call's timeout for a source to name servers, where that may block."""
+
+
+def is_raised(error: BaseException, servers: ServerList) -> bool:
+    """Whether a call raises what it ended with, and has no response that says so.
+
+    Mistakes of the caller are raised, and so is all that a call on a closed pool ends with.
+    """
+    return servers.closed or isinstance(error, (EncodeError, WrongLoop))
 
 
 #: What a view makes anew.

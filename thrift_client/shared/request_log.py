@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-__all__ = ['Recorder', 'Request', 'read']
+__all__ = ['Request', 'RequestLog', 'read', 'request_log']
 
 _KEYS: dict[str, Any] = {
     'time': (int, float),
@@ -67,29 +67,30 @@ class Request:
         return arguments
 
 
-_recorders: WeakValueDictionary[str, Recorder] = WeakValueDictionary()
+_logs: WeakValueDictionary[str, RequestLog] = WeakValueDictionary()
 
 
-def recorder(path: str) -> Recorder:
-    """The Recorder of a file, one for all clients that log to it. Raises OSError."""
+def request_log(path: str) -> RequestLog:
+    """Return the log of a file, one for all clients that log to it. Raises OSError."""
     path = os.path.abspath(path)  # noqa: PTH100 - pathlib costs an import
-    found = _recorders.get(path)
-    return found if found is not None else _recorders.setdefault(path, Recorder(path))
+    found = _logs.get(path)
+    return found if found is not None else _logs.setdefault(path, RequestLog(path))
 
 
-class Recorder:
+class RequestLog:
     """Appends requests to a file, which only its owner may read if it is made here.
 
     Any number of threads and processes may write to one file: a request is one append.
     Raises OSError if the file can't be opened.
     """
 
-    __slots__ = ('__weakref__', '_file', '_warned', 'path')
+    __slots__ = ('__weakref__', '_file', '_torn', '_warned', 'path')
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._file: int | None = None
         self._warned = False
+        self._torn = False  # whether the last line was cut short, by a full disk
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def record(self, server: str, service: str, method: str, arguments: Any) -> None:
@@ -111,7 +112,9 @@ class Recorder:
                 'method': method,
                 'arguments': b64encode(buffer.getvalue()).decode('ascii'),
             }
-            os.write(self._file, dumps(line).encode() + b'\n')
+            written = (b'\n' if self._torn else b'') + dumps(line).encode() + b'\n'
+            count = os.write(self._file, written)
+            self._torn = count < len(written)
         except Exception as exc:  # noqa: BLE001 - a full disk must not fail a call
             self._warn(exc)
 
@@ -126,7 +129,7 @@ class Recorder:
             from logging import getLogger
 
             self._warned = True
-            getLogger('thrift_client.record').warning(
+            getLogger('thrift_client.request_log').warning(
                 'requests are missing from %s: %s', self.path, exc
             )
 

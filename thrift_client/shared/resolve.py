@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 from time import monotonic
+
 from thrift_client.errors import ConnectError, ResolveError
 from thrift_client.shared import fork
 from thrift_client.shared.platform import AF_UNIX, tune

@@ -115,8 +115,8 @@ class Roster:
     """
 
     __slots__ = (
-        '_router', '_table', 'by_name', 'claims', 'endpoints', 'equalized', 'loads', 'place', 'place_text',
-        'servers', 'weights',
+        '_router', '_table', 'by_name', 'claims', 'endpoints', 'equalized', 'loads', 'place',
+        'place_text', 'servers', 'weights',
     )  # fmt: skip
 
     def __init__(

@@ -9,7 +9,6 @@ transport. Everything else (no idle connection, a listener, a failure) follows t
 from __future__ import annotations
 
 from time import monotonic
-from types import ModuleType
 
 from thrift_client import deadlines
 from thrift_client.core.call import Call, CallOptions, annotate
@@ -62,7 +61,7 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
             raise
         from thrift_client.core.paths import encode_error
 
-        raise _located(encode_error(method, arguments, exc), endpoint, method, now) from exc
+        raise endpoint.located(encode_error(method, arguments, exc), method.name, now) from exc
     timeout, expires, wait = options.timeout, None, SLICE
     if options.timeouts is not None:
         timeout = options.timeout_of(method.name)
@@ -135,13 +134,9 @@ def call_in_full(
 
     `failure` or `result` is how a small call ended that was its first attempt.
     """
-    if options.hedge is not None and failure is None and options.may_hedge(method):
-        from thrift_client.sync import fanout
-
-        if picker is None or not picker.forced:
-            return fanout.hedged_call(
-                endpoint, options, method, arguments, started, response, picker
-            )
+    hedges = options.hedge is not None and failure is None and options.may_hedge(method)
+    if hedges and (picker is None or not picker.forced):
+        return _hedged_call(endpoint, options, method, arguments, started, response, picker)
     call = Call(
         endpoint, options, method, arguments, started,
         seqid=next_id(), picker=picker, response=response,
@@ -162,6 +157,49 @@ def call_in_full(
         del error  # its traceback holds this frame: a cycle that would keep a lost connection open
 
 
+def _hedged_call(
+    endpoint: Endpoint,
+    options: CallOptions,
+    method: Method,
+    arguments: Any,
+    started: float,
+    response: ThriftResponse[Any] | None,
+    picker: Any,
+) -> Any:
+    """Make a call that is hedged if its answer takes long; the first answer counts.
+
+    An error of the server or the network counts only if no other attempt is left.
+    """
+    from thrift_client.core.scatter import Hedged, Leg
+    from thrift_client.sync.fanout import FanOut
+
+    seqid = next_id()
+    call = Call(
+        endpoint, options, method, arguments, started,
+        seqid=seqid, picker=picker, response=response,
+    )  # fmt: skip
+    first = Leg(
+        0, endpoint, options, method, arguments, started, seqid, picker=picker, outer=False
+    )
+    error: BaseException | None = None
+    try:
+        call.begin()
+        scatter = Hedged(call, first, monotonic())
+        fan_out = FanOut(scatter)
+        try:
+            while not scatter.is_over:
+                fan_out.run()
+        finally:
+            fan_out.close()
+        return scatter.result(response)
+    except BaseException as exc:
+        error = exc
+        raise
+    finally:
+        call.end(error)
+        del error
+
+
 def _attempts(call: Call) -> Any:
     """Make one attempt after another, until one brings the value or none is left."""
     while True:
@@ -178,16 +216,6 @@ def _attempts(call: Call) -> Any:
         else:
             if call.done(result, monotonic()):
                 return call.value()
-
-
-def _located(
-    error: ThriftClientError, endpoint: Endpoint, method: Method, started: float
-) -> ThriftClientError:
-    error.server = endpoint.client
-    error.method = method.name
-    error.elapsed = (monotonic() - started) * 1000
-    error.attempts = 1
-    return error
 
 
 class SimpleClient(ClientBase):
@@ -256,7 +284,7 @@ class SimpleClient(ClientBase):
             if connection is not None:
                 connections.give_back(connection)
         except ThriftClientError as exc:
-            raise self._located(exc, 'warm_up', started) from exc.__cause__
+            raise self._endpoint.located(exc, 'warm_up', started) from exc.__cause__
 
     def close(self) -> None:
         """Close all connections, those in use when their calls are done; may be repeated.

@@ -8,37 +8,31 @@ the caller, one after the other, once the others have their request.
 
 Who owns what: every connection in use belongs to its leg, and all legs to the calling
 thread. Other threads (a look-up that is done, a worker, a call that frees a connection)
-only append to `_woken` and write to a pipe. `close` releases whatever legs hold.
+only wake it (`sync/events.py`). `close` releases whatever legs hold.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future
-from socket import socket, socketpair
 from time import monotonic
 
 from thrift_client import deadlines
-from thrift_client.core.call import Call
 from thrift_client.core.classify import FAILURES, timed_out
-from thrift_client.core.codec import next_id
-from thrift_client.core.scatter import Hedged, Leg, Scatter
-from thrift_client.errors import ClientClosed, EncodeError, ThriftClientError
+from thrift_client.errors import ClientClosed, ThriftClientError
 from thrift_client.shared.connection_pool import Permit
+from thrift_client.shared.fanout_base import FanOutBase
 from thrift_client.shared.opening import Ready
-from thrift_client.shared.platform import READABLE, WRITABLE, new_poller
+from thrift_client.shared.platform import READABLE, WRITABLE
 from thrift_client.shared.resolve import Lookup
 from thrift_client.sync.connection_pool import Place
+from thrift_client.sync.events import Events
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from typing import Any
 
-    from thrift_client.core.call import CallOptions
-    from thrift_client.core.codec import Codec
-    from thrift_client.core.service import Method
-    from thrift_client.response import ThriftResponse
-    from thrift_client.shared.endpoint import Endpoint
+    from thrift_client.core.scatter import Leg, Scatter
     from thrift_client.shared.opening import Steps
     from thrift_client.sync.connection import Connection
     from thrift_client.sync.workers import Workers
@@ -48,22 +42,20 @@ if TYPE_CHECKING:
 READS_IN_A_ROW = 16
 #: Seconds after its end that a worker has to say itself what it was waiting for.
 LAST_WORD = 0.04
-#: Seconds between two looks where nothing can wake the fan-out.
-LOOK_EVERY = 0.01
 
 
 class _Turn(Place):
     """A leg's place in the line for a connection: wakes the fan-out instead of a thread."""
 
-    __slots__ = ('_fan_out', '_leg')
+    __slots__ = ('_events', '_leg')
 
-    def __init__(self, line: deque[Place], fan_out: FanOut, leg: Leg) -> None:
+    def __init__(self, line: deque[Place], events: Events, leg: Leg) -> None:
         super().__init__(line)
-        self._fan_out, self._leg = fan_out, leg
+        self._events, self._leg = events, leg
 
     def wake(self) -> None:
         """Let the leg look again."""
-        self._fan_out.wake(self._leg, None)
+        self._events.wake(self._leg, None)
 
 
 class _Opening:
@@ -77,25 +69,16 @@ class _Opening:
         self.until: float | None = None
 
 
-class FanOut:
+class FanOut(FanOutBase):
     """The legs of a scatter that are under way. Whoever makes one calls `close` in the end."""
 
     def __init__(self, scatter: Scatter, workers: Workers | None = None) -> None:
-        self._scatter = scatter
+        super().__init__(scatter)
         self._workers = workers
-        self._poller = new_poller()
-        self._by_fd: dict[int, Leg] = {}
-        self._active: set[Leg] = set()
+        self._events = Events()
         self._undecided: set[Leg] = set()  # whose reply may be whole, for all that is known
         self._paused: list[Leg] = []
-        self._ended: deque[Leg] = deque()
         self._blocking: deque[Leg] = deque()
-        self._requests: dict[tuple[Codec, int], tuple[Any, bytes]] = {}
-        self._next_expiry: float | None = None
-        self._deadline = deadlines.current.get()
-        self._woken: deque[tuple[Leg, Any]] = deque()
-        self._pipe: tuple[socket, socket] | None = None
-        self._looks_often = False
 
     # What its owner calls.
 
@@ -111,20 +94,6 @@ class FanOut:
                 return None
             self._step()
 
-    def begin(self) -> None:
-        """Begin the new legs, as far as that doesn't block. Raises EncodeError."""
-        while True:
-            new = self._scatter.take_new()
-            if not new:
-                return
-            self._active.update(new)
-            for leg in new:
-                try:
-                    self._begin(leg)
-                except EncodeError as exc:
-                    self._active.discard(leg)
-                    self._scatter.refused(leg, exc)
-
     def close(self) -> list[Leg]:
         """Give up whatever is still under way; the legs whose responses say so."""
         given_up = [*self._active, *self._scatter.take_new()]
@@ -137,10 +106,7 @@ class FanOut:
             leg.give_up(may_have_run=ran)
         given_up += self._ended
         self._ended.clear()
-        if self._pipe is not None:
-            pipe, self._pipe = self._pipe, None
-            pipe[0].close()
-            pipe[1].close()
+        self._events.close()
         return given_up
 
     # How a leg begins.
@@ -168,7 +134,8 @@ class FanOut:
             call = leg.join(failure)
             endpoint = call.attempt(monotonic())
         except FAILURES as exc:
-            self._end(leg, exc)
+            leg.failed(exc)
+            self._end(leg)
             return
         leg.endpoint = call.endpoint
         if endpoint is None:
@@ -185,36 +152,18 @@ class FanOut:
         else:
             self._open(leg)
 
-    def _request(self, leg: Leg, codec: Codec) -> bytes:
-        """The message of a leg, encoded once for legs with the same arguments.
-
-        Raises EncodeError, told where.
-        """
-        key = codec, leg.seqid
-        known = self._requests.get(key)
-        if known is not None and known[0] is leg.arguments:
-            return known[1]
-        try:
-            message = codec.request(leg.method, leg.arguments, leg.seqid)
-        except EncodeError as exc:
-            exc.server, exc.method = leg.endpoint.client, leg.method.name
-            exc.elapsed, exc.attempts = (monotonic() - leg.started) * 1000, 1
-            raise
-        self._requests[key] = leg.arguments, message
-        return message
-
     # How a connection is opened, or waited for.
 
     def _open(self, leg: Leg) -> None:
         connections = leg.endpoint.connections
         may_open, permit = connections.try_open()
-        self._prepare_to_wake()
+        self._events.prepare_to_wake()
         if may_open:
             self._open_with(leg, permit)
             return
-        leg.place = _Turn(connections.line, self, leg)
+        leg.place = _Turn(connections.line, self._events, leg)
         leg.place.__enter__()
-        self._expect(leg.expires)
+        self._events.expect(leg.expires)
         self._look(leg)
 
     def _look(self, leg: Leg) -> None:
@@ -249,7 +198,7 @@ class FanOut:
 
     def _open_on(self, leg: Leg, opening: _Opening, answer: Any) -> None:
         """Go on opening a connection until it has to wait, is open, or has failed."""
-        self._unlisten(leg)
+        self._events.unlisten(leg)
         try:
             wait = opening.steps.send(answer)
         except StopIteration as end:
@@ -263,42 +212,26 @@ class FanOut:
         else:
             if isinstance(wait, Lookup):
                 opening.until = leg.expires
-                wait.tell(lambda: self.wake(leg, opening))
+                wait.tell(lambda: self._events.wake(leg, opening))
             else:
                 assert isinstance(wait, Ready)
                 opening.until = wait.until
-                self._listen(leg, wait.events)
-            self._expect(opening.until)
-
-    def _listen(self, leg: Leg, events: dict[int, int]) -> None:
-        self._unlisten(leg)
-        for fd, event in events.items():
-            self._poller.register(fd, event)
-            self._by_fd[fd] = leg
-        leg.waits_for = tuple(events)
-
-    def _unlisten(self, leg: Leg) -> None:
-        for fd in leg.waits_for:
-            if self._by_fd.pop(fd, None) is not None:
-                try:
-                    self._poller.unregister(fd)
-                except (KeyError, OSError):
-                    pass  # an exception from outside came before it was registered
-        leg.waits_for = ()
+                self._events.listen(leg, wait.events)
+            self._events.expect(opening.until)
 
     # What can only block.
 
     def _block(self, leg: Leg) -> None:
         """Have the whole attempt made by a worker thread, or later by the caller."""
         if self._workers is not None:
-            self._prepare_to_wake()
-            self._expect(leg.expires)
+            self._events.prepare_to_wake()
+            self._events.expect(leg.expires)
             try:
                 future = leg.opening = self._workers.submit(self._attempt, leg)
             except (RuntimeError, ThriftClientError):
                 pass  # no thread is left
             else:
-                future.add_done_callback(lambda done: self.wake(leg, done))
+                future.add_done_callback(lambda done: self._events.wake(leg, done))
                 return
         self._blocking.append(leg)
 
@@ -337,7 +270,7 @@ class FanOut:
         leg.connection = connection
         message = self._request(leg, leg.endpoint.codec_of(leg.options.codec))
         connection.calls += 1
-        fd = connection.fileno()
+        fd = connection.stream.fileno()
         try:
             headers = None if leg.call is None else leg.call.headers
             request = connection.channel.wrap(message, leg.seqid, headers)
@@ -345,17 +278,15 @@ class FanOut:
         except ThriftClientError as exc:
             self._lose(leg, exc)
             return
-        self._expect(leg.expires)
+        self._events.expect(leg.expires)
         if sent == len(request):
-            self._poller.register(fd, READABLE)
-            self._by_fd[fd] = leg
-            leg.waits_for = (fd,)
+            self._events.listen(leg, {fd: READABLE})
             if leg.method.oneway:
                 connection.sent_oneway()
                 self._settle(leg, None)
         else:
             leg.unsent = memoryview(request)[max(sent, 0) :]
-            self._listen(leg, {fd: WRITABLE})
+            self._events.listen(leg, {fd: WRITABLE})
 
     def _send_on(self, leg: Leg, unsent: memoryview) -> None:
         connection = leg.connection
@@ -364,13 +295,13 @@ class FanOut:
         except ThriftClientError as exc:
             self._lose(leg, exc)
             return
-        fd = connection.fileno()
+        fd = connection.stream.fileno()
         if sent < len(unsent):
             leg.unsent = unsent[max(sent, 0) :]
-            self._listen(leg, {fd: connection.stream.to_send})
+            self._events.listen(leg, {fd: connection.stream.to_send})
             return
         leg.unsent = None
-        self._listen(leg, {fd: READABLE})
+        self._events.listen(leg, {fd: READABLE})
         if leg.method.oneway:
             connection.sent_oneway()
             self._settle(leg, None)
@@ -406,7 +337,7 @@ class FanOut:
     def _settle(self, leg: Leg, result: Any) -> None:
         """Take the result that was read on a leg's connection, which is clean."""
         connection, leg.connection = leg.connection, None
-        self._unlisten(leg)
+        self._events.unlisten(leg)
         self._undecided.discard(leg)
         leg.reply = None
         headers = connection.reply_headers
@@ -414,29 +345,13 @@ class FanOut:
         self._take(leg, result, headers)
 
     def _take(self, leg: Leg, result: Any, headers: Any) -> None:
-        """End a leg with a result, unless its policy wants another attempt."""
-        exception = None if result is None else leg.method.exception_in(result)
-        if leg.call is None and exception is not None:
-            if leg.options.reconsiders(leg.method, exception):
-                leg.join()
-        if leg.call is not None:
-            if not leg.call.done(result, monotonic()):
-                self._course(leg, None)
-                return
-        self._active.discard(leg)
-        self._ended.append(leg)
-        if exception is not None:
-            response = leg.failed(exception)
-        else:
-            value = result.success if result is not None and leg.method.returns else None
-            response = leg.answered(value)
-        if headers is not None:
-            response._headers = headers
+        if not self._has_settled(leg, result, headers):
+            self._course(leg, None)
 
     def _lose(self, leg: Leg, error: Exception) -> None:
         """End an attempt whose connection is not clean."""
         connection, leg.connection = leg.connection, None
-        self._unlisten(leg)
+        self._events.unlisten(leg)
         self._undecided.discard(leg)
         if leg.reply is not None and isinstance(error, ThriftClientError):
             error = leg.reply.explained(error)
@@ -446,14 +361,9 @@ class FanOut:
         leg.endpoint.connections.discard(connection, error)
         self._course(leg, error)
 
-    def _end(self, leg: Leg, error: BaseException) -> None:
-        self._active.discard(leg)
-        self._ended.append(leg)
-        leg.failed(error)
-
     def _release(self, leg: Leg) -> None:
         """Let go of whatever a leg holds, in whatever state it is."""
-        self._unlisten(leg)
+        self._events.unlisten(leg)
         self._undecided.discard(leg)
         if leg in self._paused:
             self._paused.remove(leg)
@@ -475,65 +385,34 @@ class FanOut:
 
     # How it waits.
 
-    def wake(self, leg: Leg, what: Any) -> None:
-        """Have the fan-out look at a leg; may be called in any thread."""
-        self._woken.append((leg, what))
-        pipe = self._pipe
-        if pipe is not None:
-            try:
-                pipe[1].send(b'.')
-            except OSError:
-                pass  # it is full, and so readable anyway, or closed
-
-    def _prepare_to_wake(self) -> None:
-        """Make the pipe that other threads wake the fan-out by; without one, it looks often."""
-        if self._pipe is None:
-            try:
-                self._pipe = socketpair()
-            except OSError:  # no descriptor is left
-                self._looks_often = True
-                return
-            self._pipe[0].setblocking(False)
-            self._pipe[1].setblocking(False)
-            self._poller.register(self._pipe[0], READABLE)
-
     def _step(self) -> None:
         """Wait until something is ready, and deal with it."""
-        if self._blocking and not self._woken:
+        events = self._events
+        if self._blocking and not events.has_woken:
             self._block_here(self._blocking.popleft())
             return
-        self._poll()
-        while self._woken:
-            self._hear(*self._woken.popleft())
-        now = monotonic()
-        if self._next_expiry is not None and now >= self._next_expiry:
-            self._expire(now)
-        if self._undecided:
-            for leg in [leg for leg in self._undecided if (leg.reply.due or now) <= now]:
-                self._receive(leg)
-        if self._paused:
-            for leg in [leg for leg in self._paused if _resume_at(leg) <= now]:
-                self._paused.remove(leg)
-                self._course(leg, None)
-        if self._scatter.alarm is not None and now >= self._scatter.alarm:
-            self._scatter.ring(now)
-
-    def _poll(self) -> None:
-        ready = self._poller.poll(0 if self._woken else self._patience())
-        opening: dict[Leg, list[int]] = {}
-        for fd, _ in ready:
-            leg = self._by_fd.get(fd)
-            if leg is None:
-                if self._pipe is not None and fd == self._pipe[0].fileno():
-                    self._pipe[0].recv(1024)
-            elif leg.connection is None:
-                opening.setdefault(leg, []).append(fd)
+        times = [self._scatter.alarm]
+        times += [leg.reply.due for leg in self._undecided]
+        times += [_resume_at(leg) for leg in self._paused]
+        for leg, fds in events.wait(times).items():
+            if leg.connection is None:
+                self._open_on(leg, leg.opening, fds)
             elif leg.unsent is not None:
                 self._send_on(leg, leg.unsent)
             else:
                 self._receive(leg)
-        for leg, fds in opening.items():
-            self._open_on(leg, leg.opening, fds)
+        for leg, what in events.woken():
+            self._hear(leg, what)
+        now = monotonic()
+        if events.next_expiry is not None and now >= events.next_expiry:
+            self._expire(now)
+        for leg in [leg for leg in self._undecided if (leg.reply.due or now) <= now]:
+            self._receive(leg)
+        for leg in [leg for leg in self._paused if _resume_at(leg) <= now]:
+            self._paused.remove(leg)
+            self._course(leg, None)
+        if self._scatter.alarm is not None and now >= self._scatter.alarm:
+            self._scatter.ring(now)
 
     def _hear(self, leg: Leg, what: Any) -> None:
         """Look at a leg that another thread has woken the fan-out for."""
@@ -548,31 +427,15 @@ class FanOut:
             else:
                 self._unblock(leg, what)
 
-    def _patience(self) -> float | None:
-        """How long to wait at most, in ms: until something has to be done without an event."""
-        times = [self._next_expiry, self._scatter.alarm]
-        if self._looks_often:
-            times.append(monotonic() + LOOK_EVERY)
-        if self._undecided or self._paused:
-            times += [leg.reply.due for leg in self._undecided]
-            times += [_resume_at(leg) for leg in self._paused]
-        soonest = min((time for time in times if time is not None), default=None)
-        return None if soonest is None else max(0.0, (soonest - monotonic()) * 1000)
-
-    def _expect(self, until: float | None) -> None:
-        """Look for what is over at `until` (monotonic seconds; None: never)."""
-        if until is not None and (self._next_expiry is None or until < self._next_expiry):
-            self._next_expiry = until
-
     def _expire(self, now: float) -> None:
         """End what has waited long enough, and find when to look again."""
-        self._next_expiry = None
+        self._events.next_expiry = None
         for leg in list(self._active):
             until = self._until(leg)
             if until is None:
                 continue
             if until > now:
-                self._expect(until)
+                self._events.expect(until)
             elif leg.connection is not None:
                 self._lose(leg, timed_out(_phase(leg)))
             elif isinstance(leg.opening, _Opening):
@@ -612,43 +475,3 @@ def _phase(leg: Leg) -> str:
     if leg.unsent is not None:
         return 'sending'
     return 'waiting for the reply' if leg.reply is None else 'reading the reply'
-
-
-def hedged_call(
-    endpoint: Endpoint,
-    options: CallOptions,
-    method: Method,
-    arguments: Any,
-    started: float,
-    response: ThriftResponse[Any] | None,
-    picker: Any,
-) -> Any:
-    """Make a call that is hedged if its answer takes long; the first answer counts.
-
-    An error of the server or the network counts only if no other attempt is left.
-    """
-    seqid = next_id()
-    call = Call(
-        endpoint, options, method, arguments, started,
-        seqid=seqid, picker=picker, response=response,
-    )  # fmt: skip
-    first = Leg(
-        0, endpoint, options, method, arguments, started, seqid, picker=picker, outer=False
-    )
-    error: BaseException | None = None
-    try:
-        call.begin()
-        scatter = Hedged(call, first, monotonic())
-        fan_out = FanOut(scatter)
-        try:
-            while not scatter.is_over:
-                fan_out.run()
-        finally:
-            fan_out.close()
-        return scatter.result(response)
-    except BaseException as exc:
-        error = exc
-        raise
-    finally:
-        call.end(error)
-        del error

@@ -14,27 +14,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from thrift_client import deadlines
 from thrift_client.core.classify import FAILURES
-from thrift_client.core.codec import next_id
-from thrift_client.core.retry import RetryBudget
-from thrift_client.core.scatter import FAN_OPTIONS, Leg, Quorum, Scatter
-from thrift_client.errors import EncodeError, ThriftClientError
 from thrift_client.options import check_max_threads
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse, begun
-from thrift_client.routing.balance import Balancer, Load
-from thrift_client.routing.named import balancer
+from thrift_client.shared.balanced_base import BalancedBase, balanced_failure
 from thrift_client.shared.bound_methods import PoolMethod, bind
 from thrift_client.shared.hash_base import HashBase, KeyedMethod, default_key
-from thrift_client.shared.pickers import BalancedPicker
-from thrift_client.shared.pool_base import PoolBase
-from thrift_client.shared.server_list import ServerList
+from thrift_client.shared.pool_base import PoolBase, is_raised
+from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
 from thrift_client.sync.client import SimpleClient, make_call
 from thrift_client.sync.workers import Workers
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from thrift_client.core.scatter import Leg, Scatter
     from thrift_client.core.service import Method
     from thrift_client.shared.endpoint import Endpoint
+    from thrift_client.shared.pickers import BalancedPicker
     from thrift_client.sync.fanout import FanOut
 
 
@@ -124,26 +120,15 @@ class ThriftPool(PoolBase[SimpleClient]):
 MultiClient = ThriftPool
 
 
-class Responses(Iterator[ThriftResponse[Any]]):
-    """The responses of calls under way, as an iterator: `close` gives up what is left.
-
-    In a forked child it raises ClientClosed: the calls are the parent's.
-    """
+class Responses(ResponsesBase, Iterator[ThriftResponse[Any]]):
+    """The responses of calls under way, as an iterator: `close` gives up what is left."""
 
     def __init__(self, fan_out: FanOut, take: Callable[[], ThriftResponse[Any] | None]) -> None:
-        from thrift_client.shared import fork
-
-        self._fan_out: FanOut | None = fan_out
+        super().__init__(fan_out)
         self._take = take
-        self._inherited = False
-        fork.register(self)
 
     def __next__(self) -> ThriftResponse[Any]:
-        if self._inherited:
-            from thrift_client.errors import ClientClosed
-
-            raise ClientClosed('the calls of this iterator belong to the parent process')
-        if self._fan_out is None:
+        if not self._check():
             raise StopIteration
         try:
             response = self._take()
@@ -157,16 +142,12 @@ class Responses(Iterator[ThriftResponse[Any]]):
 
     def close(self) -> None:
         """Give up the calls that are under way; may be repeated."""
-        fan_out, self._fan_out = self._fan_out, None
-        if fan_out is not None and not self._inherited:
+        fan_out = self._end()
+        if fan_out is not None:
             fan_out.close()
 
     def __del__(self) -> None:
         self.close()
-
-    def renew_after_fork(self) -> None:
-        """In a forked child: the calls are the parent's."""
-        self._inherited = True
 
 
 class ReplicatedMethod(PoolMethod):
@@ -206,7 +187,7 @@ class ReplicatedMethod(PoolMethod):
         return responses
 
 
-class ReplicatedClient(ThriftPool):
+class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
     """A pool that makes each call on all of its servers at once, in the calling thread.
 
     A call returns a list of ThriftResponses in the order of the pool's servers, each with
@@ -220,7 +201,6 @@ class ReplicatedClient(ThriftPool):
     """
 
     _method_type = ReplicatedMethod
-    _more_options: ClassVar = FAN_OPTIONS
 
     def as_completed(
         self, method: str, /, *args: Any, **kwargs: Any
@@ -241,13 +221,7 @@ class ReplicatedClient(ThriftPool):
     ) -> tuple[Scatter, FanOut]:
         from thrift_client.sync.fanout import FanOut
 
-        now, seqid, overrides = monotonic(), next_id(), self._overrides
-        legs = [
-            Leg(position, endpoint, endpoint.view(overrides), method, arguments, now, seqid)
-            for position, endpoint in enumerate(endpoints)
-        ]
-        wait_for = self._fan_options.get('wait_for', 'all')
-        scatter = Scatter(legs) if wait_for == 'all' else Quorum(legs, wait_for)
+        scatter = self._scatter(endpoints, method, arguments)
         return scatter, FanOut(scatter, self._blocking_workers())
 
     def _call_all(self, endpoints: Sequence[Endpoint], method: Method, arguments: Any) -> Any:
@@ -262,24 +236,7 @@ class ReplicatedClient(ThriftPool):
         finally:
             for leg in fan_out.close():
                 responses[leg.position] = leg.response
-        merge = self._fan_options.get('merge')
-        return responses if merge is None else merge(responses)
-
-    @classmethod
-    def _over(cls, pool: ThriftPool) -> Self:
-        """A view of another pool's servers, threads and options."""
-        from thrift_client.shared.bound_methods import class_for, Attribute, method_kinds
-
-        service = pool._service
-        kinds = method_kinds(service, cls._method_type)
-        bound = class_for(cls, service, lambda: {name: Attribute(name, kinds[name]) for name in kinds})
-        everyone: Self = object.__new__(bound)
-        everyone._given, everyone._overrides = pool._given, pool._overrides
-        everyone._fan_options = pool._fan_options
-        everyone._servers, everyone._workers = pool._servers, pool._workers
-        everyone._views = {}
-        everyone._is_view = True
-        return everyone
+        return self._merged(responses)
 
 
 class ThreadedReplicatedClient(ReplicatedClient):
@@ -366,7 +323,7 @@ class HashMethod(KeyedMethod):
                 endpoint, options, method, arguments, started, response, picker
             )
         except (*FAILURES, *method.answers) as exc:
-            if isinstance(exc, EncodeError) or self._servers.closed:
+            if is_raised(exc, self._servers):
                 raise
             server = endpoint.client if picker is None else picker.endpoint.client
             return ThriftExceptionResponse(server, exc, (monotonic() - started) * 1000)
@@ -460,15 +417,9 @@ class BalancedMethod(PoolMethod):
             )  # fmt: skip
         except (*FAILURES, *method.answers) as exc:
             error = exc
-            if isinstance(exc, EncodeError) or pool._servers.closed:
+            if is_raised(exc, pool._servers):
                 raise
-            elapsed = (monotonic() - started) * 1000
-            if picker is None:
-                if isinstance(exc, ThriftClientError):
-                    exc.method = method.name
-                return ThriftExceptionResponse(None, exc, elapsed)
-            failure = picker.summary(exc, method.name, elapsed)
-            return ThriftExceptionResponse(picker.endpoint.client, failure, elapsed)
+            return balanced_failure(picker, exc, method, started)
         except BaseException as exc:
             error = exc
             raise
@@ -480,7 +431,7 @@ class BalancedMethod(PoolMethod):
         return response
 
 
-class BalancedClient(ThriftPool):
+class BalancedClient(BalancedBase[SimpleClient], ThriftPool):
     """A pool that sends each call to one server, whichever is best.
 
     `balance`: 'p2c' takes the better of two random servers by recent latency and calls in
@@ -496,32 +447,3 @@ class BalancedClient(ThriftPool):
     """
 
     _method_type = BalancedMethod
-
-    def __init__(
-        self,
-        service: ModuleType,
-        frame: bool = False,
-        timeout: float | None = 60000,
-        *,
-        servers: Iterable[str] | object = (),
-        balance: str | Balancer = 'p2c',
-        max_threads: int | None = None,
-        **options: Any,
-    ) -> None:
-        self._balance = balancer(balance)
-        super().__init__(
-            service, frame, timeout, servers=servers, max_threads=max_threads, **options
-        )
-        self._retry_budget = RetryBudget(self._count_calls, monotonic())
-        self._latencies: dict[Any, Any] = {}
-
-    def _new_server_list(self) -> ServerList:
-        return ServerList(self._make_server, make_load=Load)
-
-    def _count_calls(self) -> int:
-        return sum(e.connections.count_calls() for e in self._servers.roster.endpoints)
-
-    def _new_picker(self, roster: Any, now: float) -> BalancedPicker:
-        return BalancedPicker(
-            self._servers, roster, self._balance, self._retry_budget, self._latencies, now
-        )

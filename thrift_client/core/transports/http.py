@@ -54,7 +54,8 @@ class Http(Channel):
         self.site = site
         self.limit = limit
         self._headers: Mapping[str, str] | None = None  # of the request
-        self._usual: tuple[bytes, int, dict[str, str]] = b'', 0, {}
+        #: The head of the last usual response, and what it says.
+        self._usual: tuple[bytes, int, bool, dict[str, str]] = b'', 0, True, {}
         self.reply_headers: dict[str, str] = {}
 
     def wrap(self, message: bytes, seqid: int, headers: Mapping[str, str] | None) -> bytes:  # noqa: ARG002
@@ -65,16 +66,17 @@ class Http(Channel):
     def whole(self, data: bytes) -> BytesIO | None:
         """Return the message in a usual response that is exactly `data`."""
         end = data.find(b'\r\n\r\n') + 4
-        head, length, headers = self._usual
+        head, length, keeps, headers = self._usual
         if data[:end] != head:
             head = data[:end]
             found = _usual_headers(head)
             if found is None:
                 return None
-            length, headers = found
-            self._usual = head, length, headers
-        if not 0 < length <= self.limit or len(data) != end + length or self.asked_to_close:
+            length, keeps, headers = found
+            self._usual = head, length, keeps, headers
+        if not 0 < length <= self.limit or len(data) != end + length:
             return None
+        self.reusable = keeps and not self.asked_to_close
         self.reply_headers = headers.copy()
         message = BytesIO(data)
         message.seek(end)
@@ -119,9 +121,12 @@ class Http(Channel):
         return clear
 
 
-def _usual_headers(head: bytes) -> tuple[int, dict[str, str]] | None:
-    """Return Content-Length and headers of a usual response's head, None for any other."""
-    if not head.startswith(b'HTTP/1.1 200 '):
+def _usual_headers(head: bytes) -> tuple[int, bool, dict[str, str]] | None:
+    """Return what a usual response's head says, None for any other.
+
+    That is Content-Length, whether the server keeps the connection, and all headers.
+    """
+    if not head.startswith((b'HTTP/1.1 200 ', b'HTTP/1.0 200 ')):
         return None
     headers: dict[str, str] = {}
     for line in head[:-4].split(b'\r\n')[1:]:
@@ -135,9 +140,11 @@ def _usual_headers(head: bytes) -> tuple[int, dict[str, str]] | None:
     length = headers.get('content-length', '')
     if not (length.isascii() and length.isdigit() and len(length) < 12):
         return None
-    if headers.get('connection', 'keep-alive').lower() != 'keep-alive':
+    connection = headers.get('connection', 'keep-alive').lower()
+    if connection not in ('keep-alive', 'close'):
         return None
-    return int(length), headers
+    keeps = connection == 'keep-alive' and head.startswith(b'HTTP/1.1')
+    return int(length), keeps, headers
 
 
 class HttpAssembler:
