@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import threading
 import time
 
@@ -17,7 +16,6 @@ from thrift.transport.TTransport import (
     CReadableTransport,
     TBufferedTransport,
     TFramedTransport,
-    TMemoryBuffer,
     TTransportBase,
     TTransportException,
 )

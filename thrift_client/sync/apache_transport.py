@@ -14,13 +14,18 @@ from thrift.transport.TTransport import CReadableTransport, TTransportBase
 
 from thrift_client import address as addresses
 from thrift_client import deadlines
-from thrift_client.core.call import call_headers
 from thrift_client.core.passage import passage_of, request_in
 from thrift_client.core.wire import wire_of
-from thrift_client.errors import ConnectError, ConnectionLost, DecodeError, EncodeError
-from thrift_client.errors import ThriftClientError
-from thrift_client.options import OPTIONS, Options, from_query, nearest, resolve, with_frame
+from thrift_client.errors import (
+    ConnectError,
+    ConnectionLost,
+    DecodeError,
+    EncodeError,
+    ThriftClientError,
+)
+from thrift_client.options import OPTIONS, Options, check_headers, from_query, nearest, with_frame
 from thrift_client.shared import fork
+from thrift_client.shared.client_options import resolve
 from thrift_client.shared.opening import Opener
 from thrift_client.shared.platform import READABLE
 from thrift_client.sync import stream as waiting
@@ -101,11 +106,11 @@ class ApacheTransport(TTransportBase, CReadableTransport):
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def setTimeout(self, ms: float | None) -> None:  # noqa: N802 - Apache's name
+    def setTimeout(self, ms: float | None) -> None:
         """Set the timeout of the calls that follow, in ms; None: no limit."""
         self._timeout = OPTIONS['timeout'].check('timeout', ms)
 
-    def isOpen(self) -> bool:  # noqa: N802 - Apache's name
+    def isOpen(self) -> bool:
         """Whether a call can be made: it was opened, and has not lost its connection."""
         if not self._is_open or self._replaces:
             return self._is_open
@@ -168,7 +173,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
             raise self._ended(sz)
         return data
 
-    def readAll(self, sz: int) -> bytes:  # noqa: N802 - Apache's name
+    def readAll(self, sz: int) -> bytes:
         """Return exactly `sz` bytes of the reply. Raises DecodeError if it has fewer."""
         data = self.cstringio_buf.read(sz)
         if len(data) < sz:
@@ -190,7 +195,9 @@ class ApacheTransport(TTransportBase, CReadableTransport):
     def _exchange(self, request: Request, expires: float | None) -> Any:
         """Send a request on the connection and read its reply; whatever raises closes it."""
         wire = self._wire_for(request.protocol)
-        headers = call_headers(self._options.headers)
+        headers = self._options.headers
+        if callable(headers):
+            headers = check_headers('headers', headers())
         connection = self._ready(expires)
         try:
             if connection.wire is not wire:

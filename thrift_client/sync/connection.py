@@ -111,7 +111,7 @@ class Connection(ConnectionBase):
         headers: Mapping[str, str] | None,
         until: float | None,
     ) -> Any:
-        """Send an encoded request and read its reply with `codec`, until `until`; see `exchange`."""
+        """Exchange an encoded request and a reply that `codec` reads; see `exchange`."""
         data = self.channel.wrap(request, seqid, headers)
         self.calls += 1
         waiting.send(self.stream, data, until)
