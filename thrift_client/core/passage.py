@@ -108,8 +108,9 @@ def request_in(chunks: Sequence[bytes]) -> Request:
     raise EncodeError(
         f'what was written is not one Thrift message: it begins with {data[:_QUOTED]!r}',
         phase='sending',
-        hint='give the transport to the protocol itself, as in TBinaryProtocol(ApacheTransport(…)), '
-        "and set transport='framed', 'zlib' or 'header' or an http:// URL there",
+        hint='pass the transport to the protocol directly, as in '
+        "TBinaryProtocol(ApacheTransport(…)), and use its transport= ('framed', 'zlib', 'header') "
+        'or an http:// URL',
     )
 
 
