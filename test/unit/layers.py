@@ -31,28 +31,9 @@ LAYERS = (
     {'sync', 'aio'},
     {'cli', 'testing', '__main__', ''},
 )
-#: Top-level names that the layout doesn't have, with their level until they are moved.
-UNPLACED = {
-    **dict.fromkeys(('checks', 'policy', 'process', 'record', 'texts'), 0),
-    **dict.fromkeys(
-        (
-            *('balancing', 'binding', 'budget', 'bulk', 'dialing', 'following', 'health'),
-            *('keyed', 'membership', 'methods', 'named', 'placement', 'racing', 'routes'),
-            *('secure', 'single', 'stack', 'trying'),
-        ),
-        2,
-    ),
-    **dict.fromkeys(
-        (
-            *('net', 'attempts', 'balanced', 'client', 'fanout', 'hashed', 'hedged', 'openings'),
-            *('pool', 'replicated', 'talk', 'talks'),
-        ),
-        3,
-    ),
-}
-LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names} | UNPLACED
+LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 #: The two drivers of the core know nothing of each other.
-SEPARATE = {'aio': {'net', 'sync'}, 'net': {'aio'}, 'sync': {'aio'}}
+SEPARATE = {'aio': {'sync'}, 'sync': {'aio'}}
 #: What decides, and may neither wait nor draw lots.
 PURE = {'core', 'routing'}
 IMPURE = {'asyncio', 'random', 'socket', 'ssl', 'threading', 'time'}
