@@ -13,6 +13,7 @@ from thrift_client.errors import ConnectionLost, DecodeError, MessageTooLarge
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from types import FrameType
     from collections.abc import Iterator
     from types import TracebackType
     from typing import Any
@@ -45,7 +46,7 @@ def is_foreign(exc: BaseException) -> bool:
     A handler is a frame that was called with the frame that it interrupted, which is the
     one before it in the traceback.
     """
-    interrupted = None
+    interrupted: FrameType | None = None
     for entry in _entries(exc.__traceback__):
         frame = entry.tb_frame
         for value in frame.f_locals.values() if interrupted is not None else ():
