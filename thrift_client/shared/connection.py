@@ -62,6 +62,11 @@ class ConnectionBase:
         self.retire_at = float('inf')
         self.permit: Permit | None = None
 
+    def speak(self, wire: Wire) -> None:
+        """Carry another protocol's messages from now on; `wire` differs in nothing else."""
+        self.wire = wire
+        self._protocol = wire.make_protocol(self._reader)
+
     @property
     def reusable(self) -> bool:
         """Whether the server takes another call on it."""

@@ -270,6 +270,8 @@ class BalancedPicker(Picker):
             load.abandon()
         else:
             load.done(now, (now - began) * 1000, failed=not answered)
+            if not answered and is_out_of_reach(error):
+                load.lost(now)
 
     def _begin(self, position: int, now: float) -> None:
         self.endpoint = self._roster.endpoints[position]

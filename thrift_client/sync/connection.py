@@ -27,6 +27,7 @@ from thrift_client.sync.stream import CHUNK
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from thrift_client.core.call import Call
@@ -98,14 +99,25 @@ class Connection(ConnectionBase):
         HttpStatusError, EncodeError for impossible headers, or a TApplicationException that
         is not about this call.
         """
-        method, seqid, until = call.method, call.seqid, call.until
-        data = self.channel.wrap(request, seqid, call.headers)
+        codec = call.endpoint.codec_of(call.options.codec)
+        return self.carry(codec, call.method, call.seqid, request, call.headers, call.until)
+
+    def carry(
+        self,
+        codec: Codec,
+        method: Method,
+        seqid: int,
+        request: bytes,
+        headers: Mapping[str, str] | None,
+        until: float | None,
+    ) -> Any:
+        """Exchange an encoded request and a reply that `codec` reads; see `exchange`."""
+        data = self.channel.wrap(request, seqid, headers)
         self.calls += 1
         waiting.send(self.stream, data, until)
         if method.oneway:
             self.sent_oneway()
             return None
-        codec = call.endpoint.codec_of(call.options.codec)
         data = waiting.receive(self.stream, self.first_read, until, 'waiting for the reply')
         result = self.read_first(codec, method, seqid, data)
         if result is not None:
