@@ -56,10 +56,8 @@ class Recorder:
         self.events = []
 
     def __call__(self, event):
-        details = []
-        for name in ('method', 'attempt', 'attempts', 'calls', 'error'):
-            if hasattr(event, name):
-                details.append((name, shown(getattr(event, name))))
+        names = ('method', 'attempt', 'attempts', 'calls', 'error')
+        details = [(name, shown(getattr(event, name))) for name in names if hasattr(event, name)]
         self.events.append((event.server.port, type(event).__name__, *details))
 
     def by_server(self, ports):
@@ -309,7 +307,9 @@ TWINS = [
     (thrift_client.BalancedClient, aio.AsyncBalancedClient),
 ]
 #: Words that differ because one waits in a thread and the other in a task.
-KINDS = re.compile(r'`(concurrent\.futures\.Future|asyncio\.Task)`|another (thread|task)|`?a?next`?')
+KINDS = re.compile(
+    r'`(concurrent\.futures\.Future|asyncio\.Task)`|another (thread|task)|`?a?next`?'
+)
 
 
 def public(cls):

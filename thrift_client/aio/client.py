@@ -38,7 +38,7 @@ _running_loop = asyncio.get_running_loop
 _ends = deadlines.current.get
 
 
-def start_call(
+def start_call(  # noqa: C901 - a function for each case would cost what it saves
     endpoint: Endpoint,
     options: CallOptions,
     method: Method,

@@ -31,7 +31,7 @@ async def drive(steps: Steps, expires: float | None) -> Any:
                 try:
                     await within(told(wait.tell), expires, f'looking up {wait.host}')
                 except CallTimeout as exc:
-                    step, given = steps.throw, exc  # type: ignore[assignment]
+                    step, given = steps.throw, exc
             elif isinstance(wait, Ready):
                 given = await ready(wait.events, wait.until)  # type: ignore[assignment]
             else:

@@ -232,9 +232,9 @@ class AsyncConnectionPool(ConnectionPool):
                 return
             if not self._is_serving and now < connection.retire_at and not self.idle:
                 place = line.popleft()
-                while line and place.future.done():
+                while line and place.is_over:
                     place = line.popleft()
-                if not place.future.done():
+                if not place.is_over:
                     self._is_serving = True
                     try:
                         place.take(connection)

@@ -163,23 +163,24 @@ class FanOut:
         endpoint, options = leg.endpoint, leg.options
         connections = endpoint.connections
         codec = endpoint.codec_of(options.codec)
-        if options.headers is None and not options.propagate and options.source is None:
-            if connections.loop is self._loop and not connections.gate and not connections.line:
-                timeout = options.timeout_of(leg.method.name)
-                leg.expires = deadlines.expiry(leg.started, timeout, self._deadline)
-                message = self._request(leg, codec)
-                connection = None
-                if leg.expires is None or leg.expires > leg.started:
-                    connection = connections.take_checked()
-                if connection is not None:
-                    plan = codec.plan(leg.method)
-                    exchange = leg.place = _Sent(
-                        connections, plan, leg, message, leg.seqid, leg.expires, None
-                    )
-                    exchange.fan_out = self
-                    connections.watch(leg.expires)
-                    connection.start(exchange)
-                    return
+        plain = options.headers is None and not options.propagate and options.source is None
+        is_open = connections.loop is self._loop and not connections.gate
+        if plain and is_open and not connections.line:
+            timeout = options.timeout_of(leg.method.name)
+            leg.expires = deadlines.expiry(leg.started, timeout, self._deadline)
+            message = self._request(leg, codec)
+            connection = None
+            if leg.expires is None or leg.expires > leg.started:
+                connection = connections.take_checked()
+            if connection is not None:
+                plan = codec.plan(leg.method)
+                exchange = leg.place = _Sent(
+                    connections, plan, leg, message, leg.seqid, leg.expires, None
+                )
+                exchange.fan_out = self
+                connections.watch(leg.expires)
+                connection.start(exchange)
+                return
         connections.bind()
         if not callable(options.headers):
             leg.join()

@@ -97,12 +97,12 @@ class AsyncThriftPool(PoolBase[AsyncSimpleClient]):
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
-    async def _listed(self, timeout: float | None) -> None:
-        """Wait for a source to name servers, within `timeout` ms and the deadline."""
+    async def _listed(self, limit: float | None) -> None:
+        """Wait for a source to name servers, within `limit` ms and the deadline."""
         servers = self._servers
         if servers.roster.servers or servers.closed:
             return
-        ends = deadlines.expiry(monotonic(), timeout, deadlines.current.get())
+        ends = deadlines.expiry(monotonic(), limit, deadlines.current.get())
         for follower in servers.followers:
             try:
                 await within(told(follower.tell_first), ends, 'waiting for servers')

@@ -9,7 +9,6 @@ transport. Everything else (no idle connection, a listener, a failure) follows t
 from __future__ import annotations
 
 from time import monotonic
-from types import ModuleType
 
 from thrift_client import deadlines
 from thrift_client.core.call import Call, CallOptions, annotate
