@@ -305,7 +305,7 @@ class Connection(ConnectionBase):
             if not isinstance(exc, Exception):
                 raise
 
-    def on_readable(self) -> None:  # noqa: C901 - a function for each case would cost what it saves
+    def on_readable(self) -> None:
         """Take in what has arrived; a small reply in one go."""
         exchange = self._exchange
         if exchange is None:
@@ -315,29 +315,34 @@ class Connection(ConnectionBase):
             self.on_writable()
             return
         try:
-            reply = self._reply
-            if reply is None:
-                try:
-                    data = self._receive(self.first_read)
-                except OSError as exc:
-                    if is_foreign(exc):
-                        raise
-                    data = self.stream.try_receive(self.first_read)
-                    if data is None:
-                        return
-                plan = exchange.plan
-                if plan is not None:
-                    result = self.read_small(plan, plan.headers[exchange.seqid][1], data)
-                    if result is not None:
-                        self._finish(exchange, result)
-                        return
-                self._read_on(exchange, self._begin_reply(exchange), data)
+            if self._reply is not None:
+                self._read_on(exchange, self._reply, None)
+                return
+            data: bytes | None
+            try:
+                data = self._receive(self.first_read)
+            except OSError as exc:
+                data = self._first_bytes(exc)
+                if data is None:
+                    return
+            plan = exchange.plan
+            result = None
+            if plan is not None:
+                result = self.read_small(plan, plan.headers[exchange.seqid][1], data)
+            if result is not None:
+                self._finish(exchange, result)
             else:
-                self._read_on(exchange, reply, None)
+                self._read_on(exchange, self._begin_reply(exchange), data)
         except BaseException as exc:
             self._fail(exc)
             if not isinstance(exc, Exception):
                 raise
+
+    def _first_bytes(self, exc: OSError) -> bytes | None:
+        """Try again what raised, to name what is wrong; None if nothing has arrived after all."""
+        if is_foreign(exc):
+            raise exc
+        return self.stream.try_receive(self.first_read)
 
     def _begin_reply(self, exchange: Exchange) -> Reply:
         if exchange.plan is not None:
