@@ -20,6 +20,7 @@ from thrift_client.aio.connect import drive
 from thrift_client.aio.connection import Connection, Exchange, Place, running_loop
 from thrift_client.core.classify import FAILURES
 from thrift_client.errors import WrongLoop
+from thrift_client.response import set_headers
 from thrift_client.shared.connection_pool import MADE_ROOM, ConnectionPool, Permit
 from thrift_client.shared.opening import Opener
 
@@ -203,7 +204,7 @@ class AsyncConnectionPool(ConnectionPool):
         if exchange.failure is not None:
             raise exchange.failure
         if call.response is not None:
-            call.response._headers = exchange.reply_headers
+            set_headers(call.response, exchange.reply_headers)
         return exchange.result
 
     async def open_for(self, exchange: Exchange) -> None:
