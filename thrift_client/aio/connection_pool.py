@@ -291,7 +291,7 @@ class AsyncConnectionPool(ConnectionPool):
 
     async def pause(self, until: float) -> None:
         """Wait until `until` (monotonic seconds), or until the client is closed or disabled."""
-        if not self.gate.isdisjoint(('closed', 'disabled')):
+        if not self.is_open():
             return
         loop = self.bind()
         place = Place(until, loop.create_future())

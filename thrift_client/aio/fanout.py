@@ -276,7 +276,7 @@ class FanOut:
             elif was_wanted:
                 self._trouble = asyncio.CancelledError()
             leg.give_up(may_have_run=False)
-        if was_wanted:
+        elif was_wanted:
             self._ended.append(leg)
         self.wake()
 
