@@ -45,7 +45,7 @@ async def test_calls_are_served_in_order_of_arrival_through_all_views(fault_serv
         tasks = []
         for number, way in enumerate(ways):
             tasks.append(asyncio.create_task(one(way.getk, str(number + 1))))
-            while client.stats().waiting <= number:  # a fan-out's leg queues in a task of its own
+            while client.stats().waiting <= number:  # noqa: ASYNC110 - some queue in tasks
                 await asyncio.sleep(0)
         gate.open()
         await asyncio.gather(first, *tasks)
@@ -69,7 +69,7 @@ async def test_waiting_and_pausing_calls_end_at_once(fault_server, end):
         listening = one.with_options(hedge=thrift_client.Hedge(after=5000), idempotent=True)
         waiting = [asyncio.create_task(way.getk('waits')) for way in (one, listening)]
         pausing = asyncio.create_task(other.getk('pauses'))
-        while other.stats().retries == 0:
+        while other.stats().retries == 0:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.001)
         began = time.monotonic()
         for client in (one, other):
@@ -249,7 +249,7 @@ async def test_what_a_signal_handler_raises_passes_through(fault_server, kind, n
                 task = asyncio.ensure_future(client.getk('k'))
                 await asyncio.sleep(0)
                 os.kill(os.getpid(), signal.SIGUSR1)
-                time.sleep(0.01)
+                time.sleep(0.01)  # noqa: ASYNC251 - the handler runs here
                 return await task
 
             with pytest.raises(TimeoutError, match='from outside'):

@@ -218,7 +218,10 @@ class Connection(ConnectionBase):
         exchange.result = result
         if not self._plain:
             exchange.reply_headers = self.channel.reply_headers
-        exchange.wake()
+        if type(exchange) is Exchange and not exchange.future.done():  # type: ignore[union-attr]
+            exchange.future.set_result(None)  # type: ignore[union-attr]
+        else:
+            exchange.wake()
         exchange.source.give_back(self)
 
     def _fail(self, error: BaseException) -> None:

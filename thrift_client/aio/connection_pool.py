@@ -232,12 +232,17 @@ class AsyncConnectionPool(ConnectionPool):
                 return
             if not self._is_serving and now < connection.retire_at and not self.idle:
                 place = line.popleft()
-                while line and place.is_over:
+                is_over = place.is_over
+                while line and is_over:
                     place = line.popleft()
-                if not place.is_over:
+                    is_over = place.is_over
+                if not is_over:
                     self._is_serving = True
                     try:
-                        place.take(connection)
+                        if type(place) is Exchange:
+                            connection.start(place)
+                        else:
+                            place.take(connection)
                     finally:
                         self._is_serving = False
                     if self.idle or self.permits:  # it has ended already

@@ -80,7 +80,8 @@ class ConnectionBase:
 
     def used(self, now: float) -> None:
         """Note that a use begins or ended at `now`."""
-        self.look_at = min(now + QUIET, self.retire_at)
+        look_at = now + QUIET
+        self.look_at = look_at if look_at < self.retire_at else self.retire_at
 
     def idle_since(self) -> float:
         """When it was last used (monotonic seconds), as far as that matters."""
