@@ -219,7 +219,7 @@ class AsyncConnectionPool(ConnectionPool):
 
     def give_back(self, connection: Connection) -> None:
         """Have a clean connection carry the next call, or make it idle."""
-        if connection._plain and connection.calls > 1 and not self.gate:
+        if connection.wire.plain and connection.calls > 1 and not self.gate:
             # What the general way comes to, for less.
             now = monotonic()
             connection.used(now)
