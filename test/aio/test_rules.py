@@ -26,8 +26,13 @@ async def reached(gate):
 
 async def test_calls_are_served_in_order_of_arrival_through_all_views(fault_server):
     """1-2-3-4 is 1-2-3-4, whether a call is small, goes the whole course or is of a pool."""
-    gate = hold()
-    server = fault_server(test_service, [gate + GOOD, GOOD])
+    gate, served = hold(), []
+
+    def serve(args):
+        served.append(args.key)
+        return args.key
+
+    server = fault_server(test_service, [gate + GOOD, answer(serve)])
     async with AsyncSimpleClient(test_service, server.address, max_connections=1) as client:
         pool = AsyncHashClient(test_service)
         pool.add_server(server=client)
@@ -35,21 +40,15 @@ async def test_calls_are_served_in_order_of_arrival_through_all_views(fault_serv
         await reached(gate)
         retrying = client.with_options(retry=RetryPolicy(attempts=2), idempotent=True)
         hedging = client.with_options(hedge=thrift_client.Hedge(after=5000), idempotent=True)
-        ended = []
-
-        async def one(way, key):
-            await way(key)
-            ended.append(key)
-
         ways = [client, hedging, pool, retrying, pool.all, hedging, client]
         tasks = []
         for number, way in enumerate(ways):
-            tasks.append(asyncio.create_task(one(way.getk, str(number + 1))))
+            tasks.append(asyncio.ensure_future(way.getk(str(number + 1))))
             while client.stats().waiting <= number:  # noqa: ASYNC110 - some queue in tasks
                 await asyncio.sleep(0)
         gate.open()
         await asyncio.gather(first, *tasks)
-        assert ended == [str(number + 1) for number in range(len(ways))]
+        assert served == [str(number + 1) for number in range(len(ways))]
         await pool.close()
 
 

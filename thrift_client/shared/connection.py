@@ -81,7 +81,7 @@ class ConnectionBase:
     def used(self, now: float) -> None:
         """Note that a use begins or ended at `now`."""
         look_at = now + QUIET
-        self.look_at = look_at if look_at < self.retire_at else self.retire_at
+        self.look_at = min(self.retire_at, look_at)
 
     def idle_since(self) -> float:
         """When it was last used (monotonic seconds), as far as that matters."""
