@@ -299,7 +299,7 @@ class AsyncConnectionPool(ConnectionPool):
 
     def give_back(self, connection: Connection) -> None:
         """Have a clean connection carry the next call, or make it idle."""
-        if connection._plain and connection.calls > 1 and not self.gate:
+        if connection.wire.plain and connection.calls > 1 and not self.gate:
             # What the general way comes to, for less.
             now = monotonic()
             connection.used(now)
@@ -312,12 +312,17 @@ class AsyncConnectionPool(ConnectionPool):
                 return
             if not self._is_serving and now < connection.retire_at and not self.idle:
                 place = line.popleft()
-                while line and place.is_over:
+                is_over = place.is_over
+                while line and is_over:
                     place = line.popleft()
-                if not place.is_over:
+                    is_over = place.is_over
+                if not is_over:
                     self._is_serving = True
                     try:
-                        place.take(connection)
+                        if type(place) is Exchange:
+                            connection.start(place)
+                        else:
+                            place.take(connection)
                     finally:
                         self._is_serving = False
                     if self.idle or self.permits:  # it has ended already
@@ -371,7 +376,7 @@ class AsyncConnectionPool(ConnectionPool):
 
     async def pause(self, until: float) -> None:
         """Wait until `until` (monotonic seconds), or until the client is closed or disabled."""
-        if not self.gate.isdisjoint(('closed', 'disabled')):
+        if not self.is_open():
             return
         loop = self.bind()
         place = Place(until, loop.create_future())

@@ -229,7 +229,7 @@ class SyncConnectionPool(ConnectionPool):
     def pause(self, until: float) -> None:
         """Wait until `until` (monotonic seconds), or until the client is closed or disabled."""
         with Place(self._pausing) as place:
-            if self.gate.isdisjoint(('closed', 'disabled')):
+            if self.is_open():
                 place.wait(until)
 
     def renew_after_fork(self) -> None:
