@@ -97,7 +97,7 @@ def equal(a: Any, b: Any) -> bool:
 
 def _import_numpy(user: str) -> None:
     try:
-        import numpy  # noqa: F401 - the modules that use it import it
+        import numpy as np  # noqa: F401 - the modules that use it import it
     except ImportError as exc:
         raise ImportError(
             f"{user} needs numpy: pip install 'thrift_client[arrays]'", name=exc.name

@@ -10,7 +10,7 @@ into arrays.
 
 from __future__ import annotations
 
-import numpy
+import numpy as np
 from thrift.Thrift import TType
 
 from thrift_client.idl.shapes import shape_of
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 #: By Thrift's type, what the arrays have in them.
 DTYPES = {
-    TType.BOOL: numpy.dtype('bool'),
-    TType.I08: numpy.dtype('int8'),
-    TType.I16: numpy.dtype('int16'),
-    TType.I32: numpy.dtype('int32'),
-    TType.I64: numpy.dtype('int64'),
-    TType.DOUBLE: numpy.dtype('float64'),
+    TType.BOOL: np.dtype('bool'),
+    TType.I08: np.dtype('int8'),
+    TType.I16: np.dtype('int16'),
+    TType.I32: np.dtype('int32'),
+    TType.I64: np.dtype('int64'),
+    TType.DOUBLE: np.dtype('float64'),
 }
 #: The C decoder's words for details of a field that it refuses.
 _REFUSAL = 'expecting '
@@ -155,7 +155,7 @@ class _Structs:
         if is_array(type_):
             assert type_.value is not None
             dtype = DTYPES[type_.value.code]
-            return lambda value: numpy.array(value, dtype)
+            return lambda value: np.array(value, dtype)
         if type_.shape is not None:
             return self.of(type_.shape).convert
         assert type_.value is not None
@@ -257,17 +257,17 @@ def _array_reader(type_: Type) -> Read:
     def read(protocol: Any) -> Any:
         element, count = protocol.readListBegin()
         if not count:
-            return numpy.empty(0, dtype)
+            return np.empty(0, dtype)
         _check(element, code)
         reader, size = protocol.trans, count * dtype.itemsize
         buffer = reader.cstringio_buf
         start = buffer.tell()
         with buffer.getbuffer() as data:
             if len(data) - start >= size:
-                array = numpy.frombuffer(data, wire, count, start).astype(dtype)
+                array = np.frombuffer(data, wire, count, start).astype(dtype)
                 buffer.seek(start + size)
                 return array
-        return numpy.frombuffer(reader.read(size), wire).astype(dtype)
+        return np.frombuffer(reader.read(size), wire).astype(dtype)
 
     return read
 

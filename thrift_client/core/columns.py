@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numpy
+import numpy as np
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -54,33 +54,33 @@ def _masked(column: Any) -> Any:
         values = getattr(column, kind, None)
         if values is not None:
             data = _object_array(values.values) if dtype == 'object' else values.values
-            array = numpy.asarray(data, dtype)
-            return numpy.ma.MaskedArray(array, _mask(values.nulls, len(array)))
+            array = np.asarray(data, dtype)
+            return np.ma.MaskedArray(array, _mask(values.nulls, len(array)))
     raise ValueError('a column of the row set has no values')
 
 
 def _object_array(values: Any) -> Any:
-    array = numpy.empty(len(values), 'object')
+    array = np.empty(len(values), 'object')
     array[:] = values
     return array
 
 
 def _mask(nulls: Any, count: int) -> Any:
     """Return what the bitmap says: row 8 * n + i is bit i of byte n, and zeros may be left out."""
-    bits = numpy.frombuffer(nulls or b'', 'uint8')[: (count + 7) // 8]
-    mask = numpy.zeros(count, 'bool')
-    said = numpy.unpackbits(bits, bitorder='little')[:count]
+    bits = np.frombuffer(nulls or b'', 'uint8')[: (count + 7) // 8]
+    mask = np.zeros(count, 'bool')
+    said = np.unpackbits(bits, bitorder='little')[:count]
     mask[: len(said)] = said
     return mask
 
 
 def equal(one: Any, other: Any) -> bool:
     """Tell whether two values are equal; see `convert.equal`."""
-    arrays = isinstance(one, numpy.ndarray), isinstance(other, numpy.ndarray)
+    arrays = isinstance(one, np.ndarray), isinstance(other, np.ndarray)
     if any(arrays):
         if not all(arrays) and not isinstance(other if arrays[0] else one, list):
             return False
-        one, other = numpy.asarray(one), numpy.asarray(other)
+        one, other = np.asarray(one), np.asarray(other)
         return one.shape == other.shape and bool((one == other).all())
     if isinstance(one, (list, tuple)):
         return (

@@ -247,7 +247,7 @@ class BalancedPicker(Picker):
             load.abandon()
         else:
             load.done(now, (now - began) * 1000, failed=not answered)
-            if not answered and is_out_of_reach(error):
+            if isinstance(error, ThriftClientError) and is_out_of_reach(error):
                 load.lost(now)
 
     def _begin(self, position: int, now: float) -> None:
