@@ -444,7 +444,8 @@ def test_a_header_frame_that_is_none(frame):
         lambda body: response(b'', status=b'100 Continue', length=False) + response(body),
         lambda body: response(gzip.compress(body, mtime=0), b'Content-Encoding: gzip'),
         lambda body: response(
-            gzip.compress(body[:5], mtime=0) + gzip.compress(body[5:]), b'content-encoding: x-gzip'
+            gzip.compress(body[:5], mtime=0) + gzip.compress(body[5:], mtime=0),
+            b'content-encoding: x-gzip',
         ),
         lambda body: response(zlib.compress(body), b'Content-Encoding: deflate'),
         lambda body: response(body, b'Connection: close'),
@@ -482,7 +483,7 @@ def test_a_connection_that_the_server_closes_is_not_reusable(version, lines):
 
 @pytest.mark.parametrize(
     'body',
-    [gzip.compress(b'x' * 100, mtime=0)[:-1], gzip.compress(b'x' * 100)[:20],
+    [gzip.compress(b'x' * 100, mtime=0)[:-1], gzip.compress(b'x' * 100, mtime=0)[:20],
      gzip.compress(b'x', mtime=0) + b'junk', zlib.compress(b'x') + b'\x1f\x8b', b'junk'],
 )  # fmt: skip
 def test_a_compressed_body_that_is_none(body):

@@ -81,15 +81,20 @@ class AsyncThriftPool(PoolBase[AsyncSimpleClient]):
     async def close(self) -> None:
         """Close all connections, those in use when their calls are done; may be repeated.
 
-        Calls that wait get ClientClosed at once. Does nothing on a view. Raises RuntimeError
-        in another event loop than the pool's, unless that is closed.
+        Calls that wait get ClientClosed at once. On a view it does nothing, except that it
+        closes the connection of a view that `pinned` returned. Raises RuntimeError in another
+        event loop than the pool's, unless that is closed.
         """
         if self._is_view:
+            if self._pin is not None:
+                self._pin.end()
             return
         for endpoint in self._servers.roster.endpoints:
             endpoint.connections.check_loop()
         for server in self._servers.close():
             await server.close()
+        if self._servers.checks is not None:
+            await self._servers.checks.join()
 
     async def __aenter__(self) -> Self:
         return self

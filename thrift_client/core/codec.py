@@ -296,6 +296,16 @@ class Codec:
         return result
 
 
+def codec_of(service: Service, wire: Wire, service_name: str | None) -> Codec:
+    """Return the codec of a service on a wire, made on first use and kept with the wire."""
+    key = service, service_name
+    codec: Codec | None = wire.codecs.get(key)
+    if codec is None:
+        codec = wire.codecs.setdefault(key, Codec(service, wire, service_name))
+    return codec
+
+
+
 #: What TApplicationException reads and writes by hand.
 _EXCEPTION = [
     TApplicationException,

@@ -18,6 +18,7 @@ from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from thrift_client.core.call import CallOptions
@@ -296,7 +297,7 @@ def check_merge(value: Any) -> Any:
 
 
 #: What `with_options` of pools takes that call several servers at once.
-FAN_OPTIONS = {'wait_for': check_wait_for, 'merge': check_merge}
+FAN_OPTIONS: dict[str, Callable[[Any], Any]] = {'wait_for': check_wait_for, 'merge': check_merge}
 
 
 def needed(wait_for: str | int, servers: int) -> int | None:

@@ -17,11 +17,25 @@ from thrift_client.idl.types import UUID, Type
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
 
-    from thrift_client.idl.resolve import Program
     from thrift_client.idl.syntax import Const
-    from thrift_client.idl.types import Shape
+    from thrift_client.idl.types import Field, Shape
+
+    class Names(Protocol):
+        """What the values of a file need of its names (`resolve.Program`)."""
+
+        path: str
+        values: Values
+
+        def class_of(self, shape: Shape, line: int) -> Any:
+            """See `Program.class_of`."""
+
+        def field_of(self, shape: Shape, name: str) -> Field | None:
+            """See `Program.field_of`."""
+
+        def find_value(self, name: Any, type_: Type, line: int) -> tuple[Names, Const] | int | None:
+            """See `Program.find_value`."""
 
 #: How many values one constant may come to, through the constants and defaults that it names.
 MAX_SIZE = 100_000
@@ -50,7 +64,7 @@ class Made:
 class Values:
     """Resolves the values of a file."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Names) -> None:
         self._program = program
         self._made: dict[tuple[Any, ...], Made | None] = {}
 

@@ -191,6 +191,10 @@ class ConnectionBase:
         """Whether it is still open, and nothing has arrived that nobody asked for."""
         return self.stream.is_quiet()
 
+    def interrupt(self) -> None:
+        """Have what another thread waits for on it end at once, as at the end of the stream."""
+        self.stream.interrupt()
+
     def close(self, *, forked: bool = False) -> None:
         """Close it, or in a forked child forget it."""
         self.stream.close(forked=forked)

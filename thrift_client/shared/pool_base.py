@@ -52,6 +52,8 @@ class PoolBase(Generic[S]):
     _more_options: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
     _is_view = False
     _overrides: Overrides | None = None
+    #: The pin of a view that `pinned` returned, and that ends with the view.
+    _pin: Any = None
 
     def __init__(
         self,
@@ -74,6 +76,7 @@ class PoolBase(Generic[S]):
         self._fan_options: dict[str, Any] = {}
         self._views: dict[float | None, Any] = {}
         self._servers = self._new_server_list()
+        self._servers.new_checks = self._client_type._new_checks
         if isinstance(servers, str) and '://' not in servers and not servers.startswith('file:'):
             raise TypeError(f'servers must be a list of addresses or a source, not {servers!r}')
         if isinstance(servers, (list, tuple, set, frozenset)):
@@ -168,7 +171,10 @@ class PoolBase(Generic[S]):
         Raises ValueError for a bad URL, ImportError for an extra that is not installed,
         ClientClosed.
         """
-        self._servers.follow(source)
+        from thrift_client import discovery
+        from thrift_client.shared.follower import Follower
+
+        self._servers.follow(Follower(self._servers, discovery.source(source)))
         return self
 
     def get_server(
@@ -355,7 +361,7 @@ def is_raised(error: BaseException, servers: ServerList) -> bool:
 
 
 #: What a view makes anew.
-_OWN = frozenset(('_everyone', '_views', '_is_view'))
+_OWN = frozenset(('_everyone', '_views', '_is_view', '_pin'))
 
 
 def _check_weight(weight: object) -> None:

@@ -64,9 +64,11 @@ class ResponsesBase:
     In a forked child it raises ClientClosed: the calls are the parent's.
     """
 
+    _fan_out: Any = None  # once it is over
+    _inherited = False
+
     def __init__(self, fan_out: Any) -> None:
-        self._fan_out = fan_out  # None once it is over
-        self._inherited = False
+        self._fan_out = fan_out
         fork.register(self)
 
     def _check(self) -> bool:

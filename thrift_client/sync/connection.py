@@ -11,7 +11,7 @@ from io import BytesIO
 from time import monotonic
 
 from thrift_client.core.classify import timed_out
-from thrift_client.core.failures import closed_by_server, is_foreign, trailing_bytes
+from thrift_client.core.failures import closed_by_server, is_system_error, trailing_bytes
 from thrift_client.core.reply import Reply
 from thrift_client.errors import (
     CallTimeout,
@@ -69,7 +69,7 @@ class Connection(ConnectionBase):
         try:
             sent = self._send(request)
         except OSError as exc:
-            if is_foreign(exc):
+            if not is_system_error(exc):
                 raise
             sent = 0  # the same again, to name what is wrong
         if sent != len(request):
@@ -81,7 +81,7 @@ class Connection(ConnectionBase):
         try:
             data = self._receive(self.first_read)
         except OSError as exc:
-            if is_foreign(exc):
+            if not is_system_error(exc):
                 raise
             data = waiting.receive(
                 self.stream, self.first_read, expires, 'waiting for the reply'

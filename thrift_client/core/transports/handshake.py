@@ -51,7 +51,7 @@ class Link:
         self._tunnel: tuple[str, tuple[str, str] | None] | None = None
         # A user's own transport does its messages itself.
         row = TRANSPORTS.get(wire.transport, TRANSPORTS['buffered'])
-        self._new_channel = row.open(wire, self)
+        self._new_channel = row.open(wire.limit, wire.speech.protocol, self)
 
     def before_tls(self) -> Talk | None:
         """Return what to say to a proxy before TLS begins."""

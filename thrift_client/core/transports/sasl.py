@@ -220,8 +220,10 @@ _CURES = (
     ),
     (
         ('server not found', 'server not known', 'unknown service'),
-        "the KDC has no such principal: set sasl={'service': …, 'host': …} to the server's own, "
-        'which behind an alias or a load balancer is not the address',
+        (
+            "the KDC has no such principal: set sasl={'service': …, 'host': …} to the server's "
+            'own, which behind an alias or a load balancer is not the address'
+        ),
     ),
     (
         ('skew',),
@@ -233,8 +235,10 @@ _CURES = (
     ),
     (
         ('gss initiate', 'wrong principal', "isn't for us", 'key table entry', 'checksum failed'),
-        "the ticket is not for a principal in the server's keytab: check sasl={'service': …, "
-        "'host': …}, and the server's log",
+        (
+            "the ticket is not for a principal in the server's keytab: check sasl={'service': …, "
+            "'host': …}, and the server's log"
+        ),
     ),
     (('mechanism',), 'the server wants another mechanism: check how it authenticates'),
 )
