@@ -222,8 +222,18 @@ def test_code_of_old_compilers(factory):
 class _Rows:
     def FetchResults(self, request):
         from TCLIService.ttypes import (
-            TBinaryColumn, TBoolColumn, TByteColumn, TColumn, TDoubleColumn, TFetchResultsResp,
-            TI16Column, TI32Column, TI64Column, TRowSet, TStatus, TStringColumn,
+            TBinaryColumn,
+            TBoolColumn,
+            TByteColumn,
+            TColumn,
+            TDoubleColumn,
+            TFetchResultsResp,
+            TI16Column,
+            TI32Column,
+            TI64Column,
+            TRowSet,
+            TStatus,
+            TStringColumn,
         )  # fmt: skip
 
         return TFetchResultsResp(TStatus(0), False, TRowSet(0, [], [

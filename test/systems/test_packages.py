@@ -133,15 +133,14 @@ def test_a_pinned_session_is_on_the_first_server_that_is_there(hive_server):
     """Chosen when it connects; HiveServer2's high availability without ZooKeeper."""
     with testing.ClosedPort() as closed, BalancedClient(
         TCLIService, servers=[closed.address, hive_server.address], balance='first', sasl=LOGIN
-    ) as pool:
-        with pool.pinned() as one:
-            response = one.OpenSession(ttypes.TOpenSessionReq(client_protocol=5))
-            session = response.value().sessionHandle
-            assert response.server.name == hive_server.address
-            for _ in range(3):
-                assert _run(one, session).value().status.statusCode == 0
-            hive_server.hang_up()
-            assert isinstance(_run(one, session).exception, errors.ConnectionLost)
+    ) as pool, pool.pinned() as one:
+        response = one.OpenSession(ttypes.TOpenSessionReq(client_protocol=5))
+        session = response.value().sessionHandle
+        assert response.server.name == hive_server.address
+        for _ in range(3):
+            assert _run(one, session).value().status.statusCode == 0
+        hive_server.hang_up()
+        assert isinstance(_run(one, session).exception, errors.ConnectionLost)
 
 
 def test_columns_of_a_result(hive_server):
