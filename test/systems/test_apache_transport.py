@@ -107,7 +107,7 @@ def test_a_buffered_transport_around_it_does_no_harm(kv_server):
         assert client.getk('k') == 'v' * 20_000
 
 
-@pytest.mark.parametrize('layer', [TFramedTransport, lambda t: _Prefixed(t)])
+@pytest.mark.parametrize('layer', [TFramedTransport, _Prefixed])
 def test_another_layer_around_it_is_told_what_to_do(layer, kv_server):
     """Its bytes begin like no protocol: the error says what to set."""
     with ApacheTransport(kv_server.address) as transport:
