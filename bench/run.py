@@ -8,7 +8,7 @@ import time
 
 from thrift.protocol import fastbinary  # noqa: F401  Apache's client must not fall back to Python
 
-from bench import aio, bulk, fanout, footprint, report, single
+from bench import aio, bulk, columns, fanout, footprint, report, single
 from bench.fleet import ROOT
 from bench.section import Effort
 from bench.servers import raise_descriptor_limit
@@ -26,6 +26,7 @@ SECTIONS = {
     'imports': footprint.imports,
     'closing': footprint.closing,
     'aio': aio.aio,
+    'columns': columns.columns,
 }
 
 

@@ -307,3 +307,9 @@ class ClientClosed(ThriftClientError):
     """The client or pool is closed."""
 
     may_have_run = False
+
+
+class WrongLoop(ThriftClientError, RuntimeError):
+    """An asyncio client was called from another event loop than its own."""
+
+    may_have_run = False

@@ -48,6 +48,7 @@ def test_a_client_belongs_to_the_loop_of_its_first_call(kv_server, new_loop):
             with pytest.raises(RuntimeError, match='another event loop'):
                 second.run_until_complete(close())
         first.run_until_complete(pool.close())
+        first.run_until_complete(client.close())
     finally:
         first.close()
     with pytest.raises(RuntimeError, match='closed'):

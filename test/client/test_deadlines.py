@@ -19,7 +19,6 @@ from thrift_client import (
     ThreadedReplicatedClient,
     errors,
 )
-from thrift_client.testing import BlackHole
 from thrift_client.testing.behaviours import (
     Behaviour,
     answer,

@@ -17,8 +17,7 @@ from kazoo.security import make_digest_acl
 from discovery.helpers import LONG, wait_until
 from test_if import test_service
 from thrift_client import BalancedClient, HashClient, discovery
-from thrift_client.discovery import ZooKeeperSource, serverset
-from thrift_client.discovery import zookeeper as zk
+from thrift_client.discovery import ZooKeeperSource
 from thrift_client.testing import ToxicProxy
 from thrift_client.testing.toxics import Down, HalfOpen
 

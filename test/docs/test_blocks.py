@@ -20,7 +20,7 @@ from docs.blocks import ROOT, blocks, pages, replaced, shows
 PAGES = pages()
 #: What a page's examples need beside the package and the tests' own tools.
 NEEDS = {
-    'howto/bulk.md': ('thrift_client.hashed:HashMethod.map',),
+    'howto/bulk.md': ('thrift_client.sync.pools:HashMethod.map',),
     'howto/fastapi.md': ('fastapi', 'httpx2', 'thrift_client.aio:AsyncHashClient'),
     'howto/hive.md': ('puresasl', 'TCLIService'),
     'howto/from-thriftpy2.md': ('thriftpy2',),
@@ -28,13 +28,14 @@ NEEDS = {
     'howto/impala.md': ('puresasl', 'TCLIService'),
     'howto/observe.md': ('prometheus_client', 'opentelemetry.sdk'),
     'howto/prefork.md': ('django',),
-    'howto/zookeeper.md': ('kazoo', 'thrift_client.pool:ThriftPool.follow'),
+    'howto/zookeeper.md': ('kazoo', 'thrift_client.sync.pools:ThriftPool.follow'),
 }
 #: Python that is shown and not run, as it is about servers and packages that aren't here.
 SHOWN = {
     'howto/from-pools.md': 4,
     'howto/kubernetes.md': 1,
     'howto/no-compiler.md': 1,
+    'reference/command-line.md': 1,
 }
 KNOWN = {'console', 'ini', 'json', 'not-run', 'python', 'sh', 'text', 'thrift', 'toml', 'yaml'}
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import test_if.test_service as kv_service
-from thrift_client import ReplicatedClient, SimpleClient, errors, events
+from thrift_client import ReplicatedClient, SimpleClient, errors
 from thrift_client.testing import ClosedPort, FaultServer, Ledger
 from thrift_client.testing.behaviours import answer, hold, reply, reset
 

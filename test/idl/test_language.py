@@ -9,7 +9,7 @@ import pytest
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.transport.TTransport import TMemoryBuffer
 
-from idl.oracle import CORPUS
+from idl.oracle import CORPUS, PROTOCOLS, decoded, encoded
 from thrift_client import SimpleClient, errors, load
 
 
@@ -18,13 +18,14 @@ def test_keywords_get_an_underscore(write):
     module = load(write("""
         enum Kind { None, True = 3, mro, _x_ }
         struct from { 1: i32 class, 2: string import = "x", 3: i32 self, 4: i32 class_ }
-        service global { i32 lambda(1: i32 in, 2: from from), void print() }
+        service global { i32 lambda(1: i32 in, 2: from from), void print(), void lambda_() }
     """))
     assert module.Kind.None_ == 0
     assert module.Kind.mro_ == 4
     struct = module.from_(class_=1, self_=2)
     assert (struct.class_, struct.import_, struct.class__) == (1, 'x', None)
     assert str(inspect.signature(module.global_.Iface.lambda_)) == '(self, in_, from_)'
+    assert str(inspect.signature(module.global_.Iface.lambda__)) == '(self)'
     request = TMemoryBuffer()
     module.global_.Client(TBinaryProtocol(request)).send_lambda_(1, struct)
     assert TBinaryProtocol(TMemoryBuffer(request.getvalue())).readMessageBegin()[0] == 'lambda'
@@ -100,6 +101,9 @@ def test_uuids(write):
         assert 'needs thrift 0.21' in str(exc)  # noqa: PT017
         return
     assert nil == module.NIL
+    value = module.S(uuid.uuid4(), {nil: uuid.uuid4()})
+    for protocol in PROTOCOLS:
+        assert decoded(module.S, encoded(value.write, protocol), protocol) == value
 
 
 def test_old_declarations(write):

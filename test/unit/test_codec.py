@@ -16,8 +16,8 @@ from thrift_client import errors
 from thrift_client.core.codec import FIRST_ID, IDS, next_id, read_delimited
 from thrift_client.core.reader import Incomplete, Reader
 from thrift_client.core.service import Raised, service_of
-from thrift_client.core.wire import wire_of
 from thrift_client.options import Options
+from unit.wires import wire_of
 
 SERVICE = service_of(rich_service)
 PROTOCOLS = {'binary': TBinaryProtocol, 'compact': TCompactProtocol}

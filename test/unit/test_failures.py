@@ -17,8 +17,8 @@ from thrift_client.core.codec import FIRST_ID, read_delimited
 from thrift_client.core.failures import is_foreign
 from thrift_client.core.reader import Reader
 from thrift_client.core.service import service_of
-from thrift_client.core.wire import wire_of
 from thrift_client.options import Options
+from unit.wires import wire_of
 
 SERVICE = service_of(rich_service)
 every_protocol = pytest.mark.parametrize('protocol', ['binary', 'compact', 'json'])
@@ -85,6 +85,23 @@ def test_any_other_exception_is_the_calls_own(text):
         parse(text)
     assert not is_foreign(caught.value)
     assert not is_foreign(ValueError('never raised'))
+
+
+def test_values_are_not_compared():
+    """Arrays, for one, are not equal or unequal to a frame."""
+
+    class Incomparable:
+        def __eq__(self, _other):
+            raise AssertionError('compared')
+
+        __hash__ = None
+
+    def fail(*_values):
+        raise ValueError('mine')
+
+    with pytest.raises(ValueError, match='mine') as caught:
+        fail(Incomparable())
+    assert not is_foreign(caught.value)
 
 
 @every_protocol

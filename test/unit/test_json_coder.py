@@ -17,8 +17,8 @@ from thrift_client import errors
 from thrift_client.core.codec import FIRST_ID, read_delimited
 from thrift_client.core.reader import Incomplete, Reader
 from thrift_client.core.service import Raised, service_of
-from thrift_client.core.wire import wire_of
 from thrift_client.options import Options
+from unit.wires import wire_of
 
 SERVICE = service_of(rich_service)
 CODEC = wire_of(SERVICE, Options({'protocol': 'json'})).codec

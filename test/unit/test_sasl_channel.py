@@ -58,7 +58,6 @@ def test_what_is_no_negotiation_is_an_auth_error(data):
     with pytest.raises(errors.AuthError) as caught:
         talk.send(data)
     assert PASSWORD not in str(caught.value)
-    assert not caught.value.maybe_executed
 
 
 def test_the_host_of_the_principal_may_be_another():
@@ -92,7 +91,7 @@ def test_errors_of_kerberos_are_words(monkeypatch):
     talk = sasl.log_in(Failing(error), {'mechanism': 'GSSAPI'})
     with pytest.raises(errors.AuthError, match='GSS failure: No Kerberos credentials') as caught:
         next(talk)
-    assert 'klist' in caught.value.hint
+    assert 'kinit' in caught.value.hint
 
 
 class Mechanism:

@@ -9,6 +9,7 @@ from thrift_client.discovery.stable import MemberList
 from thrift_client.errors import ClientClosed, InvalidServerName
 from thrift_client.routing.balance import Load
 from thrift_client.routing.named import router
+from thrift_client.shared.follower import Follower
 from thrift_client.shared.server_list import ServerList
 
 NAMES = 'abcdef'
@@ -44,12 +45,22 @@ def member(name):
 
 
 class Client:
-    """What stands for a SimpleClient."""
+    """What stands for a SimpleClient, and for its endpoint."""
 
     inside = False
+    health = None
 
     def __init__(self, name):
         self.name = name
+        self._endpoint = self
+
+    def joined(self, _group, _check):
+        """Note that it is in the list."""
+        self.inside = True
+
+    def left(self, _group, _check):
+        """Note that it is in the list no longer."""
+        self.inside = False
 
 
 class Driven:
@@ -58,12 +69,11 @@ class Driven:
     def __init__(self, routing=None):
         self.list = ServerList(
             lambda member: Client(member.name),
-            lambda server, inside: setattr(server, 'inside', inside),
             None if routing is None else router(routing),
         )
         self.sources = [Silent() for _ in range(SOURCES)]
         for source in self.sources:
-            self.list.follow(source)
+            self.list.follow(Follower(self.list, source))
 
     def tell(self, number, listed):
         self.sources[number].listener.update(tuple(map(member, listed)))
@@ -224,14 +234,15 @@ def test_close_gives_the_clients_that_the_pool_made():
     assert lent not in closing
     driven.tell(0, 'd')
     assert driven.names == ['b', 'c', 'a']
-    for act in (lambda: driven.list.add(Client('e')), lambda: driven.list.follow(Silent())):
+    late = Follower(driven.list, Silent())
+    for act in (lambda: driven.list.add(Client('e')), lambda: driven.list.follow(late)):
         with pytest.raises(ClientClosed):
             act()
 
 
 def test_a_child_has_no_calls_in_flight():
     """What a fork renews: no call of the parent counts, and order, weights and table stay."""
-    servers = ServerList(lambda member: Client(member.name), lambda *_: None, make_load=Load)
+    servers = ServerList(lambda member: Client(member.name), make_load=Load)
     first = servers.add(Client('a'), 3)
     servers.add(Client('b'))
     servers.roster.loads[0].start()
@@ -254,8 +265,8 @@ def test_a_change_within_a_change():
                 servers.add(Client('x'))
             return self
 
-    servers = ServerList(lambda member: Client(member.name), lambda *_: None, Interrupting())
+    servers = ServerList(lambda member: Client(member.name), Interrupting())
     source = Silent()
-    servers.follow(source)
+    servers.follow(Follower(servers, source))
     source.listener.update((member('a'), member('b')))
     assert [server.name for server in servers.roster.servers] == ['x', 'a', 'b']

@@ -26,13 +26,12 @@ from thrift_client import errors
 from thrift_client.address import parse
 from thrift_client.core.codec import FIRST_ID
 from thrift_client.core.failures import MOST_IDLE
-from thrift_client.core.reply import Reply
 from thrift_client.core.service import service_of
 from thrift_client.core.transports import TRANSPORTS
 from thrift_client.core.transports.handshake import Link
-from thrift_client.core.wire import wire_of
 from thrift_client.options import TRANSPORTS as NAMES
 from thrift_client.options import Options
+from unit.wires import wire_of
 
 SERVICE = service_of(rich_service)
 METHOD = SERVICE.methods['structs']
@@ -90,7 +89,7 @@ class Way:
     def begin(self, fresh=True):
         """Send a request, and wait for its reply."""
         self.channel.wrap(b'request', FIRST_ID, None)
-        return Reply(self.wire, METHOD, FIRST_ID, lambda: 0.0, self.channel, fresh=fresh)
+        return self.wire.reply(METHOD, FIRST_ID, lambda: 0.0, self.channel, fresh=fresh)
 
 
 def response(body, *lines, status=b'200 OK', length=True):
@@ -253,7 +252,7 @@ class Flood:
     @classmethod
     def behind_gzip(cls):
         yield cls.GZIP
-        data = gzip.compress(b'x')
+        data = gzip.compress(b'x', mtime=0)
         yield b'%x\r\n%s\r\n' % (len(data), data)
         while True:
             yield b'1000\r\n' + b'x' * 4096 + b'\r\n'
@@ -261,7 +260,7 @@ class Flood:
     @classmethod
     def empty_members(cls):
         yield cls.GZIP
-        data = gzip.compress(b'')
+        data = gzip.compress(b'', mtime=0)
         while True:
             yield b'%x\r\n%s\r\n' % (len(data), data)
 
@@ -443,9 +442,10 @@ def test_a_header_frame_that_is_none(frame):
         lambda body: chunked(body[:5], body[5:]),
         lambda body: chunked(body, extension=b';a=b'),
         lambda body: response(b'', status=b'100 Continue', length=False) + response(body),
-        lambda body: response(gzip.compress(body), b'Content-Encoding: gzip'),
+        lambda body: response(gzip.compress(body, mtime=0), b'Content-Encoding: gzip'),
         lambda body: response(
-            gzip.compress(body[:5]) + gzip.compress(body[5:]), b'content-encoding: x-gzip'
+            gzip.compress(body[:5], mtime=0) + gzip.compress(body[5:], mtime=0),
+            b'content-encoding: x-gzip',
         ),
         lambda body: response(zlib.compress(body), b'Content-Encoding: deflate'),
         lambda body: response(body, b'Connection: close'),
@@ -464,10 +464,27 @@ def test_responses_of_every_kind(make, pieces):
     assert way.channel.reusable is (b'close' not in data)
 
 
+@pytest.mark.parametrize('lines', [(), (b'Connection: close',), (b'connection: Keep-Alive',)])
+@pytest.mark.parametrize('version', [b'1.1', b'1.0'])
+def test_a_connection_that_the_server_closes_is_not_reusable(version, lines):
+    """Read at once or in pieces; and one that the client asked to have closed."""
+    way = Way('http')
+    body = way.reply().partition(b'\r\n\r\n')[2]
+    data = response(body, *lines).replace(b'1.1', version, 1)
+    keeps = version == b'1.1' and b'Connection: close' not in lines
+    for asked in (None, {'connection': 'Close'}):
+        for at_once in (True, False):
+            way = Way('http')
+            reply = way.begin()
+            way.channel.wrap(b'', FIRST_ID, asked)
+            assert way.channel.whole(data).read() == body if at_once else feed(reply, data, [20])
+            assert way.channel.reusable is (keeps and not asked)
+
+
 @pytest.mark.parametrize(
     'body',
-    [gzip.compress(b'x' * 100)[:-1], gzip.compress(b'x' * 100)[:20],
-     gzip.compress(b'x') + b'junk', zlib.compress(b'x') + b'\x1f\x8b', b'junk'],
+    [gzip.compress(b'x' * 100, mtime=0)[:-1], gzip.compress(b'x' * 100, mtime=0)[:20],
+     gzip.compress(b'x', mtime=0) + b'junk', zlib.compress(b'x') + b'\x1f\x8b', b'junk'],
 )  # fmt: skip
 def test_a_compressed_body_that_is_none(body):
     """Truncated, or with something behind it."""

@@ -36,13 +36,17 @@ class SaslServer:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._threads[0].join()
         self._listener.close()
+        self.hang_up()
+        for thread in self._threads[1:]:
+            thread.join()
+
+    def hang_up(self):
+        """Close the connections."""
         for peer in self._peers:
             try:
                 peer.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass  # its client was quicker
-        for thread in self._threads[1:]:
-            thread.join()
 
     def _accept(self):
         while True:

@@ -1,62 +1,282 @@
-"""AsyncSimpleClient: one server of a service, for any number of tasks of one event loop."""
+"""AsyncSimpleClient: one server of a service, for the tasks of one event loop.
+
+A call goes one of two ways, as in `sync/client.py`. The small call takes an idle connection,
+or its place in the line for one, and waits for one future. Everything else follows the
+course of `core/call.py`, which a small call that failed joins as its first attempt.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from asyncio import Future
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self
 
-from thrift_client.aio import attempts
-from thrift_client.aio.call import Call
-from thrift_client.aio.connections import Connections
-from thrift_client.aio.opener import Opener
+from thrift_client import deadlines
+from thrift_client.aio.connection import Exchange
+from thrift_client.aio.connection_pool import AsyncConnectionPool
+from thrift_client.aio.course import begin, make_attempts
+from thrift_client.core.call import Call, CallOptions, annotate
+from thrift_client.core.classify import FAILURES
 from thrift_client.core.codec import next_id
-from thrift_client.core.connected import frame_length
-from thrift_client.core.deadline import budget
 from thrift_client.core.failures import ENCODING, is_foreign
-from thrift_client.core.paths import encode_error
 from thrift_client.core.service import Method, Service, bind_functions
 from thrift_client.errors import ThriftClientError
-from thrift_client.single import SingleServer
+from thrift_client.shared.client_base import ClientBase
+from thrift_client.shared.endpoint import Endpoint
 
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from thrift_client.address import Address
-    from thrift_client.core.wire import Wire
-    from thrift_client.options import Options
+    from collections.abc import Coroutine
+    from typing import Any, Self
+
     from thrift_client.response import ThriftResponse
-    from thrift_client.routes import Route
+
+_NOTHING: Any = object()
 
 # Bound once, as a call looks up as little as it can. Every loop's create_future() makes a Future.
 _running_loop = asyncio.get_running_loop
+_ends = deadlines.current.get
 
 
-class AsyncSimpleClient(SingleServer):
+def start_call(  # noqa: C901 - a function for each case would cost what it saves
+    endpoint: Endpoint,
+    options: CallOptions,
+    method: Method,
+    arguments: Any,
+    now: float,
+    response: ThriftResponse[Any] | None = None,
+    picker: Any = None,
+) -> Exchange | Coroutine[Any, Any, Any]:
+    """Begin a call at `now`, with its arguments in an instance of the generated class.
+
+    Returns the exchange of a small call, which has been sent or is in the line, or else what
+    makes the whole call when it is awaited. Raises EncodeError. `response` and `picker`: see
+    `make_call`.
+    """
+    connections = endpoint.connections
+    plan = options.plans.get(method)
+    loop = _running_loop()
+    if plan is None or connections.gate or connections.loop is not loop:
+        return call_in_full(endpoint, options, method, arguments, now, response, picker)
+    try:
+        body = plan.encode(arguments, plan.encode_spec)
+    except ENCODING as exc:
+        if is_foreign(exc):
+            raise
+        from thrift_client.core.paths import encode_error
+
+        raise endpoint.located(encode_error(method, arguments, exc), method.name, now) from exc
+    seconds = options.seconds
+    if options.timeouts is not None:
+        timeout = options.timeout_of(method.name)
+        seconds = None if timeout is None else timeout / 1000
+    expires = None if seconds is None else now + seconds
+    ends = _ends()
+    if ends is not None and (expires is None or ends < expires):
+        expires = ends
+        if expires <= now:
+            return call_in_full(endpoint, options, method, arguments, now, response, picker)
+    line, idle, connection = connections.line, connections.idle, None
+    if not line:
+        if idle:
+            connection = idle.pop()
+            if now >= connection.look_at or connection.unanswered is not None:
+                idle.append(connection)
+                connection = connections.take_checked()
+        if connection is None and (connections.limit is None or connections.permits):
+            return call_in_full(endpoint, options, method, arguments, now, response, picker)
+    seqid = next_id()
+    exchange = Exchange(
+        connections, plan, None, plan.headers[seqid][0] + body, seqid, expires, Future(loop=loop)
+    )
+    if connection is not None:
+        connection.start(exchange)
+    else:
+        line.append(exchange)
+    if expires is not None and expires < connections.alarm_at:
+        connections.watch(expires)
+    return exchange
+
+
+async def make_call(
+    endpoint: Endpoint,
+    options: CallOptions,
+    method: Method,
+    arguments: Any,
+    now: float,
+    response: ThriftResponse[Any] | None = None,
+    picker: Any = None,
+) -> Any:
+    """Make a call begun at `now`, with its arguments in an instance of the generated class.
+
+    Returns the value, or raises what the server answered or what went wrong. What there is
+    to say besides the value goes into `response`; `picker` chooses the endpoints of further
+    attempts.
+    """
+    begun = start_call(endpoint, options, method, arguments, now, response, picker)
+    if type(begun) is not Exchange:
+        return await begun  # type: ignore[misc]
+    try:
+        await begun.future  # type: ignore[misc]
+    except BaseException:
+        begun.source.abandon(begun)
+        raise
+    result = begun.result
+    if result is not None and method.returns:
+        value = getattr(result, 'success', None)
+        if value is not None:
+            return value
+    return await end_call(begun, endpoint, options, method, arguments, now, response, picker)
+
+
+async def end_call(
+    exchange: Exchange,
+    endpoint: Endpoint,
+    options: CallOptions,
+    method: Method,
+    arguments: Any,
+    now: float,
+    response: ThriftResponse[Any] | None = None,
+    picker: Any = None,
+) -> Any:
+    """Return or raise what a small call came to, or go on with it: see `make_call`."""
+    if exchange.claimed is not None:
+        await endpoint.connections.open_for(exchange)
+    failure = exchange.failure
+    if failure is not None:
+        if not isinstance(failure, FAILURES):
+            raise failure
+        return await call_in_full(
+            endpoint, options, method, arguments, now, response, picker, failure=failure
+        )
+    result = exchange.result
+    if result is None:
+        return None
+    exception = method.exception_in(result)
+    if exception is None:
+        return result.success if method.returns else None
+    if options.reconsiders(method, exception):
+        return await call_in_full(
+            endpoint, options, method, arguments, now, response, picker, result=result
+        )
+    annotate(exception, endpoint.client)
+    raise exception
+
+
+async def call_in_full(
+    endpoint: Endpoint,
+    options: CallOptions,
+    method: Method,
+    arguments: Any,
+    started: float,
+    response: ThriftResponse[Any] | None,
+    picker: Any,
+    *,
+    failure: Exception | None = None,
+    result: Any = _NOTHING,
+) -> Any:
+    """Follow the whole course of a call that began at `started`.
+
+    `failure` or `result` is how a small call ended that was its first attempt.
+    """
+    endpoint.connections.bind()
+    hedges = options.hedge is not None and failure is None and options.may_hedge(method)
+    if hedges and (picker is None or not picker.forced):
+        return await _hedged_call(endpoint, options, method, arguments, started, response, picker)
+    call = Call(
+        endpoint, options, method, arguments, started,
+        seqid=next_id(), picker=picker, response=response,
+    )  # fmt: skip
+    error: BaseException | None = None
+    try:
+        await begin(call)
+        if failure is not None:
+            call.failed(failure, monotonic())
+        elif result is not _NOTHING and call.done(result, monotonic()):
+            return call.value()
+        await make_attempts(call)
+        return call.value()
+    except BaseException as exc:
+        error = exc
+        raise
+    finally:
+        call.end(error)
+        del error  # its traceback holds this frame: a cycle that would keep a lost connection open
+
+
+async def _hedged_call(
+    endpoint: Endpoint,
+    options: CallOptions,
+    method: Method,
+    arguments: Any,
+    started: float,
+    response: ThriftResponse[Any] | None,
+    picker: Any,
+) -> Any:
+    """Make a call that is hedged if its answer takes long; the first answer counts.
+
+    An error of the server or the network counts only if no other attempt is left.
+    """
+    from thrift_client.aio.fanout import FanOut
+    from thrift_client.core.scatter import Hedged, Leg
+
+    seqid = next_id()
+    call = Call(
+        endpoint, options, method, arguments, started,
+        seqid=seqid, picker=picker, response=response,
+    )  # fmt: skip
+    first = Leg(
+        0, endpoint, options, method, arguments, started, seqid, picker=picker, outer=False
+    )
+    error: BaseException | None = None
+    try:
+        await begin(call)
+        scatter = Hedged(call, first, monotonic())
+        fan_out = FanOut(scatter)
+        try:
+            while not scatter.is_over:
+                await fan_out.run()
+        finally:
+            await fan_out.close()
+        return scatter.result(response)
+    except BaseException as exc:
+        error = exc
+        raise
+    finally:
+        call.end(error)
+        del error
+
+
+class AsyncSimpleClient(ClientBase):
     """A client of one server, whose attributes are the methods of the service, as coroutines.
 
-    `service`: a module that `thrift --gen py` wrote. `host`: `'localhost'`,
-    `'localhost:9090'`, `'[::1]:9090'`, `'unix:/run/kv.sock'` or a URL like
-    `'thrift://h:9090?frame=1&protocol=compact'`, with `port` beside it where it has none.
-    `frame=True` is `transport='framed'`. `timeout` is the budget of a whole call in ms,
-    None for no limit. `name` defaults to the address. `options`: see the options table.
+    `service`: a module that `thrift --gen py` wrote, or what else the documentation names.
+    `host`: `'localhost'`, `'localhost:9090'`, `'[::1]:9090'`, `'unix:/run/kv.sock'` or a URL
+    like `'thrift://h:9090?frame=1&protocol=compact'`; `port` if it has none. `frame=True` is
+    `transport='framed'`. `timeout` is the limit of a whole call in ms, None for no limit.
+    `name` defaults to the address. `options`: those of the table in `thrift_client.options`.
 
     Opens nothing before the first call, keeps its connections open between calls, and
-    belongs to the event loop of its first call: in any other a call is a RuntimeError. A
-    call that is cancelled closes its connection. Raises TypeError for a service that is
-    none or an unknown option, ValueError for a bad address or value.
+    belongs to the event loop of its first call: in any other a call raises RuntimeError. A
+    call that is cancelled closes its connection. Raises TypeError if `service` is not a
+    service and for an unknown option, ValueError for a bad address or value.
     """
 
-    __slots__ = ()
-
-    _connections: Connections
+    @staticmethod
+    def _new_connections(endpoint: Endpoint) -> AsyncConnectionPool:
+        return AsyncConnectionPool(endpoint)
 
     @staticmethod
-    def _new_connections(address: Address, wire: Wire, options: Options) -> Connections:
-        return Connections(Opener(address, wire, options), options, framed=wire.framed)
+    def _new_pin(endpoint: Endpoint | None) -> Any:
+        from thrift_client.aio.pin import AsyncPin
+
+        return AsyncPin(endpoint)
 
     @staticmethod
-    def _plans_of(wire: Wire, options: Options) -> dict[Any, Any]:
-        return wire.codec.plans if wire.plain and options.hedge is None else {}
+    def _new_checks() -> Any:
+        from thrift_client.aio.checks import AsyncChecks
+
+        return AsyncChecks()
 
     @staticmethod
     def _functions_of(service: Service) -> dict[str, Any]:
@@ -65,45 +285,59 @@ class AsyncSimpleClient(SingleServer):
     async def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the service by its name, also one that the client hides.
 
-        Waits, returns and raises as the method itself does; AttributeError for an
-        unknown one.
+        Waits, returns and raises as the method itself does; AttributeError for an unknown
+        one.
         """
         return await self._function(method)(self, *args, **kwargs)
 
     def submit(self, method: str, /, *args: Any, **kwargs: Any) -> asyncio.Task[Any]:
         """Begin a call in another task; returns its `asyncio.Task` at once.
 
-        The deadline and other context are those of the caller. Wrong arguments raise here.
+        The deadline and other context are those of the caller. Raises TypeError for wrong
+        arguments.
         """
-        return asyncio.get_running_loop().create_task(self._function(method)(self, *args, **kwargs))
+        return _running_loop().create_task(self._function(method)(self, *args, **kwargs))
 
     async def warm_up(self) -> None:
         """Connect, so that the next call needn't; waits within `timeout`.
 
-        Raises ConnectError, CallTimeout, ClientClosed or ClientDisabledError. An open idle
-        connection is enough, and so are as many in use as there may be.
+        An open idle connection is enough, and so are as many in use as there may be.
+        Raises ConnectError, CallTimeout, ClientClosed or ClientDisabledError.
         """
         started = monotonic()
-        connections = self._connections
+        connections = self._endpoint.connections
+        expires = deadlines.expiry(started, self._options.timeout, _ends())
+        connections.bind()
         try:
-            connections.bind()
             connections.check_open()
+            if self._options.source is not None:
+                await self._options.source.open(connections, expires)
+                return
             connection = connections.take_checked()
-            if connection is None and connections.may_open():
-                connection = await connections.open(self._expiry(started))
+            if connection is None:
+                may_open, permit = connections.try_open()
+                if may_open:
+                    connection = await connections.open(expires, permit)
             if connection is not None:
                 connections.give_back(connection)
         except ThriftClientError as exc:
-            raise self._located(exc, 'warm_up', started) from exc.__cause__
+            raise self._endpoint.located(exc, 'warm_up', started) from exc.__cause__
 
     async def close(self) -> None:
         """Close all connections, those in use when their calls are done; may be repeated.
 
-        Raises RuntimeError in another loop than the client's, unless that is closed.
+        Calls that wait get ClientClosed at once. On a view it does nothing, except that it
+        closes the connection of a view that `pinned` returned. Raises RuntimeError in another
+        event loop than the client's, unless that is closed.
         """
-        self._connections.close()
-        for _ in range(2):  # until the loop has closed their sockets
-            await asyncio.sleep(0)
+        if self._is_view:
+            if self._pin is not None:
+                self._pin.end()
+            return
+        endpoint = self._endpoint
+        endpoint.close()
+        if endpoint.checks is not None:
+            await endpoint.checks.join()
 
     async def __aenter__(self) -> Self:
         return self
@@ -111,69 +345,23 @@ class AsyncSimpleClient(SingleServer):
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
-    async def _call(  # noqa: C901 - as in the blocking client
-        self,
-        method: Method,
-        arguments: Any,
-        now: float | None = None,
-        response: ThriftResponse[Any] | None = None,
-        route: Route | None = None,
-    ) -> Any:
-        """A call begun at `now`, with its arguments in an instance of the generated class.
 
-        What there is to say besides the value goes into `response`; `route` chooses the
-        servers of further attempts.
-        """
-        if now is None:
-            now = monotonic()
-        connections = self._connections
-        plan = self._plans.get(method)
-        loop = _running_loop()
-        if (
-            plan is None
-            or plan.result_spec is None
-            or connections.gate
-            or connections.loop is not loop
-            or budget.get() is not None
-        ):
-            return await attempts.call(self, method, arguments, now, response, route=route)
-        try:
-            body = plan.encode(arguments, plan.encode_spec)
-        except ENCODING as exc:
-            if is_foreign(exc):
-                raise
-            error = encode_error(method, arguments, exc)
-            raise self._located(error, method.name, now) from exc
-        seqid = next_id()
-        request = plan.headers[seqid][0] + body
-        if connections.framed:
-            request = frame_length(len(request)) + request
-        timeout = self._options.timeout
-        expires = None if timeout is None else now + timeout / 1000
-        if expires is not None and expires < connections.alarm_at:
-            connections.watch(expires)
-        future: Future[None] = Future(loop=loop)
-        call = Call(connections, method, plan, request, seqid, expires, future)
-        connection = connections.take_fresh(now)
-        if connection is not None:
-            connection.start(call)
-        elif not connections.queue(call):
-            return await attempts.call(self, method, arguments, now, response, route=route)
-        try:
-            await future
-        except BaseException:
-            connections.abandon(call)
-            raise
-        if call.may_open:
-            connections.opened_one()
-            return await attempts.call(self, method, arguments, now, response, route=route)
-        failure = call.failure
-        if failure is None:
-            return method.unpack(call.result)
-        if isinstance(failure, ThriftClientError):
-            return await attempts.call(self, method, arguments, now, response, failure, route)
-        raise failure
-
+#: The body of a method: `make_call`, written out, since each coroutine less is felt.
+_BODY = """__now, __endpoint, __options = __monotonic(), self._endpoint, self._options
+ __begun = __start(__endpoint, __options, __method, __arguments, __now)
+ if type(__begun) is not __Exchange:
+  return await __begun
+ try:
+  await __begun.future
+ except BaseException:
+  __begun.source.abandon(__begun)
+  raise
+ __result = __begun.result
+ if __result is not None and __method.returns:
+  __value = getattr(__result, 'success', None)
+  if __value is not None:
+   return __value
+ return await __end(__begun, __endpoint, __options, __method, __arguments, __now)"""
 
 _functions: dict[Service, dict[str, Any]] = {}
 
@@ -184,9 +372,12 @@ def functions_of(service: Service) -> dict[str, Any]:
     if functions is None:
         functions = bind_functions(
             service,
-            'return await __call(self, __method, __arguments)',  # as in the blocking client
+            _BODY,
             kind='async def',
-            __call=AsyncSimpleClient._call,
+            __start=start_call,
+            __end=end_call,
+            __Exchange=Exchange,
+            __monotonic=monotonic,
         )
         for name, function in functions.items():
             function.__qualname__ = f'AsyncSimpleClient.{name}'

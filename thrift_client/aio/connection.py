@@ -1,273 +1,475 @@
-"""One connection on an event loop: one call at a time, and the proof that it is clean.
+"""One connection on an event loop: one exchange at a time, and the proof that it is clean.
 
-Who owns what: a connection that carries a call is that call's, until the reply is whole or
-something failed; it then goes back to its stack or is discarded by itself, before the task
-that made the call wakes up. So the next call in the queue is sent at once, and a task that
-is cancelled finds nothing half done. The loop keeps an open connection alive; its stack is
-held weakly, so that a client that nobody closed can be noticed.
+Who owns what: a connection that carries an exchange belongs to it until the reply is whole
+or something has failed. It then returns to its pool or is discarded by itself, before the
+task that made the call runs again. So the next call in the line is sent at once, and a task
+that is cancelled finds nothing half done. The loop holds an open connection weakly: one that
+everybody forgot closes.
 """
 
 from __future__ import annotations
 
+from asyncio import get_running_loop
+from socket import close as close_socket
 from time import monotonic
-from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from thrift_client.aio.end import End
-from thrift_client.core.call import lost, timed_out
-from thrift_client.core.failures import closed_by_server
-from thrift_client.core.reply import Reply
+from thrift_client.aio.stream import ready
+from thrift_client.core.classify import timed_out
+from thrift_client.core.failures import is_foreign
 from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError
+from thrift_client.shared.connection import ConnectionBase, frame_length
+from thrift_client.shared.platform import READABLE, WRITABLE
 
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    import asyncio
-    import socket
+    from asyncio import AbstractEventLoop, Future, TimerHandle
+    from collections.abc import Mapping
+    from typing import Any
 
-    from thrift_client.aio.call import Call
-    from thrift_client.aio.connections import Connections
-    from thrift_client.core.transports.base import Assembler, Channel
+    from thrift_client.core.codec import Plan
+    from thrift_client.core.reply import Reply
+    from thrift_client.core.transports.base import Channel
     from thrift_client.core.wire import Wire
+    from thrift_client.shared.stream import Stream
+
+#: How often one connection is read in a row, so that a flood from one server doesn't keep
+#: everything else on the loop waiting.
+READS_IN_A_ROW = 16
 
 
-class Connection(End):
-    """An open connection to one server."""
+class Place:
+    """A call's place in the line for a connection; `future` is done once it has got something.
 
-    __slots__ = ('_call', '_channel', '_exchange', '_retry', '_stack', '_unanswered')
+    That is `claimed`, a connection or a permit to open one, or `failure`.
+    """
 
-    def __init__(self, stack: Connections, wire: Wire, sock: socket.socket, now: float) -> None:
-        super().__init__(wire, sock, now)
-        self._stack = ref(stack)
-        self._channel: Channel | None = None
-        self._call: Call | None = None
-        self._exchange: Reply | None = None
-        self._unanswered: Assembler | None = None  # what may still come for a oneway call
-        self._retry: asyncio.TimerHandle | None = None  # of decoding, of what may be whole
+    __slots__ = ('claimed', 'expires', 'failure', 'future')
 
-    def ready(self, channel: Channel | None) -> None:
-        """Let it carry calls, through its transport's channel."""
-        self._channel = channel
-        self.opening = False
-        self.broken = self.broken or bool(self._unread)  # bytes that nobody asked for
-
-    @property
-    def unsettled(self) -> bool:  # type: ignore[override]
-        """Whether something may still come for a oneway call."""
-        return self._unanswered is not None
+    def __init__(self, expires: float | None, future: Future[None] | None) -> None:
+        self.expires = expires
+        self.future = future
+        self.claimed: Any = None
+        self.failure: BaseException | None = None
 
     @property
-    def reusable(self) -> bool:
-        """Whether the server takes another call on it."""
-        return not self.broken and (self._channel is None or self._channel.reusable)
+    def is_over(self) -> bool:
+        """Whether its call has got something, or was cancelled."""
+        return self.future is not None and self.future.done()
 
-    def is_quiet(self) -> bool:
-        """Whether it is still open, and nothing has arrived or may arrive unasked for."""
-        return self._unanswered is None and super().is_quiet()
+    def take(self, claimed: Any) -> None:
+        """Get what was waited for."""
+        self.claimed = claimed
+        self.wake()
 
-    def close(self, *, forked: bool = False) -> None:
-        """Close it, or in a forked child forget it."""
-        self._end_exchange()
-        super().close(forked=forked)
+    def fail(self, error: BaseException) -> None:
+        """Get an error instead."""
+        self.failure = error
+        self.wake()
 
-    def start(self, call: Call) -> None:
-        """Send a call's request, whose reply then goes to it."""
-        self._call = call
-        call.connection = self
-        self.calls += 1
-        if self._channel is None and self._tls is None:
-            self._write_plain(call.request)
+    def wake(self) -> None:
+        """Let the call go on."""
+        if self.future is not None and not self.future.done():
+            self.future.set_result(None)
+
+
+class Exchange(Place):
+    """A request and its reply: `message` goes out, `result` (None for oneway) is what was read.
+
+    `call` is a Call or a Leg, None for a small call, which has a `plan`. `source` is what its
+    connection returns to. It ends when `wake` is called; whoever waits otherwise than for a
+    future overrides that.
+    """
+
+    __slots__ = (
+        'call', 'connection', 'message', 'plan', 'reply_headers', 'result', 'seqid', 'source',
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        source: Any,
+        plan: Plan | None,
+        call: Any,
+        message: bytes,
+        seqid: int,
+        expires: float | None,
+        future: Future[None] | None,
+    ) -> None:
+        self.source = source
+        self.plan = plan
+        self.call = call
+        self.message = message
+        self.seqid = seqid
+        self.expires = expires
+        self.future = future
+        self.connection: Connection | None = None
+        self.claimed = self.result = None
+        self.reply_headers: Mapping[str, str] | None = None
+        self.failure = None
+
+    def take(self, claimed: Any) -> None:
+        """Go out on a connection, or wake the call to open one."""
+        if isinstance(claimed, Connection):
+            claimed.start(self)
         else:
-            try:
-                data = call.request
-                if self._channel is not None:
-                    data = self._channel.wrap(data, call.seqid, call.headers)
-                self._write(data)
-            except ThriftClientError as exc:
-                self._fail(exc)
-                return
-        if call.plan is None and not self._unsent:
-            self._sent()
+            super().take(claimed)
+
+    def may_have_run(self) -> bool:
+        """Whether the kernel has all of the request of an exchange that is under way."""
+        return self.connection is not None and self.connection.phase != 'sending'
+
+
+class Connection(ConnectionBase):
+    """An open connection to one server, on the event loop `loop`."""
+
+    __slots__ = (
+        '_exchange', '_is_heard', '_loop', '_pool', '_receive', '_reply', '_retry', '_send',
+        '_unsent', '_waits_to_send',
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        pool: Any,
+        loop: AbstractEventLoop,
+        wire: Wire,
+        stream: Stream,
+        channel: Channel,
+        now: float,
+    ) -> None:
+        super().__init__(wire, stream, channel, now)
+        self._pool = ref(pool)
+        self._loop = loop
+        self._exchange: Exchange | None = None
+        self._reply: Reply | None = None
+        self._unsent: memoryview | None = None
+        self._waits_to_send = False
+        self._retry: TimerHandle | None = None  # of decoding what may be whole
+        self._is_heard = False
+        self._send, self._receive = stream.send, stream.receive
+        self._hear()
+
+    # How a call goes out and ends.
 
     @property
     def phase(self) -> str:
-        """What its call is waiting for, in the words of errors."""
-        if self._unsent:
+        """What its exchange is waiting for, in the words of errors."""
+        if self._unsent is not None:
             return 'sending'
-        return 'reading the reply' if self._exchange is not None else 'waiting for the reply'
+        return 'waiting for the reply' if self._reply is None else 'reading the reply'
 
-    def expires_at(self) -> float | None:
-        """When its call has to be done; None: there is none, or it has no limit."""
-        return self._call.expires if self._call is not None else None
+    @property
+    def expires(self) -> float | None:
+        """When its exchange has to be done; None: there is none, or it has no limit."""
+        return self._exchange.expires if self._exchange is not None else None
+
+    def start(self, exchange: Exchange) -> None:
+        """Send a request, whose reply then ends the exchange. Raises nothing of the call's."""
+        self._exchange = exchange
+        exchange.connection = self
+        self.calls += 1
+        try:
+            request = exchange.message
+            if not self._plain:
+                headers = None if exchange.call is None else exchange.call.headers
+                request = self.channel.wrap(request, exchange.seqid, headers)
+            elif self._framed:
+                request = frame_length(len(request)) + request
+            try:
+                sent = self._send(request)
+            except OSError as exc:
+                if is_foreign(exc):
+                    raise
+                sent = 0  # the same again, to name what is wrong
+            if not self._is_heard:
+                self._hear()
+            if sent != len(request):
+                self._unsent = memoryview(request)[sent:]
+                self._send_on()
+            elif exchange.plan is None or exchange.plan.result_spec is None:
+                self._sent()
+        except BaseException as exc:
+            self._fail(exc)
+            if not isinstance(exc, Exception):
+                raise
 
     def expire(self) -> None:
-        """End its call, whose budget is spent."""
+        """End its exchange, whose time is over."""
         self._fail(timed_out(self.phase))
 
     def give_up(self) -> None:
-        """End its call, of which nobody wants to hear any more."""
-        call = self._let_go()
-        call.stack.discard(self, 'its call was given up')
-
-    # What comes of bytes.
-
-    def get_buffer(self, _sizehint: int) -> memoryview:
-        """Where the next bytes go: the scratch, but for a reply that is known to be large."""
-        self._in_place = False
-        if self._exchange is None:
-            return self._scratch
-        return super().get_buffer(_sizehint)
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Take in what has arrived; the small reply in one go."""
-        call = self._call
-        if call is None or call.plan is None or self._exchange is not None:
-            super().buffer_updated(nbytes)
-            return
-        data = bytes(self._scratch[:nbytes])
-        result = self.read_small(call.plan, call.plan.headers[call.seqid][1], data)
-        if result is not None:
-            self._finish(call, result)
-        else:
-            self._received(data)
+        """End its exchange, of which nobody wants to hear any more."""
+        exchange = self._let_go()
+        if exchange is not None:
+            exchange.source.discard(self, 'its call was given up')
 
     def _sent(self) -> None:
-        call = self._call
-        if call is None or not call.method.oneway:
-            return
-        if self._channel is not None and self._channel.answers_oneway:
-            self._unanswered = self._channel.assembler()
-        self._finish(call, None)
-
-    def _arrived(self, data: bytes) -> None:
-        call = self._call
-        if call is None:
-            self._unasked(data)
-            return
-        if self._exchange is None:
-            if call.plan is not None and self._tls is not None:
-                result = self.read_small(call.plan, call.plan.headers[call.seqid][1], data)
-                if result is not None:
-                    self._finish(call, result)
-                    return
-            channel = self._channel or self._wire.channel
-            assert channel is not None
-            self._exchange = Reply(
-                self._wire, call.method, call.seqid, monotonic, channel, fresh=self.calls <= 1
-            )
-        self._feed(self._exchange.feed, data)
-
-    def _space(self) -> memoryview | None:
-        if self._exchange is None or self._tls is not None:
-            return None
-        return self._exchange.space
-
-    def _filled(self, count: int) -> None:
-        if self._exchange is not None:
-            self._feed(self._exchange.filled, count)
-
-    def _feed(self, take: Any, given: Any) -> None:
-        """Have the exchange take in what it is given, and see whether that was all."""
-        call, exchange = self._call, self._exchange
-        assert call is not None
-        assert exchange is not None
-        try:
-            whole = take(given)
-        except Exception as exc:  # noqa: BLE001 - the call's to raise
-            self._fail(exc)
-            return
-        if whole:
-            self._finish(call, exchange.result)
-            return
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        if exchange.due is not None:
-            delay = max(0.0, exchange.due - monotonic())
-            self._retry = call.future.get_loop().call_later(delay, self._try_again)
-
-    def _try_again(self) -> None:
-        """Try to decode what may be whole and has waited as long as it had to."""
-        self._retry = None
-        if self._exchange is not None:
-            self._feed(self._exchange.feed, b'')
-
-    def _unasked(self, data: bytes) -> None:
-        """Take in what no call waits for: an answer to a oneway call, or dirt."""
-        if self._unanswered is not None:
-            try:
-                if self._unanswered.feed(data) is None:
-                    return
-                self._unanswered = None
-                if self.reusable:
-                    return
-            except ThriftClientError:
-                pass
-        self._end()
-
-    def _ended(self, exc: BaseException | None) -> None:
+        """Note that the kernel has the whole request; that is all for a oneway call."""
         exchange = self._exchange
-        if exc is None and self._call is not None and exchange is not None and not self._unsent:
-            self._feed(lambda _: exchange.end(), None)
-        if self._call is None:
-            return
-        if isinstance(exc, ThriftClientError):
-            self._fail(exc)
-        elif exc is not None or self._unsent:
-            self._fail(lost(exc or ConnectionResetError('the server closed it'), self.phase))
+        assert exchange is not None
+        method = exchange.call.method if exchange.plan is None else exchange.plan.method
+        if method.oneway:
+            self.sent_oneway()
+            self._finish(exchange, None)
+
+    def _finish(self, exchange: Exchange, result: Any) -> None:
+        """End an exchange whose reply is whole: the connection is free for the next."""
+        self._exchange = exchange.connection = None
+        if self._reply is not None:
+            self._end_reply()
+        exchange.result = result
+        if not self._plain:
+            exchange.reply_headers = self.channel.reply_headers
+        if type(exchange) is Exchange and not exchange.future.done():  # type: ignore[union-attr]
+            exchange.future.set_result(None)  # type: ignore[union-attr]
         else:
-            self._fail(closed_by_server(partial=exchange is not None))
-
-    def _dropped(self) -> None:
-        stack = self._stack()
-        if stack is not None:
-            stack.dropped(self)
-
-    # How a call ends.
-
-    def _finish(self, call: Call, result: Any) -> None:
-        """End a call whose reply is whole: the connection is free for the next."""
-        self._call = None
-        if self._exchange is not None:
-            self._end_exchange()
-        if self._channel is not None:
-            call.reply_headers = self._channel.reply_headers
-        call.connection = None
-        call.result = result
-        future = call.future
-        if not future.done():
-            future.set_result(None)
-        stack = call.stack
-        if self._unsent:
-            stack.discard(self, 'the server answered before it had read the call')
-        elif stack.gate or self.stamp > stack.trim_at or self._channel is not None or self.broken:
-            stack.give_back(self)
-        elif stack.waiting and (following := stack.next_waiting()) is not None:
-            self.stamp = monotonic()
-            self.start(following)
-        else:
-            stack.idle.append(self)
-            if len(stack.idle) > stack.max_idle:
-                stack.tend(self.stamp)
+            exchange.wake()
+        exchange.source.give_back(self)
 
     def _fail(self, error: BaseException) -> None:
-        """End its call with an error that leaves the connection in an unknown state."""
-        exchange = self._exchange
-        if exchange is not None and isinstance(error, (CallTimeout, ConnectionLost)):
-            error = exchange.explained(error)
-        call = self._let_go()
+        """End its exchange with an error that leaves the connection in an unknown state."""
+        reply = self._reply
+        if reply is not None and isinstance(error, (CallTimeout, ConnectionLost)):
+            error = reply.explained(error)
+        exchange = self._let_go()
+        if exchange is None:
+            return
         if isinstance(error, ThriftClientError):
             self.blame(error)
-        call.stack.discard(self, error)
-        call.fail(error)
+        exchange.source.discard(self, error)
+        exchange.fail(error)
 
-    def _let_go(self) -> Call:
-        call = self._call
-        assert call is not None
-        self._call = call.connection = None
-        self._end_exchange()
-        return call
+    def _let_go(self) -> Exchange | None:
+        exchange, self._exchange = self._exchange, None
+        self._unsent = None
+        self._end_reply()
+        if exchange is not None:
+            exchange.connection = None
+        return exchange
 
-    def _end_exchange(self) -> None:
-        self._exchange = None
+    def _end_reply(self) -> None:
+        self._reply = None
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
+
+    # What the loop says.
+
+    def _hear(self) -> None:
+        """Have the loop tell of what arrives."""
+        self._is_heard = True
+        self._loop.add_reader(self.stream.fileno(), _readable, ref(self))
+
+    def _unhear(self) -> None:
+        """Be told nothing of the socket any more."""
+        fd = self.stream.fileno()
+        if fd >= 0:
+            if self._is_heard:
+                self._loop.remove_reader(fd)
+            if self._waits_to_send:
+                self._loop.remove_writer(fd)
+        self._is_heard = self._waits_to_send = False
+
+    def _send_on(self) -> None:
+        """Send what is left of the request, or wait for room for it."""
+        unsent = self._unsent
+        while unsent:
+            sent = self.stream.try_send(unsent)
+            if sent < 0:
+                self._unsent = unsent
+                self._wait_to_send()
+                return
+            unsent = unsent[sent:]
+        self._unsent = None
+        if self._waits_to_send:
+            self._unhear()
+            self._hear()
+        self._sent()
+
+    def _wait_to_send(self) -> None:
+        """Have the loop say when more can be sent; until then nothing is read."""
+        fd = self.stream.fileno()
+        if self.stream.to_send == WRITABLE:
+            if not self._waits_to_send:
+                self._unhear()
+                self._waits_to_send = True
+                self._loop.add_writer(fd, _writable, ref(self))
+        elif self._waits_to_send or not self._is_heard:
+            self._unhear()
+            self._hear()
+
+    def on_writable(self) -> None:
+        """Go on sending."""
+        if self._exchange is None:
+            return
+        try:
+            self._send_on()
+        except BaseException as exc:
+            self._fail(exc)
+            if not isinstance(exc, Exception):
+                raise
+
+    def on_readable(self) -> None:
+        """Take in what has arrived; a small reply in one go."""
+        exchange = self._exchange
+        if exchange is None:
+            self._unasked()
+            return
+        if self._unsent is not None:  # TLS has to read before it can send
+            self.on_writable()
+            return
+        try:
+            if self._reply is not None:
+                self._read_on(exchange, self._reply, None)
+                return
+            data: bytes | None
+            try:
+                data = self._receive(self.first_read)
+            except OSError as exc:
+                data = self._first_bytes(exc)
+                if data is None:
+                    return
+            plan = exchange.plan
+            result = None
+            if plan is not None:
+                result = self.read_small(plan, plan.headers[exchange.seqid][1], data)
+            if result is not None:
+                self._finish(exchange, result)
+            else:
+                self._read_on(exchange, self._begin_reply(exchange), data)
+        except BaseException as exc:
+            self._fail(exc)
+            if not isinstance(exc, Exception):
+                raise
+
+    def _first_bytes(self, exc: OSError) -> bytes | None:
+        """Try again what raised, to name what is wrong; None if nothing has arrived after all."""
+        if is_foreign(exc):
+            raise exc
+        return self.stream.try_receive(self.first_read)
+
+    def _begin_reply(self, exchange: Exchange) -> Reply:
+        if exchange.plan is not None:
+            codec, method = exchange.plan.codec, exchange.plan.method
+        else:
+            call = exchange.call
+            codec, method = call.endpoint.codec_of(call.options.codec), call.method
+        reply = self._reply = self.reply(codec, method, exchange.seqid)
+        return reply
+
+    def _read_on(self, exchange: Exchange, reply: Reply, data: bytes | None) -> None:
+        """Take in a reply that comes in parts, with `data` already read of it."""
+        whole = False
+        if data is not None:
+            whole = reply.feed(data) if data else reply.end()
+        if whole or self.read_available(reply, None, READS_IN_A_ROW):
+            self._finish(exchange, reply.result)
+            return
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if reply.due is not None:
+            delay = max(0.0, reply.due - monotonic())
+            self._retry = self._loop.call_later(delay, _retry, ref(self))
+
+    def on_retry(self) -> None:
+        """Try to decode what may be whole and has waited as long as it had to."""
+        self._retry = None
+        exchange, reply = self._exchange, self._reply
+        if exchange is None or reply is None:
+            return
+        try:
+            if reply.feed(b''):
+                self._finish(exchange, reply.result)
+            else:
+                self._read_on(exchange, reply, None)
+        except BaseException as exc:
+            self._fail(exc)
+            if not isinstance(exc, Exception):
+                raise
+
+    def _unasked(self) -> None:
+        """Take in what no call waits for: an answer to a oneway call, or the end."""
+        if self.unanswered is not None:
+            if not self.settle() or self.reusable:
+                return
+        elif self.is_quiet():
+            return
+        pool = self._pool()
+        if pool is None or not pool.dropped(self):
+            self._unhear()  # whoever has it will find out when they use it
+
+    async def settled(self, until: float | None) -> None:
+        """Wait for what may still come for a oneway call. Raises CallTimeout at `until`."""
+        while self.is_unsettled and not self.settle():
+            self._unhear()
+            try:
+                found = await ready({self.stream.fileno(): READABLE}, until)
+            finally:
+                self._hear()
+            if not found:
+                raise timed_out('waiting for a connection')
+
+    # How it is closed.
+
+    def close(self, *, forked: bool = False) -> None:
+        """Close it, or in a forked child forget it: the loop is the parent's."""
+        self._end_reply()
+        if not forked:
+            self._unhear()
+        self._is_heard = self._waits_to_send = False
+        self.stream.close(forked=forked)
+
+    def release(self) -> None:
+        """Close it as garbage, in whatever thread: at the loop's next turn if that is another."""
+        fd = self.stream.sock.detach()
+        if fd < 0:
+            return
+        loop = self._loop
+        if loop.is_running() and loop is not running_loop():
+            try:
+                loop.call_soon_threadsafe(_close, loop, fd)
+                return
+            except RuntimeError:
+                pass  # it has been closed
+        _close(loop, fd)
+
+    def __del__(self) -> None:
+        # Nobody has it any more: an exception came between taking it and giving it back.
+        if hasattr(self, '_loop'):
+            self.release()
+
+
+def _close(loop: AbstractEventLoop, fd: int) -> None:
+    loop.remove_reader(fd)
+    loop.remove_writer(fd)
+    close_socket(fd)
+
+
+def running_loop() -> AbstractEventLoop | None:
+    """The loop that runs in this thread; None where none does."""
+    try:
+        return get_running_loop()
+    except RuntimeError:
+        return None
+
+
+# Not methods: the loop must not keep a connection alive that nobody has any more.
+
+
+def _readable(key: ref[Connection]) -> None:
+    connection = key()
+    if connection is not None:
+        connection.on_readable()
+
+
+def _writable(key: ref[Connection]) -> None:
+    connection = key()
+    if connection is not None:
+        connection.on_writable()
+
+
+def _retry(key: ref[Connection]) -> None:
+    connection = key()
+    if connection is not None:
+        connection.on_retry()
+

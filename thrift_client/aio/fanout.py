@@ -1,9 +1,12 @@
-"""Calls to many servers at once on an event loop, told of as they end.
+"""Several calls at once, on the event loop.
 
-The requests are sent on all open connections first, without a task or a future for each:
-every reply puts its call into one queue and wakes one waiter. What isn't a small call on an
-open connection (a first connect, a retry) goes on in a task of its own. All of it runs in
-the loop's thread.
+The requests are sent at once on all idle connections, and one future waits for all replies.
+What takes more than that (no idle connection, a listener, a failure) goes the whole course of
+a call in a task of its own.
+
+Who owns what: a leg's exchange (`leg.place`) or task (`leg.opening`) belongs to the fan-out.
+Connections and tasks only append to `landed` and to `_ended`, and wake the task that runs the
+fan-out: what listeners and policies do happens there. `close` releases whatever legs hold.
 """
 
 from __future__ import annotations
@@ -11,237 +14,223 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING, Any
 
-from thrift_client.aio import attempts
-from thrift_client.aio.call import Call
-from thrift_client.core.call import located, timed_out
-from thrift_client.core.codec import next_id
-from thrift_client.core.deadline import budget, expiry
-from thrift_client.errors import ThriftClientError
-from thrift_client.response import ThriftExceptionResponse, ThriftResponse
+from thrift_client import deadlines
+from thrift_client.aio.connection import Exchange, running_loop
+from thrift_client.aio.course import begin, make_attempts
+from thrift_client.core.classify import FAILURES
+from thrift_client.core.scatter import Leg, Scatter
+from thrift_client.errors import EncodeError, WrongLoop
+from thrift_client.response import ThriftResponse, set_headers
+from thrift_client.shared.fanout_base import FanOutBase
 
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from thrift_client.aio.client import AsyncSimpleClient
-    from thrift_client.aio.connection import Connection
-    from thrift_client.core.codec import Plan
-    from thrift_client.core.service import Method
-    from thrift_client.core.wire import Wire
-
-    Response = tuple[int, ThriftResponse[Any]]
+    from typing import Any
 
 
-class _Leg(Call):
-    """The call to one of the servers; its own future, which tells the fan-out."""
+class _Sent(Exchange):
+    """The exchange of a leg, which the fan-out hears of."""
 
-    task: asyncio.Task[None] | None = None
-    response: ThriftResponse[Any] | None = None
-    _is_done = False
+    __slots__ = ('fan_out',)
 
-    def __init__(
-        self,
-        fan_out: FanOut,
-        position: int,
-        client: AsyncSimpleClient,
-        started: float,
-        arguments: Any,
-    ) -> None:
-        self._fan_out = fan_out
-        self.position = position
-        self.client = client
-        self.started = started
-        self.arguments = arguments
+    fan_out: FanOut
 
-    def send(self, connection: Connection, plan: Plan, request: bytes, seqid: int) -> None:
-        """Make a small call on a connection."""
-        self.stack = self.client._connections
-        self.method = plan.method
-        self.plan = plan
-        self.request = request
-        self.seqid = seqid
-        self.future: Any = self
-        connection.start(self)
-
-    def done(self) -> bool:
-        """Whether the outcome is there, or nobody waits for it."""
-        return self._is_done
-
-    def set_result(self, _result: None) -> None:
-        """Note that the outcome is there."""
-        self._is_done = True
-        fan_out = self._fan_out
-        fan_out.arrived.append(self)
-        if fan_out.waiter is not None and not fan_out.waiter.done():
-            fan_out.waiter.set_result(None)
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        """The running loop."""
-        return asyncio.get_running_loop()
-
-    def give_up(self) -> None:
-        """Close what the call is on, if it is still under way."""
-        self._is_done = True
-        if self.task is not None:
-            self.task.cancel()
-        elif self.connection is not None:
-            self.stack.abandon(self)
+    def wake(self) -> None:
+        """Have the fan-out look at what has come."""
+        self.fan_out.landed.append(self)
+        self.fan_out.wake()
 
 
-class FanOut:
-    """A call of a method to all of `servers`; `some` waits for them.
+class FanOut(FanOutBase):
+    """The legs of a scatter that are under way. Whoever makes one calls `close` in the end."""
 
-    Encodes the request for each way in which the servers are spoken to. Raises
-    EncodeError, of which nothing has been sent, and WrongLoop.
-    """
+    def __init__(self, scatter: Scatter) -> None:
+        super().__init__(scatter)
+        self._loop = asyncio.get_running_loop()
+        self._tasks: dict[asyncio.Task[None], Leg] = {}
+        self._waiter: asyncio.Future[None] | None = None
+        self._trouble: tuple[Leg, BaseException | None] | None = None
+        self.landed: deque[Exchange] = deque()
 
-    def __init__(
-        self,
-        servers: Sequence[AsyncSimpleClient],
-        method: Method,
-        arguments: Any,
-        call_options: dict[str, Any],
-    ) -> None:
-        self._method = method
-        self._call_options = call_options
-        self._seqid = next_id()
-        self._requests: dict[Wire, bytes] = {}
-        self._ends = budget.get()
-        self.arrived: deque[_Leg] = deque()
-        self.waiter: asyncio.Future[None] | None = None
-        self.given_up: list[Response] = []
-        self._pending: dict[int, _Leg] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        for server in servers:
-            server._connections.bind()
-            if server._wire not in self._requests:
-                self._requests[server._wire] = self._encoded(server, arguments)
-        now = monotonic()
-        for position, server in enumerate(servers):
-            self._begin(_Leg(self, position, server, now, arguments))
+    # What its owner calls.
 
-    def _encoded(self, server: AsyncSimpleClient, arguments: Any) -> bytes:
-        try:
-            return server._wire.request(self._method, arguments, self._seqid)
-        except ThriftClientError as exc:
-            raise located(exc, server, self._method.name, 0.0) from exc.__cause__
+    def follow(self, scatter: Scatter) -> None:
+        """Take the legs of another scatter from now on."""
+        self._scatter = scatter
 
-    def add(self, position: int, server: AsyncSimpleClient, arguments: Any) -> None:
-        """Make one more call, to be known by its `position`. Raises EncodeError."""
-        server._connections.bind()
-        self._requests[server._wire] = self._encoded(server, arguments)
-        self._begin(_Leg(self, position, server, monotonic(), arguments))
-
-    def begin(self) -> None:
-        """Do nothing: what is added has begun."""
-
-    def call_at(self, when: float, function: Callable[[], object]) -> None:
-        """Call a function at `when` (monotonic seconds), unless it has been given up by then."""
-        delay = max(0.0, when - monotonic())
-        self._timer = asyncio.get_running_loop().call_later(delay, function)
-
-    @property
-    def pending(self) -> bool:
-        """Whether any of the calls has not ended."""
-        return bool(self._pending)
-
-    async def some(self) -> list[Response]:
-        """Wait for responses: those that have come since, each with its server's position.
-
-        Whoever doesn't wait for all of them has to `give_up`.
-        """
+    async def run(self) -> Leg | None:
+        """Go on until a leg ends, and return it; None once none is under way."""
         while True:
-            responses: list[Response] = []
-            while self.arrived:
-                leg = self.arrived.popleft()
-                response = leg.response or self._response_of(leg)
-                if response is not None:
-                    del self._pending[leg.position]
-                    responses.append((leg.position, response))
-            if responses or not self._pending:
-                return responses
-            self.waiter = asyncio.get_running_loop().create_future()
-            await self.waiter
+            self.begin()
+            while self.landed and not self._ended:
+                self._land(self.landed.popleft())
+            if self._ended:
+                leg = self._ended.popleft()
+                self._scatter.ended(leg)
+                return leg
+            if self._trouble is not None:
+                (leg, trouble), self._trouble = self._trouble, None
+                if not isinstance(trouble, EncodeError):
+                    assert trouble is not None
+                    raise trouble
+                self._scatter.refused(leg, trouble)
+                continue
+            if not self._active:
+                return None
+            await self._wait()
 
-    async def give_up(self) -> None:
-        """Close whatever is still in use; `given_up` has the responses that say so.
+    async def close(self) -> list[Leg]:
+        """Give up whatever is still under way; the legs whose responses say so."""
+        given_up = [*self.give_up()]
+        if self._tasks:
+            given_up += self._tasks.values()
+            await asyncio.wait(list(self._tasks))
+        given_up += self._ended
+        self._ended.clear()
+        return list(dict.fromkeys(given_up))
 
-        Waits until the tasks of such calls have ended.
-        """
-        tasks = [leg.task for leg in self._pending.values() if leg.task is not None]
-        self._end()
-        if tasks:
-            await asyncio.wait(tasks)  # each closes its connection
+    def give_up(self) -> list[Leg]:
+        """Give up what is under way, without waiting; those with a task end soon."""
+        while self.landed:
+            self._land(self.landed.popleft())
+        given_up = []
+        for leg in [*self._active, *self._scatter.take_new()]:
+            if leg.opening is not None:
+                leg.opening.cancel()
+                continue
+            exchange, leg.place = leg.place, None
+            may_have_run = False
+            if exchange is not None:
+                may_have_run = exchange.may_have_run()
+                exchange.source.abandon(exchange)
+            leg.give_up(may_have_run=may_have_run)
+            given_up.append(leg)
+        self._active.clear()
+        return given_up
 
-    def _end(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        for leg in self._pending.values():
-            connection = leg.connection
-            executed = leg.task is not None or connection is None or connection.phase != 'sending'
-            leg.give_up()
-            error = ThriftClientError(
-                'the call was given up, as its answer was not needed', maybe_executed=executed
-            )
-            elapsed = (monotonic() - leg.started) * 1000
-            located(error, leg.client, self._method.name, elapsed)
-            response: ThriftResponse[Any] = ThriftExceptionResponse(leg.client, error, elapsed)
-            self.given_up.append((leg.position, response))
-        self._pending.clear()
-
-    def _begin(self, leg: _Leg) -> None:
-        """Send on an idle connection, or have a task make the call."""
-        self._pending[leg.position] = leg
-        server, now = leg.client, leg.started
-        stack = server._connections
-        plan = server._plans.get(self._method)
-        if plan is None or plan.result_spec is None or stack.gate:
-            self._make_task(leg, None)
+    def abandon(self) -> None:
+        """Give up what is under way, as its owner is garbage. May run in any thread."""
+        if not self._active:
             return
-        timeout = self._call_options.get('timeout', server._options.timeout)
-        leg.expires = expires = expiry(now, timeout, self._ends)
-        if expires is not None and expires <= now:
-            self._make_task(leg, timed_out('sending'))
-            return
-        connection = stack.take_fresh(now) or stack.take_checked()
-        if connection is None:
-            self._make_task(leg, None)
-            return
-        if expires is not None and expires < stack.alarm_at:
-            stack.watch(expires)
-        leg.send(connection, plan, self._requests[server._wire], self._seqid)
-
-    def _response_of(self, leg: _Leg) -> ThriftResponse[Any] | None:
-        """What a small call came to; None where a task goes on with it."""
-        elapsed = (monotonic() - leg.started) * 1000
-        error = leg.failure
-        if error is None:
-            try:
-                return ThriftResponse(leg.client, self._method.unpack(leg.result), elapsed)
-            except Exception as exc:  # noqa: BLE001 - the server's answer
-                return ThriftExceptionResponse(leg.client, exc, elapsed)
-        if isinstance(error, ThriftClientError):
-            self._make_task(leg, error)
-            return None
-        return ThriftExceptionResponse(leg.client, error, elapsed)
-
-    def _make_task(self, leg: _Leg, failure: ThriftClientError | None) -> None:
-        leg._is_done = False
-        leg.task = asyncio.get_running_loop().create_task(self._call_on(leg, failure))
-
-    async def _call_on(self, leg: _Leg, failure: ThriftClientError | None) -> None:
-        """Make the call as any other is made."""
-        server, options = leg.client, self._call_options
-        client = server.with_options(**options) if options else server
-        response: ThriftResponse[Any] = ThriftResponse(server)
         try:
-            response._value = await attempts.make(
-                client, self._method, leg.arguments, leg.started, response, failure
-            )
-            response.elapsed = (monotonic() - leg.started) * 1000
-        except Exception as exc:  # noqa: BLE001 - goes into this server's response
-            elapsed = (monotonic() - leg.started) * 1000
-            response = ThriftExceptionResponse(server, exc, elapsed)
-        leg.response = response
-        leg.set_result(None)
+            if running_loop() is self._loop:
+                self.give_up()
+            else:
+                self._loop.call_soon_threadsafe(self.give_up)
+        except RuntimeError:
+            pass  # the loop is closed
+
+    # How a leg begins.
+
+    def _begin(self, leg: Leg) -> None:
+        """Send on an idle connection, or go the whole course."""
+        endpoint, options = leg.endpoint, leg.options
+        connections = endpoint.connections
+        codec = endpoint.codec_of(options.codec)
+        is_free = connections.loop is self._loop and not connections.gate and not connections.line
+        if options.is_plain and is_free:
+            timeout = options.timeout_of(leg.method.name)
+            leg.expires = deadlines.expiry(leg.started, timeout, self._deadline)
+            message = self._request(leg, codec)
+            connection = None
+            if leg.expires is None or leg.expires > leg.started:
+                connection = connections.take_checked()
+            if connection is not None:
+                plan = codec.plan(leg.method)
+                exchange = leg.place = _Sent(
+                    connections, plan, leg, message, leg.seqid, leg.expires, None
+                )
+                exchange.fan_out = self
+                connections.watch(leg.expires)
+                connection.start(exchange)
+                return
+        connections.bind()
+        if not callable(options.headers):
+            leg.join()
+            self._request(leg, codec)  # what can't be encoded is the caller's
+        self._course(leg, None)
+
+    # How it ends.
+
+    def _land(self, exchange: Exchange) -> None:
+        """Take what an exchange came to."""
+        leg: Leg = exchange.call
+        leg.place = None
+        failure = exchange.failure
+        if failure is not None:
+            if not isinstance(failure, FAILURES):
+                raise failure
+            self._course(leg, failure)
+            return
+        if not self._has_settled(leg, exchange.result, exchange.reply_headers):
+            self._course(leg, None)
+
+    def _course(self, leg: Leg, failure: Exception | None) -> None:
+        """Have a leg go the whole course, in a task."""
+        task = leg.opening = self._loop.create_task(self._go(leg, failure))
+        self._tasks[task] = leg
+        task.add_done_callback(self._gone)
+
+    async def _go(self, leg: Leg, failure: Exception | None) -> None:
+        call = leg.call
+        carrier: ThriftResponse[Any] = ThriftResponse(None)
+        try:
+            if call is None:
+                call = leg.new_call()
+                await begin(call)
+            call.response = carrier
+            if failure is not None:
+                call.failed(failure, monotonic())
+            await make_attempts(call)
+            leg.endpoint = call.endpoint
+            value, error = call.outcome()
+        except WrongLoop:
+            raise
+        except FAILURES as exc:
+            if isinstance(exc, EncodeError):
+                raise
+            assert call is not None
+            leg.endpoint, error = call.endpoint, exc
+        response = leg.answered(value) if error is None else leg.failed(error)
+        if carrier.headers is not None:
+            set_headers(response, carrier.headers)
+
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        """Take what the task of a leg came to."""
+        leg = self._tasks.pop(task)
+        leg.opening = None
+        was_wanted = leg in self._active
+        self._active.discard(leg)
+        if leg.response is None:
+            if not task.cancelled():
+                self._trouble = leg, task.exception()
+            elif was_wanted:
+                self._trouble = leg, asyncio.CancelledError()
+            leg.give_up(may_have_run=False)
+        elif was_wanted:
+            self._ended.append(leg)
+        self.wake()
+
+    # How it waits.
+
+    def wake(self) -> None:
+        """Let `run` look again."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        """Wait until a leg has ended, or it is time for another."""
+        alarm, timer = self._scatter.alarm, None
+        waiter = self._waiter = self._loop.create_future()
+        if alarm is not None:
+            timer = self._loop.call_later(max(0.0, alarm - monotonic()), self.wake)
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
+        if not self.landed and not self._ended and alarm is not None and monotonic() >= alarm:
+            self._scatter.ring(monotonic())

@@ -114,16 +114,25 @@ class Codec:
         #: The C extension's functions, or those of the standard library's JSON.
         self.decoder: Any = None
         self._streams: bool | None = None
-        self._guarded = False
+        self._guard: Any = None
         self.plans: dict[Method, Plan] = {}
         if service.accelerated:
             self._accelerate(protocol)
+        #: What reads a struct with arrays in place of lists of numbers; None without.
+        self.arrays: Any = None
+        if wire.arrays is not None:
+            from thrift_client.core.arrays import ArrayDecoder
+
+            stops = self.is_binary and wire.apache is None and self._guard is None
+            self.arrays = ArrayDecoder(self.decoder, wire.make_protocol if stops else None)
+            self.decoder = self.arrays
 
     def _accelerate(self, protocol: Any) -> None:
         if type(protocol) is TJSONProtocol:
             from thrift_client.core.json_coder import JsonCoder
 
             self.json = JsonCoder()
+            self.json.learn(_EXCEPTION)
             self.encoder, self.decoder = self.json.encode, self.json.decode
             return
         self.encoder = getattr(protocol, '_fast_encode', None)
@@ -131,8 +140,7 @@ class Codec:
         if self.decoder is not None and not _has_depth_limit(self.make_protocol):
             from thrift_client.core.nesting import guarded
 
-            self.decoder = guarded(self.decoder)
-            self._guarded = True
+            self.decoder = self._guard = guarded(self.decoder)
 
     @property
     def refills(self) -> bool:
@@ -140,20 +148,22 @@ class Codec:
 
         Where it may not, only a `Reply` reads what has no end of its own.
         """
-        return self.json is None and not self._guarded and self.streams
+        return (
+            self.json is None and self._guard is None and self.arrays is None and self.streams
+        )
 
     @property
     def streams(self) -> bool:
         """Whether the decoder copes with a reply that is not all there."""
         if self._streams is None:
-            self._streams = self.json is not None or self.decoder is None or _can_refill(self)
+            self._streams = self.json is not None or self.encoder is None or _can_refill(self)
         return self._streams
 
     def protocol(self, reader: Reader) -> Any:
         """Return a protocol for replies that are all in the reader's buffer."""
         protocol = self.make_protocol(reader)
-        if self._guarded:
-            protocol._fast_decode = self.decoder
+        if self._guard is not None:
+            protocol._fast_decode = self._guard
         return protocol
 
     def make_streaming(self, reader: Reader) -> Any:
@@ -173,7 +183,7 @@ class Codec:
         """Return how `method` goes over this protocol fast; None where nothing makes it fast."""
         plan = self.plans.get(method)
         if plan is None and self.encoder is not None and method.has_specs:
-            if self.json is not None and not _is_simple(self.json, method):
+            if self.json is not None and not _has_learnt(self.json, method):
                 return None
             plan = self.plans.setdefault(method, Plan(method, self))
         return plan
@@ -229,7 +239,7 @@ class Codec:
                     return self._read_json(self.json, plan, seqid, protocol)
             begun = None
             if self.is_binary and type(protocol.trans) is Reader:
-                begun = _unversioned_header(protocol.trans)
+                begun = unversioned_header(protocol.trans)
             name, message_type, answered = begun or protocol.readMessageBegin()
             _check_header(method, seqid, name, message_type, answered)
             if message_type == TMessageType.EXCEPTION:
@@ -238,7 +248,7 @@ class Codec:
                 result = _raised(exception)
             else:
                 result = method.new_result()
-                result.read(protocol)
+                self._read(method, result, protocol)
             protocol.readMessageEnd()
         except (Incomplete, ThriftClientError, TApplicationException):
             raise
@@ -247,6 +257,15 @@ class Codec:
                 raise
             raise decode_error(exc) from exc
         return result
+
+    def _read(self, method: Method, result: Any, protocol: Any) -> None:
+        """Read a result of which nothing but the beginning of its message is known."""
+        if self.arrays is not None and self.json is None:
+            self.arrays(result, protocol, [method.result, method.result.thrift_spec])
+            return
+        result.read(protocol)
+        if self.arrays is not None:
+            self.arrays.convert(result, method.result)
 
     def _read_expected(self, plan: Plan, head: bytes, protocol: Any) -> Any:
         """Return the result of a message that begins with `head`; None for another beginning."""
@@ -268,19 +287,34 @@ class Codec:
         _check_header(plan.method, seqid, name, message_type, answered)
         if message_type == TMessageType.EXCEPTION:
             exception = TApplicationException()
-            json.fill(exception, tree, [TApplicationException, _EXCEPTION_SPEC])
+            json.fill(exception, tree, _EXCEPTION)
             return _raised(exception)
         result = plan.new_result()
         json.fill(result, tree, plan.result_spec)
+        if self.arrays is not None:
+            self.arrays.convert(result, plan.method.result)
         return result
 
 
+def codec_of(service: Service, wire: Wire, service_name: str | None) -> Codec:
+    """Return the codec of a service on a wire, made on first use and kept with the wire."""
+    key = service, service_name
+    codec: Codec | None = wire.codecs.get(key)
+    if codec is None:
+        codec = wire.codecs.setdefault(key, Codec(service, wire, service_name))
+    return codec
+
+
+
 #: What TApplicationException reads and writes by hand.
-_EXCEPTION_SPEC = (
-    None,
-    (1, TType.STRING, 'message', 'UTF8', None),
-    (2, TType.I32, 'type', None, None),
-)
+_EXCEPTION = [
+    TApplicationException,
+    (
+        None,
+        (1, TType.STRING, 'message', 'UTF8', None),
+        (2, TType.I32, 'type', None, None),
+    ),
+]
 
 
 def _raised(exception: TApplicationException) -> Raised:
@@ -290,14 +324,14 @@ def _raised(exception: TApplicationException) -> Raised:
     return Raised(exception)
 
 
-def _is_simple(json: JsonCoder, method: Method) -> bool:
-    """Tell whether all that a method takes and returns can be coded fast."""
+def _has_learnt(json: JsonCoder, method: Method) -> bool:
+    """Tell whether all that a method takes and returns can be coded fast, which it then is."""
     from thrift_client.core.json_coder import Unsupported
 
     try:
-        json.check([method.arguments, method.arguments.thrift_spec])
+        json.learn([method.arguments, method.arguments.thrift_spec])
         if not method.oneway:
-            json.check([method.result, method.result.thrift_spec])
+            json.learn([method.result, method.result.thrift_spec])
     except Unsupported:
         return False
     return True
@@ -339,7 +373,7 @@ def _has_depth_limit(make_protocol: Callable[[Any], Any]) -> bool:
     return has_limit(make_protocol(TMemoryBuffer(b''.join(sink.written))))
 
 
-def _unversioned_header(reader: Reader) -> tuple[str, int, int] | None:
+def unversioned_header(reader: Reader) -> tuple[str, int, int] | None:
     """Read the header of a binary reply that has no version; None for any other beginning.
 
     Old servers, and PHP's by default, begin with the length of the method's name.

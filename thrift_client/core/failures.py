@@ -11,6 +11,11 @@ from thrift.transport.TTransport import TTransportException
 
 from thrift_client.errors import ConnectionLost, DecodeError, MessageTooLarge
 
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
+
 #: What encoding raises for values that don't fit: the contract's list for this phase.
 ENCODING = (
     TypeError,
@@ -39,14 +44,15 @@ def is_foreign(exc: BaseException) -> bool:
     A handler is a frame that was called with the frame that it interrupted, which is the
     one before it in the traceback.
     """
-    interrupted = None
+    interrupted: FrameType | None = None
     entry = exc.__traceback__
     while entry is not None:
         frame = entry.tb_frame
         if interrupted is not None:
             for value in frame.f_locals.values():
-                for given in value if type(value) is tuple else (value,):
-                    if given is interrupted:  # `in` would compare the values of a call
+                given: Any = value if type(value) is tuple else (value,)  # of `*args`
+                for each in given:
+                    if each is interrupted:  # `in` would compare the values of a call
                         return True
         interrupted, entry = frame, entry.tb_next
     return False

@@ -51,21 +51,34 @@ class Unsupported(Exception):
 class JsonCoder:
     """The structs of one service in JSON.
 
-    `encode` and `decode` have the arguments of the C extension's functions.
+    `encode` and `decode` have the arguments of the C extension's functions, and know the
+    structs that `learn` was told of.
     """
 
     def __init__(self) -> None:
         self._writers: dict[Any, _Writer] = {}
         self._readers: dict[Any, _Reader] = {}
 
-    def check(self, details: Any) -> None:
-        """Raise Unsupported if the struct that `details` describe is not one for this class."""
+    def learn(self, details: Any) -> None:
+        """Work out how to code the struct that `details` describe, and those within it.
+
+        Raises Unsupported. Two threads may do it at the same time: only what is complete
+        gets into the dicts that others look at.
+        """
+        learning = JsonCoder()
+        writers, readers = learning.make(details)
+        self._writers.update(writers)
+        self._readers.update(readers)
+
+    def make(self, details: Any) -> tuple[dict[Any, _Writer], dict[Any, _Reader]]:
+        """Make what codes a struct, and those within it. Raises Unsupported."""
         self._writer(*details)
         self._reader(*details)
+        return self._writers, self._readers
 
     def encode(self, value: Any, details: Any) -> bytes:
         """Return a struct, and the end of the message around it."""
-        return f'{self._writer(*details).write(value)}]'.encode()
+        return f'{self._writers[details[0]].write(value)}]'.encode()
 
     def decode(self, value: Any, protocol: Any, details: Any) -> None:
         """Read the rest of a message, from the struct on, into `value`.
@@ -74,8 +87,7 @@ class JsonCoder:
         ValueError for what is not Thrift's JSON.
         """
         tree = _parsed(protocol.trans, _struct_and_end)
-        for name, field in self._reader(*details).values(tree).items():
-            setattr(value, name, field)
+        self.fill(value, tree, details)
 
     def message(self, protocol: Any) -> tuple[str, int, int, Any]:
         """Read a whole message: its name, type and sequence id, and the struct as parsed.
@@ -89,35 +101,27 @@ class JsonCoder:
 
     def fill(self, value: Any, tree: Any, details: Any) -> None:
         """Set the fields of `value` to those of a parsed struct."""
-        for name, field in self._reader(*details).values(tree).items():
+        for name, field in self._readers[details[0]].values(tree).items():
             setattr(value, name, field)
 
     def _writer(self, cls: Any, spec: Any) -> _Writer:
         writer = self._writers.get(cls)
         if writer is None:
-            writer = self._writers[cls] = _Writer()
-            try:
-                writer.fields = [
-                    (name, f'"{number}":{{"{_name_of(kind)}":', self._write(kind, args))
-                    for number, kind, name, args, _ in _fields(cls, spec)
-                ]
-            except BaseException:
-                del self._writers[cls]
-                raise
+            writer = self._writers[cls] = _Writer()  # which a recursive struct finds
+            writer.fields = [
+                (name, f'"{number}":{{"{_name_of(kind)}":', self._write(kind, args))
+                for number, kind, name, args, _ in _fields(cls, spec)
+            ]
         return writer
 
     def _reader(self, cls: Any, spec: Any) -> _Reader:
         reader = self._readers.get(cls)
         if reader is None:
             reader = self._readers[cls] = _Reader(cls)
-            try:
-                reader.fields = {
-                    str(number): (_name_of(kind), name, self._read(kind, args))
-                    for number, kind, name, args, _ in _fields(cls, spec)
-                }
-            except BaseException:
-                del self._readers[cls]
-                raise
+            reader.fields = {
+                str(number): (_name_of(kind), name, self._read(kind, args))
+                for number, kind, name, args, _ in _fields(cls, spec)
+            }
         return reader
 
     def _write(self, kind: int, args: Any) -> Write:

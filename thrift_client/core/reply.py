@@ -40,21 +40,8 @@ class Reply:
     """
 
     __slots__ = (
-        '_assembler',
-        '_beginning',
-        '_buffer',
-        '_channel',
-        '_clock',
-        '_codec',
-        '_fresh',
-        '_method',
-        '_reader',
-        '_seqid',
-        '_size',
-        '_wanted',
-        '_wire',
-        'due',
-        'result',
+        '_assembler', '_beginning', '_buffer', '_channel', '_clock', '_codec', '_fresh',
+        '_method', '_reader', '_seqid', '_size', '_wanted', '_wire', 'due', 'result',
     )  # fmt: skip
 
     def __init__(

@@ -98,17 +98,19 @@ class Method:
     def exception_in(self, result: Any) -> BaseException | None:
         """Return the exception that a result holds instead of a value; None if it has a value."""
         if type(result) is Raised:
-            return result.exception
+            raised: BaseException | None = result.exception
+            return raised
         if self.returns and getattr(result, 'success', None) is not None:
             return None
         for field in self.exceptions:
-            exception: BaseException | None = getattr(result, field, None)
-            if exception is not None:
-                return exception
+            declared: BaseException | None = getattr(result, field, None)
+            if declared is not None:
+                return declared
         if self.returns:
-            return TApplicationException(
+            missing: BaseException = TApplicationException(
                 TApplicationException.MISSING_RESULT, f'{self.name} failed: unknown result'
             )
+            return missing
         return None
 
 

@@ -7,7 +7,6 @@ IDL's name is one of them.
 
 from __future__ import annotations
 
-import copyreg
 import keyword
 from enum import EnumType, IntEnum
 
@@ -22,12 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-#: `self` is no keyword, but no generated method could have an argument of that name.
+#: `self` is not a keyword, but a method can't have a second argument of that name.
 _TAKEN = frozenset((*keyword.kwlist, 'self'))
 
 
 def python_name(name: str, taken: Iterable[str] = ()) -> str:
-    """What an IDL's name is called in Python: with `_` behind it if it means something there."""
+    """Append `_` to a name that Python or `taken` has already."""
     if name in _TAKEN:
         name += '_'
     while name in taken:
@@ -78,17 +77,12 @@ class Frozen(Struct):
     __slots__ = ()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self._check(name)
+        _refuse_declared(self, name)
         object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
-        self._check(name)
+        _refuse_declared(self, name)
         object.__delattr__(self, name)
-
-    def _check(self, name: str) -> None:
-        shape = type(self).__thrift_shape__
-        if shape.field(name) is not None:
-            raise TypeError(f"can't modify immutable instance: field {name} of {shape.name}")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -98,19 +92,30 @@ class Frozen(Struct):
         """Make an instance of what a protocol reads."""
         return wire.decode_new(cls.__thrift_shape__, iprot)
 
-    def _declared(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, field.name) for field in type(self).__thrift_shape__.fields)
-
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, self.__class__) and self._declared() == other._declared()
+        return isinstance(other, self.__class__) and _values(self) == _values(other)
 
     def __hash__(self) -> int:
-        return hash(self.__class__) ^ hash(self._declared())
+        return hash(self.__class__) ^ hash(_values(self))
 
     def __repr__(self) -> str:
         fields = type(self).__thrift_shape__.fields
         inner = ', '.join(f'{field.name}={getattr(self, field.name)!r}' for field in fields)
         return f'{type(self).__name__}({inner})'
+
+
+# Functions, since a field may have any name that a method here could have.
+
+
+def _refuse_declared(instance: Frozen, name: str) -> None:
+    shape = type(instance).__thrift_shape__
+    if shape.field(name) is not None:
+        raise TypeError(f"can't modify immutable instance: field {name} of {shape.name}")
+
+
+def _values(instance: Frozen) -> tuple[Any, ...]:
+    fields = type(instance).__thrift_shape__.fields
+    return tuple(getattr(instance, field.name) for field in fields)
 
 
 class FrozenError(Frozen, TException):
@@ -171,7 +176,7 @@ _ARGS = property(_args_of, _set_args)
 
 
 def make_class(shape: Shape, namespace: dict[str, Any]) -> type:
-    """The class of a shape whose fields are known. Its `thrift_spec` comes with `publish`."""
+    """Make the class of a shape whose fields are known; `publish` sets its `thrift_spec`."""
     if shape.kind == 'exception':
         base: type = FrozenError if shape.frozen else OpenError
     else:
@@ -218,7 +223,7 @@ class _Maker:
     __slots__ = ()
 
     def __delattr__(self, name: str) -> None:
-        raise TypeError(name)  # there is no instance
+        raise TypeError(name)  # never called: there are no instances
 
 
 def make_maker(shape: Shape) -> type:
@@ -249,17 +254,3 @@ def _parameters(shape: Shape, scope: dict[str, Any]) -> tuple[str, list[str]]:
             scope[f'make{i}ø'] = field.make_default
             lines.append(f' if {field.name} is {default}: {field.name} = make{i}ø()')
     return ''.join(parameters), lines
-
-
-def _reduce(cls: Any) -> Any:
-    """Pickle a loaded class by its file; a subclass that a program made, as Python does it."""
-    origin = vars(cls).get('__thrift_origin__')
-    if origin is None:
-        return str(cls.__qualname__)
-    from thrift_client.idl.load import find
-
-    return find, (*origin, cls.__qualname__)
-
-
-copyreg.pickle(StructType, _reduce)
-copyreg.pickle(LoadedEnumType, _reduce)

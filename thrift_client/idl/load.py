@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import copyreg
 import os
 import sys
 import threading
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
+from uuid import UUID
+
+from thrift.Thrift import TType
 
 from thrift_client.errors import IdlError
-from thrift_client.idl.classes import python_name
+from thrift_client.idl.classes import LoadedEnumType, StructType, python_name
 from thrift_client.idl.parse import parse
 from thrift_client.idl.resolve import Program
 from thrift_client.idl.service import ServiceModule, make_service
+from thrift_client.idl.syntax import TypeName
+from thrift_client.idl.types import UUID as UUID_CODE
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
+
+    from thrift_client.idl.types import Type
 
     Stamp = tuple[int, int, int] | None
     Origin = tuple[str, tuple[str, ...], str]
@@ -36,7 +44,8 @@ def _renew() -> None:
     _lock = threading.RLock()
 
 
-os.register_at_fork(after_in_child=_renew)
+if hasattr(os, 'register_at_fork'):  # not on Windows
+    os.register_at_fork(after_in_child=_renew)
 
 
 class LoadedModule(ModuleType):
@@ -50,7 +59,7 @@ class LoadedModule(ModuleType):
         self.__thrift_stamps__ = stamps
 
     def __getattr__(self, name: str) -> Any:
-        # A constant that couldn't be made: the error is told to whoever wants it.
+        # A constant that can't be made raises where it is used, and not when it is loaded.
         later = self.__dict__.get('__thrift_later__', {})
         if name in later:
             return later[name].new()
@@ -194,7 +203,7 @@ def _stamp(file: str) -> Stamp:
 
 
 def _free_name(file: str) -> str:
-    """The name of an included file's module; not one that another file or package has."""
+    """Choose the name of an included file's module: one that no other file or package has."""
     stem = name = f'{Path(file).stem}_thrift'
     count = 1
     while (taken := sys.modules.get(name)) is not None:
@@ -205,20 +214,25 @@ def _free_name(file: str) -> str:
     return name
 
 
-_PYTHON_TYPES = {2: bool, 4: float, 11: str, 13: dict, 14: set, 15: list}
+_PYTHON_TYPES = {
+    TType.BOOL: bool,
+    TType.DOUBLE: float,
+    TType.STRING: str,
+    TType.MAP: dict,
+    TType.SET: set,
+    TType.LIST: list,
+}
 
 
-def _python_type(type_: Any) -> Any:
-    """What a typedef stands for in Python."""
+def _python_type(type_: Type) -> Any:
+    """Give the class, enum or Python type that a typedef is another name of."""
     if type_.shape is not None:
         return type_.shape.cls
     if type_.enum is not None:
         return type_.enum
     if type_.binary:
         return bytes
-    if type_.code == 16:
-        from uuid import UUID
-
+    if type_.code == UUID_CODE:
         return UUID
     return _PYTHON_TYPES.get(type_.code, int)
 
@@ -227,8 +241,6 @@ def _fill(
     module: LoadedModule, program: Program, includes: dict[str, list[LoadedModule]]
 ) -> None:
     """Give a module its attributes."""
-    from thrift_client.idl.syntax import TypeName
-
     attributes: dict[str, Any] = {}
     later = {}
     for name, declared in program.types.items():
@@ -283,3 +295,21 @@ def _service(
     made[attribute] = make_service(service, program.methods(declared), parents, namespace)
     _register(service)
     return service
+
+
+def _reduce_class(cls: Any) -> Any:
+    """Pickle a loaded class by its file; a subclass that a program made, as Python does it."""
+    origin = vars(cls).get('__thrift_origin__')
+    return str(cls.__qualname__) if origin is None else (find, (*origin, cls.__qualname__))
+
+
+def _reduce_service(service: ServiceModule) -> Any:
+    origin = service.__thrift_origin__
+    if origin is None:
+        raise TypeError(f'cannot pickle the service {service.__name__}')
+    return find, (*origin, service.__name__.rpartition('.')[2])
+
+
+copyreg.pickle(StructType, _reduce_class)
+copyreg.pickle(LoadedEnumType, _reduce_class)
+copyreg.pickle(ServiceModule, _reduce_service)

@@ -61,7 +61,7 @@ class Program:
         self.types: dict[str, syntax.Struct | syntax.Enum | syntax.Typedef] = {}
         self.consts: dict[str, syntax.Const] = {}
         self.services: dict[str, syntax.Service] = {}
-        self._resolved: dict[str, Type | None] = {}
+        self.resolved: dict[str, Type | None] = {}
         self._making: set[Shape] = set()
         self._declared: dict[Shape, syntax.Struct] = {}
         for declaration in document.declarations:
@@ -86,13 +86,13 @@ class Program:
                 declaration.doc,
                 self._named(name),
             )
-            self._resolved[name] = Type(TType.I32, enum=enum)
+            self.resolved[name] = Type(TType.I32, enum=enum)
         elif isinstance(declaration, syntax.Struct):
             shape = Shape(
                 python_name(name), declaration.kind, declaration.doc, frozen=declaration.frozen
             )
             self._declared[shape] = declaration
-            self._resolved[name] = Type(TType.STRUCT, shape=shape)
+            self.resolved[name] = Type(TType.STRUCT, shape=shape)
 
     def _named(self, name: str) -> dict[str, Any]:
         return {**self.namespace, '__qualname__': python_name(name)}
@@ -114,7 +114,7 @@ class Program:
     # Types.
 
     def type(self, name: syntax.TypeName) -> Type:
-        """The type that a name means here. Raises IdlError if it means none."""
+        """Find the type that a name means here. Raises IdlError if it is not a type."""
         if name.name in _CONTAINERS:
             return self._container(name)
         base = _BASE.get(name.name)
@@ -124,14 +124,14 @@ class Program:
         declaration = owner.types.get(local)
         if declaration is None:
             raise IdlError(self.path, name.line, f'expected a type, not {self._what(name.name)}')
-        if local in owner._resolved:
-            found = owner._resolved[local]
+        if local in owner.resolved:
+            found = owner.resolved[local]
             if found is None:
                 raise IdlError(self.path, name.line, f'expected a type, but {local} is its own')
             return found
         assert isinstance(declaration, syntax.Typedef)
-        owner._resolved[local] = None
-        found = owner._resolved[local] = owner.type(declaration.type)
+        owner.resolved[local] = None
+        found = owner.resolved[local] = owner.type(declaration.type)
         return found
 
     def _container(self, name: syntax.TypeName) -> Type:
@@ -230,7 +230,7 @@ class Program:
     # Services.
 
     def service(self, name: str, line: int) -> tuple[Program, syntax.Service]:
-        """The service that a name means, and its file. Raises IdlError if it means none."""
+        """Find a service and its file by name. Raises IdlError if it is not a service."""
         owner, local = self._owner(name, 'services')
         found = owner.services.get(local)
         if found is None:
@@ -240,9 +240,14 @@ class Program:
 
     def methods(self, service: syntax.Service) -> list[Method]:
         """The methods that a service declares itself."""
-        return [self._method(function) for function in service.functions]
+        names: set[str] = set()
+        found = []
+        for function in service.functions:
+            found.append(self._method(function, python_name(function.name, names)))
+            names.add(found[-1].name)
+        return found
 
-    def _method(self, function: syntax.Function) -> Method:
+    def _method(self, function: syntax.Function, name: str) -> Method:
         arguments = self._fields(function.arguments)
         self._set_defaults(arguments, function.arguments)
         throws = self._fields(function.throws)
@@ -251,7 +256,7 @@ class Program:
                 raise IdlError(self.path, each.line, f'expected an exception, not {field.type}')
         returns = None if function.returns is None else self.type(function.returns)
         return Method(
-            python_name(function.name),
+            name,
             function.name,
             arguments,
             returns,

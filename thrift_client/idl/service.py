@@ -48,18 +48,11 @@ class Method:
 
 
 class ServiceModule(ModuleType):
-    """A service. It is no file, but an attribute of what `load` returned; pickled by that."""
+    """A service: an attribute of the module that `load` returned, and pickled by that."""
 
     def __init__(self, name: str, doc: str | None, origin: tuple[Any, ...] | None) -> None:
         super().__init__(name, doc)
         self.__thrift_origin__ = origin
-
-    def __reduce__(self) -> Any:
-        from thrift_client.idl.load import find
-
-        if self.__thrift_origin__ is None:
-            raise TypeError(f'cannot pickle the service {self.__name__}')
-        return find, (*self.__thrift_origin__, self.__name__.rpartition('.')[2])
 
 
 class Interface:
@@ -192,7 +185,7 @@ def make_service(
         scope[f'{method.wire_name}_args'] = arguments
         if result is not None:
             scope[f'{method.wire_name}_result'] = result
-    functions, calls = _functions(methods, scope)
+    functions, calls = _functions(methods, {**scope})
     inside = {'__module__': module.__name__}
     ifaces = tuple(parent.Iface for parent in parents) or (Interface,)
     clients = tuple(parent.Client for parent in parents) or (Client,)
@@ -249,7 +242,8 @@ def _functions(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The functions of Iface and of Client, as source: that gives exact signatures.
 
-    A client's functions have the module's names for globals, as those of gen-py have.
+    Their globals are `scope`, with the classes of arguments and results as in gen-py; what
+    else they need is put there and not into the module.
     """
     helpers: dict[str, Any] = {}
     iface: list[str] = []

@@ -23,7 +23,7 @@ _THRIFTPY2_BINARY = 18
 
 
 def shape_of(cls: Any) -> Shape:
-    """The shape of a struct's class. Raises TypeError if it is none, or its types are unknown."""
+    """Find the shape of a struct's class. Raises TypeError for another class, or without types."""
     kept: Shape | None = vars(cls).get(_KEPT) if isinstance(cls, type) else None
     if isinstance(cls, StructType):
         kept = cls.__thrift_shape__  # type: ignore[attr-defined]  # of a program's subclass, too

@@ -6,19 +6,36 @@ a default, so what is resolved is how to make it.
 
 from __future__ import annotations
 
+import uuid
+
 from thrift.Thrift import TFrozenDict, TType
 
 from thrift_client.errors import IdlError
+from thrift_client.idl.syntax import Value
 from thrift_client.idl.types import UUID, Type
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, ClassVar, Protocol
 
-    from thrift_client.idl.resolve import Program
-    from thrift_client.idl.syntax import Const, Value
-    from thrift_client.idl.types import Shape
+    from thrift_client.idl.syntax import Const
+    from thrift_client.idl.types import Field, Shape
+
+    class Names(Protocol):
+        """What the values of a file need of its names (`resolve.Program`)."""
+
+        path: str
+        values: Values
+
+        def class_of(self, shape: Shape, line: int) -> Any:
+            """See `Program.class_of`."""
+
+        def field_of(self, shape: Shape, name: str) -> Field | None:
+            """See `Program.field_of`."""
+
+        def find_value(self, name: Any, type_: Type, line: int) -> tuple[Names, Const] | int | None:
+            """See `Program.find_value`."""
 
 #: How many values one constant may come to, through the constants and defaults that it names.
 MAX_SIZE = 100_000
@@ -40,21 +57,21 @@ class Made:
         self.size = size
 
     def new(self) -> Any:
-        """A value that nobody else has. Raises TypeError if it has a key that can't be hashed."""
+        """Make a value that is not shared. Raises TypeError if a key in it can't be hashed."""
         return self.value if self.make is None else self.make()
 
 
 class Values:
     """Resolves the values of a file."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Names) -> None:
         self._program = program
         self._made: dict[tuple[Any, ...], Made | None] = {}
 
     def of(self, type_: Type, value: Value, *, key: bool = False) -> Made:
         """Resolve a value. `key` values are made so that they can be hashed.
 
-        Raises IdlError if the value is none of the type.
+        Raises IdlError if the value is not of the type.
         """
         if value.kind == 'name':
             return self._named(type_, value, key)
@@ -62,7 +79,7 @@ class Values:
             return Made(self._enum(type_, value))
         if type_.code in _BITS:
             return Made(self._integer(type_, value))
-        return _KINDS[type_.code](self, type_, value, key)
+        return self._kinds[type_.code](self, type_, value, key)
 
     def constant(self, const: Const, type_: Type, key: bool, line: int, path: str) -> Made:
         """Resolve a constant as a value of `type_`, which need not be its own type."""
@@ -88,7 +105,7 @@ class Values:
                 return Made(bool(number) if type_.code == TType.BOOL else number)
             raise self._fail(f'{_a(type_)} or the name of one', value)
         if isinstance(found, int):
-            return self.of(type_, _number(value, int(found)))
+            return self.of(type_, Value('int', found, value.line))
         owner, const = found
         return owner.values.constant(const, type_, key, value.line, self._program.path)
 
@@ -126,10 +143,8 @@ class Values:
         return Made(value.value.encode() if type_.binary else value.value)
 
     def _uuid(self, type_: Type, value: Value, _: bool) -> Made:
-        from uuid import UUID as MAKE
-
         try:
-            return Made(MAKE(self._string(type_, value, False).value))
+            return Made(uuid.UUID(self._string(type_, value, False).value))
         except ValueError:
             raise self._fail('a UUID', value) from None
 
@@ -184,23 +199,16 @@ class Values:
             raise IdlError(self._program.path, value.line, wrong)
         return whole
 
-
-_KINDS: dict[int, Callable[[Values, Type, Value, bool], Made]] = {
-    TType.BOOL: Values._bool,
-    TType.DOUBLE: Values._double,
-    TType.STRING: Values._string,
-    UUID: Values._uuid,
-    TType.LIST: Values._elements,
-    TType.SET: Values._elements,
-    TType.MAP: Values._map,
-    TType.STRUCT: Values._struct,
-}
-
-
-def _number(value: Value, number: int) -> Value:
-    from thrift_client.idl.syntax import Value as Make
-
-    return Make('int', number, value.line)
+    _kinds: ClassVar[dict[int, Callable[[Any, Type, Value, bool], Made]]] = {
+        TType.BOOL: _bool,
+        TType.DOUBLE: _double,
+        TType.STRING: _string,
+        UUID: _uuid,
+        TType.LIST: _elements,
+        TType.SET: _elements,
+        TType.MAP: _map,
+        TType.STRUCT: _struct,
+    }
 
 
 def _a(type_: Type) -> str:

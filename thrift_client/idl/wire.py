@@ -12,7 +12,7 @@ from thrift.protocol.TProtocol import TProtocolException
 from thrift.Thrift import TFrozenDict, TType
 from thrift.transport.TTransport import CReadableTransport
 
-from thrift_client.idl.types import UUID, Shape, Type, member_of
+from thrift_client.idl.types import UUID, Shape, Type, members_of
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -151,13 +151,8 @@ def _reader(type_: Type) -> Read:
         shape = type_.shape
         return lambda protocol: shape.factory(**read_fields(shape, protocol))
     if type_.enum is not None:
-        get = member_of(type_.enum)
-
-        def read_enum(protocol: Any) -> Any:
-            number = protocol.readI32()
-            return get(number, number)
-
-        return read_enum
+        members = members_of(type_.enum)
+        return lambda protocol: members[protocol.readI32()]
     scalar = _scalar(type_, 'read')
     if scalar is not None:
         return methodcaller(scalar)

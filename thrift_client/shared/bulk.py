@@ -19,7 +19,6 @@ from thrift_client.core.split import Share, shown
 from thrift_client.errors import ThriftClientError
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 from thrift_client.shared.bound_methods import bind
-from thrift_client.shared.hash_base import default_key
 from thrift_client.shared.pickers import serving
 
 if TYPE_CHECKING:
@@ -298,5 +297,3 @@ def _failure(shares: list[Share], errors: list[Share], elapsed: float) -> Thrift
     response.attempts = max(share.response.attempts for share in shares)
     return response
 
-
-__all__ = ['Mapped', 'SplitCall', 'SplitExceptionResponse', 'SplitResponse', 'default_key', 'new_leg']

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from io import BytesIO
 from struct import Struct
+from time import monotonic
 
 from thrift_client.core.detect import advise
 from thrift_client.core.failures import DECODING, is_foreign
 from thrift_client.core.reader import Incomplete, Reader
+from thrift_client.core.reply import Reply
 from thrift_client.errors import ConnectionLost, ThriftClientError
+from thrift_client.shared.stream import CHUNK
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from thrift_client.core.codec import Plan
+    from thrift_client.core.codec import Codec, Plan
+    from thrift_client.core.service import Method
     from thrift_client.core.transports.base import Assembler, Channel
     from thrift_client.core.wire import Wire
     from thrift_client.shared.connection_pool import Permit
+    from thrift_client.shared.stream import Stream
 
 frame_length = Struct('!i').pack
 _UNREADABLE = (*DECODING, Incomplete, ThriftClientError)
@@ -37,23 +42,30 @@ class ConnectionBase:
     """
 
     __slots__ = (
-        '__weakref__', '_ended', '_framed', '_plain', '_protocol', '_reader', '_unanswered', 'calls', 'channel',
-        'look_at', 'permit', 'retire_at', 'wire',
+        '__weakref__', '_ended', '_framed', '_plain', '_protocol', '_reader', 'calls', 'channel',
+        'first_read', 'key', 'look_at', 'permit', 'retire_at', 'stream', 'unanswered', 'wire',
     )  # fmt: skip
 
-    def __init__(self, wire: Wire, channel: Channel, now: float) -> None:
+    def __init__(self, wire: Wire, stream: Stream, channel: Channel, now: float) -> None:
         self.wire = wire
+        self.stream = stream
+        self.first_read = min(CHUNK, wire.limit + 4) if wire.plain else CHUNK
         self.channel = channel
         self._plain = wire.plain
         self._framed = wire.framed
         self._reader = Reader(wire.limit)
         self._protocol = wire.make_protocol(self._reader)
-        self._unanswered: Assembler | None = None  # what may still come for a oneway call
+        self.unanswered: Assembler | None = None  # what may still come for a oneway call
         self._ended = False  # by what came for a oneway call
         self.calls = 0
         self.look_at = now
         self.retire_at = float('inf')
         self.permit: Permit | None = None
+
+    def speak(self, wire: Wire) -> None:
+        """Carry another protocol's messages from now on; `wire` differs in nothing else."""
+        self.wire = wire
+        self._protocol = wire.make_protocol(self._reader)
 
     @property
     def reusable(self) -> bool:
@@ -63,7 +75,7 @@ class ConnectionBase:
     @property
     def is_unsettled(self) -> bool:
         """Whether something may still come for a oneway call."""
-        return self._unanswered is not None
+        return self.unanswered is not None
 
     @property
     def reply_headers(self) -> Mapping[str, str] | None:
@@ -73,7 +85,7 @@ class ConnectionBase:
     def used(self, now: float) -> None:
         """Note that a use begins or ended at `now`."""
         self.look_at = min(now + QUIET, self.retire_at)
-        if self._unanswered is not None:
+        if self.unanswered is not None:
             self.look_at = now  # the next use looks what has come
 
     def idle_since(self) -> float:
@@ -107,10 +119,44 @@ class ConnectionBase:
             return None  # read again from its beginning, to name what is wrong
         return None if buffer.read(1) else result
 
+    def read_first(self, codec: Codec, method: Method, seqid: int, data: bytes) -> Any:
+        """The result in `data`, if that is just the whole reply; else None."""
+        plan = codec.plan(method)
+        return None if plan is None else self.read_small(plan, plan.headers[seqid][1], data)
+
+    def reply(self, codec: Codec, method: Method, seqid: int) -> Reply:
+        """What puts the reply to a call together, for whoever must not block."""
+        return Reply(
+            self.wire, codec, method, seqid, monotonic, self.channel, fresh=self.calls <= 1
+        )
+
+    def read_available(self, reply: Reply, data: bytes | None, times: int) -> bool:
+        """Feed a reply with `data` and with what has arrived; True once it is whole.
+
+        Reads at most `times` in a row, and never blocks.
+        """
+        if data is not None and reply.feed(data):
+            return True
+        for _ in range(times):
+            space = reply.space
+            if space is not None:
+                count = self.stream.try_receive_into(space)
+                if count is None:
+                    return False
+                if reply.filled(count) if count else reply.end():
+                    return True
+            else:
+                data = self.stream.try_receive(CHUNK)
+                if data is None:
+                    return False
+                if reply.feed(data) if data else reply.end():
+                    return True
+        return False
+
     def sent_oneway(self) -> None:
         """Note that a call was sent which needs no answer, though one may come."""
         if self.channel.answers_oneway:
-            self._unanswered = self.channel.assembler()
+            self.unanswered = self.channel.assembler()
 
     def blame(self, error: ThriftClientError) -> ThriftClientError:
         """Tell an error whether this connection had worked before."""
@@ -119,3 +165,36 @@ class ConnectionBase:
         if self.calls <= 1:
             advise(error, self.wire.speech)
         return error
+
+    def settle(self) -> bool:
+        """Take in what has come for a oneway call; False while something still may.
+
+        What comes is an empty answer, or an error that nobody waits for; whatever it is
+        but a whole answer ends the connection.
+        """
+        try:
+            while self.unanswered is not None:
+                data = self.stream.try_receive(CHUNK)
+                if data is None:
+                    return False
+                if not data or self.unanswered.feed(data) is not None:
+                    self._end_settling(broken=not data)
+        except ThriftClientError:
+            self._end_settling(broken=True)
+        return True
+
+    def _end_settling(self, *, broken: bool) -> None:
+        self.unanswered = None
+        self._ended = broken
+
+    def is_quiet(self) -> bool:
+        """Whether it is still open, and nothing has arrived that nobody asked for."""
+        return self.stream.is_quiet()
+
+    def interrupt(self) -> None:
+        """Have what another thread waits for on it end at once, as at the end of the stream."""
+        self.stream.interrupt()
+
+    def close(self, *, forked: bool = False) -> None:
+        """Close it, or in a forked child forget it."""
+        self.stream.close(forked=forked)

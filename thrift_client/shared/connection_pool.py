@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 TEND_EVERY = 1.0
 #: The part of `max_age` by which connections differ, so that they don't all reconnect at once.
 AGE_SPREAD = 0.1
+#: Why an idle connection was closed for a pinned one.
+MADE_ROOM = 'a pinned connection needs its place'
 
 
 class Permit:
@@ -65,7 +67,8 @@ class ConnectionPool:
 
     __slots__ = (
         '__weakref__', '_calls_gone', '_live', '_made_at', '_tend_every', 'discarded',
-        'endpoint', 'gate', 'idle', 'limit', 'max_idle', 'opened', 'taken', 'tend_at', 'told',
+        'endpoint', 'gate', 'idle', 'limit', 'max_idle', 'opened', 'pins', 'taken', 'tend_at',
+        'told',
     )  # fmt: skip
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -82,6 +85,8 @@ class ConnectionPool:
         self.tend_at = 0.0
         limits = [ms for ms in (options.idle_timeout, options.max_age) if ms is not None]
         self._tend_every = min([TEND_EVERY, *(ms / 1000 for ms in limits)])
+        #: References to the pins whose connections are from here.
+        self.pins: tuple[ref[Any], ...] = ()
         self.told: Callable[..., None] | None = None  # hears of what happens to connections
         fork.register(self)
 
@@ -94,11 +99,6 @@ class ConnectionPool:
     def closed(self) -> bool:
         """Whether `close` was called."""
         return 'closed' in self.gate
-
-    @property
-    def is_shut(self) -> bool:
-        """Whether no call may be made: the client is closed or disabled."""
-        return not self.gate.isdisjoint(('closed', 'disabled'))
 
     def open_connections(self) -> list[Any]:
         """The open connections, idle and in use."""
@@ -124,6 +124,10 @@ class ConnectionPool:
             raise ClientClosed('the client is closed')
         if 'disabled' in self.gate:
             raise ClientDisabledError('the client is disabled', hint='enable() lets calls through')
+
+    def is_open(self) -> bool:
+        """Whether calls may be made."""
+        return self.gate.isdisjoint(('closed', 'disabled'))
 
     def set_disabled(self, disabled: bool) -> None:
         """Let no call begin, also none of those that wait; or let calls begin again."""
@@ -205,6 +209,18 @@ class ConnectionPool:
         permit.release()
         return None
 
+    def make_room(self) -> Permit | None:
+        """Take a permit, for which an idle connection may be closed; None if all are in use."""
+        while True:
+            permit = self.try_reserve()
+            if permit is not None:
+                return permit
+            try:
+                connection = self.idle.pop(0)
+            except IndexError:
+                return None
+            self.discard(connection, MADE_ROOM)
+
     def register(self, connection: Any, began: float) -> None:
         """Take a new connection into the record; opening it began at `began`."""
         now = monotonic()
@@ -276,6 +292,17 @@ class ConnectionPool:
         self.gate.add('closed')
         self.wake_all()
         self.drop_idle()
+        for reference in self.pins:
+            pin = reference()
+            if pin is not None:
+                pin.drop_idle(self)
+
+    def wake_pins(self) -> None:
+        """Let every call that waits for a pinned connection look at the gate."""
+        for reference in self.pins:
+            pin = reference()
+            if pin is not None:
+                pin.wake_all()
 
     def renew_after_fork(self) -> None:
         """In a forked child: drop the descriptors of connections that are the parent's."""

@@ -11,8 +11,13 @@ from time import monotonic
 
 from thrift_client.core.classify import timed_out
 from thrift_client.core.failures import is_foreign, is_system_error
-from thrift_client.errors import AuthError, CallTimeout, ConnectionLost, ThriftClientError
-from thrift_client.errors import ResolveError
+from thrift_client.errors import (
+    AuthError,
+    CallTimeout,
+    ConnectionLost,
+    ResolveError,
+    ThriftClientError,
+)
 from thrift_client.shared.platform import AF_UNIX, READABLE, WRITABLE, keep_alive
 from thrift_client.shared.resolve import Lookup, Race, look_up, numeric
 from thrift_client.shared.stream import CHUNK, Stream

@@ -11,7 +11,6 @@ has won.
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import threading
@@ -225,16 +224,16 @@ class Race:
             sock = new_socket(family)
             sock.connect(address)
         except BaseException as exc:
-            is_own = isinstance(exc, OSError) and is_system_error(exc)
+            own = exc if isinstance(exc, OSError) and is_system_error(exc) else None
             # A unix socket whose server has a full backlog says EAGAIN, and goes on with nothing.
-            if is_own and isinstance(exc, BlockingIOError) and sock and family != AF_UNIX:
+            if isinstance(own, BlockingIOError) and sock and family != AF_UNIX:
                 self._trying[sock.fileno()] = sock, address
                 return None
             if sock is not None:
                 sock.close()
-            if not is_own:
+            if own is None:
                 raise
-            self._failed.append((address, exc))
+            self._failed.append((address, own))
             return None
         return sock
 

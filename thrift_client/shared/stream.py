@@ -90,6 +90,14 @@ class Stream:
         """
         return not self.poll(0)
 
+    def interrupt(self) -> None:
+        """End the connection, and wake a thread that waits in it."""
+        try:
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+        except OSError as exc:  # not connected any more, which is what was wanted
+            if not is_system_error(exc):
+                raise
+
     def close(self, *, forked: bool = False) -> None:
         """Close it; wakes a thread that waits in it.
 
@@ -98,9 +106,6 @@ class Stream:
         """
         try:
             if not forked:
-                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
-        except OSError as exc:  # not connected any more, which is what was wanted
-            if not is_system_error(exc):
-                raise
+                self.interrupt()
         finally:
             self.sock.close()

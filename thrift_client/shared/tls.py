@@ -6,7 +6,7 @@ import ssl
 from typing import Any
 
 from thrift_client.core.classify import READING, lost
-from thrift_client.core.failures import is_system_error
+from thrift_client.core.failures import is_foreign, is_system_error
 from thrift_client.errors import CertificateError, ThriftClientError, TLSError, WireMismatch
 from thrift_client.shared.platform import READABLE, WRITABLE, peek_rest
 from thrift_client.shared.stream import CHUNK, Stream
@@ -42,7 +42,7 @@ class TLSStream(Stream):
             self.to_send = READABLE
             return -1
         except OSError as exc:
-            raise self.broken(exc, 'sending') from exc
+            raise self.broken(self._alert() or exc, 'sending') from exc
 
     def try_receive(self, size: int = CHUNK) -> bytes | None:
         """What has arrived; None if nothing has, b'' at the end of the stream."""
@@ -73,6 +73,20 @@ class TLSStream(Stream):
         if not is_system_error(exc):
             raise exc
         return failed(exc, phase) if isinstance(exc, ssl.SSLError) else lost(exc, phase)
+
+    def _alert(self) -> ssl.SSLError | None:
+        """What the server said before it closed the connection, if it said why.
+
+        In TLS 1.3 it refuses a certificate after the client's handshake is over.
+        """
+        try:
+            self.receive(1)
+        except ssl.SSLError as exc:
+            return exc if exc.reason is not None and 'ALERT' in exc.reason else None
+        except OSError as exc:
+            if is_foreign(exc):
+                raise
+        return None
 
     def is_quiet(self) -> bool:
         """Whether it is open and nothing but TLS's own messages (tickets) has arrived."""

@@ -69,7 +69,7 @@ class DeadlineSocket(TTransportBase):
         if self.left <= 0:
             raise too_large(f'more than {self._limit} bytes', self._limit)
         data = waiting.receive(
-            self._open_stream(), min(sz, self.left), self.expires, 'reading the reply'
+            self.open_stream(), min(sz, self.left), self.expires, 'reading the reply'
         )
         if not data:
             raise closed_by_server(partial=self.left < self._limit)
@@ -87,12 +87,13 @@ class DeadlineSocket(TTransportBase):
 
     def write(self, buf: bytes) -> None:
         """Send all of `buf`. Raises CallTimeout, ConnectionLost."""
-        waiting.send(self._open_stream(), buf, self.expires)
+        waiting.send(self.open_stream(), buf, self.expires)
 
     def flush(self) -> None:
         """Do nothing: what was written is sent."""
 
-    def _open_stream(self) -> Stream:
+    def open_stream(self) -> Stream:
+        """What it reads and writes. Raises NOT_OPEN."""
         if self.stream is None:
             raise TTransportException(TTransportException.NOT_OPEN, 'not open')
         return self.stream
@@ -115,7 +116,6 @@ class ApacheConnection(ConnectionBase):
         expires: float | None,
         now: float,
     ) -> None:
-        super().__init__(wire, Channel(), now)
         self._socket = DeadlineSocket(connect, wire.limit)
         self._socket.begin(expires)
         try:
@@ -128,6 +128,7 @@ class ApacheConnection(ConnectionBase):
                 exc.maybe_executed = False
                 raise
             raise _named(exc, 'connecting') from exc
+        super().__init__(wire, self._socket.open_stream(), Channel(), now)
 
     def exchange(self, call: Call, request: bytes) -> Any:
         """Exchange the request of a call and its reply; see `Connection.exchange`."""

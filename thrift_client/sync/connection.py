@@ -11,8 +11,8 @@ from io import BytesIO
 from time import monotonic
 
 from thrift_client.core.classify import timed_out
-from thrift_client.core.reply import Reply
 from thrift_client.core.failures import closed_by_server, is_system_error, trailing_bytes
+from thrift_client.core.reply import Reply
 from thrift_client.errors import (
     CallTimeout,
     ConnectionLost,
@@ -27,12 +27,14 @@ from thrift_client.sync.stream import CHUNK
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from thrift_client.core.call import Call
-    from thrift_client.core.transports.base import Channel
     from thrift_client.core.codec import Codec, Plan
+    from thrift_client.core.reply import Reply
     from thrift_client.core.service import Method
+    from thrift_client.core.transports.base import Channel
     from thrift_client.core.wire import Wire
     from thrift_client.shared.stream import Stream
 
@@ -40,13 +42,11 @@ if TYPE_CHECKING:
 class Connection(ConnectionBase):
     """An open connection to one server."""
 
-    __slots__ = ('_expires', '_poll', '_receive', '_send', 'first_read', 'stream')
+    __slots__ = ('_expires', '_poll', '_receive', '_send')
 
     def __init__(self, wire: Wire, stream: Stream, channel: Channel, now: float) -> None:
-        super().__init__(wire, channel, now)
-        self.stream = stream
+        super().__init__(wire, stream, channel, now)
         self._expires: float | None = None
-        self.first_read = min(CHUNK, wire.limit + 4) if wire.plain else CHUNK
         # What the small exchange uses, bound once.
         self._send, self._receive, self._poll = stream.send, stream.receive, stream.poll
 
@@ -92,60 +92,37 @@ class Connection(ConnectionBase):
         return self._read_reply(plan.codec, plan.method, seqid, data, expires)
 
     def exchange(self, call: Call, request: bytes) -> Any:
-        """Reply the request of a call and its reply, until `call.until`.
+        """Exchange the request of a call and its reply, until `call.until`.
 
         Returns the result that was read, None for oneway. Raises CallTimeout,
         ConnectionLost, TLSError, DecodeError, ReplyMismatch, MessageTooLarge, WireMismatch,
         HttpStatusError, EncodeError for impossible headers, or a TApplicationException that
         is not about this call.
         """
-        method, seqid, until = call.method, call.seqid, call.until
-        data = self.channel.wrap(request, seqid, call.headers)
+        codec = call.endpoint.codec_of(call.options.codec)
+        return self.carry(codec, call.method, call.seqid, request, call.headers, call.until)
+
+    def carry(
+        self,
+        codec: Codec,
+        method: Method,
+        seqid: int,
+        request: bytes,
+        headers: Mapping[str, str] | None,
+        until: float | None,
+    ) -> Any:
+        """Exchange an encoded request and a reply that `codec` reads; see `exchange`."""
+        data = self.channel.wrap(request, seqid, headers)
         self.calls += 1
         waiting.send(self.stream, data, until)
         if method.oneway:
             self.sent_oneway()
             return None
-        codec = call.endpoint.codec_of(call.options.codec)
         data = waiting.receive(self.stream, self.first_read, until, 'waiting for the reply')
         result = self.read_first(codec, method, seqid, data)
         if result is not None:
             return result
         return self._read_reply(codec, method, seqid, data, until)
-
-    def read_first(self, codec: Codec, method: Method, seqid: int, data: bytes) -> Any:
-        """The result in `data`, if that is just the whole reply; else None."""
-        plan = codec.plan(method)
-        return None if plan is None else self.read_small(plan, plan.headers[seqid][1], data)
-
-    def reply(self, codec: Codec, method: Method, seqid: int) -> Reply:
-        """What puts the reply to a call together, for whoever must not block."""
-        return Reply(
-            self.wire, codec, method, seqid, monotonic, self.channel, fresh=self.calls <= 1
-        )
-
-    def read_available(self, reply: Reply, data: bytes | None, times: int) -> bool:
-        """Feed a reply with `data` and with what has arrived; True once it is whole.
-
-        Reads at most `times` in a row, and never blocks.
-        """
-        if data is not None and reply.feed(data):
-            return True
-        for _ in range(times):
-            space = reply.space
-            if space is not None:
-                count = self.stream.try_receive_into(space)
-                if count is None:
-                    return False
-                if reply.filled(count) if count else reply.end():
-                    return True
-            else:
-                data = self.stream.try_receive(CHUNK)
-                if data is None:
-                    return False
-                if reply.feed(data) if data else reply.end():
-                    return True
-        return False
 
     def _read_reply(
         self, codec: Codec, method: Method, seqid: int, data: bytes, expires: float | None
@@ -231,39 +208,6 @@ class Connection(ConnectionBase):
         if not data:
             raise closed_by_server(partial=True)
         return data
-
-    def settle(self) -> bool:
-        """Take in what has come for a oneway call; False while something still may.
-
-        What comes is an empty answer, or an error that nobody waits for; whatever it is
-        but a whole answer ends the connection.
-        """
-        try:
-            while self._unanswered is not None:
-                data = self.stream.try_receive(CHUNK)
-                if data is None:
-                    return False
-                if not data or self._unanswered.feed(data) is not None:
-                    self._end_settling(broken=not data)
-        except ThriftClientError:
-            self._end_settling(broken=True)
-        return True
-
-    def _end_settling(self, *, broken: bool) -> None:
-        self._unanswered = None
-        self._ended = broken
-
-    def fileno(self) -> int:
-        """The descriptor, to poll."""
-        return self.stream.fileno()
-
-    def is_quiet(self) -> bool:
-        """Whether it is still open, and nothing has arrived that nobody asked for."""
-        return self.stream.is_quiet()
-
-    def close(self, *, forked: bool = False) -> None:
-        """Close it, or in a forked child forget it."""
-        self.stream.close(forked=forked)
 
     def __del__(self) -> None:
         # Nobody has it any more: an exception came between taking it and giving it back.

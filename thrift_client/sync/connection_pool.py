@@ -3,23 +3,20 @@
 Who owns what: see `shared/connection_pool.py`. A call that has to wait puts a `Place` into
 `line` and takes what it needs itself once it is the first there: nothing is handed over,
 so nothing is lost with a call that is interrupted. Whoever frees something wakes the first.
-A call that pauses before a retry is in `pausing`, so that `close` can end the pause. Both
-hold places weakly: one that an exception made its call forget is in no line any more.
+A call that pauses before a retry is in `pausing`, so that `close` can end the pause.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from threading import Lock
 from time import monotonic
-from weakref import ref
 
-from thrift_client.core.failures import is_foreign
 from thrift_client.errors import ThriftClientError
+from thrift_client.response import set_headers
 from thrift_client.shared.connection_pool import ConnectionPool, Permit
 from thrift_client.shared.opening import Opener
 from thrift_client.sync.connect import drive
 from thrift_client.sync.connection import Connection
+from thrift_client.sync.place import Line, Place
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -29,69 +26,19 @@ if TYPE_CHECKING:
     from thrift_client.core.call import Call
     from thrift_client.shared.endpoint import Endpoint
     from thrift_client.shared.stream import Stream
-
-    #: Places in the order of their calls' arrival.
-    Line = deque[ref['Place']]
-
-
-class Place:
-    """A place in a line, which its owner leaves by `leave`; `turn` is released to let it look again.
-
-    `left()` is called when it has left.
-    """
-
-    __slots__ = ('__weakref__', '_left', '_line', 'turn')
-
-    def __init__(self, line: Line, left: Callable[[], object] | None = None) -> None:
-        self._left = left
-        self.turn = Lock()
-        self.turn.acquire()
-        self._line: Line | None = line
-        line.append(ref(self))
-
-    def leave(self) -> None:
-        """Leave the line; may be repeated."""
-        line = self._line
-        if line is None:
-            return
-        try:
-            line.remove(ref(self))
-        except ValueError as exc:  # it has been forgotten by a fork
-            if is_foreign(exc):
-                raise
-        if self._left is not None:
-            self._left()
-        self._line = None  # until here, an exception from outside makes it leave once more
-
-    def __del__(self) -> None:
-        if getattr(self, '_line', None) is not None:
-            self.leave()
-
-    def wake(self) -> None:
-        """Let the owner look again. May be repeated."""
-        try:
-            self.turn.release()
-        except RuntimeError as exc:  # it has been woken and has not looked yet
-            if is_foreign(exc):
-                raise
-
-    def wait(self, until: float | None) -> bool:
-        """Wait to be woken; False at `until` (monotonic seconds; None: no limit)."""
-        if until is None:
-            return self.turn.acquire()
-        return self.turn.acquire(timeout=max(0.0, until - monotonic()))
+    from thrift_client.sync.pin import Pin
 
 
 class SyncConnectionPool(ConnectionPool):
     """The idle connections to one server, last in, first out, and the line of calls for one."""
 
-    __slots__ = ('pausing', 'line', 'opener')
+    __slots__ = ('line', 'opener', 'pausing')
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
         self.opener = Opener(endpoint.address, endpoint.wire, endpoint.options)
-        self.line: Line = deque()
-        self.pausing: Line = deque()
+        self.line = Line()
+        self.pausing = Line()
 
     def __del__(self) -> None:
         if self._live and not self.closed:
@@ -124,18 +71,20 @@ class SyncConnectionPool(ConnectionPool):
         The connection is given back or discarded, whatever happens. Raises as `take` and
         `Connection.exchange`.
         """
-        source = call.options.source or self
-        connection = source.take(call.until)
+        pin = call.options.source
+        if pin is not None:
+            return pin.exchange(self, call, request)
+        connection = self.take(call.until)
         try:
             result = connection.exchange(call, request)
         except BaseException as exc:
             if isinstance(exc, ThriftClientError):
                 connection.blame(exc)
-            source.discard(connection, exc)
+            self.discard(connection, exc)
             raise
         if call.response is not None:
-            call.response._headers = connection.reply_headers
-        source.give_back(connection)
+            set_headers(call.response, connection.reply_headers)
+        self.give_back(connection)
         return result
 
     def take_idle(self) -> Connection | None:
@@ -151,7 +100,20 @@ class SyncConnectionPool(ConnectionPool):
         permit = None if self.line else self.try_reserve()
         return permit is not None, permit
 
-    def open(self, expires: float | None, permit: Permit | None) -> Connection:
+    def open_new(self, expires: float | None, pin: Pin) -> Connection:
+        """Open a connection for a pin, which is then its own; an idle one makes room for it.
+
+        Raises as `take`.
+        """
+        permit = None
+        if self.limit is not None:
+            permit = None if self.line else self.make_room()
+            permit = permit or self._wait(expires, self.make_room)
+        return self.open(expires, permit, pin)
+
+    def open(
+        self, expires: float | None, permit: Permit | None, pin: Pin | None = None
+    ) -> Connection:
         """Open a connection in the calling thread; now the caller's, with its permit."""
         connection = None
         try:
@@ -160,11 +122,16 @@ class SyncConnectionPool(ConnectionPool):
             if self.endpoint.wire.apache is not None:
                 connection = self._open_apache(ends, began)
                 connection.permit = permit
-                self.register(connection, began)
             else:
-                opened = drive(self.opener.open(began, expires), ends)
-                connection = self.connected(opened, began, permit)
-            self.greet(connection, ends)
+                stream, channel = drive(self.opener.open(began, expires), ends)
+                connection = Connection(self.endpoint.wire, stream, channel, began)
+                connection.permit = permit
+            if pin is None or not pin.silent:
+                self.register(connection, began)
+            if pin is not None:
+                pin.prepare(connection)
+            if self.endpoint.options.on_connect is not None:
+                self._greet(connection, ends, pin)
             return connection
         finally:
             if connection is None and permit is not None:
@@ -188,30 +155,43 @@ class SyncConnectionPool(ConnectionPool):
         self.register(connection, began)
         return connection
 
-    def greet(self, connection: Connection, expires: float | None) -> None:
-        """Call `on_connect` with a view pinned to a new connection. Discards it on failure."""
+    def _greet(
+        self, connection: Connection, expires: float | None, outer: Pin | None
+    ) -> None:
+        """Call `on_connect` with a view pinned to a new connection; it is closed if that fails.
 
-    def claim(self, place: Place) -> Any:
+        `outer` is the pin that the connection is opened for. Raises AuthError, ConnectError.
+        """
+        from thrift_client.shared.pin import greeting_failed
+        from thrift_client.sync.pin import Pin
+
+        pin = Pin(self.endpoint)
+        pin.holding(connection, expires, silent=outer is not None and outer.silent)
+        try:
+            self.endpoint.options.on_connect(pin.view())
+            pin.take_back()
+        except BaseException as exc:
+            if not pin.is_lost:
+                pin.drop(self, connection, exc)
+            error = greeting_failed(exc, self.endpoint.codec.service)
+            if error is None:
+                raise
+            raise error from exc
+        finally:
+            pin.closed = True
+
+    def claim(self, place: Place, claim: Callable[[], Any] | None = None) -> Any:
         """An idle connection or a permit to open one, for the first in the line; else None.
+
+        `claim` is what to try instead of that.
 
         Raises ClientClosed or ClientDisabledError.
         """
         self.gate.add('waiting')  # again, as who leaves last takes it away
         self.check_open()
-        if self._first() is place:
-            return self.take_checked() or self.try_reserve()
+        if self.line.first() is place:
+            return claim() if claim is not None else self.take_checked() or self.try_reserve()
         return None
-
-    def _first(self) -> Place | None:
-        """The place of the call that waits longest."""
-        try:
-            place = self.line[0]()
-        except IndexError:
-            return None
-        if place is not None:
-            return place
-        found = [place for reference in self.line.copy() if (place := reference()) is not None]
-        return found[0] if found else None
 
     def left_line(self) -> None:
         """Note that somebody has left the line: the next one looks."""
@@ -219,43 +199,34 @@ class SyncConnectionPool(ConnectionPool):
             self.gate.discard('waiting')
         self.serve()  # also who came in between
 
-    def _wait(self, expires: float | None) -> Any:
-        """Wait for an idle connection or a permit, in order of arrival."""
-        place = Place(self.line, self.left_line)
-        try:
+    def _wait(self, expires: float | None, claim: Callable[[], Any] | None = None) -> Any:
+        """Wait for a connection or a permit, or for what `claim` gives, in order of arrival."""
+        with Place(self.line, self.left_line) as place:
             while True:
-                claimed = self.claim(place)
+                claimed = self.claim(place, claim)
                 if claimed is not None:
                     return claimed
                 if not place.wait(expires):
                     raise self.exhausted()
-        finally:
-            place.leave()
 
     def serve(self) -> None:
         """Let the call that waits longest look for a connection."""
-        place = self._first() if self.line else None
-        if place is not None:
-            place.wake()
+        self.line.wake_first()
 
     def wake_all(self) -> None:
         """Let every call that waits, for a connection or to retry, look at the gate."""
-        for reference in (*self.line.copy(), *self.pausing.copy()):
-            place = reference()
-            if place is not None:
-                place.wake()
+        self.line.wake_all()
+        self.pausing.wake_all()
+        self.wake_pins()
 
     def pause(self, until: float) -> None:
         """Wait until `until` (monotonic seconds), or until the client is closed or disabled."""
-        place = Place(self.pausing)
-        try:
-            if not self.is_shut:
+        with Place(self.pausing) as place:
+            if self.is_open():
                 place.wait(until)
-        finally:
-            place.leave()
 
     def renew_after_fork(self) -> None:
         """In a forked child: connections and calls are the parent's."""
         super().renew_after_fork()
-        self.line = deque()
-        self.pausing = deque()
+        self.line = Line()
+        self.pausing = Line()

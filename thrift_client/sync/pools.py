@@ -7,34 +7,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from time import monotonic
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from thrift_client import deadlines
 from thrift_client.core.classify import FAILURES
-from thrift_client.core.codec import next_id
-from thrift_client.core.retry import RetryBudget
-from thrift_client.core.scatter import FAN_OPTIONS, Leg, Quorum, Scatter
-from thrift_client.errors import EncodeError, ThriftClientError
 from thrift_client.options import check_max_threads
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse, begun
-from thrift_client.routing.balance import Balancer, Load
-from thrift_client.routing.named import balancer
-from thrift_client.shared.bound_methods import PoolMethod, bind
+from thrift_client.shared.balanced_base import BalancedBase, balanced_failure
+from thrift_client.shared.bound_methods import ForwardedMethod, bind
 from thrift_client.shared.hash_base import HashBase, KeyedMethod, default_key
-from thrift_client.shared.pickers import BalancedPicker
-from thrift_client.shared.pool_base import PoolBase
-from thrift_client.shared.server_list import ServerList
+from thrift_client.shared.pool_base import PoolBase, is_raised
+from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
 from thrift_client.sync.client import SimpleClient, make_call
 from thrift_client.sync.workers import Workers
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from thrift_client.core.scatter import Leg, Scatter
     from thrift_client.core.service import Method
     from thrift_client.shared.endpoint import Endpoint
+    from thrift_client.shared.pickers import BalancedPicker
     from thrift_client.sync.fanout import FanOut
 
 
@@ -83,9 +78,12 @@ class ThriftPool(PoolBase[SimpleClient]):
     def close(self) -> None:
         """Close all connections, those in use when their calls are done; may be repeated.
 
-        Calls that wait get ClientClosed at once. Does nothing on a view.
+        Calls that wait get ClientClosed at once. On a view it does nothing, except that it
+        closes the connection of a view that `pinned` returned.
         """
         if self._is_view:
+            if self._pin is not None:
+                self._pin.end()
             return
         for server in self._servers.close():
             server.close()
@@ -124,28 +122,15 @@ class ThriftPool(PoolBase[SimpleClient]):
 MultiClient = ThriftPool
 
 
-class Responses(Iterator[ThriftResponse[Any]]):
-    """The responses of calls under way, as an iterator: `close` gives up what is left.
-
-    In a forked child it raises ClientClosed: the calls are the parent's.
-    """
-
-    _fan_out: FanOut | None = None
-    _inherited = False
+class Responses(ResponsesBase, Iterator[ThriftResponse[Any]]):
+    """The responses of calls under way, as an iterator: `close` gives up what is left."""
 
     def __init__(self, fan_out: FanOut, take: Callable[[], ThriftResponse[Any] | None]) -> None:
-        from thrift_client.shared import fork
-
+        super().__init__(fan_out)
         self._take = take
-        self._fan_out = fan_out
-        fork.register(self)
 
     def __next__(self) -> ThriftResponse[Any]:
-        if self._inherited:
-            from thrift_client.errors import ClientClosed
-
-            raise ClientClosed('the calls of this iterator belong to the parent process')
-        if self._fan_out is None:
+        if not self._check():
             raise StopIteration
         try:
             response = self._take()
@@ -159,39 +144,49 @@ class Responses(Iterator[ThriftResponse[Any]]):
 
     def close(self) -> None:
         """Give up the calls that are under way; may be repeated."""
-        fan_out, self._fan_out = self._fan_out, None
-        if fan_out is not None and not self._inherited:
+        fan_out = self._end()
+        if fan_out is not None:
             fan_out.close()
 
     def __del__(self) -> None:
         self.close()
 
-    def renew_after_fork(self) -> None:
-        """In a forked child: the calls are the parent's."""
-        self._inherited = True
 
+class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
+    """A pool that makes each call on all of its servers at once, in the calling thread.
 
-class ReplicatedMethod(PoolMethod):
-    """A method of the service on all servers of a pool."""
+    A call returns a list of ThriftResponses in the order of the pool's servers, each with
+    its server's answer or error.
 
-    __slots__ = ()
+    `with_options(wait_for=…)` lets a call return as soon as so many good responses are
+    there ('all', 'first', 'quorum': more than half, or a number). What is still under way
+    is then given up: its connections are closed, and its responses say so. If there aren't
+    enough good ones, the call waits for all, each until its deadline. With `merge=function`
+    the call returns `function(responses)`.
+    """
 
-    def _call(self, method: Method, arguments: Any, values: tuple[Any, ...]) -> Any:
-        pool = self._pool
-        endpoints = pool._servers.roster.endpoints
-        if not endpoints or pool._servers.closed:
-            return pool._when_listed(method, self._call, method, arguments, values)
-        return pool._call_all(endpoints, method, arguments)
+    _method_type = ForwardedMethod
 
-    def as_they_come(self, arguments: Any) -> Iterator[ThriftResponse[Any]]:
-        """The responses in the order in which they arrive."""
-        pool = self._pool
-        if not pool._servers.roster.servers:
-            first: Iterator[ThriftResponse[Any]] = pool._when_listed(
-                self.method, self.as_they_come, arguments
+    def as_completed(
+        self, method: str, /, *args: Any, **kwargs: Any
+    ) -> Iterator[ThriftResponse[Any]]:
+        """Make a call and yield each response as it arrives.
+
+        The call begins here. What has not come when the iterator is closed, or when there
+        are as many good ones as `wait_for` asks for, is given up and its connections are
+        closed. Raises what the call itself does.
+        """
+        kind = type(self._method(method))
+        arguments, _ = bind(kind, args, kwargs)
+        if not self._servers.roster.servers:
+            first: Responses = self._when_listed(
+                kind.method, self._as_they_come, kind.method, arguments
             )
             return first
-        scatter, fan_out = pool._fan_out(pool._roster().endpoints, self.method, arguments)
+        return self._as_they_come(kind.method, arguments)
+
+    def _as_they_come(self, method: Method, arguments: Any) -> Responses:
+        scatter, fan_out = self._fan_out(self._roster().endpoints, method, arguments)
 
         def take() -> ThriftResponse[Any] | None:
             if scatter.is_over:
@@ -207,50 +202,21 @@ class ReplicatedMethod(PoolMethod):
             raise
         return responses
 
-
-class ReplicatedClient(ThriftPool):
-    """A pool that makes each call on all of its servers at once, in the calling thread.
-
-    A call returns a list of ThriftResponses in the order of the pool's servers, each with
-    its server's answer or error.
-
-    `with_options(wait_for=…)` lets a call return as soon as so many good responses are
-    there ('all', 'first', 'quorum': more than half, or a number). What is still under way
-    is then given up: its connections are closed, and its responses say so. If there aren't
-    enough good ones, the call waits for all, each until its deadline. With `merge=function`
-    the call returns `function(responses)`.
-    """
-
-    _method_type = ReplicatedMethod
-    _more_options: ClassVar = FAN_OPTIONS
-
-    def as_completed(
-        self, method: str, /, *args: Any, **kwargs: Any
-    ) -> Iterator[ThriftResponse[Any]]:
-        """Make a call and yield each response as it arrives.
-
-        The call begins here. What has not come when the iterator is closed, or when there
-        are as many good ones as `wait_for` asks for, is given up and its connections are
-        closed. Raises what the call itself does.
-        """
-        kind = type(self._method(method))
-        arguments, _ = bind(kind, args, kwargs)
-        responses: Iterator[ThriftResponse[Any]] = kind(self).as_they_come(arguments)
-        return responses
-
     def _fan_out(
         self, endpoints: Sequence[Endpoint], method: Method, arguments: Any
     ) -> tuple[Scatter, FanOut]:
         from thrift_client.sync.fanout import FanOut
 
-        now, seqid, overrides = monotonic(), next_id(), self._overrides
-        legs = [
-            Leg(position, endpoint, endpoint.view(overrides), method, arguments, now, seqid)
-            for position, endpoint in enumerate(endpoints)
-        ]
-        wait_for = self._fan_options.get('wait_for', 'all')
-        scatter = Scatter(legs) if wait_for == 'all' else Quorum(legs, wait_for)
+        scatter = self._scatter(endpoints, method, arguments)
         return scatter, FanOut(scatter, self._blocking_workers())
+
+    def _call(
+        self, method: Method, arguments: Any, values: tuple[Any, ...]
+    ) -> Any:
+        endpoints = self._servers.roster.endpoints
+        if not endpoints or self._servers.closed:
+            return self._when_listed(method, self._call, method, arguments, values)
+        return self._call_all(endpoints, method, arguments)
 
     def _call_all(self, endpoints: Sequence[Endpoint], method: Method, arguments: Any) -> Any:
         """The responses of the servers in their order, or what `merge` makes of them."""
@@ -264,24 +230,7 @@ class ReplicatedClient(ThriftPool):
         finally:
             for leg in fan_out.close():
                 responses[leg.position] = leg.response
-        merge = self._fan_options.get('merge')
-        return responses if merge is None else merge(responses)
-
-    @classmethod
-    def _over(cls, pool: ThriftPool) -> Self:
-        """A view of another pool's servers, threads and options."""
-        from thrift_client.shared.bound_methods import class_for, Attribute, method_kinds
-
-        service = pool._service
-        kinds = method_kinds(service, cls._method_type)
-        bound = class_for(cls, service, lambda: {name: Attribute(name, kinds[name]) for name in kinds})
-        everyone: Self = object.__new__(bound)
-        everyone._given, everyone._overrides = pool._given, pool._overrides
-        everyone._fan_options = pool._fan_options
-        everyone._servers, everyone._workers = pool._servers, pool._workers
-        everyone._views = {}
-        everyone._is_view = True
-        return everyone
+        return self._merged(responses)
 
 
 class ThreadedReplicatedClient(ReplicatedClient):
@@ -296,49 +245,6 @@ class HashMethod(KeyedMethod):
 
     __slots__ = ()
 
-    def map(self, items: Iterable[Any]) -> Iterator[ThriftResponse[Any]]:
-        """Call the method for each item; the responses, in the order of the items.
-
-        A tuple is the arguments of a call, anything else is the only argument. The servers
-        are called in parallel, each with one call at a time. Items are read as responses
-        are taken, with a bounded number of calls ahead, so that there may be any number of
-        them. Calls begin with the first `next`; when the iterator is closed those under
-        way are given up. A mistake in an item is raised in its turn, and ends the calls.
-        """
-        from thrift_client.shared.bulk import Mapped
-        from thrift_client.sync.fanout import FanOut
-
-        pool = self._pool
-        key = self._keys.get(self.method.name, default_key)
-        mapped = Mapped(
-            pool._roster, type(self), key, items, self._overrides, self._failover
-        )
-        fan_out = FanOut(mapped, pool._blocking_workers())
-
-        def take() -> ThriftResponse[Any] | None:
-            while True:
-                response = mapped.due()
-                fan_out.begin()
-                if response is not None or not mapped.waits:
-                    return response
-                fan_out.run()
-
-        return Responses(fan_out, take)
-
-    def on_replicas(self, *args: Any, **kwargs: Any) -> Any:
-        """Make the call on all servers of its key at once, as a write to several needs it.
-
-        A list of responses in the order of the routing; `with_options(wait_for=…, merge=…)`
-        holds for it as for `all`. Raises NoServersError, and what the key function does.
-        """
-        pool = self._pool
-        arguments, values = bind(type(self), args, kwargs)
-        if not self._servers.roster.servers:
-            return pool._when_listed(self.method, partial(self.on_replicas, *args, **kwargs))
-        key = self._keys.get(self.method.name, default_key)(*values)
-        endpoints = pool._roster().ranked(key, pool._copies)
-        return pool.all._call_all(endpoints, self.method, arguments)
-
     def _call(
         self, method: Method, arguments: Any, values: tuple[Any, ...]
     ) -> ThriftResponse[Any]:
@@ -349,7 +255,8 @@ class HashMethod(KeyedMethod):
             )
             return first
         if self._splits and method.name in self._splits:
-            return self._call_split(method, values)
+            split: ThriftResponse[Any] = self._pool._call_split(method, values)
+            return split
         key = self._keys.get(method.name, default_key)(*values)
         picker = None
         if self._failover:
@@ -368,7 +275,7 @@ class HashMethod(KeyedMethod):
                 endpoint, options, method, arguments, started, response, picker
             )
         except (*FAILURES, *method.answers) as exc:
-            if isinstance(exc, EncodeError) or self._servers.closed:
+            if is_raised(exc, self._servers):
                 raise
             server = endpoint.client if picker is None else picker.endpoint.client
             return ThriftExceptionResponse(server, exc, (monotonic() - started) * 1000)
@@ -376,28 +283,6 @@ class HashMethod(KeyedMethod):
             response.server = picker.endpoint.client
         response.elapsed = (monotonic() - started) * 1000
         return response
-
-    def _call_split(self, method: Method, values: tuple[Any, ...]) -> ThriftResponse[Any]:
-        """Call each server with its share of the argument that is split, and merge."""
-        from thrift_client.shared.bulk import SplitCall
-        from thrift_client.sync.fanout import FanOut
-
-        pool = self._pool
-
-        def shares_of(roster: Any, failed: Any = (), only: Any = None) -> Any:
-            return pool._shares(roster, method.name, values, failed, only)
-
-        call = SplitCall(
-            pool._roster(), shares_of, self._splits[method.name], method, values,
-            self._overrides, self._failover,
-        )  # fmt: skip
-        fan_out = FanOut(call, pool._blocking_workers())
-        try:
-            while not call.is_over:
-                fan_out.run()
-        finally:
-            fan_out.close()
-        return call.result()
 
 
 class HashClient(HashBase[SimpleClient], ThriftPool):
@@ -424,6 +309,42 @@ class HashClient(HashBase[SimpleClient], ThriftPool):
         everyone: ReplicatedClient = self._everyone_of()
         return everyone
 
+    def _map(self, kind: type[KeyedMethod], items: Iterable[Any]) -> Responses:
+        """The responses of a call for each item: see `KeyedMethod.map`."""
+        from thrift_client.sync.fanout import FanOut
+
+        mapped = self._mapped(kind, items)
+        fan_out = FanOut(mapped, self._blocking_workers())
+
+        def take() -> ThriftResponse[Any] | None:
+            while True:
+                response = mapped.due()
+                fan_out.begin()
+                if response is not None or not mapped.waits:
+                    return response
+                fan_out.run()
+
+        return Responses(fan_out, take)
+
+    def _call_replicas(self, method: Method, arguments: Any, values: tuple[Any, ...]) -> Any:
+        """The responses of all servers of a call's key."""
+        if not self._servers.roster.servers:
+            return self._when_listed(method, self._call_replicas, method, arguments, values)
+        return self.all._call_all(self._replicas(method, values), method, arguments)
+
+    def _call_split(self, method: Method, values: tuple[Any, ...]) -> ThriftResponse[Any]:
+        """Call each server with its share of the argument that is split, and merge."""
+        from thrift_client.sync.fanout import FanOut
+
+        call = self._split_call(method, values)
+        fan_out = FanOut(call, self._blocking_workers())
+        try:
+            while not call.is_over:
+                fan_out.run()
+        finally:
+            fan_out.close()
+        return call.result()
+
 
 class ThreadedHashClient(HashClient):
     """A HashClient whose fan-outs do in threads what can only block."""
@@ -434,56 +355,7 @@ class ThreadedHashClient(HashClient):
         return self._workers.helpers
 
 
-class BalancedMethod(PoolMethod):
-    """A method of the service on a balanced pool."""
-
-    __slots__ = ()
-
-    def _call(
-        self, method: Method, arguments: Any, values: tuple[Any, ...]
-    ) -> ThriftResponse[Any]:
-        pool = self._pool
-        if not pool._servers.roster.servers:
-            first: ThriftResponse[Any] = pool._when_listed(
-                method, self._call, method, arguments, values
-            )
-            return first
-        roster = pool._roster()
-        started = monotonic()
-        picker: BalancedPicker | None = None
-        error: BaseException | None = None
-        try:
-            picker = pool._new_picker(roster, started)
-            endpoint = picker.endpoint
-            response: ThriftResponse[Any] = begun(endpoint.client)
-            response._value = make_call(
-                endpoint, endpoint.view(pool._overrides), method, arguments, started, response,
-                picker,
-            )  # fmt: skip
-        except (*FAILURES, *method.answers) as exc:
-            error = exc
-            if isinstance(exc, EncodeError) or pool._servers.closed:
-                raise
-            elapsed = (monotonic() - started) * 1000
-            if picker is None:
-                if isinstance(exc, ThriftClientError):
-                    exc.method = method.name
-                return ThriftExceptionResponse(None, exc, elapsed)
-            failure = picker.summary(exc, method.name, elapsed)
-            return ThriftExceptionResponse(picker.endpoint.client, failure, elapsed)
-        except BaseException as exc:
-            error = exc
-            raise
-        finally:
-            if picker is not None:
-                picker.close(error, monotonic())
-            del error  # its traceback holds this frame: a cycle that would keep what was lost
-        response.server = picker.endpoint.client
-        response.elapsed = (monotonic() - started) * 1000
-        return response
-
-
-class BalancedClient(ThriftPool):
+class BalancedClient(BalancedBase[SimpleClient], ThriftPool):
     """A pool that sends each call to one server, whichever is best.
 
     `balance`: 'p2c' takes the better of two random servers by recent latency and calls in
@@ -498,33 +370,41 @@ class BalancedClient(ThriftPool):
     unless all are ejected; when an ejection is over the next call probes the server.
     """
 
-    _method_type = BalancedMethod
+    _method_type = ForwardedMethod
 
-    def __init__(
-        self,
-        service: ModuleType,
-        frame: bool = False,
-        timeout: float | None = 60000,
-        *,
-        servers: Iterable[str] | object = (),
-        balance: str | Balancer = 'p2c',
-        max_threads: int | None = None,
-        **options: Any,
-    ) -> None:
-        self._balance = balancer(balance)
-        super().__init__(
-            service, frame, timeout, servers=servers, max_threads=max_threads, **options
-        )
-        self._retry_budget = RetryBudget(self._count_calls, monotonic())
-        self._latencies: dict[Any, Any] = {}
-
-    def _new_server_list(self) -> ServerList:
-        return ServerList(self._make_server, make_load=Load)
-
-    def _count_calls(self) -> int:
-        return sum([e.connections.count_calls() for e in self._servers.roster.endpoints])
-
-    def _new_picker(self, roster: Any, now: float) -> BalancedPicker:
-        return BalancedPicker(
-            self._servers, roster, self._balance, self._retry_budget, self._latencies, now
-        )
+    def _call(
+        self, method: Method, arguments: Any, values: tuple[Any, ...]
+    ) -> ThriftResponse[Any]:
+        servers = self._servers
+        if not servers.roster.servers:
+            first: ThriftResponse[Any] = self._when_listed(
+                method, self._call, method, arguments, values
+            )
+            return first
+        roster = self._roster()
+        started = monotonic()
+        picker: BalancedPicker | None = None
+        error: BaseException | None = None
+        try:
+            picker = self._new_picker(roster, started)
+            endpoint = picker.endpoint
+            response: ThriftResponse[Any] = begun(endpoint.client)
+            response._value = make_call(
+                endpoint, endpoint.view(self._overrides), method, arguments, started, response,
+                picker,
+            )  # fmt: skip
+        except (*FAILURES, *method.answers) as exc:
+            error = exc
+            if is_raised(exc, servers):
+                raise
+            return balanced_failure(picker, exc, method, started)
+        except BaseException as exc:
+            error = exc
+            raise
+        finally:
+            if picker is not None:
+                picker.close(error, monotonic())
+            del error  # its traceback holds this frame: a cycle that would keep what was lost
+        response.server = picker.endpoint.client
+        response.elapsed = (monotonic() - started) * 1000
+        return response

@@ -97,7 +97,7 @@ class Wire:
     """One way to put messages of one service into bytes.
 
     Args:
-        service: a module that `thrift --gen py` wrote, or None if nothing is to be decoded
+        service: of any kind that clients accept, or None if nothing is to be decoded
             beyond the name of a method.
         protocol: 'binary' or 'compact'.
         framed: whether each message has its length in front.

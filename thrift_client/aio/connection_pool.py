@@ -1,0 +1,504 @@
+"""The connections to one server, for the tasks of one event loop.
+
+Who owns what: see `shared/connection_pool.py`; everything runs in the thread of the loop
+that the first call ran on. A call that finds no connection and may open none has a `Place`
+in `line`, a small call its `Exchange`. Whoever frees something hands it to the first place:
+a connection then carries the exchange before its task runs. What was handed to a task that
+was cancelled meanwhile is given on (`abandon`). One timer serves all calls: it is set for
+the soonest end of any, and when it rings what is over is ended and it is set anew, so a call
+that ends in time costs none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from time import monotonic
+from weakref import ref
+
+from thrift_client.aio.connect import drive
+from thrift_client.aio.connection import Connection, Exchange, Place, running_loop
+from thrift_client.core.classify import FAILURES
+from thrift_client.errors import WrongLoop
+from thrift_client.response import set_headers
+from thrift_client.shared.connection_pool import MADE_ROOM, ConnectionPool, Permit
+from thrift_client.shared.opening import Opener
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from thrift_client.aio.pin import AsyncPin
+    from thrift_client.core.call import Call
+    from thrift_client.shared.endpoint import Endpoint
+
+#: Seconds between two looks for calls whose time is over, at least.
+LOOK_EVERY = 0.005
+NEVER = float('inf')
+
+
+class _NewPlace(Place):
+    """The place of a pin, which opens a connection of its own: an idle one makes room for it."""
+
+    __slots__ = ('_pool',)
+
+    def __init__(
+        self, pool: AsyncConnectionPool, expires: float | None, future: asyncio.Future[None]
+    ) -> None:
+        super().__init__(expires, future)
+        self._pool = pool
+
+    def take(self, claimed: Any) -> None:
+        """Get a permit, if need be that of an idle connection."""
+        if not isinstance(claimed, Permit):
+            connection, claimed = claimed, claimed.permit
+            connection.permit = None
+            self._pool.discard(connection, MADE_ROOM)
+        super().take(claimed)
+
+
+class AsyncConnectionPool(ConnectionPool):
+    """The idle connections to one server, last in, first out, and the line of calls for one."""
+
+    __slots__ = ('_alarm', '_is_serving', '_pausing', 'alarm_at', 'line', 'loop', 'opener')
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
+        if endpoint.wire.apache is not None:
+            raise TypeError(
+                'an Apache transport factory of your own would block the event loop: use a '
+                'transport by name, or SimpleClient in a thread'
+            )
+        self.opener = Opener(endpoint.address, endpoint.wire, endpoint.options)
+        self._reset()
+
+    def _reset(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.line: deque[Place] = deque()
+        self._pausing: deque[Place] = deque()
+        self._is_serving = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self.alarm_at = NEVER
+
+    def __del__(self) -> None:
+        if self._live and not self.closed:
+            self.warn_unclosed()
+            for connection in self.idle:  # before their sockets warn, too
+                connection.release()
+
+    # The loop.
+
+    def bind(self) -> asyncio.AbstractEventLoop:
+        """The loop that the client belongs to: that of its first call.
+
+        Raises WrongLoop in any other, RuntimeError where none runs or for one that can't
+        watch sockets.
+        """
+        running = asyncio.get_running_loop()
+        if self.loop is None:
+            if type(running).add_reader is asyncio.AbstractEventLoop.add_reader:
+                raise RuntimeError(
+                    f'{type(running).__name__} cannot watch sockets (add_reader): use a selector '
+                    'loop, for example asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)'
+                )
+            self.loop = running
+        elif self.loop is not running:
+            raise self._wrong_loop(self.loop)
+        return running
+
+    def check_loop(self) -> None:
+        """Raise WrongLoop in another loop than the client's, unless that one is closed."""
+        loop = self.loop
+        if self._live and loop is not None and loop is not running_loop() and not loop.is_closed():
+            raise self._wrong_loop(loop)
+
+    @staticmethod
+    def _wrong_loop(loop: asyncio.AbstractEventLoop) -> WrongLoop:
+        return WrongLoop(
+            'the client belongs to an event loop that is closed'
+            if loop.is_closed()
+            else 'the client belongs to another event loop',
+            hint='make one in each loop: asyncio.run() makes a new loop each time',
+        )
+
+    def _in_loop(self, function: Callable[[], None]) -> None:
+        """Call a function in the loop's thread: here, if this is it, else soon."""
+        if self.loop is None or self.loop is running_loop():
+            function()
+            return
+        try:
+            self.loop.call_soon_threadsafe(function)
+        except RuntimeError:  # the loop is closed, and nothing waits there any more
+            function()
+
+    # How calls get a connection.
+
+    def count_waiting(self) -> int:
+        """How many calls wait for a connection."""
+        return len(self.line)
+
+    async def take(self, expires: float | None) -> Connection:
+        """An idle connection that passes inspection, else a new one; now the caller's.
+
+        Waits for its turn if `max_connections` are open. Raises PoolExhausted, ConnectError,
+        CallTimeout, ClientClosed, ClientDisabledError, WrongLoop.
+        """
+        loop = self.bind()
+        if not self.line:
+            claimed = self.take_checked()
+            if claimed is not None:
+                return claimed  # type: ignore[no-any-return]
+            may_open, permit = self.try_open()
+            if may_open:
+                return await self.open(expires, permit)
+        claimed = await self._wait(Place(expires, loop.create_future()))
+        if isinstance(claimed, Permit):
+            return await self.open(expires, claimed)
+        return claimed  # type: ignore[no-any-return]
+
+    async def _wait(self, place: Place) -> Any:
+        """Wait in line for what a place gets."""
+        self.line.append(place)
+        self.watch(place.expires)
+        try:
+            assert place.future is not None
+            await place.future
+        except BaseException:
+            self.abandon(place)
+            raise
+        if place.failure is not None:
+            raise place.failure
+        return place.claimed
+
+    async def exchange(self, call: Call, request: bytes) -> Any:
+        """Make one attempt: lease a connection, send the request, read the result.
+
+        The connection is given back or discarded, whatever happens. Raises as `take`, and
+        what makes a connection unfit.
+        """
+        pin = call.options.source
+        if pin is not None:
+            return await pin.exchange(self, call, request)
+        return await self.exchange_on(await self.take(call.until), self, call, request)
+
+    async def exchange_on(
+        self, connection: Connection, source: Any, call: Call, request: bytes
+    ) -> Any:
+        """Send the request of a call on a connection, and read the result.
+
+        The connection then returns to `source`: this pool, or a pin.
+        """
+        plan = call.endpoint.codec_of(call.options.codec).plan(call.method)
+        future = self.bind().create_future()
+        exchange = Exchange(source, plan, call, request, call.seqid, call.until, future)
+        self.watch(call.until)
+        connection.start(exchange)
+        try:
+            await future
+        except BaseException:
+            if exchange.may_have_run():
+                call.course.maybe_executed = True
+            self.abandon(exchange)
+            raise
+        if exchange.failure is not None:
+            raise exchange.failure
+        if call.response is not None:
+            set_headers(call.response, exchange.reply_headers)
+        return exchange.result
+
+    async def open_for(self, exchange: Exchange) -> None:
+        """Make a small exchange that got a permit on a connection of its own.
+
+        Raises nothing of the call's: that is its `failure`.
+        """
+        permit, exchange.claimed = exchange.claimed, None
+        try:
+            connection = await self.open(exchange.expires, permit)
+        except FAILURES as exc:
+            exchange.failure = exc
+            return
+        exchange.future = self.bind().create_future()
+        connection.start(exchange)
+        try:
+            await exchange.future
+        except BaseException:
+            self.abandon(exchange)
+            raise
+
+    def try_open(self) -> tuple[bool, Permit | None]:
+        """Whether a connection may be opened now, and the permit for it where one is needed."""
+        if self.limit is None:
+            return True, None
+        permit = None if self.line else self.try_reserve()
+        return permit is not None, permit
+
+    async def open_new(self, expires: float | None, pin: AsyncPin) -> Connection:
+        """Open a connection for a pin, which is then its own; an idle one makes room for it.
+
+        Raises as `take`.
+        """
+        loop = self.bind()
+        permit = None
+        if self.limit is not None:
+            permit = None if self.line else self.make_room()
+            permit = permit or await self._wait(_NewPlace(self, expires, loop.create_future()))
+        return await self.open(expires, permit, pin)
+
+    async def open(
+        self, expires: float | None, permit: Permit | None, pin: AsyncPin | None = None
+    ) -> Connection:
+        """Open a connection; now the caller's, with its permit."""
+        connection = None
+        try:
+            began = monotonic()
+            loop = self.bind()
+            ends = self.opener.ends(began, expires)
+            stream, channel = await drive(self.opener.open(began, expires), ends)
+            connection = Connection(self, loop, self.endpoint.wire, stream, channel, began)
+            connection.permit = permit
+            if pin is None or not pin.silent:
+                self.register(connection, began)
+            if pin is not None:
+                pin.prepare(connection)
+            if self.endpoint.options.on_connect is not None:
+                await self._greet(connection, ends, pin)
+            return connection
+        finally:
+            if connection is None and permit is not None:
+                permit.release()
+
+    async def _greet(
+        self, connection: Connection, expires: float | None, outer: AsyncPin | None
+    ) -> None:
+        """Call `on_connect` with a view pinned to a new connection; it is closed if that fails.
+
+        `outer` is the pin that the connection is opened for. Raises AuthError, ConnectError,
+        CallTimeout.
+        """
+        from thrift_client.aio.pin import AsyncPin
+        from thrift_client.aio.stream import within
+        from thrift_client.shared.pin import greeting_failed
+
+        pin = AsyncPin(self.endpoint)
+        pin.holding(connection, expires, silent=outer is not None and outer.silent)
+        try:
+            value = self.endpoint.options.on_connect(pin.view())
+            if hasattr(value, '__await__'):
+                await within(value, expires, 'logging in')
+            pin.take_back()
+        except BaseException as exc:
+            if not pin.is_lost:
+                pin.drop(self, connection, exc)
+            error = greeting_failed(exc, self.endpoint.codec.service)
+            if error is None:
+                raise
+            raise error from exc
+        finally:
+            pin.closed = True
+
+    def give_back(self, connection: Connection) -> None:
+        """Have a clean connection carry the next call, or make it idle."""
+        if connection.wire.plain and connection.calls > 1 and not self.gate:
+            # What the general way comes to, for less.
+            now = monotonic()
+            connection.used(now)
+            line = self.line
+            if not line:
+                idle = self.idle
+                idle.append(connection)
+                if len(idle) > self.max_idle or now > self.tend_at:
+                    self.tend(now)
+                return
+            if not self._is_serving and now < connection.retire_at and not self.idle:
+                place = line.popleft()
+                is_over = place.is_over
+                while line and is_over:
+                    place = line.popleft()
+                    is_over = place.is_over
+                if not is_over:
+                    self._is_serving = True
+                    try:
+                        if type(place) is Exchange:
+                            connection.start(place)
+                        else:
+                            place.take(connection)
+                    finally:
+                        self._is_serving = False
+                    if self.idle or self.permits:  # it has ended already
+                        self._serve()
+                    return
+        super().give_back(connection)
+        self._serve()
+
+    def _serve(self) -> None:
+        """Hand what is idle, or permits, to those who wait longest."""
+        if self._is_serving:  # what one place got was free again at once
+            return
+        self._is_serving = True
+        try:
+            while self.line:
+                place = self.line[0]
+                if not place.is_over:
+                    claimed = self.take_checked() or self.try_reserve()
+                    if claimed is None:
+                        return
+                    self.line.popleft()
+                    place.take(claimed)
+                else:
+                    self.line.popleft()
+        finally:
+            self._is_serving = False
+
+    def serve(self) -> None:
+        """Have the call that waits longest served soon. May run in a finalizer, in any thread."""
+        if self.line and self.loop is not None:
+            try:
+                self.loop.call_soon_threadsafe(self._serve)
+            except RuntimeError:
+                pass  # the loop is closed, and nobody waits any more
+
+    def abandon(self, place: Place) -> None:
+        """Give up a call that was cancelled: its place, or what it has got."""
+        if isinstance(place, Exchange) and place.connection is not None:
+            place.connection.give_up()
+            return
+        claimed, place.claimed = place.claimed, None
+        if isinstance(claimed, Permit):
+            claimed.release()
+        elif claimed is not None:
+            self.give_back(claimed)
+        else:
+            try:
+                self.line.remove(place)
+            except ValueError:
+                pass  # it has ended
+
+    async def pause(self, until: float) -> None:
+        """Wait until `until` (monotonic seconds), or until the client is closed or disabled."""
+        if not self.is_open():
+            return
+        loop = self.bind()
+        place = Place(until, loop.create_future())
+        timer = loop.call_later(max(0.0, until - monotonic()), place.wake)
+        self._pausing.append(place)
+        try:
+            assert place.future is not None
+            await place.future
+        finally:
+            timer.cancel()
+            self._pausing.remove(place)
+
+    # How connections and calls end.
+
+    def dropped(self, connection: Connection) -> bool:
+        """Discard an idle connection that the server closed or wrote to; False if it isn't idle."""
+        try:
+            self.idle.remove(connection)
+        except ValueError:
+            return False
+        self.discard(connection, 'the server closed it, or wrote to it, while it was idle')
+        return True
+
+    def discard(self, connection: Any, reason: BaseException | str) -> None:
+        """Close a connection for good; with the idle ones if the server broke it."""
+        super().discard(connection, reason)
+        if not self._live and self.closed:
+            self._end_alarm()
+
+    def wake_all(self) -> None:
+        """Let every call that waits, for a connection or to retry, look at the gate."""
+        if self.line or self._pausing:
+            self._in_loop(self._turn_away)
+        if self.pins:
+            self._in_loop(self.wake_pins)
+
+    def _turn_away(self) -> None:
+        """End the waiting of calls that the gate lets through no more."""
+        while self.line:
+            place = self.line[0]
+            try:
+                self.check_open()
+            except Exception as exc:  # noqa: BLE001 - one for each, as each has its traceback
+                self.line.popleft()
+                place.fail(exc)
+            else:
+                break
+        for place in list(self._pausing):
+            place.wake()
+
+    def set_retired(self, retired: bool) -> None:
+        """Keep no connection open any longer, though calls still may be made; or do again.
+
+        May be called in any thread: a pool's source does.
+        """
+        if retired:
+            self.gate.add('retired')
+            self._in_loop(self.drop_idle)
+        else:
+            self.gate.discard('retired')
+
+    def close(self) -> None:
+        """Close all idle connections, and each of the others when its call is done.
+
+        Raises WrongLoop while the loop that they belong to may still run.
+        """
+        self.check_loop()
+        super().close()
+        if not self._live:
+            self._end_alarm()
+
+    def renew_after_fork(self) -> None:
+        """In a forked child: connections, calls and the loop are the parent's."""
+        super().renew_after_fork()
+        self._reset()
+
+    # How time ends calls.
+
+    def watch(self, expires: float | None) -> None:
+        """See to it that calls are ended at `expires` (monotonic seconds) or sooner."""
+        if expires is None or expires >= self.alarm_at or self.loop is None:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self.alarm_at = expires
+        delay = max(0.0, expires - monotonic())
+        self._alarm = self.loop.call_later(delay, _ring, ref(self))
+
+    def _end_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        self.alarm_at = NEVER
+
+    def ring(self) -> None:
+        """End the calls whose time is over, and set the alarm for the next."""
+        self._alarm, self.alarm_at = None, NEVER
+        now = monotonic()
+        soonest = NEVER
+        for connection in self.open_connections():
+            expires = connection.expires
+            if expires is None:
+                continue
+            if expires <= now:
+                connection.expire()
+            else:
+                soonest = min(soonest, expires)
+        for place in list(self.line):
+            if place.expires is None or place.is_over:
+                continue
+            if place.expires <= now:
+                error = self.exhausted()
+                self.line.remove(place)
+                place.fail(error)
+            else:
+                soonest = min(soonest, place.expires)
+        if soonest < NEVER:
+            self.watch(max(soonest, now + LOOK_EVERY))
+
+
+def _ring(key: ref[AsyncConnectionPool]) -> None:
+    """Not a method: a timer must not keep a client alive that nobody has any more."""
+    pool = key()
+    if pool is not None:
+        pool.ring()

@@ -1,0 +1,434 @@
+"""The pools for asyncio: AsyncThriftPool and its kinds, as in `sync/pools.py`.
+
+`AsyncHashClient` sends a call to the server that its key belongs to, `AsyncReplicatedClient`
+to all, `AsyncBalancedClient` to whichever is best. Each gives ThriftResponses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from time import monotonic
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from thrift_client import deadlines
+from thrift_client.aio.client import AsyncSimpleClient, make_call
+from thrift_client.aio.stream import told, within
+from thrift_client.core.classify import FAILURES
+from thrift_client.errors import CallTimeout
+from thrift_client.options import check_max_threads
+from thrift_client.response import ThriftExceptionResponse, ThriftResponse, begun
+from thrift_client.shared.balanced_base import BalancedBase, balanced_failure
+from thrift_client.shared.bound_methods import ForwardedMethod, bind
+from thrift_client.shared.hash_base import HashBase, KeyedMethod, default_key
+from thrift_client.shared.pool_base import PoolBase, is_raised
+from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
+
+if TYPE_CHECKING:
+    from thrift_client.aio.fanout import FanOut
+    from thrift_client.core.scatter import Leg, Scatter
+    from thrift_client.core.service import Method
+    from thrift_client.shared.endpoint import Endpoint
+    from thrift_client.shared.pickers import BalancedPicker
+
+
+class AsyncThriftPool(PoolBase[AsyncSimpleClient]):
+    """Servers of one service under names: the base of every pool for asyncio.
+
+    `service`: as for AsyncSimpleClient. `frame`, `timeout` (ms for a whole call; None: no
+    limit) and `options` are those of AsyncSimpleClient and hold for every server that is
+    added; `servers` is a list of addresses to begin with, or a source to follow.
+    `max_threads` is checked as in the blocking pools; nothing here needs a thread.
+
+    Opens nothing before the first call, and belongs to the event loop of that. Every call
+    returns a ThriftResponse, or a list of them; it raises only for mistakes of the caller,
+    and when it is cancelled.
+    """
+
+    _client_type = AsyncSimpleClient
+
+    def __init__(
+        self,
+        service: ModuleType,
+        frame: bool = False,
+        timeout: float | None = 60000,
+        *,
+        servers: Iterable[str] | object = (),
+        max_threads: int | None = None,
+        **options: Any,
+    ) -> None:
+        check_max_threads(max_threads)
+        super().__init__(service, frame, timeout, servers=servers, **options)
+
+    async def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of the service by its name, also one that the pool hides.
+
+        Waits, returns and raises as the method itself does; AttributeError for an unknown
+        one.
+        """
+        return await self._method(method)(*args, **kwargs)
+
+    def submit(self, method: str, /, *args: Any, **kwargs: Any) -> asyncio.Task[Any]:
+        """Begin a call in another task; returns its `asyncio.Task` at once.
+
+        The deadline and other context are those of the caller. Raises TypeError for wrong
+        arguments.
+        """
+        return asyncio.get_running_loop().create_task(self._method(method)(*args, **kwargs))
+
+    async def close(self) -> None:
+        """Close all connections, those in use when their calls are done; may be repeated.
+
+        Calls that wait get ClientClosed at once. On a view it does nothing, except that it
+        closes the connection of a view that `pinned` returned. Raises RuntimeError in another
+        event loop than the pool's, unless that is closed.
+        """
+        if self._is_view:
+            if self._pin is not None:
+                self._pin.end()
+            return
+        for endpoint in self._servers.roster.endpoints:
+            endpoint.connections.check_loop()
+        for server in self._servers.close():
+            await server.close()
+        if self._servers.checks is not None:
+            await self._servers.checks.join()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    async def _listed(self, limit: float | None) -> None:
+        """Wait for a source to name servers, within `limit` ms and the deadline."""
+        servers = self._servers
+        if servers.roster.servers or servers.closed:
+            return
+        ends = deadlines.expiry(monotonic(), limit, deadlines.current.get())
+        for follower in servers.followers:
+            try:
+                await within(told(follower.tell_first), ends, 'waiting for servers')
+            except CallTimeout:
+                return
+            if servers.roster.servers:
+                return
+
+    async def _when_listed(
+        self, method: Method, call: Callable[..., Awaitable[Any]], *args: Any
+    ) -> Any:
+        """`await call(*args)`, once a source has named servers: the wait is part of the call.
+
+        Raises ClientClosed, NoServersError.
+        """
+        with self._deadline_of(method):
+            await self._listed(None)
+            self._roster()
+            return await call(*args)
+
+
+class AsyncResponses(ResponsesBase, AsyncIterator[ThriftResponse[Any]]):
+    """The responses of calls under way, as an iterator: `aclose` gives up what is left."""
+
+    def __init__(
+        self, fan_out: FanOut, take: Callable[[], Awaitable[ThriftResponse[Any] | None]]
+    ) -> None:
+        super().__init__(fan_out)
+        self._take = take
+
+    async def __anext__(self) -> ThriftResponse[Any]:
+        if not self._check():
+            raise StopAsyncIteration
+        try:
+            response = await self._take()
+        except BaseException:
+            await self.aclose()
+            raise
+        if response is None:
+            await self.aclose()
+            raise StopAsyncIteration
+        return response
+
+    async def aclose(self) -> None:
+        """Give up the calls that are under way; may be repeated."""
+        fan_out = self._end()
+        if fan_out is not None:
+            await fan_out.close()
+
+    def __del__(self) -> None:
+        fan_out = self._end()
+        if fan_out is not None:
+            fan_out.abandon()
+
+
+class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
+    """A pool that makes each call on all of its servers at once.
+
+    A call returns a list of ThriftResponses in the order of the pool's servers, each with
+    its server's answer or error.
+
+    `with_options(wait_for=…)` lets a call return as soon as so many good responses are
+    there ('all', 'first', 'quorum': more than half, or a number). What is still under way
+    is then given up: its connections are closed, and its responses say so. If there aren't
+    enough good ones, the call waits for all, each until its deadline. With `merge=function`
+    the call returns `function(responses)`.
+    """
+
+    _method_type = ForwardedMethod
+
+    def as_completed(
+        self, method: str, /, *args: Any, **kwargs: Any
+    ) -> AsyncIterator[ThriftResponse[Any]]:
+        """Make a call and yield each response as it arrives.
+
+        The call begins here. What has not come when the iterator is closed, or when there
+        are as many good ones as `wait_for` asks for, is given up and its connections are
+        closed. Raises what the call itself does.
+        """
+        kind = type(self._method(method))
+        arguments, _ = bind(kind, args, kwargs)
+        return self._as_they_come(kind.method, arguments)
+
+    def _as_they_come(self, method: Method, arguments: Any) -> AsyncResponses:
+        from thrift_client.aio.fanout import FanOut
+
+        if self._servers.followers and not self._servers.roster.servers:
+            return self._once_listed(method, arguments)
+        scatter = self._scatter(self._roster().endpoints, method, arguments)
+        fan_out = FanOut(scatter)
+        responses = AsyncResponses(fan_out, partial(_next_of, scatter, fan_out))
+        try:
+            fan_out.begin()
+        except BaseException:
+            fan_out.give_up()
+            raise
+        return responses
+
+    def _once_listed(self, method: Method, arguments: Any) -> AsyncResponses:
+        """The responses of servers that a source has still to name."""
+        from thrift_client.aio.fanout import FanOut
+        from thrift_client.core.scatter import Scatter
+
+        ends = deadlines.expiry(
+            monotonic(), self._timeout_of(method), deadlines.current.get()
+        )
+        none = Scatter([])
+        fan_out = FanOut(none)
+        scatter: Scatter | None = None
+
+        async def take() -> ThriftResponse[Any] | None:
+            nonlocal scatter
+            if scatter is None:
+                left = None if ends is None else max(0.0, ends - monotonic()) * 1000
+                with deadlines.deadline(left):
+                    await self._listed(None)
+                    scatter = self._scatter(self._roster().endpoints, method, arguments)
+                    fan_out.follow(scatter)
+                    fan_out.begin()
+            return await _next_of(scatter, fan_out)
+
+        return AsyncResponses(fan_out, take)
+
+    async def _call(
+        self, method: Method, arguments: Any, values: tuple[Any, ...]
+    ) -> Any:
+        endpoints = self._servers.roster.endpoints
+        if not endpoints or self._servers.closed:
+            return await self._when_listed(method, self._call, method, arguments, values)
+        return await self._call_all(endpoints, method, arguments)
+
+    async def _call_all(
+        self, endpoints: Sequence[Endpoint], method: Method, arguments: Any
+    ) -> Any:
+        """The responses of the servers in their order, or what `merge` makes of them."""
+        from thrift_client.aio.fanout import FanOut
+
+        scatter = self._scatter(endpoints, method, arguments)
+        fan_out = FanOut(scatter)
+        responses: list[Any] = [None] * len(endpoints)
+        try:
+            while not scatter.is_over:
+                leg = await fan_out.run()
+                assert leg is not None
+                responses[leg.position] = leg.response
+        finally:
+            for leg in await fan_out.close():
+                responses[leg.position] = leg.response
+        return self._merged(responses)
+
+
+async def _next_of(scatter: Scatter, fan_out: FanOut) -> ThriftResponse[Any] | None:
+    """The next response of a scatter; None once it is over."""
+    if scatter.is_over:
+        return None
+    leg: Leg | None = await fan_out.run()
+    return None if leg is None else leg.response
+
+
+class AsyncHashMethod(KeyedMethod):
+    """A method of the service on a hash pool."""
+
+    __slots__ = ()
+
+    async def _call(
+        self, method: Method, arguments: Any, values: tuple[Any, ...]
+    ) -> ThriftResponse[Any]:
+        roster = self._servers.roster
+        if not roster.servers:
+            first: ThriftResponse[Any] = await self._pool._when_listed(
+                method, self._call, method, arguments, values
+            )
+            return first
+        if self._splits and method.name in self._splits:
+            split: ThriftResponse[Any] = await self._pool._call_split(method, values)
+            return split
+        key = self._keys.get(method.name, default_key)(*values)
+        picker = None
+        if self._failover:
+            picker = self._pool._picker(key)
+            endpoint = picker.endpoint
+        else:
+            place = roster.place_text if type(key) is str else roster.place
+            endpoint = roster.endpoints[place(key)]
+        response = begun(endpoint.client)
+        options = endpoint.call_options
+        if self._overrides is not None:
+            options = endpoint.view(self._overrides)
+        started = monotonic()
+        try:
+            response._value = await make_call(
+                endpoint, options, method, arguments, started, response, picker
+            )
+        except (*FAILURES, *method.answers) as exc:
+            if is_raised(exc, self._servers):
+                raise
+            server = endpoint.client if picker is None else picker.endpoint.client
+            return ThriftExceptionResponse(server, exc, (monotonic() - started) * 1000)
+        if picker is not None:
+            response.server = picker.endpoint.client
+        response.elapsed = (monotonic() - started) * 1000
+        return response
+
+
+class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
+    """A pool that sends each call to one server, chosen by the call's key.
+
+    The key is what `set_hash` says, else the only argument, else the tuple of all.
+    `routing` says how keys are placed: 'modulo' takes an int key modulo the number of
+    servers, and any other by a stable 64-bit hash (`thrift_client.routing.keys`). A
+    disabled server keeps its keys.
+
+    `failover`: how many of the next servers in the routing's order may serve a call while
+    its own is unavailable (disabled, ejected, or not to be connected to), because they are
+    replicas of it; otherwise no call moves. `replicas`: how many servers each key is kept
+    on, for `servers_for` and `on_replicas`; it moves no calls. The other arguments are
+    those of AsyncThriftPool.
+    """
+
+    _method_type = AsyncHashMethod
+    _all_type: ClassVar[type[AsyncReplicatedClient]] = AsyncReplicatedClient
+
+    @property
+    def all(self) -> AsyncReplicatedClient:
+        """The pool that makes each call on all of these servers: a view."""
+        everyone: AsyncReplicatedClient = self._everyone_of()
+        return everyone
+
+    def _map(self, kind: type[KeyedMethod], items: Iterable[Any]) -> AsyncResponses:
+        """The responses of a call for each item: see `KeyedMethod.map`."""
+        from thrift_client.aio.fanout import FanOut
+
+        mapped = self._mapped(kind, items)
+        fan_out = FanOut(mapped)
+        timeout = self._timeout_of(kind.method)
+
+        async def take() -> ThriftResponse[Any] | None:
+            await self._listed(timeout)
+            while True:
+                response = mapped.due()
+                if response is not None or not (mapped.waits or mapped.legs):
+                    return response
+                await fan_out.run()
+
+        return AsyncResponses(fan_out, take)
+
+    async def _call_replicas(
+        self, method: Method, arguments: Any, values: tuple[Any, ...]
+    ) -> Any:
+        """The responses of all servers of a call's key."""
+        if not self._servers.roster.servers:
+            return await self._when_listed(
+                method, self._call_replicas, method, arguments, values
+            )
+        return await self.all._call_all(self._replicas(method, values), method, arguments)
+
+    async def _call_split(
+        self, method: Method, values: tuple[Any, ...]
+    ) -> ThriftResponse[Any]:
+        """Call each server with its share of the argument that is split, and merge."""
+        from thrift_client.aio.fanout import FanOut
+
+        call = self._split_call(method, values)
+        fan_out = FanOut(call)
+        try:
+            while not call.is_over:
+                await fan_out.run()
+        finally:
+            await fan_out.close()
+        return call.result()
+
+
+class AsyncBalancedClient(BalancedBase[AsyncSimpleClient], AsyncThriftPool):
+    """A pool that sends each call to one server, whichever is best.
+
+    `balance`: 'p2c' takes the better of two random servers by recent latency and calls in
+    flight, 'least_loaded' the one with the fewest calls in flight, 'round_robin' each in
+    turn, 'random' any, 'first' the first in order that is healthy; or an object of
+    `thrift_client.routing`. All respect weights. The other arguments are those of
+    AsyncThriftPool.
+
+    A call whose server can't be connected to goes on to the others at once; a retry goes
+    to a server that wasn't tried, if there is one. If none can be reached the response is
+    a NoServersError with the reason of each. Disabled and ejected servers get no calls,
+    unless all are ejected; when an ejection is over the next call probes the server.
+    """
+
+    _method_type = ForwardedMethod
+
+    async def _call(
+        self, method: Method, arguments: Any, values: tuple[Any, ...]
+    ) -> ThriftResponse[Any]:
+        servers = self._servers
+        if not servers.roster.servers:
+            first: ThriftResponse[Any] = await self._when_listed(
+                method, self._call, method, arguments, values
+            )
+            return first
+        roster = self._roster()
+        started = monotonic()
+        picker: BalancedPicker | None = None
+        error: BaseException | None = None
+        try:
+            picker = self._new_picker(roster, started)
+            endpoint = picker.endpoint
+            response: ThriftResponse[Any] = begun(endpoint.client)
+            response._value = await make_call(
+                endpoint, endpoint.view(self._overrides), method, arguments, started, response,
+                picker,
+            )  # fmt: skip
+        except (*FAILURES, *method.answers) as exc:
+            error = exc
+            if is_raised(exc, servers):
+                raise
+            return balanced_failure(picker, exc, method, started)
+        except BaseException as exc:
+            error = exc
+            raise
+        finally:
+            if picker is not None:
+                picker.close(error, monotonic())
+        response.server = picker.endpoint.client
+        response.elapsed = (monotonic() - started) * 1000
+        return response

@@ -1,0 +1,80 @@
+"""Waiting on the event loop: for descriptors, for other threads, for an end.
+
+Everything is told when to stop. Whatever is cancelled leaves nothing registered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+
+from thrift_client.core.classify import timed_out
+from thrift_client.shared.platform import READABLE, WRITABLE
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Any
+
+
+async def ready(events: dict[int, int], until: float | None) -> list[int]:
+    """Wait for events by descriptor; those that are ready, none at `until` (monotonic seconds)."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+    found: list[int] = []
+
+    def note(fd: int) -> None:
+        found.append(fd)
+        _wake(future)
+
+    timer = None
+    try:
+        for fd, event in events.items():
+            if event & READABLE:
+                loop.add_reader(fd, note, fd)
+            if event & WRITABLE:
+                loop.add_writer(fd, note, fd)
+        if until is not None:
+            timer = loop.call_later(max(0.0, until - monotonic()), _wake, future)
+        await future
+    finally:
+        if timer is not None:
+            timer.cancel()
+        for fd in events:
+            loop.remove_reader(fd)
+            loop.remove_writer(fd)
+    return list(dict.fromkeys(found))
+
+
+async def told(ask: Callable[[Callable[[], object]], object]) -> None:
+    """Wait until a listener is called: `ask(listener)` has that done, in whatever thread."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+
+    def listener() -> None:
+        try:
+            loop.call_soon_threadsafe(_wake, future)
+        except RuntimeError:
+            pass  # the loop has been closed, and nobody waits any more
+
+    ask(listener)
+    await future
+
+
+async def within(awaitable: Awaitable[Any], expires: float | None, phase: str) -> Any:
+    """What an awaitable returns. Raises CallTimeout at `expires` (monotonic seconds)."""
+    if expires is None:
+        return await awaitable
+    limit = asyncio.timeout(max(0.0, expires - monotonic()))
+    try:
+        async with limit:
+            return await awaitable
+    except TimeoutError:
+        if limit.expired():
+            raise timed_out(phase) from None
+        raise
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,83 @@
+"""Pools of which any server can serve any call: which one gets it, without the calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from time import monotonic
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from thrift_client.core.retry import RetryBudget
+from thrift_client.errors import ThriftClientError
+from thrift_client.response import ThriftExceptionResponse
+from thrift_client.routing.balance import Balancer, Load
+from thrift_client.routing.named import balancer
+from thrift_client.shared.pickers import BalancedPicker
+from thrift_client.shared.pool_base import Overrides, PoolBase, S
+from thrift_client.shared.server_list import ServerList
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from thrift_client.core.service import Method
+    from thrift_client.shared.server_list import Roster
+
+
+class BalancedBase(PoolBase[S]):
+    """A pool that sends each call to one server, whichever is best."""
+
+    def __init__(
+        self,
+        service: ModuleType,
+        frame: bool = False,
+        timeout: float | None = 60000,
+        *,
+        servers: Iterable[str] | object = (),
+        balance: str | Balancer = 'p2c',
+        max_threads: int | None = None,
+        **options: Any,
+    ) -> None:
+        self._balance = balancer(balance)
+        super().__init__(
+            service, frame, timeout, servers=servers, max_threads=max_threads, **options
+        )
+        self._retry_budget = RetryBudget(self._count_calls, monotonic())
+        self._latencies: dict[Any, Any] = {}
+
+    def _new_server_list(self) -> ServerList:
+        return ServerList(self._make_server, make_load=Load)
+
+    def _count_calls(self) -> int:
+        return sum([e.connections.count_calls() for e in self._servers.roster.endpoints])
+
+    def _new_picker(self, roster: Roster, now: float) -> BalancedPicker:
+        pin = None if self._overrides is None else self._overrides.given.get('source')
+        return BalancedPicker(
+            self._servers, roster, self._balance, self._retry_budget, self._latencies, now, pin
+        )
+
+    def pinned(self) -> Self:
+        """Return a view whose calls all use one new connection that nobody else uses.
+
+        The first call chooses the server, and goes on to others while none can be connected
+        to; the rest is as SimpleClient's `pinned` says.
+        """
+        pin = self._client_type._new_pin(None)
+        before = {} if self._overrides is None else self._overrides.given
+        return self._view(_overrides=Overrides({**before, 'source': pin}), _pin=pin)
+
+
+def balanced_failure(
+    picker: BalancedPicker | None, error: BaseException, method: Method, started: float
+) -> ThriftExceptionResponse[Any]:
+    """The response of a call that failed, with why for each server that was out of reach.
+
+    `picker` is None if no server could be chosen.
+    """
+    elapsed = (monotonic() - started) * 1000
+    if picker is None:
+        if isinstance(error, ThriftClientError):
+            error.method = method.name
+        return ThriftExceptionResponse(None, error, elapsed)
+    failure = picker.summary(error, method.name, elapsed)
+    return ThriftExceptionResponse(picker.endpoint.client, failure, elapsed)

@@ -1,0 +1,84 @@
+"""Pools that make each call on all of their servers, and responses one by one, without waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from thrift_client.core.codec import next_id
+from thrift_client.core.scatter import FAN_OPTIONS, Leg, Quorum, Scatter
+from thrift_client.errors import ClientClosed
+from thrift_client.shared import fork
+from thrift_client.shared.bound_methods import pool_class_for
+from thrift_client.shared.pool_base import PoolBase, S
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from thrift_client.core.service import Method
+    from thrift_client.shared.endpoint import Endpoint
+
+
+class ReplicatedBase(PoolBase[S]):
+    """A pool that makes each call on all of its servers at once."""
+
+    _more_options: ClassVar = FAN_OPTIONS
+
+    def _scatter(
+        self, endpoints: Sequence[Endpoint], method: Method, arguments: Any
+    ) -> Scatter:
+        """A call on each of these servers, and how many good responses end the wait."""
+        now, seqid, overrides = monotonic(), next_id(), self._overrides
+        legs = [
+            Leg(position, endpoint, endpoint.view(overrides), method, arguments, now, seqid)
+            for position, endpoint in enumerate(endpoints)
+        ]
+        wait_for = self._fan_options.get('wait_for', 'all')
+        return Scatter(legs) if wait_for == 'all' else Quorum(legs, wait_for)
+
+    def _merged(self, responses: list[Any]) -> Any:
+        """The responses, or what `merge` makes of them."""
+        merge = self._fan_options.get('merge')
+        return responses if merge is None else merge(responses)
+
+    @classmethod
+    def _over(cls, pool: PoolBase[S]) -> Self:
+        """A view of another pool's servers and options."""
+        everyone: Self = object.__new__(pool_class_for(cls, pool._service, cls._method_type))
+        shared = {name: value for name, value in pool.__dict__.items() if name in _SHARED}
+        everyone.__dict__.update(shared, _views={}, _is_view=True)
+        return everyone
+
+
+#: What a view that calls all servers has from its pool.
+_SHARED = frozenset(('_fan_options', '_given', '_overrides', '_servers', '_workers'))
+
+
+class ResponsesBase:
+    """The responses of calls under way, one by one.
+
+    In a forked child it raises ClientClosed: the calls are the parent's.
+    """
+
+    _fan_out: Any = None  # once it is over
+    _inherited = False
+
+    def __init__(self, fan_out: Any) -> None:
+        self._fan_out = fan_out
+        fork.register(self)
+
+    def _check(self) -> bool:
+        """Whether there may be another response. Raises ClientClosed in a forked child."""
+        if self._inherited:
+            raise ClientClosed('the calls of this iterator belong to the parent process')
+        return self._fan_out is not None
+
+    def _end(self) -> Any:
+        """End it; the fan-out to close, if that is this process's."""
+        fan_out, self._fan_out = self._fan_out, None
+        return None if self._inherited else fan_out
+
+    def renew_after_fork(self) -> None:
+        """In a forked child: the calls are the parent's."""
+        self._inherited = True
