@@ -224,16 +224,17 @@ class Race:
             sock = new_socket(family)
             sock.connect(address)
         except BaseException as exc:
-            own = exc if isinstance(exc, OSError) and is_system_error(exc) else None
+            is_own = isinstance(exc, OSError) and is_system_error(exc)
             # A unix socket whose server has a full backlog says EAGAIN, and goes on with nothing.
-            if isinstance(own, BlockingIOError) and sock and family != AF_UNIX:
+            if is_own and isinstance(exc, BlockingIOError) and sock and family != AF_UNIX:
                 self._trying[sock.fileno()] = sock, address
                 return None
             if sock is not None:
                 sock.close()
-            if own is None:
+            if not is_own or not isinstance(exc, OSError):
                 raise
-            self._failed.append((address, own))
+            # Another one, as this one's traceback would make a cycle with all that it holds.
+            self._failed.append((address, OSError(exc.errno, exc.strerror)))
             return None
         return sock
 
