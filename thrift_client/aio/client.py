@@ -21,6 +21,7 @@ from thrift_client.core.codec import next_id
 from thrift_client.core.failures import ENCODING, is_foreign
 from thrift_client.core.service import Method, Service, bind_functions
 from thrift_client.errors import ThriftClientError
+from thrift_client.response import set_headers
 from thrift_client.shared.client_base import ClientBase
 from thrift_client.shared.endpoint import Endpoint
 
@@ -121,6 +122,8 @@ async def make_call(
     except BaseException:
         begun.source.abandon(begun)
         raise
+    if response is not None and endpoint.carries_headers:
+        set_headers(response, begun.reply_headers)
     result = begun.result
     if result is not None and method.returns:
         value = getattr(result, 'success', None)

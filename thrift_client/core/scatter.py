@@ -40,6 +40,9 @@ class Leg:
         'unsent', 'waits_for',
     )  # fmt: skip
 
+    #: A leg that is a small exchange sends none.
+    headers = None
+
     def __init__(
         self,
         position: int,
