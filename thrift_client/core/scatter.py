@@ -95,6 +95,19 @@ class Leg:
         return call
 
     @property
+    def resume_at(self) -> float:
+        """When the pause before its next attempt is over (monotonic seconds)."""
+        assert self.call is not None
+        return self.call.resume_at or 0.0
+
+    @property
+    def phase(self) -> str:
+        """What it is waiting for on its connection, in the words of errors."""
+        if self.unsent is not None:
+            return 'sending'
+        return 'waiting for the reply' if self.reply is None else 'reading the reply'
+
+    @property
     def attempts(self) -> int:
         """How many attempts have begun."""
         return 1 if self.call is None else self.call.attempts
@@ -202,6 +215,19 @@ class Hedged(Scatter):
         after = patience(self._policy, self._latencies)
         done = after is None or self._hedges >= self._policy.most
         self.alarm = None if done else now + (after or 0.0) / 1000
+
+    @property
+    def resume_at(self) -> float:
+        """When the pause before its next attempt is over (monotonic seconds)."""
+        assert self.call is not None
+        return self.call.resume_at or 0.0
+
+    @property
+    def phase(self) -> str:
+        """What it is waiting for on its connection, in the words of errors."""
+        if self.unsent is not None:
+            return 'sending'
+        return 'waiting for the reply' if self.reply is None else 'reading the reply'
 
     @property
     def attempts(self) -> int:
