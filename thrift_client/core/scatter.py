@@ -217,19 +217,6 @@ class Hedged(Scatter):
         self.alarm = None if done else now + (after or 0.0) / 1000
 
     @property
-    def resume_at(self) -> float:
-        """When the pause before its next attempt is over (monotonic seconds)."""
-        assert self.call is not None
-        return self.call.resume_at or 0.0
-
-    @property
-    def phase(self) -> str:
-        """What it is waiting for on its connection, in the words of errors."""
-        if self.unsent is not None:
-            return 'sending'
-        return 'waiting for the reply' if self.reply is None else 'reading the reply'
-
-    @property
     def attempts(self) -> int:
         """How many attempts have begun, in all legs."""
         return self._first.attempts + self._hedges
