@@ -2,7 +2,8 @@
 
 SHELL := /bin/sh
 VENV := .venv
-PY := $(VENV)/bin/python
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+PY := $(BIN)/python
 PIP := $(PY) -m pip -qq --disable-pip-version-check
 PYTEST_ARGS ?=
 # Tests mostly wait: two processors serve four workers. A worker takes tests from one that lags.
@@ -19,9 +20,10 @@ help:  ## what there is to make
 
 # A stamp is newer than what it was made from: nothing is installed twice, and a changed
 # pyproject.toml installs anew. The demo needs the package alone, the rest one group each.
+# THRIFT=0.20 chooses the release of thrift (after `make clean`); without it, pip takes the latest.
 
 $(VENV)/.python:
-	@for python in "$${PYTHON:-python3}" python3.13 python3.12 python3.11; do \
+	@for python in "$${PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11; do \
 	  if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 	  then echo "setting up $(VENV) with $$("$$python" --version)"; \
 	       "$$python" -m venv --clear $(VENV) && touch $@; exit; fi; done; \
@@ -30,7 +32,7 @@ $(VENV)/.python:
 
 $(VENV)/.package: pyproject.toml setup.py thrift_client/_version.py $(VENV)/.python
 	@$(PIP) install 'pip>=25.1'  # the first that knows dependency groups
-	@$(PIP) install --editable .
+	@$(PIP) install --editable . $(if $(THRIFT),'thrift==$(THRIFT).*')
 	@touch $@
 
 $(VENV)/.extras: $(VENV)/.package
@@ -58,11 +60,13 @@ soak: $(VENV)/.test  ## the tests that take minutes to an hour each
 mutants: $(VENV)/.test  ## check that the tests notice seeded mistakes (MUTANTS='name …' for some)
 	@$(PY) test/mutants/run.py $(MUTANTS)
 
-lint: $(VENV)/.lint  ## ruff
-	@$(VENV)/bin/ruff check .
+lint: $(VENV)/.lint  ## ruff, and the syntax of the workflows
+	@$(BIN)/ruff check .
+	@$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows $(WORKFLOWS)
+	@$(BIN)/check-jsonschema -q --builtin-schema custom.github-workflows-require-timeout $(WORKFLOWS)
 
 types: $(VENV)/.lint  ## mypy --strict on the package
-	@$(VENV)/bin/mypy
+	@$(BIN)/mypy
 
 check: lint types test  ## what has to pass before a change is proposed
 
@@ -71,9 +75,9 @@ check-all: $(VENV)/.nox  ## check on every Python with every thrift, and everyth
 	@$(MAKE) long mutants soak
 
 coverage: $(VENV)/.test  ## the tests' branch coverage
-	@$(VENV)/bin/coverage run -m pytest $(PYTEST_ARGS)
-	@$(VENV)/bin/coverage combine --quiet
-	@$(VENV)/bin/coverage report
+	@$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
 
 matrix: $(VENV)/.test  ## every client option against every kind of server
 	@$(PY) test/wire/matrix.py $(PYTEST_ARGS)
@@ -97,3 +101,18 @@ clean:  ## everything that is not in git's care
 	@rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* \
 	  htmlcov build dist docs/_build *.egg-info
 	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+WORKFLOWS := $(wildcard .github/workflows/*.yml)
+
+.PHONY: build wheel-check
+
+build: $(VENV)/.build  ## dist/: the sdist, and the wheel that is built from it
+	@rm -rf build dist
+	@$(PY) -m build --outdir dist .
+
+wheel-check: build  ## build, then check what is in them and what PyPI would refuse
+	@$(PY) -m twine check --strict dist/*
+	@$(BIN)/check-wheel-contents dist/*.whl
+
+# As every Python does from 3.15 on: on Windows, older ones read text in another encoding.
+export PYTHONUTF8 := 1

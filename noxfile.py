@@ -9,7 +9,7 @@ nox.needs_version = '>=2024.10'
 nox.options.default_venv_backend = 'venv'
 nox.options.sessions = ['lint', 'types', 'tests']
 
-PYTHONS = ['3.11', '3.12', '3.13']
+PYTHONS = ['3.11', '3.12', '3.13', '3.14']
 THRIFTS = ['0.20', '0.21', '0.22', '0.23', '0.24', '0.25']
 
 # pyenv's interpreters go first: its shims have the same names, and fail unless a version is chosen.

@@ -3,14 +3,17 @@
 Every test is ended when it hangs, and fails when it leaves something behind.
 """
 
+import fcntl
 import gc
 import os
+import shutil
 import signal
 import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from on_loop_pools import made
@@ -23,6 +26,12 @@ SETTLE_S = 2.0
 #: Variables that change what a program prints, and those of this package that are for its tests.
 OF_THE_SHELL = {'CLICOLOR_FORCE', 'COLUMNS', 'FORCE_COLOR', 'LINES', 'NO_COLOR'}
 OURS = {'THRIFT_CLIENT_REQUIRE_SERVERS'}
+
+# How long an example takes on a busy machine says nothing about what is tested.
+hypothesis.settings.register_profile(
+    'tests', deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile('tests')
 
 
 def pytest_configure(config):
@@ -51,6 +60,27 @@ def pool_of(closing):
         return closing(made(kind, service, servers=addresses, **options))
 
     return make
+
+
+@pytest.fixture(scope='session')
+def made_once(tmp_path_factory):
+    """Make a folder that takes long once for all workers of a run, which wait for it."""
+    root = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        root = root.parent
+
+    def made(name, make):
+        folder, unfinished = root / name, root / f'{name}-unfinished'
+        with (root / f'{name}.lock').open('w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                shutil.rmtree(unfinished, ignore_errors=True)
+                unfinished.mkdir()
+                make(unfinished)
+                unfinished.rename(folder)
+        return folder
+
+    return made
 
 
 @pytest.fixture(scope='session')

@@ -37,7 +37,7 @@ def _same(self, value):
 
 
 class Rich:
-    """Handles rich_service: most of it comes back as it went."""
+    """Handles rich_service: most methods return their argument."""
 
     def __init__(self):
         self._lock = threading.Lock()

@@ -8,13 +8,15 @@ from thrift_client._version import __version__
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from thrift_client import discovery, errors, routing, testing
+    from thrift_client import convert, discovery, errors, routing, testing
     from thrift_client.deadlines import deadline
     from thrift_client.errors import ClientDisabledError, InvalidServerName
+    from thrift_client.idl.load import load
     from thrift_client.policies import CircuitBreaker, Hedge, RetryPolicy
+    from thrift_client.response import ThriftExceptionResponse, ThriftResponse
+    from thrift_client.sync.apache_transport import ApacheTransport
     from thrift_client.sync.pools import ThriftPool
     from thrift_client.sync.pools import ThriftPool as MultiClient
-    from thrift_client.response import ThriftExceptionResponse, ThriftResponse
     from thrift_client.typed import (
         BalancedClient,
         HashClient,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    'ApacheTransport',
     'BalancedClient',
     'CircuitBreaker',
     'ClientDisabledError',
@@ -41,15 +44,18 @@ __all__ = [
     'ThriftPool',
     'ThriftResponse',
     '__version__',
+    'convert',
     'deadline',
     'discovery',
     'errors',
+    'load',
     'routing',
     'testing',
 ]
 
 #: Where each name is; a module stands for itself.
 _HOMES = {
+    'ApacheTransport': 'sync.apache_transport',
     'BalancedClient': 'sync.pools',
     'CircuitBreaker': 'policies',
     'HashClient': 'sync.pools',
@@ -65,9 +71,11 @@ _HOMES = {
     'ThriftExceptionResponse': 'response',
     'ThriftPool': 'sync.pools',
     'ThriftResponse': 'response',
+    'convert': '',
     'deadline': 'deadlines',
     'discovery': '',
     'errors': '',
+    'load': 'idl.load',
     'routing': '',
     'testing': '',
 }

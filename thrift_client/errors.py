@@ -22,6 +22,8 @@
     ├─ ClientDisabledError
     └─ ClientClosed
 
+`IdlError`, a ValueError, is about a `.thrift` file and not about calls.
+
 What concerns the wire is also the exception of Apache's library that its own client
 would have raised, so that code written for that client keeps working. Exceptions that
 an IDL declares and `TApplicationException` are answers, not errors of this library:
@@ -49,6 +51,7 @@ __all__ = [
     'DecodeError',
     'EncodeError',
     'HttpStatusError',
+    'IdlError',
     'InvalidServerName',
     'MessageTooLarge',
     'NoServersError',
@@ -59,6 +62,21 @@ __all__ = [
     'ThriftClientError',
     'WireMismatch',
 ]
+
+
+class IdlError(ValueError):
+    """A `.thrift` file says something that Thrift doesn't know, or includes what isn't there.
+
+    `.file` is the path of the file, `.line` the line's number from 1.
+    """
+
+    def __init__(self, file: str, line: int, wrong: str) -> None:
+        super().__init__(file, line, wrong)
+        self.file = file
+        self.line = line
+
+    def __str__(self) -> str:
+        return f'{self.file}:{self.line}: {self.args[2]}'
 
 
 class ThriftClientError(Exception):

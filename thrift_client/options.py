@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
-    from thrift_client.address import Address
-
 
 PROTOCOLS = ('binary', 'compact', 'json', 'header')
 TRANSPORTS = ('buffered', 'framed', 'zlib', 'header', 'http')
@@ -216,7 +214,7 @@ def _arrays(name: str, value: Any) -> str | None:
         raise wrong(name, value, "'numpy' or None")
     if value is not None:
         try:
-            import numpy  # noqa: F401 - a missing extra shows when the client is made
+            import numpy as np  # noqa: F401 - a missing extra shows when the client is made
         except ImportError as exc:
             raise ImportError(
                 "arrays= needs numpy: pip install 'thrift_client[arrays]'", name=exc.name
@@ -496,70 +494,3 @@ def from_text(name: str, text: str) -> Any:
         return row.check(name, value)
     except TypeError as exc:
         raise ValueError(str(exc)) from None
-
-
-def resolve(address: Address, *levels: Mapping[str, Any]) -> Options:
-    """Return the options of one client: each level overrides those before it, the URL all.
-
-    The last level is what one constructor or one `add_server` sets; it, the URL and the
-    scheme are compared. Raises ValueError for a contradiction between those, TypeError
-    for an unknown option.
-    """
-    own = levels[-1] if levels else {}
-    scheme = address.scheme or ''
-    query = from_query(address.query)
-    for level in (own, query):
-        _check_contradictions(level, scheme, address.label)
-    given: dict[str, Any] = {}
-    for level in (*levels, query):
-        given.update(level)
-    if scheme in ('thrifts', 'https'):
-        given['ssl'] = given.get('ssl') or True
-    elif scheme == 'http':
-        given['ssl'] = None
-    if scheme in ('http', 'https'):
-        given['transport'] = 'http'
-        if given.get('protocol') == 'header':
-            given.pop('protocol')
-        given.pop('sasl', None)
-    elif address.credentials is not None:
-        if not isinstance(given.get('sasl'), dict):
-            raise ValueError(f'credentials for {address.label!r} need sasl, as in ?sasl=PLAIN')
-        username, password = address.credentials
-        given['sasl'] = {**given['sasl'], 'username': username, 'password': password}
-    options = Options(given)
-    has_name = 'server_hostname' in own or 'server_hostname' in query
-    if has_name and options.server_hostname and options.ssl is None:
-        raise ValueError('server_hostname contradicts a connection without TLS: set ssl=True')
-    if options.sasl is not None and (
-        options.transport not in ('buffered', 'framed', 'zlib') or options.protocol == 'header'
-    ):
-        raise ValueError('sasl goes with the transports buffered, framed and zlib')
-    if own.get('headers') is not None and not carries_headers(options):
-        raise ValueError(
-            f'headers= contradicts transport={options.transport!r}, which has no headers; '
-            "HTTP and transport='header' have"
-        )
-    return options
-
-
-def carries_headers(options: Options) -> bool:
-    """Tell whether requests have headers: over HTTP and THeader."""
-    return options.protocol == 'header' or options.transport in ('http', 'header')
-
-
-def _check_contradictions(given: Mapping[str, Any], scheme: str, label: str) -> None:
-    """Raise ValueError for two settings of one level that contradict each other."""
-    transport, protocol = given.get('transport'), given.get('protocol')
-    http = scheme in ('http', 'https')
-    if http and transport not in (None, 'http'):
-        raise ValueError(f'{label!r} contradicts transport={transport!r}')
-    if protocol == 'header':
-        if http:
-            raise ValueError(f"{label!r} contradicts protocol='header'")
-        if transport not in (None, 'header'):
-            raise ValueError(f"protocol='header' contradicts transport={transport!r}")
-    if scheme == 'http' and given.get('ssl'):
-        raise ValueError(f'ssl contradicts {label!r}: use https://')
-    if http and given.get('sasl') is not None:
-        raise ValueError('sasl goes with the transports buffered, framed and zlib')

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, Protocol, TypeVar, overload
 
-from thrift_client import balanced, client, hashed, replicated
+from thrift_client.sync import client, pools
 
 _Simple_co = TypeVar('_Simple_co', bound=SimpleClient, covariant=True)
 _Replicated_co = TypeVar('_Replicated_co', bound=ReplicatedClient, covariant=True)
@@ -57,7 +57,7 @@ class HasReplicated(Protocol[_Replicated_co]):
     @property
     def _ReplicatedClient(self) -> type[_Replicated_co]: ...
 
-class ReplicatedClient(replicated.ReplicatedClient):
+class ReplicatedClient(pools.ReplicatedClient):
     @overload
     def __new__(  # type: ignore[misc]
         cls,
@@ -102,7 +102,7 @@ class HasThreadedReplicated(Protocol[_ThreadedReplicated_co]):
     @property
     def _ThreadedReplicatedClient(self) -> type[_ThreadedReplicated_co]: ...
 
-class ThreadedReplicatedClient(replicated.ThreadedReplicatedClient):
+class ThreadedReplicatedClient(pools.ThreadedReplicatedClient):
     @overload
     def __new__(  # type: ignore[misc]
         cls,
@@ -147,7 +147,7 @@ class HasHash(Protocol[_Hash_co]):
     @property
     def _HashClient(self) -> type[_Hash_co]: ...
 
-class HashClient(hashed.HashClient):
+class HashClient(pools.HashClient):
     @overload
     def __new__(  # type: ignore[misc]
         cls,
@@ -196,7 +196,7 @@ class HasThreadedHash(Protocol[_ThreadedHash_co]):
     @property
     def _ThreadedHashClient(self) -> type[_ThreadedHash_co]: ...
 
-class ThreadedHashClient(hashed.ThreadedHashClient):
+class ThreadedHashClient(pools.ThreadedHashClient):
     @overload
     def __new__(  # type: ignore[misc]
         cls,
@@ -245,7 +245,7 @@ class HasBalanced(Protocol[_Balanced_co]):
     @property
     def _BalancedClient(self) -> type[_Balanced_co]: ...
 
-class BalancedClient(balanced.BalancedClient):
+class BalancedClient(pools.BalancedClient):
     @overload
     def __new__(  # type: ignore[misc]
         cls,
@@ -299,9 +299,13 @@ class UntypedThreadedReplicatedClient(ThreadedReplicatedClient):
 
 class UntypedHashClient(HashClient):
     def __getattr__(self, name: str) -> Any: ...
+    @property
+    def all(self) -> UntypedReplicatedClient: ...
 
 class UntypedThreadedHashClient(ThreadedHashClient):
     def __getattr__(self, name: str) -> Any: ...
+    @property
+    def all(self) -> UntypedThreadedReplicatedClient: ...
 
 class UntypedBalancedClient(BalancedClient):
     def __getattr__(self, name: str) -> Any: ...

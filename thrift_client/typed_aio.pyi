@@ -3,7 +3,7 @@
 from types import ModuleType
 from typing import Any, Protocol, TypeVar, overload
 
-from thrift_client.aio import balanced, client, hashed, replicated
+from thrift_client.aio import client, pools
 
 _Simple_co = TypeVar('_Simple_co', bound=AsyncSimpleClient, covariant=True)
 _Replicated_co = TypeVar('_Replicated_co', bound=AsyncReplicatedClient, covariant=True)
@@ -47,7 +47,7 @@ class HasReplicated(Protocol[_Replicated_co]):
     @property
     def _AsyncReplicatedClient(self) -> type[_Replicated_co]: ...
 
-class AsyncReplicatedClient(replicated.AsyncReplicatedClient):
+class AsyncReplicatedClient(pools.AsyncReplicatedClient):
     @overload
     def __new__(  # type: ignore[misc]
         cls,
@@ -76,7 +76,7 @@ class HasHash(Protocol[_Hash_co]):
     @property
     def _AsyncHashClient(self) -> type[_Hash_co]: ...
 
-class AsyncHashClient(hashed.AsyncHashClient):
+class AsyncHashClient(pools.AsyncHashClient):
     @overload
     def __new__(  # type: ignore[misc]
         cls,
@@ -102,12 +102,14 @@ class AsyncHashClient(hashed.AsyncHashClient):
 
 class UntypedAsyncHashClient(AsyncHashClient):
     def __getattr__(self, name: str) -> Any: ...
+    @property
+    def all(self) -> UntypedAsyncReplicatedClient: ...
 
 class HasBalanced(Protocol[_Balanced_co]):
     @property
     def _AsyncBalancedClient(self) -> type[_Balanced_co]: ...
 
-class AsyncBalancedClient(balanced.AsyncBalancedClient):
+class AsyncBalancedClient(pools.AsyncBalancedClient):
     @overload
     def __new__(  # type: ignore[misc]
         cls,

@@ -34,9 +34,8 @@ def timers():
 
 def test_a_client_belongs_to_the_loop_of_its_first_call(kv_server, new_loop):
     """In another loop, while the first runs on or when it is closed, the error says so."""
-    client = AsyncSimpleClient(test_service, kv_server.address)
     pool = AsyncHashClient(test_service)
-    pool.add_server(server=client)
+    client = pool.add_server(kv_server.address)
     first, second = new_loop(), new_loop()
     try:
         first.run_until_complete(client.ping())

@@ -79,6 +79,7 @@ def test_what_was_given_up_never_answers_another_call(kind, fault_server, pool_o
     waited(pool, pool.servers[0].warm_up())
     responses = pool.with_options(wait_for='first').getk('one')
     assert [response.is_error() for response in responses] == [True, False]
+    slow.ledger.wait_for(1, 5000)  # or the next call might be the first that the server reads
     gate.open()
     assert [response.value() for response in pool.getk('two')] == ['two', 'two']
     assert pool.servers[0].stats().discarded == 1
@@ -89,8 +90,8 @@ def test_an_unmet_quorum_is_the_list_at_the_deadline(kind, five):
     """Each missing server with its CallTimeout."""
     pool = five(kind)
     began = time.monotonic()
-    responses = pool.with_options(wait_for=4, timeout=120).getk('k')
-    assert 0.1 < time.monotonic() - began < 1
+    responses = pool.with_options(wait_for=4, timeout=200).getk('k')
+    assert 0.15 < time.monotonic() - began < 1
     assert isinstance(responses[0].exception, errors.CallTimeout)
     assert isinstance(responses[2].exception, errors.ConnectError)
     assert [r.value() for r in responses if not r.is_error()] == ['a', 'b', 'c']
@@ -172,7 +173,7 @@ def test_how_many_values_are_enough(wait_for, servers, enough, fault_server, poo
     for values in (enough, enough - 1):
         answering = [reply('x')] * values + [silence()] * (servers - values)
         addresses = [fault_server(test_service, one).address for one in answering]
-        pool = pool_of(ReplicatedClient, addresses, timeout=20_000 if values == enough else 60)
+        pool = pool_of(ReplicatedClient, addresses, timeout=20_000 if values == enough else 120)
         responses = pool.with_options(wait_for=wait_for).getk('k')
         assert [response.is_error() for response in responses].count(False) == values
         timed_out = [isinstance(response.exception, errors.CallTimeout) for response in responses]

@@ -124,7 +124,7 @@ def test_a_failed_share_names_its_keys(kind, ending, fault_server, closing, pool
         'silent': lambda: fault_server(rich_service, silence()),
         'refused': lambda: fault_server(rich_service, application_exception(6, 'no')),
     }[ending]()
-    pool = pool_of(kind, [good.address, bad.address], rich_service, timeout=150)
+    pool = pool_of(kind, [good.address, bad.address], rich_service, timeout=200)
     pool.texts.set_split('value').texts.set_hash(len)
     response = pool.texts(['a', 'bb', 'ccc', 'dddd'])
     assert response.is_error()

@@ -6,7 +6,7 @@ import pytest
 
 
 def test_each_server_has_a_row_and_a_failure_shows_in_the_exit_code(cli, kv_servers):
-    """Two that answer and one that is gone."""
+    """Two servers answer, the third is closed: its row has the error, and the exit code is 3."""
     kv_servers[2].close()
     one, two, gone = (server.address for server in kv_servers[:3])
     target = ('-s', 'test_if.test_service', '-a', f'first={one}', '-a', two, '-a', gone)
@@ -20,7 +20,7 @@ def test_each_server_has_a_row_and_a_failure_shows_in_the_exit_code(cli, kv_serv
 
 
 def test_json_is_a_list_of_objects(cli, kv_servers):
-    """Server, value or error, and the time of each."""
+    """Each object has the server, its value or error, and the elapsed time."""
     kv_servers[1].close()
     target = ('-s', 'test_if.test_service', '-a', kv_servers[0].address)
     done = cli('all', *target, '-a', kv_servers[1].address, '--json', 'keys')
@@ -31,8 +31,8 @@ def test_json_is_a_list_of_objects(cli, kv_servers):
     assert bad['error'].startswith('ConnectError: ')
 
 
-def test_declared_exceptions_are_errors_of_their_server(rich):
-    """The exit code is that of an exception from a server."""
+def test_a_declared_exception_is_the_error_of_its_server(rich):
+    """The exit code is 1, as for any exception from a server."""
     done = rich('all', 'find', '[missing, false]', '--json')
     assert done.returncode == 1
     assert json.loads(done.stdout)[0]['error'] == 'NotFound: {"key": "missing"}'
@@ -40,7 +40,7 @@ def test_declared_exceptions_are_errors_of_their_server(rich):
 
 @pytest.mark.parametrize('command', [('all', 'ping'), ('call', 'ping'), ('route', 'getk', '[k]')])
 def test_a_discovery_url_names_the_servers(cli, kv_servers, tmp_path, command):
-    """They come from the file, with its names; the call waits for the first list."""
+    """Servers and their names come from the file; the call waits for the first list."""
     listed = [
         {'name': f'kv-{number}', 'host': server.host, 'port': server.port}
         for number, server in enumerate(kv_servers)
@@ -67,12 +67,12 @@ def test_a_discovery_url_names_the_servers(cli, kv_servers, tmp_path, command):
     ('addresses', 'code', 'said'),
     [
         (('file:absent.json',), 3, 'absent.json'),
-        (('file:absent.json', 'localhost:1'), 2, 'a discovery URL stands alone'),
+        (('file:absent.json', 'localhost:1'), 2, 'a discovery URL replaces the list'),
         (('file:absent.json?colour=red',), 2, 'colour'),
     ],
 )
-def test_a_discovery_url_that_leads_nowhere_is_told(cli, addresses, code, said):
-    """Without a list the call ends with its budget, and a mistake in the URL at once."""
+def test_a_discovery_url_without_servers_is_an_error(cli, addresses, code, said):
+    """Without a list the call ends at its timeout; a mistake in the URL is reported at once."""
     servers = [part for address in addresses for part in ('-a', address)]
     done = cli('all', '-s', 'test_if.test_service', *servers, '--timeout', '300', 'ping')
     assert done.returncode == code, (done.stdout, done.stderr)

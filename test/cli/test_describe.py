@@ -7,14 +7,14 @@ GEN_PY = Path(__file__).parents[1] / 'gen-py'
 
 
 def test_list_names_the_services_of_a_folder(cli):
-    """All service modules, found without importing any."""
+    """All service modules are found without importing any."""
     done = cli('list', '--gen-py', GEN_PY, '--json')
     expected = ['rich_if.rich_service', 'shared.base.base_service', 'test_if.test_service']
     assert json.loads(done.stdout) == expected
 
 
 def test_list_shows_signatures_as_the_idl_has_them(cli):
-    """Types, defaults, exceptions, oneway, and what is inherited."""
+    """Types, defaults, exceptions, oneway, and inherited methods."""
     lines = cli('list', '-s', 'rich_if.rich_service').stdout.splitlines()
     assert 'i32 add(1: i32 a, 2: i32 b)' in lines
     assert 'oneway void note(1: string token)' in lines
@@ -27,7 +27,7 @@ def test_list_shows_signatures_as_the_idl_has_them(cli):
 
 
 def test_describe_gives_a_skeleton_that_can_be_sent(cli, rich):
-    """What describe prints is taken by call, for every method."""
+    """`call` accepts the skeletons that `describe` prints, one for each method."""
     described = json.loads(cli('describe', '-s', 'rich_if.rich_service', '--json').stdout)
     by_name = {each['method']: each for each in described}
     assert len(by_name) == 46
@@ -41,8 +41,8 @@ def test_describe_gives_a_skeleton_that_can_be_sent(cli, rich):
 
 
 def test_describe_shows_structs_and_exceptions(cli):
-    """The fields of everything that a method reaches."""
+    """The fields of every struct that a method uses."""
     text = cli('describe', '-s', 'rich_if.rich_service', 'find').stdout
-    assert 'NotFound\n    1: string key\n' in text
-    assert '    3: list<Small> details\n  Small\n    1: i32 id\n' in text
+    assert '  exception NotFound {\n    1: string key\n  }\n' in text
+    assert '    3: list<Small> details\n  }\n  struct Small {\n    1: i32 id\n' in text
     assert text.endswith('{"key": "", "refuse": false}\n')

@@ -10,11 +10,11 @@ from thrift_client.cli.texts import UNWRITTEN, OptionType
 from thrift_client.options import OPTIONS
 
 #: Options of which any text is a value, and the one that is on or off.
-ANY_TEXT = {'headers', 'idempotent', 'log_filename', 'service_name', 'ssl'}
+ANY_TEXT = {'headers', 'idempotent', 'log_filename', 'server_hostname', 'service_name', 'ssl'}
 
 
-def test_every_option_of_clients_is_a_flag(cli):
-    """The table has each, with a flag, a variable and a key."""
+def test_every_client_option_is_a_flag(cli):
+    """The table lists each, with its flag, variable and config key."""
     rows = json.loads(cli('options', '--json').stdout)
     by_key = {row['key']: row for row in rows}
     assert set(OPTIONS) - UNWRITTEN <= by_key.keys()
@@ -28,24 +28,24 @@ def test_the_table_of_the_docs_has_a_row_for_each(cli):
     lines = cli('options', '--markdown').stdout.splitlines()
     assert lines[0] == '| flag | variable | config key | default | meaning |'
     rows = (*flags.client_rows(), *flags.tls_rows(), *flags.pool_rows())
-    assert len(lines) == 2 + 4 + len(rows)
+    assert len(lines) == 2 + 5 + len(rows)
 
 
 @pytest.mark.parametrize('name', sorted(set(OPTIONS) - UNWRITTEN - ANY_TEXT))
-def test_a_value_that_cannot_be_is_a_mistake_of_usage(name):
-    """The check is the option's own, for each of them."""
+def test_an_invalid_value_is_a_usage_error(name):
+    """The option itself checks the value."""
     with pytest.raises(click.BadParameter):
         OptionType(name).convert('no=no such', None, None)
 
 
-def test_what_sasl_is_told_is_text_as_it_stands():
-    """A password that looks like a number or a truth is neither."""
+def test_sasl_values_are_text():
+    """A password that looks like a number or a boolean is kept as text."""
     given = OptionType('sasl').convert('mechanism=PLAIN,username=on,password=0123', None, None)
     assert given.value == {'mechanism': 'PLAIN', 'username': 'on', 'password': '0123'}
 
 
-def test_a_flag_beats_the_environment_that_the_file_that_the_default(cli, rich_server, tmp_path):
-    """The time limit of a call that takes a second, from each place."""
+def test_precedence_is_flag_environment_file_default(cli, rich_server, tmp_path):
+    """The timeout of a call that takes 400 ms, set in each place."""
     (tmp_path / 'mine.yaml').write_text(
         f'service: rich_if.rich_service\nserver: [{rich_server.address}]\ntimeout: 100\n'
     )
@@ -60,8 +60,8 @@ def test_a_flag_beats_the_environment_that_the_file_that_the_default(cli, rich_s
     assert code('--timeout', 'none', CONFIG='mine.yaml') == 0
 
 
-def test_the_config_file_of_the_user_is_read(cli, kv_server, tmp_path):
-    """Under XDG_CONFIG_HOME, without being named."""
+def test_the_users_config_file_is_read(cli, kv_server, tmp_path):
+    """It is found below XDG_CONFIG_HOME without being named."""
     file = tmp_path / 'config' / 'thrift-client' / 'config.yaml'
     file.parent.mkdir(parents=True)
     file.write_text(f'service: test_if.test_service\nserver: {kv_server.address}\n')
@@ -72,12 +72,12 @@ def test_the_config_file_of_the_user_is_read(cli, kv_server, tmp_path):
     ('content', 'said'),
     [
         ('time_out: 3', "unknown option 'time_out'; did you mean 'timeout'?"),
-        ('timeout: soon', 'timeout must be a number'),
+        ('timeout: soon', "'soon' is not a duration"),
         ('- a list', 'expected option: value'),
         ('{', 'cannot read the config file'),
     ],
 )
-def test_a_config_file_that_is_wrong_is_told(cli, tmp_path, content, said):
+def test_a_wrong_config_file_is_an_error(cli, tmp_path, content, said):
     """Exit code 2 and the reason."""
     (tmp_path / 'mine.yaml').write_text(content)
     done = cli('call', '--config', 'mine.yaml', '-s', 'test_if.test_service', '-a', 'h:1', 'ping')
@@ -88,15 +88,15 @@ def test_a_config_file_that_is_wrong_is_told(cli, tmp_path, content, said):
 @pytest.mark.parametrize(
     ('arguments', 'said'),
     [
-        (('call', 'ping'), 'which service?'),
-        (('call', '-s', 'test_if.test_service', 'ping'), 'which server?'),
+        (('call', 'ping'), 'Missing service: use -s'),
+        (('call', '-s', 'test_if.test_service', 'ping'), 'Missing server: use -a'),
         (('call', '-s', 'test_if.test_service', '-a', 'h:0', 'ping'), 'port 0'),
         (('call', '-s', 'test_if.test_service', '-a', 'h:1', '--idempotent', 'pin', 'ping'), 'pin'),
-        (('call', '--retry', 'attempts=[', 'ping'), 'attempts=[ is no value'),
-        (('cal',), "No such command 'cal'"),
+        (('call', '--retry', 'attempts=[', 'ping'), 'attempts=[ is not a value'),
+        (('cal',), "there is no command 'cal'; did you mean 'call'?"),
     ],
 )
-def test_what_is_missing_is_asked_for(cli, arguments, said):
+def test_a_missing_or_wrong_argument_is_named(cli, arguments, said):
     """Exit code 2, without a traceback."""
     done = cli(*arguments)
     assert done.returncode == 2

@@ -45,7 +45,7 @@ def test_the_transport_and_protocol_of_a_server_are_found(
 
 
 def test_every_wire_that_fits_is_shown_on_request(cli, thrift_server):
-    """A server with THeader takes the older wires too."""
+    """A server that speaks THeader also accepts the older transports."""
     running = thrift_server(test_service, KeyValue(), protocol='header', transport='header')
     done = cli('probe', running.address, '--every', '--json', '--timeout', '300')
     found = json.loads(done.stdout)
@@ -55,8 +55,8 @@ def test_every_wire_that_fits_is_shown_on_request(cli, thrift_server):
     assert ('header', 'compact') in fits
 
 
-def test_what_is_printed_can_be_used(cli, kv_server, thrift_server):
-    """The flags call the server, and the address has no scheme that the wire has not."""
+def test_the_printed_flags_can_be_used(cli, kv_server, thrift_server):
+    """They call the server, and the address has the scheme of the transport that was found."""
     found = json.loads(cli('probe', f'http://{kv_server.address}/', '--json').stdout)
     assert found['python'].startswith(f"SimpleClient(service, '{kv_server.address}', ")
     over_http = thrift_server(test_service, KeyValue(), 'http')
@@ -67,15 +67,15 @@ def test_what_is_printed_can_be_used(cli, kv_server, thrift_server):
 
 
 def test_a_multiplexed_server_needs_the_name_of_the_service(cli, thrift_server):
-    """With the name it is found."""
+    """With --service-name its transport is found."""
     running = thrift_server(test_service, KeyValue(), service_name='kv', transport='framed')
     done = cli('probe', running.address, '--service-name', 'kv')
     assert done.returncode == 0
     assert "service_name='kv'" in done.stdout
 
 
-def test_tls_is_found_behind_plain_silence(cli, thrift_server, tls_context):
-    """A server with a certificate that nobody trusts: found, and told so."""
+def test_tls_is_found(cli, thrift_server, tls_context):
+    """The server has an untrusted certificate; the output says so."""
     running = thrift_server(test_service, KeyValue(), transport='framed', ssl=tls_context)
     done = cli('probe', running.address)
     assert done.returncode == 0, done.stdout
@@ -85,7 +85,7 @@ def test_tls_is_found_behind_plain_silence(cli, thrift_server, tls_context):
 
 
 def test_tls_is_found_on_a_unix_socket(cli, thrift_server, tls_context, tmp_path):
-    """Behind a path as behind a port: found, and told that nobody trusts it."""
+    """The output says that the certificate is not trusted."""
     path = f'unix:{tmp_path}/sock'
     running = thrift_server(test_service, KeyValue(), host=path, ssl=tls_context)
     done = cli('probe', running.address)
@@ -96,7 +96,7 @@ def test_tls_is_found_on_a_unix_socket(cli, thrift_server, tls_context, tmp_path
 
 @contextmanager
 def talking(greeting, answer):
-    """Run a server that greets, answers whatever comes, and hangs up when told nothing."""
+    """Run a server that sends a greeting and answers whatever is sent; closes after HTTP."""
     ended = threading.Event()
 
     def converse(connection):
@@ -142,8 +142,8 @@ def talking(greeting, answer):
         (b'', b'', 4, 'silence'),
     ],
 )
-def test_what_is_no_thrift_is_told_within_seconds(cli, greeting, answer, code, said):
-    """SSH, HTTP, Redis, noise and silence."""
+def test_another_kind_of_server_is_recognized(cli, greeting, answer, code, said):
+    """SSH, HTTP, Redis, random bytes and silence, within seconds."""
     started = monotonic()
     with talking(greeting, answer) as address:
         done = cli('probe', address, '--timeout', '100')
@@ -153,16 +153,16 @@ def test_what_is_no_thrift_is_told_within_seconds(cli, greeting, answer, code, s
     assert said in done.stdout
 
 
-def test_nobody_there_ends_in_3(cli, unused_port):
-    """A refused connection is no wire to be found."""
+def test_a_refused_connection_exits_with_3(cli, unused_port):
+    """The error says that the connection was refused."""
     done = cli('probe', f'127.0.0.1:{unused_port}')
     assert done.returncode == 3
     assert 'refused' in done.stderr
 
 
 @pytest.mark.parametrize('wire', WIRES, ids='/'.join)
-def test_no_wire_takes_anothers_bytes_for_its_answer(wire):
-    """A request is no answer, nor is any part of it, on its own wire or on another."""
+def test_a_request_is_not_taken_for_a_reply(wire):
+    """Nor is any part of it, on the same transport and protocol or on others."""
     for other in WIRES:
         data = request(other, 'h:1', '/', None)
         assert not answers(wire, data)
@@ -180,7 +180,7 @@ def test_no_wire_takes_anothers_bytes_for_its_answer(wire):
         (b'\xff\xfe', None),
     ],
 )
-def test_beginnings_are_recognized(data, kind):
-    """A few bytes are enough, and no bytes are no error."""
+def test_first_bytes_are_recognized(data, kind):
+    """A few bytes are enough, and no bytes are not an error."""
     assert probe.kind_of(data) == kind
     assert probe.described(data)

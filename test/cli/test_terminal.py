@@ -15,7 +15,7 @@ ESCAPE = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]')
 
 @pytest.fixture
 def terminal(environment, tmp_path):
-    """Run a command on a terminal; returns its exit code and all that it showed."""
+    """Run a command on a terminal; returns its exit code and everything that it printed."""
 
     def run(*arguments, until=None, **variables):
         leader, follower = pty.openpty()
@@ -44,7 +44,7 @@ def terminal(environment, tmp_path):
 
 
 def test_results_and_tables_are_coloured_on_a_terminal(terminal, kv_server):
-    """JSON in colour, a table with a frame, and neither in a pipe."""
+    """JSON has colours and tables have frames, which a pipe has not."""
     target = ('-s', 'test_if.test_service', '-a', kv_server.address)
     code, shown = terminal('call', *target, 'ping')
     assert (code, ESCAPE.sub('', shown)) == (0, '"pong"\r\n')
@@ -54,7 +54,7 @@ def test_results_and_tables_are_coloured_on_a_terminal(terminal, kv_server):
 
 
 def test_no_color_is_respected(terminal, kv_server):
-    """NO_COLOR takes the colours, --json all that is not the result."""
+    """NO_COLOR removes the colours; --json prints the result alone."""
     target = ('-s', 'test_if.test_service', '-a', kv_server.address)
     _, shown = terminal('call', *target, 'ping', NO_COLOR='1')
     assert '\x1b[3' not in shown
@@ -62,7 +62,7 @@ def test_no_color_is_respected(terminal, kv_server):
 
 
 def test_help_is_plain_in_a_pipe_and_framed_on_a_terminal(terminal, cli):
-    """Every command is listed in both."""
+    """Both list every command."""
     plain = cli('--help').stdout
     _, shown = terminal('--help')
     assert '╭' in shown
@@ -73,8 +73,8 @@ def test_help_is_plain_in_a_pipe_and_framed_on_a_terminal(terminal, cli):
     assert 'Exit codes: 0 ok' in plain
 
 
-def test_errors_are_one_line_on_a_terminal_too(terminal, unused_port):
-    """The text and the code are those of a pipe."""
+def test_errors_on_a_terminal_are_those_of_a_pipe(terminal, unused_port):
+    """The same text and exit code, without a traceback."""
     server = f'127.0.0.1:{unused_port}'
     code, shown = terminal('call', '-s', 'test_if.test_service', '-a', server, 'ping')
     assert code == 3
@@ -82,8 +82,8 @@ def test_errors_are_one_line_on_a_terminal_too(terminal, unused_port):
     assert 'Traceback' not in shown
 
 
-def test_bench_shows_progress_and_ends_early_with_its_figures(terminal, kv_server):
-    """A minute's run, ended by Ctrl-C when the progress is there."""
+def test_bench_shows_progress_and_ctrl_c_ends_it(terminal, kv_server):
+    """A run of a minute prints its figures when Ctrl-C ends it."""
     target = ('-s', 'test_if.test_service', '-a', kv_server.address)
     code, shown = terminal('bench', *target, '--duration', '60000', 'ping', until=b'calls/s')
     text = ESCAPE.sub('', shown)
@@ -92,8 +92,8 @@ def test_bench_shows_progress_and_ends_early_with_its_figures(terminal, kv_serve
     assert 'Traceback' not in text
 
 
-def test_the_demo_tells_its_story(terminal, cli):
-    """On a terminal and in a pipe: keys on their servers, and the server that is gone."""
+def test_the_demo_runs(terminal, cli):
+    """On a terminal and in a pipe: keys on their servers, and a server that is gone."""
     for text in (terminal('demo')[1], cli('demo').stdout):
         assert "client.getk('lemon')           'tea'" in text
         assert re.search(r'banana +\. +x +\. +\. +BANANA on server-2', text)
@@ -102,7 +102,7 @@ def test_the_demo_tells_its_story(terminal, cli):
 
 @pytest.mark.parametrize('shell', ['bash', 'zsh', 'fish'])
 def test_a_completion_script_is_printed(cli, shell):
-    """It calls the command by the name under which it is installed."""
+    """It calls the command by its installed name."""
     done = cli('completion', shell)
     assert done.returncode == 0
     assert 'thrift-client' in done.stdout
@@ -110,7 +110,7 @@ def test_a_completion_script_is_printed(cli, shell):
 
 
 def test_commands_and_flags_are_completed(cli):
-    """What bash's script asks for, and what it gets."""
+    """The request of bash's script, and the reply to it."""
     asked = {'_THRIFT_CLIENT_COMPLETE': 'bash_complete', 'COMP_CWORD': '1'}
     assert 'plain,probe' in cli(env=asked | {'COMP_WORDS': 'thrift-client pr'}).stdout
     asked |= {'COMP_CWORD': '2', 'COMP_WORDS': 'thrift-client call --max-id'}

@@ -7,6 +7,7 @@ and on a later one. The last tests show what the generated client makes of the s
 import itertools
 import signal
 import threading
+import time
 
 import pytest
 from thrift.Thrift import TApplicationException, TMessageType
@@ -155,10 +156,15 @@ CASES = [
 ]  # fmt: skip
 
 
+def calling(way, client):
+    """Return the function that calls a client or pool."""
+    return (call_client if way.endswith('client') else call_all)(client)
+
+
 def make(way, address, **options):
     """Make a client or pool, and the function that calls it."""
     made = WAYS[way](address, **options)
-    return made, (call_client if way.endswith('client') else call_all)(made)
+    return made, calling(way, made)
 
 
 def is_right(failure, error):
@@ -198,10 +204,11 @@ def test_a_late_reply_never_reaches_another_call(fault_server, protocol, framed,
     server = fault_server(
         test_service, [GOOD, gate + GOOD, GOOD], protocol=protocol, framed=framed
     )
-    pool, call = make(way, server.address, protocol=protocol, frame=framed, timeout=80)
+    pool, call = make(way, server.address, protocol=protocol, frame=framed)
     with pool:
         assert call('warm') == 'warm'
-        assert isinstance(call('late'), errors.CallTimeout)
+        hurried = calling(way, pool.with_options(timeout=60))
+        assert isinstance(hurried('late'), errors.CallTimeout)
         gate.open()
         assert [call(key) for key in 'abc'] == ['a', 'b', 'c']
         assert server.accepted == 2
@@ -283,6 +290,7 @@ def test_an_interrupted_call_leaves_nothing_to_the_next(fault_server, way):
 
     def interrupt():
         gate.wait_reached(5000)
+        time.sleep(0.02)  # by then the main thread waits; nothing tells of it
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     with pool:

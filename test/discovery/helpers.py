@@ -21,6 +21,14 @@ def free_port(kind=socket.SOCK_STREAM):
         return sock.getsockname()[1]
 
 
+def wait_until(condition):
+    """Wait for what another thread or a server does, if nothing tells of it."""
+    end = time.monotonic() + LONG
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
 class Recorder:
     """A listener that keeps what it is told, and can be waited for."""
 

@@ -1,5 +1,7 @@
 """Keys in a real etcd, with leases that expire, cut networks, restarts, TLS and users."""
 
+import base64
+import json
 import logging
 import socket
 import subprocess
@@ -7,13 +9,14 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 
 import pytest
 import trustme
 
 from discovery.conftest import etcd_in
-from discovery.helpers import LONG
+from discovery.helpers import LONG, wait_until
 from thrift_client import discovery
 from thrift_client.discovery import EtcdSource, Member
 from thrift_client.testing import ClosedPort, ToxicProxy
@@ -40,7 +43,7 @@ def register(server, prefix, address, **options):
 
 
 def client_of(server):
-    """Make a client of another make."""
+    """A client of somebody else's."""
     import etcd3gw
 
     return etcd3gw.client(host='127.0.0.1', port=server.port, timeout=5)
@@ -111,8 +114,93 @@ def test_a_server_registers(etcd, operator, prefix, recorder, watch):
     assert operator.get_prefix(f'{prefix}/') == []
 
 
-def test_close_ends_the_wait_for_a_registration(prefix):
-    """A wait for a key that was not yet created returns False."""
+def test_a_name_is_not_taken_from_another_server(etcd, operator, prefix, caplog):
+    """The second registration warns, waits, and holds once the first has gone."""
+    url = f'etcd://{etcd.address}{prefix}'
+    first = discovery.register(url, 'kv:1', name='one')
+    assert first.wait(LONG * 1000)
+    with discovery.register(url, 'kv:2', name='one') as second:
+        end = time.monotonic() + LONG
+        while 'registered already, by another server' not in caplog.text:
+            assert time.monotonic() < end
+            time.sleep(0.01)  # a log tells of no news
+        assert not second.wait(50)
+        assert b'kv:1' in operator.get(f'{prefix}/one')[0]
+        first.close()
+        assert second.wait(LONG * 1000)
+        assert b'kv:2' in operator.get(f'{prefix}/one')[0]
+
+
+def test_a_server_that_is_started_again_takes_its_key_back(etcd, operator, prefix):
+    """A key that its crashed predecessor left is no other server's."""
+    url = f'etcd://{etcd.address}{prefix}'
+    operator.put(f'{prefix}/one', 'kv:1', lease=operator.lease(ttl=LONG))
+    with discovery.register(url, 'kv:1', name='one') as registration:
+        assert registration.wait(LONG * 1000)
+
+
+class Gateway(BaseHTTPRequestHandler):
+    """An etcd whose watch ends after each message, and whose lists may be endless."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"etcdserver": "3.5.0", "etcdcluster": "3.5.0"}')
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers['Content-Length']))
+        self.send_response(200)
+        self.send_header('Connection', 'close')
+        self.end_headers()
+        if self.path.endswith('/watch'):
+            self.wfile.write(b'{"result": {"created": true}}')
+            return
+        self.server.reads += 1
+        key, value = (base64.b64encode(text).decode() for text in (b'/kv/one', b'kv:1'))
+        self.wfile.write(json.dumps({'kvs': [{'key': key, 'value': value}]}).encode()[:-1])
+        try:
+            while self.server.endless:
+                self.wfile.write(b' ' * 1_000_000)
+        except OSError:
+            return
+        self.wfile.write(b'}')
+
+    def log_message(self, *args):
+        """Keep silent."""
+
+
+@pytest.fixture
+def gateway():
+    """Such an etcd, in threads of its own."""
+    server = ThreadingHTTPServer(('127.0.0.1', 0), Gateway)
+    server.reads, server.endless = 0, False
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join(LONG)
+    server.server_close()
+
+
+def test_a_watch_that_ends_at_once_makes_no_storm(gateway, recorder, watch):
+    """It is opened anew once in a second, with a reading or two for each."""
+    watch(EtcdSource(f'127.0.0.1:{gateway.server_port}', '/kv/', **WATCHED))
+    recorder.wait_names('one')
+    time.sleep(2.5)  # what is counted is how often something happens in a time
+    assert 2 <= gateway.reads <= 7
+
+
+def test_an_endless_list_is_trouble(gateway, recorder, watch):
+    """No more is read of it than a list may have."""
+    gateway.endless = True
+    options = {'watch': False, 'retry': 60_000, 'max_retry': 60_000}
+    watch(EtcdSource(f'127.0.0.1:{gateway.server_port}', '/kv/', **options))
+    recorder.wait_for(lambda: recorder.troubles)
+    assert 'more than 16000000 bytes' in str(recorder.troubles[0])
+
+
+def test_nobody_waits_for_a_registration_that_is_closed(prefix):
+    """Whoever waits for a key that was not made by then hears that it never will be."""
     with ClosedPort() as nowhere:
         registration = discovery.register(f'etcd://{nowhere.address}{prefix}', 'kv:1')
         heard = []
@@ -221,7 +309,9 @@ def test_close_is_prompt(proxy, prefix, recorder, state):
             started = time.monotonic()
             each.close()
             assert time.monotonic() - started < 1
-        assert not [each for each in threading.enumerate() if 'thrift_client' in each.name]
+        wait_until(
+            lambda: not [each for each in threading.enumerate() if 'thrift_client' in each.name]
+        )
 
 
 def test_users(tmp_path, recorder, watch, caplog):

@@ -11,9 +11,12 @@ from contextlib import ExitStack
 from itertools import count
 
 import pytest
+from kazoo.client import KazooClient
+from kazoo.security import make_digest_acl
 
-from discovery.helpers import LONG
-from thrift_client import discovery
+from discovery.helpers import LONG, wait_until
+from test_if import test_service
+from thrift_client import BalancedClient, HashClient, discovery
 from thrift_client.discovery import ZooKeeperSource
 from thrift_client.testing import ToxicProxy
 from thrift_client.testing.toxics import Down, HalfOpen
@@ -31,9 +34,7 @@ def path():
 
 @pytest.fixture
 def operator(zookeeper):
-    """A client of another make."""
-    from kazoo.client import KazooClient
-
+    """A client of somebody else's."""
     client = KazooClient(hosts=zookeeper.address)
     client.start()
     yield client
@@ -111,6 +112,67 @@ def test_a_broken_member_is_left_out(zookeeper, operator, path, recorder, watch,
     recorder.wait_for(lambda: recorder.troubles)
     operator.set(good, node_of(2, shard=1))
     recorder.wait_names('kv:2')
+
+
+@pytest.mark.parametrize('kind', [HashClient, BalancedClient])
+def test_a_member_that_must_not_be_read(zookeeper, operator, path, caplog, kind):
+    """A node with an ACL of its own: hash pools keep their list, others leave the node out."""
+    add(operator, path, 1)
+    source = ZooKeeperSource(zookeeper.address, path, **FAST)
+    with kind(test_service, servers=source) as pool:
+        wait_until(lambda: len(pool) == 1)
+        nobody = [make_digest_acl('x', 'y', all=True)]
+        hidden = operator.create(f'{path}/member_', b'{}', nobody, sequence=True)
+        add(operator, path, 2)
+        wait_until(lambda: f'{hidden} must not be read' in caplog.text)
+        if kind is HashClient:
+            assert 'keeping the last 1 servers' in caplog.text
+            assert [server.name for server in pool] == ['kv:1']
+        else:
+            wait_until(lambda: len(pool) == 2)
+        owner = KazooClient(hosts=zookeeper.address, auth_data=[('digest', 'x:y')])
+        owner.start()
+        owner.delete(hidden)
+        owner.stop()
+        owner.close()
+        wait_until(lambda: [server.name for server in pool] == ['kv:1', 'kv:2'])
+
+
+HTTP = (
+    b'hive.server2.transport.mode=http;hive.server2.thrift.http.path=cli;'
+    b'hive.server2.authentication=KERBEROS'
+)
+HTTPS = b'hive.server2.transport.mode=http;hive.server2.use.SSL=true'
+HIVE = {
+    'hs2-1:10000': ('serverUri=hs2-1:10000;version=3.1.3;sequence=0000000001', b'hs2-1:10000'),
+    'hs2-2:10000': ('serverUri=hs2-2:10000;version=;sequence=0000000002', b''),
+    'thrifts://hs2-3:1': ('serverUri=hs2-3:1;sequence=0000000003', b'hive.server2.use.SSL=true'),
+    'ky-4:10009': ('serviceUri=ky-4:10009;version=1;refId=x;sequence=0000000004', b'ky-4:10009'),
+    'http://hs2-5:10001/cli': ('serverUri=hs2-5:10001;version=4;sequence=0000000005', HTTP),
+    'https://hs2-6:1/cliservice': ('serverUri=hs2-6:1;version=4;sequence=0000000006', HTTPS),
+}
+
+
+def test_hive(zookeeper, operator, path, recorder, watch):
+    """HiveServer2's nodes and those that others make like it; other children are not servers."""
+    watch(discovery.source(f'zk://{zookeeper.address}{path}?format=hive', **FAST))
+    recorder.wait_for(lambda: recorder.troubles)
+    operator.create(f'{path}/leader', b'', makepath=True)
+    for name, data in HIVE.values():
+        operator.create(f'{path}/{name}', data)
+    recorder.wait_for(lambda: len(recorder.names or ()) == len(HIVE))
+    assert {member.address for member in recorder.updates[-1]} == HIVE.keys()
+    assert recorder.names[0] == 'hs2-1:10000'
+    assert recorder.updates[-1][0].metadata == {'version': '3.1.3'}
+    operator.delete(f'{path}/{HIVE[recorder.names[0]][0]}')
+    recorder.wait_for(lambda: len(recorder.names) == len(HIVE) - 1)
+
+
+@pytest.mark.parametrize('options', ['format=avro', 'format=hive&by_shard=1'])
+def test_a_format_that_is_none(options):
+    """A format that isn't known, or has no shards, is a ValueError."""
+    with pytest.raises(ValueError, match='format'):
+        discovery.source(f'zk://zk1/kv?{options}')
 
 
 def test_shards_and_endpoints(zookeeper, operator, path, recorder, watch):
@@ -235,7 +297,9 @@ def test_close_is_prompt(zookeeper, proxy, path, recorder, state):
             started = time.monotonic()
             each.close()
             assert time.monotonic() - started < 1
-        assert not [each for each in threading.enumerate() if 'thrift_client' in each.name]
+        wait_until(
+            lambda: not [each for each in threading.enumerate() if 'thrift_client' in each.name]
+        )
 
 
 def test_credentials(zookeeper, path, recorder, watch, caplog):

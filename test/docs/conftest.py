@@ -11,6 +11,7 @@ import trustme
 
 from discovery.conftest import missing
 from discovery.helpers import ZOOKEEPER_JAR, ZooKeeper
+from docs.blocks import blocks
 from handlers import KeyValue
 from test_if import test_service
 from thrift_client.testing import ClosedPort, serve
@@ -34,6 +35,9 @@ DATABASES = {
     'impala-ldap.example.com:21050': {'login': True, 'tls': ssl.CERT_NONE},
 }
 REGISTRIES = 'zk1:2181,zk2:2181,zk3:2181'
+#: The IDL that pages show, and load from the file of this name.
+IDL = 'kv.thrift'
+IDL_PAGE = Path(__file__).parents[2] / 'docs' / 'howto' / 'no-compiler.md'
 FILES = ('/etc/kv/ca.pem', '/etc/kv/client.pem', '/etc/kv/client.key')
 
 
@@ -62,6 +66,9 @@ def servers(authority, tmp_path):
                 if not Path(ZOOKEEPER_JAR).exists():
                     missing('ZooKeeper', 'zookeeper')
                 found[REGISTRIES] = stack.enter_context(ZooKeeper(tmp_path)).address
+            if IDL in text:
+                found[IDL] = str(tmp_path / IDL)
+                (tmp_path / IDL).write_text(_idl())
             if NOBODY in text:
                 closed = stack.enter_context(ClosedPort())
                 found[NOBODY] = closed.address.rpartition(':')[2]
@@ -89,6 +96,10 @@ def _serve_database(authority, login=False, tls=None):
 
     transport = PlainLogins() if login else 'buffered'
     return serve_hive(transport=transport, ssl=_context(authority, tls))
+
+
+def _idl() -> str:
+    return next(block.source for block in blocks(IDL_PAGE) if block.kind == 'thrift')
 
 
 def _file(authority, folder: Path, name: str) -> str:

@@ -26,23 +26,29 @@ ID = re.compile(r'\sid="([^"]*)"')
 
 
 @pytest.fixture(scope='module')
-def built(tmp_path_factory):
+def built(made_once):
     """Build all pages, with warnings as errors, as `make docs` does."""
-    out = tmp_path_factory.mktemp('html')
-    done = subprocess.run(
-        [sys.executable, '-m', 'sphinx', '-W', '--keep-going', '-q', '-b', 'html', DOCS, out],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-        timeout=150,
-    )
-    assert (done.returncode, done.stderr) == (0, '')
+
+    def build(folder):
+        done = subprocess.run(
+            [
+                *(sys.executable, '-m', 'sphinx', '-W', '--keep-going', '-q'),
+                *('-b', 'html', DOCS, folder),
+            ],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            check=False,
+            timeout=150,
+        )
+        assert (done.returncode, done.stderr) == (0, '')
+
+    out = made_once('html', build)
     return {path.relative_to(out).as_posix(): path for path in out.rglob('*.html')}
 
 
-def test_links_lead_to_pages_and_places(built):
-    """No link or picture of any page leads to a file or a heading that isn't there."""
+def test_links_have_targets(built):
+    """Each link and picture of each page leads to an existing file and heading."""
     ids = {path.resolve(): set(ID.findall(path.read_text())) for path in built.values()}
     broken = []
     for name, path in built.items():
@@ -65,7 +71,7 @@ def test_links_lead_to_pages_and_places(built):
         ('reference/metrics.html', [row.name for row in ROWS.values()]),
     ],
 )
-def test_tables_have_what_the_code_has(built, page, names):
+def test_tables_match_the_code(built, page, names):
     """Each option, error, event and metric has its row."""
     rows = built[page].read_text().split('<tr')
     assert names
@@ -87,8 +93,8 @@ def test_every_page_is_reached(built):
     assert {path.resolve() for path in built.values()} <= seen
 
 
-def test_pictures_are_as_they_are_drawn(tmp_path):
-    """The committed pictures are what the script that draws them makes."""
+def test_pictures_match_their_script(tmp_path):
+    """The committed pictures are what draw.py draws."""
     pictures = DOCS / 'pictures'
     script = tmp_path / 'draw.py'
     script.write_text((pictures / 'draw.py').read_text())
@@ -105,8 +111,8 @@ POOLS = {
 }
 
 
-def test_the_table_of_pool_options_is_true():
-    """Each option of the table is one of those pools, with the default that it has."""
+def test_the_table_of_pool_options_matches_the_code():
+    """Each option belongs to the pools of its row and has the default of the row."""
     rows = POOL_ROW.findall((DOCS / 'reference' / 'options.md').read_text())
     assert len(rows) >= 6
     for name, owners, default in rows:
@@ -115,8 +121,8 @@ def test_the_table_of_pool_options_is_true():
             assert repr(parameter.default) == default, name
 
 
-def test_what_test_runs_wrote_is_shown():
-    """Each generated table and each plot is on a page."""
+def test_generated_tables_and_plots_are_shown():
+    """Each is on a page."""
     text = ''.join(path.read_text() for path in pages().values())
     shown = re.findall(r'\{(?:written|plot)\} (\S+)', text)
     made = [*DOCS.glob('generated/*.md'), *DOCS.glob('plots/*.svg')]

@@ -16,7 +16,7 @@ def run(command):
 
 
 def main():
-    """Print what calls bring before, while and after the cable is out."""
+    """Print what calls return or raise before, while and after the cable is out."""
     with subprocess.Popen(
         [
             *('unshare', '-n', sys.executable, '-m', 'thrift_client.testing', '--host=0.0.0.0'),

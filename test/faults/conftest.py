@@ -1,4 +1,4 @@
-"""What the matrix's tests share, and the table of its rows that `make faults` writes."""
+"""Fixtures of the matrix, and the table of its rows that `make faults` writes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _results = defaultdict(list)
 
 
 def pytest_addoption(parser):
-    """Let `make faults` say where the table goes."""
+    """Let `make faults` name the file of the table."""
     parser.addoption('--fault-matrix', metavar='FILE', help='write the fault matrix to FILE')
 
 

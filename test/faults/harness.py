@@ -14,7 +14,7 @@ from ways import TOLERANCE_S, make, outcome, stats_of
 GOOD = answer(lambda args: args.key)
 TIMEOUT_MS = 2000
 #: For calls whose timeout passes.
-SHORT_MS = 80
+PASSING_MS = 80
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The rows of the fault matrix, as documents show them, and the table of how their tests ended."""
+"""The rows of the fault matrix, and the table of their tests' results that documents show."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ PHASES = {
 #: The fault, and what a caller sees of it.
 ROWS = {
     1: ('Connection refused', 'ConnectError at once, which names every address'),
-    2: ('A black hole swallows the connect', 'CallTimeout at the deadline, or at connect_timeout'),
+    2: ('The connect is never answered', 'CallTimeout at the deadline, or by connect_timeout'),
     3: ('The network is unreachable', 'ConnectError at once'),
     4: ('The name has no address', 'ResolveError; addresses that were good before stay in use'),
     5: ('The resolver hangs', 'CallTimeout at the deadline; one thread for each name'),
     6: ('The name moves to another address', 'new connections go there, no call fails'),
-    7: ('One of two address families is out', 'the other one is used, 250 ms later at most'),
+    7: ('One of two address families fails', 'the other one is used, 250 ms later at most'),
     8: ('A bad host or port', 'ValueError before anything is done'),
     9: ('Descriptors run out', 'ConnectError with its errno; it works again once there are some'),
     10: ('Local ports run out', 'ConnectError with its errno, no failure of the server'),
     11: ('No thread can be started', 'a fan-out still has a response for each server'),
     12: ('The certificate is for another name', 'CertificateError, never tried again'),
     13: ('The certificate has expired', 'CertificateError, never tried again'),
-    14: ("The certificate is nobody's", 'CertificateError, never tried again'),
+    14: ('The certificate is of an unknown authority', 'CertificateError, never tried again'),
     15: ('TLS on one side only', 'an error that says so, and which option to set'),
     16: ('The handshake hangs, or is reset', 'CallTimeout at the deadline; TLSError'),
     17: ('The server wants a certificate', 'TLSError, which is no lost connection'),
     18: ("The server's certificate is replaced", 'new connections work'),
     19: ('The credentials are refused', 'AuthError, never tried again, without the password'),
     20: ("An argument can't be encoded", 'EncodeError; nothing is sent, the connection stays'),
-    21: ('The request is too large', 'goes out whole, or CallTimeout: only replies are bounded'),
-    22: ('Reset after any byte of the request', 'run once at most, and never if it says so'),
+    21: ('The request is too large', 'sent whole, or CallTimeout: only replies are limited'),
+    22: ('Reset after any byte of the request', 'run once at most, and never if the error says so'),
     23: ("The server doesn't read", 'CallTimeout; the call did not run'),
     24: ('Closed while idle', 'no error; a new connection'),
     25: ('Closed as the request comes', 'ConnectionLost if it may have run; never run twice'),
     26: ('Oneway on a closed connection', 'sent on a new one where the end was seen'),
-    27: ('The network goes while connected', 'CallTimeout; the connection is not used again'),
-    28: ('The server is too slow', 'CallTimeout at the deadline; not counted against the server'),
+    27: ('The network fails while connected', 'CallTimeout; the connection is not used again'),
+    28: ('The server is too slow', 'CallTimeout at the deadline; one is no failure of the server'),
     29: ('The reply drips', 'CallTimeout at the deadline'),
-    30: ('The reply comes after the deadline', 'the next call gets its own'),
+    30: ('The reply arrives after the deadline', 'the next call gets its own'),
     31: ('Closed instead of a reply', 'ConnectionLost, with a hint on a first connection'),
     32: ('Reset or closed within the reply', 'ConnectionLost; no part of a reply is seen'),
     33: ('A wrong sequence id', 'ReplyMismatch'),
@@ -52,47 +52,47 @@ ROWS = {
     37: ('The handler failed', 'its TApplicationException; the connection stays'),
     38: ('The server lost its place', 'its TApplicationException; the connection is closed'),
     39: ('The handler returned nothing', 'TApplicationException; the connection stays'),
-    40: ('A declared exception', 'as it is; the connection stays'),
+    40: ('A declared exception', 'raised unchanged; the connection stays'),
     41: ('A reply cut short', 'CallTimeout where nothing follows, else ConnectionLost'),
     42: ('A frame that claims too much', 'MessageTooLarge, before any memory is taken'),
     43: ('A negative length', 'DecodeError'),
     44: ('Garbage, zeros, an empty frame', 'DecodeError or WireMismatch'),
     45: ('More or less than a message in a frame', 'DecodeError'),
-    46: ('Bytes that nobody asked for', 'never a value; a new connection'),
+    46: ('Bytes without a request', 'never a value; a new connection'),
     47: ('Another protocol or transport', 'an error that says which options to try'),
-    48: ('Counts and sizes that explode', 'MessageTooLarge or DecodeError, in bounded memory'),
+    48: ('Counts and sizes that explode', 'MessageTooLarge or DecodeError, in limited memory'),
     49: ('Structs nested without end', 'DecodeError, also in a thread with little stack'),
-    50: ('Compressed data that explodes', 'MessageTooLarge, in bounded memory'),
-    51: ('Text that is no UTF-8', "replacement characters, as Apache's C extension reads it"),
+    50: ('Compressed data that explodes', 'MessageTooLarge, in limited memory'),
+    51: ('Text that is not UTF-8', "replacement characters, as Apache's C extension reads it"),
     52: ('JSON cut short', 'ConnectionLost or DecodeError at once'),
     53: ('Other statuses of HTTP', 'HttpStatusError'),
     54: ('A server is killed and comes back', "calls in flight fail; idempotent ones don't"),
     55: ('A server drains', 'calls in flight finish'),
     56: ('Servers restart one after the other', 'idempotent calls see nothing of it'),
-    57: ('Every worker of the server is busy', 'CallTimeout; max_connections bounds the damage'),
-    58: ('A server comes and goes', 'one probe brings it back'),
-    59: ('All servers are down', 'an error at once that tells the reason of each'),
+    57: ('Every worker of the server is in use', 'CallTimeout; max_connections limits the damage'),
+    58: ('A server fails and recovers', 'one probe restores it'),
+    59: ('All servers are down', 'an error at once, with the reason of each'),
     60: ('The process forks', 'parent and child each have their own connections'),
-    61: ('A storm of threads', 'max_connections holds, and everybody gets their own reply'),
-    62: ('No connection is free', 'PoolExhausted at the deadline; nobody is left in the queue'),
+    61: ('A storm of threads', 'max_connections holds, and each call gets its own reply'),
+    62: ('No connection is free', 'PoolExhausted at the deadline; no call is left in the queue'),
     63: ('Signals', 'a call goes on'),
-    64: ('An exception from outside', 'it comes through; the connection is closed'),
+    64: ('An exception from outside', 'raised unchanged; the connection is closed'),
     65: ('A task is cancelled', 'CancelledError; the connection is closed'),
     66: ('A hedge that loses', "the winner's value"),
     67: ('A callback of the user fails', 'a listener: logged once; a key function: raised'),
     68: ('Closed while in use', 'calls in flight finish, new ones: ClientClosed'),
-    69: ('A client is forgotten', 'ResourceWarning that says where it was made; it closes'),
-    70: ('The interpreter ends during a call', 'it ends in a second'),
-    71: ("The pool's threads are gone", 'ClientClosed, or the caller does the work'),
+    69: ('A client is never closed', 'ResourceWarning that says where it was made; it is closed'),
+    70: ('The interpreter ends during a call', 'it ends within the timeout'),
+    71: ('No more threads are started', 'ClientClosed, or the caller does the work'),
     72: ('gevent', 'the same results'),
     73: ('The wall clock jumps', 'nothing'),
     74: ('Servers are added and removed under load', 'no call fails'),
     75: ('A long run through random faults', 'no wrong answer, nothing grows'),
-    76: ('A server that stays down', 'a line a second in the log at most'),
-    77: ('Somebody looks at a client', 'no call is made'),
+    76: ('A server that stays down', 'one log line a second at most'),
+    77: ('A debugger or notebook looks at a client', 'no call is made'),
 }
 
-#: What is tested in other folders as well, or there alone.
+#: What is tested in other folders, too, or only there.
 ELSEWHERE = {
     5: 'test/client/test_deadlines.py',
     15: 'test/wire',
@@ -118,7 +118,7 @@ connections. This page is what `make faults` has written.
 
 
 def table(results: dict[int, list[str]]) -> str:
-    """The matrix as Markdown.
+    """Return the matrix as Markdown.
 
     Args:
         results: for each row, how its tests ended: passed, failed or skipped.

@@ -109,7 +109,7 @@ class Connections(RuleBasedStateMachine):
 
     @rule()
     def cancel(self):
-        """A call is given up under way; it runs once at most, and nobody gets its answer."""
+        """A call is cancelled in flight; it runs once at most, its answer reaches no other call."""
         key = self.new_key()
         pool = ReplicatedClient(test_service)
         pool.add_server(server=self.client)
@@ -133,7 +133,7 @@ class Connections(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: self.held)
     def end(self):
-        """It ends with its own answer, unless the server has gone."""
+        """It ends with its own answer, unless its connection was lost."""
         key, future = self.held.popitem()
         early = future.done()  # the connection was found closed
         GATES.open(key)
@@ -146,7 +146,7 @@ class Connections(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: self.server is not None)
     def kill(self):
-        """The server is gone."""
+        """The server is killed."""
         for key in self.held:
             GATES.open(key)
         self.server.close()
@@ -157,7 +157,7 @@ class Connections(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: self.server is None)
     def restart(self):
-        """It is back, on its port."""
+        """The server is started again, on its port."""
         self.server = self.start(self.port)
 
     @rule()
@@ -200,7 +200,7 @@ class Connections(RuleBasedStateMachine):
 
     @invariant()
     def adds_up(self):
-        """Each connection is idle or in use, there are never too many, and nobody waits."""
+        """Each connection is idle or in use, there are never too many, and no call waits."""
         stats = self.client.stats()
         assert stats.opened - stats.discarded == stats.idle + stats.busy <= MAX_CONNECTIONS
         assert stats.busy == sum(not future.done() for future in self.held.values())

@@ -78,7 +78,7 @@ def test_row_20_number_that_is_too_large(fault_server, a, b):
 @pytest.mark.parametrize('way', ONE_SERVER_WAYS)
 @pytest.mark.parametrize('framed', [False, True], ids=['buffered', 'framed'])
 def test_row_21_large_request(fault_server, way, framed):
-    """`max_message_size` bounds replies: a request is the caller's own, and goes out whole."""
+    """`max_message_size` limits replies; a request is sent whole."""
     server = fault_server(test_service, reply('short'), framed=framed)
     other = fault_server(test_service, GOOD, framed=framed)
     options = {'frame': framed, 'max_message_size': 100}
@@ -91,7 +91,7 @@ def test_row_21_large_request(fault_server, way, framed):
 def test_row_22_reset_after_any_byte(fault_server, way):
     """The server runs a call once at most, and never if the error says that it didn't run."""
     value = 'x' * 3_000_000
-    counts = [1, 2, 10, 30, 31, *random.Random(22).sample(range(31, 3_000_000), 12), 3_000_020]
+    counts = [1, 2, 10, 30, 31, *random.Random(22).sample(range(31, 3_000_000), 5), 3_000_020]
     for count in counts:
         server = fault_server(test_service, [reset_after_reading(count), reply(None)])
         with make(way, server.address, server.address) as client:
@@ -109,7 +109,7 @@ def test_row_22_reset_after_any_byte(fault_server, way):
 def test_row_22_a_call_that_did_not_run_is_tried_again(fault_server):
     """Though its method is not idempotent: the last byte never left."""
     script = [reset_after_reading(1), reset_after_reading(1), reply(None)]
-    for _ in range(5):
+    for _ in range(2):
         server = fault_server(test_service, script)
         retry = RetryPolicy(attempts=3, backoff=1)
         with SimpleClient(test_service, server.address, retry=retry) as client:
@@ -165,7 +165,6 @@ def test_row_24_closed_while_idle(closing, fault_server):
     assert [len(server.ledger) for _, server in clients] == [2] * len(WAYS)
 
 
-@pytest.mark.xfail(raises=errors.ConnectionLost, reason='looked at after a second', strict=True)
 def test_row_24_a_hundred_idle_closes(fault_server):
     """A connection that was closed 5 ms before a call never fails it."""
     server = fault_server(test_service, GOOD + close())
@@ -183,7 +182,7 @@ def test_row_25_close_races_the_call(fault_server, way):
     server, other = fault_server(test_service, GOOD + close()), fault_server(test_service, GOOD)
     lost = 0
     with make(way, server.address, other.address) as client:
-        for number in range(300):
+        for number in range(100):
             key = str(number)
             got = outcome(client, key)
             if got == key:
@@ -193,7 +192,7 @@ def test_row_25_close_races_the_call(fault_server, way):
                 assert server.ledger.count(key) <= 1
                 assert got.maybe_executed or not server.ledger.count(key)
                 lost += 1
-    assert len(server.ledger) == 300 - lost
+    assert len(server.ledger) == 100 - lost
 
 
 @each_way
@@ -202,7 +201,7 @@ def test_row_25_idempotent_calls_do_not_fail(fault_server, way):
     server, other = fault_server(test_service, GOOD + close()), fault_server(test_service, GOOD)
     policy = RetryPolicy(backoff=1, budget=1)
     with make(way, server.address, other.address, idempotent=True, retry=policy) as client:
-        assert [outcome(client, str(n)) for n in range(300)] == [str(n) for n in range(300)]
+        assert [outcome(client, str(n)) for n in range(100)] == [str(n) for n in range(100)]
 
 
 def test_row_26_oneway_on_a_closed_connection(closing, server_process):
@@ -227,9 +226,9 @@ def test_row_26_oneway_arrives_on_clean_runs(kind, server_process):
     """As many as were sent."""
     server = server_process('threaded', service='rich_if.rich_service', handler='handlers:Rich')
     with made(kind, rich_service, servers=[server.address]) as pool:
-        for number in range(500):
+        for number in range(200):
             pool.fire(str(number))
-        assert pool.fired()[0].value() == [str(number) for number in range(500)]
+        assert pool.fired()[0].value() == [str(number) for number in range(200)]
 
 
 @each_way

@@ -118,7 +118,7 @@ def test_row_15_tls_to_a_plain_server(way, fault_server, tls_server, client_cont
 
 @each_way
 def test_row_15_tls_to_a_server_of_another_kind(way, fault_server, tls_server, client_context):
-    """What it sends is no TLS."""
+    """What it sends is not TLS."""
     server = fault_server(test_service, GOOD, on_connect=raw(b'HTTP/1.1 400 Bad Request\r\n\r\n'))
     with make(way, server.address, tls_server().address, ssl=client_context) as client:
         refused(client, server, errors.WireMismatch, 'ssl')
@@ -126,7 +126,7 @@ def test_row_15_tls_to_a_server_of_another_kind(way, fault_server, tls_server, c
 
 @each_way
 def test_row_15_plain_to_a_tls_server(way, fault_server, tls_server):
-    """The alert that it sends, or the end of the connection, is told as what it may be."""
+    """The error for the alert, or for the closed connection, suggests `ssl`."""
     server, good = tls_server(), fault_server(test_service, GOOD)
     with make(way, server.address, good.address, timeout=100) as client:
         failure = outcome(client, 'k')
@@ -163,7 +163,7 @@ def _hear(count):
 
 @each_way
 def test_row_17_client_certificate_required(way, tls_server, authority, client_context):
-    """In TLS 1.3 the refusal comes after the handshake, and is no lost connection."""
+    """In TLS 1.3 the server refuses it after the handshake, and the error is still a TLSError."""
     context = server_context(authority)
     context.verify_mode = ssl.CERT_REQUIRED
     authority.configure_trust(context)
@@ -183,7 +183,7 @@ def test_row_17_client_certificate_required(way, tls_server, authority, client_c
 
 @each_way
 def test_row_18_certificate_replaced(way, tls_server, authority, client_context, tmp_path):
-    """A server that comes back with another certificate is trusted as before."""
+    """A server that is restarted with another certificate is trusted as before."""
     first = tls_server()
     port = first.port
     with make(way, first.address, tls_server().address, ssl=client_context) as client:

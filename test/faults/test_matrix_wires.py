@@ -52,7 +52,7 @@ def peer(closing):
 
 
 def fails(address, service=test_service, **options):
-    """The error of a call, which has to come at once and be one of the library's.
+    """Return the error of a call, which has to be raised at once and be one of the library's.
 
     On an event loop it is the same.
     """

@@ -1,4 +1,4 @@
-"""A reply with any bytes changed is the value that it then says, or an error of the library."""
+"""Replies with changed bytes: a value that the bytes then mean, or an error of the library."""
 
 import resource
 import time

@@ -1,6 +1,6 @@
-"""What a generated client does when things go wrong: each test asserts the wrong outcome.
+"""What a generated client does wrong when something fails: each test asserts the wrong outcome.
 
-They show that the faults of `thrift_client.testing` bite; the library has to pass where these fail.
+They show that the faults of `thrift_client.testing` have an effect; the library must handle them.
 """
 
 import signal
@@ -116,7 +116,7 @@ def test_a_drip_stretches_the_timeout(fault_server):
 
 
 def test_an_encode_error_spoils_the_next_call(fault_server):
-    """Half of the call that can't be encoded goes out in front of the next one."""
+    """Half of the call that can't be encoded is sent in front of the next one."""
     server = fault_server(test_service, reply('never sent'))
     with connected(server.address, protocol='binary') as client:
         with pytest.raises(TypeError):
@@ -184,7 +184,7 @@ def test_garbage_looks_like_an_answer(fault_server):
 
 
 def test_bytes_that_come_while_idle_are_taken_for_a_reply(fault_server):
-    """A message that nobody asked for is the next call's reply, and the connection looks open."""
+    """A message without a request is taken for the next call's reply."""
     gate = hold()
     server = fault_server(test_service, [reply('a') + gate + raw(STRAY), reply('b')])
     with connected(server.address) as client:

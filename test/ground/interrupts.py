@@ -1,4 +1,4 @@
-"""Raises an exception at each line of the package that a call executes, one line after another."""
+"""Raise an exception at a given line of those that a call executes in the package."""
 
 from __future__ import annotations
 
@@ -66,5 +66,5 @@ def _withs(filename):
 
 
 def _bodies(filename, line):
-    """The lines from which one comes back to `line` only to leave its `with` block."""
+    """Return the lines after which `line` runs again only to leave its `with` block."""
     return _withs(filename).get(line, ())

@@ -1,4 +1,4 @@
-"""A server that keeps each request's bytes, and answers with bytes that a test chooses."""
+"""A server that keeps each request's bytes and answers with bytes that a test chooses."""
 
 from __future__ import annotations
 

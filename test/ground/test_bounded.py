@@ -9,7 +9,7 @@ import time
 import pytest
 
 import test_if.test_service as kv_service
-from thrift_client import ReplicatedClient, SimpleClient, errors, events
+from thrift_client import ReplicatedClient, SimpleClient, errors
 from thrift_client.testing import ClosedPort, FaultServer, Ledger
 from thrift_client.testing.behaviours import answer, hold, reply, reset
 
@@ -50,7 +50,7 @@ def server(gate):
 
 
 def test_calls_are_served_in_order_of_arrival(server, gate):
-    """Those who wait for the one connection get it in the order in which they came."""
+    """Calls that wait for the one connection get it in order of arrival."""
     with client_of(server, max_connections=1) as client:
         calls = []
         for n in range(12):
@@ -67,7 +67,7 @@ def test_calls_are_served_in_order_of_arrival(server, gate):
 
 
 def test_who_comes_later_does_not_overtake(server, gate):
-    """A call that finds a connection just given back waits behind those who came before."""
+    """A call that finds a connection just given back waits behind earlier ones."""
     with client_of(server) as client:
         first = client.submit('getk', 'first')
         gate.wait_reached(LONG)
@@ -105,7 +105,7 @@ def test_pool_exhausted_within_the_timeout(server, gate):
 
 
 def test_a_waiter_that_gave_up_swallows_nothing(server, gate):
-    """However many gave up waiting, the connection goes to those who still wait."""
+    """However many gave up waiting, the connection is given to a call that still waits."""
     with client_of(server) as client:
         first = client.submit('getk', 'first')
         gate.wait_reached(LONG)
@@ -271,9 +271,7 @@ def test_max_age_differs_among_connections():
         assert server.accepted == count
         time.sleep(max(0, began + 0.94 * age_s - time.monotonic()))
         call_at_once(client, gates[count:])
-        too_old = sum(isinstance(event, events.ConnectionDiscarded) for event in heard)
-        assert server.accepted == count + too_old
-    assert 0 < too_old < count
+        assert count < server.accepted < 2 * count
 
 
 def call_at_once(client, gates):

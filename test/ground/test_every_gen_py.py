@@ -16,27 +16,32 @@ from thrift.transport.TTransport import TMemoryBuffer
 
 from ground.arguments import field_values, structs
 from ground.peer import Peer
-from thrift_client import SimpleClient, errors
+from thrift_client import SimpleClient, errors, load
 
 KINDS = ('default', 'slots', 'dynamic', 'enum')
 VARIANTS = [f'variants.{kind}.of_variant.child' for kind in KINDS]
 PARENTS = [f'variants.{kind}.base.of_variant.parent' for kind in KINDS]
 COMMITTED = ['test_if.test_service', 'rich_if.rich_service', *VARIANTS, *PARENTS]
+#: Loaded from files without a compiler: they have the same attributes.
+LOADED = ['rich.thrift:rich_service', 'gen-variants/variant.thrift:child']
 #: From PyPI: what compilers 0.10 and 0.18 wrote.
 PUBLISHED = ['TCLIService.TCLIService', 'pymetastore.hive_metastore.ThriftHiveMetastore']
-SERVICES = [*COMMITTED, *PUBLISHED]
+SERVICES = [*COMMITTED, *LOADED, *PUBLISHED]
 
 PROTOCOLS = {
     'binary': (TBinaryProtocolAccelerated, TBinaryProtocol),
     'compact': (TCompactProtocolAccelerated, TCompactProtocol),
     'json': (TJSONProtocol, TJSONProtocol),
 }
-EXAMPLES = 3
+EXAMPLES = 2
 
 
 @pytest.fixture(scope='module')
 def service_module(request, gen_variants):
     """The generated module of a service, or a skipped test where its package is missing."""
+    file, _, service = request.param.partition(':')
+    if service:
+        return getattr(load(request.config.rootpath / 'test' / file), service)
     return pytest.importorskip(request.param, exc_type=ModuleNotFoundError)
 
 
@@ -70,7 +75,7 @@ def results_of(cls):
 
 
 def outcome(function, *args):
-    """What a call comes to, in a form that can be compared."""
+    """Return what a call returned or raised, in a form that can be compared."""
     try:
         value = function(*args)
     except Exception as exc:  # noqa: BLE001 - whatever it is has to be the same

@@ -161,7 +161,7 @@ def test_calls_in_flight(case):
 
 @pytest.mark.parametrize('case', CONNECTING)
 def test_connects_in_flight(case):
-    """The same while a connection is being opened to where nobody answers."""
+    """The same while a connection is being opened to an address that never answers."""
     with BlackHole() as hole:
         assert_quiet(*end_of(CONNECTING[case], hole.address))
 
@@ -179,7 +179,6 @@ def test_a_thread_finishes_its_call():
     assert printed == 'done\n'
 
 
-@pytest.mark.xfail(reason='calls end with the interpreter, whatever their timeouts', strict=True)
 def test_a_thread_gets_its_own_timeout():
     """Nothing in the library ends the call of a thread that the interpreter waits for."""
     script = """

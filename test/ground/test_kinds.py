@@ -107,7 +107,7 @@ def test_lists_all_methods(parts, client):
 
 
 def test_structs_come_back(parts, client):
-    """A struct with everything in it comes back equal, on the first call and on later ones."""
+    """A struct with everything in it is returned equal, by the first call and by later ones."""
     types = parts.types
     everything = types.Everything(
         flag=True,
@@ -181,7 +181,7 @@ def test_defaults_are_the_generated_ones(parts, client):
 
 
 def test_names_that_mean_something_else(client):
-    """Soft keywords are methods and arguments; what the client has itself goes through call()."""
+    """Soft keywords are methods and arguments; the client's own names are reached by call()."""
     assert client.match(type='t', case=True) == 't True'
     assert client.call('close', name='door') == 'closed door'
 

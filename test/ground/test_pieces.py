@@ -52,7 +52,7 @@ def test_replies_in_small_pieces(call):
         reply(),
         reply(structs),
     ]
-    called = call([drip(each, size=size, every=0.1) for size in (1, 7) for each in replies])
+    called = call([drip(each, size=size, every=0.05) for size in (1, 7) for each in replies])
     for _ in range(2):
         assert called('echo', 'ü' * 9) == 'ü' * 9
         with pytest.raises(NotFound) as raised:

@@ -114,7 +114,7 @@ def make(address, framed, pool):
 
 
 def failure(client, argument, pool):
-    """The error that a call comes to."""
+    """Return the error of a call."""
     if pool:
         (response,) = client.echo(argument)
         error = response.exception
@@ -178,7 +178,7 @@ def test_what_is_replaced_by_itself_runs_once(framed, pool):
 
 
 def outcome(client, argument, pool):
-    """None for a call that is answered, else its error; a replaced connection is no attempt."""
+    """Return None for a call that is answered, else its error."""
     if not pool:
         try:
             assert client.echo(argument) == 'ok'

@@ -9,6 +9,9 @@ import pytest
 
 RUN = Path(__file__).parents[1] / 'mutants' / 'run.py'
 
+# Each run starts several Pythons, which takes long where much else runs.
+pytestmark = pytest.mark.timeout(180)
+
 PROGRAM = """
 def add(a, b):
     return a + b
@@ -59,7 +62,7 @@ def run(tmp_path):
         table.write_text(''.join(MUTANT.format(*row) for row in mutants))
         done = subprocess.run(
             [sys.executable, RUN, '--root', project, '--table', table, '--workers', '0'],
-            capture_output=True, text=True, timeout=50, check=False,
+            capture_output=True, text=True, timeout=150, check=False,
         )  # fmt: skip
         assert done.stderr == ''
         assert (project / 'program.py').read_text() == PROGRAM

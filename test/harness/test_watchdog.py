@@ -5,7 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TEST = Path(__file__).parents[1]
+
+# Each run starts several Pythons, which takes long where much else runs.
+pytestmark = pytest.mark.timeout(180)
 
 CONFTEST = """
 from watchdog import Watchdog
@@ -94,7 +99,7 @@ def test_a_hanging_test_fails_and_the_others_run(tmp_path):
     flags = ('-rA', '-n', '2', '--dist', 'worksteal', '-p', 'no:cacheprovider')
     done = subprocess.run(
         [sys.executable, '-m', 'pytest', *flags],
-        capture_output=True, text=True, cwd=tmp_path, timeout=50, check=False,
+        capture_output=True, text=True, cwd=tmp_path, timeout=150, check=False,
     )  # fmt: skip
     told = done.stdout + done.stderr
     assert outcomes(told) == {

@@ -9,7 +9,7 @@ from handlers import KeyValue
 from test_if import test_service
 from thrift_client import errors
 from thrift_client.observe import EventLog
-from thrift_client.policy import CircuitBreaker
+from thrift_client.policies import CircuitBreaker
 from thrift_client.testing import ClosedPort, serve
 
 

@@ -17,7 +17,7 @@ from test_if import test_service
 from thrift_client import errors
 from thrift_client.observe import Metrics
 from thrift_client.observe.prometheus import ROWS
-from thrift_client.policy import CircuitBreaker, RetryPolicy
+from thrift_client.policies import CircuitBreaker, RetryPolicy
 from thrift_client.testing import ClosedPort
 
 

@@ -16,7 +16,7 @@ WORDS = ['apple', 'banana', 'cherry', 'date', 'elderberry', 'fig', 'grape']
 
 
 def run_demo(seed):
-    """What the demo prints, in its parts, the one before the first number first."""
+    """Run the demo; returns its output, split at the numbers of its parts."""
     done = subprocess.run(
         [sys.executable, DEMO],
         capture_output=True,
@@ -36,12 +36,12 @@ def parts():
 
 
 def by_server(part):
-    """The rows that begin with a server's name, in their order."""
+    """The rows that begin with a server's name, in order."""
     return dict(re.findall(r'^   (server-\d) +(.*)$', part, re.MULTILINE))
 
 
 def placement(part):
-    """The server that each word's row marks."""
+    """The server in the row of each word."""
     row = r'^   (\w+) +([x.] +[x.] +[x.] +[x.]) +([A-Z]+) on (\S+)$'
     rows = re.findall(row, part, re.MULTILINE)
     for word, marks, found, server in rows:
@@ -51,8 +51,8 @@ def placement(part):
     return {word: server for word, _, _, server in rows}
 
 
-def test_it_has_the_parts_of_the_story(parts):
-    """Nothing comes before the first, and each is there."""
+def test_it_has_six_parts(parts):
+    """Nothing is printed before the first."""
     assert parts[0].strip() == ''
     assert len(parts) == 7
 
@@ -65,7 +65,7 @@ def test_its_lines_fit_a_terminal(parts):
 
 
 def test_its_servers_were_four_processes_and_are_gone(parts):
-    """No process of those that it names is left, and no port is served."""
+    """None of the processes that it names is left, and no port is served."""
     started = by_server(parts[1])
     assert list(started) == SERVERS
     row = r'(\S+):(\d+), process (\d+)'
@@ -78,7 +78,7 @@ def test_its_servers_were_four_processes_and_are_gone(parts):
 
 
 def test_one_server_answers_with_plain_values(parts):
-    """What was stored is returned."""
+    """The stored value is returned."""
     calls = dict(re.findall(r'^   client\.(.*?\)) +(.*)$', parts[2], re.MULTILINE))
     assert calls == {
         'ping()': "'pong'",
@@ -88,8 +88,8 @@ def test_one_server_answers_with_plain_values(parts):
     }
 
 
-def test_each_word_is_kept_where_its_row_says(parts):
-    """What all servers answer is what the rows of the words promise."""
+def test_each_word_is_on_the_server_of_its_row(parts):
+    """The keys that the servers list agree with the rows of the words."""
     placed = placement(parts[3])
     assert list(placed) == WORDS
     for server, keys in by_server(parts[5]).items():
@@ -99,12 +99,12 @@ def test_each_word_is_kept_where_its_row_says(parts):
 
 
 def test_one_server_is_called_by_its_name(parts):
-    """Its answer is a plain value."""
+    """The result is a plain value."""
     assert re.search(r"get_server\('server-2'\)\.ping\(\) +'pong'$", parts[4], re.MULTILINE)
 
 
-def test_a_killed_server_is_an_error_among_answers(parts):
-    """The other three answer as before; words on the killed one fail, others don't."""
+def test_a_killed_server_is_an_error_in_a_fan_out(parts):
+    """The other three answer; only the words of the killed server fail."""
     before, after = by_server(parts[5]), by_server(parts[6])
     assert list(after) == SERVERS
     assert {name for name in SERVERS if before[name] != after[name]} == {'server-3'}
@@ -116,6 +116,6 @@ def test_a_killed_server_is_an_error_among_answers(parts):
     assert re.search(refused, parts[6], re.MULTILINE)
 
 
-def test_another_process_places_the_words_alike(parts):
-    """Another hash seed and other ports move no word, as the demo says."""
+def test_another_process_places_the_words_on_the_same_servers(parts):
+    """Another hash seed and other ports move no word."""
     assert placement(run_demo('2')[3]) == placement(parts[3])

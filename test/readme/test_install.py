@@ -1,10 +1,13 @@
-"""The sdist and the wheel: their files, and the package installed beside thrift alone."""
+"""What `pip install` of a release gives: its files, and a client that works beside thrift alone."""
 
 import importlib.util
+import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -15,6 +18,8 @@ import thrift_client
 ROOT = Path(__file__).parents[2]
 SOURCES = ('pyproject.toml', 'setup.py', 'MANIFEST.in', 'README.md', 'LICENSE')
 PAGES = ('CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md')
+#: What setuptools adds to an sdist.
+ADDED = ('PKG-INFO', 'setup.cfg')
 BUILD = """
 from setuptools import build_meta
 build_meta.build_sdist('dist')
@@ -47,20 +52,33 @@ print(thrift_client.__version__)
 
 
 @pytest.fixture(scope='module')
-def built(tmp_path_factory):
+def built(made_once):
     """Build the sdist and the wheel from a copy, with the backend that pip calls."""
-    copy = tmp_path_factory.mktemp('release')
-    for name in (*SOURCES, *PAGES):
-        shutil.copy(ROOT / name, copy)
-    shutil.copytree(
-        ROOT / 'thrift_client',
-        copy / 'thrift_client',
-        ignore=shutil.ignore_patterns('__pycache__'),
-    )
-    subprocess.run(
-        [sys.executable, '-c', BUILD], cwd=copy, check=True, capture_output=True, timeout=50
-    )
-    return copy / 'dist'
+
+    def build(folder):
+        copy = folder / 'clone'
+        left_out = ('.*', '__pycache__', '_build', 'build', 'dist', '*.egg-info')
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*left_out))
+        subprocess.run(
+            [sys.executable, '-c', BUILD], cwd=copy, check=True, capture_output=True, timeout=50
+        )
+
+    return made_once('release', build) / 'clone' / 'dist'
+
+
+@pytest.fixture(scope='module')
+def installed(built, tmp_path_factory):
+    """Unpack the wheel to where Python finds it, as an installation does."""
+    (wheel,) = built.glob('*.whl')
+    folder = tmp_path_factory.mktemp('installed')
+    zipfile.ZipFile(wheel).extractall(folder)
+    return folder
+
+
+def extras_of_the_project():
+    """The packages that each extra brings."""
+    project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
+    return project['optional-dependencies']
 
 
 def files_of_the_package():
@@ -79,18 +97,43 @@ def test_the_wheel_has_every_file_of_the_package(built):
     assert any(name.endswith('.dist-info/licenses/LICENSE') for name in names)
 
 
-def test_the_sdist_has_what_it_takes_to_build_and_to_read_it(built):
-    """The sources, the licence and the pages beside the README are there."""
+def test_the_sdist_has_what_it_takes_to_build_and_to_read_it_and_nothing_else(built):
+    """Tests and documentation stay in the repository: they need its servers and generated code."""
     (sdist,) = built.glob('*.tar.gz')
     with tarfile.open(sdist) as archive:
-        names = {name.partition('/')[2] for name in archive.getnames()}
-    assert names >= {*SOURCES, *PAGES, *files_of_the_package()}
+        files = [entry.name.partition('/')[2] for entry in archive.getmembers() if entry.isfile()]
+    names = {name for name in files if '.egg-info/' not in name}
+    assert names == {*SOURCES, *PAGES, *ADDED, *files_of_the_package()}
 
 
-def test_the_installed_package_works_beside_thrift_alone(built, tmp_path):
+def test_the_wheel_offers_every_extra(installed):
+    """Each extra of pyproject.toml can be asked for by its name."""
+    (metadata,) = installed.glob('*.dist-info/METADATA')
+    offered = re.findall(r'^Provides-Extra: (.*)$', metadata.read_text(), re.MULTILINE)
+    assert sorted(offered) == sorted(extras_of_the_project())
+
+
+@pytest.mark.parametrize('extra', ['cli', 'yaml'])
+def test_an_extra_is_added_to_an_installed_copy_by_name(installed, extra):
+    """`pip install 'thrift_client[cli]'` takes the installed copy and asks no index for it."""
+    command = [sys.executable, '-m', 'pip', 'install', '--dry-run', '--no-index']
+    done = subprocess.run(
+        [*command, '--disable-pip-version-check', f'thrift_client[{extra}]'],
+        env=os.environ | {'PYTHONPATH': str(installed)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f'Requirement already satisfied: thrift_client[{extra}] in {installed}' in done.stdout
+    for package in extras_of_the_project()[extra]:
+        assert f'Requirement already satisfied: {package} in ' in done.stdout
+
+
+def test_the_installed_package_works_beside_thrift_alone(installed, tmp_path):
     """Clients call a real server, and what needs an extra says which."""
-    (wheel,) = built.glob('*.whl')
-    zipfile.ZipFile(wheel).extractall(tmp_path)
+    shutil.copytree(installed, tmp_path, dirs_exist_ok=True)
     for needed in ('thrift', 'six'):  # thrift itself needs six in its older releases
         spec = importlib.util.find_spec(needed)
         if spec is not None:

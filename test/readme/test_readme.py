@@ -1,4 +1,4 @@
-"""The README: its code, its tables, and the examples of the original package's README."""
+"""The README, word for word, and the examples that the original package's README had."""
 
 import contextlib
 import itertools
@@ -167,11 +167,18 @@ def test_the_table_of_errors_is_true():
         assert bases >= {'ThriftClientError', *re.findall(r'\w+', also or '')}, name
 
 
-def test_links_lead_to_files():
+def anchors_of(page):
+    """What a link to one of the page's headings may end with."""
+    headings = re.findall(r'^#+ (.*)$', (ROOT / page).read_text(), re.MULTILINE)
+    return {re.sub(r'[^\w -]', '', heading).lower().replace(' ', '-') for heading in headings}
+
+
+def test_links_lead_to_files_and_their_headings():
     """What the page links to is in the repository."""
-    links = re.findall(r'\]\((?!http)([^)]+)\)', README)
+    links = re.findall(r'\]\((?!http)([^)#]+)(?:#([^)]+))?\)', README)
     assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [page for page, _ in links if not (ROOT / page).exists()] == []
+    assert [link for link in links if link[1] and link[1] not in anchors_of(link[0])] == []
 
 
 def test_a_kept_connection_locks_others_out_of_a_simple_server(server_process):

@@ -15,8 +15,8 @@ pytestmark = [
 ]
 
 
-def test_a_small_call_takes_less_than_half_of_the_generated_client_s_instructions():
-    """42 in a hundred when this was written, 52 for a hash pool with its response."""
+def test_a_small_call_takes_less_than_half_of_the_generated_clients_instructions():
+    """A client took 42 % when this was written, a hash pool with its response 52 %."""
     from bench.fleet import Wire
     from bench.instructions import per_call
 

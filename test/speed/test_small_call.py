@@ -8,6 +8,7 @@ import pytest
 import rich_if.rich_service
 import test_if.test_service
 import thrift_client
+from handlers import KeyValue
 
 #: What has no place on the way of a small call, by the names of the C functions.
 NOT_ON_THE_WAY = {
@@ -25,7 +26,7 @@ NOT_ON_THE_WAY = {
 
 
 def c_calls(function):
-    """The names of the C functions that a call of `function` calls, in order."""
+    """The names of the C functions that `function` calls, in order."""
     names = []
 
     def note(_frame, event, argument):
@@ -41,7 +42,7 @@ def c_calls(function):
 
 
 def of_client(server, **options):
-    """A client's small call."""
+    """A client and its small call."""
     client = thrift_client.SimpleClient(
         test_if.test_service, server.host, server.port, **options
     )
@@ -49,7 +50,7 @@ def of_client(server, **options):
 
 
 def of_hash_pool(server, **options):
-    """The same call through a hash pool, whose response is asked for its value."""
+    """A hash pool and a small call that takes the value of the response."""
     pool = thrift_client.HashClient(
         test_if.test_service, servers=[server.address], **options
     )
@@ -61,10 +62,11 @@ def of_hash_pool(server, **options):
 @pytest.mark.parametrize('make', [of_client, of_hash_pool])
 @pytest.mark.parametrize('protocol', ['binary', 'compact'])
 @pytest.mark.parametrize('frame', [False, True], ids=['buffered', 'framed'])
-def test_a_small_call_is_one_send_and_one_receive(server_process, make, protocol, frame):
-    """It sends once and receives once; it polls, locks, starts and looks up nothing."""
-    server = server_process(transport='framed' if frame else 'buffered', protocol=protocol)
-    client, call = make(server, protocol=protocol, transport='framed' if frame else 'buffered')
+def test_a_small_call_is_one_send_and_one_receive(thrift_server, make, protocol, frame):
+    """It sends once, receives once, and makes no other system call, lock or thread."""
+    wire = {'transport': 'framed' if frame else 'buffered', 'protocol': protocol}
+    server = thrift_server(test_if.test_service, KeyValue(), **wire)
+    client, call = make(server, **wire)
     with client:
         (client.setk('key', 'value'), call(), call())
         names = c_calls(call)
@@ -73,8 +75,8 @@ def test_a_small_call_is_one_send_and_one_receive(server_process, make, protocol
     assert not NOT_ON_THE_WAY & set(names), names
 
 
-def test_the_count_notices_what_it_looks_for(rich_server):
-    """A call under a deadline that has to wait polls, and the count sees it: the guard can fail."""
+def test_the_count_notices_a_poll(rich_server):
+    """A call that has to wait under a deadline polls, and the count contains the poll."""
     client = thrift_client.SimpleClient(
         rich_if.rich_service, rich_server.host, rich_server.port
     )
@@ -84,8 +86,8 @@ def test_the_count_notices_what_it_looks_for(rich_server):
     assert 'poll' in names
 
 
-def test_a_small_call_grows_by_no_function(kv_server):
-    """The number of functions of Python and C on the way of a call is what it was when written."""
+def test_a_small_call_is_five_functions(kv_server):
+    """A new Python function in the path of a call shows here."""
     client, call = of_client(kv_server)
     frames = []
 

@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+from thrift.Thrift import TApplicationException
 
 from thrift_client import CircuitBreaker, errors
 from thrift_client.core.breaker import (
@@ -11,17 +12,41 @@ from thrift_client.core.breaker import (
     ENOUGH_CALLS,
     PROBING,
     Breaker,
-    is_failure,
+    Probe,
     may_eject,
 )
+from thrift_client.core.classify import is_failure
 
 NOW = 1000.0
 POLICY = CircuitBreaker(failures=2, eject=1000, max_eject=8000)
 
 
+PROBES = []  # what calls hold while they probe
+
+
+def admits(breaker, now):
+    """Whether a call may go through; it holds the probe if it is one."""
+    admitted = breaker.admit(now)
+    if isinstance(admitted, Probe):
+        PROBES.append(admitted)
+    return bool(admitted)
+
+
+def let_go(_breaker):
+    """The call that probes ends without a result, in whatever way."""
+    PROBES.clear()
+
+
 def failed(breaker, now=NOW, random=0.5, calls=1, may=True):
-    """Note one failure."""
-    return breaker.failed(now, random, calls, may_eject=may)
+    """Note one failure, of the call that probes if there is one."""
+    probe = PROBES.pop() if PROBES else None
+    return breaker.failed(now, random, calls, may_eject=may, probe=probe)
+
+
+@pytest.fixture(autouse=True)
+def no_probes():
+    """No probe is left from another test."""
+    PROBES.clear()
 
 
 def breaker_in(state):
@@ -31,7 +56,7 @@ def breaker_in(state):
         failed(breaker)
         assert failed(breaker)
     if state == PROBING:
-        assert breaker.admits(breaker.until)
+        assert admits(breaker, breaker.until)
     assert breaker.state == state
     return breaker
 
@@ -58,12 +83,12 @@ TRANSITIONS = {
     (PROBING, 'undecided'): (None, EJECTED),
 }
 EVENTS = {
-    'admits': lambda breaker: breaker.admits(breaker.until - 0.001),
-    'admits when due': lambda breaker: breaker.admits(breaker.until),
+    'admits': lambda breaker: admits(breaker, breaker.until - 0.001),
+    'admits when due': lambda breaker: admits(breaker, breaker.until),
     'succeeded': Breaker.succeeded,
     'failed': failed,
     'failed, indispensable': lambda breaker: failed(breaker, may=False),
-    'undecided': Breaker.undecided,
+    'undecided': let_go,
 }
 
 
@@ -138,7 +163,7 @@ def test_each_ejection_in_a_row_lasts_twice_as_long(random):
         assert failed(breaker, now, random)
         spans.append(breaker.until - now)
         now = breaker.until
-        assert breaker.admits(now)
+        assert admits(breaker, now)
     assert spans == pytest.approx([span * (0.5 + random) for span in (1, 2, 4, 8, 8)])
     breaker.succeeded()
     failed(breaker, now, random)
@@ -161,11 +186,11 @@ def test_exactly_one_call_is_the_probe():
     """Of all that come when an ejection is over, until it is known how it ended."""
     breaker = breaker_in(EJECTED)
     due = breaker.until
-    assert [breaker.admits(due + i) for i in range(4)] == [True, False, False, False]
-    breaker.undecided()
-    assert [breaker.admits(due + i) for i in range(3)] == [True, False, False]
+    assert [admits(breaker, due + i) for i in range(4)] == [True, False, False, False]
+    let_go(breaker)
+    assert [admits(breaker, due + i) for i in range(3)] == [True, False, False]
     assert failed(breaker, now=due)
-    assert not breaker.admits(due)
+    assert not admits(breaker, due)
 
 
 def test_spotless_is_what_a_success_would_not_change():
@@ -235,11 +260,10 @@ def http_error(status):
         (errors.MessageTooLarge('huge'), True),
         (errors.ReplyMismatch('other'), True),
         (errors.WireMismatch('http'), True),
-        (errors.CallTimeout('spent', phase='connecting'), True),
-        (errors.CallTimeout('spent', phase='shaking hands'), True),
+        (errors.CallTimeout('spent', phase='connecting', maybe_executed=False), True),
+        (errors.CallTimeout('spent', phase='shaking hands', maybe_executed=False), True),
         (errors.CallTimeout('spent', phase='looking up kv.test'), False),
-        (errors.CallTimeout('spent', phase='logging in'), True),
-        (errors.CallTimeout('spent', phase='waiting for the reply'), False),
+        (errors.CallTimeout('spent', phase='logging in', maybe_executed=False), True),
         (errors.CallTimeout('spent', phase='sending'), False),
         (errors.PoolExhausted('all in use', phase='waiting for a connection'), False),
         (errors.EncodeError('bad argument'), False),
@@ -250,11 +274,21 @@ def http_error(status):
         (http_error(500), True),
         (http_error(503), True),
         (http_error(404), False),
+        (TApplicationException(TApplicationException.PROTOCOL_ERROR), True),
         (KeyError('declared'), False),
         (KeyboardInterrupt(), False),
     ],
     ids=lambda value: repr(value) if isinstance(value, BaseException) else '',
 )
 def test_which_errors_are_failures_of_the_server(error, is_failure_of_server):
-    """Being unreachable or sending garbage does; being slow or answering with an error doesn't."""
+    """Being unreachable or sending garbage is one; answering with an error is not."""
     assert is_failure(error) is is_failure_of_server
+    assert is_failure(error, count_timeout=True) is is_failure_of_server
+
+
+@pytest.mark.parametrize('phase', ['waiting for the reply', 'reading the reply'])
+def test_a_timeout_of_the_reply_counts_if_it_is_asked_to(phase):
+    """A short deadline of the caller's says nothing about the server."""
+    error = errors.CallTimeout('timed out', phase=phase)
+    assert is_failure(error, count_timeout=True)
+    assert not is_failure(error)

@@ -16,8 +16,8 @@ from thrift_client import errors
 from thrift_client.core.codec import FIRST_ID, IDS, next_id, read_delimited
 from thrift_client.core.reader import Incomplete, Reader
 from thrift_client.core.service import Raised, service_of
-from thrift_client.core.wire import wire_of
 from thrift_client.options import Options
+from unit.wires import wire_of
 
 SERVICE = service_of(rich_service)
 PROTOCOLS = {'binary': TBinaryProtocol, 'compact': TCompactProtocol}
@@ -84,7 +84,7 @@ def test_a_request_is_what_gen_py_writes(protocol, name, values, seqid):
 
 
 def test_ids_go_round():
-    """All of the range come up, in the same order each time round."""
+    """All of the range are used, in the same order each time."""
     ids = [next_id() for _ in range(2 * IDS)]
     assert set(ids) == set(range(FIRST_ID, FIRST_ID + IDS))
     assert ids[:IDS] == ids[IDS:]
@@ -174,7 +174,7 @@ def test_a_reply_is_read_to_its_end(protocol):
 @every_protocol
 @given(data=st.binary(max_size=80))
 def test_any_bytes_are_a_reply_or_an_error_of_ours(protocol, data):
-    """Noise never comes out as struct.error, EOFError, UnicodeDecodeError or MemoryError."""
+    """Noise is never raised as struct.error, EOFError, UnicodeDecodeError or MemoryError."""
     with pytest.raises((errors.DecodeError, errors.ReplyMismatch, errors.MessageTooLarge)):
         answer(protocol, 'structs', data)
 
@@ -229,7 +229,7 @@ def test_max_container_length(protocol, length, limit):
 
 
 def test_incomplete_is_told_from_broken():
-    """Where bytes may still come, `Incomplete` says how many are needed at least."""
+    """If bytes are missing, `Incomplete` says how many are needed at least."""
     made = wire('binary')
     reader = Reader(made.limit)
     protocol = made.codec.protocol(reader)

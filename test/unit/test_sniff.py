@@ -33,13 +33,13 @@ LOOKS = [
 
 @pytest.mark.parametrize(('data', 'looks'), LOOKS)
 def test_first_bytes_are_recognized(data, looks):
-    """Each protocol and each stranger by what it begins with."""
+    """Each protocol, and each server that is not Thrift, by its first bytes."""
     assert looks in str(recognize(data[:16]))
 
 
 @pytest.mark.parametrize('data', [b'', b'\x00', b'hello', b'\xff' * 16, b'\x00\x00\x00\x05hello'])
 def test_what_looks_like_nothing_is_nothing(data):
-    """Bytes that could be anything accuse nobody."""
+    """Bytes that could be anything are not recognized."""
     assert recognize(data) is None
 
 

@@ -1,4 +1,4 @@
-"""Replies made to exhaust memory: they end at the user's bound, before memory is taken."""
+"""Replies made to exhaust memory: they end at the user's limit, before memory is taken."""
 
 import resource
 import socket
@@ -100,7 +100,7 @@ def test_empty_structs_end_at_the_users_bound(framed, face):
 @pytest.mark.parametrize('framed', [False, True])
 @pytest.mark.parametrize('claim', CLAIMS)
 def test_a_claim_takes_no_memory(claim, framed, face):
-    """What a message only says that it holds is an error of ours, and costs nothing."""
+    """A size that a message only claims is an error of the library, and takes no memory."""
 
     def call():
         with (

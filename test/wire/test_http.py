@@ -93,7 +93,7 @@ def test_a_chunked_body_is_read(client_of):
 
 
 def test_a_compressed_body_is_read(client_of):
-    """Though nobody asked for it."""
+    """Although the client didn't ask for it."""
     with HttpServer() as server:
         server.answer = lambda handler, body: send(
             handler, 200, gzip.compress(server.call(body)), [('Content-Encoding', 'gzip')]
@@ -179,7 +179,7 @@ def test_credentials_of_the_url_are_sent(user, sent, client_of):
 
 @pytest.mark.parametrize('size', [10, 100_000])
 def test_a_status_is_an_error(size, client_of):
-    """With the start of the body; the connection is gone and the next call right."""
+    """It has the start of the body; the connection is closed, and the next call is right."""
     with HttpServer() as server, client_of(server) as client:
         fine, server.answer = server.answer, lambda handler, _: send(
             handler, 503, b'x' * size, [('Retry-After', '2')]
@@ -250,7 +250,7 @@ BROKEN = [
 
 @pytest.mark.parametrize(('answer', 'error'), BROKEN)
 def test_a_broken_response_is_named(answer, error, client_of):
-    """And the connection gone: the next call is right."""
+    """The connection is closed, and the next call is right."""
     with HttpServer() as server, client_of(server) as client:
         fine, server.answer = server.answer, raw(answer)
         with pytest.raises(error):
@@ -296,16 +296,16 @@ def test_dripped_headers_do_not_stretch_a_call(client_of):
         except OSError:
             pass  # the client has had enough
 
-    with HttpServer(answer) as server, client_of(server).with_options(timeout=300) as client:
+    with HttpServer(answer) as server, client_of(server).with_options(timeout=150) as client:
         began = time.monotonic()
         with pytest.raises(errors.CallTimeout):
             client.ping()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 0.8
 
 
 @pytest.mark.parametrize('answers', [False, True])
 def test_a_oneway_call_waits_for_no_answer(answers, face):
-    """A server that never answers delays nothing, and an answer that comes is not mixed up."""
+    """A server that never answers delays nothing, and an answer is not taken for another call's."""
     fired = []
 
     def answer(handler, body):
@@ -341,7 +341,9 @@ def test_a_oneway_call_waits_for_no_answer(answers, face):
                 client.fire(f'token {i}')
                 assert client.echo(f'text {i}') == f'text {i}'
             assert time.monotonic() - began < 2
-            assert len(fired) == 3
+            while len(fired) < 3:  # the last one may be on its way, on another connection
+                assert time.monotonic() - began < 5
+                time.sleep(0.001)
         release.set()
 
 
@@ -364,7 +366,7 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch, user, face, client_of):
 
 
 def pump(source, sink):
-    """Copy bytes until either end is gone."""
+    """Copy bytes until either end is closed."""
     try:
         while data := source.recv(65536):
             sink.sendall(data)

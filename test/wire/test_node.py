@@ -1,4 +1,4 @@
-"""Node's server, where node, its thrift package and the compiler are: another implementation.
+"""Node's server, if node, its thrift package and the compiler are installed.
 
 The package is looked for where `require` looks, which NODE_PATH widens.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rich_if import rich_service
+from thrift_client import load
 
 HERE = Path(__file__).parent
 #: The part of rich_service that is called here; the whole has names that are JavaScript's.
@@ -59,9 +60,12 @@ WAYS = [
 ]
 
 
+@pytest.mark.parametrize('loaded', [False, True])
 @pytest.mark.parametrize(('kind', 'protocol', 'transport'), WAYS)
-def test_its_server_is_called(generated, kind, protocol, transport, face):
+def test_its_server_is_called(generated, kind, protocol, transport, face, loaded):
     """By a client and in a fan-out; over HTTP it never answers a oneway call."""
+    idl = generated.parent / 'rich.thrift'
+    service = load(idl, module_name='node_rich').rich_service if loaded else rich_service
     with subprocess.Popen(
         ['node', str(HERE / 'node_server.js'), str(generated), kind, protocol, transport],
         stdin=subprocess.PIPE,
@@ -75,7 +79,7 @@ def test_its_server_is_called(generated, kind, protocol, transport, face):
             options = {'protocol': protocol, 'timeout': 5000}
             if not http:
                 options['transport'] = transport
-            with face.client(rich_service, address, **options) as client:
+            with face.client(service, address, **options) as client:
                 assert client.version() == '1.0'
                 assert client.echo('grüße 🦊' * 10_000) == 'grüße 🦊' * 10_000
                 began = time.monotonic()
@@ -86,7 +90,7 @@ def test_its_server_is_called(generated, kind, protocol, transport, face):
                 while sorted(client.fired()) != ['a', 'b'] and time.monotonic() < until:
                     pass
                 assert sorted(client.fired()) == ['a', 'b']
-            with face.fan_out(rich_service, servers=[address], **options) as pool:
+            with face.fan_out(service, servers=[address], **options) as pool:
                 assert pool.add(2, 3)[0].value() == 5
         finally:
             process.stdin.close()

@@ -1,4 +1,4 @@
-"""THeader's headers, multiplexed services, a user's own transports, URLs and limits."""
+"""THeader's headers, multiplexed services, a user's own transports, URLs, and limits of replies."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The server of thriftpy2, where it is installed: another implementation of the same wire."""
+"""The server of thriftpy2, if it is installed: another implementation of the same wire."""
 
 import subprocess
 import sys
@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from test_if import test_service
+from thrift_client import load
 
-pytest.importorskip('thriftpy2')
+thriftpy2 = pytest.importorskip('thriftpy2')
 
 SERVER = """
 import sys, socket
@@ -51,7 +52,7 @@ server.serve()
 IDL = Path(__file__).parents[1] / 'test_if.thrift'
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def thriftpy2_server(request):
     """Run one as a process."""
     protocol, transport = request.param
@@ -72,13 +73,19 @@ def thriftpy2_server(request):
     indirect=True,
     ids='-'.join,
 )
-def test_its_server_is_called(thriftpy2_server, face):
-    """By a client and in a fan-out."""
+@pytest.mark.parametrize('kind', ['gen-py', 'loaded', 'thriftpy2'])
+def test_its_server_is_called(thriftpy2_server, face, kind):
+    """By a client and in a fan-out, whichever kind of service it is."""
     address, options = thriftpy2_server
-    with face.client(test_service, address, timeout=5000, **options) as client:
+    service = test_service
+    if kind == 'loaded':
+        service = load(IDL).test_service
+    elif kind == 'thriftpy2':
+        service = thriftpy2.load(str(IDL), 'kept_thrift').test_service
+    with face.client(service, address, timeout=5000, **options) as client:
         assert client.ping() == 'pong'
         client.setk('grüße', 'v' * 100_000)
         assert client.getk('grüße') == 'v' * 100_000
         assert client.keys() == ['grüße']
-    with face.fan_out(test_service, servers=[address], timeout=5000, **options) as pool:
+    with face.fan_out(service, servers=[address], timeout=5000, **options) as pool:
         assert pool.keys()[0].value() == ['grüße']

@@ -53,7 +53,7 @@ def test_a_trusted_server_is_called(serve, certificates, host, face):
 
 
 def test_a_url_asks_for_tls(serve, face):
-    """`thrifts://` verifies with the system's authorities, which know nothing of ours."""
+    """`thrifts://` verifies with the system's authorities, which don't know the test's."""
     server = serve()
     error = failure(face, f'thrifts://localhost:{server.port}')
     assert isinstance(error, errors.CertificateError)
@@ -175,7 +175,7 @@ def test_large_messages_go_both_ways(serve, certificates, face):
 
 
 def test_a_limit_smaller_than_a_record_holds(serve, certificates, face):
-    """What TLS has decrypted and nobody has read keeps no reply waiting."""
+    """Bytes that TLS has decrypted, but that were not read yet, delay no reply."""
     server = serve(transport='framed')
     options = {'ssl': certificates.client(), 'frame': True, 'timeout': 5000}
     with face.client(test_service, server.address, **options) as client:

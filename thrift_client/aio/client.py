@@ -14,13 +14,13 @@ from time import monotonic
 from thrift_client import deadlines
 from thrift_client.aio.connection import Exchange
 from thrift_client.aio.connection_pool import AsyncConnectionPool
-from thrift_client.aio.stream import within
+from thrift_client.aio.course import begin, make_attempts
 from thrift_client.core.call import Call, CallOptions, annotate
 from thrift_client.core.classify import FAILURES
 from thrift_client.core.codec import next_id
 from thrift_client.core.failures import ENCODING, is_foreign
 from thrift_client.core.service import Method, Service, bind_functions
-from thrift_client.errors import ThriftClientError, WrongLoop
+from thrift_client.errors import ThriftClientError
 from thrift_client.shared.client_base import ClientBase
 from thrift_client.shared.endpoint import Endpoint
 
@@ -80,7 +80,7 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
     if not line:
         if idle:
             connection = idle.pop()
-            if now >= connection.look_at or connection.unanswered is not None:
+            if now >= connection.look_at:
                 idle.append(connection)
                 connection = connections.take_checked()
         if connection is None and (connections.limit is None or connections.permits):
@@ -180,13 +180,9 @@ async def call_in_full(
     `failure` or `result` is how a small call ended that was its first attempt.
     """
     endpoint.connections.bind()
-    if options.hedge is not None and failure is None and options.may_hedge(method):
-        from thrift_client.aio import fanout
-
-        if picker is None or not picker.forced:
-            return await fanout.hedged_call(
-                endpoint, options, method, arguments, started, response, picker
-            )
+    hedges = options.hedge is not None and failure is None and options.may_hedge(method)
+    if hedges and (picker is None or not picker.forced):
+        return await _hedged_call(endpoint, options, method, arguments, started, response, picker)
     call = Call(
         endpoint, options, method, arguments, started,
         seqid=next_id(), picker=picker, response=response,
@@ -208,40 +204,47 @@ async def call_in_full(
         del error  # its traceback holds this frame: a cycle that would keep a lost connection open
 
 
-async def begin(call: Call) -> None:
-    """Begin a call, and await its headers if a coroutine function gives them.
+async def _hedged_call(
+    endpoint: Endpoint,
+    options: CallOptions,
+    method: Method,
+    arguments: Any,
+    started: float,
+    response: ThriftResponse[Any] | None,
+    picker: Any,
+) -> Any:
+    """Make a call that is hedged if its answer takes long; the first answer counts.
 
-    Raises as `Call.begin`.
+    An error of the server or the network counts only if no other attempt is left.
     """
-    given = call.options.headers
-    if given is None or not callable(given):
-        call.begin()
-        return
-    call.announce()
-    value = given()
-    if hasattr(value, '__await__'):
-        value = await within(value, call.expires, 'sending')
-    call.set_headers(value)
+    from thrift_client.aio.fanout import FanOut
+    from thrift_client.core.scatter import Hedged, Leg
 
-
-async def make_attempts(call: Call) -> None:
-    """Make one attempt after another, until one brings the value. Raises if none is left."""
-    while True:
-        endpoint = call.attempt(monotonic())
-        if endpoint is None:
-            assert call.resume_at is not None
-            await call.endpoint.connections.pause(call.resume_at)
-            continue
+    seqid = next_id()
+    call = Call(
+        endpoint, options, method, arguments, started,
+        seqid=seqid, picker=picker, response=response,
+    )  # fmt: skip
+    first = Leg(
+        0, endpoint, options, method, arguments, started, seqid, picker=picker, outer=False
+    )
+    error: BaseException | None = None
+    try:
+        await begin(call)
+        scatter = Hedged(call, first, monotonic())
+        fan_out = FanOut(scatter)
         try:
-            request = call.request()
-            result = await endpoint.connections.exchange(call, request)
-        except WrongLoop:
-            raise
-        except FAILURES as exc:
-            call.failed(exc, monotonic())
-        else:
-            if call.done(result, monotonic()):
-                return
+            while not scatter.is_over:
+                await fan_out.run()
+        finally:
+            await fan_out.close()
+        return scatter.result(response)
+    except BaseException as exc:
+        error = exc
+        raise
+    finally:
+        call.end(error)
+        del error
 
 
 class AsyncSimpleClient(ClientBase):
@@ -262,6 +265,18 @@ class AsyncSimpleClient(ClientBase):
     @staticmethod
     def _new_connections(endpoint: Endpoint) -> AsyncConnectionPool:
         return AsyncConnectionPool(endpoint)
+
+    @staticmethod
+    def _new_pin(endpoint: Endpoint | None) -> Any:
+        from thrift_client.aio.pin import AsyncPin
+
+        return AsyncPin(endpoint)
+
+    @staticmethod
+    def _new_checks() -> Any:
+        from thrift_client.aio.checks import AsyncChecks
+
+        return AsyncChecks()
 
     @staticmethod
     def _functions_of(service: Service) -> dict[str, Any]:
@@ -295,6 +310,9 @@ class AsyncSimpleClient(ClientBase):
         connections.bind()
         try:
             connections.check_open()
+            if self._options.source is not None:
+                await self._options.source.open(connections, expires)
+                return
             connection = connections.take_checked()
             if connection is None:
                 may_open, permit = connections.try_open()
@@ -308,11 +326,18 @@ class AsyncSimpleClient(ClientBase):
     async def close(self) -> None:
         """Close all connections, those in use when their calls are done; may be repeated.
 
-        Calls that wait get ClientClosed at once. Does nothing on a view. Raises RuntimeError
-        in another event loop than the client's, unless that is closed.
+        Calls that wait get ClientClosed at once. On a view it does nothing, except that it
+        closes the connection of a view that `pinned` returned. Raises RuntimeError in another
+        event loop than the client's, unless that is closed.
         """
-        if not self._is_view:
-            self._endpoint.connections.close()
+        if self._is_view:
+            if self._pin is not None:
+                self._pin.end()
+            return
+        endpoint = self._endpoint
+        endpoint.close()
+        if endpoint.checks is not None:
+            await endpoint.checks.join()
 
     async def __aenter__(self) -> Self:
         return self

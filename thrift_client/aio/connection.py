@@ -14,15 +14,17 @@ from socket import close as close_socket
 from time import monotonic
 from weakref import ref
 
+from thrift_client.aio.stream import ready
 from thrift_client.core.classify import timed_out
 from thrift_client.core.failures import is_foreign
 from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError
 from thrift_client.shared.connection import ConnectionBase, frame_length
-from thrift_client.shared.platform import WRITABLE
+from thrift_client.shared.platform import READABLE, WRITABLE
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future, TimerHandle
+    from collections.abc import Mapping
     from typing import Any
 
     from thrift_client.core.codec import Plan
@@ -101,9 +103,8 @@ class Exchange(Place):
         self.expires = expires
         self.future = future
         self.connection: Connection | None = None
-        self.claimed: Any = None
-        self.result: Any = None
-        self.reply_headers: Any = None
+        self.claimed = self.result = None
+        self.reply_headers: Mapping[str, str] | None = None
         self.failure = None
 
     def take(self, claimed: Any) -> None:
@@ -388,7 +389,7 @@ class Connection(ConnectionBase):
 
     def _unasked(self) -> None:
         """Take in what no call waits for: an answer to a oneway call, or the end."""
-        if self.unanswered is not None:
+        if self._unanswered is not None:
             if not self.settle() or self.reusable:
                 return
         elif self.is_quiet():
@@ -396,6 +397,17 @@ class Connection(ConnectionBase):
         pool = self._pool()
         if pool is None or not pool.dropped(self):
             self._unhear()  # whoever has it will find out when they use it
+
+    async def settled(self, until: float | None) -> None:
+        """Wait for what may still come for a oneway call. Raises CallTimeout at `until`."""
+        while self.is_unsettled and not self.settle():
+            self._unhear()
+            try:
+                found = await ready({self.stream.fileno(): READABLE}, until)
+            finally:
+                self._hear()
+            if not found:
+                raise timed_out('waiting for a connection')
 
     # How it is closed.
 

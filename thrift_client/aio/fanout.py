@@ -16,24 +16,17 @@ from collections import deque
 from time import monotonic
 
 from thrift_client import deadlines
-from thrift_client.aio.client import begin, make_attempts
 from thrift_client.aio.connection import Exchange, running_loop
-from thrift_client.core.call import Call
+from thrift_client.aio.course import begin, make_attempts
 from thrift_client.core.classify import FAILURES
-from thrift_client.core.codec import next_id
-from thrift_client.core.scatter import Hedged, Leg, Scatter
+from thrift_client.core.scatter import Leg, Scatter
 from thrift_client.errors import EncodeError, WrongLoop
-from thrift_client.response import ThriftResponse
+from thrift_client.response import ThriftResponse, set_headers
+from thrift_client.shared.fanout_base import FanOutBase
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
-
-    from thrift_client.core.call import CallOptions
-    from thrift_client.core.codec import Codec
-    from thrift_client.core.service import Method
-    from thrift_client.shared.endpoint import Endpoint
 
 
 class _Sent(Exchange):
@@ -49,20 +42,15 @@ class _Sent(Exchange):
         self.fan_out.wake()
 
 
-class FanOut:
+class FanOut(FanOutBase):
     """The legs of a scatter that are under way. Whoever makes one calls `close` in the end."""
 
     def __init__(self, scatter: Scatter) -> None:
-        self._scatter = scatter
+        super().__init__(scatter)
         self._loop = asyncio.get_running_loop()
-        self._active: set[Leg] = set()
         self._tasks: dict[asyncio.Task[None], Leg] = {}
-        self._ended: deque[Leg] = deque()
-        self._beginning: Any = None
-        self._requests: dict[tuple[Codec, int], tuple[Any, bytes]] = {}
-        self._deadline = deadlines.current.get()
         self._waiter: asyncio.Future[None] | None = None
-        self._trouble: BaseException | None = None
+        self._trouble: tuple[Leg, BaseException | None] | None = None
         self.landed: deque[Exchange] = deque()
 
     # What its owner calls.
@@ -82,38 +70,15 @@ class FanOut:
                 self._scatter.ended(leg)
                 return leg
             if self._trouble is not None:
-                trouble, self._trouble = self._trouble, None
-                raise trouble
+                (leg, trouble), self._trouble = self._trouble, None
+                if not isinstance(trouble, EncodeError):
+                    assert trouble is not None
+                    raise trouble
+                self._scatter.refused(leg, trouble)
+                continue
             if not self._active:
                 return None
             await self._wait()
-
-    async def run_or_skip(self, skip: Callable[[Leg, Exception], None]) -> Leg | None:
-        """`run`, but tell `skip` of a leg whose arguments can't be encoded, and go on."""
-        while True:
-            try:
-                return await self.run()
-            except EncodeError as exc:
-                leg = self._beginning
-                self._active.discard(leg)
-                skip(leg, exc)
-                return None
-
-    def begin(self) -> None:
-        """Begin the new legs. Raises EncodeError, WrongLoop."""
-        while True:
-            new = self._scatter.take_new()
-            if not new:
-                return
-            self._active.update(new)
-            while new:
-                leg = self._beginning = new.pop(0)
-                try:
-                    self._begin(leg)
-                except BaseException:
-                    self._scatter.legs[:0] = new
-                    self._active.difference_update(new)
-                    raise
 
     async def close(self) -> list[Leg]:
         """Give up whatever is still under way; the legs whose responses say so."""
@@ -163,9 +128,8 @@ class FanOut:
         endpoint, options = leg.endpoint, leg.options
         connections = endpoint.connections
         codec = endpoint.codec_of(options.codec)
-        plain = options.headers is None and not options.propagate and options.source is None
-        is_open = connections.loop is self._loop and not connections.gate
-        if plain and is_open and not connections.line:
+        is_free = connections.loop is self._loop and not connections.gate and not connections.line
+        if options.is_plain and is_free:
             timeout = options.timeout_of(leg.method.name)
             leg.expires = deadlines.expiry(leg.started, timeout, self._deadline)
             message = self._request(leg, codec)
@@ -187,23 +151,6 @@ class FanOut:
             self._request(leg, codec)  # what can't be encoded is the caller's
         self._course(leg, None)
 
-    def _request(self, leg: Leg, codec: Codec) -> bytes:
-        """The message of a leg, encoded once for legs with the same arguments.
-
-        Raises EncodeError, told where.
-        """
-        key = codec, leg.seqid
-        known = self._requests.get(key)
-        if known is not None and known[0] is leg.arguments:
-            return known[1]
-        try:
-            message = codec.request(leg.method, leg.arguments, leg.seqid)
-        except EncodeError as exc:
-            leg.endpoint.located(exc, leg.method.name, leg.started)
-            raise
-        self._requests[key] = leg.arguments, message
-        return message
-
     # How it ends.
 
     def _land(self, exchange: Exchange) -> None:
@@ -216,23 +163,8 @@ class FanOut:
                 raise failure
             self._course(leg, failure)
             return
-        result, method = exchange.result, leg.method
-        exception = None if result is None else method.exception_in(result)
-        if exception is not None and leg.options.reconsiders(method, exception):
-            call = leg.join()
-            if not call.done(result, monotonic()):
-                self._course(leg, None)
-                return
-        if exception is not None:
-            response = leg.failed(exception)
-        else:
-            response = leg.answered(
-                result.success if result is not None and method.returns else None
-            )
-        if exchange.reply_headers is not None:
-            response._headers = exchange.reply_headers
-        self._active.discard(leg)
-        self._ended.append(leg)
+        if not self._has_settled(leg, exchange.result, exchange.reply_headers):
+            self._course(leg, None)
 
     def _course(self, leg: Leg, failure: Exception | None) -> None:
         """Have a leg go the whole course, in a task."""
@@ -262,7 +194,7 @@ class FanOut:
             leg.endpoint, error = call.endpoint, exc
         response = leg.answered(value) if error is None else leg.failed(error)
         if carrier.headers is not None:
-            response._headers = carrier.headers
+            set_headers(response, carrier.headers)
 
     def _gone(self, task: asyncio.Task[None]) -> None:
         """Take what the task of a leg came to."""
@@ -272,9 +204,9 @@ class FanOut:
         self._active.discard(leg)
         if leg.response is None:
             if not task.cancelled():
-                self._trouble, self._beginning = task.exception(), leg
+                self._trouble = leg, task.exception()
             elif was_wanted:
-                self._trouble = asyncio.CancelledError()
+                self._trouble = leg, asyncio.CancelledError()
             leg.give_up(may_have_run=False)
         elif was_wanted:
             self._ended.append(leg)
@@ -302,43 +234,3 @@ class FanOut:
                 timer.cancel()
         if not self.landed and not self._ended and alarm is not None and monotonic() >= alarm:
             self._scatter.ring(monotonic())
-
-
-async def hedged_call(
-    endpoint: Endpoint,
-    options: CallOptions,
-    method: Method,
-    arguments: Any,
-    started: float,
-    response: ThriftResponse[Any] | None,
-    picker: Any,
-) -> Any:
-    """Make a call that is hedged if its answer takes long; the first answer counts.
-
-    An error of the server or the network counts only if no other attempt is left.
-    """
-    seqid = next_id()
-    call = Call(
-        endpoint, options, method, arguments, started,
-        seqid=seqid, picker=picker, response=response,
-    )  # fmt: skip
-    first = Leg(
-        0, endpoint, options, method, arguments, started, seqid, picker=picker, outer=False
-    )
-    error: BaseException | None = None
-    try:
-        await begin(call)
-        scatter = Hedged(call, first, monotonic())
-        fan_out = FanOut(scatter)
-        try:
-            while not scatter.is_over:
-                await fan_out.run()
-        finally:
-            await fan_out.close()
-        return scatter.result(response)
-    except BaseException as exc:
-        error = exc
-        raise
-    finally:
-        call.end(error)
-        del error

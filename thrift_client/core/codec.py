@@ -124,6 +124,7 @@ class Codec:
             from thrift_client.core.json_coder import JsonCoder
 
             self.json = JsonCoder()
+            self.json.learn(_EXCEPTION)
             self.encoder, self.decoder = self.json.encode, self.json.decode
             return
         self.encoder = getattr(protocol, '_fast_encode', None)
@@ -173,7 +174,7 @@ class Codec:
         """Return how `method` goes over this protocol fast; None where nothing makes it fast."""
         plan = self.plans.get(method)
         if plan is None and self.encoder is not None and method.has_specs:
-            if self.json is not None and not _is_simple(self.json, method):
+            if self.json is not None and not _has_learnt(self.json, method):
                 return None
             plan = self.plans.setdefault(method, Plan(method, self))
         return plan
@@ -229,7 +230,7 @@ class Codec:
                     return self._read_json(self.json, plan, seqid, protocol)
             begun = None
             if self.is_binary and type(protocol.trans) is Reader:
-                begun = _unversioned_header(protocol.trans)
+                begun = unversioned_header(protocol.trans)
             name, message_type, answered = begun or protocol.readMessageBegin()
             _check_header(method, seqid, name, message_type, answered)
             if message_type == TMessageType.EXCEPTION:
@@ -268,19 +269,32 @@ class Codec:
         _check_header(plan.method, seqid, name, message_type, answered)
         if message_type == TMessageType.EXCEPTION:
             exception = TApplicationException()
-            json.fill(exception, tree, [TApplicationException, _EXCEPTION_SPEC])
+            json.fill(exception, tree, _EXCEPTION)
             return _raised(exception)
         result = plan.new_result()
         json.fill(result, tree, plan.result_spec)
         return result
 
 
+def codec_of(service: Service, wire: Wire, service_name: str | None) -> Codec:
+    """Return the codec of a service on a wire, made on first use and kept with the wire."""
+    key = service, service_name
+    codec: Codec | None = wire.codecs.get(key)
+    if codec is None:
+        codec = wire.codecs.setdefault(key, Codec(service, wire, service_name))
+    return codec
+
+
+
 #: What TApplicationException reads and writes by hand.
-_EXCEPTION_SPEC = (
-    None,
-    (1, TType.STRING, 'message', 'UTF8', None),
-    (2, TType.I32, 'type', None, None),
-)
+_EXCEPTION = [
+    TApplicationException,
+    (
+        None,
+        (1, TType.STRING, 'message', 'UTF8', None),
+        (2, TType.I32, 'type', None, None),
+    ),
+]
 
 
 def _raised(exception: TApplicationException) -> Raised:
@@ -290,14 +304,14 @@ def _raised(exception: TApplicationException) -> Raised:
     return Raised(exception)
 
 
-def _is_simple(json: JsonCoder, method: Method) -> bool:
-    """Tell whether all that a method takes and returns can be coded fast."""
+def _has_learnt(json: JsonCoder, method: Method) -> bool:
+    """Tell whether all that a method takes and returns can be coded fast, which it then is."""
     from thrift_client.core.json_coder import Unsupported
 
     try:
-        json.check([method.arguments, method.arguments.thrift_spec])
+        json.learn([method.arguments, method.arguments.thrift_spec])
         if not method.oneway:
-            json.check([method.result, method.result.thrift_spec])
+            json.learn([method.result, method.result.thrift_spec])
     except Unsupported:
         return False
     return True
@@ -339,7 +353,7 @@ def _has_depth_limit(make_protocol: Callable[[Any], Any]) -> bool:
     return has_limit(make_protocol(TMemoryBuffer(b''.join(sink.written))))
 
 
-def _unversioned_header(reader: Reader) -> tuple[str, int, int] | None:
+def unversioned_header(reader: Reader) -> tuple[str, int, int] | None:
     """Read the header of a binary reply that has no version; None for any other beginning.
 
     Old servers, and PHP's by default, begin with the length of the method's name.

@@ -13,8 +13,8 @@ from thrift_client.errors import ConnectionLost, DecodeError, MessageTooLarge
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import TracebackType
+    from types import FrameType
+    from typing import Any
 
 #: What encoding raises for values that don't fit: the contract's list for this phase.
 ENCODING = (
@@ -28,11 +28,12 @@ ENCODING = (
     MemoryError,
     TException,
 )
-#: What decoding raises for bytes that aren't a reply.
-DECODING = (*ENCODING, EOFError, zlib.error)
+#: What decoding raises for bytes that aren't a reply; SystemError is what the C extension
+#: of thrift 0.20 to 0.22 raises where compact data ends.
+DECODING = (*ENCODING, EOFError, zlib.error, SystemError)
 
 #: The bytes that may arrive in a row without any of a message in them.
-MOST_IDLE = 1 << 16
+MOST_IDLE = 1 << 15
 #: How many bytes may arrive for each byte of a message, beyond which the rest is idle.
 OVERHEAD = 2
 
@@ -43,21 +44,23 @@ def is_foreign(exc: BaseException) -> bool:
     A handler is a frame that was called with the frame that it interrupted, which is the
     one before it in the traceback.
     """
-    interrupted = None
-    for entry in _entries(exc.__traceback__):
+    interrupted: FrameType | None = None
+    entry = exc.__traceback__
+    while entry is not None:
         frame = entry.tb_frame
         if interrupted is not None:
             for value in frame.f_locals.values():
-                if value is interrupted or (type(value) is tuple and interrupted in value):
-                    return True
-        interrupted = frame
+                given: Any = value if type(value) is tuple else (value,)  # of `*args`
+                for each in given:
+                    if each is interrupted:  # `in` would compare the values of a call
+                        return True
+        interrupted, entry = frame, entry.tb_next
     return False
 
 
-def _entries(traceback: TracebackType | None) -> Iterator[TracebackType]:
-    while traceback is not None:
-        yield traceback
-        traceback = traceback.tb_next
+def is_system_error(exc: OSError) -> bool:
+    """Tell whether an OSError is a system call's: it has an errno, and no handler raised it."""
+    return exc.errno is not None and not is_foreign(exc)
 
 
 class IdleMeter:

@@ -3,19 +3,19 @@
 What Apache's TJSONProtocol writes and reads one character at a time is written here from
 one text for each field, and read out of what `json` has parsed. What each struct needs is
 worked out from its `thrift_spec` on first use. Both give the same bytes and values, but for
-NaN and infinite doubles, which are sent as the texts that other implementations expect, and
-for control characters, which are escaped.
+NaN and infinite doubles, which are sent as the texts that other implementations expect.
 """
 
 from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
+from enum import EnumMeta
 from json import JSONDecodeError, JSONDecoder
 from json.encoder import encode_basestring
 from operator import index
 
-from thrift.protocol.TJSONProtocol import CTYPES, JTYPES
+from thrift.protocol.TJSONProtocol import CTYPES, ESCAPE_CHAR_VALS, JTYPES
 from thrift.Thrift import TFrozenDict, TType
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -33,35 +33,52 @@ _BITS = {TType.BYTE: 8, TType.I16: 16, TType.I32: 32, TType.I64: 64}
 _TEXTS = (TType.STRING, _UUID)
 _NUMBERS = (TType.BOOL, TType.DOUBLE, *_BITS)
 
+_ESCAPES = str.maketrans(ESCAPE_CHAR_VALS)
+
 #: Not strict: other implementations send control characters as they are.
 _parse = JSONDecoder(strict=False).raw_decode
-#: What may be the beginning of a number or of an escape that the rest was cut from.
-_CUT = re.compile(r'[-+.0-9eE]*|\\(?:u[0-9a-fA-F]{0,4})?"?')
+#: What may be the beginning of a number that the rest was cut from.
+_CUT = re.compile(r'[-+.0-9eE]*')
+#: The length of an escape: one that is broken less than this before the end may be cut.
+_ESCAPE = len(r'\u0000')
 _SURROGATE = re.compile(r'[\ud800-\udfff]')
 
 
 class Unsupported(Exception):
-    """A struct that only Apache's protocol can write: negative field ids, structured keys."""
+    """A struct that needs Apache's protocol: negative field ids, structured keys, enum classes."""
 
 
 class JsonCoder:
     """The structs of one service in JSON.
 
-    `encode` and `decode` have the arguments of the C extension's functions.
+    `encode` and `decode` have the arguments of the C extension's functions, and know the
+    structs that `learn` was told of.
     """
 
     def __init__(self) -> None:
         self._writers: dict[Any, _Writer] = {}
         self._readers: dict[Any, _Reader] = {}
 
-    def check(self, details: Any) -> None:
-        """Raise Unsupported if the struct that `details` describe is not one for this class."""
+    def learn(self, details: Any) -> None:
+        """Work out how to code the struct that `details` describe, and those within it.
+
+        Raises Unsupported. Two threads may do it at the same time: only what is complete
+        gets into the dicts that others look at.
+        """
+        learning = JsonCoder()
+        writers, readers = learning.make(details)
+        self._writers.update(writers)
+        self._readers.update(readers)
+
+    def make(self, details: Any) -> tuple[dict[Any, _Writer], dict[Any, _Reader]]:
+        """Make what codes a struct, and those within it. Raises Unsupported."""
         self._writer(*details)
         self._reader(*details)
+        return self._writers, self._readers
 
     def encode(self, value: Any, details: Any) -> bytes:
         """Return a struct, and the end of the message around it."""
-        return f'{self._writer(*details).write(value)}]'.encode()
+        return f'{self._writers[details[0]].write(value)}]'.encode()
 
     def decode(self, value: Any, protocol: Any, details: Any) -> None:
         """Read the rest of a message, from the struct on, into `value`.
@@ -70,8 +87,7 @@ class JsonCoder:
         ValueError for what is not Thrift's JSON.
         """
         tree = _parsed(protocol.trans, _struct_and_end)
-        for name, field in self._reader(*details).values(tree).items():
-            setattr(value, name, field)
+        self.fill(value, tree, details)
 
     def message(self, protocol: Any) -> tuple[str, int, int, Any]:
         """Read a whole message: its name, type and sequence id, and the struct as parsed.
@@ -85,35 +101,27 @@ class JsonCoder:
 
     def fill(self, value: Any, tree: Any, details: Any) -> None:
         """Set the fields of `value` to those of a parsed struct."""
-        for name, field in self._reader(*details).values(tree).items():
+        for name, field in self._readers[details[0]].values(tree).items():
             setattr(value, name, field)
 
     def _writer(self, cls: Any, spec: Any) -> _Writer:
         writer = self._writers.get(cls)
         if writer is None:
-            writer = self._writers[cls] = _Writer()
-            try:
-                writer.fields = [
-                    (name, f'"{number}":{{"{_name_of(kind)}":', self._write(kind, args))
-                    for number, kind, name, args, _ in _fields(spec)
-                ]
-            except BaseException:
-                del self._writers[cls]
-                raise
+            writer = self._writers[cls] = _Writer()  # which a recursive struct finds
+            writer.fields = [
+                (name, f'"{number}":{{"{_name_of(kind)}":', self._write(kind, args))
+                for number, kind, name, args, _ in _fields(cls, spec)
+            ]
         return writer
 
     def _reader(self, cls: Any, spec: Any) -> _Reader:
         reader = self._readers.get(cls)
         if reader is None:
             reader = self._readers[cls] = _Reader(cls)
-            try:
-                reader.fields = {
-                    str(number): (_name_of(kind), name, self._read(kind, args))
-                    for number, kind, name, args, _ in _fields(spec)
-                }
-            except BaseException:
-                del self._readers[cls]
-                raise
+            reader.fields = {
+                str(number): (_name_of(kind), name, self._read(kind, args))
+                for number, kind, name, args, _ in _fields(cls, spec)
+            }
         return reader
 
     def _write(self, kind: int, args: Any) -> Write:
@@ -128,7 +136,7 @@ class JsonCoder:
         if kind == TType.MAP:
             return self._map_writer(args)
         if kind == TType.STRING:
-            return _write_binary if args == 'BINARY' else encode_basestring
+            return _write_binary if args == 'BINARY' else _write_text
         return {TType.BOOL: _write_bool, TType.DOUBLE: _write_double}.get(kind, _write_uuid)
 
     def _map_writer(self, args: Any) -> Write:
@@ -253,9 +261,13 @@ class _Reader:
         return self._cls(**self.values(tree))
 
 
-def _fields(spec: Any) -> list[Any]:
-    if spec is None:
+def _fields(cls: Any, spec: Any) -> list[Any]:
+    """Return the fields in a spec, which is empty or None where one has a negative id."""
+    code = getattr(cls.__init__, '__code__', None)
+    if spec is None or (not spec and code is not None and code.co_argcount > 1):
         raise Unsupported('negative field ids')
+    if _has_enums(cls):
+        raise Unsupported('enum classes, which specs know nothing of')
     return [field for field in spec if field is not None]
 
 
@@ -265,6 +277,13 @@ def _name_of(kind: int) -> str:
     except KeyError:
         raise Unsupported(f'type {kind}') from None
     return name
+
+
+def _has_enums(cls: Any) -> bool:
+    """Tell whether the generated code makes members of enum classes of numbers."""
+    read = getattr(cls, 'read', None)
+    code, scope = getattr(read, '__code__', None), getattr(read, '__globals__', {})
+    return code is not None and any(isinstance(scope.get(name), EnumMeta) for name in code.co_names)
 
 
 def _parsed(reader: Any, parse: Callable[[str], tuple[Any, int]]) -> Any:
@@ -299,7 +318,11 @@ def _is_cut(exc: JSONDecodeError | UnicodeDecodeError) -> bool:
     """Tell whether a text may be broken only because the rest of it is missing."""
     if isinstance(exc, UnicodeDecodeError):
         return exc.reason == 'unexpected end of data'
-    return exc.msg.startswith('Unterminated string') or bool(_CUT.fullmatch(exc.doc, exc.pos))
+    if exc.msg.startswith('Unterminated string'):
+        return True
+    if exc.msg.endswith('escape') and len(exc.doc) - exc.pos < _ESCAPE:
+        return True
+    return bool(_CUT.fullmatch(exc.doc, exc.pos))
 
 
 def _has_lone_surrogates(tree: Any) -> bool:
@@ -338,6 +361,13 @@ def _write_bool(value: Any) -> str:
 def _write_double(value: Any) -> str:
     text = f'{value:.17g}'
     return {'nan': '"NaN"', 'inf': '"Infinity"', '-inf': '"-Infinity"'}.get(text, text)
+
+
+def _write_text(value: Any) -> str:
+    text = encode_basestring(value)
+    if '\\u00' in text:  # for control characters, which Apache's protocol writes as they are
+        text = f'"{value.translate(_ESCAPES)}"'
+    return text
 
 
 def _write_binary(value: Any) -> str:

@@ -12,7 +12,7 @@ from thrift.protocol.TCompactProtocol import CompactType, TCompactProtocol
 from thrift.protocol.TProtocol import TProtocolException
 from thrift.Thrift import TType
 
-from thrift_client.core.failures import is_depth_limit
+from thrift_client.core.failures import DECODING, is_depth_limit
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def has_limit(protocol: Any) -> bool:
         protocol._fast_decode(_Nothing(), protocol, [_Nothing, ()])
     except TProtocolException as exc:
         return is_depth_limit(exc)
-    except EOFError:
+    except DECODING:  # it is the end of the data that it doesn't get past
         pass
     return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from thrift.Thrift import TType
 
+from thrift_client.core.failures import ENCODING
 from thrift_client.errors import EncodeError
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -23,8 +24,11 @@ def encode_error(method: Method, arguments: Any, exc: BaseException) -> EncodeEr
     """Return the error for arguments that could not be encoded, with the path to the fault."""
     service = method.arguments.__module__.rpartition('.')[2]
     for position, field in enumerate(filter(None, method.arguments.thrift_spec or ()), 1):
-        value = getattr(arguments, field[2], None)
-        fault = None if value is None else _fault(value, field[1], field[3], field[2], _DEPTH)
+        try:
+            value = getattr(arguments, field[2], None)
+            fault = None if value is None else _fault(value, field[1], field[3], field[2], _DEPTH)
+        except ENCODING:  # of a value that can't even be looked at
+            fault = None
         if fault is not None:
             text = f'{fault} (argument {position} of {service}.{method.name})'
             break

@@ -13,7 +13,7 @@ from io import BytesIO
 
 from thrift_client.core.codec import Codec, read_delimited
 from thrift_client.core.detect import ENOUGH
-from thrift_client.core.failures import IdleMeter, closed_by_server, too_large, trailing_bytes
+from thrift_client.core.failures import closed_by_server, too_large, trailing_bytes
 from thrift_client.core.reader import Incomplete, Reader
 from thrift_client.core.service import Method
 from thrift_client.core.wire import Wire
@@ -40,22 +40,8 @@ class Reply:
     """
 
     __slots__ = (
-        '_assembler',
-        '_beginning',
-        '_buffer',
-        '_channel',
-        '_clock',
-        '_codec',
-        '_fresh',
-        '_meter',
-        '_method',
-        '_reader',
-        '_seqid',
-        '_size',
-        '_wanted',
-        '_wire',
-        'due',
-        'result',
+        '_assembler', '_beginning', '_buffer', '_channel', '_clock', '_codec', '_fresh',
+        '_method', '_reader', '_seqid', '_size', '_wanted', '_wire', 'due', 'result',
     )  # fmt: skip
 
     def __init__(
@@ -78,7 +64,6 @@ class Reply:
         self._reader = Reader(wire.limit)
         self._channel = channel
         self._assembler: Assembler | None = channel.assembler() if channel.delimited else None
-        self._meter = IdleMeter()  # of what a channel without ends takes in
         self._beginning = b''  # the first bytes, to say what they look like
         self._buffer = BytesIO()
         self._size = 0
@@ -138,18 +123,16 @@ class Reply:
 
     def _feed_on(self, data: bytes) -> bool:
         if data:
-            received, data = len(data), self._channel.received(data)
-            self._meter.count(received, len(data))
+            data = self._channel.received(data)
         self._buffer.seek(0, 2)
         self._buffer.write(data)
         self._size += len(data)
+        self._check_size()
         if self._size < self._wanted:
             self.due = None
-            self._check_size()
             return False
         now = self._clock()
         if self.due is not None and now < self.due:
-            self._check_size()
             return False
         return self._try(now)
 
@@ -161,7 +144,6 @@ class Reply:
             protocol = self._codec.make_streaming(self._reader)
             self.result = self._codec.answer(self._method, self._seqid, protocol)
         except Incomplete as exc:
-            self._check_size()
             ended = self._clock()
             self._wanted = self._size + exc.needed
             self.due = ended + (ended - now)

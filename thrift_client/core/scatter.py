@@ -11,12 +11,10 @@ part of another call, whose `Call` alone tells that it began and ended.
 
 from __future__ import annotations
 
-from time import monotonic
-
 from thrift_client.core.call import Call
 from thrift_client.core.hedge import Latencies, patience
 from thrift_client.errors import ThriftClientError
-from thrift_client.response import ThriftExceptionResponse, ThriftResponse
+from thrift_client.response import ThriftExceptionResponse, ThriftResponse, set_headers
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -82,7 +80,7 @@ class Leg:
             call = self.new_call()
             call.begin()
         if failure is not None:
-            call.failed(failure, monotonic())
+            call.failed(failure, call.endpoint.clock())
         return call
 
     def new_call(self) -> Call:
@@ -101,7 +99,7 @@ class Leg:
     def answered(self, value: Any) -> ThriftResponse[Any]:
         """End with the value that the server answered with."""
         response = self.response = ThriftResponse(
-            self.endpoint.client, value, (monotonic() - self.started) * 1000
+            self.endpoint.client, value, (self.endpoint.clock() - self.started) * 1000
         )
         if self.call is not None:
             response.attempts = self.call.attempts
@@ -116,7 +114,7 @@ class Leg:
         attempts = self.call.attempts
         self.call.end(error)
         response = self.response = ThriftExceptionResponse(
-            self.endpoint.client, error, (monotonic() - self.started) * 1000
+            self.endpoint.client, error, (self.endpoint.clock() - self.started) * 1000
         )
         response.attempts = attempts
         return response
@@ -147,6 +145,10 @@ class Scatter:
         """Note that a leg has ended; new ones are in `legs` afterwards."""
         self._missing -= 1
         self.is_over = not self._missing
+
+    def refused(self, leg: Leg, mistake: Exception) -> None:  # noqa: ARG002 - see `Mapped`
+        """Note that the arguments of a leg can't be encoded: raises that."""
+        raise mistake
 
     def ring(self, now: float) -> None:
         """Note that it is `alarm`."""
@@ -211,7 +213,7 @@ class Hedged(Scatter):
         assert response is not None
         error = response.exception
         if leg is not self._first and self._call.picker is not None:
-            self._call.picker.ended(leg.endpoint, error, monotonic())
+            self._call.picker.ended(leg.endpoint, error, leg.endpoint.clock())
         if isinstance(error, ThriftClientError):
             error.maybe_executed = error.maybe_executed or self._may_have_run()
             return
@@ -220,7 +222,7 @@ class Hedged(Scatter):
             return  # another attempt may bring the better answer
         self.winner = leg
         self.is_over = True
-        self._latencies.note((monotonic() - self._call.started) * 1000)
+        self._latencies.note((leg.endpoint.clock() - self._call.started) * 1000)
 
     def result(self, response: ThriftResponse[Any] | None) -> Any:
         """What the call comes to, returned or raised."""
@@ -230,7 +232,7 @@ class Hedged(Scatter):
         assert found is not None
         self._call.take_over(leg.endpoint, self.attempts)
         if response is not None:
-            response._headers = found.headers
+            set_headers(response, found.headers)
         if found.exception is not None:
             raise found.exception
         return found.value()

@@ -1,4 +1,7 @@
-"""What gen-py wrote about a service, read once: its methods and how they look on the wire.
+"""What is known of a service, read once: its methods and how they look on the wire.
+
+Services that were loaded from `.thrift` files look like modules of gen-py, and those of
+thriftpy2 are made to.
 
 The generated client is the authority. Each of its `send_…` methods is run once against a
 protocol that only takes notes, which tells the wire name and message type whatever the
@@ -55,6 +58,10 @@ class Method:
         if not self.oneway:
             self.result = _class_of(module, name, self.wire_name, 'result')
             fields = _fields(self.result)
+        if 'IntEnum' in module:  # gen-py with enum classes, which the C extension knows nothing of
+            from thrift_client.idl.foreign import with_members
+
+            self.arguments, self.result = with_members(name, self.arguments, self.result)
         # Not through `__init__`, which would only set what reading sets or leaves out.
         self.new_result = partial(object.__new__, self.result)
         self.returns = 'success' in fields
@@ -67,7 +74,7 @@ class Method:
             self.oneway or self.result.thrift_spec is not None
         )
         # Compilers before 0.12 described structs in a way that later C extensions refuse.
-        self.accelerated = 'fix_spec' in module
+        self.accelerated = 'fix_spec' in module or hasattr(self.arguments, '__thrift_shape__')
 
     def __repr__(self) -> str:
         return f'<Method {self.name}({", ".join(self.parameters)})>'
@@ -91,17 +98,19 @@ class Method:
     def exception_in(self, result: Any) -> BaseException | None:
         """Return the exception that a result holds instead of a value; None if it has a value."""
         if type(result) is Raised:
-            return result.exception
+            raised: BaseException | None = result.exception
+            return raised
         if self.returns and getattr(result, 'success', None) is not None:
             return None
         for field in self.exceptions:
-            exception: BaseException | None = getattr(result, field, None)
-            if exception is not None:
-                return exception
+            declared: BaseException | None = getattr(result, field, None)
+            if declared is not None:
+                return declared
         if self.returns:
-            return TApplicationException(
+            missing: BaseException = TApplicationException(
                 TApplicationException.MISSING_RESULT, f'{self.name} failed: unknown result'
             )
+            return missing
         return None
 
 
@@ -115,13 +124,14 @@ class Raised:
 
 
 class Service:
-    """A gen-py service module and its methods by name."""
+    """A service and its methods by name. `module` is what the user gave for it."""
 
     __slots__ = ('methods', 'module', 'name', 'wires')
 
-    def __init__(self, module: ModuleType) -> None:
+    def __init__(self, service: Any) -> None:
+        module = as_module(service)
         _check(module)
-        self.module = module
+        self.module = service
         self.name = module.__name__.rpartition('.')[2]
         self.wires: dict[tuple[Any, ...], Any] = {}  # of `wire_of`
         self.methods = {
@@ -138,17 +148,26 @@ class Service:
         return f'<Service {self.name}: {", ".join(self.methods)}>'
 
 
-_services: dict[ModuleType, Service] = {}
+_services: dict[Any, Service] = {}
 
 
-def service_of(module: ModuleType) -> Service:
-    """The service of a gen-py module, read on first use and kept.
+def service_of(service: Any) -> Service:
+    """The service of a gen-py module, of a loaded one, or of a thriftpy2 class.
 
-    Raises TypeError for anything that is not such a module. Two threads that are first
+    Read on first use and kept. Raises TypeError for anything else. Two threads that are first
     at the same time read it twice and keep the same one.
     """
-    service = _services.get(module) if isinstance(module, ModuleType) else None
-    return service or _services.setdefault(module, Service(module))
+    known = _services.get(service) if isinstance(service, (ModuleType, type)) else None
+    return known or _services.setdefault(service, Service(service))
+
+
+def as_module(service: Any) -> Any:
+    """The service with the attributes of a gen-py module: for thriftpy2's classes, one made."""
+    if isinstance(getattr(service, 'thrift_services', None), list):
+        from thrift_client.idl.foreign import from_thriftpy2
+
+        return from_thriftpy2(service)
+    return service
 
 
 def bind_functions(
@@ -186,13 +205,16 @@ def _compile(
     return function  # type: ignore[no-any-return]
 
 
+_EXPECTED = (
+    'a module that `thrift --gen py` wrote (import shop.Orders; …(shop.Orders)), a service of '
+    "thrift_client.load('shop.thrift'), or a service class of thriftpy2.load"
+)
+
+
 def _check(module: Any) -> None:
     missing = [name for name in ('Iface', 'Client', 'Processor') if not hasattr(module, name)]
     if not isinstance(module, ModuleType) or missing:
-        raise TypeError(
-            'service must be a module that `thrift --gen py` wrote, with Iface, Client and '
-            f'Processor (import test_if.test_service; …(test_if.test_service)), not {module!r}'
-        )
+        raise TypeError(f'service must be {_EXPECTED}, not {_given(module)}')
     # The kinds for other frameworks have clients that are made from a transport or a channel.
     first = getattr(module.Client.__init__, '__code__', _check.__code__).co_varnames[1:2]
     if not isinstance(module.Iface, type) or first != ('iprot',):
@@ -200,6 +222,23 @@ def _check(module: Any) -> None:
             f'{module.__name__} was generated for another framework: service must be what '
             '`thrift --gen py` writes without twisted, tornado or zope.interface'
         )
+
+
+def _given(service: Any) -> str:
+    """What was given for a service, with what was probably meant."""
+    cls = service if isinstance(service, type) else type(service)
+    if cls.__name__ in {'Iface', 'Client', 'Processor'} and cls is not ModuleType:
+        name = cls.__module__.rpartition('.')[2]
+        return f'{name}.{cls.__name__}: give {name} itself ({cls.__module__})'
+    if isinstance(service, ModuleType):
+        inner = [
+            name for name, value in vars(service).items()
+            if (isinstance(value, ModuleType) and hasattr(value, 'Iface'))
+            or isinstance(getattr(value, 'thrift_services', None), list)
+        ]
+        hint = f', which has the services {", ".join(inner)}' if inner else ''
+        return f'the module {service.__name__}{hint}'
+    return repr(service)
 
 
 def _functions(iface: type) -> Iterator[tuple[str, Any]]:
@@ -245,4 +284,4 @@ def _sent_by(client: Any, name: str, arguments: int) -> tuple[str, int]:
     except _Notes as notes:
         wire_name, message_type = notes.args
         return wire_name, message_type
-    raise TypeError(f'{client!r} is no generated client: send_{name} sends nothing')
+    raise TypeError(f'{client!r} is not a generated client: send_{name} sends nothing')

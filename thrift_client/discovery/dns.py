@@ -214,6 +214,9 @@ def _ask(resolver: Resolver, name: str, kind: str) -> Answer | None:
         return resolver.resolve(name, kind, search=False)
     except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
         return None
+    except dns.exception.Timeout:
+        # The text of the exception has the time it took, which is another one each time.
+        raise SourceError(f'cannot look up {name} {kind}: no name server answered') from None
     except (dns.exception.DNSException, OSError) as exc:
         raise SourceError(f'cannot look up {name} {kind}: {exc}') from exc
 

@@ -236,9 +236,15 @@ class _Key:
         if int(entry.get('lease', 0)) == self._lease.id:
             return
         # The same server may have been started again before its old lease ended.
-        if value.decode('utf-8', 'replace') != self._value:
+        if not self._is_ours(value):
             raise SourceError(f'{self._key} is registered already, by another server')
         client.put(self._key, self._value, lease=self._lease)
+
+    def _is_ours(self, value: bytes) -> bool:
+        try:
+            return decode(value, '').address == decode(self._value.encode(), '').address
+        except ValueError:
+            return False
 
     def _revoke(self, client: Any) -> None:
         self._lease.client = client

@@ -1,4 +1,4 @@
-"""The nodes that HiveServer2 keeps in ZooKeeper, and Impala, Kyuubi and Spark as it does.
+"""The nodes that HiveServer2 keeps in ZooKeeper, and servers that register as it does.
 
 A node's name tells the address: `serverUri=hs2-1:10000;version=3.1.3;sequence=0000000012`
 (Kyuubi: `serviceUri=`). Its data is the address again, or the server's settings, of which

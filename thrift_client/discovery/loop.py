@@ -52,7 +52,13 @@ class Loop:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Start the thread; `step` is due at once."""
+        """Start the thread; `step` is due at once.
+
+        Raises RuntimeError if it can't be started, or if the main thread has ended: a process
+        that waits for the user's last threads gets no new ones.
+        """
+        if not threading.main_thread().is_alive():
+            raise RuntimeError('the main thread has ended')
         self._thread.start()
 
     def wake(self) -> None:
@@ -67,7 +73,12 @@ class Loop:
     @property
     def alive(self) -> bool:
         """Whether the thread runs; never in a process forked since."""
-        return self._pid == os.getpid() and self._thread.is_alive()
+        return not self.inherited and self._thread.is_alive()
+
+    @property
+    def inherited(self) -> bool:
+        """Whether the thread is that of a parent process."""
+        return self._pid != os.getpid()
 
     @property
     def closed(self) -> bool:

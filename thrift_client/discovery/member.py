@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from reprlib import repr as shown  # as short as an error should be
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -46,13 +47,13 @@ class Member:
     def __post_init__(self) -> None:
         parsed = _parsed(self.address)
         if not isinstance(self.name, str):
-            raise ValueError(f'a name must be a str, not {self.name!r}')
+            raise ValueError(f'a name must be a str, not {shown(self.name)}')
         if isinstance(self.weight, bool) or not isinstance(self.weight, int | float):
-            raise ValueError(f'a weight must be a number, not {self.weight!r}')
+            raise ValueError(f'a weight must be a number, not {shown(self.weight)}')
         if not 0 < self.weight < float('inf'):
-            raise ValueError(f'a weight must be finite and above 0, not {self.weight!r}')
+            raise ValueError(f'a weight must be finite and above 0, not {shown(self.weight)}')
         if not isinstance(self.metadata, Mapping):
-            raise ValueError(f'metadata must be a mapping, not {self.metadata!r}')
+            raise ValueError(f'metadata must be a mapping, not {shown(self.metadata)}')
         object.__setattr__(self, 'name', self.name or parsed.label)
         object.__setattr__(self, 'metadata', MappingProxyType(dict(self.metadata)))
 
@@ -145,7 +146,9 @@ def _of_mapping(value: Mapping[str, Any], name: str) -> Member:
 
 def _joined(host: object, port: object) -> str:
     if not isinstance(host, str) or not isinstance(port, int) or isinstance(port, bool):
-        raise ValueError(f'a host must be a str and a port an int, not {host!r} and {port!r}')
+        raise ValueError(
+            f'a host must be a str and a port an int, not {shown(host)} and {shown(port)}'
+        )
     return addresses.join(host, port)
 
 

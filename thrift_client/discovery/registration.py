@@ -68,8 +68,10 @@ class Registration:
         """Wait until the entry is there or never will be, at most `timeout` ms; None: no limit.
 
         Returns:
-            Whether it is there; False once the registration is closed.
+            Whether it is there; False once the registration is closed, and in a forked child.
         """
+        if self._loop.inherited:
+            return False
         there = self._there.wait(None if timeout is None else timeout / 1000)
         return there and not self._loop.closed
 

@@ -57,11 +57,10 @@ class Listener(Protocol):
         """These are the servers now, in an order that is the same in every process."""
 
     def trouble(self, exception: SourceError) -> None:
-        """The source failed; the servers stay as they were.
+        """The source failed; the servers stay as they were. Told once until it works again.
 
-        Told again only if the reason changes, or after it has worked. A listener that has
-        `trouble_again()` is told there of each further try that fails for the same reason.
-        One whose attribute `whole_lists` is True keeps the last list while a member of a
+        A listener that has `trouble_again(exception)` is told there of each further try that
+        fails. One whose attribute `whole_lists` is True keeps its list while a member of a
         new one can't be read; for the others, such a member is left out.
         """
 
@@ -241,23 +240,21 @@ class _Follower:
     def _failed(self, exc: Exception) -> None:
         self._failures += 1
         self._due = _now() + backoff(self._failures, self._policy, random.random())
-        reason, before = str(exc)[:_SHOWN] or type(exc).__name__, self._reason
-        self._reason = reason
         listener = self._listener()
         if listener is None or self._loop.closed:
             return
-        if reason == before:
-            self._call(getattr(listener, 'trouble_again', _ignore))
-            return
+        reason = str(exc)[:_SHOWN] or type(exc).__name__
         trouble = SourceError(f'{self._label}: {reason}')
         trouble.__cause__ = exc
-        kept = self._list.members
-        logger.warning(
-            '%s; %s',
-            trouble,
-            'there is no list yet' if kept is None else f'keeping the last {len(kept)} servers',
-        )
-        self._call(partial(listener.trouble, trouble))
+        if reason != self._reason:
+            self._reason = reason
+            kept = self._list.members
+            effect = f'keeping the last {len(kept or ())} servers'
+            logger.warning('%s; %s', trouble, 'there is no list yet' if kept is None else effect)
+        tell = listener.trouble
+        if self._failures > 1:
+            tell = getattr(listener, 'trouble_again', _ignore)
+        self._call(partial(tell, trouble))
 
     def _tell(self, members: tuple[Member, ...] | None) -> None:
         listener = self._listener()
@@ -273,8 +270,9 @@ class _Follower:
             logger.exception('%s: a listener failed', self._label)
 
 
-def _ignore() -> None:
+def _ignore(exception: SourceError) -> None:
     """Do nothing for a listener that needn't know."""
+    del exception
 
 
 def _named_twice(members: tuple[Member, ...]) -> tuple[str, ...]:

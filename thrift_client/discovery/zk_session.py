@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kazoo.client import KazooClient
+from kazoo.exceptions import ConnectionClosedError, ConnectionLoss, SessionExpiredError
 from kazoo.handlers.threading import KazooTimeoutError, SequentialThreadingHandler
 from kazoo.protocol.states import KazooState, KeeperState
 
@@ -27,6 +28,7 @@ from thrift_client.discovery.stable import Policy
 #: How long the server has to confirm the end of a session, in ms.
 _GOODBYE = 200
 
+_LOST = (ConnectionClosedError, ConnectionLoss, SessionExpiredError)
 _ENDED = (KeeperState.CLOSED, KeeperState.AUTH_FAILED)
 
 # kazoo logs requests at DEBUG, the one that carries the password too, and warns of every
@@ -127,6 +129,8 @@ class Session:
             return request.get(block=False)
         except KazooTimeoutError:
             raise SourceError('ZooKeeper does not answer') from None
+        except _LOST:
+            raise SourceError('there is no connection') from None
 
     def interrupt(self) -> None:
         """Have a wait that is under way end; from any thread."""

@@ -73,6 +73,16 @@ class PoolMethod:
         return f'<{self.method.name} of {self._pool!r}>'
 
 
+class ForwardedMethod(PoolMethod):
+    """A method whose calls the pool itself makes, in `_call`."""
+
+    __slots__ = ('_call',)
+
+    def __init__(self, pool: Any) -> None:
+        super().__init__(pool)
+        self._call = pool._call
+
+
 class _Binder:
     """Captures the bound arguments instead of calling."""
 
@@ -135,3 +145,9 @@ def method_kinds(service: Service, base: type[PoolMethod]) -> dict[str, type[Poo
         }
         kinds = _kinds.setdefault((service, base), kinds)
     return kinds
+
+
+def pool_class_for(cls: type, service: Service, base: type[PoolMethod]) -> Any:
+    """Return the subclass of a pool class for a service; its methods derive from `base`."""
+    kinds = method_kinds(service, base)
+    return class_for(cls, service, lambda: {name: Attribute(name, kinds[name]) for name in kinds})

@@ -19,7 +19,6 @@ from thrift_client.core.split import Share, shown
 from thrift_client.errors import ThriftClientError
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 from thrift_client.shared.bound_methods import bind
-from thrift_client.shared.hash_base import default_key
 from thrift_client.shared.pickers import serving
 
 if TYPE_CHECKING:
@@ -126,13 +125,6 @@ class Mapped(Scatter):
                 return
         item.outcome = response
 
-    def mistake(self, leg_arguments: Any, mistake: Exception) -> None:
-        """Note that a call can't be made, as its arguments can't be encoded."""
-        for position, item in list(self._under_way.items()):
-            if item.arguments is leg_arguments:
-                del self._under_way[position]
-                item.outcome = mistake
-
     def _read(self) -> None:
         """Read items as far ahead as is allowed, and begin what can be begun."""
         while not self._all_read:
@@ -176,8 +168,8 @@ class Mapped(Scatter):
         else:
             del self._queues[endpoint]
 
-    def skip(self, leg: Leg, mistake: Exception) -> None:
-        """Have a call whose arguments can't be encoded raise that in its turn; go on behind it."""
+    def refused(self, leg: Leg, mistake: Exception) -> None:
+        """Have a call whose arguments can't be encoded raise that in its turn, and go on."""
         self._under_way.pop(leg.position).outcome = mistake
         self._next(leg.endpoint)
 
@@ -305,5 +297,3 @@ def _failure(shares: list[Share], errors: list[Share], elapsed: float) -> Thrift
     response.attempts = max(share.response.attempts for share in shares)
     return response
 
-
-__all__ = ['Mapped', 'SplitCall', 'SplitExceptionResponse', 'SplitResponse', 'default_key', 'new_leg']

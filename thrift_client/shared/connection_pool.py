@@ -6,7 +6,7 @@ and dicts whose `append`, `pop` and lookups are single steps of the interpreter 
 GIL: two threads can't pop the same connection. `gate` holds what keeps a call from the
 short way ('closed', 'disabled', 'waiting'…) and is empty most of the time; a call that has
 passed it while another thread closes it finishes, and its connection is looked at once more
-when it comes back. `max_connections` is a list of permits: opening a connection takes one,
+when it comes back. For `max_connections` there are permits: opening a connection takes one,
 and it is back when the connection is discarded, or when an exception in the wrong place
 made everybody forget it. `opened`, `discarded` and `_calls_gone` are statistics: `+=` on
 them is one step, too.
@@ -17,7 +17,8 @@ from __future__ import annotations
 import sys
 from random import random
 from time import monotonic
-from weakref import ref
+from typing import Any
+from weakref import WeakValueDictionary, ref
 
 from thrift_client.errors import ClientClosed, ClientDisabledError, ConnectionLost, PoolExhausted
 from thrift_client.shared import fork
@@ -25,7 +26,6 @@ from thrift_client.shared import fork
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from thrift_client.shared.endpoint import Endpoint
 
@@ -33,46 +33,51 @@ if TYPE_CHECKING:
 TEND_EVERY = 1.0
 #: The part of `max_age` by which connections differ, so that they don't all reconnect at once.
 AGE_SPREAD = 0.1
+#: Why an idle connection was closed for a pinned one.
+MADE_ROOM = 'a pinned connection needs its place'
 
 
 class Permit:
-    """The right to have one connection open. It is back after `release`, or once it is garbage."""
+    """The right to have one connection open. It is back after `release`, or once it is garbage.
 
-    __slots__ = ('_pool', '_tokens')
+    It is the pool's `taken` that counts, from which the interpreter itself removes a permit
+    that is garbage: no exception, wherever it comes, can take one away for good.
+    """
+
+    __slots__ = ('__weakref__', '_mine', '_pool')
 
     def __init__(self, pool: ConnectionPool) -> None:
         self._pool = ref(pool)
-        self._tokens = [None]
+        self._mine = ref(self, pool.taken.discard)
+        pool.taken.add(self._mine)
 
     def release(self) -> None:
-        """Give it back. May be repeated, and run in any thread at any moment (a finalizer)."""
-        try:
-            self._tokens.pop()
-        except IndexError:
-            return
+        """Give it back. May be repeated, and run at any moment (a finalizer)."""
         pool = self._pool()
         if pool is not None:
-            pool.permits.append(None)
+            pool.taken.discard(self._mine)
             pool.serve()
 
-    __del__ = release
+    def __del__(self) -> None:
+        if hasattr(self, '_mine'):
+            self.release()
 
 
 class ConnectionPool:
     """The idle connections to one server, last in, first out; the base of both kinds."""
 
     __slots__ = (
-        '__weakref__', '_calls_gone', '_live', '_made_at', '_on_lapse', '_tend_every', 'discarded',
-        'endpoint', 'gate', 'idle', 'limit', 'max_idle', 'opened', 'permits', 'tend_at', 'told',
+        '__weakref__', '_calls_gone', '_live', '_made_at', '_tend_every', 'discarded',
+        'endpoint', 'gate', 'idle', 'limit', 'max_idle', 'opened', 'pins', 'taken', 'tend_at',
+        'told',
     )  # fmt: skip
 
     def __init__(self, endpoint: Endpoint) -> None:
         options = endpoint.options
         self.endpoint = endpoint
         self.limit: int | None = options.max_connections
-        self.permits: list[None] = [None] * (self.limit or 0)
-        self._live: dict[ref[Any], None] = {}
-        self._on_lapse = _forgetter(ref(self))
+        self.taken: set[ref[Permit]] = set()
+        self._live: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._made_at = caller()
         self._calls_gone = self.opened = self.discarded = 0
         self.idle: list[Any] = []
@@ -81,6 +86,8 @@ class ConnectionPool:
         self.tend_at = 0.0
         limits = [ms for ms in (options.idle_timeout, options.max_age) if ms is not None]
         self._tend_every = min([TEND_EVERY, *(ms / 1000 for ms in limits)])
+        #: References to the pins whose connections are from here.
+        self.pins: tuple[ref[Any], ...] = ()
         self.told: Callable[..., None] | None = None  # hears of what happens to connections
         fork.register(self)
 
@@ -96,7 +103,7 @@ class ConnectionPool:
 
     def open_connections(self) -> list[Any]:
         """The open connections, idle and in use."""
-        found = [key() for key in list(self._live)]
+        found = [reference() for reference in self._live.valuerefs()]
         return [connection for connection in found if connection is not None]
 
     def count_open(self) -> int:
@@ -109,7 +116,7 @@ class ConnectionPool:
 
     def count_calls(self) -> int:
         """How many calls were sent on any of the connections so far."""
-        calls: int = self._calls_gone + sum(c.calls for c in self.open_connections())
+        calls: int = self._calls_gone + sum([c.calls for c in self.open_connections()])
         return calls
 
     def check_open(self) -> None:
@@ -184,13 +191,36 @@ class ConnectionPool:
             return 'it was idle for longer than idle_timeout'
         return None
 
+    @property
+    def permits(self) -> int:
+        """How many permits there are for new connections."""
+        return max(0, (self.limit or 0) - len(self.taken))
+
     def try_reserve(self) -> Permit | None:
-        """Take a permit for a new connection; None if there is none."""
-        try:
-            self.permits.pop()
-        except IndexError:
+        """Take a permit for a new connection; None if there is none.
+
+        Two threads that both try for the last one may both fail. Who waits longest is then
+        woken once more, and gets it.
+        """
+        if not self.permits:
             return None
-        return Permit(self)
+        permit = Permit(self)
+        if len(self.taken) <= (self.limit or 0):
+            return permit
+        permit.release()
+        return None
+
+    def make_room(self) -> Permit | None:
+        """Take a permit, for which an idle connection may be closed; None if all are in use."""
+        while True:
+            permit = self.try_reserve()
+            if permit is not None:
+                return permit
+            try:
+                connection = self.idle.pop(0)
+            except IndexError:
+                return None
+            self.discard(connection, MADE_ROOM)
 
     def register(self, connection: Any, began: float) -> None:
         """Take a new connection into the record; opening it began at `began`."""
@@ -199,8 +229,7 @@ class ConnectionPool:
         if max_age is not None:
             connection.retire_at = began + max_age * (1 - AGE_SPREAD * random()) / 1000
         connection.look_at = now  # its second use looks: the server may close after one call
-        connection.key = ref(connection, self._on_lapse)
-        self._live[connection.key] = None
+        self._live[id(connection)] = connection
         self.opened += 1
         if self.told is not None:
             self.told('ConnectionOpened', elapsed=(now - began) * 1000)
@@ -245,7 +274,7 @@ class ConnectionPool:
     def discard(self, connection: Any, reason: BaseException | str) -> None:
         """Close a connection for good; with the idle ones if the server broke it."""
         connection.close()
-        if self._live.pop(connection.key, self) is None:
+        if self._live.pop(id(connection), None) is not None:
             self.discarded += 1
             self._calls_gone += connection.calls
         permit, connection.permit = connection.permit, None
@@ -264,15 +293,25 @@ class ConnectionPool:
         self.gate.add('closed')
         self.wake_all()
         self.drop_idle()
+        for reference in self.pins:
+            pin = reference()
+            if pin is not None:
+                pin.drop_idle(self)
+
+    def wake_pins(self) -> None:
+        """Let every call that waits for a pinned connection look at the gate."""
+        for reference in self.pins:
+            pin = reference()
+            if pin is not None:
+                pin.wake_all()
 
     def renew_after_fork(self) -> None:
         """In a forked child: drop the descriptors of connections that are the parent's."""
         for connection in self.open_connections():
             connection.close(forked=True)
-            connection.permit = None
         self._live.clear()
         self.idle.clear()
-        self.permits[:] = [None] * (self.limit or 0)
+        self.taken = set()
         self.gate.discard('waiting')
 
     def exhausted(self) -> PoolExhausted:
@@ -300,17 +339,6 @@ class ConnectionPool:
 
         message = f'a client was not closed; it was made at {self._made_at}'
         warnings.warn(message, ResourceWarning, stacklevel=2)
-
-
-def _forgetter(pool: ref[ConnectionPool]) -> Callable[[Any], None]:
-    """What drops a connection from the record that everybody forgot without discarding it."""
-
-    def forget(key: Any) -> None:
-        found = pool()
-        if found is not None:
-            found._live.pop(key, None)
-
-    return forget
 
 
 def caller() -> str:

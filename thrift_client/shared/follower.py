@@ -2,13 +2,14 @@
 
 Who owns what: the source's watch calls `update` and `trouble` in its own thread, one call at
 a time; the pool's `ServerList` makes each list the pool's own. `_first` is set once a call
-has nothing more to wait for: there has been a list, none is to come, or two tries to get one
-have failed. The watch holds its listener weakly, so the list keeps the Follower.
+has nothing more to wait for: this or another source of the pool has named servers, none is to
+come, or two tries to get a list have failed. The watch holds its listener weakly, so the list
+keeps the Follower.
 """
 
 from __future__ import annotations
 
-from threading import Event, Lock
+from threading import Event, RLock
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -47,7 +48,7 @@ class Follower:
         self.failure: SourceError | None = None
         self._first = Event()
         self._listeners: WeakSet[Callable[[], object]] = WeakSet()
-        self._lock = Lock()
+        self._lock = RLock()
         fork.register(self)
 
     @property
@@ -90,14 +91,17 @@ class Follower:
         self.failure = self._warn(reasons, keeps)
         self._failures = 0
         self._end_waiting()
+        if self._servers.roster.servers:
+            for follower in self._servers.followers:
+                follower._end_waiting()
 
     def trouble(self, exception: SourceError) -> None:
         """Keep the reason, for calls that find no server; the servers stay."""
-        self.failure = exception
-        self.trouble_again()
+        self.trouble_again(exception)
 
-    def trouble_again(self) -> None:
+    def trouble_again(self, exception: SourceError) -> None:
         """Let calls wait for a first list no longer once two tries to get one have failed."""
+        self.failure = exception
         self._failures += 1
         if self._failures > 1:
             self._end_waiting()
@@ -126,7 +130,7 @@ class Follower:
 
     def renew_after_fork(self) -> Callable[[], None] | None:
         """Forget the parent's thread and the calls that waited there; then follow anew."""
-        self._lock = Lock()
+        self._lock = RLock()
         self._listeners = WeakSet()
         self._first = Event()
         self._watch = None

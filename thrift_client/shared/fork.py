@@ -10,10 +10,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from threading import Lock, local, main_thread
+from threading import local, main_thread
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
+
+L = TypeVar('L')
 
 
 class Renewable(Protocol):
@@ -44,11 +46,12 @@ def register(obj: Renewable) -> None:
     _registered[id(obj)] = obj
 
 
-def hold(lock: Lock) -> Lock:
+def hold(lock: L) -> L:
     """Have every fork wait until `lock` is free, and return it.
 
-    It is for code that a fork must not interrupt. A fork waits a second at most: the thread
-    that forks may itself be inside that code. The child has to replace the lock.
+    It is for code that a fork must not interrupt. A fork waits for a second at most. Take an
+    RLock if the thread that forks may itself be inside that code. The child has to replace
+    the lock.
     """
     _locks[id(lock)] = lock
     return lock

@@ -10,8 +10,14 @@ from __future__ import annotations
 from time import monotonic
 
 from thrift_client.core.classify import timed_out
-from thrift_client.errors import AuthError, CallTimeout, ConnectionLost, ThriftClientError
-from thrift_client.errors import ResolveError
+from thrift_client.core.failures import is_foreign, is_system_error
+from thrift_client.errors import (
+    AuthError,
+    CallTimeout,
+    ConnectionLost,
+    ResolveError,
+    ThriftClientError,
+)
 from thrift_client.shared.platform import AF_UNIX, READABLE, WRITABLE, keep_alive
 from thrift_client.shared.resolve import Lookup, Race, look_up, numeric
 from thrift_client.shared.stream import CHUNK, Stream
@@ -41,6 +47,24 @@ class Ready:
     def __init__(self, events: dict[int, int], until: float | None) -> None:
         self.events = events
         self.until = until
+
+
+def advance(steps: Steps, answer: Any) -> tuple[Any, Any]:
+    """Go on with a course: what it waits for, or None and its result.
+
+    A generator turns the StopIteration of a signal handler into RuntimeError, or is left by
+    it as if it had ended: both are raised as what they were.
+    """
+    try:
+        return steps.send(answer), None
+    except StopIteration as end:
+        if end.value is None or is_foreign(end):
+            raise
+        return None, end.value
+    except RuntimeError as exc:
+        if isinstance(exc.__cause__, StopIteration):
+            raise exc.__cause__ from None
+        raise
 
 
 class Opener:
@@ -77,12 +101,21 @@ class Opener:
         end: float = now + limit / 1000
         return end if expires is None else min(end, expires)
 
-    def open(self, expires: float | None) -> Steps:
-        """Open a connection until `expires`; returns (stream, channel).
+    def open(self, now: float, expires: float | None) -> Steps:
+        """Open a connection until `expires`, begun at `now`; returns (stream, channel).
 
         Raises ConnectError and its kinds, WireMismatch for a server without TLS,
         CallTimeout.
         """
+        ends = self.ends(now, expires)
+        try:
+            return (yield from self._open(ends))
+        except CallTimeout as exc:
+            if ends != expires:
+                exc.limit = f'connect_timeout={self.options.connect_timeout:g} ms'
+            raise
+
+    def _open(self, expires: float | None) -> Steps:
         if self._port is None:
             found: Found = [(AF_UNIX, self._host)]
         else:
@@ -104,11 +137,14 @@ class Opener:
         found = numeric(host, port)
         if found is not None:
             return found
-        lookup: Lookup = look_up(host, port)
-        while not lookup.done.is_set():
-            if expires is not None and monotonic() >= expires:
-                raise timed_out(f'looking up {host}')
-            yield lookup
+        while True:
+            lookup: Lookup = look_up(host, port)
+            while not lookup.done.is_set():
+                if expires is not None and monotonic() >= expires:
+                    raise timed_out(f'looking up {host}')
+                yield lookup
+            if not lookup.abandoned:
+                break
         try:
             self._last_found = lookup.result()
         except ResolveError:
@@ -146,6 +182,8 @@ def _made(given: Any, expires: float | None) -> Steps:
     except CallTimeout:
         raise
     except Exception as exc:
+        if is_foreign(exc):
+            raise
         raise AuthError(
             f'a function given as an option failed: {type(exc).__name__}: {exc}',
             phase='logging in',
@@ -203,6 +241,9 @@ def _begin_tls(stream: Stream, given: Any, name: str, expires: float | None) -> 
         (secure or sock).close()
         raise
     except (OSError, ValueError) as exc:
+        if is_foreign(exc) or (isinstance(exc, OSError) and not is_system_error(exc)):
+            (secure or sock).close()
+            raise
         error = tls.handshake_failed(exc, secure, name)  # reads names from what is still open
         (secure or sock).close()
         raise error from exc
@@ -214,23 +255,25 @@ def _begin_tls(stream: Stream, given: Any, name: str, expires: float | None) -> 
 def _converse(talk: Any, stream: Stream, expires: float | None, phase: str) -> Steps:
     """Send what a talk yields, and hand it what arrives, until it is over."""
     try:
-        data = memoryview(next(talk))
-        while True:
+        to_send = next(talk, None)
+        while to_send is not None:
+            data = memoryview(to_send)
             while data:
                 sent = stream.try_send(data)
                 if sent < 0:
                     yield from _wait(stream.fileno(), stream.to_send, expires, phase)
                 else:
                     data = data[sent:]
-            received = stream.try_receive(CHUNK)
-            if received is None:
+            while (received := stream.try_receive(CHUNK)) is None:
                 yield from _wait(stream.fileno(), READABLE, expires, phase)
-            else:
-                data = memoryview(talk.send(received))
+            try:
+                to_send = talk.send(received)
+            except StopIteration as end:
+                if is_foreign(end):
+                    raise
+                return
             if expires is not None and monotonic() >= expires:
                 raise timed_out(phase)
-    except StopIteration:
-        return
     except ThriftClientError as exc:
         exc.maybe_executed = False  # no call has been sent
         if isinstance(exc, ConnectionLost) or exc.phase in ('sending', 'waiting for the reply'):

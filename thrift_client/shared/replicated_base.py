@@ -10,7 +10,7 @@ from thrift_client.core.codec import next_id
 from thrift_client.core.scatter import FAN_OPTIONS, Leg, Quorum, Scatter
 from thrift_client.errors import ClientClosed
 from thrift_client.shared import fork
-from thrift_client.shared.bound_methods import Attribute, class_for, method_kinds
+from thrift_client.shared.bound_methods import pool_class_for
 from thrift_client.shared.pool_base import PoolBase, S
 
 if TYPE_CHECKING:
@@ -45,17 +45,9 @@ class ReplicatedBase(PoolBase[S]):
     @classmethod
     def _over(cls, pool: PoolBase[S]) -> Self:
         """A view of another pool's servers and options."""
-        service = pool._service
-        kinds = method_kinds(service, cls._method_type)
-        bound = class_for(
-            cls, service, lambda: {name: Attribute(name, kinds[name]) for name in kinds}
-        )
-        everyone: Self = object.__new__(bound)
-        everyone.__dict__.update(
-            (name, value) for name, value in pool.__dict__.items() if name in _SHARED
-        )
-        everyone._views = {}
-        everyone._is_view = True
+        everyone: Self = object.__new__(pool_class_for(cls, pool._service, cls._method_type))
+        shared = {name: value for name, value in pool.__dict__.items() if name in _SHARED}
+        everyone.__dict__.update(shared, _views={}, _is_view=True)
         return everyone
 
 
@@ -69,9 +61,11 @@ class ResponsesBase:
     In a forked child it raises ClientClosed: the calls are the parent's.
     """
 
+    _fan_out: Any = None  # once it is over
+    _inherited = False
+
     def __init__(self, fan_out: Any) -> None:
-        self._fan_out = fan_out  # None once it is over
-        self._inherited = False
+        self._fan_out = fan_out
         fork.register(self)
 
     def _check(self) -> bool:

@@ -13,8 +13,8 @@ an argument has, it comes back as it was.
 from __future__ import annotations
 
 import os
-from base64 import b64decode, b64encode
-from json import dumps, loads
+from base64 import b64encode
+from json import dumps
 from time import time
 from weakref import WeakValueDictionary
 
@@ -23,73 +23,32 @@ from thrift.transport.TTransport import TMemoryBuffer
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
-__all__ = ['Recorder', 'Request', 'read']
-
-_KEYS: dict[str, Any] = {
-    'time': (int, float),
-    'server': str,
-    'service': str,
-    'method': str,
-    'arguments': str,
-}
+_logs: WeakValueDictionary[str, RequestLog] = WeakValueDictionary()
 
 
-class Request:
-    """One request of a log: `time` (ms since 1970), names, and the arguments' bytes."""
-
-    __slots__ = ('arguments', 'method', 'server', 'service', 'time')
-
-    def __init__(
-        self, time: float, server: str, service: str, method: str, arguments: bytes
-    ) -> None:
-        self.time = time
-        self.server = server
-        self.service = service
-        self.method = method
-        self.arguments = arguments
-
-    def __repr__(self) -> str:
-        return f'<Request {self.service}.{self.method} to {self.server}>'
-
-    def unpack(self, kind: Any) -> Any:
-        """The arguments, as an instance of `kind`, the method's generated class.
-
-        Raises ValueError if the bytes are no such struct.
-        """
-        arguments = kind()
-        try:
-            arguments.read(TBinaryProtocol(TMemoryBuffer(self.arguments)))
-        except Exception as exc:
-            raise ValueError(f'not the arguments of {self.method}: {exc}') from exc
-        return arguments
-
-
-_recorders: WeakValueDictionary[str, Recorder] = WeakValueDictionary()
-
-
-def recorder(path: str) -> Recorder:
-    """The Recorder of a file, one for all clients that log to it. Raises OSError."""
+def request_log(path: str) -> RequestLog:
+    """Return the log of a file, one for all clients that log to it. Raises OSError."""
     path = os.path.abspath(path)  # noqa: PTH100 - pathlib costs an import
-    found = _recorders.get(path)
-    return found if found is not None else _recorders.setdefault(path, Recorder(path))
+    found = _logs.get(path)
+    return found if found is not None else _logs.setdefault(path, RequestLog(path))
 
 
-class Recorder:
+class RequestLog:
     """Appends requests to a file, which only its owner may read if it is made here.
 
     Any number of threads and processes may write to one file: a request is one append.
     Raises OSError if the file can't be opened.
     """
 
-    __slots__ = ('__weakref__', '_file', '_warned', 'path')
+    __slots__ = ('__weakref__', '_file', '_torn', '_warned', 'path')
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._file: int | None = None
         self._warned = False
+        self._torn = False  # whether the last line was cut short, by a full disk
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def record(self, server: str, service: str, method: str, arguments: Any) -> None:
@@ -111,7 +70,9 @@ class Recorder:
                 'method': method,
                 'arguments': b64encode(buffer.getvalue()).decode('ascii'),
             }
-            os.write(self._file, dumps(line).encode() + b'\n')
+            written = (b'\n' if self._torn else b'') + dumps(line).encode() + b'\n'
+            count = os.write(self._file, written)
+            self._torn = count < len(written)
         except Exception as exc:  # noqa: BLE001 - a full disk must not fail a call
             self._warn(exc)
 
@@ -126,36 +87,9 @@ class Recorder:
             from logging import getLogger
 
             self._warned = True
-            getLogger('thrift_client.record').warning(
+            getLogger('thrift_client.request_log').warning(
                 'requests are missing from %s: %s', self.path, exc
             )
 
     def __del__(self) -> None:
         self.close()
-
-
-def read(path: str) -> Iterator[Request]:
-    """The requests of a log, in its order.
-
-    Raises OSError if it can't be read, ValueError with the line's number for a line that is
-    no request; a last line that was cut short is left out.
-    """
-    with open(path, encoding='utf-8') as file:  # noqa: PTH123 - pathlib costs an import
-        for number, line in enumerate(file, 1):
-            try:
-                request = _parse(line)
-            except ValueError as exc:
-                if not line.endswith('\n'):
-                    return
-                raise ValueError(f'{path}, line {number}: {exc}') from exc
-            yield request
-
-
-def _parse(line: str) -> Request:
-    found = loads(line)
-    if not isinstance(found, dict) or any(
-        not isinstance(found.get(key), kind) for key, kind in _KEYS.items()
-    ):
-        raise ValueError(f'not a request with {", ".join(_KEYS)}')
-    arguments = b64decode(found['arguments'], validate=True)
-    return Request(found['time'], found['server'], found['service'], found['method'], arguments)

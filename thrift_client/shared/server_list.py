@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thrift_client.errors import ClientClosed, InvalidServerName, NoServersError
@@ -25,6 +25,7 @@ from thrift_client.shared import fork
 if TYPE_CHECKING:
     from thrift_client.discovery import Member
     from thrift_client.routing.balance import Load
+    from thrift_client.shared.checks import ChecksBase
     from thrift_client.shared.endpoint import Endpoint
     from thrift_client.shared.follower import Follower
     from thrift_client.shared.health import Health
@@ -115,8 +116,8 @@ class Roster:
     """
 
     __slots__ = (
-        '_router', '_table', 'by_name', 'claims', 'endpoints', 'equalized', 'loads', 'place', 'place_text',
-        'servers', 'weights',
+        '_router', '_table', 'by_name', 'claims', 'endpoints', 'equalized', 'loads', 'place',
+        'place_text', 'servers', 'weights',
     )  # fmt: skip
 
     def __init__(
@@ -202,8 +203,8 @@ class ServerList:
     """
 
     __slots__ = (
-        '__weakref__', '_lock', '_make_load', '_make_server', '_router', 'closed',
-        'followers', 'roster',
+        '__weakref__', '_lock', '_make_load', '_make_server', '_router', 'checks', 'closed',
+        'followers', 'new_checks', 'roster',
     )  # fmt: skip
 
     def __init__(
@@ -218,7 +219,10 @@ class ServerList:
         self.roster = Roster(Claims(), router)
         self.closed = False
         self.followers: tuple[Follower, ...] = ()
-        self._lock = fork.hold(Lock())
+        #: Makes what checks ejected servers; set by the pool.
+        self.new_checks: Callable[[], ChecksBase] | None = None
+        self.checks: ChecksBase | None = None
+        self._lock = fork.hold(RLock())
         fork.register(self)
 
     @property
@@ -237,18 +241,15 @@ class ServerList:
         given already, and for a name or a weight that the router can't use; ClientClosed.
         """
         claim = Claim(server.name, server, weight, spec, lent)
-        with self._lock:
-            if self.closed:
-                raise closed()
-            claims = self.roster.claims
+
+        def adding(claims: Claims) -> Claims:
             if claim.name in {other.name for other in claims.by_hand}:
                 raise ValueError(f'the pool already has a server named {claim.name!r}')
-            claim = claims.shared(claim)
-            claims = claims.adding(claim)
-            self._check(claims.by_hand)
-            before = self._publish(self._roster_of(claims))
-        self._settle_changed(before)
-        return claim.server
+            more = claims.adding(claims.shared(claim))
+            self._check(more.by_hand)
+            return more
+
+        return self._change(adding).by_name[claim.name]
 
     def remove(self, server: Any) -> None:
         """Withdraw the user's claim to a server, or veto one that only sources claim.
@@ -257,23 +258,20 @@ class ServerList:
         until no source names it any more (then it may come back), or until `add`. Raises
         InvalidServerName if the server isn't in.
         """
-        with self._lock:
-            name, old = server.name, self.roster
-            if old.by_name.get(name) is not server:
+        name = server.name
+
+        def removing(claims: Claims) -> Claims:
+            if self.roster.by_name.get(name) is not server:
                 raise InvalidServerName(f'the pool has no server {server!r}')
-            before = self._publish(self._roster_of(old.claims.removing(name)))
-        self._settle_changed(before)
+            return claims.removing(name)
 
-    def follow(self, source: Any) -> None:
-        """Begin to follow a source, until `close`: anything that `discovery.source` takes.
+        self._change(removing)
 
-        Its servers come behind those of the sources before it. Raises ClientClosed, and what
-        `discovery.source` and the start of a thread raise.
+    def follow(self, follower: Follower) -> None:
+        """Have a follower keep the servers of its source in this list, until `close`.
+
+        They come behind those of the followers before it. Raises ClientClosed.
         """
-        from thrift_client import discovery
-        from thrift_client.shared.follower import Follower
-
-        follower = Follower(self, discovery.source(source))
         with self._lock:
             if self.closed:
                 raise closed()
@@ -307,22 +305,29 @@ class ServerList:
 
         Raises ValueError for names that the router can't use, with nothing changed.
         """
-        with self._lock:
-            if self.closed:
-                return
-            claims = self.roster.claims
-            claims = claims.listing(
-                self.followers.index(follower), [claims.shared(claim) for claim in listed]
-            )
-            roster = self._roster_of(claims)
-            if self._router is not None and roster.servers:
-                roster.table  # noqa: B018 - raises, and is made here rather than in a call
-            before = self._publish(roster)
-        self._settle_changed(before)
+        listed = tuple(listed)
+
+        def listing(claims: Claims) -> Claims:
+            position = self.followers.index(follower)
+            return claims.listing(position, [claims.shared(claim) for claim in listed])
+
+        try:
+            self._change(listing)
+        except ClientClosed:
+            pass  # what a source still says then is of no interest
 
     def healths(self) -> tuple[Health, ...]:
         """The health of each server: a breaker asks how many of its peers are ejected."""
         return tuple(endpoint.health for endpoint in self.roster.endpoints)
+
+    def check(self, endpoint: Endpoint) -> bool:
+        """Have an ejected server checked in the background; False if that can't be."""
+        with self._lock:
+            if self.closed or self.new_checks is None:
+                return False
+            if self.checks is None:
+                self.checks = self.new_checks()
+        return self.checks.watch(endpoint)
 
     def close(self) -> tuple[Any, ...]:
         """Let no more calls begin and follow no source; return the clients that the pool made.
@@ -333,9 +338,14 @@ class ServerList:
             claims = self.roster.claims
             if not self.closed:
                 self.closed = True
-                self._publish(_Closed(claims, self._router, self._load_of(self.roster)))
+                self.roster = _Closed(claims, self._router, self._load_of(self.roster))
         for follower in self.followers:
             follower.close()
+        if self.checks is not None:
+            self.checks.close()
+            for claim in claims.everyone():
+                if claim.lent:
+                    claim.server._endpoint.left(self.healths, self.check)
         made = {claim.server: None for claim in claims.everyone() if not claim.lent}
         return tuple(made)
 
@@ -353,7 +363,7 @@ class ServerList:
 
     def renew_after_fork(self) -> Callable[[], None]:
         """Forget the parent's calls; afterwards, settle what another thread didn't get to."""
-        self._lock = fork.hold(Lock())
+        self._lock = fork.hold(RLock())
         old = self.roster
         self.roster = type(old)(
             old.claims, self._router, self._load_of(None), equalized=old.equalized
@@ -374,13 +384,21 @@ class ServerList:
             self._router.table(tuple(claim.name for claim in by_hand), weights)
 
     def _roster_of(self, claims: Claims) -> Roster:
+        """The roster of these claims, with a table if their names or weights may be unusable.
+
+        Raises ValueError for names that the router can't use.
+        """
         load_of = self._load_of(self.roster)
         roster = Roster(claims, self._router, load_of)
-        if self._router is not None and len(set(roster.weights)) > 1:
+        if self._router is None or not roster.servers:
+            return roster
+        if len(set(roster.weights)) > 1:
             try:
                 roster.table  # noqa: B018 - raises for weights that the router can't use
             except ValueError:
                 roster = Roster(claims, self._router, load_of, equalized=True)
+        if any(claims.lists):
+            roster.table  # noqa: B018 - raises, and is made here rather than in a call
         return roster
 
     def _load_of(self, old: Roster | None) -> Callable[[Claim], Load] | None:
@@ -397,30 +415,36 @@ class ServerList:
 
         return load_of
 
-    def _publish(self, roster: Roster) -> Roster:
-        """Make `roster` the list, in one assignment; return the one before."""
-        before, self.roster = self.roster, roster
+    def _change(self, derive: Callable[[Claims], Claims]) -> Roster:
+        """Publish the list of the claims that `derive` makes of the present ones; return it."""
+        with self._lock:
+            before = roster = None
+            # A signal handler or a finalizer that runs in this thread may change it meanwhile.
+            while roster is None or self.roster is not before:
+                if self.closed:
+                    raise closed()
+                before = self.roster
+                roster = self._roster_of(derive(before.claims))
+            self.roster = roster
         if roster.equalized and not before.equalized:
             log.warning(
                 'routing %r cannot use the different weights of the servers; each counts as 1',
                 self._router.name,
             )
-        return before
+        for server in {*before.servers} ^ {*self.roster.servers}:
+            self._settle_one(server)
+        return roster
 
     def _settle_all(self) -> None:
         for server in self.roster.servers:
-            server._endpoint.joined(self.healths)
-
-    def _settle_changed(self, before: Roster) -> None:
-        """Settle each client that has entered the list or left it since `before`."""
-        for server in {*before.servers} ^ {*self.roster.servers}:
-            self._settle_one(server)
+            server._endpoint.joined(self.healths, self.check)
 
     def _settle_one(self, server: Any) -> None:
+        """Settle a client that has entered the list or left it."""
         inside = None
         # Another thread may move it back meanwhile: whoever looks last has it right.
         while inside is not (inside := self.roster.by_name.get(server.name) is server):
             if inside:
-                server._endpoint.joined(self.healths)
+                server._endpoint.joined(self.healths, self.check)
             else:
-                server._endpoint.left(self.healths)
+                server._endpoint.left(self.healths, self.check)

@@ -10,9 +10,9 @@ import zlib
 
 from thrift.transport.TTransport import TTransportBase, TTransportException
 
-from thrift_client.core.call import READING, timed_out
-from thrift_client.core.detect import advise
-from thrift_client.core.failures import closed_by_server, too_large
+from thrift_client.core.classify import READING, timed_out
+from thrift_client.core.failures import DECODING, closed_by_server, is_foreign, too_large
+from thrift_client.core.transports.base import Channel
 from thrift_client.errors import (
     ConnectError,
     ConnectionLost,
@@ -20,15 +20,20 @@ from thrift_client.errors import (
     MessageTooLarge,
     ThriftClientError,
 )
-from thrift_client.net.stream import Stream
+from thrift_client.shared.connection import ConnectionBase
+from thrift_client.shared.stream import Stream
+from thrift_client.sync import stream as waiting
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any
 
-    from thrift_client.core.service import Method
+    from thrift_client.core.call import Call
     from thrift_client.core.wire import Wire
+
+#: What a user's transport may raise for what the network or the server did.
+OWN_ERRORS = (*DECODING, OSError)
 
 
 class DeadlineSocket(TTransportBase):
@@ -63,7 +68,9 @@ class DeadlineSocket(TTransportBase):
         """At least one byte, at most `sz`. Raises CallTimeout, ConnectionLost, MessageTooLarge."""
         if self.left <= 0:
             raise too_large(f'more than {self._limit} bytes', self._limit)
-        data = self._open_stream().receive(min(sz, self.left), self.expires)
+        data = waiting.receive(
+            self.open_stream(), min(sz, self.left), self.expires, 'reading the reply'
+        )
         if not data:
             raise closed_by_server(partial=self.left < self._limit)
         self.left -= len(data)
@@ -80,12 +87,13 @@ class DeadlineSocket(TTransportBase):
 
     def write(self, buf: bytes) -> None:
         """Send all of `buf`. Raises CallTimeout, ConnectionLost."""
-        self._open_stream().send(buf, self.expires)
+        waiting.send(self.open_stream(), buf, self.expires)
 
     def flush(self) -> None:
         """Do nothing: what was written is sent."""
 
-    def _open_stream(self) -> Stream:
+    def open_stream(self) -> Stream:
+        """What it reads and writes. Raises NOT_OPEN."""
         if self.stream is None:
             raise TTransportException(TTransportException.NOT_OPEN, 'not open')
         return self.stream
@@ -96,12 +104,10 @@ class DeadlineSocket(TTransportBase):
         self.left = self._limit
 
 
-class ApacheConnection:
+class ApacheConnection(ConnectionBase):
     """An open connection through a user's transport: what `Connection` is for all others."""
 
-    fast = unsettled = plain = False
-    reusable = True
-    reply_headers = None
+    __slots__ = ('_socket', '_transport')
 
     def __init__(
         self,
@@ -110,10 +116,6 @@ class ApacheConnection:
         expires: float | None,
         now: float,
     ) -> None:
-        self._wire = wire
-        self.stamp = now
-        self.retire_at: float | None = None
-        self.calls = 0
         self._socket = DeadlineSocket(connect, wire.limit)
         self._socket.begin(expires)
         try:
@@ -124,46 +126,32 @@ class ApacheConnection:
             self._socket.close()
             if isinstance(exc, ThriftClientError):
                 exc.maybe_executed = False
-            if isinstance(exc, ThriftClientError) or not isinstance(exc, Exception):
                 raise
             raise _named(exc, 'connecting') from exc
-        self._protocol = wire.codec.make_protocol(self._transport)
+        super().__init__(wire, self._socket.open_stream(), Channel(), now)
 
-    def call(
-        self,
-        method: Method,
-        request: bytes,
-        seqid: int,
-        expires: float | None,
-        headers: Mapping[str, str] | None = None,  # noqa: ARG002 - this transport has its own
-    ) -> Any:
-        """One call; see `Connection.call`."""
+    def exchange(self, call: Call, request: bytes) -> Any:
+        """Exchange the request of a call and its reply; see `Connection.exchange`."""
         self.calls += 1
-        self._socket.begin(expires)
+        self._socket.begin(call.until)
         try:
             self._transport.write(request)
             self._transport.flush()
         except ThriftClientError:
             raise
-        except Exception as exc:
+        except OWN_ERRORS as exc:
             raise _named(exc, 'sending') from exc
-        if method.oneway:
+        if call.method.oneway:
             return None
+        codec = call.endpoint.codec_of(call.options.codec)
+        protocol = codec.make_protocol(self._transport)
         try:
-            return self._wire.codec.answer(method, seqid, self._protocol)
-        except DecodeError as exc:
-            cause = exc.__cause__
-            if isinstance(cause, TTransportException):
+            return codec.answer(call.method, call.seqid, protocol)
+        except OWN_ERRORS as exc:
+            cause = exc.__cause__ if isinstance(exc, DecodeError) else exc
+            if isinstance(cause, (TTransportException, OSError)):
                 raise _named(cause, 'reading the reply') from cause
             raise
-
-    def blame(self, error: ThriftClientError) -> ThriftClientError:
-        """The error, told whether this connection had worked before."""
-        if isinstance(error, ConnectionLost):
-            error.reused = self.calls > 1
-        if self.calls <= 1:
-            advise(error, self._wire.speech)
-        return error
 
     def settle(self) -> bool:
         """True: nothing comes for oneway calls that this could know of."""
@@ -186,8 +174,12 @@ class ApacheConnection:
             socket.stream.close(forked=True)
 
 
-def _named(exc: Exception, phase: str) -> ThriftClientError:
-    """What an exception of a user's transport's own is called here."""
+def _named(exc: BaseException, phase: str) -> ThriftClientError:
+    """What an exception of a user's transport is called here. Raises one from outside."""
+    if is_foreign(exc) or not isinstance(exc, OWN_ERRORS):
+        raise exc
+    if isinstance(exc, ThriftClientError):
+        return exc
     sent = phase in READING
     text = f'{type(exc).__name__} in the transport: {exc}'
     kind = exc.type if isinstance(exc, TTransportException) else None

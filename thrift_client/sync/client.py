@@ -17,9 +17,12 @@ from thrift_client.core.codec import next_id
 from thrift_client.core.failures import ENCODING, is_foreign
 from thrift_client.core.service import Method, Service, bind_functions
 from thrift_client.errors import ThriftClientError
+from thrift_client.response import set_headers
 from thrift_client.shared.client_base import ClientBase
 from thrift_client.shared.endpoint import Endpoint
 from thrift_client.sync.connection_pool import SyncConnectionPool
+from thrift_client.sync.course import make_attempts
+from thrift_client.sync.stream import SLICE
 from thrift_client.sync.workers import Workers
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -61,14 +64,16 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
         from thrift_client.core.paths import encode_error
 
         raise endpoint.located(encode_error(method, arguments, exc), method.name, now) from exc
-    wait, expires = options.timeout, None
+    timeout, expires, wait = options.timeout, None, SLICE
     if options.timeouts is not None:
-        wait = options.timeout_of(method.name)
+        timeout = options.timeout_of(method.name)
+    if timeout is not None:
+        expires = now + timeout / 1000
+        if timeout < SLICE:
+            wait = timeout
     ends = deadlines.current.get()
-    if wait is not None:
-        expires = now + wait / 1000
     if ends is not None and (expires is None or ends < expires):
-        expires, wait = ends, (ends - now) * 1000
+        expires, wait = ends, min(SLICE, (ends - now) * 1000)
         if wait <= 0:
             return call_in_full(endpoint, options, method, arguments, now, response, picker)
     idle = connections.idle
@@ -76,8 +81,11 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
         connection = idle.pop()
     except IndexError:
         return call_in_full(endpoint, options, method, arguments, now, response, picker)
-    if now >= connection.look_at and not connections.is_fit(connection, now):
-        return call_in_full(endpoint, options, method, arguments, now, response, picker)
+    if now >= connection.look_at:
+        idle.append(connection)
+        connection = connections.take_checked()
+        if connection is None:
+            return call_in_full(endpoint, options, method, arguments, now, response, picker)
     try:
         result = connection.small_exchange(plan, body, next_id(), wait, expires)
     except BaseException as exc:
@@ -89,6 +97,8 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
         return call_in_full(
             endpoint, options, method, arguments, now, response, picker, failure=exc
         )
+    if response is not None and endpoint.carries_headers:
+        set_headers(response, connection.reply_headers)
     connection.used(now)
     idle.append(connection)
     if len(idle) > connections.max_idle or now > connections.tend_at or connections.gate:
@@ -126,13 +136,9 @@ def call_in_full(
 
     `failure` or `result` is how a small call ended that was its first attempt.
     """
-    if options.hedge is not None and failure is None and options.may_hedge(method):
-        from thrift_client.sync import fanout
-
-        if picker is None or not picker.forced:
-            return fanout.hedged_call(
-                endpoint, options, method, arguments, started, response, picker
-            )
+    hedges = options.hedge is not None and failure is None and options.may_hedge(method)
+    if hedges and (picker is None or not picker.forced):
+        return _hedged_call(endpoint, options, method, arguments, started, response, picker)
     call = Call(
         endpoint, options, method, arguments, started,
         seqid=next_id(), picker=picker, response=response,
@@ -144,7 +150,7 @@ def call_in_full(
             call.failed(failure, monotonic())
         elif result is not _NOTHING and call.done(result, monotonic()):
             return call.value()
-        return _attempts(call)
+        return make_attempts(call)
     except BaseException as exc:
         error = exc
         raise
@@ -153,22 +159,47 @@ def call_in_full(
         del error  # its traceback holds this frame: a cycle that would keep a lost connection open
 
 
-def _attempts(call: Call) -> Any:
-    """Make one attempt after another, until one brings the value or none is left."""
-    while True:
-        endpoint = call.attempt(monotonic())
-        if endpoint is None:
-            assert call.resume_at is not None
-            call.endpoint.connections.pause(call.resume_at)
-            continue
+def _hedged_call(
+    endpoint: Endpoint,
+    options: CallOptions,
+    method: Method,
+    arguments: Any,
+    started: float,
+    response: ThriftResponse[Any] | None,
+    picker: Any,
+) -> Any:
+    """Make a call that is hedged if its answer takes long; the first answer counts.
+
+    An error of the server or the network counts only if no other attempt is left.
+    """
+    from thrift_client.core.scatter import Hedged, Leg
+    from thrift_client.sync.fanout import FanOut
+
+    seqid = next_id()
+    call = Call(
+        endpoint, options, method, arguments, started,
+        seqid=seqid, picker=picker, response=response,
+    )  # fmt: skip
+    first = Leg(
+        0, endpoint, options, method, arguments, started, seqid, picker=picker, outer=False
+    )
+    error: BaseException | None = None
+    try:
+        call.begin()
+        scatter = Hedged(call, first, monotonic())
+        fan_out = FanOut(scatter)
         try:
-            request = call.request()
-            result = endpoint.connections.exchange(call, request)
-        except FAILURES as exc:
-            call.failed(exc, monotonic())
-        else:
-            if call.done(result, monotonic()):
-                return call.value()
+            while not scatter.is_over:
+                fan_out.run()
+        finally:
+            fan_out.close()
+        return scatter.result(response)
+    except BaseException as exc:
+        error = exc
+        raise
+    finally:
+        call.end(error)
+        del error
 
 
 class SimpleClient(ClientBase):
@@ -190,6 +221,18 @@ class SimpleClient(ClientBase):
     @staticmethod
     def _new_connections(endpoint: Endpoint) -> SyncConnectionPool:
         return SyncConnectionPool(endpoint)
+
+    @staticmethod
+    def _new_pin(endpoint: Endpoint | None) -> Any:
+        from thrift_client.sync.pin import Pin
+
+        return Pin(endpoint)
+
+    @staticmethod
+    def _new_checks() -> Any:
+        from thrift_client.sync.checks import Checks
+
+        return Checks()
 
     @staticmethod
     def _functions_of(service: Service) -> dict[str, Any]:
@@ -229,6 +272,9 @@ class SimpleClient(ClientBase):
         expires = deadlines.expiry(started, self._options.timeout, deadlines.current.get())
         try:
             connections.check_open()
+            if self._options.source is not None:
+                self._options.source.open(connections, expires)
+                return
             connection = connections.take_checked()
             if connection is None:
                 may_open, permit = connections.try_open()
@@ -242,11 +288,14 @@ class SimpleClient(ClientBase):
     def close(self) -> None:
         """Close all connections, those in use when their calls are done; may be repeated.
 
-        Calls that wait get ClientClosed at once. Does nothing on a view.
+        Calls that wait get ClientClosed at once. On a view it does nothing, except that it
+        closes the connection of a view that `pinned` returned.
         """
         if self._is_view:
+            if self._pin is not None:
+                self._pin.end()
             return
-        self._endpoint.connections.close()
+        self._endpoint.close()
         self._workers.close()
 
     def __enter__(self) -> Self:

@@ -11,7 +11,8 @@ from io import BytesIO
 from time import monotonic
 
 from thrift_client.core.classify import timed_out
-from thrift_client.core.failures import closed_by_server, is_foreign, trailing_bytes
+from thrift_client.core.failures import closed_by_server, is_system_error, trailing_bytes
+from thrift_client.core.reply import Reply
 from thrift_client.errors import (
     CallTimeout,
     ConnectionLost,
@@ -26,6 +27,7 @@ from thrift_client.sync.stream import CHUNK
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from thrift_client.core.call import Call
@@ -49,12 +51,12 @@ class Connection(ConnectionBase):
         self._send, self._receive, self._poll = stream.send, stream.receive, stream.poll
 
     def small_exchange(
-        self, plan: Plan, body: bytes, seqid: int, wait: float | None, expires: float | None
+        self, plan: Plan, body: bytes, seqid: int, wait: float, expires: float | None
     ) -> Any:
         """Exchange a small request and its reply: one send, one wait, one receive.
 
-        `body` are the encoded arguments, `wait` the ms that are left until `expires`; None
-        is no limit. Whatever turns out not to be small is left to the general way. Returns
+        `body` are the encoded arguments, `wait` the ms to wait at first, at most until
+        `expires`. Whatever turns out not to be small is left to the general way. Returns
         the result that was read, None for oneway; raises as `exchange`.
         """
         head, reply_head = plan.headers[seqid]
@@ -67,7 +69,7 @@ class Connection(ConnectionBase):
         try:
             sent = self._send(request)
         except OSError as exc:
-            if is_foreign(exc):
+            if not is_system_error(exc):
                 raise
             sent = 0  # the same again, to name what is wrong
         if sent != len(request):
@@ -75,12 +77,11 @@ class Connection(ConnectionBase):
         if plan.result_spec is None:
             self.sent_oneway()
             return None
-        if not self._poll(wait):
-            raise timed_out('waiting for the reply')
+        self._poll(wait)
         try:
             data = self._receive(self.first_read)
         except OSError as exc:
-            if is_foreign(exc):
+            if not is_system_error(exc):
                 raise
             data = waiting.receive(
                 self.stream, self.first_read, expires, 'waiting for the reply'
@@ -98,14 +99,25 @@ class Connection(ConnectionBase):
         HttpStatusError, EncodeError for impossible headers, or a TApplicationException that
         is not about this call.
         """
-        method, seqid, until = call.method, call.seqid, call.until
-        data = self.channel.wrap(request, seqid, call.headers)
+        codec = call.endpoint.codec_of(call.options.codec)
+        return self.carry(codec, call.method, call.seqid, request, call.headers, call.until)
+
+    def carry(
+        self,
+        codec: Codec,
+        method: Method,
+        seqid: int,
+        request: bytes,
+        headers: Mapping[str, str] | None,
+        until: float | None,
+    ) -> Any:
+        """Exchange an encoded request and a reply that `codec` reads; see `exchange`."""
+        data = self.channel.wrap(request, seqid, headers)
         self.calls += 1
         waiting.send(self.stream, data, until)
         if method.oneway:
             self.sent_oneway()
             return None
-        codec = call.endpoint.codec_of(call.options.codec)
         data = waiting.receive(self.stream, self.first_read, until, 'waiting for the reply')
         result = self.read_first(codec, method, seqid, data)
         if result is not None:

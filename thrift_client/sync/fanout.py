@@ -2,44 +2,39 @@
 
 The requests are written to all open connections without blocking on any, connections that
 are missing are opened side by side, and replies are read as they become readable: the
-whole takes little longer than its slowest server. What can only block (`on_connect`, a
-user's own Apache transport) is done by worker threads where there are some; without, by
-the caller, one after the other, once the others have their request.
+whole takes little longer than its slowest server. What can only block (opening a connection
+with `on_connect`, the whole attempt through a user's own Apache transport) is done by worker
+threads where there are some; without, by the caller, one after the other, once the others
+have their request.
 
 Who owns what: every connection in use belongs to its leg, and all legs to the calling
 thread. Other threads (a look-up that is done, a worker, a call that frees a connection)
-only append to `_woken` and write to a pipe. `close` releases whatever legs hold.
+only wake it (`sync/events.py`). `close` releases whatever legs hold.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future
-from socket import socket, socketpair
 from time import monotonic
 
 from thrift_client import deadlines
-from thrift_client.core.call import Call
 from thrift_client.core.classify import FAILURES, timed_out
-from thrift_client.core.codec import next_id
-from thrift_client.core.scatter import Hedged, Leg, Scatter
-from thrift_client.errors import ClientClosed, EncodeError, ThriftClientError
+from thrift_client.core.failures import is_foreign
+from thrift_client.errors import ClientClosed, ThriftClientError
 from thrift_client.shared.connection_pool import Permit
-from thrift_client.shared.opening import Ready
-from thrift_client.shared.platform import READABLE, WRITABLE, new_poller
+from thrift_client.shared.fanout_base import FanOutBase
+from thrift_client.shared.opening import Ready, advance
+from thrift_client.shared.platform import READABLE, WRITABLE
 from thrift_client.shared.resolve import Lookup
-from thrift_client.sync.connection_pool import Place
+from thrift_client.sync.events import Events
+from thrift_client.sync.place import Place
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
-    from thrift_client.core.call import CallOptions
-    from thrift_client.core.codec import Codec
-    from thrift_client.core.service import Method
-    from thrift_client.response import ThriftResponse
-    from thrift_client.shared.endpoint import Endpoint
+    from thrift_client.core.scatter import Leg, Scatter
     from thrift_client.shared.opening import Steps
     from thrift_client.sync.connection import Connection
     from thrift_client.sync.workers import Workers
@@ -54,15 +49,15 @@ LAST_WORD = 0.04
 class _Turn(Place):
     """A leg's place in the line for a connection: wakes the fan-out instead of a thread."""
 
-    __slots__ = ('_fan_out', '_leg')
+    __slots__ = ('_events', '_leg')
 
-    def __init__(self, line: deque[Place], fan_out: FanOut, leg: Leg) -> None:
+    def __init__(self, line: deque[Place], events: Events, leg: Leg) -> None:
         super().__init__(line)
-        self._fan_out, self._leg = fan_out, leg
+        self._events, self._leg = events, leg
 
     def wake(self) -> None:
         """Let the leg look again."""
-        self._fan_out.wake(self._leg, None)
+        self._events.wake(self._leg, None)
 
 
 class _Opening:
@@ -76,25 +71,16 @@ class _Opening:
         self.until: float | None = None
 
 
-class FanOut:
+class FanOut(FanOutBase):
     """The legs of a scatter that are under way. Whoever makes one calls `close` in the end."""
 
     def __init__(self, scatter: Scatter, workers: Workers | None = None) -> None:
-        self._scatter = scatter
+        super().__init__(scatter)
         self._workers = workers
-        self._poller = new_poller()
-        self._by_fd: dict[int, Leg] = {}
-        self._active: set[Leg] = set()
+        self._events = Events()
         self._undecided: set[Leg] = set()  # whose reply may be whole, for all that is known
         self._paused: list[Leg] = []
-        self._ended: deque[Leg] = deque()
-        self._beginning: Any = None
         self._blocking: deque[Leg] = deque()
-        self._requests: dict[tuple[Codec, int], tuple[Any, bytes]] = {}
-        self._next_expiry: float | None = None
-        self._deadline = deadlines.current.get()
-        self._woken: deque[tuple[Leg, Any]] = deque()
-        self._pipe: tuple[socket, socket] | None = None
 
     # What its owner calls.
 
@@ -110,49 +96,20 @@ class FanOut:
                 return None
             self._step()
 
-    def run_or_skip(self, skip: Callable[[Leg, Exception], None]) -> Leg | None:
-        """`run`, but tell `skip` of a leg whose arguments can't be encoded, and go on."""
-        while True:
-            try:
-                return self.run()
-            except EncodeError as exc:
-                leg = self._beginning
-                self._active.discard(leg)
-                skip(leg, exc)
-                return None
-
-    def begin(self) -> None:
-        """Begin the new legs, as far as that doesn't block. Raises EncodeError."""
-        while True:
-            new = self._scatter.take_new()
-            if not new:
-                return
-            self._active.update(new)
-            while new:
-                leg = self._beginning = new.pop(0)
-                try:
-                    self._begin(leg)
-                except BaseException:
-                    self._scatter.legs[:0] = new
-                    self._active.difference_update(new)
-                    raise
-
     def close(self) -> list[Leg]:
         """Give up whatever is still under way; the legs whose responses say so."""
         given_up = [*self._active, *self._scatter.take_new()]
         self._active.clear()
         for leg in given_up:
             ran = leg.unsent is None and (
-                leg.connection is not None or isinstance(leg.opening, Future)
+                leg.connection is not None
+                or (isinstance(leg.opening, Future) and leg.endpoint.wire.apache is not None)
             )
             self._release(leg)
             leg.give_up(may_have_run=ran)
         given_up += self._ended
         self._ended.clear()
-        if self._pipe is not None:
-            pipe, self._pipe = self._pipe, None
-            pipe[0].close()
-            pipe[1].close()
+        self._events.close()
         return given_up
 
     # How a leg begins.
@@ -161,8 +118,7 @@ class FanOut:
         """Send on an idle connection, or go the whole course."""
         endpoint, options = leg.endpoint, leg.options
         connections = endpoint.connections
-        plain = options.headers is None and endpoint.wire.apache is None and not options.propagate
-        if plain and not connections.gate:
+        if options.is_plain and endpoint.wire.apache is None and not connections.gate:
             timeout = options.timeout_of(leg.method.name)
             leg.expires = deadlines.expiry(leg.started, timeout, self._deadline)
             self._request(leg, leg.endpoint.codec_of(options.codec))  # what can't be encoded
@@ -180,7 +136,8 @@ class FanOut:
             call = leg.join(failure)
             endpoint = call.attempt(monotonic())
         except FAILURES as exc:
-            self._end(leg, exc)
+            leg.failed(exc)
+            self._end(leg)
             return
         leg.endpoint = call.endpoint
         if endpoint is None:
@@ -188,7 +145,9 @@ class FanOut:
             return
         leg.expires = call.until
         self._request(leg, endpoint.codec_of(call.options.codec))
-        connection = endpoint.connections.take_idle()
+        connection = None
+        if endpoint.wire.apache is None:
+            connection = endpoint.connections.take_idle()
         if connection is not None:
             self._send(leg, connection)
         elif endpoint.must_block:
@@ -196,36 +155,18 @@ class FanOut:
         else:
             self._open(leg)
 
-    def _request(self, leg: Leg, codec: Codec) -> bytes:
-        """The message of a leg, encoded once for legs with the same arguments.
-
-        Raises EncodeError, told where.
-        """
-        key = codec, leg.seqid
-        known = self._requests.get(key)
-        if known is not None and known[0] is leg.arguments:
-            return known[1]
-        try:
-            message = codec.request(leg.method, leg.arguments, leg.seqid)
-        except EncodeError as exc:
-            exc.server, exc.method = leg.endpoint.client, leg.method.name
-            exc.elapsed, exc.attempts = (monotonic() - leg.started) * 1000, 1
-            raise
-        self._requests[key] = leg.arguments, message
-        return message
-
     # How a connection is opened, or waited for.
 
     def _open(self, leg: Leg) -> None:
         connections = leg.endpoint.connections
         may_open, permit = connections.try_open()
-        self._prepare_to_wake()
+        self._events.prepare_to_wake()
         if may_open:
             self._open_with(leg, permit)
             return
-        leg.place = _Turn(connections.line, self, leg)
+        leg.place = _Turn(connections.line, self._events, leg)
         leg.place.__enter__()
-        self._expect(leg.expires)
+        self._events.expect(leg.expires)
         self._look(leg)
 
     def _look(self, leg: Leg) -> None:
@@ -255,69 +196,65 @@ class FanOut:
         leg.permit = permit
         now = monotonic()
         opener = leg.endpoint.connections.opener
-        leg.opening = _Opening(opener.open(opener.ends(now, leg.expires)), now)
+        leg.opening = _Opening(opener.open(now, leg.expires), now)
         self._open_on(leg, leg.opening, None)
 
     def _open_on(self, leg: Leg, opening: _Opening, answer: Any) -> None:
         """Go on opening a connection until it has to wait, is open, or has failed."""
-        self._unlisten(leg)
+        self._events.unlisten(leg)
         try:
-            wait = opening.steps.send(answer)
-        except StopIteration as end:
-            leg.opening = None
-            permit, leg.permit = leg.permit, None
-            connections = leg.endpoint.connections
-            self._send(leg, connections.connected(end.value, opening.began, permit))
+            wait, result = advance(opening.steps, answer)
         except FAILURES as exc:
             self._release(leg)
             self._course(leg, exc)
+            return
+        if result is not None:
+            leg.opening = None
+            permit, leg.permit = leg.permit, None
+            connections = leg.endpoint.connections
+            self._send(leg, connections.connected(result, opening.began, permit))
+            return
+        if isinstance(wait, Lookup):
+            opening.until = leg.expires
+            wait.tell(lambda: self._events.wake(leg, opening))
         else:
-            if isinstance(wait, Lookup):
-                opening.until = leg.expires
-                wait.tell(lambda: self.wake(leg, opening))
-            else:
-                assert isinstance(wait, Ready)
-                opening.until = wait.until
-                self._listen(leg, wait.events)
-            self._expect(opening.until)
-
-    def _listen(self, leg: Leg, events: dict[int, int]) -> None:
-        self._unlisten(leg)
-        for fd, event in events.items():
-            self._poller.register(fd, event)
-            self._by_fd[fd] = leg
-        leg.waits_for = tuple(events)
-
-    def _unlisten(self, leg: Leg) -> None:
-        for fd in leg.waits_for:
-            if self._by_fd.pop(fd, None) is not None:
-                try:
-                    self._poller.unregister(fd)
-                except (KeyError, OSError):
-                    pass  # an exception from outside came before it was registered
-        leg.waits_for = ()
+            assert isinstance(wait, Ready)
+            opening.until = wait.until
+            self._events.listen(leg, wait.events)
+        self._events.expect(opening.until)
 
     # What can only block.
 
     def _block(self, leg: Leg) -> None:
-        """Have the whole attempt made by a worker thread, or later by the caller."""
+        """Have a worker thread, or later the caller, do what blocks."""
         if self._workers is not None:
-            self._prepare_to_wake()
-            self._expect(leg.expires)
+            self._events.prepare_to_wake()
+            self._events.expect(leg.expires)
             try:
                 future = leg.opening = self._workers.submit(self._attempt, leg)
-            except (RuntimeError, ThriftClientError):
-                pass  # no thread is left
+            except (RuntimeError, ThriftClientError) as exc:  # no thread is left
+                if is_foreign(exc):
+                    raise
             else:
-                future.add_done_callback(lambda done: self.wake(leg, done))
+                future.add_done_callback(lambda done: self._events.wake(leg, done))
                 return
         self._blocking.append(leg)
 
     def _attempt(self, leg: Leg) -> Any:
+        """Open a connection for a leg, or through an Apache transport make its whole attempt."""
         call = leg.call
         assert call is not None
+        connections = leg.endpoint.connections
+        if leg.endpoint.wire.apache is None:
+            return connections.take(call.until)
         message = self._request(leg, call.endpoint.codec_of(call.options.codec))
-        return leg.endpoint.connections.exchange(call, message)
+        return connections.exchange(call, message)
+
+    def _attempted(self, leg: Leg, result: Any) -> None:
+        if leg.endpoint.wire.apache is None:
+            self._send(leg, result)
+        else:
+            self._take(leg, result, None)
 
     def _block_here(self, leg: Leg) -> None:
         try:
@@ -325,7 +262,7 @@ class FanOut:
         except FAILURES as exc:
             self._course(leg, exc)
         else:
-            self._take(leg, result, None)
+            self._attempted(leg, result)
 
     def _unblock(self, leg: Leg, done: Future[Any]) -> None:
         """Take what a worker's attempt came to."""
@@ -335,11 +272,28 @@ class FanOut:
             return
         error = done.exception()
         if error is None:
-            self._take(leg, done.result(), None)
+            self._attempted(leg, done.result())
         elif isinstance(error, FAILURES):
             self._course(leg, error)
         else:
             raise error
+
+    def _abandon(self, leg: Leg, future: Future[Any]) -> bool:
+        """Give up what a worker does for a leg; whether it had begun.
+
+        A connection that it still opens goes to the idle ones.
+        """
+        if future.cancel():
+            return False
+        connections = leg.endpoint.connections
+
+        def give_back(done: Future[Any]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                connections.give_back(done.result())
+
+        if leg.endpoint.wire.apache is None:
+            future.add_done_callback(give_back)
+        return True
 
     # How a request goes out.
 
@@ -356,17 +310,15 @@ class FanOut:
         except ThriftClientError as exc:
             self._lose(leg, exc)
             return
-        self._expect(leg.expires)
+        self._events.expect(leg.expires)
         if sent == len(request):
-            self._poller.register(fd, READABLE)
-            self._by_fd[fd] = leg
-            leg.waits_for = (fd,)
+            self._events.listen(leg, {fd: READABLE})
             if leg.method.oneway:
                 connection.sent_oneway()
                 self._settle(leg, None)
         else:
             leg.unsent = memoryview(request)[max(sent, 0) :]
-            self._listen(leg, {fd: WRITABLE})
+            self._events.listen(leg, {fd: WRITABLE})
 
     def _send_on(self, leg: Leg, unsent: memoryview) -> None:
         connection = leg.connection
@@ -378,10 +330,10 @@ class FanOut:
         fd = connection.stream.fileno()
         if sent < len(unsent):
             leg.unsent = unsent[max(sent, 0) :]
-            self._listen(leg, {fd: connection.stream.to_send})
+            self._events.listen(leg, {fd: connection.stream.to_send})
             return
         leg.unsent = None
-        self._listen(leg, {fd: READABLE})
+        self._events.listen(leg, {fd: READABLE})
         if leg.method.oneway:
             connection.sent_oneway()
             self._settle(leg, None)
@@ -417,7 +369,7 @@ class FanOut:
     def _settle(self, leg: Leg, result: Any) -> None:
         """Take the result that was read on a leg's connection, which is clean."""
         connection, leg.connection = leg.connection, None
-        self._unlisten(leg)
+        self._events.unlisten(leg)
         self._undecided.discard(leg)
         leg.reply = None
         headers = connection.reply_headers
@@ -425,29 +377,13 @@ class FanOut:
         self._take(leg, result, headers)
 
     def _take(self, leg: Leg, result: Any, headers: Any) -> None:
-        """End a leg with a result, unless its policy wants another attempt."""
-        exception = None if result is None else leg.method.exception_in(result)
-        if leg.call is None and exception is not None:
-            if leg.options.reconsiders(leg.method, exception):
-                leg.join()
-        if leg.call is not None:
-            if not leg.call.done(result, monotonic()):
-                self._course(leg, None)
-                return
-        self._active.discard(leg)
-        self._ended.append(leg)
-        if exception is not None:
-            response = leg.failed(exception)
-        else:
-            value = result.success if result is not None and leg.method.returns else None
-            response = leg.answered(value)
-        if headers is not None:
-            response._headers = headers
+        if not self._has_settled(leg, result, headers):
+            self._course(leg, None)
 
     def _lose(self, leg: Leg, error: Exception) -> None:
         """End an attempt whose connection is not clean."""
         connection, leg.connection = leg.connection, None
-        self._unlisten(leg)
+        self._events.unlisten(leg)
         self._undecided.discard(leg)
         if leg.reply is not None and isinstance(error, ThriftClientError):
             error = leg.reply.explained(error)
@@ -457,14 +393,9 @@ class FanOut:
         leg.endpoint.connections.discard(connection, error)
         self._course(leg, error)
 
-    def _end(self, leg: Leg, error: BaseException) -> None:
-        self._active.discard(leg)
-        self._ended.append(leg)
-        leg.failed(error)
-
     def _release(self, leg: Leg) -> None:
         """Let go of whatever a leg holds, in whatever state it is."""
-        self._unlisten(leg)
+        self._events.unlisten(leg)
         self._undecided.discard(leg)
         if leg in self._paused:
             self._paused.remove(leg)
@@ -479,67 +410,41 @@ class FanOut:
         if isinstance(opening, _Opening):
             opening.steps.close()
         elif opening is not None:
-            opening.cancel()
+            self._abandon(leg, opening)
         permit, leg.permit = leg.permit, None
         if permit is not None:
             permit.release()
 
     # How it waits.
 
-    def wake(self, leg: Leg, what: Any) -> None:
-        """Have the fan-out look at a leg; may be called in any thread."""
-        self._woken.append((leg, what))
-        pipe = self._pipe
-        if pipe is not None:
-            try:
-                pipe[1].send(b'.')
-            except OSError:
-                pass  # it is full, and so readable anyway, or closed
-
-    def _prepare_to_wake(self) -> None:
-        if self._pipe is None:
-            self._pipe = socketpair()
-            self._pipe[0].setblocking(False)
-            self._pipe[1].setblocking(False)
-            self._poller.register(self._pipe[0], READABLE)
-
     def _step(self) -> None:
         """Wait until something is ready, and deal with it."""
-        if self._blocking and not self._woken:
+        events = self._events
+        if self._blocking and not events.has_woken:
             self._block_here(self._blocking.popleft())
             return
-        self._poll()
-        while self._woken:
-            self._hear(*self._woken.popleft())
-        now = monotonic()
-        if self._next_expiry is not None and now >= self._next_expiry:
-            self._expire(now)
-        if self._undecided:
-            for leg in [leg for leg in self._undecided if (leg.reply.due or now) <= now]:
-                self._receive(leg)
-        if self._paused:
-            for leg in [leg for leg in self._paused if _resume_at(leg) <= now]:
-                self._paused.remove(leg)
-                self._course(leg, None)
-        if self._scatter.alarm is not None and now >= self._scatter.alarm:
-            self._scatter.ring(now)
-
-    def _poll(self) -> None:
-        ready = self._poller.poll(0 if self._woken else self._patience())
-        opening: dict[Leg, list[int]] = {}
-        for fd, _ in ready:
-            leg = self._by_fd.get(fd)
-            if leg is None:
-                if self._pipe is not None and fd == self._pipe[0].fileno():
-                    self._pipe[0].recv(1024)
-            elif leg.connection is None:
-                opening.setdefault(leg, []).append(fd)
+        times = [self._scatter.alarm]
+        times += [leg.reply.due for leg in self._undecided]
+        times += [_resume_at(leg) for leg in self._paused]
+        for leg, fds in events.wait(times).items():
+            if leg.connection is None:
+                self._open_on(leg, leg.opening, fds)
             elif leg.unsent is not None:
                 self._send_on(leg, leg.unsent)
             else:
                 self._receive(leg)
-        for leg, fds in opening.items():
-            self._open_on(leg, leg.opening, fds)
+        for leg, what in events.woken():
+            self._hear(leg, what)
+        now = monotonic()
+        if events.next_expiry is not None and now >= events.next_expiry:
+            self._expire(now)
+        for leg in [leg for leg in self._undecided if (leg.reply.due or now) <= now]:
+            self._receive(leg)
+        for leg in [leg for leg in self._paused if _resume_at(leg) <= now]:
+            self._paused.remove(leg)
+            self._course(leg, None)
+        if self._scatter.alarm is not None and now >= self._scatter.alarm:
+            self._scatter.ring(now)
 
     def _hear(self, leg: Leg, what: Any) -> None:
         """Look at a leg that another thread has woken the fan-out for."""
@@ -554,29 +459,15 @@ class FanOut:
             else:
                 self._unblock(leg, what)
 
-    def _patience(self) -> float | None:
-        """How long to wait at most, in ms: until something has to be done without an event."""
-        times = [self._next_expiry, self._scatter.alarm]
-        if self._undecided or self._paused:
-            times += [leg.reply.due for leg in self._undecided]
-            times += [_resume_at(leg) for leg in self._paused]
-        soonest = min((time for time in times if time is not None), default=None)
-        return None if soonest is None else max(0.0, (soonest - monotonic()) * 1000)
-
-    def _expect(self, until: float | None) -> None:
-        """Look for what is over at `until` (monotonic seconds; None: never)."""
-        if until is not None and (self._next_expiry is None or until < self._next_expiry):
-            self._next_expiry = until
-
     def _expire(self, now: float) -> None:
         """End what has waited long enough, and find when to look again."""
-        self._next_expiry = None
+        self._events.next_expiry = None
         for leg in list(self._active):
             until = self._until(leg)
             if until is None:
                 continue
             if until > now:
-                self._expect(until)
+                self._events.expect(until)
             elif leg.connection is not None:
                 self._lose(leg, timed_out(_phase(leg)))
             elif isinstance(leg.opening, _Opening):
@@ -602,7 +493,7 @@ class FanOut:
         """End an attempt whose worker is silent past the end."""
         future = leg.opening
         error = timed_out('opening a connection')
-        error.maybe_executed = not future.cancel()
+        error.maybe_executed = self._abandon(leg, future) and leg.endpoint.wire.apache is not None
         leg.opening = None
         self._course(leg, error)
 
@@ -616,43 +507,3 @@ def _phase(leg: Leg) -> str:
     if leg.unsent is not None:
         return 'sending'
     return 'waiting for the reply' if leg.reply is None else 'reading the reply'
-
-
-def hedged_call(
-    endpoint: Endpoint,
-    options: CallOptions,
-    method: Method,
-    arguments: Any,
-    started: float,
-    response: ThriftResponse[Any] | None,
-    picker: Any,
-) -> Any:
-    """Make a call that is hedged if its answer takes long; the first answer counts.
-
-    An error of the server or the network counts only if no other attempt is left.
-    """
-    seqid = next_id()
-    call = Call(
-        endpoint, options, method, arguments, started,
-        seqid=seqid, picker=picker, response=response,
-    )  # fmt: skip
-    first = Leg(
-        0, endpoint, options, method, arguments, started, seqid, picker=picker, outer=False
-    )
-    error: BaseException | None = None
-    try:
-        call.begin()
-        scatter = Hedged(call, first, monotonic())
-        fan_out = FanOut(scatter)
-        try:
-            while not scatter.is_over:
-                fan_out.run()
-        finally:
-            fan_out.close()
-        return scatter.result(response)
-    except BaseException as exc:
-        error = exc
-        raise
-    finally:
-        call.end(error)
-        del error

@@ -12,7 +12,11 @@ from thrift_client.core.classify import timed_out
 from thrift_client.shared.platform import READABLE, new_poller
 from thrift_client.shared.stream import CHUNK, Stream
 
-__all__ = ['CHUNK', 'receive', 'receive_into', 'send', 'wait']
+__all__ = ['CHUNK', 'SLICE', 'receive', 'receive_into', 'send', 'wait']
+
+#: ms that one poll waits at most. A signal that comes just before the system call doesn't end
+#: it, and its handler runs only afterwards.
+SLICE = 1000.0
 
 
 def send(stream: Stream, data: bytes | memoryview, expires: float | None) -> None:
@@ -55,15 +59,16 @@ def receive_into(stream: Stream, space: memoryview, expires: float | None) -> in
 
 def wait(stream: Stream, events: int, expires: float | None, phase: str) -> None:
     """Wait for a stream to become ready. Raises CallTimeout at `expires`."""
-    left = None
-    if expires is not None:
-        left = (expires - monotonic()) * 1000
-        if left <= 0:
-            raise timed_out(phase)
     poll = stream.poll
     if events != READABLE:
         poller = new_poller()
         poller.register(stream.sock, events)
         poll = poller.poll
-    if not poll(left):
-        raise timed_out(phase)
+    while True:
+        left = SLICE
+        if expires is not None:
+            left = min(SLICE, (expires - monotonic()) * 1000)
+            if left <= 0:
+                raise timed_out(phase)
+        if poll(left):
+            return

@@ -40,7 +40,7 @@ class FaultServer:
     """Listen on a real socket and follow a script.
 
     Args:
-        service: a module that `thrift --gen py` wrote; None if the script encodes no reply.
+        service: of any kind that clients accept; None if the script encodes no reply.
         script: what to do with each request.
         host: '127.0.0.1', '::1' or 'unix:/path'.
         port: where to listen; 0 is any free port.

@@ -24,6 +24,10 @@ from thrift.transport.TTransport import (
 )
 from thrift.transport.TZlibTransport import TZlibTransport
 
+from thrift_client.core.service import as_module, service_of
+from thrift_client.idl.foreign import processor_with_members
+from thrift_client.idl.service import ServiceModule
+
 if TYPE_CHECKING:
     from thrift_client.testing.listener import Listener
 
@@ -104,9 +108,19 @@ class ClosingProcessor:
             raise
 
 
+def processor_of(service: Any) -> Any:
+    """The class of a service's processor, whichever kind of service it is."""
+    methods = service_of(service).methods.values()
+    parts = [(each.name, each.wire_name, each.arguments, each.result) for each in methods]
+    module = as_module(service)
+    if isinstance(module, ServiceModule):
+        return module.Processor
+    return processor_with_members(module.Processor, parts)
+
+
 def make_processor(service: Any, handler: Any, service_name: str | None) -> Any:
     """Make the service's processor, multiplexed if the service has a name."""
-    processor = service.Processor(handler)
+    processor = processor_of(service)(handler)
     if service_name is None:
         return processor
     multiplexed = TMultiplexedProcessor()

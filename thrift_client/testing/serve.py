@@ -38,7 +38,7 @@ class Server:
     in a child process with a copy of the handler.
 
     Args:
-        service: a module that `thrift --gen py` wrote.
+        service: of gen-py, of `thrift_client.load`, or of thriftpy2.
         handler: the object that serves the methods.
         server: the kind, one of the above.
         protocol: `binary`, `compact`, `json`, `header`, or an Apache protocol factory.

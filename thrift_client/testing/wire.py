@@ -2,7 +2,6 @@
 
 import socket
 import struct
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -12,6 +11,8 @@ from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.protocol.TCompactProtocol import TCompactProtocol
 from thrift.Thrift import TApplicationException, TMessageType, TType
 from thrift.transport.TTransport import TMemoryBuffer
+
+from thrift_client.core.service import Method, service_of
 
 _CHUNK = 65536
 _PROTOCOLS = {'binary': TBinaryProtocol, 'compact': TCompactProtocol}
@@ -96,7 +97,7 @@ class Wire:
     """One way to put messages of one service into bytes.
 
     Args:
-        service: a module that `thrift --gen py` wrote, or None if nothing is to be decoded
+        service: of any kind that clients accept, or None if nothing is to be decoded
             beyond the name of a method.
         protocol: 'binary' or 'compact'.
         framed: whether each message has its length in front.
@@ -136,8 +137,8 @@ class Wire:
             if message_type not in {TMessageType.CALL, TMessageType.ONEWAY}:
                 raise Malformed(f'message type {message_type}')
             method = name.rpartition(':')[2]
-            make_args = self._generated(f'{method}_args')
-            args = make_args() if make_args else None
+            known = self._method(method)
+            args = known.arguments() if known else None
             if args is None:
                 protocol.skip(TType.STRUCT)
             else:
@@ -167,15 +168,12 @@ class Wire:
             self.message(request.method, TMessageType.EXCEPTION, request.seqid, error.write)
         )
 
-    def _generated(self, name: str) -> Any:
-        """Find a generated class in the service's module or in those it inherits from."""
+    def _method(self, name: str) -> Method | None:
+        """Find the method that the wire calls so, inherited or not."""
         if self._service is None:
             return None
-        for base in self._service.Client.__mro__:
-            found = getattr(sys.modules[base.__module__], name, None)
-            if found is not None:
-                return found
-        return None
+        methods = service_of(self._service).methods.values()
+        return next((method for method in methods if method.wire_name == name), None)
 
     def result(self, method: str) -> Any:
         """Return an empty result of a method.
@@ -183,10 +181,10 @@ class Wire:
         Raises:
             LookupError: the method is oneway, or unknown.
         """
-        found = self._generated(f'{method}_result')
-        if found is None:
+        found = self._method(method)
+        if found is None or found.oneway:
             raise LookupError(f'no result class for method {method!r}')
-        return found()
+        return found.result()
 
     def message(
         self, name: str, message_type: int, seqid: int, write_body: Callable[[Any], None]

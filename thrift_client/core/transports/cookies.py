@@ -11,10 +11,12 @@ if TYPE_CHECKING:
 #: What RFC 6265 asks of a client at least: cookies of one site, and bytes of one cookie.
 MOST_COOKIES = 50
 MOST_BYTES = 4096
+#: The most bytes of all cookies together: more than servers take in a request's head.
+MOST_IN_ALL = 1 << 14
 
 
 class Cookies:
-    """The cookies that a server has set, at most MOST_COOKIES of MOST_BYTES each.
+    """The cookies that a server has set; the oldest go where there are too many.
 
     `host`, `path` and `secure` are those of the address. `wall_clock` returns seconds since
     the epoch, by which cookies expire. Every change replaces the dict as a whole, so that
@@ -32,6 +34,12 @@ class Cookies:
         self._wall_clock = wall_clock
         #: By name and path: the value, and when it expires.
         self._cookies: dict[tuple[str, str], tuple[str, float | None]] = {}
+
+    def empty(self) -> Cookies:
+        """Return a place for cookies of the same address."""
+        return Cookies(
+            self._host, self._path, secure=self._secure, wall_clock=self._wall_clock
+        )
 
     def __len__(self) -> int:
         return len(self._cookies)
@@ -57,8 +65,10 @@ class Cookies:
         cookies = dict(self._cookies)
         for line in list(lines)[:MOST_COOKIES]:
             self._set(cookies, line)
-        while len(cookies) > MOST_COOKIES:
-            del cookies[next(iter(cookies))]
+        size = sum(len(key[0]) + len(value[0]) for key, value in cookies.items())
+        while len(cookies) > MOST_COOKIES or size > MOST_IN_ALL:
+            oldest = next(iter(cookies))
+            size -= len(oldest[0]) + len(cookies.pop(oldest)[0])
         self._cookies = cookies
 
     def _set(self, cookies: dict[tuple[str, str], tuple[str, float | None]], line: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from io import BytesIO
 
-from thrift_client.core.failures import too_large, trailing_bytes
+from thrift_client.core.failures import IdleMeter, too_large, trailing_bytes
 from thrift_client.core.transports.base import Channel, Transport
 from thrift_client.errors import DecodeError
 
@@ -13,8 +13,7 @@ TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from thrift_client.core.transports.handshake import Link
-    from thrift_client.core.wire import Wire
+    from thrift_client.core.transports.base import Peer
 
 #: How a zlib stream begins: a 32 KB window and any level (RFC 1950).
 BEGINNINGS = (b'\x78\x01', b'\x78\x5e', b'\x78\x9c', b'\x78\xda')
@@ -36,6 +35,7 @@ class Zlib(Channel):
         self._inflate = zlib.decompressobj()
         self._ahead: bytes | None = None  # what `whole` has inflated, to be received yet
         self._end = FLUSHED  # of all that was received
+        self._meter = IdleMeter()
 
     @property
     def reusable(self) -> bool:  # type: ignore[override]
@@ -44,7 +44,7 @@ class Zlib(Channel):
 
     def wrap(self, message: bytes, seqid: int, headers: Mapping[str, str] | None) -> bytes:  # noqa: ARG002
         """Return the deflated message."""
-        self._ahead = None
+        self._ahead, self._meter = None, IdleMeter()
         return self._deflate.compress(message) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
 
     def whole(self, data: bytes) -> BytesIO | None:
@@ -67,6 +67,7 @@ class Zlib(Channel):
                 inflated = self._inflated(data)
             except zlib.error as exc:
                 raise DecodeError(f'not a zlib stream: {exc}', maybe_executed=True) from exc
+            self._meter.count(len(data), len(inflated))
         if len(inflated) > self._limit:
             raise too_large(f'to inflate to more than {self._limit} bytes', self._limit)
         if self._inflate.unused_data:
@@ -79,8 +80,8 @@ class Zlib(Channel):
         return inflated
 
 
-def _open(wire: Wire, link: Link | None) -> Callable[[], Channel]:  # noqa: ARG001
-    return lambda: Zlib(wire.limit)
+def _open(limit: int, protocol: str, peer: Peer | None) -> Callable[[], Channel]:  # noqa: ARG001
+    return lambda: Zlib(limit)
 
 
 def _protocol_in(data: bytes) -> str | None:

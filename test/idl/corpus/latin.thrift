@@ -1,0 +1,3 @@
+namespace py corpus.latin
+// café
+struct Caf { 1: string name = "caf" }

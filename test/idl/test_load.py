@@ -1,0 +1,184 @@
+"""Where files are found, when they are loaded again, and how pickles find them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import pickle
+import subprocess
+import sys
+import threading
+
+import pytest
+import thriftpy2
+
+from thrift_client import SimpleClient, errors, load
+
+SHOP = """
+enum Kind { BOOK = 1 }
+struct Item { 1: string name, 2: Kind kind = Kind.BOOK, 3: list<Item> parts }
+exception SoldOut { 1: Item item }
+service Shop { Item buy(1: string name) throws (1: SoldOut sold_out) }
+"""
+
+
+def test_the_same_file_is_the_same_module(write, tmp_path, monkeypatch):
+    """By whatever path; other folders or another name make another module."""
+    path = write(SHOP)
+    module = load(path)
+    assert load(str(path)) is module
+    monkeypatch.chdir(tmp_path)
+    assert load('shop.thrift') is module
+    assert sys.modules['shop_thrift'] is module
+    assert module.__name__ == 'shop_thrift'
+    named = load(path, module_name='tests_own_shop')
+    assert named is not module
+    assert sys.modules['tests_own_shop'] is named
+    assert named.Item.__module__ == 'tests_own_shop'
+
+
+def test_a_missing_file(tmp_path):
+    """Python's own error for it; a folder is no file either."""
+    for path in (tmp_path / 'none.thrift', tmp_path):
+        with pytest.raises(FileNotFoundError):
+            load(path)
+
+
+def test_a_module_of_python_is_not_replaced(write):
+    """Nobody's `json` becomes a Thrift module by accident."""
+    module = load(write(SHOP), module_name='json')
+    assert module.__name__ == 'json'
+    assert sys.modules['json'] is json
+    assert load(write('struct A {}', 'json.thrift')).__name__ == 'json_thrift'
+
+
+def test_a_module_of_thriftpy2_stays(write):
+    """Both libraries call modules by the file's stem; the first one keeps its place."""
+    path = write('struct A { 1: i32 a }', 'twice.thrift')
+    theirs = thriftpy2.load(str(path), module_name='twice_thrift')
+    module = load(path)
+    assert sys.modules['twice_thrift'] is theirs
+    assert module.__name__ == 'twice_thrift'
+    assert pickle.loads(pickle.dumps(module.A(1))) == module.A(1)
+
+
+def test_a_changed_file_is_loaded_again(write):
+    """Also when an included file has changed; who has the old module keeps it."""
+    base = write('struct Base { 1: i32 a }', 'base.thrift')
+    path = write('include "base.thrift"\nstruct Has { 1: base.Base base }')
+    module = load(path)
+    write('struct Base { 1: i32 a, 2: i32 bee }', 'base.thrift')
+    os.utime(base, ns=(1, 1))
+    again = load(path)
+    assert again is not module
+    assert again.base.Base(bee=1)
+    assert load(base) is again.base
+    with pytest.raises(TypeError):
+        module.base.Base(bee=1)
+    write('struct Base {', 'base.thrift')
+    with pytest.raises(errors.IdlError):
+        load(path)
+
+
+def test_include_folders(write, tmp_path):
+    """The folder of the including file first, then the given ones in their order."""
+    write('const i32 X = 1', 'one/base.thrift')
+    write('const i32 X = 2', 'two/base.thrift')
+    path = write('include "base.thrift"\nconst i32 Y = base.X', 'main/main.thrift')
+    with pytest.raises(errors.IdlError, match=r"expected the file 'base.thrift'"):
+        load(path)
+    assert load(path, [tmp_path / 'one', tmp_path / 'two']).Y == 1
+    assert load(path, [tmp_path / 'two', tmp_path / 'one']).Y == 2
+    write('const i32 X = 3', 'main/base.thrift')
+    assert load(path).Y == load(path, [tmp_path / 'two']).Y == 3
+
+
+def test_two_included_files_with_one_stem(write):
+    """Each has a module of its own, and names are found in the one that has them."""
+    write('struct A { 1: i32 a }', 'one/base.thrift')
+    write('struct B { 1: i32 b }', 'two/base.thrift')
+    module = load(write("""
+        include "one/base.thrift"
+        include "two/base.thrift"
+        struct Both { 1: base.A a = {"a": 1}, 2: base.B b = {"b": 2} }
+    """))
+    both = module.Both()
+    assert (both.a.a, both.b.b) == (1, 2)
+    modules = {type(both.a).__module__, type(both.b).__module__}
+    assert len(modules) == 2
+    assert modules <= set(sys.modules)
+
+
+def test_a_member_hides_an_included_file(write):
+    """The file's own names come first."""
+    write('const i32 X = 1', 'base.thrift')
+    module = load(write('include "base.thrift"\nstruct base { 1: i32 a = base.X }'))
+    assert module.base().a == 1
+
+
+def test_pickles(write):
+    """Instances, members, classes, services and the module itself; copies, too."""
+    module = load(write(SHOP))
+    item = module.Item('a', module.Kind.BOOK, [module.Item('b')])
+    error = module.SoldOut(item)
+    error.add_note('late')
+    things = [item, module.Kind.BOOK, module.Item, module.Kind, module.Shop, module]
+    things += [module.Shop.buy_args, module.Shop.buy_args('x')]
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        assert pickle.loads(pickle.dumps(things, protocol)) == things
+        again = pickle.loads(pickle.dumps(error, protocol))
+        assert (again, again.__notes__) == (error, ['late'])
+    assert copy.deepcopy(item) == item
+    assert copy.deepcopy(item).parts[0] is not item.parts[0]
+    assert copy.copy(error) == error
+
+
+def test_another_process_loads_what_a_pickle_names(write, tmp_path):
+    """The pickle has the file's path."""
+    module = load(write(SHOP))
+    data = tmp_path / 'item.pickle'
+    data.write_bytes(pickle.dumps([module.Item('a'), module.Kind.BOOK, module.Shop]))
+    code = f'import pickle; print(pickle.load(open({str(data)!r}, "rb")))'
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert "[Item(name='a', kind=<Kind.BOOK: 1>, parts=None), <Kind.BOOK: 1>" in done.stdout
+
+
+def test_a_subclass_of_a_program_is_pickled_as_its_own(write):
+    """It is the program's class, not the file's."""
+    module = load(write(SHOP))
+    globals()['Priced'] = type('Priced', (module.Item,), {'__module__': __name__})
+    sys.modules.setdefault(__name__, sys.modules[test_pickles.__module__])
+    priced = globals()['Priced']('a')
+    assert pickle.loads(pickle.dumps(priced)) == priced
+
+
+def test_threads_load_one_module(write):
+    """Whoever is first, all have the same."""
+    path = write(SHOP)
+    barrier = threading.Barrier(8)
+    found = []
+
+    def run():
+        barrier.wait(10)
+        found.append(load(path))
+
+    threads = [threading.Thread(target=run) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len({id(module) for module in found}) == 1
+
+
+def test_services_that_are_none(write):
+    """The error says what was expected, and what was probably meant."""
+    module = load(write(SHOP))
+    with pytest.raises(TypeError, match=r'Shop\.Client: give Shop itself'):
+        SimpleClient(module.Shop.Client)
+    with pytest.raises(TypeError, match=r'the module shop_thrift, which has the services Shop'):
+        SimpleClient(module)
+    with pytest.raises(TypeError, match=r"thrift_client.load\('shop.thrift'\)"):
+        SimpleClient('shop.thrift')

@@ -1,0 +1,315 @@
+"""Modules of `.thrift` files: where the files are, and what was made of them before."""
+
+from __future__ import annotations
+
+import copyreg
+import os
+import sys
+import threading
+from itertools import chain
+from pathlib import Path
+from types import ModuleType
+from uuid import UUID
+
+from thrift.Thrift import TType
+
+from thrift_client.errors import IdlError
+from thrift_client.idl.classes import LoadedEnumType, StructType, python_name
+from thrift_client.idl.parse import parse
+from thrift_client.idl.resolve import Program
+from thrift_client.idl.service import ServiceModule, make_service
+from thrift_client.idl.syntax import TypeName
+from thrift_client.idl.types import UUID as UUID_CODE
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from thrift_client.idl.types import Type
+
+    Stamp = tuple[int, int, int] | None
+    Origin = tuple[str, tuple[str, ...], str]
+
+#: How many files may include each other in a row.
+MAX_INCLUDES = 64
+
+_lock = threading.RLock()
+_modules: dict[Origin, LoadedModule] = {}
+
+
+def _renew() -> None:
+    """Replace the lock, which a thread that a forked child doesn't have may hold."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, 'register_at_fork'):  # not on Windows
+    os.register_at_fork(after_in_child=_renew)
+
+
+class LoadedModule(ModuleType):
+    """What a `.thrift` file declares, as attributes. Pickled by the file's path."""
+
+    def __init__(self, origin: Origin, program: Program, stamps: dict[str, Stamp]) -> None:
+        super().__init__(origin[2])
+        self.__file__ = origin[0]
+        self.__thrift_origin__ = origin
+        self.__thrift_program__ = program
+        self.__thrift_stamps__ = stamps
+
+    def __getattr__(self, name: str) -> Any:
+        # A constant that can't be made raises where it is used, and not when it is loaded.
+        later = self.__dict__.get('__thrift_later__', {})
+        if name in later:
+            return later[name].new()
+        raise AttributeError(f'module {self.__name__!r} has no attribute {name!r}')
+
+    def is_current(self) -> bool:
+        """Whether neither the file nor those that it includes have changed."""
+        return all(_stamp(file) == stamp for file, stamp in self.__thrift_stamps__.items())
+
+    def __reduce__(self) -> Any:
+        return find, (*self.__thrift_origin__, '')
+
+
+def load(
+    path: str | os.PathLike[str],
+    include_dirs: Iterable[str | os.PathLike[str]] = (),
+    module_name: str | None = None,
+) -> ModuleType:
+    """Make a module of a `.thrift` file: its services, structs, enums, constants and typedefs.
+
+    Includes are looked for in the folder of the file that includes them, then in
+    `include_dirs`. `module_name` None is the file's stem and `_thrift`. The module is put into
+    `sys.modules`, unless a module that was not loaded from a file has that name. A file that
+    hasn't changed, nor have its includes, gives the same module again.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        IdlError: a mistake in it or in an included file, or an included file that is missing.
+    """
+    file = os.path.realpath(path)
+    folders = tuple(os.path.realpath(folder) for folder in include_dirs)
+    name = module_name or f'{Path(file).stem}_thrift'
+    if not Path(file).is_file():
+        raise FileNotFoundError(f'no such file: {os.fspath(path)}')
+    with _lock:
+        try:
+            module = _Loader(folders).module(file, name)
+        except RecursionError:
+            wrong = 'expected declarations that depend less on each other'
+            raise IdlError(file, 1, wrong) from None
+        _register(module)
+        return module
+
+
+def _register(module: ModuleType) -> None:
+    """Let a module be imported, unless that would hide one that was not loaded from a file."""
+    taken = sys.modules.get(module.__name__)
+    if taken is None or isinstance(taken, (LoadedModule, ServiceModule)):
+        sys.modules[module.__name__] = module
+
+
+def find(path: str, include_dirs: tuple[str, ...], module_name: str, qualname: str) -> Any:
+    """What a pickle refers to: a loaded module, or something in it."""
+    found: Any
+    try:
+        found = load(path, include_dirs, module_name)
+    except FileNotFoundError:
+        found = _modules.get((path, include_dirs, module_name))
+        if found is None:
+            raise
+    for name in filter(None, qualname.split('.')):
+        found = getattr(found, name)
+    return found
+
+
+class _Loader:
+    """Loads one file with all that it includes, each of them once."""
+
+    def __init__(self, folders: tuple[str, ...]) -> None:
+        self._folders = folders
+        self._loading: list[str] = []
+
+    def module(self, file: str, name: str | None = None) -> LoadedModule:
+        """The module of a file, made unless what was made before is still true.
+
+        `name` None is that of an included file: the module that the file has already, or a new
+        one whose name is free.
+        """
+        known = self._known(file, name)
+        if known is not None and known.is_current():
+            return known
+        origin = (file, self._folders, name or _free_name(file))
+        stamp = _stamp(file)
+        document = parse(Path(file).read_bytes(), file)
+        self._loading.append(file)
+        includes: dict[str, list[LoadedModule]] = {}
+        for literal, line in document.includes:
+            included = self.module(self._included(file, literal, line))
+            includes.setdefault(Path(literal).stem, []).append(included)
+        self._loading.pop()
+        stamps = {file: stamp}
+        for included in chain.from_iterable(includes.values()):
+            stamps |= included.__thrift_stamps__
+        programs = {
+            stem: [module.__thrift_program__ for module in modules]
+            for stem, modules in includes.items()
+        }
+        program = Program(
+            document, programs, {'__module__': origin[2], '__thrift_origin__': origin}
+        )
+        module = LoadedModule(origin, program, stamps)
+        _fill(module, program, includes)
+        _modules[origin] = module
+        if name is None:
+            _register(module)
+        return module
+
+    def _known(self, file: str, name: str | None) -> LoadedModule | None:
+        if name is not None:
+            return _modules.get((file, self._folders, name))
+        return next(
+            (
+                module
+                for origin, module in _modules.items()
+                if origin[:2] == (file, self._folders)
+            ),
+            None,
+        )
+
+    def _included(self, file: str, literal: str, line: int) -> str:
+        for folder in (str(Path(file).parent), *self._folders):
+            if '\0' in literal or not os.path.isfile(Path(folder, literal)):  # noqa: PTH113
+                continue  # unlike Path.is_file, it takes names that are too long
+            found = os.path.realpath(Path(folder, literal))
+            if found in self._loading:
+                wrong = f'expected a file that does not include this one, not {literal!r}'
+                raise IdlError(file, line, wrong)
+            if len(self._loading) > MAX_INCLUDES:
+                raise IdlError(file, line, f'expected at most {MAX_INCLUDES} includes in a row')
+            return found
+        looked = ', '.join((str(Path(file).parent), *self._folders))
+        raise IdlError(file, line, f'expected the file {literal!r}, which is not in {looked}')
+
+
+def _stamp(file: str) -> Stamp:
+    try:
+        stat = os.stat(file)  # noqa: PTH116 - a quarter of the time that Path takes
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def _free_name(file: str) -> str:
+    """Choose the name of an included file's module: one that no other file or package has."""
+    stem = name = f'{Path(file).stem}_thrift'
+    count = 1
+    while (taken := sys.modules.get(name)) is not None:
+        if isinstance(taken, LoadedModule) and taken.__file__ == file:
+            break
+        count += 1
+        name = f'{stem}_{count}'
+    return name
+
+
+_PYTHON_TYPES = {
+    TType.BOOL: bool,
+    TType.DOUBLE: float,
+    TType.STRING: str,
+    TType.MAP: dict,
+    TType.SET: set,
+    TType.LIST: list,
+}
+
+
+def _python_type(type_: Type) -> Any:
+    """Give the class, enum or Python type that a typedef is another name of."""
+    if type_.shape is not None:
+        return type_.shape.cls
+    if type_.enum is not None:
+        return type_.enum
+    if type_.binary:
+        return bytes
+    if type_.code == UUID_CODE:
+        return UUID
+    return _PYTHON_TYPES.get(type_.code, int)
+
+
+def _fill(
+    module: LoadedModule, program: Program, includes: dict[str, list[LoadedModule]]
+) -> None:
+    """Give a module its attributes."""
+    attributes: dict[str, Any] = {}
+    later = {}
+    for name, declared in program.types.items():
+        attributes[python_name(name)] = _python_type(program.type(TypeName(name, declared.line)))
+    for name, const in program.consts.items():
+        made = program.values.constant(const, program.type(const.type), False, const.line, '')
+        attribute = python_name(name, (*program.types, *program.services))
+        try:
+            attributes[attribute] = made.new()
+        except TypeError:  # a key that can't be hashed
+            later[attribute] = made
+    modules = {program: module}
+    modules |= {each.__thrift_program__: each for each in chain.from_iterable(includes.values())}
+    for name in program.services:
+        _service(module, program, name, attributes, modules, ())
+    for stem, included in includes.items():
+        attribute = stem.replace('.', '_')
+        if attribute.isidentifier() and attribute not in later:
+            attributes.setdefault(attribute, included[0])
+    vars(module).update(attributes, __thrift_later__=later)
+
+
+def _service(
+    module: LoadedModule,
+    program: Program,
+    name: str,
+    made: dict[str, Any],
+    modules: dict[Program, LoadedModule],
+    within: tuple[str, ...],
+) -> Any:
+    """Make a service after the one that it extends."""
+    attribute = python_name(name)
+    if attribute in made:
+        return made[attribute]
+    declared = program.services[name]
+    if name in within:
+        raise IdlError(program.path, declared.line, f'expected {name} not to extend itself')
+    parents = []
+    if declared.extends is not None:
+        owner, parent = program.service(declared.extends, declared.line)
+        if owner is program:
+            parents.append(_service(module, program, parent.name, made, modules, (*within, name)))
+        else:
+            parents.append(getattr(modules[owner], python_name(parent.name)))
+    origin = module.__thrift_origin__
+    service = ServiceModule(f'{module.__name__}.{attribute}', declared.doc, origin)
+    namespace = {
+        '__module__': module.__name__,
+        '__qualname__': attribute,
+        '__thrift_origin__': origin,
+    }
+    made[attribute] = make_service(service, program.methods(declared), parents, namespace)
+    _register(service)
+    return service
+
+
+def _reduce_class(cls: Any) -> Any:
+    """Pickle a loaded class by its file; a subclass that a program made, as Python does it."""
+    origin = vars(cls).get('__thrift_origin__')
+    return str(cls.__qualname__) if origin is None else (find, (*origin, cls.__qualname__))
+
+
+def _reduce_service(service: ServiceModule) -> Any:
+    origin = service.__thrift_origin__
+    if origin is None:
+        raise TypeError(f'cannot pickle the service {service.__name__}')
+    return find, (*origin, service.__name__.rpartition('.')[2])
+
+
+copyreg.pickle(StructType, _reduce_class)
+copyreg.pickle(LoadedEnumType, _reduce_class)
+copyreg.pickle(ServiceModule, _reduce_service)

@@ -1,0 +1,117 @@
+"""What a `.thrift` file declares, as it is written: the output of `parse`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import Any
+
+
+@dataclass(slots=True)
+class TypeName:
+    """A type: a base type or a declared name, or a container with the types that it holds."""
+
+    name: str
+    line: int
+    inner: tuple[TypeName, ...] = ()
+    frozen: bool = False
+
+
+@dataclass(slots=True)
+class Value:
+    """A constant's value. `kind` is 'int', 'double', 'string', 'name', 'list' or 'map'."""
+
+    kind: str
+    value: Any
+    line: int
+
+
+@dataclass(slots=True)
+class Field:
+    """A field, an argument, or a declared exception of a method. `required` is None if unsaid."""
+
+    id: int
+    name: str
+    type: TypeName
+    required: bool | None
+    default: Value | None
+    line: int
+    doc: str | None
+
+
+@dataclass(slots=True)
+class Struct:
+    """`kind` is 'struct', 'union' or 'exception'."""
+
+    kind: str
+    name: str
+    fields: list[Field]
+    frozen: bool
+    line: int
+    doc: str | None
+
+
+@dataclass(slots=True)
+class Enum:
+    """The members have their numbers."""
+
+    name: str
+    members: list[tuple[str, int]]
+    line: int
+    doc: str | None
+
+
+@dataclass(slots=True)
+class Typedef:
+    """Another name of a type."""
+
+    name: str
+    type: TypeName
+    line: int
+    doc: str | None
+
+
+@dataclass(slots=True)
+class Const:
+    """A constant."""
+
+    name: str
+    type: TypeName
+    value: Value
+    line: int
+    doc: str | None
+
+
+@dataclass(slots=True)
+class Function:
+    """A method of a service; `returns` is None for void."""
+
+    name: str
+    oneway: bool
+    returns: TypeName | None
+    arguments: list[Field]
+    throws: list[Field]
+    line: int
+    doc: str | None
+
+
+@dataclass(slots=True)
+class Service:
+    """A service; `extends` is the name of its parent."""
+
+    name: str
+    extends: str | None
+    functions: list[Function]
+    line: int
+    doc: str | None
+
+
+@dataclass(slots=True)
+class Document:
+    """One file: its includes with their lines, and its declarations in their order."""
+
+    path: str
+    includes: list[tuple[str, int]] = field(default_factory=list)
+    declarations: list[Struct | Enum | Typedef | Const | Service] = field(default_factory=list)

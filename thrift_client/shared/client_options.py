@@ -1,0 +1,84 @@
+"""What a client's options come to: its own, its pool's and its URL's, compared and merged."""
+
+from __future__ import annotations
+
+from thrift_client.options import Options, from_query
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from thrift_client.address import Address
+
+
+def resolve(address: Address, *levels: Mapping[str, Any]) -> Options:
+    """Return the options of one client: each level overrides those before it, the URL all.
+
+    The last level is what one constructor or one `add_server` sets; it, the URL and the
+    scheme are compared. Raises ValueError for a contradiction between those, TypeError
+    for an unknown option.
+    """
+    own = levels[-1] if levels else {}
+    scheme = address.scheme or ''
+    query = from_query(address.query)
+    for level in (own, query):
+        _check_contradictions(level, scheme, address.label)
+    given: dict[str, Any] = {}
+    for level in (*levels, query):
+        given.update(level)
+    options = Options(_with_scheme(given, scheme, address))
+    has_name = 'server_hostname' in own or 'server_hostname' in query
+    if has_name and options.server_hostname and options.ssl is None:
+        raise ValueError('server_hostname contradicts a connection without TLS: set ssl=True')
+    if options.sasl is not None and (
+        options.transport not in ('buffered', 'framed', 'zlib') or options.protocol == 'header'
+    ):
+        raise ValueError('sasl goes with the transports buffered, framed and zlib')
+    if own.get('headers') is not None and not carries_headers(options):
+        raise ValueError(
+            f'headers= contradicts transport={options.transport!r}, which has no headers; '
+            "HTTP and transport='header' have"
+        )
+    return options
+
+
+def _with_scheme(given: dict[str, Any], scheme: str, address: Address) -> dict[str, Any]:
+    """The options with what the URL's scheme and credentials say, which override them."""
+    if scheme in ('thrifts', 'https'):
+        given['ssl'] = given.get('ssl') or True
+    elif scheme == 'http':
+        given['ssl'] = None
+    if scheme in ('http', 'https'):
+        given['transport'] = 'http'
+        if given.get('protocol') == 'header':
+            given.pop('protocol')
+        given.pop('sasl', None)
+    elif address.credentials is not None:
+        if not isinstance(given.get('sasl'), dict):
+            raise ValueError(f'credentials for {address.label!r} need sasl, as in ?sasl=PLAIN')
+        username, password = address.credentials
+        given['sasl'] = {**given['sasl'], 'username': username, 'password': password}
+    return given
+
+
+def carries_headers(options: Options) -> bool:
+    """Tell whether requests have headers: over HTTP and THeader."""
+    return options.protocol == 'header' or options.transport in ('http', 'header')
+
+
+def _check_contradictions(given: Mapping[str, Any], scheme: str, label: str) -> None:
+    """Raise ValueError for two settings of one level that contradict each other."""
+    transport, protocol = given.get('transport'), given.get('protocol')
+    http = scheme in ('http', 'https')
+    if http and transport not in (None, 'http'):
+        raise ValueError(f'{label!r} contradicts transport={transport!r}')
+    if protocol == 'header':
+        if http:
+            raise ValueError(f"{label!r} contradicts protocol='header'")
+        if transport not in (None, 'header'):
+            raise ValueError(f"protocol='header' contradicts transport={transport!r}")
+    if scheme == 'http' and given.get('ssl'):
+        raise ValueError(f'ssl contradicts {label!r}: use https://')
+    if http and given.get('sasl') is not None:
+        raise ValueError('sasl goes with the transports buffered, framed and zlib')

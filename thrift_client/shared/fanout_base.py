@@ -1,0 +1,84 @@
+"""What the two drivers of several calls at once have in common: all but the waiting."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from thrift_client import deadlines
+from thrift_client.errors import EncodeError
+from thrift_client.response import set_headers
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import Any
+
+    from thrift_client.core.codec import Codec
+    from thrift_client.core.scatter import Leg, Scatter
+
+
+class FanOutBase:
+    """The legs of a scatter that are under way."""
+
+    def __init__(self, scatter: Scatter) -> None:
+        self._scatter = scatter
+        self._active: set[Leg] = set()
+        self._ended: deque[Leg] = deque()
+        self._requests: dict[tuple[Codec, int], tuple[Any, bytes]] = {}
+        self._deadline = deadlines.current.get()
+
+    def begin(self) -> None:
+        """Begin the new legs, as far as that doesn't block. Raises EncodeError."""
+        while True:
+            new = self._scatter.take_new()
+            if not new:
+                return
+            self._active.update(new)
+            for leg in new:
+                try:
+                    self._begin(leg)
+                except EncodeError as exc:
+                    self._active.discard(leg)
+                    self._scatter.refused(leg, exc)
+
+    def _begin(self, leg: Leg) -> None:
+        raise NotImplementedError
+
+    def _request(self, leg: Leg, codec: Codec) -> bytes:
+        """The message of a leg, encoded once for legs with the same arguments.
+
+        Raises EncodeError, told where.
+        """
+        key = codec, leg.seqid
+        known = self._requests.get(key)
+        if known is not None and known[0] is leg.arguments:
+            return known[1]
+        try:
+            message = codec.request(leg.method, leg.arguments, leg.seqid)
+        except EncodeError as exc:
+            leg.endpoint.located(exc, leg.method.name, leg.started)
+            raise
+        self._requests[key] = leg.arguments, message
+        return message
+
+    def _has_settled(self, leg: Leg, result: Any, headers: Any) -> bool:
+        """End a leg with a result, unless its policy wants another attempt: then False."""
+        method = leg.method
+        exception = None if result is None else method.exception_in(result)
+        if exception is not None and leg.options.reconsiders(method, exception):
+            leg.join()
+        if leg.call is not None and not leg.call.done(result, leg.endpoint.clock()):
+            return False
+        if exception is not None:
+            response = leg.failed(exception)
+        else:
+            value = result.success if result is not None and method.returns else None
+            response = leg.answered(value)
+        if headers is not None:
+            set_headers(response, headers)
+        self._end(leg)
+        return True
+
+    def _end(self, leg: Leg) -> None:
+        """Note that a leg has its response."""
+        self._active.discard(leg)
+        self._ended.append(leg)

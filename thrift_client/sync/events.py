@@ -1,0 +1,122 @@
+"""What a fan-out waits for: descriptors, other threads, and times.
+
+Who owns what: everything belongs to the thread that runs the fan-out, but for `wake`, which
+any thread may call: it appends to a deque and writes to a socket pair.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from socket import socket, socketpair
+from time import monotonic
+
+from thrift_client.core.failures import is_foreign, is_system_error
+from thrift_client.shared.platform import READABLE, new_poller
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from thrift_client.core.scatter import Leg
+
+#: Seconds between two looks where nothing can wake the fan-out.
+LOOK_EVERY = 0.01
+
+
+class Events:
+    """The events of legs; `next_expiry` is the soonest time that was asked for."""
+
+    def __init__(self) -> None:
+        self._poller = new_poller()
+        self._by_fd: dict[int, Leg] = {}
+        self._woken: deque[tuple[Leg, Any]] = deque()
+        self._pair: tuple[socket, socket] | None = None
+        self._looks_often = False
+        self.next_expiry: float | None = None
+
+    def listen(self, leg: Leg, events: dict[int, int]) -> None:
+        """Wait for these events of descriptors for a leg, and for no others."""
+        self.unlisten(leg)
+        for fd, event in events.items():
+            self._poller.register(fd, event)
+            self._by_fd[fd] = leg
+        leg.waits_for = tuple(events)
+
+    def unlisten(self, leg: Leg) -> None:
+        """Wait for no descriptor of a leg any more."""
+        for fd in leg.waits_for:
+            if self._by_fd.pop(fd, None) is not None:
+                try:
+                    self._poller.unregister(fd)
+                except (KeyError, OSError) as exc:
+                    if is_foreign(exc):
+                        raise
+                    # An exception from outside came before it was registered.
+        leg.waits_for = ()
+
+    def expect(self, until: float | None) -> None:
+        """Look for what is over at `until` (monotonic seconds; None: never)."""
+        if until is not None and (self.next_expiry is None or until < self.next_expiry):
+            self.next_expiry = until
+
+    def wake(self, leg: Leg, what: Any) -> None:
+        """Have the fan-out look at a leg; may be called in any thread."""
+        self._woken.append((leg, what))
+        pair = self._pair
+        if pair is not None:
+            try:
+                pair[1].send(b'.')
+            except OSError as exc:  # it is full, and so readable anyway, or closed
+                if is_foreign(exc):
+                    raise
+
+    def prepare_to_wake(self) -> None:
+        """Make what other threads wake the fan-out by; without it, it looks often."""
+        if self._pair is None:
+            try:
+                self._pair = socketpair()
+            except OSError as exc:  # no descriptor is left
+                if not is_system_error(exc):
+                    raise
+                self._looks_often = True
+                return
+            self._pair[0].setblocking(False)
+            self._pair[1].setblocking(False)
+            self._poller.register(self._pair[0], READABLE)
+
+    @property
+    def has_woken(self) -> bool:
+        """Whether another thread wants a leg looked at."""
+        return bool(self._woken)
+
+    def woken(self) -> Iterator[tuple[Leg, Any]]:
+        """What other threads want looked at, each once."""
+        while self._woken:
+            yield self._woken.popleft()
+
+    def wait(self, times: list[float | None]) -> dict[Leg, list[int]]:
+        """Wait for an event, until the soonest of `times`; the legs with what is ready."""
+        times.append(self.next_expiry)
+        if self._looks_often:
+            times.append(monotonic() + LOOK_EVERY)
+        soonest = min([time for time in times if time is not None], default=None)
+        if self._woken:
+            patience: float | None = 0
+        else:
+            patience = None if soonest is None else max(0.0, (soonest - monotonic()) * 1000)
+        ready: dict[Leg, list[int]] = {}
+        for fd, _ in self._poller.poll(patience):
+            leg = self._by_fd.get(fd)
+            if leg is not None:
+                ready.setdefault(leg, []).append(fd)
+            elif self._pair is not None and fd == self._pair[0].fileno():
+                self._pair[0].recv(1024)
+        return ready
+
+    def close(self) -> None:
+        """Let go of what other threads wake the fan-out by."""
+        if self._pair is not None:
+            pair, self._pair = self._pair, None
+            pair[0].close()
+            pair[1].close()
