@@ -42,21 +42,8 @@ class ConnectionBase:
     """
 
     __slots__ = (
-        '__weakref__',
-        '_ended',
-        '_framed',
-        '_plain',
-        '_protocol',
-        '_reader',
-        '_unanswered',
-        'calls',
-        'channel',
-        'first_read',
-        'key',
-        'look_at',
-        'permit',
-        'retire_at',
-        'stream',
+        '__weakref__', '_ended', '_framed', '_plain', '_protocol', '_reader', '_unanswered',
+        'calls', 'channel', 'first_read', 'key', 'look_at', 'permit', 'retire_at', 'stream',
         'wire',
     )  # fmt: skip
 
@@ -99,7 +86,7 @@ class ConnectionBase:
     def used(self, now: float) -> None:
         """Note that a use begins or ended at `now`."""
         self.look_at = min(now + QUIET, self.retire_at)
-        if self.unanswered is not None:
+        if self._unanswered is not None:
             self.look_at = now  # the next use looks what has come
 
     def idle_since(self) -> float:
