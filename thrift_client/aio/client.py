@@ -80,7 +80,7 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
     if not line:
         if idle:
             connection = idle.pop()
-            if now >= connection.look_at or connection._unanswered is not None:
+            if now >= connection.look_at or connection.unanswered is not None:
                 idle.append(connection)
                 connection = connections.take_checked()
         if connection is None and (connections.limit is None or connections.permits):

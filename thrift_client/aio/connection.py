@@ -219,7 +219,10 @@ class Connection(ConnectionBase):
         exchange.result = result
         if not self._plain:
             exchange.reply_headers = self.channel.reply_headers
-        exchange.wake()
+        if type(exchange) is Exchange and not exchange.future.done():  # type: ignore[union-attr]
+            exchange.future.set_result(None)  # type: ignore[union-attr]
+        else:
+            exchange.wake()
         exchange.source.give_back(self)
 
     def _fail(self, error: BaseException) -> None:
@@ -386,7 +389,7 @@ class Connection(ConnectionBase):
 
     def _unasked(self) -> None:
         """Take in what no call waits for: an answer to a oneway call, or the end."""
-        if self._unanswered is not None:
+        if self.unanswered is not None:
             if not self.settle() or self.reusable:
                 return
         elif self.is_quiet():

@@ -20,6 +20,7 @@ from thrift_client.aio.connect import drive
 from thrift_client.aio.connection import Connection, Exchange, Place, running_loop
 from thrift_client.core.classify import FAILURES
 from thrift_client.errors import WrongLoop
+from thrift_client.response import set_headers
 from thrift_client.shared.connection_pool import MADE_ROOM, ConnectionPool, Permit
 from thrift_client.shared.opening import Opener
 
@@ -203,7 +204,7 @@ class AsyncConnectionPool(ConnectionPool):
         if exchange.failure is not None:
             raise exchange.failure
         if call.response is not None:
-            call.response._headers = exchange.reply_headers
+            set_headers(call.response, exchange.reply_headers)
         return exchange.result
 
     async def open_for(self, exchange: Exchange) -> None:
@@ -298,7 +299,7 @@ class AsyncConnectionPool(ConnectionPool):
 
     def give_back(self, connection: Connection) -> None:
         """Have a clean connection carry the next call, or make it idle."""
-        if connection._plain and connection.calls > 1 and not self.gate:
+        if connection.wire.plain and connection.calls > 1 and not self.gate:
             # What the general way comes to, for less.
             now = monotonic()
             connection.used(now)
@@ -311,12 +312,17 @@ class AsyncConnectionPool(ConnectionPool):
                 return
             if not self._is_serving and now < connection.retire_at and not self.idle:
                 place = line.popleft()
-                while line and place.is_over:
+                is_over = place.is_over
+                while line and is_over:
                     place = line.popleft()
-                if not place.is_over:
+                    is_over = place.is_over
+                if not is_over:
                     self._is_serving = True
                     try:
-                        place.take(connection)
+                        if type(place) is Exchange:
+                            connection.start(place)
+                        else:
+                            place.take(connection)
                     finally:
                         self._is_serving = False
                     if self.idle or self.permits:  # it has ended already
@@ -370,7 +376,7 @@ class AsyncConnectionPool(ConnectionPool):
 
     async def pause(self, until: float) -> None:
         """Wait until `until` (monotonic seconds), or until the client is closed or disabled."""
-        if not self.gate.isdisjoint(('closed', 'disabled')):
+        if not self.is_open():
             return
         loop = self.bind()
         place = Place(until, loop.create_future())

@@ -283,7 +283,7 @@ class Call:
             if self._error is not None:
                 raise self._error
             if self.resume_at is not None:
-                if now < self.resume_at:
+                if now < self.resume_at and self.endpoint.connections.is_open():
                     return None
                 self.resume_at = None
             try:

@@ -126,6 +126,10 @@ class ConnectionPool:
         if 'disabled' in self.gate:
             raise ClientDisabledError('the client is disabled', hint='enable() lets calls through')
 
+    def is_open(self) -> bool:
+        """Whether calls may be made."""
+        return self.gate.isdisjoint(('closed', 'disabled'))
+
     def set_disabled(self, disabled: bool) -> None:
         """Let no call begin, also none of those that wait; or let calls begin again."""
         if disabled:

@@ -46,11 +46,8 @@ class ReplicatedBase(PoolBase[S]):
     def _over(cls, pool: PoolBase[S]) -> Self:
         """A view of another pool's servers and options."""
         everyone: Self = object.__new__(pool_class_for(cls, pool._service, cls._method_type))
-        everyone.__dict__.update(
-            (name, value) for name, value in pool.__dict__.items() if name in _SHARED
-        )
-        everyone._views = {}
-        everyone._is_view = True
+        shared = {name: value for name, value in pool.__dict__.items() if name in _SHARED}
+        everyone.__dict__.update(shared, _views={}, _is_view=True)
         return everyone
 
 

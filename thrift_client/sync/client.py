@@ -17,6 +17,7 @@ from thrift_client.core.codec import next_id
 from thrift_client.core.failures import ENCODING, is_foreign
 from thrift_client.core.service import Method, Service, bind_functions
 from thrift_client.errors import ThriftClientError
+from thrift_client.response import set_headers
 from thrift_client.shared.client_base import ClientBase
 from thrift_client.shared.endpoint import Endpoint
 from thrift_client.sync.connection_pool import SyncConnectionPool
@@ -97,7 +98,7 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
             endpoint, options, method, arguments, now, response, picker, failure=exc
         )
     if response is not None and endpoint.carries_headers:
-        response._headers = connection.reply_headers
+        set_headers(response, connection.reply_headers)
     connection.used(now)
     idle.append(connection)
     if len(idle) > connections.max_idle or now > connections.tend_at or connections.gate:

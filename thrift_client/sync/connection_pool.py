@@ -12,6 +12,7 @@ from collections import deque
 from time import monotonic
 
 from thrift_client.errors import ThriftClientError
+from thrift_client.response import set_headers
 from thrift_client.shared.connection_pool import ConnectionPool, Permit
 from thrift_client.shared.opening import Opener
 from thrift_client.sync.connect import drive
@@ -83,7 +84,7 @@ class SyncConnectionPool(ConnectionPool):
             self.discard(connection, exc)
             raise
         if call.response is not None:
-            call.response._headers = connection.reply_headers
+            set_headers(call.response, connection.reply_headers)
         self.give_back(connection)
         return result
 
@@ -228,7 +229,7 @@ class SyncConnectionPool(ConnectionPool):
     def pause(self, until: float) -> None:
         """Wait until `until` (monotonic seconds), or until the client is closed or disabled."""
         with Place(self._pausing) as place:
-            if self.gate.isdisjoint(('closed', 'disabled')):
+            if self.is_open():
                 place.wait(until)
 
     def renew_after_fork(self) -> None:

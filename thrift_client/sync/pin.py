@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from thrift_client.errors import ThriftClientError
+from thrift_client.response import set_headers
 from thrift_client.shared.pin import PinBase, Turn, moved
 from thrift_client.shared.platform import READABLE
 from thrift_client.sync import stream as waiting
@@ -50,7 +51,7 @@ class Pin(PinBase):
                 self.failed(connections, connection, exc)
                 raise
             if call.response is not None:
-                call.response._headers = connection.reply_headers
+                set_headers(call.response, connection.reply_headers)
             self.put_back(connections, connection)
             return result
         finally:
