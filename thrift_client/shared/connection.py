@@ -85,7 +85,7 @@ class ConnectionBase:
     def used(self, now: float) -> None:
         """Note that a use begins or ended at `now`."""
         self.look_at = min(now + QUIET, self.retire_at)
-        if self._unanswered is not None:
+        if self.unanswered is not None:
             self.look_at = now  # the next use looks what has come
 
     def idle_since(self) -> float:
