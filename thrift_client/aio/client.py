@@ -21,6 +21,7 @@ from thrift_client.core.codec import next_id
 from thrift_client.core.failures import ENCODING, is_foreign
 from thrift_client.core.service import Method, Service, bind_functions
 from thrift_client.errors import ThriftClientError
+from thrift_client.response import set_headers
 from thrift_client.shared.client_base import ClientBase
 from thrift_client.shared.endpoint import Endpoint
 
@@ -80,7 +81,7 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
     if not line:
         if idle:
             connection = idle.pop()
-            if now >= connection.look_at or connection.unanswered is not None:
+            if now >= connection.look_at:
                 idle.append(connection)
                 connection = connections.take_checked()
         if connection is None and (connections.limit is None or connections.permits):
@@ -121,6 +122,8 @@ async def make_call(
     except BaseException:
         begun.source.abandon(begun)
         raise
+    if response is not None and endpoint.carries_headers:
+        set_headers(response, begun.reply_headers)
     result = begun.result
     if result is not None and method.returns:
         value = getattr(result, 'success', None)

@@ -389,7 +389,7 @@ class Connection(ConnectionBase):
 
     def _unasked(self) -> None:
         """Take in what no call waits for: an answer to a oneway call, or the end."""
-        if self.unanswered is not None:
+        if self._unanswered is not None:
             if not self.settle() or self.reusable:
                 return
         elif self.is_quiet():

@@ -348,7 +348,8 @@ class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
             await self._listed(timeout)
             while True:
                 response = mapped.due()
-                if response is not None or not (mapped.waits or mapped.legs):
+                fan_out.begin()
+                if response is not None or not mapped.waits:
                     return response
                 await fan_out.run()
 

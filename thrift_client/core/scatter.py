@@ -40,6 +40,9 @@ class Leg:
         'unsent', 'waits_for',
     )  # fmt: skip
 
+    #: A leg that is a small exchange sends none.
+    headers = None
+
     def __init__(
         self,
         position: int,
@@ -90,6 +93,19 @@ class Leg:
             seqid=self.seqid, picker=self.picker, outer=self.outer,
         )  # fmt: skip
         return call
+
+    @property
+    def resume_at(self) -> float:
+        """When the pause before its next attempt is over (monotonic seconds)."""
+        assert self.call is not None
+        return self.call.resume_at or 0.0
+
+    @property
+    def phase(self) -> str:
+        """What it is waiting for on its connection, in the words of errors."""
+        if self.unsent is not None:
+            return 'sending'
+        return 'waiting for the reply' if self.reply is None else 'reading the reply'
 
     @property
     def attempts(self) -> int:

@@ -42,8 +42,22 @@ class ConnectionBase:
     """
 
     __slots__ = (
-        '__weakref__', '_ended', '_framed', '_plain', '_protocol', '_reader', 'calls', 'channel',
-        'first_read', 'key', 'look_at', 'permit', 'retire_at', 'stream', 'unanswered', 'wire',
+        '__weakref__',
+        '_ended',
+        '_framed',
+        '_plain',
+        '_protocol',
+        '_reader',
+        '_unanswered',
+        'calls',
+        'channel',
+        'first_read',
+        'key',
+        'look_at',
+        'permit',
+        'retire_at',
+        'stream',
+        'wire',
     )  # fmt: skip
 
     def __init__(self, wire: Wire, stream: Stream, channel: Channel, now: float) -> None:
@@ -55,7 +69,7 @@ class ConnectionBase:
         self._framed = wire.framed
         self._reader = Reader(wire.limit)
         self._protocol = wire.make_protocol(self._reader)
-        self.unanswered: Assembler | None = None  # what may still come for a oneway call
+        self._unanswered: Assembler | None = None  # what may still come for a oneway call
         self._ended = False  # by what came for a oneway call
         self.calls = 0
         self.look_at = now
@@ -75,7 +89,7 @@ class ConnectionBase:
     @property
     def is_unsettled(self) -> bool:
         """Whether something may still come for a oneway call."""
-        return self.unanswered is not None
+        return self._unanswered is not None
 
     @property
     def reply_headers(self) -> Mapping[str, str] | None:
@@ -156,7 +170,7 @@ class ConnectionBase:
     def sent_oneway(self) -> None:
         """Note that a call was sent which needs no answer, though one may come."""
         if self.channel.answers_oneway:
-            self.unanswered = self.channel.assembler()
+            self._unanswered = self.channel.assembler()
 
     def blame(self, error: ThriftClientError) -> ThriftClientError:
         """Tell an error whether this connection had worked before."""
@@ -173,18 +187,18 @@ class ConnectionBase:
         but a whole answer ends the connection.
         """
         try:
-            while self.unanswered is not None:
+            while self._unanswered is not None:
                 data = self.stream.try_receive(CHUNK)
                 if data is None:
                     return False
-                if not data or self.unanswered.feed(data) is not None:
+                if not data or self._unanswered.feed(data) is not None:
                     self._end_settling(broken=not data)
         except ThriftClientError:
             self._end_settling(broken=True)
         return True
 
     def _end_settling(self, *, broken: bool) -> None:
-        self.unanswered = None
+        self._unanswered = None
         self._ended = broken
 
     def is_quiet(self) -> bool:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.core.hedge import Latencies
-    from thrift_client.shared.connection_pool import ConnectionPool
     from thrift_client.shared.endpoint import Endpoint
 
 log = logging.getLogger('thrift_client')
@@ -46,7 +45,7 @@ class Health:
         'checkers', 'ejections', 'errors', 'groups', 'latencies', 'listeners', 'retries',
     )  # fmt: skip
 
-    def __init__(self, endpoint: Endpoint, connections: ConnectionPool) -> None:
+    def __init__(self, endpoint: Endpoint, connections: Any) -> None:
         options = endpoint.options
         self._endpoint = endpoint
         self._connections = connections

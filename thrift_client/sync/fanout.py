@@ -79,7 +79,7 @@ class FanOut(FanOutBase):
         self._workers = workers
         self._events = Events()
         self._undecided: set[Leg] = set()  # whose reply may be whole, for all that is known
-        self._paused: list[Leg] = []
+        self._paused: deque[Leg] = deque()
         self._blocking: deque[Leg] = deque()
 
     # What its owner calls.
@@ -397,10 +397,9 @@ class FanOut(FanOutBase):
         """Let go of whatever a leg holds, in whatever state it is."""
         self._events.unlisten(leg)
         self._undecided.discard(leg)
-        if leg in self._paused:
-            self._paused.remove(leg)
-        if leg in self._blocking:
-            self._blocking.remove(leg)
+        for waiting in (self._paused, self._blocking):
+            if leg in waiting:
+                waiting.remove(leg)
         connection, leg.connection = leg.connection, None
         if connection is not None:
             leg.endpoint.connections.discard(connection, 'its call was given up')
@@ -425,7 +424,7 @@ class FanOut(FanOutBase):
             return
         times = [self._scatter.alarm]
         times += [leg.reply.due for leg in self._undecided]
-        times += [_resume_at(leg) for leg in self._paused]
+        times += [leg.resume_at for leg in self._paused]
         for leg, fds in events.wait(times).items():
             if leg.connection is None:
                 self._open_on(leg, leg.opening, fds)
@@ -440,7 +439,7 @@ class FanOut(FanOutBase):
             self._expire(now)
         for leg in [leg for leg in self._undecided if (leg.reply.due or now) <= now]:
             self._receive(leg)
-        for leg in [leg for leg in self._paused if _resume_at(leg) <= now]:
+        for leg in [leg for leg in self._paused if leg.resume_at <= now]:
             self._paused.remove(leg)
             self._course(leg, None)
         if self._scatter.alarm is not None and now >= self._scatter.alarm:
@@ -469,7 +468,7 @@ class FanOut(FanOutBase):
             if until > now:
                 self._events.expect(until)
             elif leg.connection is not None:
-                self._lose(leg, timed_out(_phase(leg)))
+                self._lose(leg, timed_out(leg.phase))
             elif isinstance(leg.opening, _Opening):
                 self._open_on(leg, leg.opening, [])
             elif leg.place is not None:
@@ -496,14 +495,3 @@ class FanOut(FanOutBase):
         error.maybe_executed = self._abandon(leg, future) and leg.endpoint.wire.apache is not None
         leg.opening = None
         self._course(leg, error)
-
-
-def _resume_at(leg: Leg) -> float:
-    assert leg.call is not None
-    return leg.call.resume_at or 0.0
-
-
-def _phase(leg: Leg) -> str:
-    if leg.unsent is not None:
-        return 'sending'
-    return 'waiting for the reply' if leg.reply is None else 'reading the reply'
