@@ -74,12 +74,15 @@ class SaslServer:
             return False
         status, response = self._read(source)
         if response != self._login:
-            text = b'wrong: ' + response.replace(b'\0', b' ')
+            text = self._refusal(response)
             self._send(peer, struct.pack('!BI', ERROR, len(text)) + text)
             return False
         self.logins += 1
         self._send(peer, struct.pack('!BI', COMPLETE, 0))
         return True
+
+    def _refusal(self, response):
+        return b'wrong: ' + response.replace(b'\0', b' ')
 
     def _read(self, source):
         status, size = struct.unpack('!BI', source.read(5))
