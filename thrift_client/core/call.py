@@ -422,7 +422,8 @@ class Call:
 def annotate(answer: BaseException, client: Any, *, ran: bool = False) -> None:
     """Tell a TApplicationException whose it is, and whether a server may have run the call.
 
-    `ran` says that one may have in an earlier attempt. An exception that the IDL declares stays as it is: an attribute would change its equality.
+    `ran` says that one may have in an earlier attempt. An exception that the IDL declares
+    stays as it is: an attribute would change its equality.
     """
     if isinstance(answer, TApplicationException):
         answer.server = client
