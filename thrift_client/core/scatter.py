@@ -18,6 +18,7 @@ from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from thrift_client.core.call import CallOptions
@@ -94,6 +95,11 @@ class Leg:
     def attempts(self) -> int:
         """How many attempts have begun."""
         return 1 if self.call is None else self.call.attempts
+
+    @property
+    def headers(self) -> Mapping[str, str] | None:
+        """The headers of the attempt under way; a small exchange has none."""
+        return None if self.call is None else self.call.headers
 
     def answered(self, value: Any) -> ThriftResponse[Any]:
         """End with the value that the server answered with."""
