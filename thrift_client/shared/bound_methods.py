@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from thrift_client.core.service import Method, Service, bind_functions
 from thrift_client.options import nearest
 
@@ -10,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, ClassVar
 
+_PACKAGE = __name__.partition('.')[0]
 _classes: dict[tuple[type, Service], type] = {}
 
 
@@ -17,11 +20,18 @@ def class_for(cls: type, service: Service, make: Callable[[], dict[str, Any]]) -
     """Return the subclass of `cls` for a service, made once.
 
     `make()` gives an attribute for each method; those that `cls` has itself stay as they
-    are. Two threads that are first at the same time make two and keep the same one.
+    are. A user's subclass comes before the methods, so that it may override them and call
+    them with `super()`. Two threads that are first at the same time make two and keep the
+    same one.
     """
     if '_service' in vars(cls):
         return cls
     bound = _classes.get((cls, service))
+    ours = next(kind for kind in cls.__mro__ if kind.__module__.partition('.')[0] == _PACKAGE)
+    if bound is None and ours is not cls:
+        bases = cls, class_for(ours, service, make)
+        namespace = {'__doc__': cls.__doc__, '__module__': cls.__module__, '_service': service}
+        bound = _classes.setdefault((cls, service), type(cls.__name__, bases, namespace))
     if bound is None:
         methods = make()
         own = {name for kind in cls.__mro__ for name in vars(kind)}  # not the metaclass's `mro`
@@ -65,6 +75,7 @@ class PoolMethod:
     __slots__ = ('_pool',)
 
     method: ClassVar[Method]
+    is_awaited: ClassVar[bool] = False
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
@@ -133,8 +144,23 @@ def method_kinds(service: Service, base: type[PoolMethod]) -> dict[str, type[Poo
             )
             for name, call in calls.items()
         }
+        if base.is_awaited:
+            for kind in kinds.values():
+                _mark_awaited(kind)
         kinds = _kinds.setdefault((service, base), kinds)
     return kinds
+
+
+def _mark_awaited(kind: Any) -> None:
+    """Have `inspect` and `unittest.mock` take a method object for a coroutine function."""
+    if sys.version_info >= (3, 12):
+        import inspect
+
+        inspect.markcoroutinefunction(kind)
+    else:
+        import asyncio
+
+        kind._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
 
 
 def pool_class_for(cls: type, service: Service, base: type[PoolMethod]) -> Any:
