@@ -28,7 +28,8 @@ class SaslServer:
         self._pieces = pieces
         self._protocol = protocol or TBinaryProtocolFactory()
         self._alter = alter
-        self._processor = test_service.Processor(KeyValue())
+        self.handler = KeyValue()
+        self._processor = test_service.Processor(self.handler)
         self._listener = socket.create_server(('127.0.0.1', 0))
         self.port = self._listener.getsockname()[1]
         self._peers = []
