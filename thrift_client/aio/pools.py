@@ -162,7 +162,6 @@ class AsyncReplicatedMethod(PoolMethod):
     """A method of the service on all servers of a pool."""
 
     __slots__ = ()
-    is_awaited = True
 
     async def _call(self, method: Method, arguments: Any, values: tuple[Any, ...]) -> Any:
         pool = self._pool
@@ -272,7 +271,6 @@ class AsyncHashMethod(KeyedMethod):
     """A method of the service on a hash pool."""
 
     __slots__ = ()
-    is_awaited = True
 
     def map(self, items: Iterable[Any]) -> AsyncIterator[ThriftResponse[Any]]:
         """Call the method for each item; the responses, in the order of the items.
@@ -411,7 +409,6 @@ class AsyncBalancedMethod(PoolMethod):
     """A method of the service on a balanced pool."""
 
     __slots__ = ()
-    is_awaited = True
 
     async def _call(
         self, method: Method, arguments: Any, values: tuple[Any, ...]

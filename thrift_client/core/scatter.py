@@ -18,7 +18,6 @@ from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Any
 
     from thrift_client.core.call import CallOptions
@@ -97,7 +96,7 @@ class Leg:
         return 1 if self.call is None else self.call.attempts
 
     @property
-    def headers(self) -> Mapping[str, str] | None:
+    def headers(self) -> Any:
         """The headers of the attempt under way; a small exchange has none."""
         return None if self.call is None else self.call.headers
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from thrift_client.core.service import Method, Service, bind_functions
 from thrift_client.options import nearest
 
@@ -75,10 +73,14 @@ class PoolMethod:
     __slots__ = ('_pool',)
 
     method: ClassVar[Method]
-    is_awaited: ClassVar[bool] = False
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
+
+    @property
+    def __func__(self) -> Any:
+        """What makes the call, by which `unittest.mock` sees whether it is awaited."""
+        return self._call  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         return f'<{self.method.name} of {self._pool!r}>'
@@ -144,23 +146,8 @@ def method_kinds(service: Service, base: type[PoolMethod]) -> dict[str, type[Poo
             )
             for name, call in calls.items()
         }
-        if base.is_awaited:
-            for kind in kinds.values():
-                _mark_awaited(kind)
         kinds = _kinds.setdefault((service, base), kinds)
     return kinds
-
-
-def _mark_awaited(kind: Any) -> None:
-    """Have `inspect` and `unittest.mock` take a method object for a coroutine function."""
-    if sys.version_info >= (3, 12):
-        import inspect
-
-        inspect.markcoroutinefunction(kind)
-    else:
-        import asyncio
-
-        kind._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
 
 
 def pool_class_for(cls: type, service: Service, base: type[PoolMethod]) -> Any:
