@@ -360,7 +360,7 @@ class FanOut(FanOutBase):
                 if not data:
                     leg.reply.end()
             if connection.read_available(leg.reply, data, READS_IN_A_ROW):
-                self._settle(leg, leg.reply.result)
+                self._settle(leg, connection.judged(leg.reply.result))
             elif leg.reply.due is not None:
                 self._undecided.add(leg)
             else:
