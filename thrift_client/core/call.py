@@ -136,7 +136,7 @@ class Call:
     __slots__ = (
         '_course', '_deadline', '_error', '_exception', '_headers', '_is_on_time', '_probe',
         '_reason', '_requests', '_result', 'arguments', 'endpoint', 'expires', 'limit', 'method',
-        'options', 'outer', 'picker', 'response', 'resume_at', 'seqid', 'started', 'until',
+        'is_announced', 'options', 'outer', 'picker', 'response', 'resume_at', 'seqid', 'started', 'until',
     )  # fmt: skip
 
     def __init__(
@@ -161,6 +161,7 @@ class Call:
         self.picker = picker
         self.response = response
         self.outer = outer
+        self.is_announced = False  # by a small call that was its first attempt
         timeout = options.timeout_of(method.name)
         ends = deadlines.current.get()
         self.expires: float | None = deadlines.expiry(started, timeout, ends)
@@ -245,7 +246,7 @@ class Call:
         Raises ValueError if it has headers that the server's transport has no place for.
         """
         endpoint, options = self.endpoint, self.options
-        if self.outer:
+        if self.outer and not self.is_announced:
             endpoint.health.tell('CallStarted', method=self.method.name)
         if options.headers is not None and not endpoint.carries_headers:
             raise ValueError(
