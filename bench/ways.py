@@ -106,7 +106,7 @@ _COLLECTED = {(3, 11): (0.42, 0.31), (3, 12): (0.50, 0.42), (3, 13): (0.85, 0.75
 def collector(effort: Effort) -> Table:
     """Measure a large reply in a program with many objects, with the collector on."""
     table = Table()
-    alive = [{'number': number} for number in range(ALIVE)]
+    alive = [[number] for number in range(ALIVE)]
     with Fleet(1, Wire(framed=True)) as fleet:
         work = lambda client: lambda: client.records(RECORDS)  # noqa: E731
         makers = (basic.generated, basic.simple_client)
