@@ -144,8 +144,9 @@ class Call:
 
     __slots__ = (
         '_bypasses', '_course', '_deadline', '_error', '_exception', '_headers', '_is_on_time',
-        '_probe', '_reason', '_requests', '_result', 'arguments', 'endpoint', 'expires', 'limit',
-        'method', 'options', 'outer', 'picker', 'response', 'resume_at', 'seqid', 'started',
+        '_probe', '_reason', '_requests', '_result', 'arguments', 'endpoint', 'expires',
+        'is_announced', 'limit', 'method', 'options', 'outer', 'picker', 'response', 'resume_at',
+        'seqid', 'started',
         'until',
     )  # fmt: skip
 
@@ -174,6 +175,7 @@ class Call:
         #: Whether the call says nothing of the server's health and isn't kept from it.
         self._bypasses = pin is not None and pin.bypasses
         self.outer = outer and not (pin is not None and pin.silent)
+        self.is_announced = False  # by a small call that was its first attempt
         timeout = options.timeout_of(method.name)
         ends = deadlines.current.get()
         if pin is not None and pin.until is not None:
@@ -260,7 +262,7 @@ class Call:
         Raises ValueError if it has headers that the server's transport has no place for.
         """
         endpoint, options = self.endpoint, self.options
-        if self.outer:
+        if self.outer and not self.is_announced:
             endpoint.health.tell('CallStarted', method=self.method.name)
         if options.headers is not None and not endpoint.carries_headers:
             raise ValueError(

@@ -227,6 +227,7 @@ class ConnectionPool:
         max_age = self.endpoint.options.max_age
         if max_age is not None:
             connection.retire_at = began + max_age * (1 - AGE_SPREAD * random()) / 1000
+            connection.is_plain_use = False
         connection.look_at = now  # its second use looks: the server may close after one call
         self._live[id(connection)] = connection
         self.opened += 1

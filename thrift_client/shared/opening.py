@@ -24,7 +24,6 @@ from thrift_client.shared.stream import CHUNK, Stream
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Generator
     from typing import Any
 
@@ -216,40 +215,24 @@ def _connect(found: Found, expires: float | None) -> Steps:
 
 def _begin_tls(stream: Stream, given: Any, name: str, expires: float | None) -> Steps:
     """Shake hands on a connected stream; the stream in TLS."""
-    import ssl
-
     from thrift_client.shared import tls
 
-    secure: Any = None
-    sock: socket.socket = stream.sock
+    secure: tls.TLSStream | None = None
     try:
-        secure = tls.context_of(given).wrap_socket(
-            sock, server_hostname=name, do_handshake_on_connect=False
-        )
+        secure = tls.TLSStream(stream.sock, tls.context_of(given), name)
         while True:
-            try:
-                secure.do_handshake()
-                return tls.TLSStream(secure)
-            except ssl.SSLWantReadError:
-                events = READABLE
-            except ssl.SSLWantWriteError:
-                events = WRITABLE
+            events = secure.shake_hands()
+            if events is None:
+                return secure
             yield from _wait(secure.fileno(), events, expires, 'shaking hands')
     except ThriftClientError as exc:
         if isinstance(exc, CallTimeout):
             exc.hint = tls.MAYBE_PLAIN
-        (secure or sock).close()
         raise
     except (OSError, ValueError) as exc:
         if is_foreign(exc) or (isinstance(exc, OSError) and not is_system_error(exc)):
-            (secure or sock).close()
             raise
-        error = tls.handshake_failed(exc, secure, name)  # reads names from what is still open
-        (secure or sock).close()
-        raise error from exc
-    except BaseException:
-        (secure or sock).close()
-        raise
+        raise tls.handshake_failed(exc, secure and secure.session, name) from exc
 
 
 def _converse(talk: Any, stream: Stream, expires: float | None, phase: str) -> Steps:
