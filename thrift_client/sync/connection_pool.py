@@ -57,7 +57,7 @@ class SyncConnectionPool(ConnectionPool):
         CallTimeout, ClientClosed, ClientDisabledError.
         """
         if self.limit is None:
-            return self.take_checked() or self.open(expires, None)
+            return (self.take_checked() if self.idle else None) or self.open(expires, None)
         claimed = None if self.line else self.take_checked() or self.try_reserve()
         if claimed is None:
             claimed = self._wait(expires)
