@@ -81,8 +81,9 @@ class Hive:
         if session not in self._sessions:
             text = f'Invalid SessionHandle: SessionHandle [{session.decode()}]'
             return ttypes.TExecuteStatementResp(_error(text))
+        has_results = not request.statement.startswith('USE')
         operation = TOperationHandle(
-            self._handle(), TOperationType.EXECUTE_STATEMENT, not request.statement.startswith('USE')
+            self._handle(), TOperationType.EXECUTE_STATEMENT, has_results
         )
         return ttypes.TExecuteStatementResp(_OK, operation)
 
@@ -128,6 +129,9 @@ class HiveServer(SaslServer):
         self._processor = TCLIService.Processor(self.hive)
         self._context = context
         self.address = f'localhost:{self.port}'
+
+    def _refusal(self, response):
+        return b'Error validating the login'
 
     def _talk(self, peer):
         try:

@@ -164,14 +164,7 @@ def test_pymetastore(way):
     metastore = pytest.importorskip('pymetastore.metastore')
     from pymetastore.hive_metastore import ThriftHiveMetastore, ttypes
 
-    class Metastore:
-        def get_all_databases(self):
-            return ['default']
-
-        def get_database(self, name):
-            if name != 'default':
-                raise ttypes.NoSuchObjectException(f'there is no database {name}')
-            return ttypes.Database('default', 'the default', 'file:/warehouse', {})
+    from systems.stores import Metastore
 
     with testing.serve(ThriftHiveMetastore, Metastore()) as server:
         if way == 'client':
@@ -194,32 +187,9 @@ def test_pymetastore(way):
 def test_happybase():
     """Its tables, batches and scanners, over a client of this library in place of its own."""
     happybase = pytest.importorskip('happybase')
-    from Hbase_thrift import Hbase, TCell, TRowResult
+    from Hbase_thrift import Hbase
 
-    class Store:
-        def __init__(self):
-            self._rows, self._scanners = {}, {}
-
-        def mutateRow(self, tableName, row, mutations, attributes):
-            self._rows.setdefault(row, {}).update({m.column: TCell(m.value, 1) for m in mutations})
-
-        def mutateRows(self, tableName, rowBatches, attributes):
-            for batch in rowBatches:
-                self.mutateRow(tableName, batch.row, batch.mutations, attributes)
-
-        def getRowWithColumns(self, tableName, row, columns, attributes):
-            return [TRowResult(row, self._rows[row])] if row in self._rows else []
-
-        def scannerOpenWithScan(self, tableName, scan, attributes):
-            rows = [TRowResult(row, cells) for row, cells in sorted(self._rows.items())]
-            self._scanners[len(self._scanners)] = iter(rows)
-            return len(self._scanners) - 1
-
-        def scannerGetList(self, id, nbRows):
-            return [row for _, row in zip(range(nbRows), self._scanners[id])]  # noqa: B905
-
-        def scannerClose(self, id):
-            del self._scanners[id]
+    from systems.stores import Store
 
     with (
         testing.serve(Hbase, Store()) as server,

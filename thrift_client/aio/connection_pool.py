@@ -312,11 +312,9 @@ class AsyncConnectionPool(ConnectionPool):
                 return
             if not self._is_serving and now < connection.retire_at and not self.idle:
                 place = line.popleft()
-                is_over = place.is_over
-                while line and is_over:
+                while line and place.is_over:
                     place = line.popleft()
-                    is_over = place.is_over
-                if not is_over:
+                if not place.is_over:
                     self._is_serving = True
                     try:
                         if type(place) is Exchange:
@@ -338,15 +336,13 @@ class AsyncConnectionPool(ConnectionPool):
         self._is_serving = True
         try:
             while self.line:
-                place = self.line[0]
-                if not place.is_over:
-                    claimed = self.take_checked() or self.try_reserve()
-                    if claimed is None:
-                        return
+                if self.line[0].is_over:
                     self.line.popleft()
-                    place.take(claimed)
-                else:
-                    self.line.popleft()
+                    continue
+                claimed = self.take_checked() or self.try_reserve()
+                if claimed is None:
+                    return
+                self.line.popleft().take(claimed)
         finally:
             self._is_serving = False
 

@@ -27,18 +27,15 @@ from thrift_client.shared.fanout_base import FanOutBase
 from thrift_client.shared.opening import Ready, advance
 from thrift_client.shared.platform import READABLE, WRITABLE
 from thrift_client.shared.resolve import Lookup
-from thrift_client.sync.events import Events
-from thrift_client.sync.place import Place
+from thrift_client.sync.events import Events, LegPlace
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from thrift_client.core.scatter import Leg, Scatter
     from thrift_client.shared.opening import Steps
     from thrift_client.sync.connection import Connection
-    from thrift_client.sync.place import Line
     from thrift_client.sync.workers import Workers
 
 #: How often one connection is read in a row, so that a flood from one server doesn't
@@ -46,23 +43,6 @@ if TYPE_CHECKING:
 READS_IN_A_ROW = 16
 #: Seconds after its end that a worker has to say itself what it was waiting for.
 LAST_WORD = 0.04
-
-
-class _Turn(Place):
-    """A leg's place in the line for a connection: wakes the fan-out instead of a thread."""
-
-    __slots__ = ('_events', '_leg')
-
-    def __init__(
-        self, line: Line, left: Callable[[], object] | None, events: Events, leg: Leg
-    ) -> None:
-        super().__init__(line, left)
-        self._events, self._leg = events, leg
-        self.__enter__()
-
-    def wake(self) -> None:
-        """Let the leg look again."""
-        self._events.wake(self._leg, None)
 
 
 class _Opening:
@@ -84,7 +64,7 @@ class FanOut(FanOutBase):
         self._workers = workers
         self._events = Events()
         self._undecided: set[Leg] = set()  # whose reply may be whole, for all that is known
-        self._paused: list[Leg] = []
+        self._paused: deque[Leg] = deque()
         self._blocking: deque[Leg] = deque()
 
     # What its owner calls.
@@ -170,7 +150,7 @@ class FanOut(FanOutBase):
         connections = leg.endpoint.connections
         self._events.prepare_to_wake()
         self._paused.append(leg)
-        leg.place = _Turn(connections.pausing, None, self._events, leg)
+        leg.place = LegPlace(connections.pausing, None, self._events, leg)
         if not connections.is_open():
             leg.place.wake()
 
@@ -188,7 +168,7 @@ class FanOut(FanOutBase):
         if may_open:
             self._open_with(leg, permit)
             return
-        leg.place = _Turn(connections.line, connections.left_line, self._events, leg)
+        leg.place = LegPlace(connections.line, connections.left_line, self._events, leg)
         self._events.expect(leg.expires)
         self._look(leg)
 
@@ -380,7 +360,7 @@ class FanOut(FanOutBase):
                 if not data:
                     leg.reply.end()
             if connection.read_available(leg.reply, data, READS_IN_A_ROW):
-                self._settle(leg, leg.reply.result)
+                self._settle(leg, connection.judged(leg.reply.result))
             elif leg.reply.due is not None:
                 self._undecided.add(leg)
             else:
@@ -419,10 +399,9 @@ class FanOut(FanOutBase):
         """Let go of whatever a leg holds, in whatever state it is."""
         self._events.unlisten(leg)
         self._undecided.discard(leg)
-        if leg in self._paused:
-            self._paused.remove(leg)
-        if leg in self._blocking:
-            self._blocking.remove(leg)
+        for waiting in (self._paused, self._blocking):
+            if leg in waiting:
+                waiting.remove(leg)
         connection, leg.connection = leg.connection, None
         if connection is not None:
             leg.endpoint.connections.discard(connection, 'its call was given up')
@@ -447,7 +426,7 @@ class FanOut(FanOutBase):
             return
         times = [self._scatter.alarm]
         times += [leg.reply.due for leg in self._undecided]
-        times += [_resume_at(leg) for leg in self._paused]
+        times += [leg.resume_at for leg in self._paused]
         for leg, fds in events.wait(times).items():
             if leg.connection is None:
                 self._open_on(leg, leg.opening, fds)
@@ -462,7 +441,7 @@ class FanOut(FanOutBase):
             self._expire(now)
         for leg in [leg for leg in self._undecided if (leg.reply.due or now) <= now]:
             self._receive(leg)
-        for leg in [leg for leg in self._paused if _resume_at(leg) <= now]:
+        for leg in [leg for leg in self._paused if leg.resume_at <= now]:
             self._resume(leg)
         if self._scatter.alarm is not None and now >= self._scatter.alarm:
             self._scatter.ring(now)
@@ -492,7 +471,7 @@ class FanOut(FanOutBase):
             if until > now:
                 self._events.expect(until)
             elif leg.connection is not None:
-                self._lose(leg, timed_out(_phase(leg)))
+                self._lose(leg, timed_out(leg.phase))
             elif isinstance(leg.opening, _Opening):
                 self._open_on(leg, leg.opening, [])
             elif leg.place is not None:
@@ -519,14 +498,3 @@ class FanOut(FanOutBase):
         error.maybe_executed = self._abandon(leg, future) and leg.endpoint.wire.apache is not None
         leg.opening = None
         self._course(leg, error)
-
-
-def _resume_at(leg: Leg) -> float:
-    assert leg.call is not None
-    return leg.call.resume_at or 0.0
-
-
-def _phase(leg: Leg) -> str:
-    if leg.unsent is not None:
-        return 'sending'
-    return 'waiting for the reply' if leg.reply is None else 'reading the reply'
