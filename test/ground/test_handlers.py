@@ -1,4 +1,4 @@
-"""An exception of a signal handler, at any line and of any type: raised unchanged, and nothing stays.
+"""An exception of a signal handler, at any line, of any type: raised unchanged; nothing stays.
 
 Not even what the library itself would convert, were it the call's own: OSError, ValueError,
 TimeoutError. Afterwards no permit, place, probe, count or connection is left behind.
@@ -38,7 +38,7 @@ class SoftTimeLimitExceeded(Exception):
     """What celery's handler raises."""
 
 
-def STOP():  # noqa: N802
+def STOP():
     """What ends an iterator, whoever raises it."""
     return StopIteration('injected')
 

@@ -335,7 +335,8 @@ class Race:
                 sock.close()
             if not isinstance(exc, OSError) or not is_system_error(exc):
                 raise
-            self._failed.append((address, exc))
+            # Another one, as this one's traceback would make a cycle with all that it holds.
+            self._failed.append((address, OSError(exc.errno, exc.strerror)))
             return None
         return self._sort(sock, address, code)
 
