@@ -309,7 +309,7 @@ def test_a_mistake_behind_a_server_that_is_down(kind, fault_server):
                 got = []
                 with pytest.raises(errors.EncodeError):
                     for response in pool.getk.map(['one', 42]):
-                        got.append(response.value())  # noqa: PERF401 - up to the error
+                        got.append(response.value())
     assert got == ['one']
 
 

@@ -39,8 +39,7 @@ BEHAVIOURS = {
     'is silent': silence(),
 }
 TIMEOUT_MS = 60
-LATE_S = 0.1  # promised
-LOADED_S = 0.3  # a machine under load
+LOADED_S = 1.0  # a machine under load
 SERVERS = 3
 OPTIONS = {
     'timeout': TIMEOUT_MS,
@@ -89,9 +88,7 @@ class Caller(threading.Thread):
         if late > LOADED_S:
             self.wrong.append(f'{key}: {late:.3f} s late')
         for response in got if isinstance(got, list) else [got]:
-            if response.exception is None and response.value() != key:
-                self.wrong.append(f'{key}: {response!r}')
-            elif not isinstance(response.exception, errors.ThriftClientError | None):
+            if (response.exception is None and response.value() != key) or not isinstance(response.exception, errors.ThriftClientError | None):
                 self.wrong.append(f'{key}: {response!r}')
 
     def throw(self):

@@ -136,10 +136,12 @@ def end_of(script, address, timeout=TIMEOUT_MS):
         try:
             line = process.stdout.readline()
             began = time.monotonic()
-            printed, said = process.communicate(timeout=10)
-        except subprocess.TimeoutExpired:
+            # Not `communicate`, which doesn't know what the first line's read has buffered.
+            printed, said = process.stdout.read(), process.stderr.read()
+        except BaseException:
             process.kill()
             raise
+        process.wait(10)
         assert line == 'ending\n', said
         return time.monotonic() - began, process.returncode, printed, said
 
@@ -177,6 +179,74 @@ def test_a_thread_finishes_its_call():
         seconds, status, printed, said = end_of(script, server.address)
     assert_quiet(seconds, status, printed, said)
     assert printed == 'done\n'
+
+
+#: Clients that have not connected when the main thread returns, and the call of each.
+COLD = {
+    'client': 'client = SimpleClient(service, local, timeout=5000)',
+    'hash pool': 'client = thrift_client.HashClient(service, servers=[local], timeout=5000)',
+    'balanced': 'client = thrift_client.BalancedClient(service, servers=[local], timeout=5000)',
+    'fan-out': 'client = ReplicatedClient(service, servers=[local], timeout=5000)',
+    'threaded fan-out': 'client = ThreadedReplicatedClient(service, servers=[local], timeout=5000)',
+    'hedged': """client = SimpleClient(
+            service, local, timeout=5000, hedge=thrift_client.Hedge(after=1), idempotent=True)""",
+}
+
+
+@pytest.mark.parametrize('case', COLD)
+def test_a_cold_client_of_a_thread(case):
+    """Long after the main thread has returned, no thread starts, and yet names are looked up."""
+    script = f"""
+        import thrift_client
+        local = address.replace('127.0.0.1', 'localhost')
+        {COLD[case]}
+        def late():
+            while threading.main_thread().is_alive():
+                time.sleep(0.01)
+            time.sleep(0.6)
+            got = client.getk('k')
+            got = got[0] if isinstance(got, list) else got
+            print(got if isinstance(got, str) else got.value(), flush=True)
+        threading.Thread(target=late).start()
+    """
+    with FaultServer(kv_service, reply('done')) as server:
+        _, status, printed, said = end_of(script, server.address)
+    assert (printed, status) == ('done\n', 0), said
+
+
+def test_jobs_of_an_executor():
+    """All jobs of the user's own executor are done, and all that `submit` has queued."""
+    script = """
+        from concurrent.futures import ThreadPoolExecutor
+        client = SimpleClient(service, address, timeout=5000, max_connections=2)
+        executor = ThreadPoolExecutor(2)
+        done = []
+        for n in range(15):
+            executor.submit(lambda: (time.sleep(0.05), done.append(client.getk('k'))))
+            client.submit('getk', 'k').add_done_callback(lambda f: done.append(f.result()))
+        def report():
+            while len(done) < 30:
+                time.sleep(0.01)
+            print(*done, flush=True)
+        threading.Thread(target=report).start()
+    """
+    with FaultServer(kv_service, delay(5) + reply('done')) as server:
+        _, status, printed, said = end_of(script, server.address)
+    assert status == 0, said
+    assert printed.split() == ['done'] * 30
+
+
+def test_a_first_call_in_atexit():
+    """Nothing that a call needs is registered or started only then."""
+    script = """
+        import atexit
+        client = SimpleClient(service, address.replace('127.0.0.1', 'localhost'), timeout=5000)
+        pool = ThreadedReplicatedClient(service, servers=[address], timeout=5000)
+        atexit.register(lambda: print(client.getk('k'), pool.getk('k')[0].value(), flush=True))
+    """
+    with FaultServer(kv_service, reply('done')) as server:
+        _, status, printed, said = end_of(script, server.address)
+    assert (printed, status) == ('done done\n', 0), said
 
 
 def test_a_thread_gets_its_own_timeout():

@@ -92,10 +92,9 @@ class Events:
         """Whether another thread wants a leg looked at."""
         return bool(self._woken)
 
-    def woken(self) -> Iterator[tuple[Leg, Any]]:
-        """What other threads want looked at, each once."""
-        while self._woken:
-            yield self._woken.popleft()
+    def next_woken(self) -> tuple[Leg, Any]:
+        """What another thread wants looked at, the first first."""
+        return self._woken.popleft()
 
     def wait(self, times: list[float | None]) -> dict[Leg, list[int]]:
         """Wait for an event, until the soonest of `times`; the legs with what is ready."""

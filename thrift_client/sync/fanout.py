@@ -434,8 +434,8 @@ class FanOut(FanOutBase):
                 self._send_on(leg, leg.unsent)
             else:
                 self._receive(leg)
-        for leg, what in events.woken():
-            self._hear(leg, what)
+        while events.has_woken:
+            self._hear(*events.next_woken())
         now = monotonic()
         if events.next_expiry is not None and now >= events.next_expiry:
             self._expire(now)
