@@ -23,6 +23,7 @@ __all__ = [
     'RetryPlanned',
     'ServerChecked',
     'ServerEjected',
+    'ServerLeft',
     'ServerRestored',
 ]
 
@@ -117,6 +118,14 @@ class ServerChecked(Event):
 @dataclass(frozen=True, slots=True)
 class ServerRestored(Event):
     """A probe or a check went well: the server gets its calls again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLeft(Event):
+    """The last pool that had the server has removed it: it gets no more calls.
+
+    Calls that are in flight finish, and tell of it later.
+    """
 
 
 class _Started(CallStarted):

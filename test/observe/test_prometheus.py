@@ -19,6 +19,7 @@ from thrift_client.observe import Metrics
 from thrift_client.observe.prometheus import ROWS
 from thrift_client.policies import CircuitBreaker, RetryPolicy
 from thrift_client.testing import ClosedPort
+from thrift_client.testing.behaviours import hold, reply
 
 
 @pytest.fixture
@@ -173,3 +174,35 @@ def test_without_the_library_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, 'prometheus_client', None)
     with pytest.raises(ImportError, match=r"pip install 'thrift_client\[prometheus\]'"):
         Metrics()
+
+
+def test_a_server_that_left_is_forgotten(kv_server, registry):
+    """Its series end with it, also the gauge of an ejected one; those of others stay."""
+    breaker = CircuitBreaker(failures=1, eject=60_000, max_share=1.0)
+    options = {'listeners': [Metrics(registry)], 'circuit_breaker': breaker}
+    with thrift_client.HashClient(test_service, **options) as pool, ClosedPort() as port:
+        pool.add_server(kv_server.address, name='stays')
+        pool.ping.set_hash(lambda: 0)
+        pool.ping().value()
+        before = set(scrape(registry))
+        for n in range(20):
+            server = pool.add_server(port.address, name=f'leaves {n}')
+            with pytest.raises(errors.ConnectError):
+                server.ping()
+            pool.remove_server(name=f'leaves {n}')
+        assert set(scrape(registry)) == before
+        assert of(scrape(registry), 'thrift_client_calls_total')
+
+
+def test_a_call_in_flight_at_a_server_that_left(registry, fault_server):
+    """What ends after its server has left begins no new series."""
+    gate = hold()
+    server = fault_server(test_service, [gate + reply('late')])
+    options = {'listeners': [Metrics(registry)], 'servers': [server.address]}
+    with thrift_client.HashClient(test_service, **options) as pool:
+        call = pool.submit('getk', 'k')
+        gate.wait_reached(5000)
+        pool.remove_server(pool.servers[0])
+        gate.open()
+        assert call.result(5).value() == 'late'
+        assert not of(scrape(registry), 'thrift_client_connections_open')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary, ref
+from weakref import ref, WeakKeyDictionary, WeakSet
 
 from thrift_client.observe.listener import Listener, outcome, service_name
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Event,
         ServerChecked,
         ServerEjected,
+        ServerLeft,
         ServerRestored,
     )
 
@@ -80,8 +81,40 @@ ROWS = {
 }
 
 #: The metrics of each registry, which takes a name only once; `_lock` guards it.
-_made: WeakKeyDictionary[CollectorRegistry, dict[str, Any]] = WeakKeyDictionary()
+_made: WeakKeyDictionary[CollectorRegistry, _Series] = WeakKeyDictionary()
 _lock = Lock()
+
+
+class _Series:
+    """The metrics of a registry, and which of their series and clients each server has."""
+
+    def __init__(self, metrics: dict[str, Any]) -> None:
+        self._metrics = metrics
+        self._of: dict[tuple[str, str], set[tuple[str, tuple[str, ...]]]] = {}
+        self._clients: dict[tuple[str, str], WeakSet[Any]] = {}
+        self._lock = Lock()
+
+    def labelled(self, key: str, server: Any, labels: tuple[str, ...]) -> Any:
+        """The series of a metric with these labels, from now on one of the server's."""
+        name = service_name(server), server.name
+        with self._lock:
+            self._of.setdefault(name, set()).add((key, labels))
+            self._clients.setdefault(name, WeakSet()).add(server)
+            return self._metrics[key].labels(*labels)
+
+    def forget(self, server: Any) -> None:
+        """Remove the series of a server that has left, unless another client has its name."""
+        name = service_name(server), server.name
+        with self._lock:
+            clients = self._clients.get(name)
+            if clients is None:
+                return
+            clients.discard(server)
+            if clients:
+                return
+            del self._clients[name]
+            for key, labels in self._of.pop(name):
+                self._metrics[key].remove(*labels)
 
 
 class _Known:
@@ -99,8 +132,9 @@ class Metrics(Listener):
     """A listener that counts and times calls and connections in a registry.
 
     `registry`: a CollectorRegistry; None is prometheus-client's own. One may serve any
-    number of clients, and two of the same registry share its metrics. Raises ImportError
-    where prometheus-client isn't installed.
+    number of clients, and two of the same registry share its metrics. The series of a server
+    end when its last pool removes it. Raises ImportError where prometheus-client isn't
+    installed.
     """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
@@ -109,16 +143,18 @@ class Metrics(Listener):
             registry = library.REGISTRY
         with _lock:
             if registry not in _made:
-                _made[registry] = {
-                    key: _metric(library, row, registry) for key, row in ROWS.items()
-                }
-            self._metrics = _made[registry]
-
+                _made[registry] = _Series(
+                    {key: _metric(library, row, registry) for key, row in ROWS.items()}
+                )
+            self._series = _made[registry]
         self._known: dict[int, _Known] = {}
+        self._left: WeakSet[Any] = WeakSet()
 
     def on_CallFinished(self, event: CallFinished) -> None:
         """Count a call, its time and its attempts."""
         server = event.server
+        if server in self._left:
+            return  # it was in flight, and its series have ended
         known = self._known.get(id(server))
         if known is None or known.server() is not server:
             known = self._known[id(server)] = _Known(server, self._known)
@@ -128,9 +164,9 @@ class Metrics(Listener):
             labels = service_name(server), event.method, server.name
             ended = outcome(event.error)
             count = known.counts[kind] = (
-                self._labelled('calls', *labels, ended).inc,
-                self._labelled('duration', *labels, ended).observe,
-                self._labelled('attempts', *labels).inc,
+                self._series.labelled('calls', server, (*labels, ended)).inc,
+                self._series.labelled('duration', server, (*labels, ended)).observe,
+                self._series.labelled('attempts', server, labels).inc,
             )
         count_call, observe, count_attempts = count
         count_call()
@@ -139,11 +175,14 @@ class Metrics(Listener):
 
     def on_ConnectionOpened(self, event: ConnectionOpened) -> None:
         """Count a connection."""
+        self._left.discard(event.server)
         self._of_server('opened', event).inc()
         self._of_server('open', event).inc()
 
     def on_ConnectionDiscarded(self, event: ConnectionDiscarded) -> None:
         """Count a connection's end."""
+        if event.server in self._left:
+            return
         self._of_server('discarded', event).inc()
         self._of_server('open', event).dec()
 
@@ -154,18 +193,21 @@ class Metrics(Listener):
 
     def on_ServerChecked(self, event: ServerChecked) -> None:
         """Count a check."""
-        labels = service_name(event.server), event.server.name
-        self._labelled('checks', *labels, str(event.healthy).lower()).inc()
+        self._of_server('checks', event, str(event.healthy).lower()).inc()
 
     def on_ServerRestored(self, event: ServerRestored) -> None:
         """Note that the server gets its calls again."""
         self._of_server('ejected', event).set(0)
 
-    def _of_server(self, key: str, event: Event) -> Any:
-        return self._labelled(key, service_name(event.server), event.server.name)
+    def on_ServerLeft(self, event: ServerLeft) -> None:
+        """End the server's series."""
+        self._left.add(event.server)
+        self._known.pop(id(event.server), None)
+        self._series.forget(event.server)
 
-    def _labelled(self, key: str, *labels: str) -> Any:
-        return self._metrics[key].labels(*labels)
+    def _of_server(self, key: str, event: Event, *more: str) -> Any:
+        labels = service_name(event.server), event.server.name, *more
+        return self._series.labelled(key, event.server, labels)
 
 
 def _library() -> ModuleType:

@@ -151,9 +151,12 @@ class Endpoint:
         health = self.health
         health.groups = tuple(g for g in health.groups if g != group)
         health.checkers = tuple(c for c in health.checkers if c != check)
-        if self.is_owned and not health.groups:
+        left = self.is_owned and not health.groups
+        if left:
             self.connections.set_retired(True)
         health.find_checks()
+        if left:
+            health.tell('ServerLeft')
 
     def _check(self, _: Endpoint) -> bool:
         """Have the server checked for its client alone, which is in no pool; False if it is."""
