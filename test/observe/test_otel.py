@@ -5,6 +5,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from types import ModuleType
 
@@ -367,3 +368,24 @@ def test_without_the_library_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, 'opentelemetry', None)
     with pytest.raises(ImportError, match=r"pip install 'thrift_client\[opentelemetry\]'"):
         Telemetry()
+
+
+def test_responses_taken_in_another_thread(fleet, observed):
+    """The spans of `as_completed` end, and are the maker's children, whoever takes the responses."""
+    tracer = observed.provider.get_tracer('test')
+    addresses = [f'127.0.0.1:{server.port}' for server in fleet]
+    with thrift_client.ReplicatedClient(
+        test_service, servers=addresses, listeners=[observed.telemetry]
+    ) as pool:
+        with tracer.start_as_current_span('maker') as maker:
+            responses = pool.as_completed('ping')
+        with ThreadPoolExecutor(1) as executor:
+            assert len(executor.submit(list, responses).result(10)) == len(fleet)
+        with tracer.start_as_current_span('next') as after:
+            pool.servers[0].ping()
+    spans = [span for span in observed.spans if span.name.endswith('/ping')]
+    parents = [span.parent.span_id for span in spans]
+    assert len(spans) == len(fleet) + 1
+    assert parents[:-1] == [maker.get_span_context().span_id] * len(fleet)
+    assert parents[-1] == after.get_span_context().span_id
+    assert not observed.telemetry.headers().get('traceparent')

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import Context, copy_context
+from functools import partial
 from time import monotonic
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -123,11 +125,21 @@ MultiClient = ThriftPool
 
 
 class Responses(ResponsesBase, Iterator[ThriftResponse[Any]]):
-    """The responses of calls under way, as an iterator: `close` gives up what is left."""
+    """The responses of calls under way, as an iterator: `close` gives up what is left.
 
-    def __init__(self, fan_out: FanOut, take: Callable[[], ThriftResponse[Any] | None]) -> None:
+    `context`: where the calls have begun, and so end, whoever takes their responses: a trace
+    keeps its open spans there. None: wherever the iterator is used.
+    """
+
+    def __init__(
+        self,
+        fan_out: FanOut,
+        take: Callable[[], ThriftResponse[Any] | None],
+        context: Context | None = None,
+    ) -> None:
         super().__init__(fan_out)
-        self._take = take
+        self._take = take if context is None else partial(context.run, take)
+        self._context = context
 
     def __next__(self) -> ThriftResponse[Any]:
         if not self._check():
@@ -145,8 +157,12 @@ class Responses(ResponsesBase, Iterator[ThriftResponse[Any]]):
     def close(self) -> None:
         """Give up the calls that are under way; may be repeated."""
         fan_out = self._end()
-        if fan_out is not None:
+        if fan_out is None:
+            return
+        if self._context is None:
             fan_out.close()
+        else:
+            self._context.run(fan_out.close)
 
     def __del__(self) -> None:
         self.close()
@@ -194,9 +210,10 @@ class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
             leg: Leg | None = fan_out.run()
             return None if leg is None else leg.response
 
-        responses = Responses(fan_out, take)
+        context = copy_context()
+        responses = Responses(fan_out, take, context)
         try:
-            fan_out.begin()
+            context.run(fan_out.begin)
         except BaseException:
             responses.close()
             raise
