@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from handlers import KeyValue
 from on_loop import OnLoop
 from test_if import test_service
 from thrift_client import (
@@ -335,3 +336,14 @@ def test_a_call_under_way_keeps_its_connection(fault_server):
         assert called(client, 'next') == 'next'
         assert time.monotonic() - began < 0.5
         thread.join()
+
+
+@each_kind
+def test_headers_that_cannot_be_sent(kind, thrift_server):
+    """They are a mistake of the caller: raised by every client and pool, in no response."""
+    server = thrift_server(test_service, KeyValue(), server='http')
+    headers = {'Content-Length': '5'}
+    with made(kind, f'http://127.0.0.1:{server.port}/', headers=headers) as client:
+        with pytest.raises(errors.EncodeError):
+            client.ping()
+        assert first_of(client).stats().busy == 0
