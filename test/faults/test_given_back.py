@@ -352,3 +352,24 @@ def test_headers_that_cannot_be_sent(kind, thrift_server):
         with pytest.raises(errors.EncodeError):
             client.ping()
         assert first_of(client).stats().busy == 0
+
+
+def test_a_call_that_comes_as_a_connection_is_freed(fault_server):
+    """It doesn't pass by those that wait, though none of them has woken up yet."""
+    gate, barged = hold(), []
+    server = fault_server(test_service, gate + GOOD)
+
+    def listener(event):
+        if type(event).__name__ == 'CallFinished' and not barged:
+            barged.append(event)
+            assert called(client, 'barging') == 'barging'
+
+    with SimpleClient(
+        test_service, server.address, max_connections=1, timeout=5000, listeners=[listener]
+    ) as client:
+        _, threads = waiting_calls(client, gate, 3)
+        gate.open()
+        for thread in threads:
+            thread.join(5)
+    tokens = [row.token for row in server.ledger.executions]
+    assert tokens == ['call 0', 'call 1', 'call 2', 'call 3', 'barging']
