@@ -223,9 +223,7 @@ def interrupted(client, row):
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.03)
         with pytest.raises(Injected):
-            # It waits for the answer of the first server, or for the other's.
-            got = client.getk('interrupted')
-            raise AssertionError(got)
+            client.getk('interrupted')
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -303,7 +301,7 @@ NO_ERROR = ('closes before', 'closes after')
 
 @pytest.mark.parametrize('row', ROWS, ids=lambda row: f'{row["way"]}-{row["event"]}')
 def test_row(row, contexts):
-    """Nothing but the call's own value or an error of the contract, in time; and then all is well."""
+    """Nothing but the call's own value or an error of the contract, in time; then all is well."""
     if row['event'] in ('handler raises', 'forks') and 'asyncio' in row['way']:
         pytest.skip('a loop in a thread gets no signals, and is not in a child')
     scene = Scene(row, contexts)

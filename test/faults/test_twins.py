@@ -7,12 +7,12 @@ import time
 import pytest
 
 from faults.test_given_back import GOOD, called, each_kind, first_of, made
+from on_loop_pools import made as faced
 from test_if import test_service
 from thrift_client import CircuitBreaker, HashClient, Hedge, ReplicatedClient, errors
 from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient
 from thrift_client.testing import ClosedPort
 from thrift_client.testing.behaviours import application_exception, close, delay, silence
-from on_loop_pools import made as faced
 
 
 def kinds(*kinds):

@@ -3,9 +3,9 @@
 import asyncio
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from types import ModuleType
 
@@ -371,7 +371,7 @@ def test_without_the_library_the_extra_is_named(monkeypatch):
 
 
 def test_responses_taken_in_another_thread(fleet, observed):
-    """The spans of `as_completed` end, and are the maker's children, whoever takes the responses."""
+    """The spans of `as_completed` end and are the maker's children, whoever takes responses."""
     tracer = observed.provider.get_tracer('test')
     addresses = [f'127.0.0.1:{server.port}' for server in fleet]
     with thrift_client.ReplicatedClient(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import ref, WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 from thrift_client.observe.listener import Listener, outcome, service_name
 

@@ -16,7 +16,7 @@ from thrift_client.sync.place import Place
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any
 
     from thrift_client.core.scatter import Leg
