@@ -304,11 +304,12 @@ class Call:
     def _admit(self, endpoint: Any, now: float) -> None:
         """Let an attempt through. Raises ClientClosed, CircuitOpen and the like."""
         pin = self.options.source
+        if not self._bypasses:
+            endpoint.connections.check_open()
         if pin is not None:
             pin.check()
         if self._bypasses:
             return
-        endpoint.connections.check_open()
         if self.picker is None or not self.picker.forced:
             self._probe = endpoint.health.admit(now)
 
