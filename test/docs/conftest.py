@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from thrift.protocol.TBinaryProtocol import TBinaryProtocolFactory
 
 from discovery.conftest import missing
 from discovery.helpers import ZOOKEEPER_JAR, ZooKeeper
@@ -31,9 +32,14 @@ NOBODY = '9905'
 #: The servers of databases: with a login, without, and with a login inside of TLS.
 DATABASES = {
     'hive.example.com:10000': {'login': True},
+    'hive.example.com:10001': {'server': 'http'},
     'impala.example.com:21050': {},
     'impala-ldap.example.com:21050': {'login': True, 'tls': ssl.CERT_NONE},
+    'metastore.example.com:9083': {'service': 'metastore'},
+    'hbase-thrift.example.com:9090': {'service': 'hbase'},
 }
+#: Servers that pages name as those that are down.
+DOWN = ('hive-down.example.com:10000', 'metastore-down.example.com:9083')
 REGISTRIES = 'zk1:2181,zk2:2181,zk3:2181'
 #: The IDL that pages show, and load from the file of this name.
 IDL = 'kv.thrift'
@@ -62,6 +68,9 @@ def servers(authority, tmp_path):
                 if address in text:
                     server = stack.enter_context(_serve_database(authority, **kind))
                     found[address] = f'localhost:{server.port}'
+            for address in DOWN:
+                if address in text:
+                    found[address] = stack.enter_context(ClosedPort()).address
             if REGISTRIES in text:
                 if not Path(ZOOKEEPER_JAR).exists():
                     missing('ZooKeeper', 'zookeeper')
@@ -91,11 +100,26 @@ def _serve(authority, tls=None, **kind):
     return serve(test_service, KeyValue(), ssl=_context(authority, tls), **kind)
 
 
-def _serve_database(authority, login=False, tls=None):
-    from docs.hive import PlainLogins, serve_hive
+def _serve_database(authority, login=False, tls=None, service='hive', server='threaded'):
+    from systems.stores import Metastore, Store
 
-    transport = PlainLogins() if login else 'buffered'
-    return serve_hive(transport=transport, ssl=_context(authority, tls))
+    if service == 'metastore':
+        from pymetastore.hive_metastore import ThriftHiveMetastore
+
+        return serve(ThriftHiveMetastore, Metastore())
+    if service == 'hbase':
+        import happybase  # noqa: F401 - it makes the module
+        from Hbase_thrift import Hbase
+
+        return serve(Hbase, Store())
+    from TCLIService import TCLIService
+
+    from systems.hive_server import Hive, HiveServer
+
+    if login:
+        return HiveServer(_context(authority, tls))
+    # The code of an old compiler needs the pure protocol.
+    return serve(TCLIService, Hive(), server=server, protocol=TBinaryProtocolFactory())
 
 
 def _idl() -> str:

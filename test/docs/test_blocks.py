@@ -22,19 +22,25 @@ PAGES = pages()
 NEEDS = {
     'howto/bulk.md': ('thrift_client.sync.pools:HashMethod.map',),
     'howto/fastapi.md': ('fastapi', 'httpx2', 'thrift_client.aio:AsyncHashClient'),
-    'howto/hive.md': ('puresasl', 'TCLIService'),
+    'howto/hbase.md': ('happybase',),
+    'howto/hive.md': ('puresasl', 'pyhive.hive', 'h11', 'numpy'),
     'howto/from-thriftpy2.md': ('thriftpy2',),
     'howto/http.md': ('h11',),
     'howto/impala.md': ('puresasl', 'TCLIService'),
+    'howto/metastore.md': ('pymetastore',),
     'howto/observe.md': ('prometheus_client', 'opentelemetry.sdk'),
     'howto/prefork.md': ('django',),
     'howto/zookeeper.md': ('kazoo', 'thrift_client.sync.pools:ThriftPool.follow'),
 }
 #: Python that is shown and not run, as it is about servers and packages that aren't here.
 SHOWN = {
+    'howto/hbase.md': 1,
+    'howto/hive.md': 2,
+    'howto/kerberos.md': 1,
     'howto/from-pools.md': 4,
     'howto/kubernetes.md': 1,
     'howto/no-compiler.md': 1,
+    'reference/command-line.md': 1,
 }
 KNOWN = {'console', 'ini', 'json', 'not-run', 'python', 'sh', 'text', 'thrift', 'toml', 'yaml'}
 

@@ -219,7 +219,10 @@ class Connection(ConnectionBase):
         exchange.result = result
         if not self._plain:
             exchange.reply_headers = self.channel.reply_headers
-        exchange.wake()
+        if type(exchange) is Exchange and not exchange.future.done():  # type: ignore[union-attr]
+            exchange.future.set_result(None)  # type: ignore[union-attr]
+        else:
+            exchange.wake()
         exchange.source.give_back(self)
 
     def _fail(self, error: BaseException) -> None:
@@ -305,7 +308,7 @@ class Connection(ConnectionBase):
             if not isinstance(exc, Exception):
                 raise
 
-    def on_readable(self) -> None:  # noqa: C901 - a function for each case would cost what it saves
+    def on_readable(self) -> None:
         """Take in what has arrived; a small reply in one go."""
         exchange = self._exchange
         if exchange is None:
@@ -315,29 +318,34 @@ class Connection(ConnectionBase):
             self.on_writable()
             return
         try:
-            reply = self._reply
-            if reply is None:
-                try:
-                    data = self._receive(self.first_read)
-                except OSError as exc:
-                    if is_foreign(exc):
-                        raise
-                    data = self.stream.try_receive(self.first_read)
-                    if data is None:
-                        return
-                plan = exchange.plan
-                if plan is not None:
-                    result = self.read_small(plan, plan.headers[exchange.seqid][1], data)
-                    if result is not None:
-                        self._finish(exchange, result)
-                        return
-                self._read_on(exchange, self._begin_reply(exchange), data)
+            if self._reply is not None:
+                self._read_on(exchange, self._reply, None)
+                return
+            data: bytes | None
+            try:
+                data = self._receive(self.first_read)
+            except OSError as exc:
+                data = self._first_bytes(exc)
+                if data is None:
+                    return
+            plan = exchange.plan
+            result = None
+            if plan is not None:
+                result = self.read_small(plan, plan.headers[exchange.seqid][1], data)
+            if result is not None:
+                self._finish(exchange, result)
             else:
-                self._read_on(exchange, reply, None)
+                self._read_on(exchange, self._begin_reply(exchange), data)
         except BaseException as exc:
             self._fail(exc)
             if not isinstance(exc, Exception):
                 raise
+
+    def _first_bytes(self, exc: OSError) -> bytes | None:
+        """Try again what raised, to name what is wrong; None if nothing has arrived after all."""
+        if is_foreign(exc):
+            raise exc
+        return self.stream.try_receive(self.first_read)
 
     def _begin_reply(self, exchange: Exchange) -> Reply:
         if exchange.plan is not None:
@@ -354,7 +362,7 @@ class Connection(ConnectionBase):
         if data is not None:
             whole = reply.feed(data) if data else reply.end()
         if whole or self.read_available(reply, None, READS_IN_A_ROW):
-            self._finish(exchange, reply.result)
+            self._finish(exchange, self.judged(reply.result))
             return
         if self._retry is not None:
             self._retry.cancel()
@@ -371,7 +379,7 @@ class Connection(ConnectionBase):
             return
         try:
             if reply.feed(b''):
-                self._finish(exchange, reply.result)
+                self._finish(exchange, self.judged(reply.result))
             else:
                 self._read_on(exchange, reply, None)
         except BaseException as exc:

@@ -20,6 +20,7 @@ from thrift_client.aio.connect import drive
 from thrift_client.aio.connection import Connection, Exchange, Place, running_loop
 from thrift_client.core.classify import FAILURES
 from thrift_client.errors import WrongLoop
+from thrift_client.response import set_headers
 from thrift_client.shared.connection_pool import MADE_ROOM, ConnectionPool, Permit
 from thrift_client.shared.opening import Opener
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.aio.pin import AsyncPin
-
     from thrift_client.core.call import Call
     from thrift_client.shared.endpoint import Endpoint
 
@@ -204,7 +204,7 @@ class AsyncConnectionPool(ConnectionPool):
         if exchange.failure is not None:
             raise exchange.failure
         if call.response is not None:
-            call.response._headers = exchange.reply_headers
+            set_headers(call.response, exchange.reply_headers)
         return exchange.result
 
     async def open_for(self, exchange: Exchange) -> None:
@@ -299,7 +299,7 @@ class AsyncConnectionPool(ConnectionPool):
 
     def give_back(self, connection: Connection) -> None:
         """Have a clean connection carry the next call, or make it idle."""
-        if connection._plain and connection.calls > 1 and not self.gate:
+        if connection.wire.plain and connection.calls > 1 and not self.gate:
             # What the general way comes to, for less.
             now = monotonic()
             connection.used(now)
@@ -317,7 +317,10 @@ class AsyncConnectionPool(ConnectionPool):
                 if not place.is_over:
                     self._is_serving = True
                     try:
-                        place.take(connection)
+                        if type(place) is Exchange:
+                            connection.start(place)
+                        else:
+                            place.take(connection)
                     finally:
                         self._is_serving = False
                     if self.idle or self.permits:  # it has ended already
@@ -333,15 +336,13 @@ class AsyncConnectionPool(ConnectionPool):
         self._is_serving = True
         try:
             while self.line:
-                place = self.line[0]
-                if not place.is_over:
-                    claimed = self.take_checked() or self.try_reserve()
-                    if claimed is None:
-                        return
+                if self.line[0].is_over:
                     self.line.popleft()
-                    place.take(claimed)
-                else:
-                    self.line.popleft()
+                    continue
+                claimed = self.take_checked() or self.try_reserve()
+                if claimed is None:
+                    return
+                self.line.popleft().take(claimed)
         finally:
             self._is_serving = False
 
@@ -371,7 +372,7 @@ class AsyncConnectionPool(ConnectionPool):
 
     async def pause(self, until: float) -> None:
         """Wait until `until` (monotonic seconds), or until the client is closed or disabled."""
-        if not self.gate.isdisjoint(('closed', 'disabled')):
+        if not self.is_open():
             return
         loop = self.bind()
         place = Place(until, loop.create_future())

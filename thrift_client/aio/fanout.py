@@ -16,12 +16,12 @@ from collections import deque
 from time import monotonic
 
 from thrift_client import deadlines
-from thrift_client.aio.client import begin, make_attempts
 from thrift_client.aio.connection import Exchange, running_loop
+from thrift_client.aio.course import begin, make_attempts
 from thrift_client.core.classify import FAILURES
 from thrift_client.core.scatter import Leg, Scatter
 from thrift_client.errors import EncodeError, WrongLoop
-from thrift_client.response import ThriftResponse
+from thrift_client.response import ThriftResponse, set_headers
 from thrift_client.shared.fanout_base import FanOutBase
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -194,7 +194,7 @@ class FanOut(FanOutBase):
             leg.endpoint, error = call.endpoint, exc
         response = leg.answered(value) if error is None else leg.failed(error)
         if carrier.headers is not None:
-            response._headers = carrier.headers
+            set_headers(response, carrier.headers)
 
     def _gone(self, task: asyncio.Task[None]) -> None:
         """Take what the task of a leg came to."""
@@ -208,7 +208,7 @@ class FanOut(FanOutBase):
             elif was_wanted:
                 self._trouble = leg, asyncio.CancelledError()
             leg.give_up(may_have_run=False)
-        if was_wanted:
+        elif was_wanted:
             self._ended.append(leg)
         self.wake()
 

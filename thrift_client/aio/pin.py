@@ -108,7 +108,7 @@ class AsyncPin(PinBase):
             if timer is not None:
                 timer.cancel()
             self._line.remove(place)
-            self._wake_first()
+            self.wake_first()
 
     def wake(self) -> None:
         """Let the call that waits longest look. May run in a finalizer, in any thread."""
@@ -116,14 +116,15 @@ class AsyncPin(PinBase):
         if not self._line or loop is None:
             return
         if loop is running_loop():
-            self._wake_first()
+            self.wake_first()
             return
         try:
             loop.call_soon_threadsafe(_wake_first_of, ref(self))
         except RuntimeError:
             pass  # the loop is closed, and nobody waits any more
 
-    def _wake_first(self) -> None:
+    def wake_first(self) -> None:
+        """Let the call that waits longest look again."""
         if self._line:
             self._line[0].wake()
 
@@ -141,4 +142,4 @@ class AsyncPin(PinBase):
 def _wake_first_of(key: ref[AsyncPin]) -> None:
     pin = key()
     if pin is not None:
-        pin._wake_first()
+        pin.wake_first()

@@ -14,10 +14,11 @@ from __future__ import annotations
 from thrift_client.core.call import Call
 from thrift_client.core.hedge import Latencies, patience
 from thrift_client.errors import ThriftClientError
-from thrift_client.response import ThriftExceptionResponse, ThriftResponse
+from thrift_client.response import ThriftExceptionResponse, ThriftResponse, set_headers
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from thrift_client.core.call import CallOptions
@@ -91,9 +92,27 @@ class Leg:
         return call
 
     @property
+    def resume_at(self) -> float:
+        """When the pause before its next attempt is over (monotonic seconds)."""
+        assert self.call is not None
+        return self.call.resume_at or 0.0
+
+    @property
+    def phase(self) -> str:
+        """What it is waiting for on its connection, in the words of errors."""
+        if self.unsent is not None:
+            return 'sending'
+        return 'waiting for the reply' if self.reply is None else 'reading the reply'
+
+    @property
     def attempts(self) -> int:
         """How many attempts have begun."""
         return 1 if self.call is None else self.call.attempts
+
+    @property
+    def headers(self) -> Any:
+        """The headers of the attempt under way; a small exchange has none."""
+        return None if self.call is None else self.call.headers
 
     def answered(self, value: Any) -> ThriftResponse[Any]:
         """End with the value that the server answered with."""
@@ -231,7 +250,7 @@ class Hedged(Scatter):
         assert found is not None
         self._call.take_over(leg.endpoint, self.attempts)
         if response is not None:
-            response._headers = found.headers
+            set_headers(response, found.headers)
         if found.exception is not None:
             raise found.exception
         return found.value()
@@ -296,7 +315,7 @@ def check_merge(value: Any) -> Any:
 
 
 #: What `with_options` of pools takes that call several servers at once.
-FAN_OPTIONS = {'wait_for': check_wait_for, 'merge': check_merge}
+FAN_OPTIONS: dict[str, Callable[[Any], Any]] = {'wait_for': check_wait_for, 'merge': check_merge}
 
 
 def needed(wait_for: str | int, servers: int) -> int | None:

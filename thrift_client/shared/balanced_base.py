@@ -48,7 +48,7 @@ class BalancedBase(PoolBase[S]):
         return ServerList(self._make_server, make_load=Load)
 
     def _count_calls(self) -> int:
-        return sum(e.connections.count_calls() for e in self._servers.roster.endpoints)
+        return sum([e.connections.count_calls() for e in self._servers.roster.endpoints])
 
     def _new_picker(self, roster: Roster, now: float) -> BalancedPicker:
         pin = None if self._overrides is None else self._overrides.given.get('source')
@@ -63,11 +63,8 @@ class BalancedBase(PoolBase[S]):
         to; the rest is as SimpleClient's `pinned` says.
         """
         pin = self._client_type._new_pin(None)
-        view = self._view()
         before = {} if self._overrides is None else self._overrides.given
-        view._overrides = Overrides({**before, 'source': pin})
-        view._pin = pin
-        return view
+        return self._view(_overrides=Overrides({**before, 'source': pin}), _pin=pin)
 
 
 def balanced_failure(

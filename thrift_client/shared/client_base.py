@@ -6,8 +6,8 @@ from types import ModuleType
 
 from thrift_client import address as addresses
 from thrift_client.core.call import CallOptions
+from thrift_client.core.codec import codec_of
 from thrift_client.core.service import Service, service_of
-from thrift_client.core.wire import codec_of
 from thrift_client.options import check_call_options, check_methods, with_frame
 from thrift_client.shared.bound_methods import class_for, unknown_method
 from thrift_client.shared.client_options import resolve
@@ -61,7 +61,7 @@ class ClientBase:
         options = resolve(address, *levels)
         check_methods({key: getattr(options, key) for key in _NAMING}, of.methods)
         kind = type(self)
-        bound = class_for(kind, of, lambda: kind._functions_of(of))
+        bound = class_for(kind, of, lambda: self._functions_of(of))
         object.__setattr__(self, '__class__', bound)
         self._endpoint = Endpoint(self, of, address, options, name, self._new_connections)
         self._options = self._endpoint.call_options
@@ -155,8 +155,7 @@ class ClientBase:
         view has cookies of its own, and its connection may be replaced.
         """
         pin = self._new_pin(self._endpoint)
-        view = self._view(self._options.replace({'source': pin}))
-        view._pin = pin
+        view: Self = self._view(self._options.replace({'source': pin}), pin=pin)
         return view
 
     @staticmethod
@@ -169,13 +168,10 @@ class ClientBase:
         """What checks ejected servers in the background."""
         raise NotImplementedError
 
-    def _view(self, options: CallOptions, kind: Any = None) -> Any:
+    def _view(self, options: CallOptions, kind: Any = None, pin: Any = None) -> Any:
         """A view with these options; `kind` is its class, None for the client's own."""
         view = object.__new__(kind or type(self))
-        view.__dict__.update(self.__dict__)
-        view._options = options
-        view._is_view = True
-        view.__dict__.pop('_pin', None)
+        view.__dict__.update(self.__dict__, _options=options, _is_view=True, _pin=pin)
         return view
 
     def stats(self) -> ClientStats:

@@ -6,7 +6,7 @@ and dicts whose `append`, `pop` and lookups are single steps of the interpreter 
 GIL: two threads can't pop the same connection. `gate` holds what keeps a call from the
 short way ('closed', 'disabled', 'waiting'…) and is empty most of the time; a call that has
 passed it while another thread closes it finishes, and its connection is looked at once more
-when it comes back. `max_connections` is a list of permits: opening a connection takes one,
+when it comes back. For `max_connections` there are permits: opening a connection takes one,
 and it is back when the connection is discarded, or when an exception in the wrong place
 made everybody forget it. `opened`, `discarded` and `_calls_gone` are statistics: `+=` on
 them is one step, too.
@@ -37,26 +37,29 @@ AGE_SPREAD = 0.1
 MADE_ROOM = 'a pinned connection needs its place'
 
 
-class Permit(list[Any]):
+class Permit:
     """The right to have one connection open. It is back after `release`, or once it is garbage.
 
-    A list with a reference to the pool, which whoever releases it pops: once, in any thread.
+    It is the pool's `taken` that counts, from which the interpreter itself removes a permit
+    that is garbage: no exception, wherever it comes, can take one away for good.
     """
 
-    __slots__ = ()
+    __slots__ = ('__weakref__', '_pool')
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = ref(pool)
+        pool.taken.update(map(ref, (self,), (pool.taken.discard,)))  # in one step
 
     def release(self) -> None:
         """Give it back. May be repeated, and run at any moment (a finalizer)."""
-        try:
-            pool = self.pop()()
-        except IndexError:
-            return
+        pool = self._pool()
         if pool is not None:
-            pool.permits.append(Permit((ref(pool),)))
+            pool.taken.discard(ref(self))
             pool.serve()
 
     def __del__(self) -> None:
-        self.release()
+        if hasattr(self, '_pool'):
+            self.release()
 
 
 class ConnectionPool:
@@ -64,7 +67,7 @@ class ConnectionPool:
 
     __slots__ = (
         '__weakref__', '_calls_gone', '_live', '_made_at', '_tend_every', 'discarded',
-        'endpoint', 'gate', 'idle', 'limit', 'max_idle', 'opened', 'permits', 'pins', 'tend_at',
+        'endpoint', 'gate', 'idle', 'limit', 'max_idle', 'opened', 'pins', 'taken', 'tend_at',
         'told',
     )  # fmt: skip
 
@@ -72,14 +75,14 @@ class ConnectionPool:
         options = endpoint.options
         self.endpoint = endpoint
         self.limit: int | None = options.max_connections
-        self.permits: list[Permit] = self._all_permits()
+        self.taken: set[ref[Permit]] = set()
         self._live: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._made_at = caller()
         self._calls_gone = self.opened = self.discarded = 0
         self.idle: list[Any] = []
         self.gate: set[str] = set()
         self.max_idle: int = options.max_idle
-        self.tend_at = 0.0
+        self.tend_at = float('inf')  # until there is a connection
         limits = [ms for ms in (options.idle_timeout, options.max_age) if ms is not None]
         self._tend_every = min([TEND_EVERY, *(ms / 1000 for ms in limits)])
         #: References to the pins whose connections are from here.
@@ -112,7 +115,7 @@ class ConnectionPool:
 
     def count_calls(self) -> int:
         """How many calls were sent on any of the connections so far."""
-        calls: int = self._calls_gone + sum(c.calls for c in self.open_connections())
+        calls: int = self._calls_gone + sum([c.calls for c in self.open_connections()])
         return calls
 
     def check_open(self) -> None:
@@ -121,6 +124,10 @@ class ConnectionPool:
             raise ClientClosed('the client is closed')
         if 'disabled' in self.gate:
             raise ClientDisabledError('the client is disabled', hint='enable() lets calls through')
+
+    def is_open(self) -> bool:
+        """Whether calls may be made."""
+        return self.gate.isdisjoint(('closed', 'disabled'))
 
     def set_disabled(self, disabled: bool) -> None:
         """Let no call begin, also none of those that wait; or let calls begin again."""
@@ -183,15 +190,24 @@ class ConnectionPool:
             return 'it was idle for longer than idle_timeout'
         return None
 
-    def _all_permits(self) -> list[Permit]:
-        return [Permit((ref(self),)) for _ in range(self.limit or 0)]
+    @property
+    def permits(self) -> int:
+        """How many permits there are for new connections."""
+        return max(0, (self.limit or 0) - len(self.taken))
 
     def try_reserve(self) -> Permit | None:
-        """Take a permit for a new connection; None if there is none."""
-        try:
-            return self.permits.pop()
-        except IndexError:
+        """Take a permit for a new connection; None if there is none.
+
+        Two threads that both try for the last one may both fail. Who waits longest is then
+        woken once more, and gets it.
+        """
+        if not self.permits:
             return None
+        permit = Permit(self)
+        if len(self.taken) <= (self.limit or 0):
+            return permit
+        permit.release()
+        return None
 
     def make_room(self) -> Permit | None:
         """Take a permit, for which an idle connection may be closed; None if all are in use."""
@@ -211,6 +227,8 @@ class ConnectionPool:
         max_age = self.endpoint.options.max_age
         if max_age is not None:
             connection.retire_at = began + max_age * (1 - AGE_SPREAD * random()) / 1000
+            connection.is_plain_use = False
+        self.tend_at = min(self.tend_at, now + self._tend_every)
         connection.look_at = now  # its second use looks: the server may close after one call
         self._live[id(connection)] = connection
         self.opened += 1
@@ -220,9 +238,8 @@ class ConnectionPool:
     def give_back(self, connection: Any) -> None:
         """Make a clean connection idle, if there is room and use for it."""
         now = monotonic()
-        reason = self._why_not(connection, now)
-        if reason is not None:
-            self.discard(connection, reason)
+        if not connection.reusable or now >= connection.retire_at:
+            self.discard(connection, self._why_not(connection, now) or 'it has ended')
             return
         if connection.calls > 1:
             connection.used(now)
@@ -292,13 +309,9 @@ class ConnectionPool:
         """In a forked child: drop the descriptors of connections that are the parent's."""
         for connection in self.open_connections():
             connection.close(forked=True)
-            if connection.permit is not None:
-                connection.permit.clear()
-        for permit in self.permits:
-            permit.clear()
         self._live.clear()
         self.idle.clear()
-        self.permits = self._all_permits()
+        self.taken = set()
         self.gate.discard('waiting')
 
     def exhausted(self) -> PoolExhausted:

@@ -12,8 +12,9 @@ from time import monotonic
 
 from thrift_client import address as addresses
 from thrift_client.core.call import CallOptions
+from thrift_client.core.codec import codec_of
 from thrift_client.core.retry import RetryBudget
-from thrift_client.core.wire import codec_of, wire_of
+from thrift_client.core.wire import wire_of
 from thrift_client.shared.client_options import carries_headers
 from thrift_client.shared.health import Health
 

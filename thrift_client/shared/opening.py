@@ -2,28 +2,33 @@
 
 The course is a generator that never blocks: it yields what has to be waited for, and the
 blocking client, the fan-out and the event loop each wait in their own way. It holds no
-lock; closing it closes the sockets that it has.
+lock; closing it closes the sockets that it has: those of a race are its own until `close`
+or until one has won.
 """
 
 from __future__ import annotations
 
+import os
+import socket
+from errno import EAGAIN, EINPROGRESS, EWOULDBLOCK
 from time import monotonic
 
 from thrift_client.core.classify import timed_out
+from thrift_client.core.failures import is_foreign, is_system_error
 from thrift_client.errors import (
     AuthError,
     CallTimeout,
+    ConnectError,
     ConnectionLost,
     ResolveError,
     ThriftClientError,
 )
-from thrift_client.shared.platform import AF_UNIX, READABLE, WRITABLE, keep_alive
-from thrift_client.shared.resolve import Lookup, Race, look_up, numeric
+from thrift_client.shared.platform import AF_UNIX, READABLE, WRITABLE, keep_alive, tune
+from thrift_client.shared.resolve import Lookup, look_up, numeric
 from thrift_client.shared.stream import CHUNK, Stream
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Generator
     from typing import Any
 
@@ -37,6 +42,11 @@ if TYPE_CHECKING:
     #: Yields what to wait for, and is sent the descriptors that are ready, or a value.
     Steps = Generator[Any, Any, Any]
 
+#: RFC 8305: how many seconds an attempt has before the next address is tried beside it.
+NEXT_ADDRESS_AFTER = 0.25
+#: What a connect says that has only begun; Windows says the last.
+_GOING_ON = (EINPROGRESS, EAGAIN, EWOULDBLOCK)
+
 
 class Ready:
     """To wait for: that one of `events` (by descriptor) happens, or `until` (monotonic seconds)."""
@@ -46,6 +56,24 @@ class Ready:
     def __init__(self, events: dict[int, int], until: float | None) -> None:
         self.events = events
         self.until = until
+
+
+def advance(steps: Steps, answer: Any) -> tuple[Any, Any]:
+    """Go on with a course: what it waits for, or None and its result.
+
+    A generator turns the StopIteration of a signal handler into RuntimeError, or is left by
+    it as if it had ended: both are raised as what they were.
+    """
+    try:
+        return steps.send(answer), None
+    except StopIteration as end:
+        if end.value is None or is_foreign(end):
+            raise
+        return None, end.value
+    except RuntimeError as exc:
+        if isinstance(exc.__cause__, StopIteration):
+            raise exc.__cause__ from None
+        raise
 
 
 class Opener:
@@ -118,11 +146,14 @@ class Opener:
         found = numeric(host, port)
         if found is not None:
             return found
-        lookup: Lookup = look_up(host, port)
-        while not lookup.done.is_set():
-            if expires is not None and monotonic() >= expires:
-                raise timed_out(f'looking up {host}')
-            yield lookup
+        while True:
+            lookup: Lookup = look_up(host, port)
+            while not lookup.done.is_set():
+                if expires is not None and monotonic() >= expires:
+                    raise timed_out(f'looking up {host}')
+                yield lookup
+            if not lookup.abandoned:
+                break
         try:
             self._last_found = lookup.result()
         except ResolveError:
@@ -160,6 +191,8 @@ def _made(given: Any, expires: float | None) -> Steps:
     except CallTimeout:
         raise
     except Exception as exc:
+        if is_foreign(exc):
+            raise
         raise AuthError(
             f'a function given as an option failed: {type(exc).__name__}: {exc}',
             phase='logging in',
@@ -192,59 +225,48 @@ def _connect(found: Found, expires: float | None) -> Steps:
 
 def _begin_tls(stream: Stream, given: Any, name: str, expires: float | None) -> Steps:
     """Shake hands on a connected stream; the stream in TLS."""
-    import ssl
-
     from thrift_client.shared import tls
 
-    secure: Any = None
-    sock: socket.socket = stream.sock
+    secure: tls.TLSStream | None = None
     try:
-        secure = tls.context_of(given).wrap_socket(
-            sock, server_hostname=name, do_handshake_on_connect=False
-        )
+        secure = tls.TLSStream(stream.sock, tls.context_of(given), name)
         while True:
-            try:
-                secure.do_handshake()
-                return tls.TLSStream(secure)
-            except ssl.SSLWantReadError:
-                events = READABLE
-            except ssl.SSLWantWriteError:
-                events = WRITABLE
+            events = secure.shake_hands()
+            if events is None:
+                return secure
             yield from _wait(secure.fileno(), events, expires, 'shaking hands')
     except ThriftClientError as exc:
         if isinstance(exc, CallTimeout):
             exc.hint = tls.MAYBE_PLAIN
-        (secure or sock).close()
         raise
     except (OSError, ValueError) as exc:
-        error = tls.handshake_failed(exc, secure, name)  # reads names from what is still open
-        (secure or sock).close()
-        raise error from exc
-    except BaseException:
-        (secure or sock).close()
-        raise
+        if is_foreign(exc) or (isinstance(exc, OSError) and not is_system_error(exc)):
+            raise
+        raise tls.handshake_failed(exc, secure and secure.session, name) from exc
 
 
 def _converse(talk: Any, stream: Stream, expires: float | None, phase: str) -> Steps:
     """Send what a talk yields, and hand it what arrives, until it is over."""
     try:
-        data = memoryview(next(talk))
-        while True:
+        to_send = next(talk, None)
+        while to_send is not None:
+            data = memoryview(to_send)
             while data:
                 sent = stream.try_send(data)
                 if sent < 0:
                     yield from _wait(stream.fileno(), stream.to_send, expires, phase)
                 else:
                     data = data[sent:]
-            received = stream.try_receive(CHUNK)
-            if received is None:
+            while (received := stream.try_receive(CHUNK)) is None:
                 yield from _wait(stream.fileno(), READABLE, expires, phase)
-            else:
-                data = memoryview(talk.send(received))
+            try:
+                to_send = talk.send(received)
+            except StopIteration as end:
+                if is_foreign(end):
+                    raise
+                return
             if expires is not None and monotonic() >= expires:
                 raise timed_out(phase)
-    except StopIteration:
-        return
     except ThriftClientError as exc:
         exc.maybe_executed = False  # no call has been sent
         if isinstance(exc, ConnectionLost) or exc.phase in ('sending', 'waiting for the reply'):
@@ -256,3 +278,103 @@ def _wait(fd: int, events: int, expires: float | None, phase: str) -> Steps:
     if expires is not None and monotonic() >= expires:
         raise timed_out(phase)
     yield Ready({fd: events}, expires)
+
+
+class Race:
+    """Connects to whichever of `found` answers first, each with a head start over the next.
+
+    `waits_for` are the descriptors that have to become writable; `next_at` is when the next
+    address is tried beside them (monotonic seconds), None if there is none left.
+    """
+
+    def __init__(self, found: Found) -> None:
+        self._waiting = list(reversed(found))
+        self._trying: dict[int, tuple[socket.socket, Any]] = {}
+        self._failed: list[tuple[Any, OSError]] = []
+        self.next_at: float | None = None
+
+    @property
+    def waits_for(self) -> list[int]:
+        """The descriptors of connects under way."""
+        return list(self._trying)
+
+    def step(self, now: float, writable: list[int]) -> socket.socket | None:
+        """Go on as far as possible; the socket that won, if one has.
+
+        `writable` are the descriptors that became so. Raises ConnectError that names every
+        address tried.
+        """
+        for fd in writable:
+            won = self._settle(fd)
+            if won is not None:
+                return won
+        while self._waiting and (not self._trying or self.next_at is None or now >= self.next_at):
+            won = self._begin(*self._waiting.pop())
+            if won is not None:
+                return won
+            self.next_at = now + NEXT_ADDRESS_AFTER
+        if not self._trying:
+            raise _connect_error(self._failed)
+        if not self._waiting:
+            self.next_at = None
+        return None
+
+    def close(self) -> None:
+        """Close the sockets that have not won."""
+        for sock, _ in self._trying.values():
+            sock.close()
+        self._trying.clear()
+
+    def _begin(self, family: int, address: Any) -> socket.socket | None:
+        sock = None
+        try:
+            sock = _new_socket(family)
+            code = sock.connect_ex(address)
+        except BaseException as exc:
+            if sock is not None:
+                sock.close()
+            if not isinstance(exc, OSError) or not is_system_error(exc):
+                raise
+            self._failed.append((address, exc))
+            return None
+        return self._sort(sock, address, code)
+
+    def _sort(self, sock: socket.socket, address: Any, code: int) -> socket.socket | None:
+        """Return a socket that is connected; put it to those that are not yet, or failed."""
+        if not code:
+            return sock
+        # A unix socket whose server has a full backlog says EAGAIN, and goes on with nothing.
+        if code in _GOING_ON and sock.family != AF_UNIX:
+            self._trying[sock.fileno()] = sock, address
+            return None
+        sock.close()
+        self._failed.append((address, OSError(code, os.strerror(code))))
+        return None
+
+    def _settle(self, fd: int) -> socket.socket | None:
+        sock, address = self._trying.pop(fd)
+        return self._sort(sock, address, sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+
+def _new_socket(family: int) -> socket.socket:
+    """A non-blocking socket, ready to connect."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        tune(sock)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _connect_error(failed: list[tuple[Any, OSError]]) -> ConnectError:
+    """One error for all addresses, with the errno of the first."""
+    tried = [f'{_text(address)}: {exc.strerror or exc}' for address, exc in failed]
+    error = ConnectError(f'cannot connect to {"; ".join(tried)}', phase='connecting')
+    error.errno = failed[0][1].errno
+    return error
+
+
+def _text(address: Any) -> str:
+    return address if isinstance(address, str) else f'{address[0]} port {address[1]}'

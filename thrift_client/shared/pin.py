@@ -143,7 +143,7 @@ class PinBase:
         self.endpoint = connections.endpoint
 
     def view(self) -> Any:
-        """A view of the server's client for what bypasses retries and hedges, on this connection."""
+        """A view of the client on this connection, whose calls bypass retries and hedges."""
         from thrift_client.policies import RetryPolicy
 
         endpoint = self.endpoint
@@ -254,8 +254,6 @@ class PinBase:
         connection = None if self._last is None else self._last()
         if connection is not None:
             connection.close(forked=True)
-            if connection.permit is not None:
-                connection.permit.clear()
         self.is_lost = self._last is not None
         for turn in self.turns:
             turn.clear()

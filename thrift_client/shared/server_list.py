@@ -267,16 +267,11 @@ class ServerList:
 
         self._change(removing)
 
-    def follow(self, source: Any) -> None:
-        """Begin to follow a source, until `close`: anything that `discovery.source` takes.
+    def follow(self, follower: Follower) -> None:
+        """Have a follower keep the servers of its source in this list, until `close`.
 
-        Its servers come behind those of the sources before it. Raises ClientClosed, and what
-        `discovery.source` raises.
+        They come behind those of the followers before it. Raises ClientClosed.
         """
-        from thrift_client import discovery
-        from thrift_client.shared.follower import Follower
-
-        follower = Follower(self, discovery.source(source))
         with self._lock:
             if self.closed:
                 raise closed()

@@ -10,14 +10,17 @@ from collections import deque
 from socket import socket, socketpair
 from time import monotonic
 
+from thrift_client.core.failures import is_foreign, is_system_error
 from thrift_client.shared.platform import READABLE, new_poller
+from thrift_client.sync.place import Place
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from thrift_client.core.scatter import Leg
+    from thrift_client.sync.place import Line
 
 #: Seconds between two looks where nothing can wake the fan-out.
 LOOK_EVERY = 0.01
@@ -48,8 +51,10 @@ class Events:
             if self._by_fd.pop(fd, None) is not None:
                 try:
                     self._poller.unregister(fd)
-                except (KeyError, OSError):
-                    pass  # an exception from outside came before it was registered
+                except (KeyError, OSError) as exc:
+                    if is_foreign(exc):
+                        raise
+                    # An exception from outside came before it was registered.
         leg.waits_for = ()
 
     def expect(self, until: float | None) -> None:
@@ -64,15 +69,18 @@ class Events:
         if pair is not None:
             try:
                 pair[1].send(b'.')
-            except OSError:
-                pass  # it is full, and so readable anyway, or closed
+            except OSError as exc:  # it is full, and so readable anyway, or closed
+                if is_foreign(exc):
+                    raise
 
     def prepare_to_wake(self) -> None:
         """Make what other threads wake the fan-out by; without it, it looks often."""
         if self._pair is None:
             try:
                 self._pair = socketpair()
-            except OSError:  # no descriptor is left
+            except OSError as exc:  # no descriptor is left
+                if not is_system_error(exc):
+                    raise
                 self._looks_often = True
                 return
             self._pair[0].setblocking(False)
@@ -94,7 +102,7 @@ class Events:
         times.append(self.next_expiry)
         if self._looks_often:
             times.append(monotonic() + LOOK_EVERY)
-        soonest = min((time for time in times if time is not None), default=None)
+        soonest = min([time for time in times if time is not None], default=None)
         if self._woken:
             patience: float | None = 0
         else:
@@ -114,3 +122,20 @@ class Events:
             pair, self._pair = self._pair, None
             pair[0].close()
             pair[1].close()
+
+
+class LegPlace(Place):
+    """A leg's place in the line for a connection: wakes the fan-out instead of a thread."""
+
+    __slots__ = ('_events', '_leg')
+
+    def __init__(
+        self, line: Line, left: Callable[[], object] | None, events: Events, leg: Leg
+    ) -> None:
+        super().__init__(line, left)
+        self._events, self._leg = events, leg
+        self.__enter__()
+
+    def wake(self) -> None:
+        """Let the leg look again."""
+        self._events.wake(self._leg, None)
