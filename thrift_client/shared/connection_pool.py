@@ -105,6 +105,11 @@ class ConnectionPool:
         found = [reference() for reference in self._live.valuerefs()]
         return [connection for connection in found if connection is not None]
 
+    @property
+    def is_free(self) -> bool:
+        """Whether a connection is idle, or one may be opened, at this moment."""
+        return bool(self.idle or self.limit is None or self.permits)
+
     def count_open(self) -> int:
         """How many connections are open, idle and in use."""
         return len(self._live)

@@ -23,6 +23,7 @@ from thrift_client.errors import (
     ResolveError,
     ThriftClientError,
 )
+from thrift_client.options import OPTIONS
 from thrift_client.shared.platform import AF_UNIX, READABLE, WRITABLE, keep_alive, tune
 from thrift_client.shared.resolve import Lookup, look_up, numeric
 from thrift_client.shared.stream import CHUNK, Stream
@@ -170,9 +171,9 @@ class Opener:
             yield from _converse(talk, stream, expires, 'connecting')
         if link.tls_name is not None:
             stream = yield from _begin_tls(
-                stream, (yield from _made(self.options.ssl, expires)), link.tls_name, expires
+                stream, (yield from _made('ssl', self.options, expires)), link.tls_name, expires
             )
-        given = yield from _made(self.options.sasl, expires)
+        given = yield from _made('sasl', self.options, expires)
         client, talk = link.log_in(given)
         if talk is not None:
             yield from _converse(talk, stream, expires, 'logging in')
@@ -180,27 +181,34 @@ class Opener:
         return stream, channel
 
 
-def _made(given: Any, expires: float | None) -> Steps:
-    """The value of `ssl=` or `sasl=`, from a function if it is one. Raises AuthError."""
+def _made(option: str, options: Options, expires: float | None) -> Steps:
+    """The value of `ssl=` or `sasl=`, from a function if it is one. Raises AuthError, CallTimeout."""
+    given = getattr(options, option)
     if not callable(given):
         return given
     try:
         value = given()
         if hasattr(value, '__await__'):
             value = yield value
-    except CallTimeout:
-        raise
+        checked = OPTIONS[option].check(option, value)
+        if checked is None or callable(checked):
+            raise TypeError(f'{option}= must not return {value!r}')
     except Exception as exc:
         if is_foreign(exc):
             raise
-        raise AuthError(
-            f'a function given as an option failed: {type(exc).__name__}: {exc}',
-            phase='logging in',
-            maybe_executed=False,
-        ) from exc
-    if expires is not None and monotonic() >= expires:
+        if not (isinstance(exc, CallTimeout) and _is_over(expires)):
+            raise AuthError(
+                f'the function given as {option}= failed: {type(exc).__name__}: {exc}',
+                phase='logging in',
+                maybe_executed=False,
+            ) from exc
+    if _is_over(expires):
         raise timed_out('logging in')
-    return value
+    return checked
+
+
+def _is_over(expires: float | None) -> bool:
+    return expires is not None and monotonic() >= expires
 
 
 def _connect(found: Found, expires: float | None) -> Steps:
