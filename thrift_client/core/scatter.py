@@ -112,6 +112,11 @@ class Leg:
         """How many attempts have begun."""
         return 1 if self.call is None else self.call.attempts
 
+    @property
+    def headers(self) -> Any:
+        """The headers of the attempt under way; a small exchange has none."""
+        return None if self.call is None else self.call.headers
+
     def answered(self, value: Any) -> ThriftResponse[Any]:
         """End with the value that the server answered with."""
         response = self.response = ThriftResponse(

@@ -6,10 +6,12 @@ from io import BytesIO
 from struct import Struct
 from time import monotonic
 
+from thrift_client.core.classify import is_of_proxy
 from thrift_client.core.detect import advise
 from thrift_client.core.failures import DECODING, is_foreign
 from thrift_client.core.reader import Incomplete, Reader
 from thrift_client.core.reply import Reply
+from thrift_client.core.service import Raised
 from thrift_client.errors import ConnectionLost, ThriftClientError
 from thrift_client.shared.stream import CHUNK
 
@@ -42,21 +44,8 @@ class ConnectionBase:
     """
 
     __slots__ = (
-        '__weakref__',
-        '_ended',
-        '_framed',
-        '_plain',
-        '_protocol',
-        '_reader',
-        '_unanswered',
-        'calls',
-        'channel',
-        'first_read',
-        'key',
-        'look_at',
-        'permit',
-        'retire_at',
-        'stream',
+        '__weakref__', '_ended', '_framed', '_plain', '_protocol', '_reader', '_unanswered',
+        'calls', 'channel', 'first_read', 'key', 'look_at', 'permit', 'retire_at', 'stream',
         'wire',
     )  # fmt: skip
 
@@ -99,8 +88,23 @@ class ConnectionBase:
     def used(self, now: float) -> None:
         """Note that a use begins or ended at `now`."""
         self.look_at = min(now + QUIET, self.retire_at)
-        if self.unanswered is not None:
+        if self._unanswered is not None:
             self.look_at = now  # the next use looks what has come
+
+    def judged(self, result: Any) -> Any:
+        """Return a result that was read, having noted whether the server takes another call.
+
+        A proxy that answers for want of a server closes the connection behind its answer.
+        """
+        lost = type(result) is Raised and is_of_proxy(result.exception)
+        if lost or not self.channel.reusable:
+            self._end()
+        return result
+
+    def _end(self) -> None:
+        """Note that it takes no other call, also for who looks only at `look_at`."""
+        self._ended = True
+        self.look_at = self.retire_at = 0.0
 
     def idle_since(self) -> float:
         """When it was last used (monotonic seconds), as far as that matters."""
@@ -122,6 +126,8 @@ class ConnectionBase:
             message = self.channel.whole(data)
             if message is None or message.read(len(head)) != head:
                 return None
+            if not self.channel.reusable:
+                self._end()
             buffer = message
         self._reader.cstringio_buf = buffer
         result = plan.new_result()
