@@ -16,12 +16,20 @@ START, OK, BAD, ERROR, COMPLETE = range(1, 6)
 
 
 class SaslServer:
-    """Takes PLAIN with one user and password; `pieces` cuts its replies into such pieces."""
+    """Takes PLAIN with one user and password; `pieces` cuts its replies into such pieces.
 
-    def __init__(self, user='me', password='secret', *, pieces=1 << 20):
+    `protocol` is the factory of the protocol, `alter` a function of each reply's bytes.
+    """
+
+    def __init__(
+        self, user='me', password='secret', *, pieces=1 << 20, protocol=None, alter=bytes
+    ):
         self._login = f'\0{user}\0{password}'.encode()
         self._pieces = pieces
-        self._processor = test_service.Processor(KeyValue())
+        self._protocol = protocol or TBinaryProtocolFactory()
+        self._alter = alter
+        self.handler = KeyValue()
+        self._processor = test_service.Processor(self.handler)
         self._listener = socket.create_server(('127.0.0.1', 0))
         self.port = self._listener.getsockname()[1]
         self._peers = []
@@ -90,10 +98,10 @@ class SaslServer:
 
     def _serve(self, peer, source):
         (size,) = struct.unpack('!i', source.read(4))
-        factory = TBinaryProtocolFactory()
+        factory = self._protocol
         given, made = TMemoryBuffer(source.read(size)), TMemoryBuffer()
         self._processor.process(factory.getProtocol(given), factory.getProtocol(made))
-        reply = made.getvalue()
+        reply = self._alter(made.getvalue())
         for start in range(0, len(reply), self._pieces):
             piece = reply[start : start + self._pieces]
             self._send(peer, struct.pack('!i', len(piece)) + piece)

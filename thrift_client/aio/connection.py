@@ -362,7 +362,7 @@ class Connection(ConnectionBase):
         if data is not None:
             whole = reply.feed(data) if data else reply.end()
         if whole or self.read_available(reply, None, READS_IN_A_ROW):
-            self._finish(exchange, reply.result)
+            self._finish(exchange, self.judged(reply.result))
             return
         if self._retry is not None:
             self._retry.cancel()
@@ -379,7 +379,7 @@ class Connection(ConnectionBase):
             return
         try:
             if reply.feed(b''):
-                self._finish(exchange, reply.result)
+                self._finish(exchange, self.judged(reply.result))
             else:
                 self._read_on(exchange, reply, None)
         except BaseException as exc:

@@ -28,6 +28,7 @@ from thrift.Thrift import TApplicationException
 from thrift_client import deadlines
 from thrift_client.core.classify import (
     is_failure,
+    lacked_server,
     timed_out,
     was_not_passed_on,
     was_stale,
@@ -123,7 +124,7 @@ class CallOptions:
         """
         if not self.is_idempotent(method.name):
             return False
-        return was_not_passed_on(answer) or self.retry_of(method.name).is_retried(answer)
+        return lacked_server(answer) or self.retry_of(method.name).is_retried(answer)
 
     def may_hedge(self, method: Method) -> bool:
         """Whether calls of a method are hedged."""
@@ -405,7 +406,7 @@ class Call:
         if isinstance(error, ThriftClientError):
             self.locate(error, elapsed)
         elif error is not None:
-            annotate(error, self.endpoint.client)
+            annotate(error, self.endpoint.client, ran=self.maybe_executed)
         if self.response is not None:
             self.response.attempts = attempts
         health = self.endpoint.health
@@ -458,11 +459,12 @@ class Call:
         self._reason = error
 
 
-def annotate(answer: BaseException, client: Any) -> None:
-    """Tell a TApplicationException whose it is, and whether the server may have run the call.
+def annotate(answer: BaseException, client: Any, *, ran: bool = False) -> None:
+    """Tell a TApplicationException whose it is, and whether a server may have run the call.
 
-    An exception that the IDL declares stays as it is: an attribute would change its equality.
+    `ran` says that one may have in an earlier attempt. An exception that the IDL declares
+    stays as it is: an attribute would change its equality.
     """
     if isinstance(answer, TApplicationException):
         answer.server = client
-        answer.maybe_executed = not was_not_passed_on(answer)
+        answer.maybe_executed = ran or not was_not_passed_on(answer)

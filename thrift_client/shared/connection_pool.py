@@ -44,22 +44,21 @@ class Permit:
     that is garbage: no exception, wherever it comes, can take one away for good.
     """
 
-    __slots__ = ('__weakref__', '_mine', '_pool')
+    __slots__ = ('__weakref__', '_pool')
 
     def __init__(self, pool: ConnectionPool) -> None:
         self._pool = ref(pool)
-        self._mine = ref(self, pool.taken.discard)
-        pool.taken.add(self._mine)
+        pool.taken.update(map(ref, (self,), (pool.taken.discard,)))  # in one step
 
     def release(self) -> None:
         """Give it back. May be repeated, and run at any moment (a finalizer)."""
         pool = self._pool()
         if pool is not None:
-            pool.taken.discard(self._mine)
+            pool.taken.discard(ref(self))
             pool.serve()
 
     def __del__(self) -> None:
-        if hasattr(self, '_mine'):
+        if hasattr(self, '_pool'):
             self.release()
 
 

@@ -89,7 +89,7 @@ class Connection(ConnectionBase):
         result = self.read_small(plan, reply_head, data)
         if result is not None:
             return result
-        return self._read_reply(plan.codec, plan.method, seqid, data, expires)
+        return self.judged(self._read_reply(plan.codec, plan.method, seqid, data, expires))
 
     def exchange(self, call: Call, request: bytes) -> Any:
         """Exchange the request of a call and its reply, until `call.until`.
@@ -122,7 +122,7 @@ class Connection(ConnectionBase):
         result = self.read_first(codec, method, seqid, data)
         if result is not None:
             return result
-        return self._read_reply(codec, method, seqid, data, until)
+        return self.judged(self._read_reply(codec, method, seqid, data, until))
 
     def _read_reply(
         self, codec: Codec, method: Method, seqid: int, data: bytes, expires: float | None
