@@ -43,7 +43,9 @@ def missing():
 
 
 class _Java:
-    """A server in a process of its own, which listens on `port`."""
+    """A server in a process of its own, which listens on `port`, and says `ready` in its log."""
+
+    ready = b''
 
     def __init__(self, folder, main, arguments, *, classpath=(), options=()):
         self._log = folder / f'{main.rpartition(".")[2]}.log'
@@ -62,6 +64,8 @@ class _Java:
         end = time.monotonic() + 120
         while True:
             try:
+                if self.ready not in self._log.read_bytes():
+                    raise ConnectionError
                 socket.create_connection(('127.0.0.1', self.port), 1).close()
             except OSError:
                 alive = self._process.poll() is None and time.monotonic() < end
@@ -85,6 +89,8 @@ class _Java:
 
 class Spark(_Java):
     """HiveServer2's interface as Spark has it; `settings` are Hive's."""
+
+    ready = b'HiveThriftServer2 started'
 
     def __init__(self, folder, settings=None, options=()):
         self.port = _free_port()

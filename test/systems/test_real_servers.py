@@ -174,7 +174,8 @@ def test_metastore(tmp_path):
         ) as client:  # fmt: skip
             storage = types.StorageDescriptor(
                 cols=[types.FieldSchema('a', 'int', '')], location=f'file:{tmp_path}/t',
-                serdeInfo=types.SerDeInfo(),
+                inputFormat='in', outputFormat='out',
+                serdeInfo=types.SerDeInfo('serde', 'lib', {}),
             )  # fmt: skip
             client.create_table(
                 types.Table(dbName='default', tableName='t', sd=storage, parameters={})
