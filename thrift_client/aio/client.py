@@ -352,16 +352,16 @@ class AsyncSimpleClient(ClientBase):
 #: The body of a method: `make_call`, written out, since each coroutine less is felt.
 _BODY = """__now, __endpoint, __options = __monotonic(), self._endpoint, self._options
  __begun = __start(__endpoint, __options, __method, __arguments, __now)
- if type(__begun) is not __Exchange:
+ if __type(__begun) is not __Exchange:
   return await __begun
  try:
   await __begun.future
- except BaseException:
+ except __BaseException:
   __begun.source.abandon(__begun)
   raise
  __result = __begun.result
  if __result is not None and __method.returns:
-  __value = getattr(__result, 'success', None)
+  __value = __getattr(__result, 'success', None)
   if __value is not None:
    return __value
  return await __end(__begun, __endpoint, __options, __method, __arguments, __now)"""
@@ -381,6 +381,10 @@ def functions_of(service: Service) -> dict[str, Any]:
             __end=end_call,
             __Exchange=Exchange,
             __monotonic=monotonic,
+            # An argument may have the name of a builtin.
+            __type=type,
+            __getattr=getattr,
+            __BaseException=BaseException,
         )
         for name, function in functions.items():
             function.__qualname__ = f'AsyncSimpleClient.{name}'

@@ -144,8 +144,9 @@ class Call:
 
     __slots__ = (
         '_bypasses', '_course', '_deadline', '_error', '_exception', '_headers', '_is_on_time',
-        '_probe', '_reason', '_requests', '_result', 'arguments', 'endpoint', 'expires', 'limit',
-        'method', 'options', 'outer', 'picker', 'response', 'resume_at', 'seqid', 'started',
+        '_probe', '_reason', '_requests', '_result', 'arguments', 'endpoint', 'expires',
+        'is_announced', 'limit', 'method', 'options', 'outer', 'picker', 'response', 'resume_at',
+        'seqid', 'started',
         'until',
     )  # fmt: skip
 
@@ -174,6 +175,7 @@ class Call:
         #: Whether the call says nothing of the server's health and isn't kept from it.
         self._bypasses = pin is not None and pin.bypasses
         self.outer = outer and not (pin is not None and pin.silent)
+        self.is_announced = False  # by a small call that was its first attempt
         timeout = options.timeout_of(method.name)
         ends = deadlines.current.get()
         if pin is not None and pin.until is not None:
@@ -238,7 +240,9 @@ class Call:
         wire = self.endpoint.wire
         request = self._requests.get(wire)
         if request is None:
-            codec = self.endpoint.codec_of(self.options.codec)
+            codec = self.options.codec
+            if codec.wire is not wire:
+                codec = self.endpoint.codec
             request = self._requests[wire] = codec.request(
                 self.method, self.arguments, self.seqid
             )
@@ -260,7 +264,7 @@ class Call:
         Raises ValueError if it has headers that the server's transport has no place for.
         """
         endpoint, options = self.endpoint, self.options
-        if self.outer:
+        if self.outer and not self.is_announced and endpoint.health.listeners:
             endpoint.health.tell('CallStarted', method=self.method.name)
         if options.headers is not None and not endpoint.carries_headers:
             raise ValueError(
@@ -354,7 +358,8 @@ class Call:
         self._exception = exception
         if self._bypasses:
             return True
-        health.succeeded()
+        if self.endpoint.connections.gate:
+            health.succeeded()
         if exception is not None and self.options.reconsiders(self.method, exception):
             self._go_on(exception, now, answered=True)
             if self._error is None:
@@ -366,7 +371,7 @@ class Call:
         """Return the value that the server answered with, or raise its exception."""
         if self._exception is not None:
             raise self._exception
-        return None if self._result is None else self.method.unpack(self._result)
+        return self._result.success if self._result is not None and self.method.returns else None
 
     def outcome(self) -> tuple[Any, BaseException | None]:
         """The value and the exception that the call came to, of which one is None."""

@@ -18,6 +18,7 @@ from thrift.protocol.TJSONProtocol import TJSONProtocol
 from thrift.Thrift import TApplicationException, TMessageType, TType
 from thrift.transport.TTransport import TMemoryBuffer, TTransportBase
 
+from thrift_client.core.collector import LARGE, without_collector
 from thrift_client.core.failures import (
     DECODING,
     ENCODING,
@@ -410,7 +411,10 @@ def read_delimited(
     """Read a reply whose bytes are all there, from the position of `data` to its end."""
     reader.load(data)
     try:
-        result = codec.answer(method, seqid, protocol)
+        if data.getbuffer().nbytes < LARGE:
+            result = codec.answer(method, seqid, protocol)
+        else:
+            result = without_collector(codec.answer, method, seqid, protocol)
     except Incomplete as exc:
         raise DecodeError('the reply ends in its middle', maybe_executed=True) from exc
     if not reader.at_end():

@@ -40,9 +40,6 @@ class Leg:
         'unsent', 'waits_for',
     )  # fmt: skip
 
-    #: A leg that is a small exchange sends none.
-    headers = None
-
     def __init__(
         self,
         position: int,

@@ -40,13 +40,13 @@ class ConnectionBase:
 
     `calls`: how many it has carried. `look_at`: from when on a use looks first whether the
     server has closed it; `retire_at`: when it is too old (monotonic seconds). `permit`: its
-    share of `max_connections`.
+    share of `max_connections`. `is_plain_use` says that a use only puts off the next look.
     """
 
     __slots__ = (
         '__weakref__', '_ended', '_framed', '_plain', '_protocol', '_reader', '_unanswered',
-        'calls', 'channel', 'first_read', 'key', 'look_at', 'permit', 'retire_at', 'stream',
-        'wire',
+        'calls', 'channel', 'first_read', 'is_plain_use', 'key', 'look_at', 'permit', 'retire_at',
+        'stream', 'wire',
     )  # fmt: skip
 
     def __init__(self, wire: Wire, stream: Stream, channel: Channel, now: float) -> None:
@@ -63,6 +63,7 @@ class ConnectionBase:
         self.calls = 0
         self.look_at = now
         self.retire_at = float('inf')
+        self.is_plain_use = not channel.answers_oneway
         self.permit: Permit | None = None
 
     def speak(self, wire: Wire) -> None:

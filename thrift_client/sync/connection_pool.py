@@ -57,7 +57,7 @@ class SyncConnectionPool(ConnectionPool):
         CallTimeout, ClientClosed, ClientDisabledError.
         """
         if self.limit is None:
-            return self.take_checked() or self.open(expires, None)
+            return (self.take_checked() if self.idle else None) or self.open(expires, None)
         claimed = None if self.line else self.take_checked() or self.try_reserve()
         if claimed is None:
             claimed = self._wait(expires)
@@ -150,6 +150,8 @@ class SyncConnectionPool(ConnectionPool):
     def connected(self, opened: Any, began: float, permit: Permit | None) -> Connection:
         """Make the connection of what the opener's course came to."""
         stream, channel = opened
+        if self.max_idle:  # for a single call it costs more than it saves
+            stream.time_in_kernel()
         connection = Connection(self.endpoint.wire, stream, channel, began)
         connection.permit = permit
         self.register(connection, began)
