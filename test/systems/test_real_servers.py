@@ -162,7 +162,7 @@ def test_kerberos(quality, tmp_path, monkeypatch):
 
 
 def test_metastore(tmp_path):
-    """pymetastore over a client and over the transport."""
+    """Over a client and over the transport of pymetastore."""
     metastore = pytest.importorskip('pymetastore.metastore')
     from pymetastore.hive_metastore import ThriftHiveMetastore
     from pymetastore.hive_metastore import ttypes as types
