@@ -69,6 +69,33 @@ def test_a_request_is_cut_into_what_the_server_takes(realm):
         assert client.getk('k') == 'v' * 100_000
 
 
+def test_a_reply_that_is_not_encrypted_as_agreed(realm, face):
+    """Is not taken."""
+    with (
+        GssServer(realm.keytab, AUTH_CONF, lies=True) as server,
+        face.client(test_service, f'127.0.0.1:{server.port}', sasl=KERBEROS) as client,
+        pytest.raises(errors.DecodeError, match='SASL frame'),
+    ):
+        client.ping()
+
+
+@pytest.mark.parametrize('returned', [None, 'GSSAPI', {'service': 'kv'}])
+def test_a_function_that_returns_no_login(returned, face):
+    """An AuthError that says what it returned; None is no login."""
+    pytest.importorskip('puresasl')
+    with (
+        DigestServer('me', 'secret') as server,
+        face.client(
+            test_service, f'127.0.0.1:{server.port}', sasl=lambda: returned, timeout=2000
+        ) as client,
+        pytest.raises(errors.ThriftClientError) as caught,
+    ):
+        client.ping()
+    if returned is not None:
+        assert isinstance(caught.value, errors.AuthError)
+        assert 'mechanism' in str(caught.value)
+
+
 @pytest.mark.parametrize(
     'sasl',
     [
