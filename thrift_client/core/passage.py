@@ -51,7 +51,7 @@ class _AnyStruct:
             protocol.skip(TType.STRUCT)
 
 
-class Request:
+class Written:
     """A request as it was written, and for a `Passage` the method that it calls."""
 
     __slots__ = ('data', 'oneway', 'protocol', 'seqid', 'wire_name')
@@ -92,7 +92,7 @@ def passage_of(wire: Wire) -> Passage:
     return passage  # type: ignore[no-any-return]
 
 
-def request_in(chunks: Sequence[bytes]) -> Request:
+def request_in(chunks: Sequence[bytes]) -> Written:
     """Return the request that was written in these chunks.
 
     Where an argument couldn't be encoded, half a request is left in front of the next one:
@@ -114,7 +114,7 @@ def request_in(chunks: Sequence[bytes]) -> Request:
     )
 
 
-def _parsed(data: bytes) -> Request | None:
+def _parsed(data: bytes) -> Written | None:
     """Return the request that `data` is from its first byte to its last, else None."""
     protocol = protocol_of(data) or ('binary' if _is_unversioned(data) else None)
     if protocol is None:
@@ -134,7 +134,7 @@ def _parsed(data: bytes) -> Request | None:
         return None
     if header[1] not in _CALLS or not reader.at_end():
         return None
-    return Request(data, protocol, header)
+    return Written(data, protocol, header)
 
 
 def _is_unversioned(data: bytes) -> bool:
