@@ -194,7 +194,6 @@ class ConnectionPool:
         max_age = self.endpoint.options.max_age
         if max_age is not None:
             connection.retire_at = began + max_age * (1 - AGE_SPREAD * random()) / 1000
-            connection.is_plain_use = False
         connection.look_at = now  # its second use looks: the server may close after one call
         self._live[id(connection)] = connection
         self.opened += 1
@@ -205,11 +204,12 @@ class ConnectionPool:
         """Make a clean connection idle, if there is room and use for it."""
         now = monotonic()
         reason = self._why_not(connection, now)
+        if reason is None and not self.max_idle:
+            reason = 'no idle connections are kept'
         if reason is not None:
             self.discard(connection, reason)
             return
-        if connection.calls > 1:
-            connection.used(now)
+        connection.used(now)
         self.idle.append(connection)
         if len(self.idle) > self.max_idle or now > self.tend_at or self.gate:
             self.tend(now)

@@ -18,7 +18,7 @@ from thrift_client.errors import (
     ThriftClientError,
 )
 from thrift_client.shared.platform import AF_UNIX, READABLE, WRITABLE, keep_alive
-from thrift_client.shared.resolve import Lookup, Race, look_up, numeric
+from thrift_client.shared.resolve import Lookup, Race, look_up, look_up_at_once, numeric
 from thrift_client.shared.stream import CHUNK, Stream
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -56,7 +56,10 @@ class Opener:
     environment that is not one.
     """
 
-    __slots__ = ('_host', '_keeps', '_last_found', '_link', '_port', 'options', 'wire')
+    __slots__ = (
+        '_host', '_keeps', '_last_found', '_link', '_numeric', '_port', 'is_direct', 'options',
+        'wire',
+    )  # fmt: skip
 
     def __init__(self, address: Address, wire: Wire, options: Options) -> None:
         self.wire = wire
@@ -72,6 +75,14 @@ class Opener:
 
             self._link = Link(address, options, wire, time)
             self._host, self._port = self._link.dial
+        self._numeric: Found | None = None
+        if self._port is not None:
+            self._numeric = numeric(self._host, self._port)
+        #: Whether a connection that is connected is open: no TLS, proxy or login follows.
+        self.is_direct = options.sasl is None and (
+            self._link is None
+            or (self._link.tls_name is None and self._link.before_tls() is None)
+        )
 
     def ends(self, now: float, expires: float | None) -> float | None:
         """When a connect that begins now has to be done."""
@@ -113,10 +124,28 @@ class Opener:
             sock.close()
             raise
 
+    def find_at_once(self) -> Found | None:
+        """Return the addresses of the server; None if a look-up may take time."""
+        if self._numeric is not None:
+            return self._numeric
+        if self._port is None:
+            return [(AF_UNIX, self._host)]
+        return look_up_at_once(self._host, self._port)
+
+    def prepare_at_once(self, sock: socket.socket) -> tuple[Stream, Channel | None]:
+        """Return the stream and the channel of a connected socket, if `is_direct`."""
+        try:
+            if self._keeps:
+                keep_alive(sock)
+            stream = Stream(sock)
+        except BaseException:
+            sock.close()
+            raise
+        return stream, self.wire.channel if self._link is None else self._link.channel()
+
     def _resolve(self, host: str, port: int, expires: float | None) -> Steps:
-        found = numeric(host, port)
-        if found is not None:
-            return found
+        if self._numeric is not None:
+            return self._numeric
         lookup: Lookup = look_up(host, port)
         while not lookup.done.is_set():
             if expires is not None and monotonic() >= expires:

@@ -32,6 +32,8 @@ NEXT_ADDRESS_AFTER = 0.25
 
 #: A look-up of at most so many seconds was at once, and so will be the next for a second.
 QUICK, QUICK_FOR = 0.005, 1.0
+#: How many of these are remembered at most.
+_REMEMBERED = 64
 #: Names that every system resolves itself.
 _LOCAL_NAMES = frozenset(('localhost', 'localhost.', 'ip6-localhost'))
 
@@ -67,7 +69,9 @@ class Lookup:
             self._found = socket.getaddrinfo(self.host, self.port, 0, socket.SOCK_STREAM)
             ended = monotonic()
             if self.host in _LOCAL_NAMES and ended - began < QUICK:
-                _quick[self.host] = ended, socket.getaddrinfo
+                if len(_quick) >= _REMEMBERED:
+                    _quick.clear()
+                _quick[self.host, self.port] = ended, socket.getaddrinfo, self._found
         except (OSError, UnicodeError) as exc:
             self._error = exc if isinstance(exc, OSError) else OSError(str(exc))
         finally:
@@ -97,8 +101,9 @@ class _Names:
 
 _lock = threading.Lock()
 _lookups: dict[tuple[str, int], Lookup] = {}
-#: When the local names were last resolved at once.
-_quick: dict[str, tuple[float, Any]] = {}
+#: When the local names were last resolved at once, by which function, and to what, by name
+#: and port.
+_quick: dict[tuple[str, int], tuple[float, Any, list[Any]]] = {}
 _names = _Names()
 fork.register(_names)
 
@@ -128,7 +133,7 @@ def look_up(host: str, port: int) -> Lookup:
         if lookup is not None:
             return lookup
         lookup = _lookups[host, port] = Lookup(host, port)
-    if _is_quick(host) or fork.is_main_thread_gone():
+    if _is_quick(host, port) or fork.is_main_thread_gone():
         lookup.run()
         return lookup
     try:
@@ -138,10 +143,17 @@ def look_up(host: str, port: int) -> Lookup:
     return lookup
 
 
-def _is_quick(host: str) -> bool:
+def look_up_at_once(host: str, port: int) -> Found | None:
+    """The addresses of a local name that took no time a moment ago; None for any other."""
+    ended, resolver, found = _quick.get((host, port), (0.0, None, []))
+    if resolver is not socket.getaddrinfo or monotonic() - ended >= QUICK_FOR:
+        return None
+    return take_turns(found)
+
+
+def _is_quick(host: str, port: int) -> bool:
     """Whether a name was resolved at once a moment ago, and by the same function (gevent's)."""
-    ended, resolver = _quick.get(host, (0.0, None))
-    return resolver is socket.getaddrinfo and monotonic() - ended < QUICK_FOR
+    return look_up_at_once(host, port) is not None
 
 
 def take_turns(found: list[Any]) -> Found:
@@ -239,7 +251,7 @@ def new_socket(family: int) -> socket.socket:
     """A non-blocking socket, ready to connect."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        tune(sock)
+        tune(sock, family)
         sock.setblocking(False)
     except BaseException:
         sock.close()
