@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from thrift_client.shared.stream import Stream
 
 frame_length = Struct('!i').pack
+_NEVER = float('inf')
 _UNREADABLE = (*DECODING, Incomplete, ThriftClientError)
 
 #: Seconds since the last use after which a connection is looked at before it is used again:
@@ -40,13 +41,15 @@ class ConnectionBase:
 
     `calls`: how many it has carried. `look_at`: from when on a use looks first whether the
     server has closed it; `retire_at`: when it is too old (monotonic seconds). `permit`: its
-    share of `max_connections`. `is_plain_use` says that a use only puts off the next look.
+    share of `max_connections`. `is_plain_use` says that a use which ends well only puts off the
+    next look: the connection has no maximum age, nothing can have made it unfit, and it is not
+    a new one, whose second use looks, as the server may close after one call.
     """
 
     __slots__ = (
-        '__weakref__', '_ended', '_framed', '_plain', '_protocol', '_reader', '_unanswered',
-        'calls', 'channel', 'first_read', 'is_plain_use', 'key', 'look_at', 'permit', 'retire_at',
-        'stream', 'wire',
+        '__weakref__', '_ended', '_framed', '_is_steady', '_plain', '_protocol', '_reader',
+        '_unanswered', 'calls', 'channel', 'first_read', 'is_plain_use', 'key', 'look_at',
+        'permit', 'retire_at', 'stream', 'wire',
     )  # fmt: skip
 
     def __init__(self, wire: Wire, stream: Stream, channel: Channel, now: float) -> None:
@@ -62,8 +65,9 @@ class ConnectionBase:
         self._ended = False  # by what came for a oneway call
         self.calls = 0
         self.look_at = now
-        self.retire_at = float('inf')
-        self.is_plain_use = not channel.answers_oneway
+        self.retire_at = _NEVER
+        self._is_steady = type(channel).reusable is True and not channel.answers_oneway
+        self.is_plain_use = False
         self.permit: Permit | None = None
 
     def speak(self, wire: Wire) -> None:
@@ -88,9 +92,11 @@ class ConnectionBase:
 
     def used(self, now: float) -> None:
         """Note that a use begins or ended at `now`."""
-        self.look_at = min(now + QUIET, self.retire_at)
-        if self._unanswered is not None:
+        if self._unanswered is not None or self.calls <= 1:
             self.look_at = now  # the next use looks what has come
+            return
+        self.look_at = min(now + QUIET, self.retire_at)
+        self.is_plain_use = self._is_steady and self.retire_at == _NEVER
 
     def judged(self, result: Any) -> Any:
         """Return a result that was read, having noted whether the server takes another call.

@@ -87,9 +87,9 @@ def new_poller() -> Any:
     return SelectPoller() if make is None else make()
 
 
-def tune(sock: socket.socket) -> None:
-    """Send small packets at once, on a TCP socket."""
-    if sock.family != AF_UNIX:
+def tune(sock: socket.socket, family: int) -> None:
+    """Send small packets at once, on a TCP socket; its own `family` would make an Enum."""
+    if family != AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 

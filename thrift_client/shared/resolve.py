@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: A look-up of at most so many seconds was at once, and so will be the next for a second.
 QUICK, QUICK_FOR = 0.005, 1.0
+#: How many of these are remembered at most.
+_REMEMBERED = 64
 #: Names that every system resolves itself.
 _LOCAL_NAMES = frozenset(('localhost', 'localhost.', 'ip6-localhost'))
 
@@ -67,7 +69,9 @@ class Lookup:
             self._found = socket.getaddrinfo(self.host, self.port, 0, socket.SOCK_STREAM)
             ended = monotonic()
             if self.host in _LOCAL_NAMES and ended - began < QUICK:
-                _quick[self.host] = ended, socket.getaddrinfo
+                if len(_quick) >= _REMEMBERED:
+                    _quick.clear()
+                _quick[self.host, self.port] = ended, socket.getaddrinfo, self._found
         except (OSError, UnicodeError) as exc:
             if is_foreign(exc):
                 raise
@@ -100,8 +104,9 @@ class _Names:
 
 _lock = threading.RLock()
 _lookups: dict[tuple[str, int], Lookup] = {}
-#: When the local names were last resolved at once.
-_quick: dict[str, tuple[float, Any]] = {}
+#: When the local names were last resolved at once, by which function, and to what, by name
+#: and port.
+_quick: dict[tuple[str, int], tuple[float, Any, list[Any]]] = {}
 _names = _Names()
 fork.register(_names)
 
@@ -129,7 +134,7 @@ def look_up(host: str, port: int) -> Lookup:
     thread can be started any more: then it runs here and is done.
     """
     lookup = Lookup(host, port)
-    if not _is_quick(host) and not fork.is_main_thread_gone():
+    if not _is_quick(host, port) and not fork.is_main_thread_gone():
         thread = threading.Thread(target=lookup.run, name=f'resolve {host}', daemon=True)
         try:
             with _lock:
@@ -149,10 +154,17 @@ def look_up(host: str, port: int) -> Lookup:
     return lookup
 
 
-def _is_quick(host: str) -> bool:
+def look_up_at_once(host: str, port: int) -> Found | None:
+    """The addresses of a local name that took no time a moment ago; None for any other."""
+    ended, resolver, found = _quick.get((host, port), (0.0, None, []))
+    if resolver is not socket.getaddrinfo or monotonic() - ended >= QUICK_FOR:
+        return None
+    return take_turns(found)
+
+
+def _is_quick(host: str, port: int) -> bool:
     """Whether a name was resolved at once a moment ago, and by the same function (gevent's)."""
-    ended, resolver = _quick.get(host, (0.0, None))
-    return resolver is socket.getaddrinfo and monotonic() - ended < QUICK_FOR
+    return look_up_at_once(host, port) is not None
 
 
 def take_turns(found: list[Any]) -> Found:

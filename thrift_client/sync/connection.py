@@ -220,5 +220,5 @@ class Connection(ConnectionBase):
     def __del__(self) -> None:
         # Nobody has it any more: an exception came between taking it and giving it back.
         stream = getattr(self, 'stream', None)
-        if stream is not None:
+        if stream is not None and stream.fileno() >= 0:
             stream.close(forked=True)
