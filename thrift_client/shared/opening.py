@@ -18,7 +18,13 @@ from thrift_client.errors import (
     ResolveError,
     ThriftClientError,
 )
-from thrift_client.shared.platform import AF_UNIX, READABLE, WRITABLE, keep_alive
+from thrift_client.shared.platform import (
+    AF_UNIX,
+    READABLE,
+    WRITABLE,
+    keep_alive,
+    require_unix,
+)
 from thrift_client.shared.resolve import Lookup, Race, look_up, numeric
 from thrift_client.shared.stream import CHUNK, Stream
 
@@ -73,7 +79,7 @@ class Opener:
     It remembers the addresses that the name had last: a name server that fails for a
     while doesn't take a reachable server away. Raises ImportError, when it is made, for an
     extra that the options need and that is not installed; ValueError for a proxy in the
-    environment that is not one.
+    environment that is not one, and for a unix socket where the system has none.
     """
 
     __slots__ = ('_host', '_keeps', '_last_found', '_link', '_port', 'options', 'wire')
@@ -92,6 +98,8 @@ class Opener:
 
             self._link = Link(address, options, wire, time)
             self._host, self._port = self._link.dial
+        if self._port is None:
+            require_unix(self._host)
 
     def ends(self, now: float, expires: float | None) -> float | None:
         """When a connect that begins now has to be done."""
