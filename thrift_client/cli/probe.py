@@ -16,6 +16,7 @@ from thrift_client.cli.exits import CONNECT, OK, TIMEOUT, TLS, WIRE
 from thrift_client.cli.ui import click, command, option
 from thrift_client.cli.wires import WIRES, Wire, answers, request
 from thrift_client.core.detect import STRANGERS, recognize
+from thrift_client.shared.platform import AF_UNIX
 
 #: What a multiplexed server may be told by, and how to go on.
 _MULTIPLEXED = (
@@ -122,7 +123,7 @@ class Probe:
     def _connect(self, context: ssl.SSLContext | None) -> socket.socket:
         host, port = self.target.host, self.target.port
         if port is None:
-            made = socket.socket(socket.AF_UNIX)
+            made = socket.socket(AF_UNIX)
             made.settimeout(self.patience)
             made.connect(host)
         else:

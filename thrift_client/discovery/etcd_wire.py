@@ -18,6 +18,7 @@ import ssl
 import threading
 import weakref
 from collections.abc import Callable
+from contextvars import Context
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -107,8 +108,8 @@ class Stream:
         self._wake = wake
         self._closed = False
         self._thread = threading.Thread(
-            target=self._run,
-            args=(url.path, _watch_request(prefix), headers),
+            target=Context().run,  # not in that of whoever starts it (Python 3.14)
+            args=(self._run, url.path, _watch_request(prefix), headers),
             name=f'thrift_client etcd watch {prefix}',
             daemon=True,
         )

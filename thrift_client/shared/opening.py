@@ -24,7 +24,14 @@ from thrift_client.errors import (
     ThriftClientError,
 )
 from thrift_client.options import OPTIONS
-from thrift_client.shared.platform import AF_UNIX, READABLE, WRITABLE, keep_alive, tune
+from thrift_client.shared.platform import (
+    AF_UNIX,
+    READABLE,
+    WRITABLE,
+    keep_alive,
+    require_unix,
+    tune,
+)
 from thrift_client.shared.resolve import Lookup, look_up, look_up_at_once, numeric
 from thrift_client.shared.stream import CHUNK, Stream
 
@@ -83,7 +90,7 @@ class Opener:
     It remembers the addresses that the name had last: a name server that fails for a
     while doesn't take a reachable server away. Raises ImportError, when it is made, for an
     extra that the options need and that is not installed; ValueError for a proxy in the
-    environment that is not one.
+    environment that is not one, and for a unix socket where the system has none.
     """
 
     __slots__ = (
@@ -108,6 +115,8 @@ class Opener:
         self._numeric: Found | None = None
         if self._port is not None:
             self._numeric = numeric(self._host, self._port)
+        else:
+            require_unix(self._host)
         #: Whether a connection that is connected is open: no TLS, proxy or login follows.
         self.is_direct = options.sasl is None and (
             self._link is None
@@ -211,7 +220,7 @@ class Opener:
 
 
 def _made(option: str, options: Options, expires: float | None) -> Steps:
-    """The value of `ssl=` or `sasl=`, from a function if it is one. Raises AuthError, CallTimeout."""
+    """The value of `ssl=` or `sasl=`, or what it returns. Raises AuthError, CallTimeout."""
     given = getattr(options, option)
     if not callable(given):
         return given

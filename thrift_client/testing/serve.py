@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from thrift_client.testing import forked, threads
-from thrift_client.testing.forked import Forked
+from thrift_client.shared.platform import HAS_FORK, require_unix
+from thrift_client.testing import threads
 from thrift_client.testing.listener import Listener
 from thrift_client.testing.parts import (
     ClosingProcessor,
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ssl import SSLContext
     from types import TracebackType
 
-KINDS = (*threads.KINDS, *forked.KINDS, 'twisted')
+FORKING = ('forking', 'processpool')
+KINDS = (*threads.KINDS, *FORKING, 'twisted')
 ALWAYS_FRAMED = ('nonblocking', 'twisted')
 WITH_WORKERS = ('threadpool', 'nonblocking', 'processpool', 'twisted')
 
@@ -52,7 +53,8 @@ class Server:
         workers: how many threads or processes serve; None leaves it to Apache's server.
 
     Raises:
-        ValueError: an unknown name, or what this kind of server can't do.
+        ValueError: an unknown name, what this kind of server can't do, or what the system lacks:
+            fork for `forking` and `processpool`, unix sockets for `unix:/path`.
     """
 
     def __init__(
@@ -70,6 +72,8 @@ class Server:
         workers: int | None = None,
     ) -> None:
         _check(server, protocol, transport, ssl, workers)
+        if host.startswith('unix:'):
+            require_unix(host.removeprefix('unix:'))
         self.service = service
         self.handler = handler
         self.kind = server
@@ -126,7 +130,9 @@ class Server:
         )
         if self.kind == 'twisted':
             return TwistedServer(parts)
-        if self.kind in forked.KINDS:
+        if self.kind in FORKING:
+            from thrift_client.testing.forked import Forked
+
             return Forked(self.kind, parts)
         return InThreads(self.kind, parts)
 
@@ -164,6 +170,8 @@ def _check(
 ) -> None:
     if kind not in KINDS:
         raise ValueError(f'server {kind!r} is none of {", ".join(KINDS)}')
+    if kind in FORKING and not HAS_FORK:
+        raise ValueError(f"a {kind} server needs os.fork, which is missing here: try 'threaded'")
     if kind in ALWAYS_FRAMED and ssl is not None:
         raise ValueError(f'a {kind} server has no TLS')
     if kind in ALWAYS_FRAMED and (protocol == 'header' or transport not in ('buffered', 'framed')):
