@@ -65,12 +65,12 @@ class CutAdapter(HTTPAdapter):
 def _tracked(pool: Any, opened: Callable[[socket.socket], None]) -> Any:
     base: Any = pool.ConnectionCls
 
-    class Connection(base):
+    class EtcdConnection(base):
         def connect(self) -> None:
             super().connect()
             opened(self.sock)
 
-    return type(pool.__name__, (pool,), {'ConnectionCls': Connection})
+    return type(pool.__name__, (pool,), {'ConnectionCls': EtcdConnection})
 
 
 class _Bounded:
@@ -90,7 +90,7 @@ class _Bounded:
         return data
 
 
-class Stream:
+class WatchStream:
     """One watch request, whose answer never ends, read by a thread of its own.
 
     The first thing that etcd says is that the watch exists: what changed before is seen by

@@ -38,7 +38,7 @@ _quiet.addFilter(lambda record: record.levelno >= logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class ZooKeeperAccess:
     """How to reach an ensemble; durations in ms."""
 
     hosts: str
@@ -79,14 +79,14 @@ class _Handler(SequentialThreadingHandler):
                 pass  # it is closed already
 
 
-class Session:
+class ZooKeeperSession:
     """One session after another, for one thread; made anew when kazoo gives up on it.
 
     Args:
         wake: called in kazoo's threads whenever the session's state changes.
     """
 
-    def __init__(self, access: Access, wake: Callable[[], None]) -> None:
+    def __init__(self, access: ZooKeeperAccess, wake: Callable[[], None]) -> None:
         self._access = access
         self._wake = wake
         self._client: KazooClient | None = None
