@@ -13,13 +13,13 @@ class Modulo:
 
     name = 'modulo'
 
-    def table(self, names: tuple[str, ...], weights: tuple[float, ...]) -> '_Table':
+    def table(self, names: tuple[str, ...], weights: tuple[float, ...]) -> '_ModuloTable':
         """Prepare the placement on a list of servers; see `Router.table`."""
         check_equal_weights(self.name, names, weights)
-        return _Table(len(names))
+        return _ModuloTable(len(names))
 
 
-class _Table:
+class _ModuloTable:
     __slots__ = ('_count',)
 
     def __init__(self, count: int) -> None:

@@ -23,13 +23,13 @@ class Rendezvous:
 
     name = 'rendezvous'
 
-    def table(self, names: tuple[str, ...], weights: tuple[float, ...]) -> '_Table':
+    def table(self, names: tuple[str, ...], weights: tuple[float, ...]) -> '_RendezvousTable':
         """Prepare the placement on a list of servers; see `Router.table`."""
         check_weights(names, weights)
-        return _Table(names, weights)
+        return _RendezvousTable(names, weights)
 
 
-class _Table:
+class _RendezvousTable:
     __slots__ = ('_hashes', '_names', '_weights')
 
     def __init__(self, names: tuple[str, ...], weights: tuple[float, ...]) -> None:
