@@ -11,7 +11,7 @@ import pytest
 from handlers import KeyValue
 from test_if import test_service
 from thrift_client.cli import probe
-from thrift_client.cli.wires import WIRES, Wire, answers, request
+from thrift_client.cli.wires import WIRES, WireFormat, answers, request
 
 SPEAKING = [
     ({}, 'buffered', 'binary'),
@@ -166,7 +166,7 @@ def test_a_request_is_not_taken_for_a_reply(wire):
     for other in WIRES:
         data = request(other, 'h:1', '/', None)
         assert not answers(wire, data)
-    assert not any(answers(Wire(*wire), data[:n]) for n in range(len(data)))
+    assert not any(answers(WireFormat(*wire), data[:n]) for n in range(len(data)))
 
 
 @pytest.mark.parametrize(
