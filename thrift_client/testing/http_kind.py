@@ -17,7 +17,7 @@ from thrift.server.THttpServer import THttpServer
 if TYPE_CHECKING:
     import socket
 
-    from thrift_client.testing.listener import Listener
+    from thrift_client.testing.listener import ServerTransport
     from thrift_client.testing.parts import Parts
 
 log = logging.getLogger('thrift_client.testing')
@@ -50,7 +50,7 @@ class HttpServer(THttpServer):
 
 
 class _Front(HTTPServer):
-    def __init__(self, listener: Listener, handler_class: Any) -> None:
+    def __init__(self, listener: ServerTransport, handler_class: Any) -> None:
         one_at_a_time = threading.Lock()
 
         class Handler(handler_class):
