@@ -7,7 +7,7 @@ from typing import Any
 from thrift_client.events import Event
 
 
-class Listener:
+class EventListener:
     """A listener whose method `on_<name of the event's class>` gets the event, if there is one."""
 
     def __call__(self, event: Event) -> None:
