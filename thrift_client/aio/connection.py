@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from thrift_client.core.codec import Plan
-    from thrift_client.core.reply import Reply
+    from thrift_client.core.codec import MethodPlan
+    from thrift_client.core.reply import IncomingReply
     from thrift_client.core.transports.base import Channel
     from thrift_client.core.wire import Wire
     from thrift_client.shared.stream import Stream
@@ -88,7 +88,7 @@ class AsyncExchange(AsyncPlace):
     def __init__(
         self,
         source: Any,
-        plan: Plan | None,
+        plan: MethodPlan | None,
         call: Any,
         message: bytes,
         seqid: int,
@@ -140,7 +140,7 @@ class AsyncConnection(ConnectionBase):
         self._pool = ref(pool)
         self._loop = loop
         self._exchange: AsyncExchange | None = None
-        self._reply: Reply | None = None
+        self._reply: IncomingReply | None = None
         self._unsent: memoryview | None = None
         self._waits_to_send = False
         self._retry: TimerHandle | None = None  # of decoding what may be whole
@@ -347,7 +347,7 @@ class AsyncConnection(ConnectionBase):
             raise exc
         return self.stream.try_receive(self.first_read)
 
-    def _begin_reply(self, exchange: AsyncExchange) -> Reply:
+    def _begin_reply(self, exchange: AsyncExchange) -> IncomingReply:
         if exchange.plan is not None:
             codec, method = exchange.plan.codec, exchange.plan.method
         else:
@@ -356,7 +356,7 @@ class AsyncConnection(ConnectionBase):
         reply = self._reply = self.reply(codec, method, exchange.seqid)
         return reply
 
-    def _read_on(self, exchange: AsyncExchange, reply: Reply, data: bytes | None) -> None:
+    def _read_on(self, exchange: AsyncExchange, reply: IncomingReply, data: bytes | None) -> None:
         """Take in a reply that comes in parts, with `data` already read of it."""
         whole = False
         if data is not None:

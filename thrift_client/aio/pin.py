@@ -8,7 +8,7 @@ from weakref import ref
 
 from thrift_client.aio.connection import AsyncPlace, running_loop
 from thrift_client.aio.stream import within
-from thrift_client.shared.pin import PinBase, Turn, moved
+from thrift_client.shared.pin import PinBase, PinTurn, moved
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class AsyncPin(PinBase):
         self.opened(connections, connection)
         return connection
 
-    async def _take_turn(self, connections: Any, until: float | None) -> Turn:
+    async def _take_turn(self, connections: Any, until: float | None) -> PinTurn:
         """The turn, in order of arrival."""
         self.introduce(connections)
         if not self._line and self.turns:
