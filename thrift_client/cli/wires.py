@@ -126,6 +126,7 @@ class _Socket:
         self._data = data
 
     def makefile(self, _mode: str) -> BytesIO:
+        """Return a file of the bytes; HTTPResponse reads its answer from it."""
         return BytesIO(self._data)
 
 

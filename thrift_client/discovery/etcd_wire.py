@@ -83,6 +83,7 @@ class _Bounded:
         self.release_conn = raw.release_conn
 
     def read(self, amount: int) -> bytes:
+        """Read up to `amount` bytes; raises OSError once the whole body is too large."""
         data: bytes = self._raw.read(amount, decode_content=True)
         self._left -= len(data)
         if self._left < 0:

@@ -61,6 +61,7 @@ class _Handler(SequentialThreadingHandler):
         self.failure = ''
 
     def create_connection(self, *args: Any, **kwargs: Any) -> socket.socket:
+        """Connect as kazoo asks for it, in `connect_timeout` at most; keeps the socket."""
         # kazoo allows a connect the whole session timeout, in which it can't be stopped.
         kwargs['timeout'] = min(kwargs['timeout'], self._connect_timeout)
         try:
@@ -72,6 +73,7 @@ class _Handler(SequentialThreadingHandler):
         return connected
 
     def cut(self) -> None:
+        """Shut the latest connection down, from any thread."""
         if self._connected is not None:
             try:
                 self._connected.shutdown(socket.SHUT_RDWR)

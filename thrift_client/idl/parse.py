@@ -136,30 +136,37 @@ class _Parser:
 
     @property
     def line(self) -> int:
+        """The line number of the current token."""
         return self.lines[self.at]
 
     def sees(self, text: str) -> bool:
+        """Whether the current token is this word or symbol."""
         return self.texts[self.at] == text and self.kinds[self.at] in {'name', 'symbol'}
 
     def take(self, text: str) -> bool:
+        """Step over this word or symbol if it is the current token; return whether it was."""
         if self.sees(text):
             self.at += 1
             return True
         return False
 
     def expect(self, text: str) -> None:
+        """Step over this word or symbol; raises IdlError if it is not the current token."""
         if not self.take(text):
             raise self.failure(repr(text))
 
     def failure(self, expected: str) -> IdlError:
+        """Create the error that says what was expected instead of the current token."""
         found = self.texts[self.at]
         shown = found if self.kinds[self.at] == 'end' else repr(found[:40])
         return IdlError(self.path, self.line, f'expected {expected}, not {shown}')
 
     def doc(self) -> str | None:
+        """Return the text of the doc comment before the current token, or None."""
         return self.docs.get(self.at)
 
     def name(self, what: str, *, dotted: bool = False) -> str:
+        """Read a name, with dots only if `dotted`; `what` is what an error expects here."""
         text = self.texts[self.at]
         if self.kinds[self.at] != 'name' or not (dotted or _SIMPLE_NAME.fullmatch(text)):
             raise self.failure(what)
@@ -167,6 +174,7 @@ class _Parser:
         return text
 
     def string(self, what: str) -> str:
+        """Read a string in quotes and resolve its escapes."""
         if self.kinds[self.at] != 'string':
             raise self.failure(what)
         self.at += 1
@@ -179,6 +187,7 @@ class _Parser:
         return _ESCAPED[found[1]]
 
     def integer(self, what: str) -> int:
+        """Read a whole number, decimal or hexadecimal."""
         kind, text = self.kinds[self.at], self.texts[self.at]
         if kind not in {'int', 'hex'} or len(text) > MAX_DIGITS:
             raise self.failure(what)
@@ -197,6 +206,7 @@ class _Parser:
             self.depth -= 1
 
     def separator(self) -> None:
+        """Step over a comma or a semicolon, if there is one."""
         if not self.take(','):
             self.take(';')
 
@@ -210,6 +220,7 @@ class _Parser:
     # The grammar.
 
     def document(self) -> Document:
+        """Read a whole file."""
         document = Document(self.path)
         while self.kinds[self.at] != 'end':
             if self.take('include'):

@@ -33,6 +33,7 @@ class _JumpTable:
         self._count = count
 
     def index(self, key: object) -> int:
+        """Find the server of a key; see `Table.index`."""
         if not self._count:
             raise no_servers()
         return jump(key_hash(key), self._count)

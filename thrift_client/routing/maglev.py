@@ -57,6 +57,7 @@ class _MaglevTable:
         self._slots = _slots(names, weights, self._by_name, size) if names else array('i')
 
     def index(self, key: object) -> int:
+        """Find the server of a key; see `Table.index`."""
         if not self._slots:
             raise no_servers()
         return self._slots[key_hash(key) % self._size]

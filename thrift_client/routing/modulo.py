@@ -26,6 +26,7 @@ class _ModuloTable:
         self._count = count
 
     def index(self, key: object) -> int:
+        """Find the server of a key; see `Table.index`."""
         try:
             if type(key) is int:
                 return key % self._count
@@ -36,6 +37,7 @@ class _ModuloTable:
             raise no_servers() from None
 
     def ranked(self, key: object, n: int) -> list[int]:
+        """Find the server of a key and those that follow it; see `Table.ranked`."""
         count = self._count
         if not count:
             return []

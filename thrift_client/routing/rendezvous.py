@@ -38,12 +38,14 @@ class _RendezvousTable:
         self._weights = weights if len(set(weights)) > 1 else None
 
     def index(self, key: object) -> int:
+        """Find the server of a key; see `Table.index`."""
         ranked = self.ranked(key, 1)
         if not ranked:
             raise no_servers()
         return ranked[0]
 
     def ranked(self, key: object, n: int) -> list[int]:
+        """Find the servers with the highest scores for a key; see `Table.ranked`."""
         number = key_hash(key)
         numbers = [mix(number ^ server) for server in self._hashes]
         scores: list[int] | list[float] = numbers

@@ -54,6 +54,7 @@ class _RingTable:
         self._owners = [owner_of[point] for point in self._points]
 
     def index(self, key: object) -> int:
+        """Find the server of a key; see `Table.index`."""
         points = self._points
         if not points:
             raise no_servers()

@@ -68,9 +68,11 @@ class _Front(HTTPServer):
         self._listener = listener
 
     def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection from the listener, which tracks it."""
         return self._listener.accept_socket(), ('', 0)
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread of its own."""
         self.threads = [thread for thread in self.threads if thread.is_alive()]
         thread = threading.Thread(
             target=self._serve_connection, args=(request, client_address), daemon=True

@@ -27,7 +27,8 @@ WITH_WORKERS = ('threadpool', 'nonblocking', 'processpool', 'twisted')
 
 
 class _Running(Protocol):
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Stop serving, and end the threads or processes that serve."""
 
 
 class Server:

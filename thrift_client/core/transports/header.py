@@ -139,9 +139,11 @@ class _HeaderFields:
         self._position = 0
 
     def more(self) -> bool:
+        """Whether there are bytes left to read."""
         return self._position < len(self._data)
 
     def number(self) -> int:
+        """Read an unsigned varint of up to 32 bits."""
         value = 0
         for shift in range(0, 35, 7):  # of 32 bits
             if not self.more():
@@ -154,6 +156,7 @@ class _HeaderFields:
         raise _broken('a number in its headers does not end')
 
     def text(self) -> str:
+        """Read a string, which follows its length in bytes."""
         end = self.number() + self._position
         if end > len(self._data):
             raise _broken('its headers end in their middle')
