@@ -87,7 +87,7 @@ def load(
         raise FileNotFoundError(f'no such file: {os.fspath(path)}')
     with _locks.setdefault(os.getpid(), threading.RLock()):
         try:
-            module = _Loader(folders).module(file, name)
+            module = _FileLoader(folders).module(file, name)
         except RecursionError:
             wrong = 'expected declarations that depend less on each other'
             raise IdlError(file, 1, wrong) from None
@@ -116,7 +116,7 @@ def find(path: str, include_dirs: tuple[str, ...], module_name: str, qualname: s
     return found
 
 
-class _Loader:
+class _FileLoader:
     """Loads one file with all that it includes, each of them once."""
 
     def __init__(self, folders: tuple[str, ...]) -> None:

@@ -9,8 +9,8 @@ from time import monotonic
 from thrift_client.core.classify import is_of_proxy
 from thrift_client.core.detect import advise
 from thrift_client.core.failures import DECODING, is_foreign
-from thrift_client.core.reader import Incomplete, Reader
-from thrift_client.core.reply import Reply
+from thrift_client.core.reader import Incomplete, ReplyReader
+from thrift_client.core.reply import IncomingReply
 from thrift_client.core.service import Raised
 from thrift_client.errors import ConnectionLost, ThriftClientError
 from thrift_client.shared.stream import CHUNK
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from thrift_client.core.codec import Codec, Plan
+    from thrift_client.core.codec import Codec, MethodPlan
     from thrift_client.core.service import Method
     from thrift_client.core.transports.base import Assembler, Channel
     from thrift_client.core.wire import Wire
@@ -59,7 +59,7 @@ class ConnectionBase:
         self.channel = channel
         self._plain = wire.plain
         self._framed = wire.framed
-        self._reader = Reader(wire.limit)
+        self._reader = ReplyReader(wire.limit)
         self._protocol = wire.make_protocol(self._reader)
         self._unanswered: Assembler | None = None  # what may still come for a oneway call
         self._ended = False  # by what came for a oneway call
@@ -117,7 +117,7 @@ class ConnectionBase:
         """When it was last used (monotonic seconds), as far as that matters."""
         return self.look_at - QUIET
 
-    def read_small(self, plan: Plan, head: bytes, data: bytes) -> Any:
+    def read_small(self, plan: MethodPlan, head: bytes, data: bytes) -> Any:
         """The result in `data`, if that is just the whole reply to this call, else None.
 
         `head` is the message header that the reply must have.
@@ -151,13 +151,13 @@ class ConnectionBase:
         plan = codec.plan(method)
         return None if plan is None else self.read_small(plan, plan.headers[seqid][1], data)
 
-    def reply(self, codec: Codec, method: Method, seqid: int) -> Reply:
+    def reply(self, codec: Codec, method: Method, seqid: int) -> IncomingReply:
         """What puts the reply to a call together, for whoever must not block."""
-        return Reply(
+        return IncomingReply(
             self.wire, codec, method, seqid, monotonic, self.channel, fresh=self.calls <= 1
         )
 
-    def read_available(self, reply: Reply, data: bytes | None, times: int) -> bool:
+    def read_available(self, reply: IncomingReply, data: bytes | None, times: int) -> bool:
         """Feed a reply with `data` and with what has arrived; True once it is whole.
 
         Reads at most `times` in a row, and never blocks.

@@ -98,6 +98,7 @@ class _Names:
     """Renews in a forked child what look-ups share: their threads are gone, a lock may be held."""
 
     def renew_after_fork(self) -> None:
+        """Replace the lock and forget the parent's look-ups."""
         global _lock
         _lock = threading.RLock()
         _lookups.clear()

@@ -30,7 +30,7 @@ class ListenerClosed(SystemExit):
     """Ends the loop of a server whose listener is closed: no `except Exception` catches it."""
 
 
-class Listener(TServerTransportBase):
+class ServerTransport(TServerTransportBase):
     """A server transport for Apache's servers, which tracks what it accepts.
 
     Args:

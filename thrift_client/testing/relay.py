@@ -39,7 +39,7 @@ def dial(family: int, sockaddr: Any) -> socket.socket:
     return server
 
 
-class Link:
+class RelayLink:
     """One direction of a relayed connection.
 
     Args:
@@ -192,11 +192,11 @@ class Relay:
             side.setblocking(False)
             if side.family != AF_UNIX:
                 side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.up = Link(client, server, from_client=True, delivered=delivered_up)
-        self.down = Link(server, client, from_client=False, delivered=delivered_down)
+        self.up = RelayLink(client, server, from_client=True, delivered=delivered_up)
+        self.down = RelayLink(server, client, from_client=False, delivered=delivered_down)
 
     @property
-    def links(self) -> tuple[Link, Link]:
+    def links(self) -> tuple[RelayLink, RelayLink]:
         """Both directions."""
         return self.up, self.down
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from thrift_client.shared.platform import HAS_FORK, require_unix
 from thrift_client.testing import threads
-from thrift_client.testing.listener import Listener
+from thrift_client.testing.listener import ServerTransport
 from thrift_client.testing.parts import (
     ClosingProcessor,
     Parts,
@@ -28,7 +28,8 @@ WITH_WORKERS = ('threadpool', 'nonblocking', 'processpool', 'twisted')
 
 
 class _Running(Protocol):
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Stop serving, and end the threads or processes that serve."""
 
 
 class Server:
@@ -110,7 +111,7 @@ class Server:
         """
         if self._running is not None:
             raise RuntimeError(f'{self!r} is serving already')
-        listener = Listener(self._bind_to, self.port or 0, self._ssl)
+        listener = ServerTransport(self._bind_to, self.port or 0, self._ssl)
         try:
             self._running = self._run(listener)
         except BaseException:
@@ -119,7 +120,7 @@ class Server:
         self.port = listener.port
         return self
 
-    def _run(self, listener: Listener) -> _Running:
+    def _run(self, listener: ServerTransport) -> _Running:
         processor = make_processor(self.service, self.handler, self._service_name)
         parts = Parts(
             ClosingProcessor(processor, listener),
