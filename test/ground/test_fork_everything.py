@@ -28,7 +28,7 @@ from thrift_client import (
     errors,
 )
 from thrift_client.testing import ClosedPort, FaultServer
-from thrift_client.testing.behaviours import answer, hold, silence
+from thrift_client.testing.behaviours import answer, close, hold, silence
 
 pytestmark = pytest.mark.filterwarnings('ignore:.*use of fork.*:DeprecationWarning')
 
@@ -180,7 +180,7 @@ def test_many_forks_under_load():
 def test_a_fork_during_a_probe():
     """The child probes an ejected server itself: the probe that was under way is the parent's."""
     gate = hold()
-    from thrift_client.testing.behaviours import close
+
 
     script = [close(), gate + answer(lambda args: args.key), answer(lambda args: args.key)]
     breaker = CircuitBreaker(failures=1, eject=10, max_eject=10, max_share=1.0)
@@ -234,20 +234,21 @@ def test_inherited_iterators():
 def test_a_child_has_no_calls_in_flight():
     """A balanced pool's child doesn't count what its parent has under way."""
     good = answer(lambda args: args.key)
-    with FaultServer(test_service, silence()) as busy, FaultServer(test_service, good) as idle:
-        with BalancedClient(
-            test_service, servers=[busy.address, idle.address], balance='least_loaded',
-            timeout=1000,
-        ) as pool:
-            calls = [pool.submit('getk', f'call {n}') for n in range(6)]
-            while not len(busy.ledger):
-                time.sleep(0.001)
+    options = {'balance': 'least_loaded', 'timeout': 1000}
+    with (
+        FaultServer(test_service, silence()) as busy,
+        FaultServer(test_service, good) as idle,
+        BalancedClient(test_service, servers=[busy.address, idle.address], **options) as pool,
+    ):
+        calls = [pool.submit('getk', f'call {n}') for n in range(6)]
+        while not len(busy.ledger):
+            time.sleep(0.001)
 
-            def child():
-                # All else equal, either is chosen about as often: the silent one, too.
-                got = [pool.with_options(timeout=30).getk('child') for _ in range(24)]
-                assert any(response.is_error() for response in got)
+        def child():
+            # All else equal, either is chosen about as often: the silent one, too.
+            got = [pool.with_options(timeout=30).getk('child') for _ in range(24)]
+            assert any(response.is_error() for response in got)
 
-            in_child(child)
-            for call in calls:
-                call.result(5)
+        in_child(child)
+        for call in calls:
+            call.result(5)

@@ -131,15 +131,17 @@ class Responses(ResponsesBase, Iterator[ThriftResponse[Any]]):
     keeps its open spans there. None: wherever the iterator is used.
     """
 
+    _context: Context | None = None
+
     def __init__(
         self,
         fan_out: FanOut,
         take: Callable[[], ThriftResponse[Any] | None],
         context: Context | None = None,
     ) -> None:
-        super().__init__(fan_out)
-        self._take = take if context is None else partial(context.run, take)
         self._context = context
+        self._take = take if context is None else partial(context.run, take)
+        super().__init__(fan_out)
 
     def __next__(self) -> ThriftResponse[Any]:
         if not self._check():
