@@ -292,3 +292,14 @@ def test_a_timeout_of_the_reply_counts_if_it_is_asked_to(phase):
     error = errors.CallTimeout('timed out', phase=phase)
     assert is_failure(error, count_timeout=True)
     assert not is_failure(error)
+
+
+def test_a_server_that_stays_down_for_ever():
+    """However often it is ejected in a row, the time is the longest, and nothing overflows."""
+    breaker = Breaker(CircuitBreaker(failures=1, eject=1000, max_eject=60_000))
+    now = 0.0
+    for calls in range(1100):
+        now = breaker.until + 1
+        probe = breaker.start_probe()
+        assert breaker.failed(now, 0.5, calls, may_eject=True, probe=probe)
+    assert breaker.until - now == 60
