@@ -182,7 +182,10 @@ class Opener:
 
 
 def _made(option: str, options: Options, expires: float | None) -> Steps:
-    """The value of `ssl=` or `sasl=`, from a function if it is one. Raises AuthError, CallTimeout."""
+    """The value of `ssl=` or `sasl=`, or what a function given for it returns.
+
+    Raises AuthError, CallTimeout.
+    """
     given = getattr(options, option)
     if not callable(given):
         return given
