@@ -68,9 +68,11 @@ def servers(authority, tmp_path):
                 if address in text:
                     server = stack.enter_context(_serve_database(authority, **kind))
                     found[address] = f'localhost:{server.port}'
-            for address in DOWN:
-                if address in text:
-                    found[address] = stack.enter_context(ClosedPort()).address
+            found |= {
+                address: stack.enter_context(ClosedPort()).address
+                for address in DOWN
+                if address in text
+            }
             if REGISTRIES in text:
                 if not Path(ZOOKEEPER_JAR).exists():
                     missing('ZooKeeper', 'zookeeper')

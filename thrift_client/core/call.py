@@ -144,10 +144,9 @@ class Call:
 
     __slots__ = (
         '_attempts_before', '_bypasses', '_course', '_deadline', '_error', '_exception',
-        '_headers', '_is_on_time', '_probe', '_reason', '_requests', '_result', 'arguments', 'endpoint', 'expires',
-        'is_announced', 'limit', 'method', 'options', 'outer', 'picker', 'response', 'resume_at',
-        'seqid', 'started',
-        'until',
+        '_headers', '_is_on_time', '_probe', '_reason', '_requests', '_result', 'arguments',
+        'endpoint', 'expires', 'is_announced', 'limit', 'method', 'options', 'outer', 'picker',
+        'response', 'resume_at', 'seqid', 'started', 'until',
     )  # fmt: skip
 
     def __init__(

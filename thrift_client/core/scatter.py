@@ -36,8 +36,8 @@ class Leg:
 
     __slots__ = (
         'arguments', 'attempts_before', 'call', 'connection', 'endpoint', 'expires', 'method',
-        'opening', 'options', 'outer', 'permit', 'picker', 'place', 'position', 'reply', 'response', 'seqid', 'started',
-        'unsent', 'waits_for',
+        'opening', 'options', 'outer', 'permit', 'picker', 'place', 'position', 'reply',
+        'response', 'seqid', 'started', 'unsent', 'waits_for',
     )  # fmt: skip
 
     def __init__(

@@ -232,7 +232,6 @@ class ConnectionPool:
         max_age = self.endpoint.options.max_age
         if max_age is not None:
             connection.retire_at = began + max_age * (1 - AGE_SPREAD * random()) / 1000
-            connection.is_plain_use = False
         self.tend_at = min(self.tend_at, now + self._tend_every)
         connection.look_at = now  # its second use looks: the server may close after one call
         self._live[id(connection)] = connection
@@ -243,11 +242,10 @@ class ConnectionPool:
     def give_back(self, connection: Any) -> None:
         """Make a clean connection idle, if there is room and use for it."""
         now = monotonic()
-        if not connection.reusable or now >= connection.retire_at:
-            self.discard(connection, self._why_not(connection, now) or 'it has ended')
+        if not connection.reusable or not self.max_idle or now >= connection.retire_at:
+            self.discard(connection, self._why_not(connection, now) or 'no idle one is kept')
             return
-        if connection.calls > 1:
-            connection.used(now)
+        connection.used(now)
         self.idle.append(connection)
         if len(self.idle) > self.max_idle or now > self.tend_at or self.gate:
             self.tend(now)
