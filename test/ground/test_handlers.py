@@ -38,7 +38,7 @@ class SoftTimeLimitExceeded(Exception):
     """What celery's handler raises."""
 
 
-def STOP():  # noqa: N802
+def STOP():
     """What ends an iterator, whoever raises it."""
     return StopIteration('injected')
 

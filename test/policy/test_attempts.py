@@ -6,7 +6,7 @@ import time
 import pytest
 
 from on_loop_pools import made
-from policy.conftest import BALANCED, CLIENTS, name
+from policy.conftest import CLIENTS, name
 from rich_if import rich_service
 from rich_if.ttypes import NotFound
 from test_if import test_service
@@ -56,7 +56,7 @@ def test_attempt_timeout_in_fan_outs(kind, fault_server, closing):
         made(
             kind, test_service, servers=[server.address for server in servers], timeout=2000,
             idempotent=True, retry=ATTEMPTS,
-        )  # fmt: skip
+        )
     )
     assert [response.value() for response in pool.getk('k')] == ['k', 'k']
     assert [server.ledger.count('k') for server in servers] == [1, 2]
@@ -170,7 +170,7 @@ def test_retry_on_in_fan_outs(kind, fault_server, closing):
         made(
             kind, rich_service, servers=[server.address for server in servers], retry=policy,
             idempotent=True,
-        )  # fmt: skip
+        )
     )
     for _ in range(2):
         assert [response.value() for response in pool.find('k', False)] == ['found'] * 2
@@ -272,7 +272,7 @@ def test_hedges_of_a_hash_pool_go_to_the_replicas(kind, fault_server, closing):
         made(
             kind, test_service, servers=[server.address for server in servers], failover=2,
             timeout=5000, idempotent=True, hedge=Hedge(after=20, most=2),
-        )  # fmt: skip
+        )
     )
     pool.getk.set_hash(lambda _: 0)
     assert pool.getk('k').value() == 'k'

@@ -12,12 +12,13 @@ from policy.conftest import name
 from test_if import test_service
 from thrift_client import BalancedClient, CircuitBreaker, HashClient, SimpleClient, errors, events
 from thrift_client.aio import AsyncBalancedClient, AsyncHashClient, AsyncSimpleClient
-from thrift_client.shared.checks import NAME
 from thrift_client.testing.behaviours import Behaviour, answer, close, silence
 
 ECHO = answer(lambda args: getattr(args, 'key', 'pong'))
 KINDS = (SimpleClient, BalancedClient, HashClient)
 AIO_KINDS = (AsyncSimpleClient, AsyncBalancedClient, AsyncHashClient)
+#: What the thread or task is called.
+NAME = 'thrift_client checks'
 POOLS = (BalancedClient, HashClient, AsyncBalancedClient, AsyncHashClient)
 
 
@@ -29,9 +30,10 @@ class Switch:
         self._bad = bad or close()
 
     def __call__(self):
-        return Behaviour(
-            lambda exchange: (ECHO if self.good else self._bad).act(exchange), reads_request=False
-        )
+        return Behaviour(self._act, reads_request=False)
+
+    def _act(self, exchange):
+        (ECHO if self.good else self._bad).act(exchange)
 
 
 def breaker(**options):
@@ -60,7 +62,10 @@ def ejecting(request, closing, fault_server):
         server = fault_server(test_service, switch())
         kind = SimpleClient if request.param == 'thread' else AsyncSimpleClient
         client = closing(
-            made(kind, test_service, server.address, timeout=2000, circuit_breaker=breaker(**options))
+            made(
+                kind, test_service, server.address, timeout=2000,
+                circuit_breaker=breaker(**options),
+            )
         )
         switch.good = False
         with pytest.raises(errors.ThriftClientError):
@@ -91,8 +96,8 @@ def test_it_is_in_no_figures_and_no_request_log(closing, fault_server, tmp_path)
     client = closing(
         SimpleClient(
             test_service, server.address, circuit_breaker=breaker(), log_filename=str(log),
-            listeners=[lambda event: seen.append(event)],
-        )  # fmt: skip
+            listeners=[seen.append],
+        )
     )
     switch.good = False
     with pytest.raises(errors.ConnectionLost):
@@ -120,7 +125,7 @@ def test_one_thread_for_each_pool_and_only_while_a_server_is_ejected(kind, closi
         kind(
             test_service, servers=[server.address for server in servers], timeout=200,
             circuit_breaker=breaker(max_share=1),
-        )  # fmt: skip
+        )
     )
     for server in pool.servers:
         assert server.getk('k') == 'k'
@@ -168,8 +173,8 @@ def test_one_task_for_each_client_or_pool_and_none_after_close(kind, fault_serve
                         await one.getk('fault')
                 assert len(tasks()) == 1
                 switch.good = True
-                while client.stats().ejected if kind is AsyncSimpleClient else tasks():
-                    await asyncio.sleep(0.005)
+                async with asyncio.timeout(5):
+                    await asyncio.gather(*tasks())  # which end once the server is back
             switch.good = False
             with pytest.raises(errors.CallTimeout):
                 await getattr(client, 'servers', [client])[0].getk('fault')
@@ -180,14 +185,14 @@ def test_one_task_for_each_client_or_pool_and_none_after_close(kind, fault_serve
 
 @pytest.mark.parametrize('verdict', ['raises', 'False', 'None'])
 def test_a_function_decides(verdict, closing, fault_server):
-    """What raises or returns False says that the server isn't healthy; anything else, that it is."""
+    """One that raises or returns False says that the server isn't healthy."""
     decided = {'raises': lambda: 1 // 0, 'False': lambda: False, 'None': lambda: None}[verdict]
     server = fault_server(test_service, [close(), ECHO])
     client = closing(
         SimpleClient(
             test_service, server.address,
             circuit_breaker=breaker(check=lambda view: view.ping() and decided()),
-        )  # fmt: skip
+        )
     )
     with pytest.raises(errors.ConnectionLost):
         client.getk('k')
@@ -224,7 +229,7 @@ def test_a_hung_check_ends_with_the_client(closing, fault_server):
         SimpleClient(
             test_service, server.address, timeout=100,
             circuit_breaker=breaker(check=lambda view: view.with_options(timeout=60000).ping()),
-        )  # fmt: skip
+        )
     )
     switch.good = False
     with pytest.raises(errors.CallTimeout):
@@ -268,7 +273,7 @@ def test_a_server_that_left_its_pool_is_probed_by_calls(closing, fault_server):
         HashClient(
             test_service, servers=[server.address for server in servers],
             circuit_breaker=breaker(),
-        )  # fmt: skip
+        )
     )
     client = pool.servers[0]
     switch.good = False
