@@ -41,7 +41,7 @@ ROWS = {
     25: ('Closed as the request comes', 'ConnectionLost if it may have run; never run twice'),
     26: ('Oneway on a closed connection', 'sent on a new one where the end was seen'),
     27: ('The network fails while connected', 'CallTimeout; the connection is not used again'),
-    28: ('The server is too slow', 'CallTimeout at the deadline; one is no failure of the server'),
+    28: ('The server is too slow', 'CallTimeout at the deadline; a failure of the server'),
     29: ('The reply drips', 'CallTimeout at the deadline'),
     30: ('The reply arrives after the deadline', 'the next call gets its own'),
     31: ('Closed instead of a reply', 'ConnectionLost, with a hint on a first connection'),
