@@ -91,7 +91,7 @@ ROWS = {
     75: ('A long run through random faults', 'no wrong answer, nothing grows'),
     76: ('A server that stays down', 'one log line a second at most'),
     77: ('A debugger or notebook looks at a client', 'no call is made'),
-    78: ('A pinned connection is lost', 'that call reports it; later ones: ConnectionLost, not run'),
+    78: ('A pinned connection is lost', 'ConnectionLost; no later call runs on another one'),
     79: ('on_connect is refused', 'AuthError, never tried again, no failure of the server'),
     80: ('on_connect fails or hangs', 'ConnectError within the timeout'),
     81: ('Silent, with attempt_timeout', 'another attempt within the timeout, if idempotent'),
