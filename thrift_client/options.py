@@ -430,23 +430,18 @@ def row_of(name: str) -> Option:
 
 
 def check_methods(given: Mapping[str, Any], methods: Mapping[str, Any]) -> None:
-    """Raise ValueError if an option (checked) names a method that the service doesn't have.
-
-    The method that checks ejected servers must have no arguments.
-    """
+    """Raise ValueError if an option (checked) names a method that is missing, or can't be it."""
     check = getattr(given.get('circuit_breaker'), 'check', None)
-    if isinstance(check, str):
-        if check not in methods:
-            raise ValueError(f'check: no method {check!r}{nearest(check, methods)}')
-        if methods[check].parameters:
-            raise ValueError(f'check: the method {check!r} has arguments: give a function')
-    for option in ('idempotent', 'timeouts', 'retry'):
-        names = given.get(option) or ()
+    named = {key: given.get(key) or () for key in ('idempotent', 'timeouts', 'retry')}
+    named['check'] = (check,) if isinstance(check, str) else ()
+    for option, names in named.items():
         if isinstance(names, (bool, RetryPolicy)):
             continue
         for name in names:
             if name not in methods and not (option == 'retry' and name == '*'):
                 raise ValueError(f'{option}: no method {name!r}{nearest(name, methods)}')
+            if option == 'check' and methods[name].parameters:
+                raise ValueError(f'check: {name!r} has arguments: give a function of a client')
 
 
 def check_call_options(given: Mapping[str, Any], more: Iterable[str] = ()) -> dict[str, Any]:

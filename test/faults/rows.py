@@ -9,6 +9,7 @@ PHASES = {
     28: 'Reading the reply',
     54: 'The life of a server',
     60: 'The life of the client',
+    78: 'Pinned connections, attempts and hedges',
 }
 
 #: The fault, and what a caller sees of it.
@@ -40,7 +41,7 @@ ROWS = {
     25: ('Closed as the request comes', 'ConnectionLost if it may have run; never run twice'),
     26: ('Oneway on a closed connection', 'sent on a new one where the end was seen'),
     27: ('The network fails while connected', 'CallTimeout; the connection is not used again'),
-    28: ('The server is too slow', 'CallTimeout at the deadline; one is no failure of the server'),
+    28: ('The server is too slow', 'CallTimeout at the deadline; a failure of the server'),
     29: ('The reply drips', 'CallTimeout at the deadline'),
     30: ('The reply arrives after the deadline', 'the next call gets its own'),
     31: ('Closed instead of a reply', 'ConnectionLost, with a hint on a first connection'),
@@ -90,6 +91,14 @@ ROWS = {
     75: ('A long run through random faults', 'no wrong answer, nothing grows'),
     76: ('A server that stays down', 'one log line a second at most'),
     77: ('A debugger or notebook looks at a client', 'no call is made'),
+    78: ('A pinned connection is lost', 'ConnectionLost; no later call runs on another one'),
+    79: ('on_connect is refused', 'AuthError, never tried again, no failure of the server'),
+    80: ('on_connect fails or hangs', 'ConnectError within the timeout'),
+    81: ('Silent, with attempt_timeout', 'another attempt within the timeout, if idempotent'),
+    82: ('An answer in retry_on', 'another attempt, if idempotent; no failure of the server'),
+    83: ('Servers are silent, with hedges', 'the answer of one that is not, within the timeout'),
+    84: ('Ejected, with check=', 'no call reaches it until a check has found it healthy'),
+    85: ('A function for ssl= or sasl= fails', 'AuthError with the cause; nothing is sent'),
 }
 
 #: What is tested in other folders, too, or only there.

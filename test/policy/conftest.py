@@ -6,6 +6,7 @@ from on_loop_pools import made
 from test_if import test_service
 from thrift_client import BalancedClient, SimpleClient
 from thrift_client.aio import AsyncBalancedClient, AsyncSimpleClient
+from wire.conftest import Certificates
 
 CLIENTS = (SimpleClient, AsyncSimpleClient)
 BALANCED = (BalancedClient, AsyncBalancedClient)
@@ -34,3 +35,9 @@ def balanced(request, closing):
         return closing(made(request.param, service, servers=addresses, **options))
 
     return make
+
+
+@pytest.fixture(scope='session')
+def certificates(tmp_path_factory):
+    """Make an authority and certificates for all tests that share them."""
+    return Certificates(tmp_path_factory.mktemp('certificates'))

@@ -236,7 +236,7 @@ def test_a_balanced_pool_tries_others_unless_it_is_refused(kind, fault_server, c
             made(
                 kind, test_service, servers=[bad.address, good.address], balance='first',
                 on_connect=log_in,
-            )  # fmt: skip
+            )
         )
         response = pool.getk('k')
         if moves:

@@ -14,7 +14,7 @@ from policy.conftest import BALANCED, CLIENTS, name
 from rich_if import rich_service
 from rich_if.ttypes import NotFound
 from test_if import test_service
-from thrift_client import CircuitBreaker, Hedge, HashClient, RetryPolicy, SimpleClient, errors
+from thrift_client import CircuitBreaker, HashClient, Hedge, RetryPolicy, SimpleClient, errors
 from thrift_client.aio import AsyncHashClient
 from thrift_client.testing import ClosedPort
 from thrift_client.testing.behaviours import (
@@ -359,7 +359,8 @@ def test_calls_are_events_and_counts_as_any_others(fault_server, client_of):
     """CallStarted and CallFinished once each."""
     events = []
     server = fault_server(test_service, ECHO)
-    client = client_of(server.address, listeners=[lambda event: events.append(type(event).__name__)])
+    listener = lambda event: events.append(type(event).__name__)  # noqa: E731
+    client = client_of(server.address, listeners=[listener])
     with client.pinned() as one:
         one.getk('a')
         one.getk('b')

@@ -255,6 +255,7 @@ def http_error(status):
         (errors.ResolveError('no address'), True),
         (errors.TLSError('no'), True),
         (errors.CertificateError('no'), True),
+        (errors.AuthError('refused'), False),  # people have to look at it
         (errors.ConnectionLost('reset'), True),
         (errors.DecodeError('garbage'), True),
         (errors.MessageTooLarge('huge'), True),

@@ -270,18 +270,6 @@ class AsyncSimpleClient(ClientBase):
         return AsyncConnectionPool(endpoint)
 
     @staticmethod
-    def _new_pin(endpoint: Endpoint | None) -> Any:
-        from thrift_client.aio.pin import AsyncPin
-
-        return AsyncPin(endpoint)
-
-    @staticmethod
-    def _new_checks() -> Any:
-        from thrift_client.aio.checks import AsyncChecks
-
-        return AsyncChecks()
-
-    @staticmethod
     def _functions_of(service: Service) -> dict[str, Any]:
         return functions_of(service)
 

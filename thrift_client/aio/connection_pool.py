@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from thrift_client.aio.checks import AsyncChecks
     from thrift_client.aio.pin import AsyncPin
     from thrift_client.core.call import Call
     from thrift_client.shared.endpoint import Endpoint
@@ -133,6 +134,18 @@ class AsyncConnectionPool(ConnectionPool):
             function()
 
     # How calls get a connection.
+
+    def new_pin(self) -> AsyncPin:
+        """A pinned connection that is not open yet."""
+        from thrift_client.aio.pin import AsyncPin
+
+        return AsyncPin(self.endpoint)
+
+    def new_checks(self) -> AsyncChecks:
+        """What checks the server in the background while it is ejected."""
+        from thrift_client.aio.checks import AsyncChecks
+
+        return AsyncChecks()
 
     def count_waiting(self) -> int:
         """How many calls wait for a connection."""
@@ -262,40 +275,13 @@ class AsyncConnectionPool(ConnectionPool):
             if pin is not None:
                 pin.prepare(connection)
             if self.endpoint.options.on_connect is not None:
-                await self._greet(connection, ends, pin)
+                from thrift_client.aio.pin import greet
+
+                await greet(self, connection, ends, pin)
             return connection
         finally:
             if connection is None and permit is not None:
                 permit.release()
-
-    async def _greet(
-        self, connection: AsyncConnection, expires: float | None, outer: AsyncPin | None
-    ) -> None:
-        """Call `on_connect` with a view pinned to a new connection; it is closed if that fails.
-
-        `outer` is the pin that the connection is opened for. Raises AuthError, ConnectError,
-        CallTimeout.
-        """
-        from thrift_client.aio.pin import AsyncPin
-        from thrift_client.aio.stream import within
-        from thrift_client.shared.pin import greeting_failed
-
-        pin = AsyncPin(self.endpoint)
-        pin.holding(connection, expires, silent=outer is not None and outer.silent)
-        try:
-            value = self.endpoint.options.on_connect(pin.view())
-            if hasattr(value, '__await__'):
-                await within(value, expires, 'logging in')
-            pin.take_back()
-        except BaseException as exc:
-            if not pin.is_lost:
-                pin.drop(self, connection, exc)
-            error = greeting_failed(exc, self.endpoint.codec.service)
-            if error is None:
-                raise
-            raise error from exc
-        finally:
-            pin.closed = True
 
     def give_back(self, connection: AsyncConnection) -> None:
         """Have a clean connection carry the next call, or make it idle."""

@@ -8,7 +8,7 @@ from weakref import ref
 
 from thrift_client.aio.connection import AsyncPlace, running_loop
 from thrift_client.aio.stream import within
-from thrift_client.shared.pin import PinBase, PinTurn, moved
+from thrift_client.shared.pin import PinBase, PinTurn, greeting_failed, moved
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -143,3 +143,29 @@ def _wake_first_of(key: ref[AsyncPin]) -> None:
     pin = key()
     if pin is not None:
         pin.wake_first()
+
+
+async def greet(
+    connections: Any, connection: Any, expires: float | None, outer: AsyncPin | None
+) -> None:
+    """Call `on_connect` with a view pinned to a new connection; it is closed if that fails.
+
+    `outer` is the pin that the connection is opened for. Raises AuthError, ConnectError.
+    """
+    endpoint = connections.endpoint
+    pin = AsyncPin(endpoint)
+    pin.holding(connection, expires, silent=outer is not None and outer.silent)
+    try:
+        value = endpoint.options.on_connect(pin.view())
+        if hasattr(value, '__await__'):
+            await within(value, expires, 'logging in')
+        pin.take_back()
+    except BaseException as exc:
+        if not pin.is_lost:
+            pin.drop(connections, connection, exc)
+        error = greeting_failed(exc, endpoint.codec.service)
+        if error is None:
+            raise
+        raise error from exc
+    finally:
+        pin.closed = True

@@ -97,6 +97,12 @@ class AsyncThriftPool(PoolBase[AsyncSimpleClient]):
         if checks is not None:
             await checks.join()
 
+    @staticmethod
+    def _new_checks() -> Any:
+        from thrift_client.aio.checks import AsyncChecks
+
+        return AsyncChecks()
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -434,3 +440,9 @@ class AsyncBalancedClient(BalancedBase[AsyncSimpleClient], AsyncThriftPool):
         response.server = picker.endpoint.client
         response.elapsed = (monotonic() - started) * 1000
         return response
+
+    @staticmethod
+    def _new_pin() -> Any:
+        from thrift_client.aio.pin import AsyncPin
+
+        return AsyncPin()

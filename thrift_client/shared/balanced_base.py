@@ -56,13 +56,18 @@ class BalancedBase(PoolBase[S]):
             self._servers, roster, self._balance, self._retry_budget, self._latencies, now, pin
         )
 
+    @staticmethod
+    def _new_pin() -> Any:
+        """A pinned connection, to a server that is not chosen yet."""
+        raise NotImplementedError
+
     def pinned(self) -> Self:
         """Return a view whose calls all use one new connection that nobody else uses.
 
         The first call chooses the server, and goes on to others while none can be connected
         to; the rest is as SimpleClient's `pinned` says.
         """
-        pin = self._client_type._new_pin(None)
+        pin = self._new_pin()
         before = {} if self._overrides is None else self._overrides.given
         return self._view(_overrides=Overrides({**before, 'source': pin}), _pin=pin)
 

@@ -62,6 +62,11 @@ class ChecksBase:
                 return False
         return True
 
+    def forget(self, endpoint: Endpoint) -> None:
+        """Check a server no longer."""
+        with self._lock:
+            self._watched.pop(id(endpoint), None)
+
     def _start(self, endpoint: Endpoint) -> None:
         """Begin to work, or look at once. Raises RuntimeError."""
         raise NotImplementedError

@@ -154,19 +154,9 @@ class ClientBase:
         it, and every later call raises ConnectionLost without having run. Over HTTP the
         view has cookies of its own, and its connection may be replaced.
         """
-        pin = self._new_pin(self._endpoint)
+        pin = self._endpoint.connections.new_pin()
         view: Self = self._view(self._options.replace({'source': pin}), pin=pin)
         return view
-
-    @staticmethod
-    def _new_pin(endpoint: Endpoint | None) -> Any:
-        """A pinned connection that is not open yet."""
-        raise NotImplementedError
-
-    @staticmethod
-    def _new_checks() -> Any:
-        """What checks ejected servers in the background."""
-        raise NotImplementedError
 
     def _view(self, options: CallOptions, kind: Any = None, pin: Any = None) -> Any:
         """A view with these options; `kind` is its class, None for the client's own."""

@@ -110,6 +110,14 @@ class ConnectionPool:
         """Whether a connection is idle, or one may be opened, at this moment."""
         return bool(self.idle or self.limit is None or self.permits)
 
+    def new_pin(self) -> Any:
+        """A pinned connection that is not open yet."""
+        raise NotImplementedError
+
+    def new_checks(self) -> Any:
+        """What checks the server in the background while it is ejected."""
+        raise NotImplementedError
+
     def count_open(self) -> int:
         """How many connections are open, idle and in use."""
         return len(self._live)

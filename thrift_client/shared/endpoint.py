@@ -163,7 +163,7 @@ class Endpoint:
         if self.is_owned or self.connections.closed:
             return False
         if self.checks is None:
-            self.checks = self.client._new_checks()
+            self.checks = self.connections.new_checks()
         return self.checks.watch(self)  # type: ignore[no-any-return]
 
     def close(self) -> None:

@@ -124,12 +124,13 @@ class FailoverPicker(Picker):
     over. If all are, the call goes to the first, and ends as it does there.
     """
 
-    __slots__ = ('_count', '_endpoints', '_key', '_roster')
+    __slots__ = ('_begun', '_count', '_endpoints', '_key', '_roster')
 
     def __init__(self, roster: Roster, key: Any, count: int) -> None:
         super().__init__()
         self._roster, self._key, self._count = roster, key, count
         self._endpoints: tuple[Endpoint, ...] | None = None
+        self._begun: set[Endpoint] = set()  # by hedges
         self.endpoint = roster.endpoints[roster.place(key)]
         if self.endpoint.connections.gate:
             self.endpoint = self._first_available(monotonic()) or self.endpoint
@@ -153,14 +154,16 @@ class FailoverPicker(Picker):
         return endpoint
 
     def spare(self, now: float) -> Endpoint | None:
-        """The next server that is available, or another connection to the same one."""
+        """The next server that is available and has no hedge yet; else the same one again."""
         for endpoint in self._ranked():
             if (
                 endpoint is not self.endpoint
                 and endpoint not in self.failed
+                and endpoint not in self._begun
                 and endpoint.connections.is_free
                 and not is_unavailable(endpoint, now)
             ):
+                self._begun.add(endpoint)
                 return endpoint
         first: Endpoint = self.endpoint
         return first

@@ -78,7 +78,7 @@ class PoolBase(Generic[S]):
         self._fan_options: dict[str, Any] = {}
         self._views: dict[float | None, Any] = {}
         self._servers = self._new_server_list()
-        self._servers.new_checks = self._client_type._new_checks
+        self._servers.new_checks = self._new_checks
         if isinstance(servers, str) and '://' not in servers and not servers.startswith('file:'):
             raise TypeError(f'servers must be a list of addresses or a source, not {servers!r}')
         if isinstance(servers, (list, tuple, set, frozenset)):
@@ -293,6 +293,11 @@ class PoolBase(Generic[S]):
     def _new_server_list(self) -> ServerList:
         """The empty list of servers that the pool begins with."""
         return ServerList(self._make_server)
+
+    @staticmethod
+    def _new_checks() -> Any:
+        """What checks the pool's ejected servers in the background."""
+        raise NotImplementedError
 
     def _new_client(
         self, address: addresses.Address, levels: tuple[Mapping[str, Any], ...], name: str | None

@@ -447,4 +447,6 @@ class ServerList:
             if inside:
                 server._endpoint.joined(self.healths, self.check)
             else:
+                if self.checks is not None:
+                    self.checks.forget(server._endpoint)
                 server._endpoint.left(self.healths, self.check)

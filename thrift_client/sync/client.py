@@ -255,18 +255,6 @@ class SimpleClient(ClientBase):
         return SyncConnectionPool(endpoint)
 
     @staticmethod
-    def _new_pin(endpoint: Endpoint | None) -> Any:
-        from thrift_client.sync.pin import Pin
-
-        return Pin(endpoint)
-
-    @staticmethod
-    def _new_checks() -> Any:
-        from thrift_client.sync.checks import Checks
-
-        return Checks()
-
-    @staticmethod
     def _functions_of(service: Service) -> dict[str, Any]:
         return functions_of(service)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from thrift_client.core.call import Call
     from thrift_client.shared.endpoint import Endpoint
     from thrift_client.shared.stream import Stream
+    from thrift_client.sync.checks import Checks
     from thrift_client.sync.pin import Pin
 
 
@@ -49,6 +50,18 @@ class SyncConnectionPool(ConnectionPool):
             self.warn_unclosed()
             for connection in self.open_connections():
                 connection.close()
+
+    def new_pin(self) -> Pin:
+        """A pinned connection that is not open yet."""
+        from thrift_client.sync.pin import Pin
+
+        return Pin(self.endpoint)
+
+    def new_checks(self) -> Checks:
+        """What checks the server in the background while it is ejected."""
+        from thrift_client.sync.checks import Checks
+
+        return Checks()
 
     def count_waiting(self) -> int:
         """How many calls wait for a connection."""
@@ -135,7 +148,9 @@ class SyncConnectionPool(ConnectionPool):
             if pin is not None:
                 pin.prepare(connection)
             if self.endpoint.options.on_connect is not None:
-                self._greet(connection, ends, pin)
+                from thrift_client.sync.pin import greet
+
+                greet(self, connection, ends, pin)
             return connection
         finally:
             if connection is None and permit is not None:
@@ -174,31 +189,6 @@ class SyncConnectionPool(ConnectionPool):
         connection.permit = permit
         self.register(connection, began)
         return connection
-
-    def _greet(
-        self, connection: Connection, expires: float | None, outer: Pin | None
-    ) -> None:
-        """Call `on_connect` with a view pinned to a new connection; it is closed if that fails.
-
-        `outer` is the pin that the connection is opened for. Raises AuthError, ConnectError.
-        """
-        from thrift_client.shared.pin import greeting_failed
-        from thrift_client.sync.pin import Pin
-
-        pin = Pin(self.endpoint)
-        pin.holding(connection, expires, silent=outer is not None and outer.silent)
-        try:
-            self.endpoint.options.on_connect(pin.view())
-            pin.take_back()
-        except BaseException as exc:
-            if not pin.is_lost:
-                pin.drop(self, connection, exc)
-            error = greeting_failed(exc, self.endpoint.codec.service)
-            if error is None:
-                raise
-            raise error from exc
-        finally:
-            pin.closed = True
 
     def claim(self, place: Place, claim: Callable[[], Any] | None = None) -> Any:
         """An idle connection or a permit to open one, for the first in the line; else None.

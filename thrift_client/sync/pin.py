@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from thrift_client.errors import ThriftClientError
 from thrift_client.response import set_headers
-from thrift_client.shared.pin import PinBase, PinTurn, moved
+from thrift_client.shared.pin import PinBase, PinTurn, greeting_failed, moved
 from thrift_client.shared.platform import READABLE
 from thrift_client.sync import stream as waiting
 from thrift_client.sync.place import Line, Place
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from thrift_client.core.call import Call
     from thrift_client.shared.endpoint import Endpoint
     from thrift_client.sync.connection import Connection
-    from thrift_client.sync.connection_pool import SyncConnectionPool
 
 
 class Pin(PinBase):
@@ -28,7 +27,7 @@ class Pin(PinBase):
         super().__init__(endpoint)
         self._line = Line()
 
-    def exchange(self, connections: SyncConnectionPool, call: Call, request: bytes) -> Any:
+    def exchange(self, connections: Any, call: Call, request: bytes) -> Any:
         """Make one attempt on the connection, once it is the call's turn.
 
         `connections` are those of the server that the call would go to. Raises PoolExhausted,
@@ -55,7 +54,7 @@ class Pin(PinBase):
         finally:
             turn.release()
 
-    def open(self, connections: SyncConnectionPool, until: float | None) -> None:
+    def open(self, connections: Any, until: float | None) -> None:
         """Open the connection, if it isn't. Raises as `exchange`."""
         turn = self._take_turn(connections, until)
         try:
@@ -63,7 +62,7 @@ class Pin(PinBase):
         finally:
             turn.release()
 
-    def _take(self, connections: SyncConnectionPool, until: float | None) -> Connection:
+    def _take(self, connections: Any, until: float | None) -> Connection:
         """The connection, opened if it never was or may be replaced."""
         connection: Connection | None = self.claim()
         if connection is not None:
@@ -79,7 +78,7 @@ class Pin(PinBase):
         self.opened(connections, connection)
         return connection
 
-    def _take_turn(self, connections: SyncConnectionPool, until: float | None) -> PinTurn:
+    def _take_turn(self, connections: Any, until: float | None) -> PinTurn:
         """The turn, in order of arrival."""
         self.introduce(connections)
         if not self._line and self.turns:
@@ -109,3 +108,27 @@ class Pin(PinBase):
         """In a forked child: the connection is the parent's, and so are the calls that wait."""
         super().renew_after_fork()
         self._line = Line()
+
+
+def greet(
+    connections: Any, connection: Any, expires: float | None, outer: Pin | None
+) -> None:
+    """Call `on_connect` with a view pinned to a new connection; it is closed if that fails.
+
+    `outer` is the pin that the connection is opened for. Raises AuthError, ConnectError.
+    """
+    endpoint = connections.endpoint
+    pin = Pin(endpoint)
+    pin.holding(connection, expires, silent=outer is not None and outer.silent)
+    try:
+        endpoint.options.on_connect(pin.view())
+        pin.take_back()
+    except BaseException as exc:
+        if not pin.is_lost:
+            pin.drop(connections, connection, exc)
+        error = greeting_failed(exc, endpoint.codec.service)
+        if error is None:
+            raise
+        raise error from exc
+    finally:
+        pin.closed = True

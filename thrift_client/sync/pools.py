@@ -91,6 +91,12 @@ class ThriftPool(PoolBase[SimpleClient]):
             server.close()
         self._workers.close()
 
+    @staticmethod
+    def _new_checks() -> Any:
+        from thrift_client.sync.checks import Checks
+
+        return Checks()
+
     def __enter__(self) -> Self:
         return self
 
@@ -427,3 +433,9 @@ class BalancedClient(BalancedBase[SimpleClient], ThriftPool):
         response.server = picker.endpoint.client
         response.elapsed = (monotonic() - started) * 1000
         return response
+
+    @staticmethod
+    def _new_pin() -> Any:
+        from thrift_client.sync.pin import Pin
+
+        return Pin()

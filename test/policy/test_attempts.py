@@ -1,0 +1,387 @@
+"""attempt_timeout, retry_on, policies of single methods, hedges, and the deadline on the wire."""
+
+import threading
+import time
+
+import pytest
+
+from on_loop_pools import made
+from policy.conftest import CLIENTS, name
+from rich_if import rich_service
+from rich_if.ttypes import NotFound
+from test_if import test_service
+from thrift_client import (
+    CircuitBreaker,
+    HashClient,
+    Hedge,
+    ReplicatedClient,
+    RetryPolicy,
+    deadline,
+    errors,
+)
+from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient
+from thrift_client.testing.behaviours import (
+    answer,
+    application_exception,
+    delay,
+    raise_declared,
+    reply,
+    silence,
+)
+from wire.http_server import HttpServer, send
+
+ECHO = answer(lambda args: args.key)
+ATTEMPTS = RetryPolicy(attempts=5, attempt_timeout=100)
+FAN_OUTS = (ReplicatedClient, AsyncReplicatedClient)
+HASHES = (HashClient, AsyncHashClient)
+
+
+def test_attempt_timeout_makes_room_for_all_attempts(fault_server, client_of):
+    """attempts=5 of 100 ms fit into 600 ms, whatever the backoff; each is counted."""
+    server = fault_server(test_service, silence())
+    client = client_of(server.address, timeout=600, idempotent=True, retry=ATTEMPTS)
+    client.warm_up()
+    began = time.monotonic()
+    with pytest.raises(errors.CallTimeout) as caught:
+        client.getk('k')
+    assert 0.45 < time.monotonic() - began < 0.9
+    assert (caught.value.attempts, server.ledger.count('k')) == (5, 5)
+
+
+@pytest.mark.parametrize('kind', FAN_OUTS, ids=name)
+def test_attempt_timeout_in_fan_outs(kind, fault_server, closing):
+    """A server that answers its second attempt costs no call."""
+    servers = [fault_server(test_service, ECHO), fault_server(test_service, [silence(), ECHO])]
+    pool = closing(
+        made(
+            kind, test_service, servers=[server.address for server in servers], timeout=2000,
+            idempotent=True, retry=ATTEMPTS,
+        )
+    )
+    assert [response.value() for response in pool.getk('k')] == ['k', 'k']
+    assert [server.ledger.count('k') for server in servers] == [1, 2]
+
+
+def test_attempt_timeout_in_balanced_pools_moves_on(fault_server, balanced):
+    """To a server that wasn't tried."""
+    servers = [fault_server(test_service, silence()), fault_server(test_service, ECHO)]
+    pool = balanced(
+        [server.address for server in servers], balance='first', timeout=2000, idempotent=True,
+        retry=RetryPolicy(attempt_timeout=80, backoff=1),
+    )  # fmt: skip
+    response = pool.getk('k')
+    assert (response.value(), response.attempts) == ('k', 2)
+
+
+def test_other_methods_have_one_attempt(fault_server, client_of):
+    """attempt_timeout ends it, as the call may have run."""
+    server = fault_server(test_service, silence())
+    client = client_of(server.address, timeout=2000, retry=ATTEMPTS)
+    began = time.monotonic()
+    with pytest.raises(errors.CallTimeout) as caught:
+        client.getk('k')
+    assert time.monotonic() - began < 1
+    assert (caught.value.maybe_executed, server.ledger.count('k')) == (True, 1)
+
+
+def test_policies_of_single_methods(fault_server, client_of):
+    """Its own, or that of '*'; the default for others if there is none."""
+    server = fault_server(test_service, silence())
+    policies = {'getk': RetryPolicy(attempts=2, attempt_timeout=50), '*': RetryPolicy(attempts=1)}
+    client = client_of(server.address, timeout=400, idempotent=True, retry=policies)
+    for method, arguments, attempts in (('getk', ('k',), 2), ('keys', (), 1)):
+        with pytest.raises(errors.CallTimeout) as caught:
+            getattr(client, method)(*arguments)
+        assert caught.value.attempts == attempts
+
+
+@pytest.mark.parametrize('case', ['own', 'attempt', 'deadline', 'not counted'])
+def test_timeouts_count_as_failures_unless_a_deadline_was_shorter(case, fault_server, client_of):
+    """Those of the call and of the attempt do; count_timeouts=False leaves all out."""
+    server = fault_server(test_service, silence())
+    policy = RetryPolicy(attempts=1, attempt_timeout=60 if case == 'attempt' else None)
+    client = client_of(
+        server.address, timeout=2000 if case in ('attempt', 'deadline') else 60, retry=policy,
+        circuit_breaker=CircuitBreaker(failures=1, count_timeouts=case != 'not counted'),
+    )  # fmt: skip
+    with deadline(60 if case == 'deadline' else None), pytest.raises(errors.CallTimeout):
+        client.getk('k')
+    assert client.stats().ejected is (case in ('own', 'attempt'))
+
+
+@pytest.mark.parametrize('balance', ['round_robin', 'random', 'least_loaded', 'p2c', 'first'])
+def test_one_hung_host_of_three_is_ejected(balance, fault_server, balanced):
+    """It costs a few calls and then none."""
+    servers = [fault_server(test_service, each) for each in (silence(), ECHO, ECHO)]
+    pool = balanced(
+        [server.address for server in servers], balance=balance, timeout=60,
+        circuit_breaker=CircuitBreaker(failures=3, eject=60000),
+    )  # fmt: skip
+    failed = sum(pool.getk('k').is_error() for _ in range(60))
+    assert failed <= 3
+    assert balance in ('p2c', 'least_loaded') or pool.servers[0].stats().ejected
+
+
+RETRIED = {
+    'declared': (raise_declared(NotFound('k')), NotFound),
+    'function': (raise_declared(NotFound('k')), lambda exc: exc.args is not None),
+    'application': (application_exception(6, 'overloaded'), lambda exc: 'over' in str(exc)),
+}
+
+
+@pytest.mark.parametrize('case', RETRIED)
+def test_retry_on_repeats_an_answered_call(case, fault_server, client_of):
+    """Of an idempotent method only; the breaker counts the answer as a success."""
+    script, retry_on = RETRIED[case]
+    server = fault_server(rich_service, [script, reply('found'), script])
+    policy = RetryPolicy(attempts=2, backoff=1, retry_on=retry_on)
+    client = client_of(
+        server.address, rich_service, retry=policy, circuit_breaker=CircuitBreaker(failures=1),
+        idempotent=['find'],
+    )  # fmt: skip
+    assert client.find('k', False) == 'found'
+    assert client.stats().retries == 1
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - what the server answers
+        client.with_options(idempotent=()).find('k', False)
+    assert not isinstance(caught.value, errors.ThriftClientError)
+    assert len(server.ledger) == 3
+    assert not client.stats().ejected
+    assert server.accepted == 1
+
+
+def test_an_answer_stays_one_when_no_attempt_is_left(fault_server, client_of):
+    """It is raised unchanged."""
+    server = fault_server(rich_service, raise_declared(NotFound('k')))
+    policy = RetryPolicy(attempts=3, backoff=1, retry_on=NotFound)
+    client = client_of(server.address, rich_service, retry=policy, idempotent=True)
+    with pytest.raises(NotFound) as caught:
+        client.find('k', False)
+    assert caught.value == NotFound('k')
+    assert len(server.ledger) == 3
+
+
+@pytest.mark.parametrize('kind', FAN_OUTS, ids=name)
+def test_retry_on_in_fan_outs(kind, fault_server, closing):
+    """Each server's answer is looked at by itself."""
+    scripts = ([reply('found')], [raise_declared(NotFound('k')), reply('found')])
+    servers = [fault_server(rich_service, script) for script in scripts]
+    policy = RetryPolicy(attempts=2, backoff=1, retry_on=NotFound)
+    pool = closing(
+        made(
+            kind, rich_service, servers=[server.address for server in servers], retry=policy,
+            idempotent=True,
+        )
+    )
+    for _ in range(2):
+        assert [response.value() for response in pool.find('k', False)] == ['found'] * 2
+
+
+def test_retry_on_in_balanced_pools_goes_to_another_server(fault_server, balanced):
+    """One that wasn't tried."""
+    servers = [
+        fault_server(rich_service, script)
+        for script in (raise_declared(NotFound('k')), reply('found'))
+    ]
+    policy = RetryPolicy(attempts=2, backoff=1, retry_on=NotFound)
+    pool = balanced(
+        [server.address for server in servers], rich_service, balance='first', retry=policy,
+        idempotent=True,
+    )  # fmt: skip
+    response = pool.find('k', False)
+    assert (response.value(), response.attempts) == ('found', 2)
+    assert [len(server.ledger) for server in servers] == [1, 1]
+
+
+def test_such_an_answer_does_not_win_a_hedge(fault_server, balanced):
+    """The other attempt's answer does."""
+    servers = [
+        fault_server(rich_service, script)
+        for script in (delay(60) + raise_declared(NotFound('k')), delay(150) + reply('found'))
+    ]
+    policy = RetryPolicy(attempts=1, retry_on=NotFound)
+    pool = balanced(
+        [server.address for server in servers], rich_service, balance='first', retry=policy,
+        idempotent=True, hedge=Hedge(after=10),
+    )  # fmt: skip
+    assert pool.find('k', False).value() == 'found'
+
+
+def test_what_a_retry_on_function_raises_is_raised(fault_server, client_of):
+    """It is a mistake of the caller."""
+    server = fault_server(rich_service, raise_declared(NotFound('k')))
+    policy = RetryPolicy(retry_on=lambda exc: exc.missing)
+    client = client_of(server.address, rich_service, retry=policy, idempotent=True)
+    with pytest.raises(AttributeError):
+        client.find('k', False)
+
+
+@pytest.mark.parametrize('kind', CLIENTS, ids=name)
+def test_429_and_503_are_retried_after_what_the_server_asks_for(kind, closing):
+    """Of idempotent methods."""
+    statuses = []
+
+    def answer_it(handler, body):
+        statuses.append(time.monotonic())
+        if len(statuses) % 2:
+            send(handler, 503, b'', [('Retry-After', '1')])
+        else:
+            server.serve(handler, body)
+
+    server = closing(HttpServer(answer_it))
+    client = closing(made(kind, test_service, f'http://127.0.0.1:{server.port}/', idempotent=True))
+    client.ping()
+    assert statuses[1] - statuses[0] >= 0.99
+    with pytest.raises(errors.HttpStatusError):
+        client.with_options(idempotent=()).ping()
+    assert len(statuses) == 3
+
+
+@pytest.mark.parametrize('most', [1, 2, 3])
+def test_most_limits_the_hedges_of_a_call(most, fault_server, balanced):
+    """Each on a server that hasn't got it; the call ends within its timeout."""
+    servers = [fault_server(test_service, silence()) for _ in range(5)]
+    pool = balanced(
+        [server.address for server in servers], timeout=300, idempotent=True,
+        hedge=Hedge(after=30, most=most), balance='round_robin',
+    )  # fmt: skip
+    began = time.monotonic()
+    response = pool.getk('k')
+    assert time.monotonic() - began < 0.3 + 0.2
+    assert isinstance(response.exception, errors.CallTimeout)
+    assert sorted(server.ledger.count('k') for server in servers) == [0] * (4 - most) + [1] * (
+        most + 1
+    )
+    assert response.attempts == most + 1
+
+
+def test_silent_servers_cost_no_call(fault_server, balanced):
+    """Three of four, where three hedges reach the good one."""
+    servers = [fault_server(test_service, each) for each in (*[silence()] * 3, ECHO)]
+    pool = balanced(
+        [server.address for server in servers], timeout=5000, idempotent=True,
+        hedge=Hedge(after=10, most=3), retry=RetryPolicy(budget=3), balance='round_robin',
+    )  # fmt: skip
+    assert [pool.getk('k').value() for _ in range(20)] == ['k'] * 20
+
+
+@pytest.mark.parametrize('kind', HASHES, ids=name)
+def test_hedges_of_a_hash_pool_go_to_the_replicas(kind, fault_server, closing):
+    """As many as `failover` names, in the routing's order."""
+    servers = [fault_server(test_service, each) for each in (silence(), silence(), ECHO)]
+    pool = closing(
+        made(
+            kind, test_service, servers=[server.address for server in servers], failover=2,
+            timeout=5000, idempotent=True, hedge=Hedge(after=20, most=2),
+        )
+    )
+    pool.getk.set_hash(lambda _: 0)
+    assert pool.getk('k').value() == 'k'
+
+
+def test_a_hedge_takes_no_connection_that_it_would_wait_for(fault_server, client_of):
+    """With one connection there is no hedge."""
+    server = fault_server(test_service, [delay(100) + ECHO, ECHO])
+    client = client_of(
+        server.address, max_connections=1, idempotent=True, hedge=Hedge(after=10, most=3)
+    )
+    assert client.getk('k') == 'k'
+    assert server.ledger.count('k') == 1
+
+
+def test_a_hedge_leaves_the_last_retry_in_the_budget(fault_server, client_of):
+    """Of the ten that each client has, hedges take nine."""
+    server = fault_server(test_service, delay(40) + ECHO)
+    client = client_of(
+        server.address, idempotent=True, hedge=Hedge(after=0, most=20),
+        retry=RetryPolicy(budget=0.001),
+    )  # fmt: skip
+    client.getk('k')
+    assert server.ledger.count('k') <= 10
+
+
+WITH_HEADERS = ('Deadline-Budget', 'Retry-Attempt')
+
+
+def budgets(server, names=WITH_HEADERS):
+    """The headers of each request that tell of its deadline."""
+    return [tuple(headers.get(name) for name in names) for _, headers in server.requests]
+
+
+def test_the_deadline_goes_along_in_headers(closing, client_of):
+    """The time left in ms, and the attempt's number."""
+    failures = iter([True, False, False, False])
+
+    def answer_it(handler, body):
+        if next(failures):
+            send(handler, 503, b'')
+        else:
+            server.serve(handler, body)
+
+    server = closing(HttpServer(answer_it))
+    client = client_of(
+        f'http://127.0.0.1:{server.port}/', timeout=5000, propagate_deadline=True,
+        idempotent=True, retry=RetryPolicy(backoff=1),
+    )  # fmt: skip
+    client.ping()
+    with deadline(1000):
+        client.ping()
+    (first, one), (second, two), (third, three) = budgets(server)
+    assert (one, two, three) == ('1', '2', '1')
+    assert 0 <= int(second) <= int(first) <= 5000
+    assert int(third) <= 1000
+    client.with_options(timeout=None).ping()
+    assert budgets(server)[-1] == (None, '1')
+
+
+def test_headers_of_ones_own_names(closing, client_of):
+    """Those that are named, beside the call's own headers."""
+    server = closing(HttpServer())
+    client = client_of(
+        f'http://127.0.0.1:{server.port}/', propagate_deadline={'deadline': 'X-Left'},
+        headers={'X-Mine': 'yes'}, timeout=2000,
+    )  # fmt: skip
+    client.ping()
+    left, attempt, mine = budgets(server, ('X-Left', 'Retry-Attempt', 'X-Mine'))[0]
+    assert 0 < int(left) <= 2000
+    assert (attempt, mine) == (None, 'yes')
+
+
+@pytest.mark.parametrize('kind', FAN_OUTS, ids=name)
+def test_the_deadline_in_fan_outs(kind, closing):
+    """On warm connections, too."""
+    servers = [closing(HttpServer()) for _ in range(2)]
+    urls = [f'http://127.0.0.1:{server.port}/' for server in servers]
+    pool = closing(
+        made(kind, test_service, servers=urls, timeout=2000, propagate_deadline=True)
+    )
+    for _ in range(2):
+        pool.ping()
+    for server in servers:
+        assert [attempt for _, attempt in budgets(server)] == ['1', '1']
+        assert all(0 < int(left) <= 2000 for left, _ in budgets(server))
+
+
+def test_headers_of_a_hedged_call_are_made_once(closing, client_of):
+    """And each attempt has its number."""
+    made_for = []
+
+    def headers():
+        made_for.append(threading.current_thread())
+        return {'X-Call': str(len(made_for))}
+
+    slow = threading.Event()
+
+    def answer_it(handler, body):
+        if not slow.is_set():
+            slow.set()
+            time.sleep(0.2)
+        server.serve(handler, body)
+
+    server = closing(HttpServer(answer_it))
+    client = client_of(
+        f'http://127.0.0.1:{server.port}/', idempotent=True, headers=headers, timeout=5000,
+        hedge=Hedge(after=30), propagate_deadline=True,
+    )  # fmt: skip
+    client.ping()
+    assert budgets(server, ('X-Call', 'Retry-Attempt')) == [('1', '1'), ('1', '2')]
+    assert len(made_for) == 1

@@ -1,0 +1,294 @@
+"""`CircuitBreaker(check=)`: a check in the background finds out when an ejected server is back."""
+
+import asyncio
+import logging
+import threading
+import time
+
+import pytest
+
+from on_loop_pools import made
+from policy.conftest import name
+from test_if import test_service
+from thrift_client import BalancedClient, CircuitBreaker, HashClient, SimpleClient, errors, events
+from thrift_client.aio import AsyncBalancedClient, AsyncHashClient, AsyncSimpleClient
+from thrift_client.testing.behaviours import Behaviour, answer, close, silence
+
+ECHO = answer(lambda args: getattr(args, 'key', 'pong'))
+KINDS = (SimpleClient, BalancedClient, HashClient)
+AIO_KINDS = (AsyncSimpleClient, AsyncBalancedClient, AsyncHashClient)
+#: What the thread or task is called.
+NAME = 'thrift_client checks'
+POOLS = (BalancedClient, HashClient, AsyncBalancedClient, AsyncHashClient)
+
+
+class Switch:
+    """The script of a server that answers while it is `good`, and else closes."""
+
+    def __init__(self, bad=None):
+        self.good = True
+        self._bad = bad or close()
+
+    def __call__(self):
+        return Behaviour(self._act, reads_request=False)
+
+    def _act(self, exchange):
+        (ECHO if self.good else self._bad).act(exchange)
+
+
+def breaker(**options):
+    """A breaker that ejects at the first failure and checks often."""
+    return CircuitBreaker(**{'failures': 1, 'check': 'ping', 'check_every': 30, **options})
+
+
+def checkers():
+    """The names of the threads that check."""
+    return [thread.name for thread in threading.enumerate() if thread.name == NAME]
+
+
+def wait_until(condition, seconds=5.0):
+    """Wait for what a background thread does."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, 'it did not happen'
+        time.sleep(0.002)
+
+
+@pytest.fixture(params=['thread', 'task'])
+def ejecting(request, closing, fault_server):
+    """Make a client of a server with a switch, and have the server ejected."""
+
+    def make(switch, **options):
+        server = fault_server(test_service, switch())
+        kind = SimpleClient if request.param == 'thread' else AsyncSimpleClient
+        client = closing(
+            made(
+                kind, test_service, server.address, timeout=2000,
+                circuit_breaker=breaker(**options),
+            )
+        )
+        switch.good = False
+        with pytest.raises(errors.ThriftClientError):
+            client.getk('fault')
+        assert client.stats().ejected
+        return server, client
+
+    return make
+
+
+def test_no_call_is_a_probe_and_the_check_restores_the_server(ejecting):
+    """While it is ejected no call reaches it, however long that lasts."""
+    switch = Switch()
+    server, client = ejecting(switch, eject=1, max_eject=1)
+    wait_until(lambda: sum(each.method == 'ping' for each in server.ledger.executions) >= 3)
+    with pytest.raises(errors.CircuitOpen):
+        client.getk('probe')
+    assert server.ledger.count('probe') == 0
+    switch.good = True
+    wait_until(lambda: not client.stats().ejected)
+    assert client.getk('k') == 'k'
+
+
+def test_it_is_in_no_figures_and_no_request_log(closing, fault_server, tmp_path):
+    """Calls, errors, connections and the log are those of the user's calls."""
+    switch, log, seen = Switch(), tmp_path / 'requests', []
+    server = fault_server(test_service, switch())
+    client = closing(
+        SimpleClient(
+            test_service, server.address, circuit_breaker=breaker(), log_filename=str(log),
+            listeners=[seen.append],
+        )
+    )
+    switch.good = False
+    with pytest.raises(errors.ConnectionLost):
+        client.getk('k')
+    before, count = client.stats(), len(seen)
+    wait_until(lambda: len(seen) > count + 3)
+    assert client.stats() == before
+    assert len(log.read_text().splitlines()) == 1
+    switch.good = True
+    wait_until(lambda: isinstance(seen[-1], events.ServerRestored))
+    checked = seen[count:-1]
+    assert {type(event) for event in checked} == {events.ServerChecked}
+    assert [event.healthy for event in checked] == [False] * (len(checked) - 1) + [True]
+    assert checked[-1].error is None
+    assert isinstance(checked[0].error, errors.ConnectionLost)
+    assert client.stats().calls == 1
+
+
+@pytest.mark.parametrize('kind', [BalancedClient, HashClient], ids=name)
+def test_one_thread_for_each_pool_and_only_while_a_server_is_ejected(kind, closing, fault_server):
+    """None before, none once all are back, none after close()."""
+    switches = [Switch(silence()) for _ in range(4)]
+    servers = [fault_server(test_service, switch()) for switch in switches]
+    pool = closing(
+        kind(
+            test_service, servers=[server.address for server in servers], timeout=200,
+            circuit_breaker=breaker(max_share=1),
+        )
+    )
+    for server in pool.servers:
+        assert server.getk('k') == 'k'
+    assert not checkers()
+    for switch, server in list(zip(switches, pool.servers, strict=True))[:3]:
+        switch.good = False
+        with pytest.raises(errors.CallTimeout):
+            server.getk('fault')
+    assert [server.stats().ejected for server in pool.servers] == [True, True, True, False]
+    assert len(checkers()) == 1
+    for switch in switches:
+        switch.good = True
+    wait_until(lambda: not any(server.stats().ejected for server in pool.servers))
+    wait_until(lambda: not checkers())
+    switches[0].good = False
+    with pytest.raises(errors.CallTimeout):
+        pool.servers[0].getk('fault')
+    assert len(checkers()) == 1
+    pool.close()
+    wait_until(lambda: not checkers(), 0.5)
+
+
+@pytest.mark.parametrize('kind', AIO_KINDS, ids=name)
+def test_one_task_for_each_client_or_pool_and_none_after_close(kind, fault_server):
+    """The same on asyncio."""
+    switch = Switch(silence())
+    server = fault_server(test_service, switch())
+
+    def tasks():
+        return [task for task in asyncio.all_tasks() if task.get_name() == NAME]
+
+    async def run():
+        where = {'host': server.address} if kind is AsyncSimpleClient else {
+            'servers': [server.address, server.address.replace('127.0.0.1', 'localhost')]
+        }  # fmt: skip
+        options = {'timeout': 200, 'circuit_breaker': breaker(max_share=1)}
+        async with kind(test_service, **where, **options) as client:
+            for one in getattr(client, 'servers', [client]):
+                await one.getk('k')
+            assert not tasks()
+            for _ in range(2):
+                switch.good = False
+                for one in getattr(client, 'servers', [client])[:1]:
+                    with pytest.raises(errors.CallTimeout):
+                        await one.getk('fault')
+                assert len(tasks()) == 1
+                switch.good = True
+                async with asyncio.timeout(5):
+                    await asyncio.gather(*tasks())  # which end once the server is back
+            switch.good = False
+            with pytest.raises(errors.CallTimeout):
+                await getattr(client, 'servers', [client])[0].getk('fault')
+        assert not tasks()
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+
+
+@pytest.mark.parametrize('verdict', ['raises', 'False', 'None'])
+def test_a_function_decides(verdict, closing, fault_server):
+    """One that raises or returns False says that the server isn't healthy."""
+    decided = {'raises': lambda: 1 // 0, 'False': lambda: False, 'None': lambda: None}[verdict]
+    server = fault_server(test_service, [close(), ECHO])
+    client = closing(
+        SimpleClient(
+            test_service, server.address,
+            circuit_breaker=breaker(check=lambda view: view.ping() and decided()),
+        )
+    )
+    with pytest.raises(errors.ConnectionLost):
+        client.getk('k')
+    server.ledger.wait_for(4, 5000) if verdict != 'None' else wait_until(
+        lambda: not client.stats().ejected
+    )
+    assert client.stats().ejected is (verdict != 'None')
+
+
+def test_what_a_function_raises_is_logged_once(closing, fault_server, caplog):
+    """Not at every check."""
+    server = fault_server(test_service, [close(), ECHO])
+
+    def check(view):
+        view.ping()
+        raise LookupError('a mistake')
+
+    with caplog.at_level(logging.WARNING):
+        client = closing(
+            SimpleClient(test_service, server.address, circuit_breaker=breaker(check=check))
+        )
+        with pytest.raises(errors.ConnectionLost):
+            client.getk('k')
+        server.ledger.wait_for(5, 5000)
+        client.close()
+    assert sum(bool(record.exc_info) for record in caplog.records) == 1
+
+
+def test_a_hung_check_ends_with_the_client(closing, fault_server):
+    """close() doesn't wait for it, and its connection closes."""
+    switch = Switch(silence())
+    server = fault_server(test_service, switch())
+    client = closing(
+        SimpleClient(
+            test_service, server.address, timeout=100,
+            circuit_breaker=breaker(check=lambda view: view.with_options(timeout=60000).ping()),
+        )
+    )
+    switch.good = False
+    with pytest.raises(errors.CallTimeout):
+        client.getk('k')
+    server.ledger.wait_for(2, 5000)
+    began = time.monotonic()
+    client.close()
+    assert time.monotonic() - began < 0.5
+    wait_until(lambda: not checkers(), 0.5)
+    server.wait_open(0, 5000)
+
+
+@pytest.mark.parametrize('kind', POOLS, ids=name)
+@pytest.mark.parametrize('check', ['pin', 'getk'])
+def test_the_method_must_exist_and_have_no_arguments(kind, check):
+    """That is found out when the client or pool is made."""
+    with pytest.raises(ValueError, match='check'):
+        kind(test_service, circuit_breaker=CircuitBreaker(check=check))
+
+
+def test_a_client_that_a_pool_was_lent_is_checked_after_it(closing, fault_server):
+    """The pool's thread ends with the pool, and the client's own takes over."""
+    switch = Switch()
+    servers = [fault_server(test_service, switch()), fault_server(test_service, ECHO)]
+    client = closing(SimpleClient(test_service, servers[0].address, circuit_breaker=breaker()))
+    with HashClient(test_service, servers=[servers[1].address]) as pool:
+        pool.add_server(server=client)
+        switch.good = False
+        with pytest.raises(errors.ConnectionLost):
+            client.getk('k')
+    assert client.stats().ejected
+    switch.good = True
+    wait_until(lambda: not client.stats().ejected)
+
+
+def test_a_server_that_left_its_pool_is_probed_by_calls(closing, fault_server):
+    """Nobody would end its checks."""
+    switch = Switch()
+    servers = [fault_server(test_service, switch()), fault_server(test_service, ECHO)]
+    pool = closing(
+        HashClient(
+            test_service, servers=[server.address for server in servers],
+            circuit_breaker=breaker(),
+        )
+    )
+    client = pool.servers[0]
+    switch.good = False
+    with pytest.raises(errors.ConnectionLost):
+        client.getk('k')
+    pool.remove_server(client)
+    wait_until(lambda: not checkers())
+    switch.good = True
+    wait_until(lambda: works(client))
+    client.close()
+
+
+def works(client):
+    """Whether a call of a client is let through."""
+    try:
+        return client.getk('k') == 'k'
+    except errors.CircuitOpen:
+        return False

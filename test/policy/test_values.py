@@ -1,0 +1,172 @@
+"""Values from functions: `ssl=` and `sasl=` for each connection, `headers=` for each call."""
+
+import threading
+import time
+
+import pytest
+
+from handlers import KeyValue
+from on_loop_pools import made
+from policy.conftest import CLIENTS, name
+from test_if import test_service
+from thrift_client import ReplicatedClient, RetryPolicy, errors
+from thrift_client.aio import AsyncReplicatedClient, AsyncSimpleClient
+from thrift_client.testing import Server
+from thrift_client.testing.behaviours import answer
+from wire.http_server import HttpServer
+
+ECHO = answer(lambda args: args.key)
+FAN_OUTS = (ReplicatedClient, AsyncReplicatedClient)
+SASL = {'mechanism': 'PLAIN', 'username': 'u', 'password': 'p'}
+
+
+@pytest.fixture
+def tls_server(certificates):
+    """Serve test_service in TLS."""
+    with Server(test_service, KeyValue(), ssl=certificates.server()) as server:
+        yield server
+
+
+def test_ssl_is_called_for_each_new_connection(tls_server, certificates, client_of):
+    """And not for a call on an open one."""
+    made_contexts = []
+
+    def context():
+        made_contexts.append(certificates.client())
+        return made_contexts[-1]
+
+    client = client_of(tls_server.address, ssl=context)
+    for _ in range(3):
+        client.ping()
+    assert len(made_contexts) == 1
+    with client.pinned() as one:
+        one.ping()
+    assert len(made_contexts) == 2
+
+
+@pytest.mark.parametrize('kind', FAN_OUTS, ids=name)
+def test_ssl_in_fan_outs(kind, tls_server, certificates, closing):
+    """Each server's connection."""
+    calls = []
+
+    def context():
+        calls.append(1)
+        return certificates.client()
+
+    servers = [tls_server.address, tls_server.address.replace('127.0.0.1', 'localhost')]
+    pool = closing(made(kind, test_service, servers=servers, ssl=context))
+    for _ in range(2):
+        assert not any(response.is_error() for response in pool.ping())
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize('option', ['ssl', 'sasl'])
+@pytest.mark.parametrize('returned', ['raises', None, 'text', 7])
+def test_a_function_that_fails_is_an_auth_error(option, returned, fault_server, client_of):
+    """With the cause, never retried, nothing sent; also for what it may not return."""
+    calls = []
+
+    def function():
+        calls.append(1)
+        if returned == 'raises':
+            raise LookupError('the vault is sealed')
+        return returned
+
+    server = fault_server(test_service, ECHO)
+    client = client_of(
+        server.address, **{option: function}, idempotent=True,
+        retry=RetryPolicy(attempts=3, connect=True, backoff=1),
+    )  # fmt: skip
+    with pytest.raises(errors.AuthError, match=f'{option}=') as caught:
+        client.getk('k')
+    expected = LookupError if returned == 'raises' else TypeError
+    assert isinstance(caught.value.__cause__, expected)
+    assert caught.value.maybe_executed is False
+    assert (len(calls), len(server.ledger)) == (1, 0)
+
+
+@pytest.mark.parametrize('option', ['ssl', 'sasl'])
+def test_its_time_counts(option, fault_server, client_of):
+    """If none is left afterwards: CallTimeout, and nothing was sent."""
+    server = fault_server(test_service, ECHO)
+
+    def function():
+        time.sleep(0.1)
+        return True if option == 'ssl' else SASL
+
+    client = client_of(server.address, **{option: function}, timeout=50)
+    with pytest.raises(errors.CallTimeout) as caught:
+        client.getk('k')
+    assert caught.value.maybe_executed is False
+    assert (len(server.ledger), server.malformed) == (0, [])
+
+
+def test_an_asyncio_client_takes_coroutine_functions(tls_server, certificates, closing):
+    """For ssl=, with their time counted."""
+    import asyncio
+
+    async def context():
+        await asyncio.sleep(0)
+        return certificates.client()
+
+    async def slow():
+        await asyncio.sleep(10)
+
+    client = closing(made(AsyncSimpleClient, test_service, tls_server.address, ssl=context))
+    client.ping()
+    late = closing(made(AsyncSimpleClient, test_service, tls_server.address, ssl=slow, timeout=50))
+    began = time.monotonic()
+    with pytest.raises(errors.CallTimeout):
+        late.ping()
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize('kind', CLIENTS, ids=name)
+def test_headers_are_made_for_each_call_and_their_time_counts(kind, closing):
+    """In the caller's thread; an exception is the caller's, unchanged."""
+    count, server = [], closing(HttpServer())
+
+    def headers():
+        count.append(threading.current_thread())
+        if len(count) == 3:
+            raise LookupError('no token')
+        if len(count) == 4:
+            time.sleep(0.1)
+        return {'X-Count': str(len(count))}
+
+    client = closing(made(kind, test_service, f'http://127.0.0.1:{server.port}/', headers=headers))
+    for _ in range(2):
+        client.ping()
+    with pytest.raises(LookupError, match='no token'):
+        client.ping()
+    with pytest.raises(errors.CallTimeout) as caught:
+        client.with_options(timeout=50).ping()
+    assert caught.value.maybe_executed is False
+    assert [headers['X-Count'] for _, headers in server.requests] == ['1', '2']
+    if kind is not AsyncSimpleClient:
+        assert set(count) == {threading.current_thread()}
+
+
+def test_certificates_that_are_renewed_all_the_time_lose_no_call(
+    tls_server, certificates, client_of
+):
+    """Each connection takes the latest; calls go on meanwhile."""
+    current = [certificates.client()]
+    client = client_of(tls_server.address, ssl=lambda: current[0], max_age=20)
+    stop = threading.Event()
+
+    def renew():
+        while not stop.wait(0.02):
+            current[0] = certificates.client()
+
+    thread = threading.Thread(target=renew)
+    thread.start()
+    try:
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            client.ping()
+    finally:
+        stop.set()
+        thread.join()
+    assert client.stats().opened > 3
+    assert not client.stats().errors
