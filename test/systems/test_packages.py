@@ -206,6 +206,12 @@ def test_happybase():
             assert table.row(b'r1') == {b'f:a': b'1'}
             assert table.row(b'none') == {}
             assert len(list(table.scan(batch_size=5))) == 19
+            found = [key for key, _ in table.scan(row_prefix=b'r1', reverse=True, limit=2)]
+            assert found == [b'r19', b'r18']
+            table.delete(b'r1')
+            assert table.row(b'r1') == {}
+        connection.client = client
+        assert [table.counter_inc(b'c', b'f:n', by) for by in (5, -2)] == [5, 3]
 
 
 def _until(condition):
