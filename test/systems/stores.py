@@ -58,7 +58,7 @@ class Store:
     def compact(self, tableNameOrRegionName):
         pass
 
-    majorCompact = compact
+    majorCompact = compact  # noqa: N815 - HBase's name
 
     def getTableRegions(self, tableName):
         return []
