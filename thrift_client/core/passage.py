@@ -13,7 +13,7 @@ from thrift.Thrift import TMessageType, TType
 
 from thrift_client.core.codec import Codec, unversioned_header
 from thrift_client.core.failures import DECODING, is_foreign
-from thrift_client.core.reader import Incomplete, Reader
+from thrift_client.core.reader import Incomplete, ReplyReader
 from thrift_client.core.transports.base import protocol_of
 from thrift_client.core.wire import Wire, wire_of
 from thrift_client.errors import EncodeError, ThriftClientError
@@ -120,7 +120,7 @@ def _parsed(data: bytes) -> Written | None:
     if protocol is None:
         return None
     passage = _reading(protocol)
-    reader = Reader(_NO_LIMIT)
+    reader = ReplyReader(_NO_LIMIT)
     reader.load(BytesIO(data))
     reading = passage.protocol(reader)
     try:
