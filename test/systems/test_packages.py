@@ -198,6 +198,7 @@ def test_happybase():
         connection = happybase.Connection(autoconnect=False)
         with client.pinned() as one:  # a scanner is kept by the server that opened it
             connection.client = one
+            connection.create_table('t', {'f': {}})
             table = connection.table('t')
             table.put(b'r1', {b'f:a': b'1'})
             with table.batch() as batch:
@@ -206,6 +207,12 @@ def test_happybase():
             assert table.row(b'r1') == {b'f:a': b'1'}
             assert table.row(b'none') == {}
             assert len(list(table.scan(batch_size=5))) == 19
+            found = [key for key, _ in table.scan(reverse=True, limit=2)]
+            assert found == [b'r9', b'r8']
+            table.delete(b'r1')
+            assert table.row(b'r1') == {}
+        connection.client = client
+        assert [table.counter_inc(b'c', b'f:n', by) for by in (5, -2)] == [5, 3]
 
 
 def _until(condition):

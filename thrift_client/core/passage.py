@@ -45,10 +45,16 @@ class _AnyStruct:
 
     def read(self, protocol: Any) -> None:
         """Read to the end of a struct."""
-        if getattr(protocol, '_fast_decode', None) is not None:
-            protocol._fast_decode(self, protocol, [_AnyStruct, ()])
-        else:
+        if getattr(protocol, '_fast_decode', None) is None:
             protocol.skip(TType.STRUCT)
+            return
+        try:
+            protocol._fast_decode(self, protocol, [_AnyStruct, ()])
+        except TypeError as exc:
+            # What the C extension of thrift 0.20 raises in place of the reader's Incomplete.
+            if is_foreign(exc) or protocol.trans.cstringio_buf.read(1):
+                raise
+            raise Incomplete(1) from None
 
 
 class Written:
