@@ -145,10 +145,14 @@ def _methods(
     hidden = {method.name for method in methods} if name is None else set()
     lines = []
     for method in methods:
-        arguments = ''.join(
+        parameters = [
             f', {field.name}: {stub_types.annotation(field.type, hidden)}'
             for field in _arguments(method)
-        )
+        ]
+        optional = len(parameters) - len(method.defaults or ())
+        arguments = ' = ...'.join((''.join(parameters[: optional + 1]), *parameters[optional + 1 :]))
+        if method.defaults:
+            arguments += ' = ...'
         given = gives.replace('list[', f'{stub_types.builtin("list", hidden)}[')
         result = given.format(stub_types.result(method, hidden))
         begin = 'async def' if waits else 'def'
