@@ -149,10 +149,9 @@ def _methods(
             f', {field.name}: {stub_types.annotation(field.type, hidden)}'
             for field in _arguments(method)
         ]
-        optional = len(parameters) - len(method.defaults or ())
-        arguments = ' = ...'.join((''.join(parameters[: optional + 1]), *parameters[optional + 1 :]))
-        if method.defaults:
-            arguments += ' = ...'
+        required = len(parameters) - len(method.defaults or ())
+        parameters[required:] = [f'{each} = ...' for each in parameters[required:]]
+        arguments = ''.join(parameters)
         given = gives.replace('list[', f'{stub_types.builtin("list", hidden)}[')
         result = given.format(stub_types.result(method, hidden))
         begin = 'async def' if waits else 'def'
