@@ -145,13 +145,10 @@ def _methods(
     hidden = {method.name for method in methods} if name is None else set()
     lines = []
     for method in methods:
-        parameters = [
+        arguments = ''.join(
             f', {field.name}: {stub_types.annotation(field.type, hidden)}'
             for field in _arguments(method)
-        ]
-        required = len(parameters) - len(method.defaults or ())
-        parameters[required:] = [f'{each} = ...' for each in parameters[required:]]
-        arguments = ''.join(parameters)
+        )
         given = gives.replace('list[', f'{stub_types.builtin("list", hidden)}[')
         result = given.format(stub_types.result(method, hidden))
         begin = 'async def' if waits else 'def'
