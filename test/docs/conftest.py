@@ -26,6 +26,7 @@ KINDS = {
     '9931': {'protocol': 'header'},
     '9943': {'tls': ssl.CERT_NONE},
     '9944': {'tls': ssl.CERT_REQUIRED},
+    '9950': {'transport': 'framed'},  # what is behind Envoy
     '9980': {'server': 'http'},
 }
 NOBODY = '9905'

@@ -13,11 +13,12 @@ from thrift.transport.TTransport import TMemoryBuffer
 
 from rich_if import rich_service
 from rich_if.ttypes import Choice, Everything, NotFound, Numbers, Optional, Refused, Small, Tree
-from thrift_client import errors
+from thrift_client import SimpleClient, errors, load
 from thrift_client.core.codec import FIRST_ID, read_delimited
 from thrift_client.core.reader import Incomplete, ReplyReader
 from thrift_client.core.service import Raised, service_of
 from thrift_client.options import Options
+from thrift_client.testing import serve
 from unit.wires import wire_of
 
 SERVICE = service_of(rich_service)
@@ -113,6 +114,34 @@ def test_doubles_that_are_no_numbers(value, text):
     assert f'{{"dbl":{text}}}'.encode() in data
     answer = data.replace(b'"real",1', b'"real",2').replace(b'{"1":', b'{"0":')
     assert repr(read('real', answer).success) == repr(value)
+
+
+@pytest.mark.parametrize(
+    ('value', 'text'), [(math.nan, '"NaN"'), (math.inf, '"Infinity"'), (-math.inf, '"-Infinity"')]
+)
+def test_apaches_protocol_writes_them_so_too(value, text, tmp_path):
+    """Which is used for structs that need it, here for a negative field id."""
+    (tmp_path / 'odd.thrift').write_text('service Odd { string real(-3: double value) }')
+    service = load(tmp_path / 'odd.thrift').Odd
+    with (
+        serve(service, Describing(), protocol='json') as server,
+        SimpleClient(service, server.address, protocol='json', timeout=5000) as client,
+    ):
+        assert client.real(value) == repr(value)
+        assert client.real(1.5) == '1.5'
+    codec = wire_of(service_of(service), Options({'protocol': 'json'})).codec
+    method = codec.service.methods['real']
+    assert codec.plan(method) is None
+    arguments = method.arguments()
+    arguments.value = value
+    assert f'{{"dbl":{text}}}'.encode() in codec.request(method, arguments, FIRST_ID)
+
+
+class Describing:
+    """A handler."""
+
+    def real(self, value):
+        return repr(value)
 
 
 @pytest.mark.parametrize('form', [b'\x01', b'\\u0001'])

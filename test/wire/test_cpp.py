@@ -1,6 +1,7 @@
 """Apache's C++ server, if its library and the compilers are installed."""
 
 import hashlib
+import math
 import os
 import shutil
 import subprocess
@@ -101,6 +102,20 @@ def test_its_server_is_called(cpp_server, face, loaded):
         assert client.stats().opened == 1
     with face.fan_out(service, servers=[address], timeout=5000, **options) as pool:
         assert pool.keys()[0].value() == ['grüße 🦊']
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf, -math.inf, 1.5])
+def test_it_reads_any_double(cpp_server, face, value, tmp_path):
+    """Also those that are not numbers, here in an argument that it doesn't know and skips."""
+    (tmp_path / 'newer.thrift').write_text(
+        'service test_service { void setk(1: string key, 2: string value, 3: double d) }'
+    )
+    address, options = cpp_server
+    service = load(tmp_path / 'newer.thrift').test_service
+    with face.client(service, address, timeout=5000, **options) as client:
+        for _ in range(2):
+            assert client.setk('a', 'b', value) is None
+        assert client.stats().opened == 1
 
 
 def test_its_exception_is_an_answer(cpp_server, face):

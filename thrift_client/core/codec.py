@@ -26,6 +26,7 @@ from thrift_client.core.failures import (
     is_foreign,
     trailing_bytes,
 )
+from thrift_client.core.json_protocol import JsonProtocol
 from thrift_client.core.paths import encode_error
 from thrift_client.core.reader import Incomplete, ReplyReader
 from thrift_client.core.service import Method, Raised, Service
@@ -129,7 +130,7 @@ class Codec:
             self.decoder = self.arrays
 
     def _accelerate(self, protocol: Any) -> None:
-        if type(protocol) is TJSONProtocol:
+        if type(protocol) in (TJSONProtocol, JsonProtocol):
             from thrift_client.core.json_coder import JsonCoder
 
             self.json = JsonCoder()

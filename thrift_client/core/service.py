@@ -29,6 +29,7 @@ class Method:
         'accelerated',
         'answers',
         'arguments',
+        'defaults',
         'doc',
         'exceptions',
         'function',
@@ -52,6 +53,8 @@ class Method:
         self.wire_name, self.message_type = _sent_by(client, name, len(self.parameters))
         module = getattr(client, f'send_{name}').__globals__
         self.arguments = _class_of(module, name, self.wire_name, 'args')
+        #: The defaults of the last arguments, those of the IDL.
+        self.defaults = function.__defaults__ or _defaults_in(self.arguments)
         self.oneway = not hasattr(client, f'recv_{name}')
         self.result: Any = None
         fields: tuple[str, ...] = ()
@@ -140,7 +143,7 @@ class Service:
         self.wires: dict[tuple[Any, ...], Any] = {}  # of `wire_of`
         self.methods = {
             name: Method(name, function, module.Client)
-            for name, function in _functions(module.Iface)
+            for name, function in _functions(module)
         }
 
     @property
@@ -203,7 +206,7 @@ def _compile(
     exec('\n'.join(lines), scope)  # noqa: S102 - names from the generated module alone
     function: Any = scope[method.name]
     function.__doc__ = method.doc
-    function.__defaults__ = method.function.__defaults__
+    function.__defaults__ = method.defaults
     function.__annotations__ = dict(getattr(method.function, '__annotations__', {}))
     function.__module__ = method.function.__module__
     return function  # type: ignore[no-any-return]
@@ -221,10 +224,10 @@ def _check(module: Any) -> None:
         raise TypeError(f'service must be {_EXPECTED}, not {_given(module)}')
     # The kinds for other frameworks have clients that are made from a transport or a channel.
     first = getattr(module.Client.__init__, '__code__', _check.__code__).co_varnames[1:2]
-    if not isinstance(module.Iface, type) or first != ('iprot',):
+    if first != ('iprot',):
         raise TypeError(
             f'{module.__name__} was generated for another framework: service must be what '
-            '`thrift --gen py` writes without twisted, tornado or zope.interface'
+            '`thrift --gen py` writes without the options twisted and tornado'
         )
 
 
@@ -245,14 +248,34 @@ def _given(service: Any) -> str:
     return repr(service)
 
 
-def _functions(iface: type) -> Iterator[tuple[str, Any]]:
-    """The methods of an interface, inherited ones first, each in the order of the IDL."""
+def _functions(module: Any) -> Iterator[tuple[str, Any]]:
+    """The methods of a service, inherited ones first, each in the order of the IDL.
+
+    An `Iface` of zope.interface is not a class: the generated client has the same methods.
+    """
+    is_class = isinstance(module.Iface, type)
     members = {
-        name: value for cls in reversed(iface.__mro__) for name, value in vars(cls).items()
+        name: value
+        for cls in reversed((module.Iface if is_class else module.Client).__mro__)
+        for name, value in vars(cls).items()
     }
     for name, value in members.items():
-        if hasattr(value, '__code__') and not (name.startswith('__') and name.endswith('__')):
+        if not hasattr(value, '__code__') or (name.startswith('__') and name.endswith('__')):
+            continue
+        if is_class or hasattr(module.Client, f'send_{name}'):
             yield name, value
+
+
+def _defaults_in(arguments: Any) -> tuple[Any, ...] | None:
+    """The defaults of the last arguments, from the first on behind which each has one.
+
+    gen-py has them in the class of the arguments alone; None there is no default.
+    """
+    defaults: tuple[Any, ...] = getattr(vars(arguments).get('__init__'), '__defaults__', ()) or ()
+    count = 0
+    while count < len(defaults) and defaults[-1 - count] is not None:
+        count += 1
+    return defaults[len(defaults) - count :] or None
 
 
 def _class_of(module: dict[str, Any], name: str, wire_name: str, kind: str) -> Any:

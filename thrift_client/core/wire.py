@@ -121,8 +121,10 @@ def _protocol_maker(
 
 
 def _json_maker(limit: int) -> Callable[[Any], Any]:
-    from thrift.protocol.TJSONProtocol import TJSONProtocol, TJSONProtocolBase
+    from thrift.protocol.TJSONProtocol import TJSONProtocolBase
+
+    from thrift_client.core.json_protocol import JsonProtocol
 
     if 'string_length_limit' in TJSONProtocolBase.__init__.__code__.co_varnames:
-        return partial(TJSONProtocol, string_length_limit=limit)
-    return TJSONProtocol  # type: ignore[no-any-return]
+        return partial(JsonProtocol, string_length_limit=limit)
+    return JsonProtocol
