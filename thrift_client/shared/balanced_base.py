@@ -49,6 +49,7 @@ class BalancedBase(PoolBase[S]):
         return sum(e.connections.count_calls() for e in self._servers.roster.endpoints)
 
     def _new_picker(self, roster: Roster, now: float) -> BalancedPicker:
+        """What chooses the servers of a call begun at `now`."""
         return BalancedPicker(
             self._servers, roster, self._balance, self._retry_budget, self._latencies, now
         )

@@ -119,10 +119,12 @@ class FailoverPicker(Picker):
     __slots__ = ('_count', '_endpoints', '_key', '_roster')
 
     def __init__(self, roster: Roster, key: Any, count: int) -> None:
-        super().__init__()
+        self.failed = {}
+        self.forced = False
         self._roster, self._key, self._count = roster, key, count
         self._endpoints: tuple[Endpoint, ...] | None = None
-        self.endpoint = roster.endpoints[roster.place(key)]
+        place = roster.place_text if type(key) is str else roster.place
+        self.endpoint = roster.endpoints[place(key)]
         if self.endpoint.connections.gate:
             self.endpoint = self._first_available(monotonic()) or self.endpoint
 
@@ -176,14 +178,25 @@ class BalancedPicker(Picker):
         latencies: dict[Any, Latencies],
         now: float,
     ) -> None:
-        super().__init__()
+        self.failed = {}
+        self.forced = False
         self._servers = servers
         self._roster = roster
         self._balance = balance
         self._budget = budget
         self._latencies = latencies
-        self._flights: list[tuple[Endpoint, Load, float]] = []
-        self._begin(self._choose(now), now)
+        endpoints = roster.endpoints
+        for endpoint in endpoints:
+            if endpoint.connections.gate:
+                position = self._choose(now)
+                break
+        else:
+            position = balance.pick(roster.loads, now, random)
+        self.endpoint = endpoints[position]
+        load = roster.loads[position]
+        #: The attempts under way: the server, its load, and when it began.
+        self._flights: list[tuple[Endpoint, Load, float]] = [(self.endpoint, load, now)]
+        load.start()
 
     @property
     def retry_budget(self) -> RetryBudget:
@@ -232,7 +245,10 @@ class BalancedPicker(Picker):
         """End what is still under way: the call is over."""
         while self._flights:
             _, load, began = self._flights.pop()
-            self._land(load, began, error, now)
+            if error is None:
+                load.done(now, (now - began) * 1000, False)
+            else:
+                self._land(load, began, error, now)
 
     def __del__(self) -> None:
         while self._flights:

@@ -392,42 +392,50 @@ class ThreadedHashClient(HashClient):
 class BalancedMethod(PoolMethod):
     """A method of the service on a balanced pool."""
 
-    __slots__ = ()
+    __slots__ = ('_new_picker', '_overrides', '_servers')
+
+    def __init__(self, pool: Any) -> None:
+        super().__init__(pool)
+        self._new_picker = pool._new_picker
+        self._overrides = pool._overrides
+        self._servers = pool._servers
 
     def _call(
         self, method: Method, arguments: Any, values: tuple[Any, ...]
     ) -> ThriftResponse[Any]:
-        pool = self._pool
-        if not pool._servers.roster.servers:
-            first: ThriftResponse[Any] = pool._when_listed(
+        roster = self._servers.roster
+        if not roster.servers:
+            first: ThriftResponse[Any] = self._pool._when_listed(
                 method, self._call, method, arguments, values
             )
             return first
-        roster = pool._roster()
         started = monotonic()
         picker: BalancedPicker | None = None
         error: BaseException | None = None
         try:
-            picker = pool._new_picker(roster, started)
+            picker = self._new_picker(roster, started)
             endpoint = picker.endpoint
             response: ThriftResponse[Any] = begun(endpoint.client)
+            options = endpoint.call_options
+            if self._overrides is not None:
+                options = endpoint.view(self._overrides)
             response._value = make_call(
-                endpoint, endpoint.view(pool._overrides), method, arguments, started, response,
-                picker,
-            )  # fmt: skip
+                endpoint, options, method, arguments, started, response, picker
+            )
         except (*FAILURES, *method.answers) as exc:
             error = exc
-            if is_raised(exc, pool._servers):
+            if is_raised(exc, self._servers):
                 raise
             return balanced_failure(picker, exc, method, started)
         except BaseException as exc:
             error = exc
             raise
         finally:
+            ended = monotonic()
             if picker is not None:
-                picker.close(error, monotonic())
+                picker.close(error, ended)
         response.server = picker.endpoint.client
-        response.elapsed = (monotonic() - started) * 1000
+        response.elapsed = (ended - started) * 1000
         return response
 
 
