@@ -13,13 +13,22 @@ import subprocess
 import sys
 
 from bench import contestants as make
+from bench.certificates import trusting
 from bench.fleet import ROOT, Fleet, Wire
 from bench.servers import FACTORIES
+from bench.speakers import SPEAKERS
+from bench.ways import WAYS
 
-CONTESTANTS = {
+BASIC = {
     'generated': make.generated,
     'simple': make.simple_client,
     'hash': make.hash_client,
+}
+#: Also each way of calling, and Apache's client on the same wire.
+CONTESTANTS = {
+    **BASIC,
+    **{name: way.ours for name, way in WAYS.items()},
+    **{f'apache-{name}': way.theirs for name, way in WAYS.items()},
 }
 #: How many calls are counted, and how many are made before them: by then the interpreter has
 #: specialised the code, and the pool has placed every key of the hash contestant.
@@ -35,11 +44,18 @@ def per_call(contestant: str, wire: Wire) -> float:
     return (many - few) / COUNTED
 
 
+def ratio_of(name: str) -> float:
+    """Return how many instructions a way of calling takes, divided by Apache's client's."""
+    wire = WAYS[name].wire
+    return per_call(name, wire) / per_call(f'apache-{name}', wire)
+
+
 def _whole(contestant: str, wire: Wire, calls: int) -> int:
     """Return the number of instructions of a process that makes `calls` calls."""
     command = ['valgrind', '--tool=cachegrind', '--cache-sim=no', '--cachegrind-out-file=/dev/null']
     command += [sys.executable, '-m', 'bench.instructions', contestant]
-    command += [f'--protocol={wire.protocol}', f'--calls={calls}', *['--framed'] * wire.framed]
+    command += [f'--protocol={wire.protocol}', f'--around={wire.around}', f'--calls={calls}']
+    command += ['--framed'] * wire.framed
     result = subprocess.run(
         command,
         cwd=ROOT,
@@ -56,6 +72,8 @@ def _whole(contestant: str, wire: Wire, calls: int) -> int:
 
 def _run(contestant: str, wire: Wire, calls: int) -> None:
     """Make the calls, in the simulated processor."""
+    if wire.around == 'tls':
+        trusting()
     with Fleet(4, wire) as fleet:
         one = CONTESTANTS[contestant](fleet)
         try:
@@ -71,14 +89,18 @@ def main() -> None:
     parser.add_argument('--calls', type=int, default=1)
     parser.add_argument('--protocol', choices=FACTORIES, default='binary')
     parser.add_argument('--framed', action='store_true')
+    parser.add_argument('--around', choices=SPEAKERS, default='nothing')
     options = parser.parse_args()
     if options.contestant:
-        _run(options.contestant, Wire(options.protocol, options.framed), options.calls)
+        wire = Wire(options.protocol, options.framed, options.around)
+        _run(options.contestant, wire, options.calls)
         return
-    for protocol, framed in itertools.product(FACTORIES, (False, True)):
+    for name in WAYS:
+        print(f'{name:29} {ratio_of(name):17.3f}', flush=True)
+    for protocol, framed in itertools.product(('binary', 'compact'), (False, True)):
         wire = Wire(protocol, framed)
         base = per_call('generated', wire)
-        for contestant in CONTESTANTS:
+        for contestant in BASIC:
             count = base if contestant == 'generated' else per_call(contestant, wire)
             print(f'{wire!s:18} {contestant:10} {count:8,.0f}  {count / base:.3f}', flush=True)
 

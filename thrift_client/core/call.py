@@ -77,6 +77,8 @@ class CallOptions:
 
     def replace(self, given: Mapping[str, Any]) -> CallOptions:
         """The same with some (checked) options changed; a `timeout` holds for every method."""
+        if len(given) == 1 and 'timeout' in given:
+            return self._with_timeout(given['timeout'])
         view = object.__new__(CallOptions)
         for name in CallOptions.__slots__:
             setattr(view, name, given.get(name, getattr(self, name)))
@@ -85,9 +87,25 @@ class CallOptions:
         view._derive()
         return view
 
+    def _with_timeout(self, timeout: float | None) -> CallOptions:
+        """The same with another timeout, which views for single calls have."""
+        view = object.__new__(CallOptions)
+        view.codec = self.codec
+        view.headers = self.headers
+        view.hedge = self.hedge
+        view.idempotent = self.idempotent
+        view.retry = self.retry
+        view.timeout = timeout
+        view.timeouts = None
+        view.propagate = self.propagate
+        view.source = self.source
+        view.is_plain = self.is_plain
+        view.plans = self.plans
+        view.seconds = _seconds(timeout)
+        return view
+
     def _derive(self) -> None:
-        timeout = self.timeout
-        self.seconds = None if timeout is None else min(timeout, deadlines.LONGEST) / 1000
+        self.seconds = _seconds(self.timeout)
         retry = self.retry
         policies = retry.values() if isinstance(retry, dict) else (retry,)
         self.is_plain = (
@@ -131,6 +149,10 @@ class CallOptions:
         if self.hedge is None or method.oneway or self.source is not None:
             return False
         return self.is_idempotent(method.name)
+
+
+def _seconds(timeout: float | None) -> float | None:
+    return None if timeout is None else min(timeout, deadlines.LONGEST) / 1000
 
 
 class Call:

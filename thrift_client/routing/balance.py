@@ -281,14 +281,21 @@ class TwoChoices:
 
     name = 'p2c'
 
+    def __init__(self) -> None:
+        #: A pool's candidates are mostly the same tuple: that, and its weights.
+        self._known: tuple[Sequence[Load], list[float] | None] = (), None
+
     def pick(self, candidates: Sequence[Load], now: float, random: Randomness) -> int:
         """Draw two servers and choose one of them; see `Balancer.pick`."""
-        weights = _unequal_weights(candidates)
+        known, weights = self._known
+        if known is not candidates or type(candidates) is not tuple:
+            weights = _unequal_weights(candidates)
+            self._known = candidates, weights
         total = len(candidates)
         if total == 1:
             return 0
         if weights is not None:
-            return _better_weighted(candidates, weights, now, random)
+            return _better_weighted(candidates, list(weights), now, random)
         first = int(random() * total)
         second = int(random() * (total - 1))
         second += second >= first

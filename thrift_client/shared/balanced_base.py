@@ -50,7 +50,12 @@ class BalancedBase(PoolBase[S]):
     def _count_calls(self) -> int:
         return sum([e.connections.count_calls() for e in self._servers.roster.endpoints])
 
+    def _picking(self) -> tuple[Any, ...]:
+        """What each call needs of the pool."""
+        return self._servers, self._overrides, self._new_picker
+
     def _new_picker(self, roster: Roster, now: float) -> BalancedPicker:
+        """What chooses the servers of a call begun at `now`."""
         pin = None if self._overrides is None else self._overrides.given.get('source')
         return BalancedPicker(
             self._servers, roster, self._balance, self._retry_budget, self._latencies, now, pin

@@ -127,11 +127,13 @@ class FailoverPicker(Picker):
     __slots__ = ('_begun', '_count', '_endpoints', '_key', '_roster')
 
     def __init__(self, roster: Roster, key: Any, count: int) -> None:
-        super().__init__()
+        self.failed = {}
+        self.forced = False
         self._roster, self._key, self._count = roster, key, count
         self._endpoints: tuple[Endpoint, ...] | None = None
         self._begun: set[Endpoint] = set()  # by hedges
-        self.endpoint = roster.endpoints[roster.place(key)]
+        place = roster.place_text if type(key) is str else roster.place
+        self.endpoint = roster.endpoints[place(key)]
         if self.endpoint.connections.gate:
             self.endpoint = self._first_available(monotonic()) or self.endpoint
 
@@ -200,18 +202,26 @@ class BalancedPicker(Picker):
         now: float,
         pin: PinBase | None = None,
     ) -> None:
-        super().__init__()
+        self.failed = {}
+        self.forced = False
         self._pin = pin
         self._servers = servers
         self._roster = roster
         self._balance = balance
         self._budget = budget
         self._latencies = latencies
+        #: The attempts under way: the server, its load, and when it began.
         self._flights: list[tuple[Endpoint, Flight, float]] = []
         if pin is not None and pin.endpoint is not None:
             self.moved(pin.endpoint, now)
+            return
+        for endpoint in roster.endpoints:
+            if endpoint.connections.gate:
+                position = self._choose(now)
+                break
         else:
-            self._begin(self._choose(now), now)
+            position = balance.pick(roster.loads, now, random)
+        self._begin(position, now)
 
     @property
     def retry_budget(self) -> RetryBudget:
@@ -275,7 +285,10 @@ class BalancedPicker(Picker):
         """End what is still under way: the call is over."""
         while self._flights:
             _, flight, began = self._flights.pop()
-            self._land(flight, began, error, now)
+            if error is None:
+                flight.land(now, (now - began) * 1000, False)
+            else:
+                self._land(flight, began, error, now)
 
     @staticmethod
     def _land(flight: Flight, began: float, error: BaseException | None, now: float) -> None:

@@ -9,7 +9,13 @@ from thrift_client import address as addresses
 from thrift_client.core.service import Service, service_of
 from thrift_client.deadlines import deadline
 from thrift_client.errors import EncodeError, WrongLoop
-from thrift_client.options import Options, check_call_options, check_methods, with_frame
+from thrift_client.options import (
+    Options,
+    check_call_options,
+    check_methods,
+    milliseconds,
+    with_frame,
+)
 from thrift_client.shared.bound_methods import (
     PoolMethod,
     method_kinds,
@@ -216,14 +222,10 @@ class PoolBase(Generic[S]):
         has the same servers, connections and state, and owns nothing: its `close()` leaves
         the pool open.
         """
-        only_timeout = len(options) == 1 and 'timeout' in options
-        if only_timeout:
-            known = self._views.get(options['timeout'])
-            if known is not None:
-                return known  # type: ignore[no-any-return]
+        if len(options) == 1 and 'timeout' in options:
+            return self._timed(options['timeout'])
         given = check_call_options(options, self._more_options)
-        if not only_timeout:
-            check_methods(given, self._service.methods)
+        check_methods(given, self._service.methods)
         own: dict[str, Any] = {}
         if given:
             before = self._overrides.given if self._overrides is not None else {}
@@ -235,20 +237,37 @@ class PoolBase(Generic[S]):
                 if name in options
             }
             own['_fan_options'] = {**self._fan_options, **more}
-        view = self._view(**own)
-        if only_timeout:
-            if len(self._views) >= REMEMBERED_VIEWS:
-                self._views.clear()
-            self._views[options['timeout']] = view
+        return self._view(**own)
+
+    def _timed(self, timeout: Any) -> Self:
+        """The view with this timeout, one of those that are remembered."""
+        views = self._views
+        known = views.get(timeout) if type(timeout) in (int, float) else None
+        if known is not None:
+            return known  # type: ignore[no-any-return]
+        given = {'timeout': milliseconds('timeout', timeout)}
+        if self._overrides is not None:
+            given = {**self._overrides.given, **given}
+        view = self._view(_overrides=Overrides(given))
+        if len(views) >= REMEMBERED_VIEWS:
+            views.clear()
+        views[timeout] = view
         return view
 
     def _view(self, **own: Any) -> Self:
         """A view that has everything in common with this pool but what is its `own`."""
         view: Self = object.__new__(type(self))
-        for name, value in self.__dict__.items():
-            if name not in _OWN and name not in self._service.methods:
-                view.__dict__[name] = value
-        view.__dict__.update(own, _views={}, _is_view=True)
+        methods = self._service.methods
+        view.__dict__.update(
+            {
+                name: value
+                for name, value in self.__dict__.items()
+                if name not in _OWN and name not in methods
+            },
+            **own,
+            _views={},
+            _is_view=True,
+        )
         return view
 
     def __len__(self) -> int:

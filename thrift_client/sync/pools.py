@@ -18,7 +18,7 @@ from thrift_client.core.classify import FAILURES
 from thrift_client.options import check_max_threads
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse, begun
 from thrift_client.shared.balanced_base import BalancedBase, balanced_failure
-from thrift_client.shared.bound_methods import ForwardedMethod, bind
+from thrift_client.shared.bound_methods import ForwardedMethod, PoolMethod, bind
 from thrift_client.shared.hash_base import HashBase, KeyedMethod, default_key
 from thrift_client.shared.pool_base import PoolBase, is_raised
 from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
@@ -380,6 +380,55 @@ class ThreadedHashClient(HashClient):
         return self._workers.helpers
 
 
+class BalancedMethod(PoolMethod):
+    """A method of the service on a balanced pool."""
+
+    __slots__ = ('_new_picker', '_overrides', '_servers')
+
+    def __init__(self, pool: Any) -> None:
+        super().__init__(pool)
+        self._servers, self._overrides, self._new_picker = pool._picking()
+
+    def _call(
+        self, method: Method, arguments: Any, values: tuple[Any, ...]
+    ) -> ThriftResponse[Any]:
+        roster = self._servers.roster
+        if not roster.servers:
+            first: ThriftResponse[Any] = self._pool._when_listed(
+                method, self._call, method, arguments, values
+            )
+            return first
+        started = monotonic()
+        picker: BalancedPicker | None = None
+        error: BaseException | None = None
+        try:
+            picker = self._new_picker(roster, started)
+            endpoint = picker.endpoint
+            response: ThriftResponse[Any] = begun(endpoint.client)
+            options = endpoint.call_options
+            if self._overrides is not None:
+                options = endpoint.view(self._overrides)
+            response._value = make_call(
+                endpoint, options, method, arguments, started, response, picker
+            )
+        except (*FAILURES, *method.answers) as exc:
+            error = exc
+            if is_raised(exc, self._servers):
+                raise
+            return balanced_failure(picker, exc, method, started)
+        except BaseException as exc:
+            error = exc
+            raise
+        finally:
+            ended = monotonic()
+            if picker is not None:
+                picker.close(error, ended)
+            del error  # its traceback holds this frame: a cycle that would keep what was lost
+        response.server = picker.endpoint.client
+        response.elapsed = (ended - started) * 1000
+        return response
+
+
 class BalancedClient(BalancedBase[SimpleClient], ThriftPool):
     """A pool that sends each call to one server, whichever is best.
 
@@ -395,44 +444,7 @@ class BalancedClient(BalancedBase[SimpleClient], ThriftPool):
     unless all are ejected; when an ejection is over the next call probes the server.
     """
 
-    _method_type = ForwardedMethod
-
-    def _call(
-        self, method: Method, arguments: Any, values: tuple[Any, ...]
-    ) -> ThriftResponse[Any]:
-        servers = self._servers
-        if not servers.roster.servers:
-            first: ThriftResponse[Any] = self._when_listed(
-                method, self._call, method, arguments, values
-            )
-            return first
-        roster = self._roster()
-        started = monotonic()
-        picker: BalancedPicker | None = None
-        error: BaseException | None = None
-        try:
-            picker = self._new_picker(roster, started)
-            endpoint = picker.endpoint
-            response: ThriftResponse[Any] = begun(endpoint.client)
-            response._value = make_call(
-                endpoint, endpoint.view(self._overrides), method, arguments, started, response,
-                picker,
-            )  # fmt: skip
-        except (*FAILURES, *method.answers) as exc:
-            error = exc
-            if is_raised(exc, servers):
-                raise
-            return balanced_failure(picker, exc, method, started)
-        except BaseException as exc:
-            error = exc
-            raise
-        finally:
-            if picker is not None:
-                picker.close(error, monotonic())
-            del error  # its traceback holds this frame: a cycle that would keep what was lost
-        response.server = picker.endpoint.client
-        response.elapsed = (monotonic() - started) * 1000
-        return response
+    _method_type = BalancedMethod
 
     @staticmethod
     def _new_pin() -> Any:
