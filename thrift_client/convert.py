@@ -317,7 +317,7 @@ def _named(type_: Type, name: str, path: str) -> int:
         try:
             return enum_value(name)
         except ValueError as exc:
-            raise ValueError(f'{path}: expected {type_}; {exc}') from None
+            raise ValueError(f'{path}: expected {type_}, not {name!r}: {exc}') from None
     if not type_.names:
         raise wrong(path, str(type_), name)
     enum, _, member = name.rpartition('.')
@@ -346,7 +346,10 @@ def enum_value(name: str) -> int:
         # Enums of two modules may have one name: only the number tells them apart.
         names = {each for each, _ in found}
         choices = sorted(names) if len(names) > 1 else sorted(map(str, numbers))
-        raise ValueError(f'{name!r} may be {" or ".join(choices)}')
+        raise ValueError(
+            f'it may be {" or ".join(choices)}; gen-py does not keep which enum a field has: '
+            'write the number, or load the .thrift file'
+        )
     return int(numbers.pop())
 
 

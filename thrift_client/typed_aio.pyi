@@ -102,6 +102,8 @@ class AsyncHashClient(pools.AsyncHashClient):
 
 class UntypedAsyncHashClient(AsyncHashClient):
     def __getattr__(self, name: str) -> Any: ...
+    @property
+    def all(self) -> UntypedAsyncReplicatedClient: ...
 
 class HasBalanced(Protocol[_Balanced_co]):
     @property

@@ -12,6 +12,7 @@ from subprocess import CompletedProcess
 import pytest
 import trustme
 
+from cli.terminal import Terminal
 from handlers import KeyValue
 from servers import SEARCH_PATH
 from test_if import test_service
@@ -135,3 +136,17 @@ def tls_context(tls_files):
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(*tls_files[:2])
     return context
+
+
+@pytest.fixture
+def on_terminal(environment, tmp_path):
+    """Run commands on terminals of 80 columns, in an empty folder."""
+    with contextlib.ExitStack() as stack:
+        state = {'XDG_STATE_HOME': str(tmp_path / 'state')}
+
+        def run(*arguments, cwd=tmp_path, **variables):
+            made = Terminal(arguments, environment | state | variables, cwd)
+            stack.callback(made.close)
+            return made
+
+        yield run

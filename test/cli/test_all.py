@@ -67,7 +67,7 @@ def test_a_discovery_url_names_the_servers(cli, kv_servers, tmp_path, command):
     ('addresses', 'code', 'said'),
     [
         (('file:absent.json',), 3, 'absent.json'),
-        (('file:absent.json', 'localhost:1'), 2, 'a discovery URL stands alone'),
+        (('file:absent.json', 'localhost:1'), 2, 'a discovery URL replaces the list'),
         (('file:absent.json?colour=red',), 2, 'colour'),
     ],
 )

@@ -41,7 +41,7 @@ def test_errors_are_counted_by_kind(rich):
     assert done.returncode == 1
     assert json.loads(done.stdout)['errors'] == {'NotFound': 20}
     done = rich('bench', '-n', '2', 'find', '[missing, false]')
-    assert '2 NotFound: NotFound: {"key": "missing"}' in done.stdout
+    assert '2 NotFound: {"key": "missing"}' in done.stdout
 
 
 def test_the_default_output_is_tables_and_a_chart(kv):

@@ -43,6 +43,6 @@ def test_describe_gives_a_skeleton_that_can_be_sent(cli, rich):
 def test_describe_shows_structs_and_exceptions(cli):
     """The fields of every struct that a method uses."""
     text = cli('describe', '-s', 'rich_if.rich_service', 'find').stdout
-    assert 'NotFound\n    1: string key\n' in text
-    assert '    3: list<Small> details\n  Small\n    1: i32 id\n' in text
+    assert '  exception NotFound {\n    1: string key\n  }\n' in text
+    assert '    3: list<Small> details\n  }\n  struct Small {\n    1: i32 id\n' in text
     assert text.endswith('{"key": "", "refuse": false}\n')

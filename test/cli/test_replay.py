@@ -12,6 +12,8 @@ from rich_if import rich_service, ttypes
 from test_if import test_service
 from thrift_client import SimpleClient, ThreadedReplicatedClient, record
 
+RICH = ('-s', 'rich_if.rich_service')
+
 
 def logged(path, calls, service='rich_if.rich_service', module=rich_service):
     """Write a log of calls, each given as its name and arguments."""
@@ -78,7 +80,7 @@ def test_replay_repeats_everything_on_another_server(cli, thrift_server, tmp_pat
     server = thrift_server(rich_service, Rich())
     calls = [('fire', 'a'), ('fire', 'b'), ('find', 'missing', False), ('find', 'k', False)]
     path = logged(str(tmp_path / 'log'), calls)
-    done = cli('replay', '-a', server.address, '--json', path)
+    done = cli('replay', *RICH, '-a', server.address, '--json', path)
     assert done.returncode == 1  # NotFound is an exception of the server
     found = json.loads(done.stdout)
     assert found['requests'] == 4
@@ -102,7 +104,7 @@ def test_the_log_of_clients_and_fan_outs_is_replayed(cli, thrift_server, rich_se
     servers = [f'{host}:{rich_server.port}' for host in ('127.0.0.1', 'localhost')]
     with ThreadedReplicatedClient(rich_service, servers=servers, log_filename=path) as pool:
         pool.fire('b')
-    done = cli('replay', '-a', other.address, '--speed', 'max', '--json', path)
+    done = cli('replay', *RICH, '-a', other.address, '--speed', 'max', '--json', path)
     assert done.returncode == 1, done.stderr
     methods = json.loads(done.stdout)['methods']
     assert {name: row['requests'] for name, row in methods.items()} == {
@@ -124,8 +126,9 @@ def test_replay_keeps_the_pace_of_the_log(cli, kv_server, tmp_path):
     path.write_text(''.join(f'{json.dumps(line)}\n' for line in lines))
     taken = {}
     for speed in ('1', '2', 'max'):
-        target = ('-a', kv_server.address, '--speed', speed, '-c', '2', '--json')
-        taken[speed] = json.loads(cli('replay', *target, path).stdout)['seconds']
+        target = ('-s', 'test_if.test_service', '-a', kv_server.address)
+        done = cli('replay', *target, '--speed', speed, '-c', '2', '--json', path)
+        taken[speed] = json.loads(done.stdout)['seconds']
     assert taken['1'] == pytest.approx(0.6, abs=0.15)
     assert taken['2'] == pytest.approx(0.3, abs=0.15)
     assert taken['max'] < 0.2

@@ -75,7 +75,7 @@ waiting.getk(3)
 
 @pytest.fixture(scope='module')
 def project(tmp_path_factory):
-    """Write a user's project: gen-py modules with stubs, and two programs."""
+    """Write a user's project: gen-py with stubs beside its modules, and two programs."""
     folder = tmp_path_factory.mktemp('project')
     shutil.copytree(TEST / 'gen-py', folder / 'gen-py')
     shutil.rmtree(folder / 'gen-py' / '__pycache__', ignore_errors=True)
@@ -93,13 +93,13 @@ def project(tmp_path_factory):
 
 
 def lines_of_mistakes():
-    """The lines of bad.py that contain a mistake."""
+    """Give the lines of bad.py on which something is wrong."""
     first = BEGIN.count('\n') + 2
     return set(range(first, first + BAD.strip().count('\n') + 1))
 
 
 def test_mypy_knows_every_client(project):
-    """In strict mode it accepts the stubs and good.py, and reports each line of bad.py."""
+    """Strict: no complaint about the stubs and the good program, one for each mistake."""
     (project / 'mypy.ini').write_text(
         f'[mypy]\nstrict = True\nfollow_imports = silent\nfollow_imports_for_stubs = True\n'
         f'mypy_path = {project}/gen-py:{TEST.parent}\n'
@@ -120,7 +120,7 @@ def test_mypy_knows_every_client(project):
 
 
 def test_pyright_knows_every_client(project):
-    """pyright, which editors run, reports the same lines."""
+    """The same of pyright, which editors run."""
     pytest.importorskip('pyright')
     settings = {
         'extraPaths': ['gen-py', str(TEST.parent)],
@@ -143,19 +143,20 @@ def test_pyright_knows_every_client(project):
     assert {line for _, line in found} == lines_of_mistakes()
 
 
-def test_modules_with_similar_names_are_told_apart():
-    """Names of shared.ttypes are written short in it, names of geo.shared.ttypes are not."""
+def test_a_module_whose_name_ends_in_another_s_keeps_its_own():
+    """What stands in shared.ttypes is written short there, what stands in geo.shared.ttypes not."""
     own = {'thrift_spec': (), '__module__': 'shared.ttypes'}
     point, small = type('Point', (), own | {'__module__': 'geo.shared.ttypes'}), type('Id', (), own)
-    spec = (None, (1, TType.STRUCT, 'at', [point, None], None), (2, TType.STRUCT, 'id', [small], 0))
+    at, id_ = (1, TType.STRUCT, 'at', [point, None], None), (2, TType.STRUCT, 'id', [small], None)
+    spec = (None, at, id_)
     module = ModuleType('shared.ttypes')
     module.Line = type('Line', (), own | {'thrift_spec': spec})
     text = stub_types.text(module)
     assert '    at: geo.shared.ttypes.Point | None\n    id: Id | None\n' in text
 
 
-def test_stubs_are_written_to_a_folder_as_packages(cli, tmp_path):
-    """With --out nothing is written beside the modules."""
+def test_stubs_go_to_a_folder_as_packages(cli, tmp_path):
+    """With --out nothing is written beside the modules, and each folder is a package."""
     done = cli('stubs', '-o', 'out', 'rich_if.rich_service')
     assert done.returncode == 0, done.stderr
     written = {str(path.relative_to(tmp_path / 'out')) for path in tmp_path.rglob('*.pyi')}
@@ -167,16 +168,10 @@ def test_stubs_are_written_to_a_folder_as_packages(cli, tmp_path):
     assert '    def find(self, key: str, refuse: bool) -> str: ...' in text
 
 
-def test_a_folder_that_cannot_be_made_is_an_error(cli, tmp_path):
-    """Exit code 2 and the path, where a file is in the way."""
+def test_a_folder_that_cannot_be_made_is_told(cli, tmp_path):
+    """Exit code 2 and what could not be written, where a file is in the way."""
     (tmp_path / 'file').touch()
     done = cli('stubs', '-o', 'file/out', 'test_if.test_service')
     assert (done.returncode, 'Traceback' in done.stderr) == (2, False)
     assert 'cannot write file/out/test_if/test_service.pyi: Not a directory' in done.stderr
 
-
-def test_an_idl_file_needs_a_folder(cli):
-    """Its modules are removed when the command ends, so --out is required."""
-    done = cli('stubs', TEST / 'test_if.thrift')
-    assert done.returncode == 2
-    assert '--out' in done.stderr

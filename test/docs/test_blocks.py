@@ -35,6 +35,7 @@ SHOWN = {
     'howto/from-pools.md': 4,
     'howto/kubernetes.md': 1,
     'howto/no-compiler.md': 1,
+    'reference/command-line.md': 1,
 }
 KNOWN = {'console', 'ini', 'json', 'not-run', 'python', 'sh', 'text', 'thrift', 'toml', 'yaml'}
 

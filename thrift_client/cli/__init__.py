@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 
-_EXTRA = frozenset({'click', 'rich', 'rich_click', 'yaml'})
+_EXTRA = frozenset({'click', 'prompt_toolkit', 'rich', 'rich_click', 'yaml'})
 
 
 def main() -> None:
     """Run the command line; ends the process with its exit code."""
+    if sys.argv[1:] == ['--version']:
+        from thrift_client.cli import versions
+
+        print(versions.summary())
+        sys.exit(0)
     try:
         from thrift_client.cli.app import app
     except ModuleNotFoundError as exc:

@@ -1,19 +1,25 @@
-"""The arguments of a call, as they stand on a command line: JSON, YAML, `@file` or `-`."""
+"""The arguments of a call as a command line has them: words, JSON, YAML, `@file` or `-`."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
+from thrift.Thrift import TType
 
-from thrift_client.cli import idl, values
-from thrift_client.cli.ui import click
+from thrift_client.cli import schema
+from thrift_client.cli.safe import as_json
+from thrift_client.cli.ui import click, nearest
 from thrift_client.core.service import Method, Service
-from thrift_client.options import nearest
+
+#: What stands for the number of the request, from 1.
+COUNTER = '{{n}}'
 
 
 class _Loader(yaml.SafeLoader):
@@ -27,47 +33,119 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver('tag:yaml.org,2002:bool', re.compile('^(?:true|false)$'), ['t', 'f'])
 
 
+class Line(NamedTuple):
+    """One request of a file: its line number, its text, and how an error names its place."""
+
+    number: int
+    text: str
+    place: str = ''
+
+
+class Requests:
+    """The arguments of calls of one method, for call number 1, 2, …: the requests go round.
+
+    A reader makes the arguments of one request for the number of a call: anew for each call if
+    the requests are `counting`, else once. A usage error comes at once.
+    """
+
+    def __init__(
+        self, readers: Sequence[Callable[[int], dict[str, Any]]], *, counting: bool
+    ) -> None:
+        self._readers = readers
+        self._counting = counting
+        self._bound = [read(1) for read in readers]
+
+    def of(self, number: int) -> dict[str, Any]:
+        """Return the arguments of a call by name."""
+        index = (number - 1) % len(self._readers)
+        return self._readers[index](number) if self._counting else self._bound[index]
+
+
 def find_method(service: Service, name: str) -> Method:
-    """The method of that name, `service.name` too. A usage error where there is none."""
+    """Return the method of that name, `service.name` too. A usage error where there is none."""
     wanted = name.removeprefix(f'{service.name}.')
     method = service.methods.get(wanted)
     if method is None:
-        raise click.UsageError(
-            f'{service.name} has no method {wanted!r}{nearest(wanted, service.methods)}'
-        )
+        hint = nearest(wanted, service.methods) or f'; it has {", ".join(service.methods)}'
+        raise click.UsageError(f'{service.name} has no method {wanted!r}{hint}')
     return method
 
 
 def parse(text: str) -> Any:
-    """What a text in JSON or YAML says. Raises ValueError."""
+    """Return what a text in JSON or YAML says. Raises ValueError."""
     try:
         return json.loads(text, object_pairs_hook=_object)
-    except json.JSONDecodeError as as_json:
+    except RecursionError:
+        raise ValueError('it is nested too deeply') from None
+    except json.JSONDecodeError as as_json_error:
         try:
             return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        except RecursionError:
+            raise ValueError('it is nested too deeply') from None
         except yaml.YAMLError:
-            raise ValueError(f'neither JSON nor YAML: {as_json}') from None
+            raise ValueError(f'neither JSON nor YAML: {as_json_error}') from None
 
 
-def read(method: Method, text: str | None) -> dict[str, Any]:
-    """The arguments of a call by name, from what the command line says.
+def read(method: Method, given: Sequence[str]) -> dict[str, Any]:
+    """Return the arguments of a call by name, from what the command line says.
 
-    An object names them, a list gives them by position; what is left out has its default.
-    A usage error for what doesn't fit the method.
+    An object names them, a list or words give them by position; what is left out has its
+    default. A usage error for what doesn't fit the method.
     """
     try:
-        given = {} if text is None else parse(_text_of(text))
-        return _bind(method, {} if given is None else given)
+        return bind(method, _value_of(method, given))
     except ValueError as exc:
         raise click.UsageError(str(exc)) from None
 
 
+def read_line(method: Method, line: Line, number: int) -> dict[str, Any]:
+    """Return the arguments of call `number` from a line of a file. A usage error names the line."""
+    try:
+        return bind(method, parse(_numbered([line.text], number)[0]))
+    except ValueError as exc:
+        raise click.UsageError(f'{line.place}{exc}') from None
+
+
+def read_all(method: Method, given: Sequence[str], data: str | None) -> Requests:
+    """Return the arguments of many calls: `--data`, or those on the command line for every call."""
+    if data is None:
+        texts = [_text_of(text) for text in given]
+        counting = any(COUNTER in text for text in texts)
+        return Requests([lambda number: read(method, _numbered(texts, number))], counting=counting)
+    lines = list(lines_of(data))
+    if not lines:
+        raise click.UsageError('--data has no requests')
+    counting = any(COUNTER in line.text for line in lines)
+    return Requests([partial(read_line, method, line) for line in lines], counting=counting)
+
+
+def lines_of(data: str) -> Iterator[Line]:
+    """Return the requests of `--data`, one on each line that isn't empty."""
+    if data == '-':
+        return _numbered_lines('standard input', sys.stdin)
+    if not data.startswith('@'):
+        return _numbered_lines('--data', data.splitlines())
+    return _numbered_lines(data[1:], _text_of(data).splitlines())
+
+
+def from_words(method: Method, words: Sequence[str]) -> list[Any]:
+    """Read arguments by position: text where the IDL has a string, else JSON or YAML."""
+    types = [field.type for field in schema.arguments_of(method)]
+    found = []
+    for position, word in enumerate(words):
+        is_text = position < len(types) and types[position].code == TType.STRING
+        found.append(word if is_text else parse(word))
+    return found
+
+
 def skeleton(method: Method) -> dict[str, Any]:
-    """The arguments of a method, to be filled in."""
-    return {f.name: values.skeleton(f.type, f.default) for f in idl.fields(method.arguments)}
+    """Return the arguments of a method, to be filled in."""
+    return schema.struct_skeleton(schema.shape(method.arguments))
 
 
-def _bind(method: Method, given: Any) -> dict[str, Any]:
+def bind(method: Method, given: Any) -> dict[str, Any]:
+    """Return a call's arguments by name, from an object, a list or None. Raises ValueError."""
+    given = {} if given is None else given
     if isinstance(given, list):
         most = len(method.parameters)
         if len(given) > most:
@@ -77,20 +155,46 @@ def _bind(method: Method, given: Any) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise ValueError(
             f'{method.name} takes its arguments as an object like '
-            f'{json.dumps(skeleton(method))}, or as a list'
+            f'{as_json(skeleton(method))}, as a list, or as words'
         )
-    made = values.to_struct(method.arguments, given, method.name)
-    known = {field.name: field for field in idl.fields(method.arguments)}
-    missing = [n for n in method.parameters if n not in given and known[n].default is None]
+    known = schema.shape(method.arguments)
+    try:
+        made = schema.from_json(method.arguments, given)
+    except ValueError as exc:
+        # Who calls a method knows nothing of the struct that holds its arguments.
+        text = str(exc).removeprefix(f'{known.name}.')
+        unknown = f'{known.name}: {known.name} has no field'
+        raise ValueError(text.replace(unknown, f'{method.name} has no argument')) from None
+    missing = [
+        name
+        for name in method.parameters
+        if name not in given and known.field(name).default is None  # type: ignore[union-attr]
+    ]
     if missing:
         raise ValueError(
-            f'{method.name} needs {", ".join(map(repr, missing))} too: '
-            f'{json.dumps(skeleton(method))}'
+            f'{method.name} needs {", ".join(map(repr, missing))} too: {as_json(skeleton(method))}'
         )
-    return {
-        name: getattr(made, name) if name in given else known[name].default
-        for name in method.parameters
-    }
+    return {name: getattr(made, name) for name in method.parameters}
+
+
+def _numbered(texts: Sequence[str], number: int) -> list[str]:
+    """Put the number of a call in the place of `{{n}}`."""
+    return [text.replace(COUNTER, str(number)) for text in texts]
+
+
+def _value_of(method: Method, given: Sequence[str]) -> Any:
+    if not given:
+        return None
+    first = given[0]
+    if len(given) > 1:
+        return from_words(method, given)
+    if first == '-' or first.startswith(('@', '{', '[')):
+        return parse(_text_of(first))
+    try:
+        value = parse(first)
+    except ValueError:
+        return [first]
+    return value if isinstance(value, dict) else from_words(method, given)
 
 
 def _text_of(text: str) -> str:
@@ -99,7 +203,13 @@ def _text_of(text: str) -> str:
             return sys.stdin.read()
         return Path(text[1:]).read_text(encoding='utf-8') if text.startswith('@') else text
     except (OSError, UnicodeDecodeError) as exc:
-        raise ValueError(f'{text[1:] or "standard input"}: {exc}') from None
+        raise click.UsageError(f'{text[1:] or "standard input"}: {exc}') from None
+
+
+def _numbered_lines(name: str, lines: Iterable[str]) -> Iterator[Line]:
+    for number, text in enumerate(lines, 1):
+        if text.strip():
+            yield Line(number, text, f'{name}, line {number}: ')
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -107,5 +217,5 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f'{twice!r} stands twice in one object')
+        raise ValueError(f'{twice!r} is twice in one object')
     return found

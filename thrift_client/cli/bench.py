@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
-from functools import partial
+from pathlib import Path
 from typing import Any
 
-from thrift_client.cli import arguments, output, results
-from thrift_client.cli.exits import code_of
+from thrift_client.cli import arguments, complete, output, report, results
+from thrift_client.cli.durations import Duration
+from thrift_client.cli.exits import EXCEPTION, code_of, worst
 from thrift_client.cli.histogram import Histogram
 from thrift_client.cli.load import Load, Tally
 from thrift_client.cli.target import Target, with_target
-from thrift_client.cli.ui import TERMINAL, click
+from thrift_client.cli.ui import TERMINAL, click, command, option
 
 PERCENTILES = (50, 75, 90, 95, 99, 99.9)
 
-#: Upper ends of the bars of the chart, in µs.
-_STEPS = tuple(step * 10**power for power in range(1, 8) for step in (1, 2, 5))
 
-
-@click.command('bench')
+@command('bench')
 @with_target('service', 'servers', 'client', 'pool')
-@click.option('--key', metavar='ARGUMENT[,…]', help='The arguments that choose the server.')
-@click.option(
+@option(
+    '--key', metavar='ARGUMENT,…', panel='Server pool',
+    help='the arguments that are the key; without it, servers are balanced',
+)
+@option(
     '-c', '--connections', type=click.IntRange(1), default=10, show_default=True,
-    help='Threads that call, each over a connection.',
+    help='threads that call, each over a connection',
 )
-@click.option('-n', '--number', type=click.IntRange(1), help='How many calls. [1000]')
-@click.option('--duration', type=click.FloatRange(1), metavar='MS', help='How long, in ms.')
-@click.option(
+@option('-n', '--number', type=click.IntRange(1), help='how many calls [1000]')
+@option('--duration', type=Duration(least_plain=100), help='how long: 500ms, 10s, 2m')
+@option(
     '--rate', type=click.FloatRange(min=0, min_open=True), metavar='CALLS/S',
-    help='Calls that are due each second, whatever the server does (open loop).',
+    help='calls that are due each second, whatever the server does (open loop)',
 )
-@click.option('--json', 'as_json', is_flag=True, help='Print an object.')
-@click.argument('method')
-@click.argument('given', metavar='[ARGUMENTS]', required=False)
+@option(
+    '--data', metavar='@FILE',
+    help='requests from a file or standard input (-), one on each line, again and again',
+)
+@option('--json', 'as_json', is_flag=True, panel='Output', help='print an object')
+@option(
+    '--html', type=click.Path(dir_okay=False, path_type=Path), metavar='FILE', panel='Output',
+    help='write a report with charts, in one file that opens offline',
+)
+@click.argument('method', shell_complete=complete.methods)
+@click.argument('given', metavar='[ARGUMENTS]…', nargs=-1, shell_complete=complete.arguments)
 @click.pass_context
 def bench_command(
     ctx: click.Context,
@@ -43,35 +52,54 @@ def bench_command(
     number: int | None,
     duration: float | None,
     rate: float | None,
+    data: str | None,
     as_json: bool,
+    html: Path | None,
     method: str,
-    given: str | None,
+    given: tuple[str, ...],
 ) -> None:
     """Call METHOD with ARGUMENTS (as for `call`) again and again, and measure.
 
-    Ends with the exit code of an error if there were any. Ctrl-C ends it early, with what
-    was measured until then.
+    In ARGUMENTS and --data, {{n}} is the number of the call: '{"key": "user:{{n}}"}'.
+    Several servers are balanced, unless --key or --routing says that keys choose.
+
+    Exceptions that the service declares are answers: they are counted and timed. Ends with
+    the exit code of an error if there were any. Ctrl-C ends it early, with what was measured
+    until then.
     """
     called = arguments.find_method(target.service, method)
-    values = arguments.read(called, given)
+    if data is not None and given:
+        raise click.UsageError('ARGUMENTS and --data exclude each other')
+    requests = arguments.read_all(called, given, data)
     target.default('max_idle', connections)
     seconds = None if duration is None else duration / 1000
     if number is None and duration is None:
         number = 1000
-    with target.caller(called, key) as caller:
-        call = partial(results.error_of, caller, called.name, **values)
-        load = Load(call, connections, number, seconds, rate)
+    with target.load_caller(called, key) as caller:
+        load = Load(
+            requests.of,
+            lambda values: results.call(caller, called.name, **values),
+            connections,
+            number,
+            seconds,
+            rate,
+        )
         _run(load, number, seconds)
     tally = load.result()
+    if html is not None:
+        _write(html, report.page(report.Run(called.name, tally, load.elapsed, connections, rate)))
     if as_json:
         output.print_json(_object(tally, load.elapsed), plain=True)
     else:
         _print(tally, load.elapsed)
-    ctx.exit(max((code_of(error) or 1 for error in tally.first_errors.values()), default=0))
+    if not tally.done:
+        output.print_error('no call was made')
+        ctx.exit(EXCEPTION)
+    ctx.exit(worst([code_of(error) for error in tally.first_errors.values()]))
 
 
 def latency(histogram: Histogram) -> dict[str, float]:
-    """The figures of a histogram, in ms."""
+    """Return the figures of a histogram, in ms."""
     found: dict[str, float] = {'min': histogram.least, 'mean': histogram.mean}
     found |= {f'p{percent}': histogram.percentile(percent) for percent in PERCENTILES}
     found['max'] = histogram.most
@@ -104,6 +132,13 @@ def _show_progress(load: Load, number: int | None, seconds: float | None) -> Non
             progress.update(task, completed=completed, rate=load.done / load.elapsed)
 
 
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding='utf-8')
+    except OSError as exc:
+        raise click.UsageError(f'cannot write {path}: {exc.strerror}') from exc
+
+
 def _object(tally: Tally, elapsed: float) -> dict[str, Any]:
     return {
         'calls': tally.done,
@@ -112,33 +147,44 @@ def _object(tally: Tally, elapsed: float) -> dict[str, Any]:
         'errors': dict(tally.errors),
         'latency': latency(tally.latencies),
         'histogram': [[upper / 1000, count] for upper, count in tally.latencies.buckets()],
+        'servers': [
+            {
+                'server': name,
+                'calls': each.done,
+                'errors': dict(each.errors),
+                'latency': latency(each.latencies),
+            }
+            for name, each in sorted(tally.servers.items())
+        ],
     }
 
 
 def _print(tally: Tally, elapsed: float) -> None:
     rate = tally.done / elapsed
-    click.echo(f'{tally.done} calls in {elapsed:.2f} s, {rate:.0f} calls/s')
+    output.echo(f'{tally.done} calls in {elapsed:.2f} s, {rate:.0f} calls/s')
     if tally.latencies.count:
-        output.print_table(
-            ('latency', 'ms'),
-            [(name, f'{value:.3f}') for name, value in latency(tally.latencies).items()],
-        )
+        figures = latency(tally.latencies).items()
+        output.print_table(('latency', 'ms'), [(name, f'{value:.3f}') for name, value in figures])
         _print_chart(tally.latencies)
+    if len(tally.servers) > 1:
+        _print_servers(tally)
     for kind, count in tally.errors.most_common():
-        click.echo(f'{count} {kind}: {results.error_text(tally.first_errors[kind])}')
+        output.echo(f'{count} {results.error_text(tally.first_errors[kind])}')
+
+
+def _print_servers(tally: Tally) -> None:
+    rows = []
+    for name, each in sorted(tally.servers.items()):
+        found = latency(each.latencies)
+        errors = str(sum(each.errors.values()))
+        rows.append((name, str(each.done), f'{found["p50"]:.3f}', f'{found["p99"]:.3f}', errors))
+    output.print_table(('server', 'calls', 'p50 ms', 'p99 ms', 'errors'), rows)
 
 
 def _print_chart(histogram: Histogram) -> None:
-    counts: dict[int, int] = {}
-    for upper, count in histogram.buckets():
-        step = next((step for step in _STEPS if upper <= step), _STEPS[-1])
-        counts[step] = counts.get(step, 0) + count
-    most = max(counts.values())
-    shown = [step for step in _STEPS if min(counts) <= step <= max(counts)]
+    bars = histogram.steps()
+    most = max(count for _, count in bars)
     output.print_table(
         ('up to ms', 'calls', ''),
-        [
-            (f'{step / 1000:g}', str(counts.get(step, 0)), output.bar(counts.get(step, 0) / most))
-            for step in shown
-        ],
+        [(f'{step / 1000:g}', str(count), output.bar(count / most)) for step, count in bars],
     )

@@ -1,4 +1,4 @@
-"""`call`: one call, its result as JSON."""
+"""`call`: one call and its result as JSON, or many from a file."""
 
 from __future__ import annotations
 
@@ -6,77 +6,121 @@ from typing import Any
 
 from thrift.Thrift import TType
 
-from thrift_client import ThriftPool
-from thrift_client.cli import arguments, output, results
-from thrift_client.cli.target import Target, with_target
-from thrift_client.cli.ui import click
+from thrift_client.cli import arguments, complete, output, results, schema
+from thrift_client.cli.exits import code_of, worst
+from thrift_client.cli.results import Outcome
+from thrift_client.cli.target import Failed, Target, with_target
+from thrift_client.cli.ui import click, command, option
 from thrift_client.core.service import Method
-from thrift_client.errors import server_label
+
+FORMATS = ('json', 'table', 'raw')
 
 
-@click.command('call')
+@command('call')
 @with_target('service', 'servers', 'client', 'pool')
-@click.option('--key', metavar='ARGUMENT[,…]', help='The arguments that choose the server.')
-@click.option('--json', 'as_json', is_flag=True, help='Print the result alone, without colours.')
-@click.option(
-    '--format', 'form', type=click.Choice(['json', 'table', 'raw']), default='json',
-    help='raw: bytes and text as they are.',
+@option(
+    '--key', metavar='ARGUMENT,…', panel='Server pool', help='the arguments that are the key'
 )
-@click.option('-v', '--verbose', is_flag=True, help='Tell which server answered, and when.')
-@click.argument('method')
-@click.argument('given', metavar='[ARGUMENTS]', required=False)
+@option(
+    '--data', metavar='@FILE',
+    help='requests from a file or standard input (-), one on each line; {{n}} is its number',
+)
+@option(
+    '--json', 'as_json', is_flag=True, panel='Output', help='print the result alone, uncoloured'
+)
+@option(
+    '--format', 'form', type=click.Choice(FORMATS), default='json', panel='Output',
+    help='raw: bytes and text as they are, in a pipe',
+)
+@option(
+    '-v', '--verbose', is_flag=True, panel='Output',
+    help='name the server that answered or failed, and the time that it took',
+)
+@click.argument('method', shell_complete=complete.methods)
+@click.argument('given', metavar='[ARGUMENTS]…', nargs=-1, shell_complete=complete.arguments)
+@click.pass_context
 def call_command(
+    ctx: click.Context,
     target: Target,
     key: str | None,
+    data: str | None,
     as_json: bool,
     form: str,
     verbose: bool,
     method: str,
-    given: str | None,
+    given: tuple[str, ...],
 ) -> None:
-    """Call METHOD with ARGUMENTS: JSON or YAML, @file, or - for standard input.
+    """Call METHOD with ARGUMENTS: words, JSON or YAML, @file, or - for standard input.
 
-    An object names the arguments, a list gives them by position. With several servers the
-    key of the call chooses one.
+    An object names the arguments; a list, or words, give them by position. With several
+    servers the key of the call chooses one.
+
+    With --data, each line of a file is the ARGUMENTS of one call, and each call prints one
+    line: {"line": 1, "value": …} or {"line": 1, "error": …}.
     """
     called = arguments.find_method(target.service, method)
+    if data is not None:
+        ctx.exit(_call_all(target, called, key, given, data))
     values = arguments.read(called, given)
     with target.caller(called, key) as caller:
-        if isinstance(caller, ThriftPool):
-            response = caller.call(called.name, **values)
-            server, elapsed, value = response.server, response.elapsed, response.value()
-        else:
-            from time import monotonic
-
-            started = monotonic()
-            value = caller.call(called.name, **values)
-            server, elapsed = caller, (monotonic() - started) * 1000
+        outcome = results.call(caller, called.name, **values)
     if verbose:
-        click.echo(f'{server_label(server)} in {elapsed:.1f} ms', err=True)
-    _show(called, value, 'json' if as_json else form, plain=as_json)
+        print_server(outcome)
+    if outcome.error is not None:
+        raise Failed(results.error_text(outcome.error), code_of(outcome.error))
+    show(called, outcome.value, 'json' if as_json else form, plain=as_json)
 
 
-def _show(method: Method, value: Any, form: str, *, plain: bool) -> None:
+def show(method: Method, value: Any, form: str, *, plain: bool = False) -> None:
+    """Print what a method returned, in one of the FORMATS."""
     if form == 'raw':
         output.print_raw(value)
     elif form == 'table':
         output.print_table(*_rows(method, value))
     elif method.oneway and not plain:
-        click.echo('sent; a oneway method has no reply', err=True)
+        output.echo('sent; a oneway method has no reply', error=True)
     else:
-        output.print_json(results.to_json(method, value), plain=plain)
+        output.print_json(schema.to_json(method, value), plain=plain)
+
+
+def print_server(outcome: Outcome) -> None:
+    """Print which server answered or failed, and after which time."""
+    failed = '' if results.is_answer(outcome.error) else ' failed'
+    output.echo(f'{outcome.server or "no server"}{failed} in {outcome.elapsed:.1f} ms', error=True)
+
+
+def _call_all(
+    target: Target, method: Method, key: str | None, given: tuple[str, ...], data: str
+) -> int:
+    if given:
+        raise click.UsageError('ARGUMENTS and --data exclude each other')
+    codes = []
+    with target.caller(method, key) as caller:
+        for number, line in enumerate(arguments.lines_of(data), 1):
+            found: dict[str, Any] = {'line': line.number}
+            values = arguments.read_line(method, line, number)
+            outcome = results.call(caller, method.name, **values)
+            if outcome.error is None:
+                found['value'] = schema.to_json(method, outcome.value)
+            else:
+                found['error'] = results.error_text(outcome.error)
+            codes.append(code_of(outcome.error))
+            output.print_line(found)
+    if not codes:
+        raise click.UsageError('--data has no requests')
+    return worst(codes)
 
 
 def _rows(method: Method, value: Any) -> tuple[list[str], list[list[str]]]:
-    """A list as rows, a map or struct as a row for each key, anything else as one cell."""
-    found = results.to_json(method, value)
+    """Return a list as rows, a map or struct as a row for each key, anything else as one cell."""
+    found = schema.to_json(method, value)
     if isinstance(found, dict):
         return ['key', 'value'], [[key, _cell(inner)] for key, inner in found.items()]
     items = found if isinstance(found, list) else [found]
     if items and all(isinstance(item, dict) for item in items):
         columns = list(dict.fromkeys(key for item in items for key in item))
         return columns, [[_cell(item.get(c, '')) for c in columns] for item in items]
-    type_ = results.type_of(method)
+    type_ = schema.type_of(method)
     name = 'value' if type_ is None or type_.code != TType.MAP else 'pair'
     return [name], [[_cell(item)] for item in items]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import thrift_client
 from thrift_client import errors
-from thrift_client.cli import results, service
-from thrift_client.cli.ui import click
+from thrift_client.cli import results
+from thrift_client.cli.ui import click, command
 from thrift_client.response import ThriftResponse
 from thrift_client.testing import Server
 
@@ -45,11 +45,10 @@ class Store:
             return sorted(self._words)
 
 
-@click.command('demo')
+@command('demo')
 def demo_command() -> None:
-    """See it work: a client, a pool, keys, responses, and a server that dies."""
-    service.add_to_path([str(Path(__file__).with_name('gen-py'))])
-    module = service.load('demo_if.key_value').module
+    """Watch it work: a client, a pool, keys, responses, and a server that dies."""
+    module = thrift_client.load(Path(__file__).with_name('demo.thrift')).KeyValue
     with ExitStack() as stack:
         servers = _start_servers(stack, module)
         _call_one(module, servers['server-1'])
@@ -95,13 +94,13 @@ def _call_one(module: Any, server: Server) -> None:
 def _spread_keys(pool: Any) -> None:
     _headline(3, 'ThreadedHashClient: set_hash makes the word choose its server')
     pool.setk.set_hash(lambda key, _: key)
-    names = ''.join(f'{server.name:<11}' for server in pool)
-    click.echo(f'   {"":<13}{names}getk() finds')
+    names = ''.join(f'{server.name:<10}' for server in pool)
+    click.echo(f'   {"":<12}{names}getk() finds')
     for word in WORDS:
         stored = pool.setk(word, word.upper())
-        marks = ''.join(f'{"x" if server is stored.server else ".":<11}' for server in pool)
+        marks = ''.join(f'{"x" if server is stored.server else ".":<10}' for server in pool)
         found = pool.getk(word)
-        click.echo(f'   {word:<13}{marks}{found.value()} on {found.server.name}')
+        click.echo(f'   {word:<12}{marks}{found.value()} on {found.server.name}')
     click.echo('\n   The same word goes to the same server in every process: run this again.')
 
 

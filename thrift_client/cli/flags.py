@@ -1,7 +1,7 @@
 """Flags for everything that a client can be told, generated from the table of options.
 
 Each can stand in a config file (its name with underscores) and in the environment
-(THRIFT_CLIENT_ and its name in capitals); a flag beats the environment, that the file, that
+(THRIFT_CLIENT_ and its name in capitals). A flag overrides the environment, that the file, that
 the option's default.
 """
 
@@ -16,25 +16,30 @@ from typing import Any, NamedTuple, TypeVar
 import yaml
 
 import thrift_client
-from thrift_client.cli.texts import UNWRITTEN, OptionType
-from thrift_client.cli.ui import click
-from thrift_client.options import OPTIONS, nearest
+from thrift_client.cli import durations
+from thrift_client.cli.texts import POLICIES, UNWRITTEN, OptionType, is_duration, meaning
+from thrift_client.cli.ui import click, nearest, option
+from thrift_client.options import OPTIONS
 
 F = TypeVar('F', bound=Callable[..., Any])
 
 PREFIX = 'THRIFT_CLIENT_'
+
+ROUTERS = ('modulo', 'jump', 'ketama', 'maglev', 'rendezvous')
+BALANCES = ('p2c', 'least_loaded', 'round_robin', 'random', 'first')
 
 #: Flags with a short form of their own.
 _SHORT = {'headers': '-H'}
 
 #: What the options of pools mean; their defaults are in the pools' signatures.
 _POOL_TEXTS = {
-    'routing': 'how a hash pool places keys',
-    'failover': 'how many further servers may serve a call whose own is out',
+    'routing': f'how keys choose servers: {", ".join(ROUTERS)}',
+    'failover': 'how many further servers may serve a call whose own server is unavailable',
     'replicas': 'how many servers hold each key',
-    'max_threads': 'most threads that a pool starts for what would block',
-    'balance': 'spread calls over the servers in this way, instead of by key',
+    'max_threads': 'maximum threads of a pool',
+    'balance': f'any server may serve any call, chosen by {", ".join(BALANCES)}',
 }
+_POOL_TYPES: dict[str, Any] = {'routing': click.Choice(ROUTERS), 'balance': click.Choice(BALANCES)}
 
 #: TLS beyond ssl: what goes into the context.
 _TLS_TEXTS = {
@@ -51,6 +56,7 @@ class Row(NamedTuple):
     name: str
     default: Any
     text: str
+    panel: str = 'Connection'
 
     @property
     def flag(self) -> str:
@@ -62,36 +68,53 @@ class Row(NamedTuple):
         """Its environment variable."""
         return PREFIX + self.name.upper()
 
+    @property
+    def default_text(self) -> str:
+        """Its default as one would write it; empty where it is nothing."""
+        if self.default is None or self.default is False or self.default in ((), ''):
+            return ''
+        if self.name in OPTIONS and is_duration(self.name):
+            return durations.shown(self.default)
+        return '' if self.name in POLICIES else str(self.default)
+
 
 def client_rows() -> list[Row]:
-    """The flags that every client understands."""
-    rows = [Row(n, row.default, row.text) for n, row in OPTIONS.items() if n not in UNWRITTEN]
+    """Return the flags that every client understands."""
+    rows = []
+    for name, option_row in OPTIONS.items():
+        if name not in UNWRITTEN:
+            panel, text = meaning(name)
+            rows.append(Row(name, option_row.default, text, panel))
     return [*rows, Row('frame', False, 'the same as --transport framed')]
 
 
 def tls_rows() -> list[Row]:
-    """The flags that make a TLS context."""
-    return [Row(name, None, text) for name, text in _TLS_TEXTS.items()]
+    """Return the flags that make a TLS context."""
+    return [Row(name, None, text, 'TLS') for name, text in _TLS_TEXTS.items()]
 
 
 def pool_rows() -> list[Row]:
-    """The flags that pools understand besides."""
+    """Return the flags that pools understand besides."""
     parameters: dict[str, inspect.Parameter] = {}
     for kind in (thrift_client.HashClient, thrift_client.BalancedClient):
         parameters |= inspect.signature(kind.__init__).parameters
-    return [Row(name, parameters[name].default, text) for name, text in _POOL_TEXTS.items()]
+    return [
+        Row(name, None if name == 'balance' else parameters[name].default, text, 'Server pool')
+        for name, text in _POOL_TEXTS.items()
+    ]
 
 
 def config_option(function: F) -> F:
     """Add --config, whose values are the defaults of all other flags."""
-    return click.option(
+    return option(
         '--config',
         envvar=f'{PREFIX}CONFIG',
         metavar='FILE',
+        type=click.Path(),
         is_eager=True,
         expose_value=False,
         callback=_read_config,
-        help='Options as YAML; without it $XDG_CONFIG_HOME/thrift-client/config.yaml.',
+        help='a YAML file of options [config.yaml of thrift-client in $XDG_CONFIG_HOME]',
     )(function)
 
 
@@ -101,7 +124,7 @@ def client_options(function: F) -> F:
         if row.name == 'insecure':
             function = _option(row, is_flag=True, default=None)(function)
         else:
-            function = _option(row, metavar='FILE')(function)
+            function = _option(row, metavar='FILE', type=click.Path())(function)
     for row in reversed(client_rows()):
         function = _client_option(row)(function)
     return function
@@ -110,8 +133,7 @@ def client_options(function: F) -> F:
 def pool_options(function: F) -> F:
     """Add a flag for each option of pools."""
     for row in reversed(pool_rows()):
-        number = row.name in ('failover', 'replicas', 'max_threads')
-        function = _option(row, type=int if number else str)(function)
+        function = _option(row, type=_POOL_TYPES.get(row.name, int))(function)
     return function
 
 
@@ -120,47 +142,59 @@ def _client_option(row: Row) -> Callable[[F], F]:
         return _option(row, is_flag=True, default=None)
     if row.name == 'ssl':
         return _option(row, is_flag=True, off='--no-ssl', default=None)
-    kind = OptionType(row.name)
     if row.name == 'headers':
         return _option(row, type=str, multiple=True, metavar='NAME: VALUE')
+    kind = OptionType(row.name)
     return _option(row, type=kind, metavar=kind.name)
 
 
 def _option(row: Row, off: str | None = None, **settings: Any) -> Callable[[F], F]:
-    """A flag for a row; `off` is the flag that says no."""
-    text = row.text if row.default in (None, False, ()) else f'{row.text} [{row.default}]'
+    """Return a flag for a row; `off` is the flag that says no."""
+    text = f'{row.text} [{row.default_text}]' if row.default_text else row.text
     names = [f'{row.flag}/{off}' if off else row.flag]
     names += [_SHORT[row.name]] if row.name in _SHORT else []
-    return click.option(*names, row.name, envvar=row.variable, help=text, **settings)
+    if isinstance(settings.get('type'), click.Choice):
+        settings['metavar'] = 'NAME'
+    settings |= {'envvar': row.variable, 'help': text, 'panel': row.panel}
+    return option(*names, row.name, **settings)
 
 
 def _read_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None:
-    file = Path(path) if path else _default_config()
-    if path is None and not file.is_file():
-        return
-    try:
-        found = yaml.safe_load(file.read_text(encoding='utf-8')) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
-        raise click.UsageError(f'cannot read the config file {file}: {exc}') from None
-    if not isinstance(found, dict):
-        raise click.UsageError(f'{file}: expected option: value on each line')
+    found = read_config(path)
     known = {*_known(), *(param.name for param in ctx.command.params)}
     for name in found:
         if name not in known:
             names = [name for name in known if name]
-            raise click.UsageError(f'{file}: unknown option {name!r}{nearest(str(name), names)}')
+            raise click.UsageError(
+                f'{path or default_config()}: unknown option {name!r}{nearest(str(name), names)}'
+            )
     for param in ctx.command.params:
         if getattr(param, 'multiple', False) and isinstance(found.get(param.name), str):
             found[param.name] = [found[param.name]]
     ctx.default_map = {**(ctx.default_map or {}), **found}
 
 
-def _known() -> set[str]:
-    """What may stand in a config file whichever command reads it."""
-    rows = (*client_rows(), *tls_rows(), *pool_rows())
-    return {'service', 'server', 'gen_py', *(row.name for row in rows)}
+def read_config(path: str | None) -> dict[Any, Any]:
+    """Read a config file, or the user's where `path` is None. A usage error if it can't be."""
+    file = Path(path) if path else default_config()
+    if path is None and not file.is_file():
+        return {}
+    try:
+        found = yaml.safe_load(file.read_text(encoding='utf-8')) or {}
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as exc:
+        raise click.UsageError(f'cannot read the config file {file}: {exc}') from None
+    if not isinstance(found, dict):
+        raise click.UsageError(f'{file}: expected option: value on each line')
+    return found
 
 
-def _default_config() -> Path:
+def default_config() -> Path:
+    """Return where the user's own config file is."""
     home = os.environ.get('XDG_CONFIG_HOME') or Path('~/.config').expanduser()
     return Path(home, 'thrift-client', 'config.yaml')
+
+
+def _known() -> set[str]:
+    """Return what may stand in a config file whichever command reads it."""
+    rows = (*client_rows(), *tls_rows(), *pool_rows())
+    return {'service', 'server', 'gen_py', 'include', *(row.name for row in rows)}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+#: Upper ends of the bars of a chart, in µs.
+_STEPS = tuple(step * 10**power for power in range(1, 8) for step in (1, 2, 5))
+
 _BITS = 7  # of precision: each power of two is divided into 128
 
 
@@ -48,7 +51,7 @@ class Histogram:
         return self.total / self.count if self.count else 0.0
 
     def percentile(self, percent: float) -> int:
-        """The value in µs that `percent` of all values don't exceed; 0 if there are none."""
+        """Return the value in µs that `percent` of all values don't exceed; 0 if there are none."""
         wanted = max(1, -(-self.count * percent // 100))
         seen = 0
         for index in sorted(self._counts):
@@ -58,9 +61,19 @@ class Histogram:
         return 0
 
     def buckets(self) -> Iterator[tuple[int, int]]:
-        """Each bucket that has something in it: its upper end in µs, and its count."""
+        """Return each bucket that has something in it: its upper end in µs, and its count."""
         for index in sorted(self._counts):
             yield _upper(index), self._counts[index]
+
+
+    def steps(self) -> list[tuple[int, int]]:
+        """Return the bars of a chart: upper ends of 1, 2, 5, 10, … µs, with their counts."""
+        counts: dict[int, int] = {}
+        for upper, count in self.buckets():
+            step = next((step for step in _STEPS if upper <= step), _STEPS[-1])
+            counts[step] = counts.get(step, 0) + count
+        shown = [step for step in _STEPS if counts and min(counts) <= step <= max(counts)]
+        return [(step, counts.get(step, 0)) for step in shown]
 
 
 def _index(value: int) -> int:

@@ -1,8 +1,8 @@
 """Load on a client: calls from many threads, closed or open loop, and what came of them.
 
-Closed loop: each thread calls again when it has its answer. Open loop (`rate`): calls have
-times at which they are due whatever the server does, and a latency counts from then, so that
-a server that stalls shows it in all the calls that it delayed.
+Closed loop: each thread calls again when it has its answer. Open loop (`rate`): calls are due at
+fixed times whatever the server does, and a latency counts from then, so that a server that
+stalls shows it in all the calls that it delayed.
 
 Who owns what: each worker has its own Tally, which nobody else writes; the main thread adds
 them up when the workers have ended, and before that reads only their counts.
@@ -15,18 +15,29 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import count
 from time import perf_counter
+from typing import Any
 
 from thrift_client.cli.histogram import Histogram
+from thrift_client.cli.results import Outcome, is_answer
+
+#: The width of a bucket of the timeline, in s.
+TICK = 0.1
 
 
 class Tally:
-    """What came of calls: latencies of those that were answered, and errors by kind."""
+    """What came of calls: latencies of those that were answered, and errors by kind.
+
+    Exceptions that servers answered with have a latency and count as errors. `servers` has a
+    Tally for each server, `timeline` the latencies by TICK since the beginning.
+    """
 
     def __init__(self) -> None:
         self.latencies = Histogram()
         self.errors: Counter[str] = Counter()
         self.first_errors: dict[str, BaseException] = {}
         self.done = 0
+        self.servers: dict[str, Tally] = {}
+        self.timeline: dict[int, Histogram] = {}
 
     def add(self, other: Tally) -> None:
         """Count all that another one has."""
@@ -34,43 +45,57 @@ class Tally:
         self.errors.update(other.errors)
         self.first_errors = other.first_errors | self.first_errors
         self.done += other.done
+        for name, tally in other.servers.items():
+            self.servers.setdefault(name, Tally()).add(tally)
+        for tick, histogram in other.timeline.items():
+            self.timeline.setdefault(tick, Histogram()).add(histogram)
 
     def record(self, error: BaseException | None, microseconds: int) -> None:
         """Count one call."""
         self.done += 1
-        if error is None:
+        if is_answer(error):
             self.latencies.record(microseconds)
-        else:
+        if error is not None:
             kind = type(error).__name__
             self.errors[kind] += 1
             self.first_errors.setdefault(kind, error)
+
+    def record_outcome(self, outcome: Outcome, microseconds: int, ended: float) -> None:
+        """Count one call, also for its server and for its time, in s since the beginning."""
+        self.record(outcome.error, microseconds)
+        self.servers.setdefault(outcome.server, Tally()).record(outcome.error, microseconds)
+        if is_answer(outcome.error):
+            self.timeline.setdefault(int(ended / TICK), Histogram()).record(microseconds)
 
 
 class Load:
     """A run of calls.
 
-    `call()` makes one and returns what it raised, or None; so many `threads` make them. `number`
-    is how many to make and `seconds` how long to go on (None: no limit, of one of them); `rate`
-    calls are due in each second, None for a closed loop.
+    `call(arguments)` makes one with what `prepare(number)` made for it, before its time counts;
+    so many `threads` make them. `number` is how many to make and `seconds` how long to go on
+    (None: no limit, of one of them); `rate` calls are due in each second, None for a closed loop.
     """
 
     def __init__(
         self,
-        call: Callable[[], BaseException | None],
+        prepare: Callable[[int], Any],
+        call: Callable[[Any], Outcome],
         threads: int,
         number: int | None,
         seconds: float | None,
         rate: float | None,
     ) -> None:
+        self._prepare = prepare
         self._call = call
         self._number = number
         self._seconds = seconds
         self._rate = rate
         self._numbers = count()
         self._stopped = threading.Event()
+        self._failure: BaseException | None = None
         self._tallies = [Tally() for _ in range(threads)]
         self._threads = [
-            threading.Thread(target=self._work, args=(tally,), daemon=True)
+            threading.Thread(target=self._run, args=(tally,), daemon=True)
             for tally in self._tallies
         ]
         self._started = 0.0
@@ -107,22 +132,36 @@ class Load:
         self._stopped.set()
 
     def result(self) -> Tally:
-        """What came of all calls; before the end has come, of those until now."""
+        """Return what came of all calls; before the end has come, of those until now.
+
+        Raises what ended a worker: a request that doesn't fit the method.
+        """
+        if self._failure is not None:
+            raise self._failure
         whole = Tally()
         for tally in self._tallies:
             whole.add(tally)
         return whole
+
+    def _run(self, tally: Tally) -> None:
+        try:
+            self._work(tally)
+        except BaseException as exc:  # noqa: BLE001 - raised in the thread that asks for the result
+            self._failure = exc
+            self._stopped.set()
 
     def _work(self, tally: Tally) -> None:
         while not self._stopped.is_set():
             number = next(self._numbers)
             if self._number is not None and number >= self._number:
                 return
+            arguments = self._prepare(number + 1)
             due = self._due(number)
             if due is None:
                 return
-            error = self._call()
-            tally.record(error, round((perf_counter() - due) * 1e6))
+            outcome = self._call(arguments)
+            ended = perf_counter()
+            tally.record_outcome(outcome, round((ended - due) * 1e6), ended - self._started)
 
     def _due(self, number: int) -> float | None:
         """When the call counts from, waiting until then; None if the run is over."""

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+from textwrap import fill, indent
+
 from thrift_client.cli import flags, output
-from thrift_client.cli.ui import click
+from thrift_client.cli.ui import PANELS, TERMINAL, click, command, option
+
+#: From this width on, a table of all columns can be read.
+_WIDE = 140
 
 _TARGET = (
-    flags.Row('service', None, 'the service: a gen-py module or a .thrift file'),
-    flags.Row('gen_py', None, 'folders that `thrift --gen py` wrote'),
-    flags.Row('server', None, 'the servers; in a variable with spaces between them'),
-    flags.Row('config', None, 'the config file; not in itself'),
+    flags.Row('service', None, 'the service: FILE.thrift, FILE.thrift:SERVICE or a module', 'Call'),
+    flags.Row('include', None, 'folders to find included .thrift files in', 'Call'),
+    flags.Row('gen_py', None, 'folders that `thrift --gen py` wrote', 'Call'),
+    flags.Row('server', None, 'the servers; in a variable with spaces between them', 'Call'),
+    flags.Row('config', None, 'the config file; not in itself', 'Call'),
 )
 
 
-@click.command('options')
-@click.option('--json', 'as_json', is_flag=True, help='Print a list of objects.')
-@click.option('--markdown', is_flag=True, help='Print a table for documents.')
+@command('options')
+@option('--json', 'as_json', is_flag=True, panel='Output', help='print a list of objects')
+@option('--markdown', is_flag=True, panel='Output', help='print a table for documents')
 def options_command(as_json: bool, markdown: bool) -> None:
     """Show all client options as flags, environment variables and keys of the config file.
 
-    A flag beats the variable, the variable the config file, that the default.
+    A flag overrides the variable, the variable the config file, that the default.
     """
     rows = [*_TARGET, *flags.client_rows(), *flags.tls_rows(), *flags.pool_rows()]
     if as_json:
         output.print_json([_object(row) for row in rows], plain=True)
         return
-    lines = [(row.flag, row.variable, row.name, _default(row), row.text) for row in rows]
+    lines = [(row.flag, row.variable, row.name, row.default_text, row.text) for row in rows]
     columns = ('flag', 'variable', 'config key', 'default', 'meaning')
     if markdown:
         click.echo(_markdown(columns))
         click.echo(_markdown(('---',) * len(columns)))
         for flag, variable, key, default, text in lines:
             click.echo(_markdown((f'`{flag}`', f'`{variable}`', f'`{key}`', default, text)))
+    elif TERMINAL and output.console().width < _WIDE:
+        _print_blocks(rows)
     else:
         output.print_table(columns, lines)
 
@@ -41,13 +49,23 @@ def _object(row: flags.Row) -> dict[str, str]:
         'flag': row.flag,
         'variable': row.variable,
         'key': row.name,
-        'default': _default(row),
+        'default': '' if row.default is None else str(row.default),
         'text': row.text,
     }
 
 
-def _default(row: flags.Row) -> str:
-    return '' if row.default is None else str(row.default)
+def _print_blocks(rows: list[flags.Row]) -> None:
+    """Print what a terminal can't show side by side: two lines for each option."""
+    width, pad = output.console().width, ' ' * 6
+    for panel in PANELS:
+        output.echo(panel, bold=True)
+        for row in rows:
+            if row.panel == panel:
+                default = f' [{row.default_text}]' if row.default_text else ''
+                output.echo(f'  {row.flag}  ${row.variable}')
+                text = fill(row.text + default, width - len(pad))
+                output.echo(indent(text, pad))
+    output.echo(fill('In the config file a flag is its name with _: --max-idle is max_idle', width))
 
 
 def _markdown(cells: tuple[str, ...]) -> str:

@@ -1,51 +1,90 @@
-"""What commands print: tables and JSON, in colour on a terminal and plain elsewhere."""
+"""What commands print: tables and JSON, in colour on a terminal and plain elsewhere.
+
+Everything goes through `safe`: no text of a server reaches the terminal as it is.
+"""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from thrift_client.cli import safe
 from thrift_client.cli.ui import TERMINAL, click
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
+
+#: A column that is narrower than this is never folded.
+_NARROW = 12
 
 
 def console(*, error: bool = False) -> Console:
-    """Where to print on a terminal; rich knows of NO_COLOR and of terminals that can't do it."""
+    """Make what prints on a terminal, with regard to NO_COLOR and poor terminals."""
     from rich.console import Console
 
     return Console(stderr=error, highlight=False)
 
 
+def echo(text: str = '', *, error: bool = False, bold: bool = False, newline: bool = True) -> None:
+    """Print a line of text."""
+    click.secho(safe.text(text), err=error, bold=bold or None, nl=newline)
+
+
+def flush() -> None:
+    """Hand what was printed to who reads it."""
+    sys.stdout.flush()
+
+
 def one_line(value: Any) -> str:
-    """A value as JSON in one line."""
-    return json.dumps(value, ensure_ascii=False)
+    """Return a value as JSON in one line."""
+    return safe.as_json(value)
 
 
 def print_json(value: Any, *, plain: bool = False) -> None:
     """Print a value as indented JSON, coloured on a terminal unless it has to be `plain`."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    text = safe.as_json(value, indent=2)
     if plain or not TERMINAL:
         click.echo(text)
-    else:
-        console().print_json(text, indent=2, ensure_ascii=False)
+        return
+    from rich.highlighter import JSONHighlighter
+    from rich.text import Text
+
+    shown = Text(text)
+    JSONHighlighter().highlight(shown)
+    console().print(shown, soft_wrap=True)
+
+
+def print_line(value: Any) -> None:
+    """Print a value as JSON on one line, at once."""
+    click.echo(safe.as_json(value))
+    flush()
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Make a table for a terminal: what doesn't fit is folded, never cut."""
+    from rich.table import Table
+    from rich.text import Text
+
+    lines = [[safe.text(cell) for cell in row] for row in rows]
+    made = Table()
+    for index, name in enumerate(columns):
+        longest = max([len(name), *(len(line[index]) for line in lines)])
+        made.add_column(
+            name, overflow='fold', min_width=longest if longest <= _NARROW else None
+        )
+    for line in lines:
+        made.add_row(*map(Text, line))
+    return made
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows under their headings: a table on a terminal, aligned columns elsewhere."""
     if TERMINAL:
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(*columns)
-        for row in rows:
-            table.add_row(*map(Text, row))
-        console().print(table)
+        console().print(table(columns, rows))
         return
-    lines = [tuple(columns), *(tuple(cell.replace('\n', ' ') for cell in row) for row in rows)]
+    lines = [tuple(columns), *(tuple(map(safe.line, row)) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     for line in lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
@@ -53,25 +92,35 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def bar(share: float, width: int = 30) -> str:
-    """A bar for a share between 0 and 1."""
+    """Return a bar for a share between 0 and 1."""
     return '█' * round(share * width)
 
 
 def print_raw(value: Any) -> None:
-    """Print a value as it is: bytes as bytes, a str as its text, the rest as Python shows it."""
-    if isinstance(value, bytes):
+    """Print text and bytes as they are into a pipe, and with escapes on a terminal."""
+    if sys.stdout.isatty():
+        shown = value.decode('utf-8', 'backslashreplace') if isinstance(value, bytes) else value
+        echo(shown if isinstance(shown, str) else repr(shown))
+    elif isinstance(value, bytes):
         sys.stdout.flush()
         sys.stdout.buffer.write(value)
         sys.stdout.buffer.flush()
-    else:
-        click.echo(value if isinstance(value, str) else repr(value))
+    else:  # not by click, which takes out what looks like a colour
+        sys.stdout.write(f'{value if isinstance(value, str) else repr(value)}\n')
 
 
 def print_error(text: str) -> None:
     """Print what went wrong, on stderr."""
+    shown = safe.text(text)
     if TERMINAL:
         from rich.text import Text
 
-        console(error=True).print(Text.assemble(('error: ', 'bold red'), text))
+        made = Text.assemble(('Error: ', 'bold red'), shown, overflow='fold')
+        console(error=True).print(made)
     else:
-        click.echo(f'error: {text}', err=True)
+        click.echo(f'Error: {shown}', err=True)
+
+
+def print_warning(text: str) -> None:
+    """Print what is doubtful, on stderr."""
+    click.secho(f'Warning: {safe.text(text)}', err=True, fg='yellow')

@@ -5,35 +5,47 @@ from __future__ import annotations
 from typing import Any, TextIO
 
 from thrift_client import address
-from thrift_client.cli import output
+from thrift_client.cli import complete, output
+from thrift_client.cli.flags import ROUTERS
 from thrift_client.cli.target import Server
-from thrift_client.cli.ui import click
+from thrift_client.cli.ui import click, command, option
+from thrift_client.placement import Plan, compare
 from thrift_client.routing import router
-from thrift_client.routing.explain import Plan, compare
-
-ROUTERS = ('modulo', 'jump', 'ketama', 'maglev', 'rendezvous')
 
 #: The weights of servers by their names, in the order of the pool.
 Fleet = dict[str, float]
 
 
-@click.command('plan')
-@click.option(
+def _named(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the names of the servers of -a."""
+    names = [Server.of(text).name or text for text in ctx.params.get('server') or ()]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+@command('plan')
+@option(
     '-a', '--server', 'server', multiple=True, required=True, metavar='[NAME=]ADDRESS[@WEIGHT]',
-    help='The servers as they are, in the order of the pool.',
+    panel='Server pool', shell_complete=complete.servers,
+    help='the servers as they are, in the order of the pool',
 )
-@click.option('--add', multiple=True, metavar='[NAME=]ADDRESS[@WEIGHT]', help='One that comes.')
-@click.option('--remove', multiple=True, metavar='NAME', help='One that goes.')
-@click.option(
-    '--routing', multiple=True, type=click.Choice(ROUTERS), default=ROUTERS,
-    help='How keys are placed; without it, all ways side by side.',
+@option(
+    '--add', multiple=True, metavar='[NAME=]ADDRESS[@WEIGHT]', panel='Server pool',
+    help='a server that is added',
 )
-@click.option('--keys', type=click.File('r'), help='A file of keys, one on each line.')
-@click.option(
+@option(
+    '--remove', multiple=True, metavar='NAME', panel='Server pool', shell_complete=_named,
+    help='a server that is removed',
+)
+@option(
+    '--routing', multiple=True, type=click.Choice(ROUTERS), default=ROUTERS, panel='Server pool',
+    help='how keys are placed; without it, all ways are compared',
+)
+@option('--keys', type=click.File('r'), help='a file of keys, one on each line')
+@option(
     '--count', type=click.IntRange(1), default=20000, show_default=True,
-    help='How many keys to make up without --keys.',
+    help='how many keys to make up without --keys',
 )
-@click.option('--json', 'as_json', is_flag=True, help='Print a list of objects.')
+@option('--json', 'as_json', is_flag=True, panel='Output', help='print a list of objects')
 def plan_command(
     server: tuple[str, ...],
     add: tuple[str, ...],
@@ -43,9 +55,9 @@ def plan_command(
     count: int,
     as_json: bool,
 ) -> None:
-    """Tell which keys move when servers are added or removed, and who has how many then."""
+    """Show which keys move when servers are added or removed, and who has how many then."""
     if not add and not remove:
-        raise click.UsageError('what changes? --add or --remove')
+        raise click.UsageError('Missing change: use --add or --remove')
     before = _fleet([_parse(text) for text in server])
     after = _changed(before, add, remove)
     sample = _read_keys(keys) if keys else [f'key:{i}' for i in range(count)]
@@ -71,19 +83,19 @@ def _read_keys(file: TextIO) -> list[str]:
 
 
 def _parse(text: str) -> tuple[str, float]:
-    """A server's name and weight."""
+    """Return a server's name and weight."""
     rest, at, weight = text.rpartition('@')
     server = Server.of(rest if at else text)
     try:
         return server.name or address.parse(server.address).label, float(weight) if at else 1.0
     except ValueError as exc:
-        raise click.UsageError(f'{text!r} is no server: {exc}') from exc
+        raise click.UsageError(f'{text!r} is not a server: {exc}') from exc
 
 
 def _fleet(servers: list[tuple[str, float]]) -> Fleet:
     names = [name for name, _ in servers]
     if len(set(names)) < len(names):
-        raise click.UsageError(f'a name stands there twice: {", ".join(names)}')
+        raise click.UsageError(f'a name is there twice: {", ".join(names)}')
     return dict(servers)
 
 
@@ -115,7 +127,7 @@ def _object(plan: Plan) -> dict[str, Any]:
 
 
 def _print(plan: Plan) -> None:
-    click.echo(f'{plan.router}: {len(plan.moves)} of {plan.keys} keys move ({plan.share:.1%})')
+    output.echo(f'{plan.router}: {len(plan.moves)} of {plan.keys} keys move ({plan.share:.1%})')
     most = max(*plan.before.values(), *plan.after.values())
     rows = []
     for name in sorted({*plan.before, *plan.after}):
@@ -123,4 +135,4 @@ def _print(plan: Plan) -> None:
         bar = output.bar(after / most)
         rows.append((name, str(before), str(after), f'{after - before:+d}', bar))
     output.print_table(('server', 'before', 'after', 'change', 'after'), rows)
-    click.echo()
+    output.echo()

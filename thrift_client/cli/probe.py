@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import ssl
 from time import monotonic
@@ -9,11 +10,18 @@ from typing import Any, NamedTuple
 
 from thrift_client import address
 from thrift_client.address import Address
-from thrift_client.cli import output
+from thrift_client.cli import complete, output
+from thrift_client.cli.durations import Duration
 from thrift_client.cli.exits import CONNECT, OK, TIMEOUT, TLS, WIRE
-from thrift_client.cli.ui import click
+from thrift_client.cli.ui import click, command, option
 from thrift_client.cli.wires import WIRES, Wire, answers, request
 from thrift_client.core.detect import STRANGERS, recognize
+
+#: What a multiplexed server may be told by, and how to go on.
+_MULTIPLEXED = (
+    'A multiplexed server closes the connection, too, where a call names no service: '
+    'if it is one, try --service-name NAME'
+)
 
 #: Kinds of servers that no Thrift wire will fit.
 _HOPELESS = frozenset({what for _, what, _ in STRANGERS} - {'HTTP', 'TLS'} | {'MySQL'})
@@ -32,7 +40,8 @@ class Sight(NamedTuple):
         """What was seen, in a few words."""
         if self.outcome == 'bytes':
             return described(self.data)
-        return {'answer': 'the answer', 'closed': 'the server hung up'}.get(self.outcome, 'silence')
+        seen = {'answer': 'the answer', 'closed': 'the server closed the connection'}
+        return seen.get(self.outcome, 'silence')
 
 
 class Probe:
@@ -58,7 +67,7 @@ class Probe:
         return found + self._try(list(rest), tls=tls, every=every)
 
     def has_tls(self) -> bool:
-        """Whether the server shakes hands; any certificate will do."""
+        """Tell whether the server shakes hands; any certificate will do."""
         try:
             self._connect(trusting()).close()
         except OSError:
@@ -132,7 +141,7 @@ class Probe:
 
 
 def trusting() -> ssl.SSLContext:
-    """A context that takes any certificate, for any name."""
+    """Return a context that takes any certificate, for any name."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -140,13 +149,13 @@ def trusting() -> ssl.SSLContext:
 
 
 def kind_of(data: bytes) -> str | None:
-    """What else than Thrift begins like this; None for what isn't known."""
+    """Return what else than Thrift begins like this; None for what isn't known."""
     found = recognize(data)
     return found[0] if isinstance(found, tuple) else None
 
 
 def described(data: bytes) -> str:
-    """The bytes in a few words: what they look like, and their beginning."""
+    """Return the bytes in a few words: what they look like, and their beginning."""
     kind = kind_of(data)
     first = data.split(b'\r\n', 1)[0][:60] if kind else data[:24]
     text = first.decode('ascii') if first.isascii() and first.decode().isprintable() else None
@@ -154,16 +163,16 @@ def described(data: bytes) -> str:
     return f'{kind}: {shown}' if kind else f'{len(data)} bytes that are no answer: {shown}'
 
 
-@click.command('probe')
-@click.option(
-    '--timeout', type=click.FloatRange(1), default=500, show_default=True, metavar='MS',
-    help='How long to wait for each answer, in ms.',
+@command('probe')
+@option(
+    '--timeout', type=Duration(least_plain=20), default='500ms', show_default=True,
+    help='how long to wait for each answer',
 )
-@click.option('--service-name', help='The name of the service on a multiplexed server.')
-@click.option('--every', is_flag=True, help='Go on after the first wire that fits.')
-@click.option('-v', '--verbose', is_flag=True, help='Show what came of each try.')
-@click.option('--json', 'as_json', is_flag=True, help='Print an object.')
-@click.argument('server', metavar='ADDRESS')
+@option('--service-name', metavar='NAME', help='the name of the service on a multiplexed server')
+@option('--every', is_flag=True, help='go on after the first wire that fits')
+@option('-v', '--verbose', is_flag=True, panel='Output', help='show what came of each try')
+@option('--json', 'as_json', is_flag=True, panel='Output', help='print an object')
+@click.argument('server', metavar='ADDRESS', shell_complete=complete.servers)
 @click.pass_context
 def probe_command(
     ctx: click.Context,
@@ -205,12 +214,15 @@ def _code(probe: Probe, found: list[Sight]) -> int:
 
 def _report(probe: Probe, found: list[Sight]) -> dict[str, Any]:
     report: dict[str, Any] = {'server': probe.target.label, 'fits': bool(found)}
+    if not found and may_be_multiplexed(probe):
+        report['hint'] = _MULTIPLEXED
     if found:
         wire, tls = found[0].wire, found[0].tls
         report |= {'transport': wire.transport, 'protocol': wire.protocol, 'tls': tls}
         if tls:
             report['distrust'] = probe.distrust()
-        report |= {'flags': _flags(found[0]), 'python': _python(probe, found[0])}
+        flags = _flags(probe, found[0], trusted=not report.get('distrust'))
+        report |= {'flags': flags, 'python': _python(probe, found[0])}
         report['also'] = [dict(sight.wire._asdict(), tls=sight.tls) for sight in found[1:]]
     report['tries'] = [
         dict(sight.wire._asdict(), tls=sight.tls, saw=sight.text) for sight in probe.sights
@@ -218,9 +230,20 @@ def _report(probe: Probe, found: list[Sight]) -> dict[str, Any]:
     return report
 
 
-def _flags(sight: Sight) -> str:
-    tls = ' --ssl' if sight.tls else ''
-    return f'--transport {sight.wire.transport} --protocol {sight.wire.protocol}{tls}'
+def may_be_multiplexed(probe: Probe) -> bool:
+    """Tell whether the service's name may be all that is missing: the server hung up."""
+    closed = any(sight.outcome == 'closed' for sight in probe.sights)
+    return probe.service_name is None and closed
+
+
+def _flags(probe: Probe, sight: Sight, *, trusted: bool) -> str:
+    """Return the flags with which any command calls this server at its address."""
+    words = ['--transport', sight.wire.transport, '--protocol', sight.wire.protocol]
+    if sight.tls:
+        words += ['--ssl'] if trusted else ['--ssl', '--insecure']
+    if probe.service_name is not None:
+        words += ['--service-name', probe.service_name]
+    return shlex.join(words)
 
 
 def _python(probe: Probe, sight: Sight) -> str:
@@ -237,18 +260,19 @@ def _python(probe: Probe, sight: Sight) -> str:
 def _print(report: dict[str, Any], *, verbose: bool) -> None:
     if report['fits']:
         tls = ' over TLS' if report['tls'] else ''
-        click.echo(
+        output.echo(
             f'{report["server"]} speaks transport {report["transport"]}, '
             f'protocol {report["protocol"]}{tls}'
         )
-        click.echo(f'  flags   {report["flags"]}')
-        click.echo(f'  Python  {report["python"]}')
+        output.echo(f'  flags   {report["flags"]}')
+        output.echo(f'  Python  {report["python"]}')
         for other in report['also']:
-            click.echo(f'  also    transport {other["transport"]}, protocol {other["protocol"]}')
+            output.echo(f'  also    transport {other["transport"]}, protocol {other["protocol"]}')
         if report.get('distrust'):
-            click.echo(f'  not trusted here: {report["distrust"]}; --ca names the authority')
+            output.echo(f'  The certificate is not trusted here: {report["distrust"]}.')
+            output.echo('  --insecure skips the check; --ca FILE names the authority and keeps it')
     else:
-        click.echo(f'{report["server"]}: no transport and protocol fits; this was seen:')
+        output.echo(f'{report["server"]}: no transport and protocol fits; this was seen:')
     if verbose:
         output.print_table(
             ('transport', 'protocol', 'TLS', 'saw'),
@@ -257,3 +281,5 @@ def _print(report: dict[str, Any], *, verbose: bool) -> None:
                 for each in report['tries']
             ],
         )
+    if 'hint' in report:
+        output.echo(report['hint'])

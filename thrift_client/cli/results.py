@@ -2,49 +2,75 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from time import perf_counter
+from typing import Any, NamedTuple
 
 from thrift.Thrift import TApplicationException, TException
 
 from thrift_client import ThriftPool
-from thrift_client.cli import idl, values
-from thrift_client.cli.idl import Type
-from thrift_client.core.service import Method
-from thrift_client.errors import ThriftClientError
+from thrift_client.cli import hints, safe, schema
+from thrift_client.cli.exits import WIRE, code_of
+from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError, server_label
 
 
-def type_of(method: Method) -> Type | None:
-    """The type that a method returns; None for a void or oneway one."""
-    success = None if method.oneway else idl.field(method.result, 'success')
-    return None if success is None else success.type
+class Outcome(NamedTuple):
+    """What became of one call: the server that served it, the error or None, value and ms."""
+
+    server: str
+    error: BaseException | None
+    value: Any
+    elapsed: float
 
 
-def to_json(method: Method, value: Any) -> Any:
-    """What a method returned, as JSON has it."""
-    type_ = type_of(method)
-    return None if type_ is None else values.to_json(type_, value)
+def call(caller: Any, method: str, /, *args: Any, **kwargs: Any) -> Outcome:
+    """Call a client or a pool, and return what came of it instead of raising it.
 
-
-def error_of(caller: Any, method: str, /, *args: Any, **kwargs: Any) -> BaseException | None:
-    """Call, and return what a client raised or a pool's response has for an error."""
+    What no server is to blame for (Ctrl-C, a mistake in the call) is raised.
+    """
+    server: Any = caller
+    value: Any = None
     error: BaseException | None = None
+    started = perf_counter()
     try:
-        found = caller.call(method, *args, **kwargs)
+        value = caller.call(method, *args, **kwargs)
         if isinstance(caller, ThriftPool):
-            error = found.exception
+            server, error = value.server, value.exception
+            value = None if error is not None else value.value()
     except TException as exc:
         error = exc
-    return error
+        server = getattr(exc, 'server', None) or server
+    elapsed = (perf_counter() - started) * 1000
+    label = '' if isinstance(server, ThriftPool) else server_label(server)
+    return Outcome(label, error, value, elapsed)
+
+
+def is_answer(error: BaseException | None) -> bool:
+    """Tell whether a server answered: with a value, or with an exception of its own."""
+    return not isinstance(error, ThriftClientError)
 
 
 def error_text(error: BaseException) -> str:
-    """What a call raised, in one line: a declared exception with its fields."""
+    """Return what a call raised: a declared exception with its fields, hints as flags."""
     name = type(error).__name__
     if isinstance(error, ThriftClientError):
-        return f'{name}: {error}'
-    if isinstance(error, TApplicationException):
-        return f'{name}: {error.message}'
-    if getattr(error, 'thrift_spec', None) is not None:
-        return f'{name}: {json.dumps(values.struct_to_json(error), ensure_ascii=False)}'
-    return f'{name}: {error}'
+        text = hints.for_shell(str(error))
+        if _may_be_the_wire(error) and 'thrift-client probe' not in text:
+            address = getattr(error.server, 'address', None) or getattr(error.server, 'name', None)
+            text += f'; try: thrift-client probe {address}' if address else ''
+    elif isinstance(error, TApplicationException):
+        text = str(error.message)
+    elif _is_struct(error):
+        text = safe.as_json(schema.struct_to_json(error))
+    else:
+        text = str(error)
+    return text if text.startswith(f'{name}: ') else f'{name}: {text}'
+
+
+def _may_be_the_wire(error: ThriftClientError) -> bool:
+    if isinstance(error, (CallTimeout, ConnectionLost)):
+        return hints.is_about_the_wire(error.hint or '')
+    return code_of(error) == WIRE
+
+
+def _is_struct(error: BaseException) -> bool:
+    return getattr(error, 'thrift_spec', None) is not None

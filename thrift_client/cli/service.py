@@ -1,26 +1,76 @@
-"""The service that a command is about: a gen-py module, or a `.thrift` file that is compiled."""
+"""The service that a command is about: of a `.thrift` file, or a gen-py module."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from thrift_client.cli.ui import click
+import thrift_client
+from thrift_client.cli.ui import click, nearest
 from thrift_client.core.service import Service, service_of
-from thrift_client.options import nearest
+from thrift_client.errors import IdlError
+from thrift_client.idl.load import LoadedModule
 
 #: Where the compiler writes unless told otherwise; on the path if it is there.
 DEFAULT_GEN_PY = 'gen-py'
 
 _DEFINES_SERVICE = re.compile(r'^class Iface\b', re.MULTILINE)
 _IDL = re.compile(r'(.+?\.thrift)(?::(.*))?')
+
+
+def load(name: str, includes: Sequence[str] = (), folders: Sequence[str] = ()) -> Service:
+    """Load the service that a user named: FILE.thrift, FILE.thrift:SERVICE or a module.
+
+    Includes are looked for in `includes`, modules also in `folders` and ./gen-py. A usage
+    error says what is wrong where there is none.
+    """
+    idl = _IDL.fullmatch(name)
+    if idl:
+        return service_of(_chosen(idl[1], idl[2] or '', includes))
+    add_to_path(folders)
+    return _checked(_imported(name))
+
+
+def expand(name: str, includes: Sequence[str] = ()) -> list[str]:
+    """Return all services of `file.thrift`; anything else stands for itself."""
+    idl = _IDL.fullmatch(name)
+    if idl is None or idl[2]:
+        return [name]
+    return [f'{idl[1]}:{each}' for each in names_in(idl[1], includes)]
+
+
+def services_of(module: ModuleType) -> dict[str, Service]:
+    """Return the services of a loaded module by name, without those that it includes."""
+    return {
+        name: service_of(value)
+        for name, value in vars(module).items()
+        if isinstance(value, ModuleType) and hasattr(value, 'Iface')
+    }
+
+
+def is_loaded(value: Any) -> bool:
+    """Tell whether something is a module that was loaded from a `.thrift` file."""
+    return isinstance(value, LoadedModule)
+
+
+def idl_module(name: str, includes: Sequence[str] = ()) -> ModuleType | None:
+    """Return the module of a `.thrift` file that a user named, or None for another kind of name."""
+    idl = _IDL.fullmatch(name)
+    return None if idl is None else _loaded(idl[1], includes)
+
+
+def names_in(file: str, includes: Sequence[str] = ()) -> list[str]:
+    """Return the services of a `.thrift` file. A usage error if it can't be loaded, or has none."""
+    names = list(services_of(_loaded(file, includes)))
+    if not names:
+        raise click.UsageError(f'{file} has no service')
+    return names
 
 
 def add_to_path(folders: Sequence[str]) -> None:
@@ -31,25 +81,21 @@ def add_to_path(folders: Sequence[str]) -> None:
             sys.path.insert(0, path)
 
 
-def load(name: str) -> Service:
-    """The service that a user named: `package.module`, `file.thrift` or `file.thrift:service`.
-
-    A usage error that says what is wrong where there is none.
-    """
-    idl = _IDL.fullmatch(name)
-    return _checked(_compiled(Path(idl[1]), idl[2] or '') if idl else _imported(name))
-
-
-def is_idl(name: str) -> bool:
-    """Whether a user named a service by an IDL file; its modules are gone after `load`."""
-    return _IDL.fullmatch(name) is not None
+def search_path() -> list[str]:
+    """Return the folders in which gen-py modules are looked for: ./gen-py and PYTHONPATH."""
+    return [DEFAULT_GEN_PY, *filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep))]
 
 
 def find(folders: Sequence[str]) -> list[str]:
-    """The names of all service modules in gen-py folders, found without importing any."""
+    """Return the names of all service modules in gen-py folders, found without importing any."""
     return sorted(
-        name for folder in folders if Path(folder).is_dir() for name in _services_in(Path(folder))
+        {name for folder in folders if Path(folder).is_dir() for name in _services_in(Path(folder))}
     )
+
+
+def files() -> list[str]:
+    """Return the .thrift files in the current folder."""
+    return sorted(str(path) for path in Path().glob('*.thrift') if path.is_file())
 
 
 def _services_in(folder: Path) -> Iterator[str]:
@@ -61,6 +107,29 @@ def _services_in(folder: Path) -> Iterator[str]:
             yield '.'.join(parts)
 
 
+def _loaded(file: str, includes: Sequence[str]) -> ModuleType:
+    try:
+        return thrift_client.load(file, includes)
+    except FileNotFoundError:
+        raise click.UsageError(f'there is no file {file}') from None
+    except IdlError as exc:
+        hint = '; -I names a folder with included files' if 'expected the file' in str(exc) else ''
+        raise click.UsageError(f'{exc}{hint}') from None
+    except (OSError, ValueError) as exc:
+        raise click.UsageError(f'{file} cannot be loaded: {exc}') from None
+
+
+def _chosen(file: str, wanted: str, includes: Sequence[str]) -> Any:
+    names = names_in(file, includes)
+    if not wanted and len(names) > 1:
+        written = ', '.join(f'{file}:{name}' for name in names)
+        raise click.UsageError(f'{file} has several services: choose one of {written}')
+    if wanted and wanted not in names:
+        hint = nearest(wanted, names) or f' (it has {", ".join(names)})'
+        raise click.UsageError(f'{file} has no service {wanted!r}{hint}')
+    return getattr(_loaded(file, includes), wanted or names[0])
+
+
 def _imported(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
@@ -68,10 +137,27 @@ def _imported(name: str) -> ModuleType:
         if exc.name is None or not f'{name}.'.startswith(f'{exc.name}.'):
             raise click.UsageError(f'{name} needs {exc.name}, which is not on the path') from None
         raise click.UsageError(
-            f'no module {name!r}; --gen-py names the folder that `thrift --gen py` wrote'
+            f'there is no module {name!r}{_suggestion(name)}. Give -s FILE.thrift, or --gen-py '
+            'with the folder that `thrift --gen py` wrote'
         ) from None
     except (ImportError, SyntaxError, ValueError, TypeError) as exc:
         raise click.UsageError(f'{name} cannot be imported: {exc}') from None
+
+
+def _suggestion(name: str) -> str:
+    """Name the service here that a user may have meant: by its last part, or a similar one."""
+    known = find([*search_path(), *(path for path in sys.path if path.endswith(DEFAULT_GEN_PY))])
+    for file in files():
+        known.append(file)
+        try:
+            known += [f'{file}:{each}' for each in names_in(file)]
+        except click.UsageError:
+            continue
+    by_last = {re.split(r'[.:]', each.removesuffix('.thrift'))[-1].lower(): each for each in known}
+    exact = by_last.get(name.lower())
+    if exact is not None:
+        return f'; did you mean {exact!r}?'
+    return nearest(name, known)
 
 
 def _checked(module: ModuleType) -> Service:
@@ -84,50 +170,4 @@ def _checked(module: ModuleType) -> Service:
             for name in _services_in(Path(path))
         ]
         hint = f'; the package has {", ".join(inner)}' if inner else ''
-        raise click.UsageError(f'{module.__name__} is no service of gen-py{hint}') from exc
-
-
-def _compiled(file: Path, wanted: str) -> ModuleType:
-    """Compile an IDL file, import its service, and remove what was written."""
-    if not file.is_file():
-        raise click.UsageError(f'there is no file {file}')
-    compiler = shutil.which('thrift')
-    if compiler is None:
-        raise click.UsageError(
-            f'{file}: the thrift compiler is not installed; name the gen-py module instead'
-        )
-    with tempfile.TemporaryDirectory(prefix='thrift-client-') as folder:
-        own, all_of_it = Path(folder, 'own'), Path(folder, 'all')
-        _run(compiler, file, own)
-        _run(compiler, file, all_of_it, '-r')
-        services = {name.rpartition('.')[2]: name for name in find([str(own)])}
-        module = _chosen(file, services, wanted)
-        sys.path.insert(0, str(all_of_it))
-        sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
-        try:
-            return _imported(module)
-        finally:
-            sys.dont_write_bytecode = before
-            sys.path.remove(str(all_of_it))
-
-
-def _run(compiler: str, file: Path, folder: Path, *more: str) -> None:
-    folder.mkdir()
-    command = [compiler, *more, '--gen', 'py', '-out', str(folder), str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode:
-        said = done.stderr.strip() or done.stdout.strip()
-        raise click.UsageError(f'{file} does not compile: {said}')
-
-
-def _chosen(file: Path, services: dict[str, str], wanted: str) -> str:
-    names = ', '.join(services)
-    if not services:
-        raise click.UsageError(f'{file} has no service')
-    if not wanted and len(services) > 1:
-        raise click.UsageError(f'{file} has several services ({names}): write {file}:NAME')
-    if wanted and wanted not in services:
-        raise click.UsageError(
-            f'{file} has no service {wanted!r}{nearest(wanted, services) or f" (it has {names})"}'
-        )
-    return services[wanted] if wanted else next(iter(services.values()))
+        raise click.UsageError(f'{module.__name__} is not a service of gen-py{hint}') from exc

@@ -1,4 +1,4 @@
-"""The stub of a service module: gen-py's own classes, and a class for each of our clients.
+"""The stub of a service: its own classes, and a class for each kind of client.
 
 The classes with an underscore don't exist at run time. They are what type checkers take a
 client to be: `thrift_client.typed` says how they find them.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import NamedTuple
 
-from thrift_client.cli import idl, stub_types
+from thrift_client.cli import schema, stub_types
 from thrift_client.core.service import Method, Service
 
 _HEADER = """\
@@ -67,14 +67,15 @@ KINDS = (
 
 
 def text(service: Service) -> str:
-    """The stub of a service's module."""
+    """Return the stub of a service's module."""
     module = service.module.__name__
     methods = list(service.methods.values())
-    types = [type_ for method in methods for type_ in stub_types.types_of(method)]
+    types = [type_ for method in methods for type_ in schema.types_of(method)]
     lines = [_HEADER.rstrip()]
     lines += stub_types.imports(types, module)
     lines += [f'from {name} import *' for name in _star_imports(service)]
-    lines += ['', "P = TypeVar('P')", '', 'class Iface:', *_methods(methods, '{}')]
+    body = _methods(methods, '{}') or ['    pass']
+    lines += ['', "P = TypeVar('P')", '', 'class Iface:', *body]
     lines += ['', 'class Client(Iface):', _INIT.format('iprot: Any, oprot: Any = None')]
     lines += ['', 'class Processor:', _INIT.format('handler: Any')]
     lines += ['    def process(self, iprot: Any, oprot: Any) -> Any: ...']
@@ -91,13 +92,13 @@ _INIT = '    def __init__(self, {}) -> None: ...'
 
 
 def _star_imports(service: Service) -> list[str]:
-    """gen-py's service modules have all that their ttypes has."""
+    """Return the module whose names gen-py's service module has, too: its ttypes."""
     ttypes = f'{service.module.__name__.rpartition(".")[0]}.ttypes'
     return [ttypes] if any(m.__name__ == ttypes for m in stub_types.modules_of(service)) else []
 
 
 def _client(kind: Kind, methods: list[Method]) -> list[str]:
-    """A class of clients, and before it those of its methods where they are objects."""
+    """Return a class of clients, and before it those of its methods where they are objects."""
     base = getattr(import_module(kind.home), kind.name)
     own = [method for method in methods if not hasattr(base, method.name)]
     lines = []
@@ -128,8 +129,8 @@ def _keyed_name(kind: Kind, method: Method) -> str:
 
 
 def _keyed_method(kind: Kind, method: Method) -> list[str]:
-    """The class of a method of a hash pool, which can be called and told its key."""
-    types = ', '.join(stub_types.annotation(f.type) for f in _arguments(method))
+    """Return the class of a method of a hash pool, which can be called and told its key."""
+    types = ', '.join(stub_types.argument(field) for field in schema.arguments_of(method))
     return [
         f'class {_keyed_name(kind, method)}(Generic[P]):',
         *_methods([method], kind.gives, waits=kind.waits, name='__call__'),
@@ -141,13 +142,15 @@ def _keyed_method(kind: Kind, method: Method) -> list[str]:
 def _methods(
     methods: list[Method], gives: str, *, waits: bool = False, name: str | None = None
 ) -> list[str]:
-    """Definitions of methods; one called like a built-in type hides it from the others."""
+    """Write definitions of methods; one called like a built-in type hides it from the others."""
     hidden = {method.name for method in methods} if name is None else set()
     lines = []
     for method in methods:
+        fields = schema.arguments_of(method)
+        required = len(fields) - len(method.function.__defaults__ or ())
         arguments = ''.join(
-            f', {field.name}: {stub_types.annotation(field.type, hidden)}'
-            for field in _arguments(method)
+            f', {field.name}: {stub_types.argument(field, hidden)}{" = ..." * (i >= required)}'
+            for i, field in enumerate(fields)
         )
         given = gives.replace('list[', f'{stub_types.builtin("list", hidden)}[')
         result = given.format(stub_types.result(method, hidden))
@@ -155,8 +158,3 @@ def _methods(
         lines.append(f'    {begin} {name or method.name}(self{arguments}) -> {result}: ...')
     return lines
 
-
-def _arguments(method: Method) -> list[idl.Field]:
-    """A method's arguments in the order of its parameters."""
-    by_name = {field.name: field for field in idl.fields(method.arguments)}
-    return [by_name[name] for name in method.parameters]

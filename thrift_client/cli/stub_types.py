@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from enum import Enum
 from types import ModuleType
 from typing import Any
 
 from thrift.Thrift import TType
 
-from thrift_client.cli import idl, results
-from thrift_client.cli.idl import Type
+from thrift_client.cli import schema
 from thrift_client.core.service import Method, Service
+from thrift_client.idl.types import Field, Shape, Type
 
-_PLAIN = {TType.BOOL: 'bool', TType.DOUBLE: 'float', **dict.fromkeys(idl.BITS, 'int')}
+_PLAIN = {
+    TType.BOOL: 'bool',
+    TType.DOUBLE: 'float',
+    **dict.fromkeys((TType.I08, TType.I16, TType.I32, TType.I64), 'int'),
+}
 
 _HEADER = """\
 from enum import IntEnum
@@ -25,17 +29,17 @@ import uuid
 
 
 def annotation(type_: Type | None, hidden: Collection[str] = (), own: str = '') -> str:
-    """A type in Python's words; None is that of a method without a result.
+    """Return a type in Python's words; None is that of a method without a result.
 
-    `hidden` are names of built-in types that mean something else where it will stand, `own`
-    is the module whose structs need no module before their names there.
+    `hidden` are names of built-in types that mean something else where it will be, `own`
+    is the module whose classes need no module before their names there.
     """
     if type_ is None:
         return 'None'
-    if type_.code == TType.STRUCT:
-        module, name = type_.struct.__module__, str(type_.struct.__name__)
-        return name if module == own else f'{module}.{name}'
-    if type_.code == idl.UUID:
+    named = class_of(type_)
+    if named is not None:
+        return named.__name__ if named.__module__ == own else f'{named.__module__}.{named.__name__}'
+    if type_.code == schema.UUID_CODE:
         return 'uuid.UUID'
     if type_.inner:
         outer = {TType.LIST: 'list', TType.SET: 'set', TType.MAP: 'dict'}[type_.code]
@@ -46,64 +50,90 @@ def annotation(type_: Type | None, hidden: Collection[str] = (), own: str = '') 
     return builtin(_PLAIN[type_.code], hidden)
 
 
+def class_of(type_: Type) -> Any:
+    """Return the class of a struct or enum; None for other types."""
+    return type_.enum if type_.shape is None else type_.shape.cls
+
+
 def builtin(name: str, hidden: Collection[str]) -> str:
-    """The name of a built-in type where some names are hidden."""
+    """Return the name of a built-in type where some names are hidden."""
     return f'builtins.{name}' if name in hidden else name
 
 
 def modules_of(service: Service) -> list[ModuleType]:
-    """The modules whose structs the service's methods reach, in the order of finding."""
+    """Return the modules of all structs and enums that the service's methods reach."""
     found: dict[str, None] = {}
-    todo = [type_ for method in service.methods.values() for type_ in types_of(method)]
+    todo = [type_ for method in service.methods.values() for type_ in schema.types_of(method)]
     seen: set[Any] = set()
     while todo:
         type_ = todo.pop()
         todo += type_.inner
-        if type_.code == TType.STRUCT and type_.struct not in seen:
-            seen.add(type_.struct)
-            module = sys.modules[type_.struct.__module__]
-            if module.__name__ not in found:
-                found[module.__name__] = None
-                todo += [Type(TType.STRUCT, (cls, None)) for cls in _structs(module)]
-            todo += [field.type for field in idl.fields(type_.struct)]
+        cls = class_of(type_)
+        if cls is None or cls in seen:
+            continue
+        seen.add(cls)
+        if cls.__module__ not in found:
+            found[cls.__module__] = None
+            shapes = _structs(sys.modules[cls.__module__])
+            todo += [Type(TType.STRUCT, shape=shape) for shape in shapes]
+        if type_.shape is not None:
+            todo += [field.type for field in type_.shape.fields]
     return [sys.modules[name] for name in found]
 
 
-def types_of(method: Method) -> list[Type]:
-    """The types of a method's arguments, result and exceptions."""
-    found = [field.type for field in idl.fields(method.arguments)]
-    if not method.oneway:
-        found += [field.type for field in idl.fields(method.result)]
-    return found
-
-
-def imports(types: Collection[Type], own: str) -> list[str]:
-    """The import lines for all structs that the types name, but those of the module `own`."""
+def imports(types: Iterable[Type], own: str) -> list[str]:
+    """Return the import lines for the classes of types, but those of the module `own`."""
     modules: set[str] = set()
     todo = list(types)
     while todo:
         type_ = todo.pop()
         todo += type_.inner
-        if type_.code == TType.STRUCT:
-            modules.add(type_.struct.__module__)
+        cls = class_of(type_)
+        if cls is not None:
+            modules.add(cls.__module__)
     return [f'import {name}' for name in sorted(modules - {own})]
 
 
 def text(module: ModuleType) -> str:
-    """The stub of a module of structs, exceptions and enums."""
-    structs = list(_structs(module))
-    types = [field.type for cls in structs for field in idl.fields(cls)]
+    """Return the stub of a module of structs, exceptions and enums."""
+    shapes = list(_structs(module))
+    types = [field.type for shape in shapes for field in shape.fields]
     lines = [_HEADER.rstrip(), *imports(types, module.__name__)]
     for cls in _enums(module):
         lines += ['', *_enum(cls)]
-    for cls in structs:
-        lines += ['', *_struct(cls, module.__name__)]
+    for shape in shapes:
+        lines += ['', *_struct(shape, module.__name__)]
     return '\n'.join(lines) + '\n'
 
 
+def loaded_text(module: ModuleType, services: list[str]) -> str:
+    """Return the stub of a loaded module: its types, constants, typedefs, services and includes."""
+    lines = ['', *(f'from . import {name} as {name}' for name in services)]
+    for name, value in vars(module).items():
+        if name.startswith('__') or name in services:
+            continue
+        if isinstance(value, ModuleType):
+            lines += [f'import {value.__name__}', f'{name} = {value.__name__}']
+        elif not isinstance(value, type):
+            known = type(value) in (bool, bytes, float, int, str)
+            lines.append(f'{name}: {type(value).__name__ if known else "Any"}')
+        elif value.__module__ not in (module.__name__, 'builtins', 'uuid'):
+            lines += [f'import {value.__module__}', f'{name} = {value.__module__}.{value.__name__}']
+        elif value.__name__ != name:
+            own = value.__module__ == module.__name__
+            lines.append(f'{name} = {"" if own else f"{value.__module__}."}{value.__name__}')
+    return f'{text(module)}{chr(10).join(lines)}\n'
+
+
 def result(method: Method, hidden: Collection[str] = ()) -> str:
-    """The annotation of what a method returns."""
-    return annotation(results.type_of(method), hidden)
+    """Return the annotation of what a method returns."""
+    return annotation(schema.type_of(method), hidden)
+
+
+def argument(field: Field, hidden: Collection[str] = ()) -> str:
+    """Return the annotation of an argument: one that the IDL calls optional may be None."""
+    written = annotation(field.type, hidden)
+    return f'{written} | None' if field.required is False else written
 
 
 def _own(module: ModuleType) -> Iterator[type]:
@@ -112,10 +142,10 @@ def _own(module: ModuleType) -> Iterator[type]:
             yield cls
 
 
-def _structs(module: ModuleType) -> Iterator[type]:
+def _structs(module: ModuleType) -> Iterator[Shape]:
     for cls in _own(module):
-        if getattr(cls, 'thrift_spec', None) is not None:
-            yield cls
+        if getattr(cls, 'thrift_spec', None) is not None or hasattr(cls, '__thrift_shape__'):
+            yield schema.shape(cls)
 
 
 def _enums(module: ModuleType) -> Iterator[type]:
@@ -126,8 +156,8 @@ def _enums(module: ModuleType) -> Iterator[type]:
 
 def _enum(cls: Any) -> list[str]:
     if issubclass(cls, Enum):
-        members = [f'    {member.name} = {int(member.value)}' for member in cls]
-        return [f'class {cls.__name__}(IntEnum):', *members]
+        members = [f'    {name} = {int(value)}' for name, value in cls.__members__.items()]
+        return [f'class {cls.__name__}(IntEnum):', *(members or ['    pass'])]
     return [
         f'class {cls.__name__}:',
         *(f'    {name}: int' for name in cls._NAMES_TO_VALUES),
@@ -136,17 +166,23 @@ def _enum(cls: Any) -> list[str]:
     ]
 
 
-def _struct(cls: Any, module: str) -> list[str]:
-    """A class whose fields may all be None, as gen-py leaves what isn't set."""
-    base = '(Exception)' if issubclass(cls, Exception) else ''
-    fields = idl.fields(cls)
-    hidden = {field.name for field in fields}
-    written = [(f.name, f'{annotation(f.type, hidden, module)} | None') for f in fields]
-    arguments = ''.join(f', {name}: {type_} = ...' for name, type_ in written)
+def _struct(shape: Shape, module: str) -> list[str]:
+    """Return a class whose fields may be None, but for required ones and those with a default."""
+    base = '(Exception)' if shape.kind == 'exception' else ''
+    hidden = {field.name for field in shape.fields}
+    written, arguments, leading = [], '', True
+    for field in shape.fields:
+        required = schema.is_required(shape, field)
+        type_ = annotation(field.type, hidden, module)
+        if not required and (field.default is None or field.required is False):
+            type_ += ' | None'
+        leading = leading and required and field.default is None
+        written.append(f'    {field.name}: {type_}')
+        arguments += f', {field.name}: {type_}{"" if leading else " = ..."}'
     return [
-        f'class {cls.__name__}{base}:',
+        f'class {shape.name}{base}:',
         '    thrift_spec: Any',
-        *(f'    {name}: {type_}' for name, type_ in written),
+        *written,
         f'    def __init__(self{arguments}) -> None: ...',
         '    def read(self, iprot: Any) -> Any: ...',
         '    def write(self, oprot: Any) -> None: ...',

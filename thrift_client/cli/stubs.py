@@ -1,58 +1,98 @@
-"""`stubs`: types of a service for editors, mypy and pyright, from what gen-py wrote."""
+"""`stubs`: types of a service for editors, mypy and pyright."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
-from thrift_client.cli import service, stub_clients, stub_types
-from thrift_client.cli.ui import click
+from thrift_client.cli import complete, output, service, stub_clients, stub_types
+from thrift_client.cli.ui import click, command, option
 
 
-@click.command('stubs')
-@click.option(
-    '--gen-py', multiple=True, metavar='DIR', help='A folder that `thrift --gen py` wrote.'
+@command('stubs')
+@option(
+    '-I', '--include', multiple=True, metavar='DIR', type=click.Path(),
+    help='a folder to find included .thrift files in',
 )
-@click.option(
-    '-o', '--out', type=click.Path(file_okay=False), metavar='DIR',
-    help='Where to write; without it, each file beside the module that it is about.',
+@option(
+    '--gen-py', multiple=True, metavar='DIR', type=click.Path(),
+    help='a folder that `thrift --gen py` wrote',
 )
-@click.argument('modules', nargs=-1, required=True, metavar='MODULE…')
-def stubs_command(gen_py: tuple[str, ...], out: str | None, modules: tuple[str, ...]) -> None:
-    """Write .pyi files for the services MODULE… and for the structs that they use.
+@option(
+    '-o', '--out', type=click.Path(file_okay=False, path_type=Path), metavar='DIR', panel='Output',
+    help='where to write; without it, beside the .thrift file or module that each is about',
+)
+@click.argument(
+    'names', nargs=-1, required=True, metavar='FILE.thrift|MODULE…',
+    shell_complete=complete.services,
+)
+def stubs_command(
+    include: tuple[str, ...], gen_py: tuple[str, ...], out: Path | None, names: tuple[str, ...]
+) -> None:
+    """Write .pyi files for services and for the structs that they use.
 
     Type checkers then know the methods of every client and pool that is made of them, with
-    arguments and results.
+    arguments and results. The stub of kv.thrift is the package kv_thrift, which is what
+    thrift_client.load('kv.thrift') returns.
     """
-    service.add_to_path(gen_py)
-    texts: dict[str, str] = {}
-    for name in modules:
-        if service.is_idl(name) and out is None:
-            raise click.UsageError(f'{name}: where to? --out DIR')
-        of = service.load(name)
-        texts[of.module.__name__] = stub_clients.text(of)
-        for module in stub_types.modules_of(of):
-            texts[module.__name__] = stub_types.text(module)
-    for module_name, text in texts.items():
-        path = _path(module_name, out)
+    texts: dict[Path, str] = {}
+    for name in names:
+        module = service.idl_module(name, include)
+        if module is None:
+            texts |= _generated(name, gen_py, out)
+        else:
+            texts |= _loaded(module, out)
+    for path, text in texts.items():
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             if out is not None:
-                _make_packages(path.parent, Path(out))
+                _make_packages(path.parent, out)
             path.write_text(text, encoding='utf-8')
         except OSError as exc:
             raise click.UsageError(f'cannot write {path}: {exc.strerror}') from exc
-        click.echo(str(path))
+        output.echo(_shown(path))
 
 
-def _path(module: str, out: str | None) -> Path:
+def _generated(name: str, gen_py: tuple[str, ...], out: Path | None) -> dict[Path, str]:
+    """Return the stubs of a gen-py service and of the modules whose structs it uses."""
+    of = service.load(name, folders=gen_py)
+    texts = {of.module.__name__: stub_clients.text(of)}
+    for module in stub_types.modules_of(of):
+        texts[module.__name__] = stub_types.text(module)
+    return {_path(module, out): text for module, text in texts.items()}
+
+
+def _path(module: str, out: Path | None) -> Path:
     if out is None:
         return Path(sys.modules[module].__file__ or '').with_suffix('.pyi')
     return Path(out, *module.split('.')).with_suffix('.pyi')
 
 
+def _loaded(module: ModuleType, out: Path | None) -> dict[Path, str]:
+    """Return the stubs of a loaded module, of its services, and of what it includes."""
+    texts: dict[Path, str] = {}
+    todo, seen = [module], {module}
+    while todo:
+        each = todo.pop()
+        included = [value for value in vars(each).values() if service.is_loaded(value)]
+        todo += [other for other in included if other not in seen]
+        seen.update(included)
+        folder = Path(out or Path(each.__file__ or '').parent, each.__name__)
+        services = service.services_of(each)
+        texts[folder / '__init__.pyi'] = stub_types.loaded_text(each, list(services))
+        for attribute, of in services.items():
+            texts[folder / f'{attribute}.pyi'] = stub_clients.text(of)
+    return texts
+
+
+def _shown(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def _make_packages(folder: Path, out: Path) -> None:
-    """Make a folder in `out`; type checkers look into one only if it is a package."""
-    folder.mkdir(parents=True, exist_ok=True)
-    while folder != out:
+    """Make each folder in `out` a package; type checkers look only into those."""
+    while folder not in (out, folder.parent):
         folder.joinpath('__init__.pyi').touch()
         folder = folder.parent

@@ -13,16 +13,19 @@ from thrift.Thrift import TException
 
 import thrift_client
 from thrift_client import SimpleClient, ThriftPool
-from thrift_client.cli import flags, service
+from thrift_client.cli import complete, flags, hints, output, safe, service
 from thrift_client.cli.exits import code_of
 from thrift_client.cli.results import error_text
 from thrift_client.cli.texts import Given, reader
-from thrift_client.cli.ui import click
+from thrift_client.cli.ui import click, option
 from thrift_client.core.service import Method, Service
 from thrift_client.options import OPTIONS
 
 _SOURCES = ('zk:', 'etcd:', 'etcds:', 'dns:', 'srv:', 'file:')
 _NAMED = re.compile(r'([A-Za-z0-9_.-]+)=(.+)')
+
+#: What making a client or a pool raises for options that cannot be.
+_REFUSED = (ValueError, TypeError, ImportError, OSError)
 
 
 class Failed(click.ClickException):
@@ -41,7 +44,7 @@ class Server(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> Server:
-        """Read what stands behind `-a`."""
+        """Read what follows `-a`."""
         named = _NAMED.fullmatch(text)
         return cls(named[2], named[1]) if named else cls(text, None)
 
@@ -52,14 +55,17 @@ class Target:
     def __init__(self, given: dict[str, Any]) -> None:
         self._given = given
 
-    def default(self, option: str, value: Any) -> None:
+    def default(self, name: str, value: Any) -> None:
         """Set a client option where no flag, variable or file has."""
-        if self._given.get(option) is None:
-            self._given[option] = Given(value)
+        if self._given.get(name) is None:
+            self._given[name] = Given(value)
 
-    def set_service(self, name: str) -> None:
-        """Use this service where there is no -s."""
-        self._given['service'] = name
+    def changed(self, given: dict[str, Any]) -> Target:
+        """Return a target with some flags changed."""
+        changed = Target({**self._given, **given})
+        if 'service' not in given and 'service' in vars(self):
+            changed.service = self.service  # what is loaded already
+        return changed
 
     @property
     def names_service(self) -> bool:
@@ -74,18 +80,27 @@ class Target:
     @functools.cached_property
     def service(self) -> Service:
         """The service that `-s` names."""
-        service.add_to_path(self.folders)
         name = self._given.get('service')
         if not name:
-            raise click.UsageError('which service? -s MODULE or -s FILE.thrift')
-        return service.load(name)
+            raise click.UsageError('Missing service: use -s FILE.thrift or -s MODULE')
+        return service.load(name, self.includes, self.folders)
+
+    @property
+    def includes(self) -> tuple[str, ...]:
+        """The folders of -I."""
+        return tuple(self._given.get('include') or ())
+
+    @property
+    def service_name(self) -> str:
+        """What `-s` says; empty where there is none."""
+        return self._given.get('service') or ''
 
     @functools.cached_property
     def servers(self) -> list[Server]:
         """The servers that `-a` names, at least one."""
         given = self._given.get('server') or ()
         if not given:
-            raise click.UsageError('which server? -a HOST:PORT')
+            raise click.UsageError('Missing server: use -a HOST:PORT')
         return [Server.of(text) for text in ([given] if isinstance(given, str) else given)]
 
     @property
@@ -93,7 +108,7 @@ class Target:
         """The discovery URL that takes the place of a list of servers."""
         urls = [s.address for s in self.servers if s.address.startswith(_SOURCES)]
         if urls and len(self.servers) > 1:
-            raise click.UsageError('a discovery URL stands alone: give one -a')
+            raise click.UsageError('a discovery URL replaces the list of servers: give one -a')
         return urls[0] if urls else None
 
     @property
@@ -101,15 +116,24 @@ class Target:
         """Whether there is no pool to be made."""
         return len(self.servers) == 1 and self.source is None and not self._given.get('balance')
 
+    @property
+    def is_keyed(self) -> bool:
+        """Whether a flag says that keys choose the servers."""
+        given = self._given
+        return any(given.get(name) for name in ('routing', 'failover', 'replicas'))
+
     def options(self) -> dict[str, Any]:
-        """The client options that were given."""
+        """Return the client options that were given."""
         options = {
             name: value.value
             for name, value in self._given.items()
             if name in OPTIONS and isinstance(value, Given)
         }
         if self._given.get('headers'):
-            options['headers'] = reader('headers')('\n'.join(self._given['headers']))
+            try:
+                options['headers'] = reader('headers')('\n'.join(self._given['headers']))
+            except ValueError as exc:
+                raise click.UsageError(str(exc)) from None
         if self._given.get('ssl') is not None:
             options['ssl'] = self._given['ssl'] or None
         if self._given.get('frame'):
@@ -117,7 +141,7 @@ class Target:
         return options | self._tls()
 
     def client(self) -> SimpleClient:
-        """A client of the one server. A usage error for more of them."""
+        """Return a client of the one server. A usage error for more of them."""
         if not self.one_server:
             raise click.UsageError('this takes one server: give one -a')
         server = self.servers[0]
@@ -125,12 +149,12 @@ class Target:
             client: SimpleClient = SimpleClient(
                 self.service.module, server.address, name=server.name, **self.options()
             )
-        except (ValueError, TypeError, ImportError, OSError) as exc:
-            raise click.UsageError(str(exc)) from exc
+        except _REFUSED as exc:
+            raise _refused(exc) from exc
         return client
 
     def pool(self, kind: str, **more: Any) -> Any:
-        """A pool, of a class of thrift_client, with all servers; `more` are its options.
+        """Return a pool, of a class of thrift_client, with all servers; `more` are its options.
 
         A usage error for options or servers that cannot be.
         """
@@ -143,14 +167,14 @@ class Target:
             if self.source is None:
                 for server in self.servers:
                     made.add_server(server.address, name=server.name)
-        except (ValueError, TypeError, ImportError, OSError) as exc:
+        except _REFUSED as exc:
             if made is not None:
                 made.close()
-            raise click.UsageError(str(exc)) from exc
+            raise _refused(exc) from exc
         return made
 
     def keyed_pool(self, method: Method | None = None, key: str | None = None) -> Any:
-        """The pool that places calls: by `key` (names of `method`'s arguments), or by load."""
+        """Make the pool that places calls: by `key` (arguments of `method`), or by load."""
         given = self._given
         if given.get('balance'):
             return self.pool('BalancedClient', balance=given['balance'])
@@ -158,14 +182,21 @@ class Target:
         more = {name: given[name] for name in names if given.get(name) is not None}
         pool: Any = self.pool('HashClient', **more)
         if method is not None and key is not None:
-            pool.set_hash(method.name, _key_function(method, key))
+            set_key(pool, method, key)
         return pool
 
     def caller(
         self, method: Method | None = None, key: str | None = None
     ) -> SimpleClient | ThriftPool:
-        """A client of the one server, or the pool of several."""
+        """Return a client of the one server, or the pool of several."""
         return self.client() if self.one_server else self.keyed_pool(method, key)
+
+    def load_caller(self, method: Method, key: str | None) -> SimpleClient | ThriftPool:
+        """Return the same, but a pool balances unless a flag says that keys choose."""
+        if self.one_server or key is not None or self.is_keyed or self._given.get('balance'):
+            return self.caller(method, key)
+        balanced: ThriftPool = self.pool('BalancedClient')
+        return balanced
 
     def _tls(self) -> dict[str, Any]:
         given = self._given
@@ -191,15 +222,8 @@ class Target:
         return {'ssl': context}
 
 
-def _show_what_discovery_logs() -> None:
-    """Print on standard error what keeps a source from naming servers."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter('%(levelname)s: %(message)s'))
-    logging.getLogger('thrift_client.discovery').addHandler(handler)
-
-
-def _key_function(method: Method, key: str) -> Callable[..., Any]:
-    """What `set_hash` takes, for `--key name` or `--key name,name`."""
+def set_key(pool: Any, method: Method, key: str) -> None:
+    """Have a hash pool place calls of a method by the arguments that `--key` names."""
     names = [name.strip() for name in key.split(',')]
     for name in names:
         if name not in method.parameters:
@@ -209,8 +233,29 @@ def _key_function(method: Method, key: str) -> Callable[..., Any]:
             )
     positions = [method.parameters.index(name) for name in names]
     if len(positions) == 1:
-        return lambda *arguments: arguments[positions[0]]
-    return lambda *arguments: tuple(arguments[i] for i in positions)
+        pool.set_hash(method.name, lambda *arguments: arguments[positions[0]])
+    else:
+        pool.set_hash(method.name, lambda *arguments: tuple(arguments[i] for i in positions))
+
+
+def _refused(exc: Exception) -> click.UsageError:
+    return click.UsageError(hints.for_shell(str(exc)))
+
+
+class _Printer(logging.Handler):
+    """Prints records on standard error, without the control characters of a registry."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record on one line."""
+        output.echo(safe.line(f'{record.levelname}: {record.getMessage()}'), error=True)
+
+
+_printer = _Printer()
+
+
+def _show_what_discovery_logs() -> None:
+    """Print on standard error what keeps a source from naming servers."""
+    logging.getLogger('thrift_client.discovery').addHandler(_printer)
 
 
 def with_target(*kinds: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -229,7 +274,7 @@ def with_target(*kinds: str) -> Callable[[Callable[..., Any]], Callable[..., Any
                 return function(Target(rest), **{n: v for n, v in given.items() if n in own})
             except TException as exc:
                 # click's context managers would change it, and gen-py's exceptions refuse.
-                raise Failed(error_text(exc), code_of(exc) or 1) from None
+                raise Failed(error_text(exc), code_of(exc)) from None
 
         decorated: Any = run
         if 'pool' in kinds:
@@ -238,38 +283,53 @@ def with_target(*kinds: str) -> Callable[[Callable[..., Any]], Callable[..., Any
             decorated = flags.client_options(decorated)
         decorated = flags.config_option(decorated)
         if 'servers' in kinds:
-            decorated = _server_option(decorated)
-        return _service_options(decorated) if 'service' in kinds else decorated
+            decorated = server_option(decorated)
+        return service_options(decorated) if 'service' in kinds else decorated
 
     return decorate
 
 
-def _server_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
+def server_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add -a."""
+    return option(
         '-a',
         '--server',
         'server',
         multiple=True,
         metavar='[NAME=]ADDRESS',
         envvar=f'{flags.PREFIX}SERVER',
-        help='host:port, unix:/path or a URL; several for a pool, or one discovery URL.',
+        shell_complete=complete.servers,
+        help='host:port, unix:/path or a URL; several for a pool, or one discovery URL',
     )(function)
 
 
-def _service_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    function = click.option(
+def service_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add -s, -I and --gen-py."""
+    function = option(
         '--gen-py',
         'gen_py',
         multiple=True,
         metavar='DIR',
+        type=click.Path(),
         envvar=f'{flags.PREFIX}GEN_PY',
-        help='A folder that `thrift --gen py` wrote; ./gen-py is looked at anyway.',
+        help='a folder that `thrift --gen py` wrote; ./gen-py is searched, too',
     )(function)
-    return click.option(
+    function = option(
+        '-I',
+        '--include',
+        'include',
+        multiple=True,
+        metavar='DIR',
+        type=click.Path(),
+        envvar=f'{flags.PREFIX}INCLUDE',
+        help='a folder to find included .thrift files in',
+    )(function)
+    return option(
         '-s',
         '--service',
         'service',
         metavar='SERVICE',
         envvar=f'{flags.PREFIX}SERVICE',
-        help='A gen-py module (package.service), FILE.thrift or FILE.thrift:SERVICE.',
+        shell_complete=complete.services,
+        help='FILE.thrift, FILE.thrift:SERVICE, or a gen-py module (package.service)',
     )(function)

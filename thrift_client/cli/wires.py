@@ -55,7 +55,7 @@ WIRES = (
 
 
 def request(wire: Wire, host: str, path: str, service_name: str | None) -> bytes:
-    """The bytes of the call; `host` and `path` are for HTTP, `service_name` multiplexes."""
+    """Return the bytes of the call; `host` and `path` are for HTTP, `service_name` multiplexes."""
     name = METHOD if service_name is None else f'{service_name}:{METHOD}'
     sink = TMemoryBuffer()
     protocol = _protocol(wire, sink)
@@ -81,7 +81,7 @@ def request(wire: Wire, host: str, path: str, service_name: str | None) -> bytes
 
 
 def answers(wire: Wire, data: bytes) -> bool:
-    """Whether these bytes are the answer to the call on this wire; a part of it is not."""
+    """Tell whether these bytes are the answer to the call on this wire; a part of it is not."""
     try:
         protocol = _protocol(wire, _Bytes(_unwrapped(wire, data)))
         name, message_type, _ = protocol.readMessageBegin()
@@ -100,7 +100,7 @@ def _protocol(wire: Wire, transport: Any) -> Any:
 
 
 def _unwrapped(wire: Wire, data: bytes) -> bytes:
-    """The message in what the transport put around it. Raises what fits if it isn't whole."""
+    """Unwrap the message from its transport. Raises what fits if it isn't whole."""
     if wire.transport == 'framed':
         (size,) = unpack_from('>I', data)
         if len(data) != 4 + size:

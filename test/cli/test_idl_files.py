@@ -1,0 +1,123 @@
+"""Services straight from .thrift files: finding, describing and checking them."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from rich_if import ttypes
+
+SHOP = """\
+include "money.thrift"
+
+/** The state of an order. */
+enum Status { OPEN = 1, SENT = 2 }
+
+union Payment { 1: string card, 2: i64 voucher }
+
+/** What somebody bought. */
+struct Order {
+  1: required i64 id,
+  2: optional Status status,
+  /** How it was paid. */
+  3: Payment payment,
+  4: money.Currency currency = money.Currency.USD,
+}
+
+service Orders {
+  /** Takes an order. */
+  Order place(1: Order order)
+}
+service Stats { i32 count() }
+"""
+MONEY = 'enum Currency { EUR = 1, USD = 2 }\n'
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """Write a file with two services and one that it includes from another folder."""
+    (tmp_path / 'idl').mkdir()
+    (tmp_path / 'idl' / 'money.thrift').write_text(MONEY)
+    (tmp_path / 'shop.thrift').write_text(SHOP)
+    return 'shop.thrift'
+
+
+def test_services_are_listed_chosen_and_suggested(cli, shop, tmp_path):
+    """All of a file by `list`, one by name; what is missing is said with what was looked for."""
+    inside = ('-I', 'idl')
+    listed = cli('list', '-s', shop, *inside).stdout
+    assert 'service Orders\n  Order place(1: Order order)\n\nservice Stats\n  i32 count()' in listed
+    assert json.loads(cli('list', '-s', shop, *inside, '--json').stdout) == [
+        'Orders.place', 'Stats.count',
+    ]  # fmt: skip
+    assert cli('list', '-s', f'{shop}:Stats', *inside).stdout == 'i32 count()\n'
+    assert 'shop.thrift\n' in cli('list', env={'PYTHONPATH': ''}).stdout
+    for arguments, said in (
+        (('list', '-s', shop), '-I names a folder'),
+        (('describe', '-s', shop, *inside), 'choose one of shop.thrift:Orders, shop.thrift:Stats'),
+        (('describe', '-s', f'{shop}:Order', *inside), "did you mean 'Orders'?"),
+        (('describe', '-s', 'shop'), "did you mean 'shop.thrift'?"),
+    ):
+        done = cli(*arguments)
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+    (tmp_path / shop).unlink()
+    nothing = cli('list', env={'PYTHONPATH': ''})
+    assert nothing.returncode == 2
+    assert 'Looked for gen-py modules in gen-py and for .thrift files' in nothing.stderr
+
+
+def test_types_are_described_as_the_idl_has_them(cli, shop):
+    """Required and optional, enums by name, docs, a union's skeleton of one member; by name."""
+    target = ('-s', f'{shop}:Orders', '-I', 'idl')
+    assert cli('describe', *target, 'Order').stdout.splitlines() == [
+        'struct Order {',
+        '  // What somebody bought.',
+        '  1: required i64 id',
+        '  2: optional Status status',
+        '  // How it was paid.',
+        '  3: Payment payment',
+        '  4: Currency currency = "USD"',
+        '}',
+        '{"id": 0, "status": "OPEN", "payment": {"card": ""}, "currency": "USD"}',
+    ]
+    assert cli('describe', *target, 'Status').stdout == 'enum Status {\n  OPEN = 1\n  SENT = 2\n}\n'
+    text = cli('describe', *target, 'place').stdout
+    assert text.startswith('Order place(1: Order order)\n  Takes an order.\n')
+    assert max(map(len, text.splitlines())) <= 80
+    done = cli('describe', *target, 'Ordr')
+    assert "did you mean 'Order'?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ('order', 'said'),
+    [
+        ('{"id": 1, "status": "USD"}', "order.status: Status has no member 'USD'"),
+        ('{"status": "OPEN"}', "order: Order needs 'id', which is required"),
+        ('{"id": 1, "payment": {}}', 'order.payment: the union Payment takes exactly one member'),
+        (
+            '{"id": 1, "payment": {"card": "", "voucher": 1}}',
+            'order.payment: the union Payment takes exactly one member, not card, voucher',
+        ),
+        ('{"id": 1, "stat": 1}', "order: Order has no field 'stat'; did you mean 'status'?"),
+    ],
+)
+def test_what_the_idl_refuses_is_not_sent(cli, shop, order, said):
+    """Nobody listens at the address: the error is about the argument all the same."""
+    target = ('-s', f'{shop}:Orders', '-I', 'idl', '-a', 'localhost:1')
+    done = cli('call', *target, 'place', f'[{order}]')
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
+def test_with_gen_py_an_ambiguous_member_is_refused_with_the_ways_out(rich, monkeypatch):
+    """gen-py of old compilers doesn't say which enum a field has."""
+    other = type('Light', (), {'_NAMES_TO_VALUES': {'RED': 9}, '_VALUES_TO_NAMES': {9: 'RED'}})
+    monkeypatch.setitem(sys.modules, 'other.ttypes', SimpleNamespace(Light=other))
+    assert ttypes.Color.RED == 1
+    done = rich('call', 'color', 'RED')
+    assert done.returncode == 2
+    assert "value: expected i32, not 'RED': it may be Color.RED or Light.RED" in done.stderr
+    assert 'write the number, or load the .thrift file' in done.stderr
+    idl = Path(__file__).parents[1] / 'rich.thrift'
+    assert rich('call', '-s', str(idl), 'color', 'RED').stdout == '1\n'

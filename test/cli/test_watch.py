@@ -1,0 +1,53 @@
+"""`all --watch`: a live table on a terminal, a block for each refresh in a pipe."""
+
+import json
+import signal
+import subprocess
+import sys
+
+from handlers import KeyValue
+from test_if import test_service
+
+
+def test_a_live_table_shows_who_dies_until_q(on_terminal, thrift_server):
+    """Both servers are up, then one is down; q ends it with 0, and the keys work as before."""
+    first, second = (thrift_server(test_service, KeyValue()) for _ in range(2))
+    servers = ('-a', f'one={first.address}', '-a', f'two={second.address}')
+    target = ('-s', 'test_if.test_service', *servers)
+    watch = on_terminal('all', *target, '--watch', '100ms', 'ping')
+    watch.expect('ping: 2 of 2 servers answer')
+    watch.expect('"pong"')
+    second.close()
+    watch.expect('ping: 1 of 2 servers answer')
+    watch.expect('down')
+    watch.type('q')
+    assert watch.end() == 0
+    assert '…' not in watch.text
+
+
+def test_a_pipe_gets_a_block_or_a_line_of_json(environment, kv_server):
+    """Each refresh is written at once; Ctrl-C ends it well."""
+    command = (sys.executable, '-m', 'thrift_client', 'all', '-s', 'test_if.test_service')
+    for more, check in (((), _is_block), (('--json',), _is_json)):
+        watch = ('-a', kv_server.address, '--watch', '50ms', *more, 'ping')
+        with subprocess.Popen(
+            [*command, *watch], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environment,
+        ) as running:  # fmt: skip
+            for _ in range(2):
+                check(running.stdout)
+            running.send_signal(signal.SIGINT)
+            _, told = running.communicate(timeout=10)
+        assert (running.returncode, told) == (0, '')
+
+
+def _is_block(lines):
+    assert '1 of 1 servers answer' in lines.readline()
+    assert lines.readline().split() == ['server', 'state', 'ms', 'answer', 'or', 'error', 'errors']
+    assert '"pong"' in lines.readline()
+    assert lines.readline() == '\n'
+
+
+def _is_json(lines):
+    found = json.loads(lines.readline())
+    assert found['servers'][0]['value'] == 'pong'

@@ -1,0 +1,208 @@
+"""What commands know of a service's types, whichever kind of service it is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+from thrift.protocol.TProtocol import TProtocolException
+from thrift.Thrift import TType
+
+from thrift_client import convert
+from thrift_client.cli.safe import as_json
+from thrift_client.core.service import Method
+from thrift_client.idl.shapes import shape_of
+from thrift_client.idl.types import Field, Shape, Type
+
+#: TType.UUID, which came with thrift 0.21.
+UUID_CODE = 16
+
+
+def arguments_of(method: Method) -> tuple[Field, ...]:
+    """Return the arguments of a method, in the order of its parameters.
+
+    Raises ValueError where gen-py keeps no types, as for fields without ids.
+    """
+    fields = {field.name: field for field in shape(method.arguments).fields}
+    return tuple(fields[name] for name in method.parameters)
+
+
+def type_of(method: Method) -> Type | None:
+    """Return the type that a method returns; None for a void or oneway one."""
+    success = None if method.oneway else shape(method.result).field('success')
+    return None if success is None else success.type
+
+
+def exceptions_of(method: Method) -> list[Field]:
+    """Return the exceptions that a method declares."""
+    if method.oneway:
+        return []
+    return [field for field in shape(method.result).fields if field.name in method.exceptions]
+
+
+def shape(kind: Any) -> Shape:
+    """Return the shape of a class. Raises ValueError where gen-py keeps no types of it."""
+    try:
+        return shape_of(kind)
+    except TypeError as exc:
+        raise ValueError(str(exc)) from None
+
+
+def is_required(of: Shape, field: Field) -> bool:
+    """Tell whether a struct can't be sent without a field. gen-py tells it only by `validate`."""
+    if field.required is not None or of.kind == 'union':
+        return bool(field.required)
+    probe = of.cls.__new__(of.cls)
+    for each in of.fields:
+        object.__setattr__(probe, each.name, None if each is field else ())
+    return _unset(probe) is not None
+
+
+def check(type_: Type, value: Any, path: str) -> None:
+    """Raise ValueError for a union without exactly one member, or an unset required field."""
+    if value is None:
+        return
+    if type_.shape is not None:
+        check_struct(type_.shape, value, path)
+    elif type_.key is not None:
+        assert type_.value is not None
+        pairs = value.items() if hasattr(value, 'items') else value
+        for key, inner in pairs:
+            check(type_.key, key, f'{path} key')
+            check(type_.value, inner, f'{path}[{key!r}]')
+    elif type_.value is not None:
+        for number, inner in enumerate(value):
+            check(type_.value, inner, f'{path}[{number}]')
+
+
+def check_struct(of: Shape, value: Any, path: str) -> None:
+    """Check a struct in the same way, with all that it contains."""
+    present = [field for field in of.fields if getattr(value, field.name, None) is not None]
+    if of.kind == 'union' and len(present) != 1:
+        names = ', '.join(field.name for field in present) or 'none'
+        raise ValueError(f'{path}: the union {of.name} takes exactly one member, not {names}')
+    missing = _unset(value)
+    if missing is not None:
+        raise ValueError(f'{path}: {of.name} needs {missing!r}, which is required')
+    for field in present:
+        check(field.type, getattr(value, field.name), f'{path}.{field.name}')
+
+
+def to_json(method: Method, value: Any) -> Any:
+    """Return what a method returned, as JSON has it."""
+    if not method.returns or value is None:
+        return None
+    return json.loads(convert.to_json(method.result(success=value)))['success']
+
+
+def struct_to_json(value: Any) -> dict[str, Any]:
+    """Return a struct or exception as an object."""
+    found: dict[str, Any] = json.loads(convert.to_json(value))
+    return found
+
+
+def from_json(kind: Any, given: dict[str, Any]) -> Any:
+    """Make a struct of an object, checked. Raises ValueError that names the path."""
+    try:
+        made = convert.from_json(kind, json.dumps(given))
+    except RecursionError:
+        raise ValueError(f'{kind.__name__}: the JSON is nested too deeply') from None
+    check_struct(shape(kind), made, shape(kind).name)
+    return made
+
+
+def defaults(of: Shape) -> dict[str, Any]:
+    """Return the defaults of a struct's fields, as JSON has them, enums by name."""
+    found = struct_to_json(of.factory())
+    return {
+        field.name: named(field.type, found[field.name])
+        for field in of.fields
+        if found.get(field.name) is not None
+    }
+
+
+def named(type_: Type, value: Any) -> Any:
+    """Return a value of JSON with the names of members in the place of their numbers."""
+    if type_.names:
+        return next((name for name, number in type_.names.items() if number == value), value)
+    if type_.key is None and type_.value is not None and isinstance(value, list):
+        return [named(type_.value, item) for item in value]
+    return value
+
+
+def skeleton(type_: Type, within: tuple[Shape, ...] = ()) -> Any:
+    """Return a value to fill in, as JSON has it."""
+    if type_.shape is not None:
+        return struct_skeleton(type_.shape, within)
+    if type_.key is not None:
+        assert type_.value is not None
+        key = skeleton(type_.key, within)
+        return {key if isinstance(key, str) else as_json(key): skeleton(type_.value, within)}
+    if type_.value is not None:
+        inner = skeleton(type_.value, within)
+        return [] if inner == {} else [inner]
+    if type_.names:
+        return next(iter(type_.names))
+    if type_.code == UUID_CODE:
+        return str(UUID(int=0))
+    return {TType.BOOL: False, TType.DOUBLE: 0.0, TType.STRING: ''}.get(type_.code, 0)
+
+
+def struct_skeleton(of: Shape, within: tuple[Shape, ...] = ()) -> dict[str, Any]:
+    """Return a struct to fill in: the IDL's defaults, else what is empty; of a union one member."""
+    if of in within:
+        return {}  # a tree needs no second level to be understood
+    within = (*within, of)
+    if of.kind == 'union':
+        return {field.name: skeleton(field.type, within) for field in of.fields[:1]}
+    known = defaults(of)
+    return {
+        field.name: known[field.name] if field.name in known else skeleton(field.type, within)
+        for field in of.fields
+    }
+
+
+def structs(types: list[Type]) -> list[Shape]:
+    """Return all structs that some types reach, in the order of finding."""
+    found: dict[Shape, None] = {}
+    todo = list(types)
+    while todo:
+        type_ = todo.pop(0)
+        if type_.shape is not None and type_.shape not in found:
+            found[type_.shape] = None
+            todo += [field.type for field in type_.shape.fields]
+        todo += type_.inner
+    return list(found)
+
+
+def enums(types: list[Type]) -> list[Any]:
+    """Return all enums that some types reach, in the order of finding."""
+    found: dict[Any, None] = {}
+    todo = [*types, *(field.type for each in structs(types) for field in each.fields)]
+    while todo:
+        type_ = todo.pop(0)
+        if type_.enum is not None:
+            found[type_.enum] = None
+        todo += type_.inner
+    return list(found)
+
+
+def types_of(method: Method) -> list[Type]:
+    """Return the types of a method's arguments, result and exceptions."""
+    found = [field.type for field in arguments_of(method)]
+    result = type_of(method)
+    found += [] if result is None else [result]
+    return found + [field.type for field in exceptions_of(method)]
+
+
+def _unset(value: Any) -> str | None:
+    """Return the name of a required field that is not set, as `validate` finds it."""
+    try:
+        value.validate()
+    except TProtocolException as exc:
+        return str(exc.message).removeprefix('Required field ').removesuffix(' is unset!')
+    except AttributeError:
+        return None  # thriftpy2's classes have no such method
+    return None
+
