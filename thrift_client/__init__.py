@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from thrift_client.idl.load import load
     from thrift_client.policies import CircuitBreaker, Hedge, RetryPolicy
     from thrift_client.response import ThriftExceptionResponse, ThriftResponse
+    from thrift_client.sync.apache_transport import ApacheTransport
     from thrift_client.sync.pools import ThriftPool
     from thrift_client.sync.pools import ThriftPool as MultiClient
     from thrift_client.typed import (
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    'ApacheTransport',
     'BalancedClient',
     'CircuitBreaker',
     'ClientDisabledError',
@@ -53,6 +55,7 @@ __all__ = [
 
 #: Where each name is; a module stands for itself.
 _HOMES = {
+    'ApacheTransport': 'sync.apache_transport',
     'BalancedClient': 'sync.pools',
     'CircuitBreaker': 'policies',
     'HashClient': 'sync.pools',

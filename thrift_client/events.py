@@ -20,6 +20,7 @@ __all__ = [
     'ConnectionReused',
     'Event',
     'RetryPlanned',
+    'ServerChecked',
     'ServerEjected',
     'ServerRestored',
 ]
@@ -101,8 +102,20 @@ class ServerEjected(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ServerChecked(Event):
+    """A check in the background found an ejected server `healthy` or not, after `elapsed` ms.
+
+    `error` is the exception that says that it isn't; None if the check returned.
+    """
+
+    healthy: bool
+    elapsed: float
+    error: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
 class ServerRestored(Event):
-    """A probe went well: the server gets its calls again."""
+    """A probe or a check went well: the server gets its calls again."""
 
 
 #: Listeners whose failure is in the log; kept, so that no other one can get their identity.

@@ -57,6 +57,11 @@ class ThriftResponse(Generic[T]):
 _new_response = partial(object.__new__, ThriftResponse)
 
 
+def set_headers(response: ThriftResponse[Any], headers: Mapping[str, str] | None) -> None:
+    """Give a response the headers of the reply that it stands for."""
+    response._headers = headers
+
+
 def begun(server: Any) -> ThriftResponse[Any]:
     """The response of a call that has begun: `ThriftResponse(server)` for less."""
     response: ThriftResponse[Any] = _new_response()

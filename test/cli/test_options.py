@@ -10,7 +10,7 @@ from thrift_client.cli.texts import UNWRITTEN, OptionType
 from thrift_client.options import OPTIONS
 
 #: Options of which any text is a value, and the one that is on or off.
-ANY_TEXT = {'headers', 'idempotent', 'log_filename', 'service_name', 'ssl'}
+ANY_TEXT = {'headers', 'idempotent', 'log_filename', 'server_hostname', 'service_name', 'ssl'}
 
 
 def test_every_client_option_is_a_flag(cli):

@@ -23,36 +23,17 @@ FUNCTION_LINES = 60
 LAYERS = (
     {
         *('_version', 'errors', 'address', 'options', 'policies', 'deadlines', 'response'),
-        *('events', 'stats', 'convert'),
+        *('events', 'stats'),
         *('typed', 'typed_aio'),  # type stubs, without code
     },
-    {'core', 'routing', 'idl', 'discovery', 'observe'},
+    {'core', 'routing', 'idl', 'convert', 'discovery', 'observe'},
     {'shared'},
     {'sync', 'aio'},
     {'cli', 'testing', '__main__', ''},
 )
-#: Top-level names that the layout doesn't have, with their level until they are moved.
-UNPLACED = {
-    **dict.fromkeys(('checks', 'policy', 'process', 'record', 'texts'), 0),
-    **dict.fromkeys(
-        (
-            *('balancing', 'binding', 'budget', 'bulk', 'dialing', 'following', 'health'),
-            *('keyed', 'membership', 'methods', 'named', 'placement', 'racing', 'routes'),
-            *('secure', 'single', 'stack', 'trying'),
-        ),
-        2,
-    ),
-    **dict.fromkeys(
-        (
-            *('net', 'attempts', 'balanced', 'client', 'fanout', 'hashed', 'hedged', 'openings'),
-            *('pool', 'replicated', 'talk', 'talks'),
-        ),
-        3,
-    ),
-}
-LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names} | UNPLACED
+LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 #: The two drivers of the core know nothing of each other.
-SEPARATE = {'aio': {'net', 'sync'}, 'net': {'aio'}, 'sync': {'aio'}}
+SEPARATE = {'aio': {'sync'}, 'sync': {'aio'}}
 #: What decides, and may neither wait nor draw lots.
 PURE = {'core', 'routing'}
 IMPURE = {'asyncio', 'random', 'socket', 'ssl', 'threading', 'time'}
@@ -149,16 +130,23 @@ def impure_imports(package: list[Module]) -> list[str]:
     ]
 
 
-def import_circles(package: list[Module]) -> list[str]:
-    """List the modules that import themselves through others, circle by circle."""
-    names = {module.name for module in package}
-    graph = {module.name: imports(module, names) & names - {module.name} for module in package}
-    return [f'circle: {", ".join(circle)}' for circle in _circles(graph)]
-
-
 def modules_in_circles(package: list[Module]) -> list[str]:
-    """List the modules that are part of any circle."""
-    return [name for line in import_circles(package) for name in line[8:].split(', ')]
+    """List the modules that import themselves through others, circle by circle."""
+    return _in_circles(package, for_types=False)
+
+
+def modules_in_type_circles(package: list[Module]) -> list[str]:
+    """List the same where an import for types alone is part of the circle."""
+    return sorted(set(_in_circles(package, for_types=True)) - set(modules_in_circles(package)))
+
+
+def _in_circles(package: list[Module], *, for_types: bool) -> list[str]:
+    names = {module.name for module in package}
+    graph = {
+        module.name: imports(module, names, for_types=for_types) & names - {module.name}
+        for module in package
+    }
+    return [name for circle in _circles(graph) for name in circle]
 
 
 def reaches(package: list[Module]) -> list[str]:
@@ -240,20 +228,21 @@ def _imported(path: Path, names: set[str]) -> Iterator[tuple[int, str]]:
 #: What is counted, in the order in which it is printed.
 FIGURES = (
     *(top_modules, unplaced_modules, long_modules, long_functions, upward_imports),
-    *(impure_imports, modules_in_circles, reaches, repeated_class_names, missing_docstrings),
-    internal_imports,
+    *(impure_imports, modules_in_circles, modules_in_type_circles, reaches),
+    *(repeated_class_names, missing_docstrings, internal_imports),
 )
 
 
-def imports(module: Module, names: set[str]) -> set[str]:
-    """Collect the dotted names of what a module imports, in functions and for types alone, too.
+def imports(module: Module, names: set[str], *, for_types: bool = True) -> set[str]:
+    """Collect the dotted names of what a module imports, in functions, too.
 
     Args:
         module: the one that imports.
         names: all modules of the package, to tell a submodule from an attribute.
+        for_types: whether what is imported for type checkers alone counts.
     """
     found = set()
-    for node in ast.walk(module.tree):
+    for node in _nodes(module.tree, for_types):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -264,6 +253,16 @@ def imports(module: Module, names: set[str]) -> set[str]:
             if submodules != members:
                 found.add(base)
     return found
+
+
+def _nodes(tree: ast.AST, for_types: bool) -> Iterator[ast.AST]:
+    ahead = [tree]
+    while ahead:
+        node = ahead.pop()
+        yield node
+        is_typing = isinstance(node, ast.If) and ast.unparse(node.test) == 'TYPE_CHECKING'
+        if for_types or not is_typing:
+            ahead += ast.iter_child_nodes(node)
 
 
 def _base(module: Module, node: ast.ImportFrom) -> str:

@@ -14,6 +14,7 @@ LIMITS = {
     'upward_imports': 0,
     'impure_imports': 0,
     'modules_in_circles': 0,
+    'modules_in_type_circles': 6,
     'reaches': 60,
     'repeated_class_names': 0,
     'missing_docstrings': 0,
@@ -62,8 +63,9 @@ def test_imports_go_one_way():
 
 
 def test_imports_make_no_circles():
-    """Not in functions, in `__init__`, or for types alone, either."""
+    """Not in functions or in `__init__`, either; for types alone, hardly any."""
     check(layers.modules_in_circles)
+    check(layers.modules_in_type_circles)
 
 
 def test_objects_keep_to_themselves():

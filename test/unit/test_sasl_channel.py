@@ -91,7 +91,7 @@ def test_errors_of_kerberos_are_words(monkeypatch):
     talk = sasl.log_in(Failing(error), {'mechanism': 'GSSAPI'})
     with pytest.raises(errors.AuthError, match='GSS failure: No Kerberos credentials') as caught:
         next(talk)
-    assert 'klist' in caught.value.hint
+    assert 'kinit' in caught.value.hint
 
 
 class Mechanism:

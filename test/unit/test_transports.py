@@ -252,7 +252,7 @@ class Flood:
     @classmethod
     def behind_gzip(cls):
         yield cls.GZIP
-        data = gzip.compress(b'x')
+        data = gzip.compress(b'x', mtime=0)
         yield b'%x\r\n%s\r\n' % (len(data), data)
         while True:
             yield b'1000\r\n' + b'x' * 4096 + b'\r\n'
@@ -260,7 +260,7 @@ class Flood:
     @classmethod
     def empty_members(cls):
         yield cls.GZIP
-        data = gzip.compress(b'')
+        data = gzip.compress(b'', mtime=0)
         while True:
             yield b'%x\r\n%s\r\n' % (len(data), data)
 
@@ -442,9 +442,10 @@ def test_a_header_frame_that_is_none(frame):
         lambda body: chunked(body[:5], body[5:]),
         lambda body: chunked(body, extension=b';a=b'),
         lambda body: response(b'', status=b'100 Continue', length=False) + response(body),
-        lambda body: response(gzip.compress(body), b'Content-Encoding: gzip'),
+        lambda body: response(gzip.compress(body, mtime=0), b'Content-Encoding: gzip'),
         lambda body: response(
-            gzip.compress(body[:5]) + gzip.compress(body[5:]), b'content-encoding: x-gzip'
+            gzip.compress(body[:5], mtime=0) + gzip.compress(body[5:], mtime=0),
+            b'content-encoding: x-gzip',
         ),
         lambda body: response(zlib.compress(body), b'Content-Encoding: deflate'),
         lambda body: response(body, b'Connection: close'),
@@ -482,8 +483,8 @@ def test_a_connection_that_the_server_closes_is_not_reusable(version, lines):
 
 @pytest.mark.parametrize(
     'body',
-    [gzip.compress(b'x' * 100)[:-1], gzip.compress(b'x' * 100)[:20],
-     gzip.compress(b'x') + b'junk', zlib.compress(b'x') + b'\x1f\x8b', b'junk'],
+    [gzip.compress(b'x' * 100, mtime=0)[:-1], gzip.compress(b'x' * 100, mtime=0)[:20],
+     gzip.compress(b'x', mtime=0) + b'junk', zlib.compress(b'x') + b'\x1f\x8b', b'junk'],
 )  # fmt: skip
 def test_a_compressed_body_that_is_none(body):
     """Truncated, or with something behind it."""

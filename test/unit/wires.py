@@ -1,8 +1,8 @@
 """A wire and a codec together, as the unit tests of the bytes need them."""
 
+from thrift_client.core.codec import codec_of
 from thrift_client.core.reply import Reply
 from thrift_client.core.service import service_of
-from thrift_client.core.wire import codec_of
 from thrift_client.core.wire import wire_of as wire_for
 
 

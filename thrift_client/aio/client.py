@@ -14,18 +14,19 @@ from time import monotonic
 from thrift_client import deadlines
 from thrift_client.aio.connection import Exchange
 from thrift_client.aio.connection_pool import AsyncConnectionPool
-from thrift_client.aio.stream import within
+from thrift_client.aio.course import begin, make_attempts
 from thrift_client.core.call import Call, CallOptions, annotate
 from thrift_client.core.classify import FAILURES
 from thrift_client.core.codec import next_id
 from thrift_client.core.failures import ENCODING, is_foreign
 from thrift_client.core.service import Method, Service, bind_functions
-from thrift_client.errors import ThriftClientError, WrongLoop
+from thrift_client.errors import ThriftClientError
 from thrift_client.shared.client_base import ClientBase
 from thrift_client.shared.endpoint import Endpoint
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from typing import Any, Self
 
     from thrift_client.response import ThriftResponse
@@ -37,12 +38,72 @@ _running_loop = asyncio.get_running_loop
 _ends = deadlines.current.get
 
 
-async def make_call(  # noqa: C901 - a function for each case would cost what it saves
+def start_call(  # noqa: C901 - a function for each case would cost what it saves
     endpoint: Endpoint,
     options: CallOptions,
     method: Method,
     arguments: Any,
-    now: float | None = None,
+    now: float,
+    response: ThriftResponse[Any] | None = None,
+    picker: Any = None,
+) -> Exchange | Coroutine[Any, Any, Any]:
+    """Begin a call at `now`, with its arguments in an instance of the generated class.
+
+    Returns the exchange of a small call, which has been sent or is in the line, or else what
+    makes the whole call when it is awaited. Raises EncodeError. `response` and `picker`: see
+    `make_call`.
+    """
+    connections = endpoint.connections
+    plan = options.plans.get(method)
+    loop = _running_loop()
+    if plan is None or connections.gate or connections.loop is not loop:
+        return call_in_full(endpoint, options, method, arguments, now, response, picker)
+    try:
+        body = plan.encode(arguments, plan.encode_spec)
+    except ENCODING as exc:
+        if is_foreign(exc):
+            raise
+        from thrift_client.core.paths import encode_error
+
+        raise endpoint.located(encode_error(method, arguments, exc), method.name, now) from exc
+    seconds = options.seconds
+    if options.timeouts is not None:
+        timeout = options.timeout_of(method.name)
+        seconds = None if timeout is None else timeout / 1000
+    expires = None if seconds is None else now + seconds
+    ends = _ends()
+    if ends is not None and (expires is None or ends < expires):
+        expires = ends
+        if expires <= now:
+            return call_in_full(endpoint, options, method, arguments, now, response, picker)
+    line, idle, connection = connections.line, connections.idle, None
+    if not line:
+        if idle:
+            connection = idle.pop()
+            if now >= connection.look_at or connection._unanswered is not None:
+                idle.append(connection)
+                connection = connections.take_checked()
+        if connection is None and (connections.limit is None or connections.permits):
+            return call_in_full(endpoint, options, method, arguments, now, response, picker)
+    seqid = next_id()
+    exchange = Exchange(
+        connections, plan, None, plan.headers[seqid][0] + body, seqid, expires, Future(loop=loop)
+    )
+    if connection is not None:
+        connection.start(exchange)
+    else:
+        line.append(exchange)
+    if expires is not None and expires < connections.alarm_at:
+        connections.watch(expires)
+    return exchange
+
+
+async def make_call(
+    endpoint: Endpoint,
+    options: CallOptions,
+    method: Method,
+    arguments: Any,
+    now: float,
     response: ThriftResponse[Any] | None = None,
     picker: Any = None,
 ) -> Any:
@@ -52,69 +113,35 @@ async def make_call(  # noqa: C901 - a function for each case would cost what it
     to say besides the value goes into `response`; `picker` chooses the endpoints of further
     attempts.
     """
-    if now is None:
-        now = monotonic()
-    connections = endpoint.connections
-    plan = options.plans.get(method)
-    loop = _running_loop()
-    if plan is None or connections.gate or connections.loop is not loop:
-        return await call_in_full(endpoint, options, method, arguments, now, response, picker)
+    begun = start_call(endpoint, options, method, arguments, now, response, picker)
+    if type(begun) is not Exchange:
+        return await begun  # type: ignore[misc]
     try:
-        body = plan.encode(arguments, plan.encode_spec)
-    except ENCODING as exc:
-        if is_foreign(exc):
-            raise
-        from thrift_client.core.paths import encode_error
-
-        raise endpoint.located(encode_error(method, arguments, exc), method.name, now) from exc
-    expires = options.seconds
-    if options.timeouts is not None:
-        expires = options.timeout_of(method.name)
-        if expires is not None:
-            expires /= 1000
-    if expires is not None:
-        expires += now
-    ends = _ends()
-    if ends is not None and (expires is None or ends < expires):
-        expires = ends
-        if expires <= now:
-            return await call_in_full(endpoint, options, method, arguments, now, response, picker)
-    seqid = next_id()
-    future: Future[None] = Future(loop=loop)
-    message = plan.headers[seqid][0] + body
-    exchange = Exchange(connections, plan, None, message, seqid, expires, future)
-    if connections.line:
-        connections.line.append(exchange)
-    else:
-        try:
-            connection = connections.idle.pop()
-        except IndexError:
-            if connections.limit is None or connections.permits:
-                return await call_in_full(
-                    endpoint, options, method, arguments, now, response, picker
-                )
-            connections.line.append(exchange)
-        else:
-            if now < connection.look_at and connection._unanswered is None:
-                connection.look_at = now
-                connection.start(exchange)
-            else:
-                connections.idle.append(connection)
-                connection = connections.take_checked()
-                if connection is None:
-                    return await call_in_full(
-                        endpoint, options, method, arguments, now, response, picker
-                    )
-                connection.start(exchange)
-    if expires is not None and expires < connections.alarm_at:
-        connections.watch(expires)
-    try:
-        await future
+        await begun.future  # type: ignore[misc]
     except BaseException:
-        connections.abandon(exchange)
+        begun.source.abandon(begun)
         raise
+    result = begun.result
+    if result is not None and method.returns:
+        value = getattr(result, 'success', None)
+        if value is not None:
+            return value
+    return await end_call(begun, endpoint, options, method, arguments, now, response, picker)
+
+
+async def end_call(
+    exchange: Exchange,
+    endpoint: Endpoint,
+    options: CallOptions,
+    method: Method,
+    arguments: Any,
+    now: float,
+    response: ThriftResponse[Any] | None = None,
+    picker: Any = None,
+) -> Any:
+    """Return or raise what a small call came to, or go on with it: see `make_call`."""
     if exchange.claimed is not None:
-        await connections.open_for(exchange)
+        await endpoint.connections.open_for(exchange)
     failure = exchange.failure
     if failure is not None:
         if not isinstance(failure, FAILURES):
@@ -123,15 +150,11 @@ async def make_call(  # noqa: C901 - a function for each case would cost what it
             endpoint, options, method, arguments, now, response, picker, failure=failure
         )
     result = exchange.result
-    if plan.returns:
-        value = getattr(result, 'success', None)
-        if value is not None:
-            return value
     if result is None:
         return None
     exception = method.exception_in(result)
     if exception is None:
-        return result.success if plan.returns else None
+        return result.success if method.returns else None
     if options.reconsiders(method, exception):
         return await call_in_full(
             endpoint, options, method, arguments, now, response, picker, result=result
@@ -224,42 +247,6 @@ async def _hedged_call(
         del error
 
 
-async def begin(call: Call) -> None:
-    """Begin a call, and await its headers if a coroutine function gives them.
-
-    Raises as `Call.begin`.
-    """
-    given = call.options.headers
-    if given is None or not callable(given):
-        call.begin()
-        return
-    call.announce()
-    value = given()
-    if hasattr(value, '__await__'):
-        value = await within(value, call.expires, 'sending')
-    call.set_headers(value)
-
-
-async def make_attempts(call: Call) -> None:
-    """Make one attempt after another, until one brings the value. Raises if none is left."""
-    while True:
-        endpoint = call.attempt(monotonic())
-        if endpoint is None:
-            assert call.resume_at is not None
-            await call.endpoint.connections.pause(call.resume_at)
-            continue
-        try:
-            request = call.request()
-            result = await endpoint.connections.exchange(call, request)
-        except WrongLoop:
-            raise
-        except FAILURES as exc:
-            call.failed(exc, monotonic())
-        else:
-            if call.done(result, monotonic()):
-                return
-
-
 class AsyncSimpleClient(ClientBase):
     """A client of one server, whose attributes are the methods of the service, as coroutines.
 
@@ -278,6 +265,18 @@ class AsyncSimpleClient(ClientBase):
     @staticmethod
     def _new_connections(endpoint: Endpoint) -> AsyncConnectionPool:
         return AsyncConnectionPool(endpoint)
+
+    @staticmethod
+    def _new_pin(endpoint: Endpoint | None) -> Any:
+        from thrift_client.aio.pin import AsyncPin
+
+        return AsyncPin(endpoint)
+
+    @staticmethod
+    def _new_checks() -> Any:
+        from thrift_client.aio.checks import AsyncChecks
+
+        return AsyncChecks()
 
     @staticmethod
     def _functions_of(service: Service) -> dict[str, Any]:
@@ -311,6 +310,9 @@ class AsyncSimpleClient(ClientBase):
         connections.bind()
         try:
             connections.check_open()
+            if self._options.source is not None:
+                await self._options.source.open(connections, expires)
+                return
             connection = connections.take_checked()
             if connection is None:
                 may_open, permit = connections.try_open()
@@ -324,11 +326,18 @@ class AsyncSimpleClient(ClientBase):
     async def close(self) -> None:
         """Close all connections, those in use when their calls are done; may be repeated.
 
-        Calls that wait get ClientClosed at once. Does nothing on a view. Raises RuntimeError
-        in another event loop than the client's, unless that is closed.
+        Calls that wait get ClientClosed at once. On a view it does nothing, except that it
+        closes the connection of a view that `pinned` returned. Raises RuntimeError in another
+        event loop than the client's, unless that is closed.
         """
-        if not self._is_view:
-            self._endpoint.connections.close()
+        if self._is_view:
+            if self._pin is not None:
+                self._pin.end()
+            return
+        endpoint = self._endpoint
+        endpoint.close()
+        if endpoint.checks is not None:
+            await endpoint.checks.join()
 
     async def __aenter__(self) -> Self:
         return self
@@ -336,6 +345,23 @@ class AsyncSimpleClient(ClientBase):
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
+
+#: The body of a method: `make_call`, written out, since each coroutine less is felt.
+_BODY = """__now, __endpoint, __options = __monotonic(), self._endpoint, self._options
+ __begun = __start(__endpoint, __options, __method, __arguments, __now)
+ if type(__begun) is not __Exchange:
+  return await __begun
+ try:
+  await __begun.future
+ except BaseException:
+  __begun.source.abandon(__begun)
+  raise
+ __result = __begun.result
+ if __result is not None and __method.returns:
+  __value = getattr(__result, 'success', None)
+  if __value is not None:
+   return __value
+ return await __end(__begun, __endpoint, __options, __method, __arguments, __now)"""
 
 _functions: dict[Service, dict[str, Any]] = {}
 
@@ -346,9 +372,12 @@ def functions_of(service: Service) -> dict[str, Any]:
     if functions is None:
         functions = bind_functions(
             service,
-            'return await __call(self._endpoint, self._options, __method, __arguments)',
+            _BODY,
             kind='async def',
-            __call=make_call,
+            __start=start_call,
+            __end=end_call,
+            __Exchange=Exchange,
+            __monotonic=monotonic,
         )
         for name, function in functions.items():
             function.__qualname__ = f'AsyncSimpleClient.{name}'

@@ -14,11 +14,12 @@ from socket import close as close_socket
 from time import monotonic
 from weakref import ref
 
+from thrift_client.aio.stream import ready
 from thrift_client.core.classify import timed_out
 from thrift_client.core.failures import is_foreign
 from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError
 from thrift_client.shared.connection import ConnectionBase, frame_length
-from thrift_client.shared.platform import WRITABLE
+from thrift_client.shared.platform import READABLE, WRITABLE
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -304,7 +305,7 @@ class Connection(ConnectionBase):
             if not isinstance(exc, Exception):
                 raise
 
-    def on_readable(self) -> None:  # noqa: C901 - a function for each case would cost what it saves
+    def on_readable(self) -> None:
         """Take in what has arrived; a small reply in one go."""
         exchange = self._exchange
         if exchange is None:
@@ -314,29 +315,34 @@ class Connection(ConnectionBase):
             self.on_writable()
             return
         try:
-            reply = self._reply
-            if reply is None:
-                try:
-                    data = self._receive(self.first_read)
-                except OSError as exc:
-                    if is_foreign(exc):
-                        raise
-                    data = self.stream.try_receive(self.first_read)
-                    if data is None:
-                        return
-                plan = exchange.plan
-                if plan is not None:
-                    result = self.read_small(plan, plan.headers[exchange.seqid][1], data)
-                    if result is not None:
-                        self._finish(exchange, result)
-                        return
-                self._read_on(exchange, self._begin_reply(exchange), data)
+            if self._reply is not None:
+                self._read_on(exchange, self._reply, None)
+                return
+            data: bytes | None
+            try:
+                data = self._receive(self.first_read)
+            except OSError as exc:
+                data = self._first_bytes(exc)
+                if data is None:
+                    return
+            plan = exchange.plan
+            result = None
+            if plan is not None:
+                result = self.read_small(plan, plan.headers[exchange.seqid][1], data)
+            if result is not None:
+                self._finish(exchange, result)
             else:
-                self._read_on(exchange, reply, None)
+                self._read_on(exchange, self._begin_reply(exchange), data)
         except BaseException as exc:
             self._fail(exc)
             if not isinstance(exc, Exception):
                 raise
+
+    def _first_bytes(self, exc: OSError) -> bytes | None:
+        """Try again what raised, to name what is wrong; None if nothing has arrived after all."""
+        if is_foreign(exc):
+            raise exc
+        return self.stream.try_receive(self.first_read)
 
     def _begin_reply(self, exchange: Exchange) -> Reply:
         if exchange.plan is not None:
@@ -388,6 +394,17 @@ class Connection(ConnectionBase):
         pool = self._pool()
         if pool is None or not pool.dropped(self):
             self._unhear()  # whoever has it will find out when they use it
+
+    async def settled(self, until: float | None) -> None:
+        """Wait for what may still come for a oneway call. Raises CallTimeout at `until`."""
+        while self.is_unsettled and not self.settle():
+            self._unhear()
+            try:
+                found = await ready({self.stream.fileno(): READABLE}, until)
+            finally:
+                self._hear()
+            if not found:
+                raise timed_out('waiting for a connection')
 
     # How it is closed.
 

@@ -20,7 +20,8 @@ from thrift_client.aio.connect import drive
 from thrift_client.aio.connection import Connection, Exchange, Place, running_loop
 from thrift_client.core.classify import FAILURES
 from thrift_client.errors import WrongLoop
-from thrift_client.shared.connection_pool import ConnectionPool, Permit
+from thrift_client.response import set_headers
+from thrift_client.shared.connection_pool import MADE_ROOM, ConnectionPool, Permit
 from thrift_client.shared.opening import Opener
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -28,12 +29,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from thrift_client.aio.pin import AsyncPin
     from thrift_client.core.call import Call
     from thrift_client.shared.endpoint import Endpoint
 
 #: Seconds between two looks for calls whose time is over, at least.
 LOOK_EVERY = 0.005
 NEVER = float('inf')
+
+
+class _NewPlace(Place):
+    """The place of a pin, which opens a connection of its own: an idle one makes room for it."""
+
+    __slots__ = ('_pool',)
+
+    def __init__(
+        self, pool: AsyncConnectionPool, expires: float | None, future: asyncio.Future[None]
+    ) -> None:
+        super().__init__(expires, future)
+        self._pool = pool
+
+    def take(self, claimed: Any) -> None:
+        """Get a permit, if need be that of an idle connection."""
+        if not isinstance(claimed, Permit):
+            connection, claimed = claimed, claimed.permit
+            connection.permit = None
+            self._pool.discard(connection, MADE_ROOM)
+        super().take(claimed)
 
 
 class AsyncConnectionPool(ConnectionPool):
@@ -130,20 +152,24 @@ class AsyncConnectionPool(ConnectionPool):
             may_open, permit = self.try_open()
             if may_open:
                 return await self.open(expires, permit)
-        future = loop.create_future()
-        place = Place(expires, future)
+        claimed = await self._wait(Place(expires, loop.create_future()))
+        if isinstance(claimed, Permit):
+            return await self.open(expires, claimed)
+        return claimed  # type: ignore[no-any-return]
+
+    async def _wait(self, place: Place) -> Any:
+        """Wait in line for what a place gets."""
         self.line.append(place)
-        self.watch(expires)
+        self.watch(place.expires)
         try:
-            await future
+            assert place.future is not None
+            await place.future
         except BaseException:
             self.abandon(place)
             raise
         if place.failure is not None:
             raise place.failure
-        if isinstance(place.claimed, Permit):
-            return await self.open(expires, place.claimed)
-        return place.claimed  # type: ignore[no-any-return]
+        return place.claimed
 
     async def exchange(self, call: Call, request: bytes) -> Any:
         """Make one attempt: lease a connection, send the request, read the result.
@@ -151,8 +177,18 @@ class AsyncConnectionPool(ConnectionPool):
         The connection is given back or discarded, whatever happens. Raises as `take`, and
         what makes a connection unfit.
         """
-        source = call.options.source or self
-        connection = await source.take(call.until)
+        pin = call.options.source
+        if pin is not None:
+            return await pin.exchange(self, call, request)
+        return await self.exchange_on(await self.take(call.until), self, call, request)
+
+    async def exchange_on(
+        self, connection: Connection, source: Any, call: Call, request: bytes
+    ) -> Any:
+        """Send the request of a call on a connection, and read the result.
+
+        The connection then returns to `source`: this pool, or a pin.
+        """
         plan = call.endpoint.codec_of(call.options.codec).plan(call.method)
         future = self.bind().create_future()
         exchange = Exchange(source, plan, call, request, call.seqid, call.until, future)
@@ -168,7 +204,7 @@ class AsyncConnectionPool(ConnectionPool):
         if exchange.failure is not None:
             raise exchange.failure
         if call.response is not None:
-            call.response._headers = exchange.reply_headers
+            set_headers(call.response, exchange.reply_headers)
         return exchange.result
 
     async def open_for(self, exchange: Exchange) -> None:
@@ -197,7 +233,21 @@ class AsyncConnectionPool(ConnectionPool):
         permit = None if self.line else self.try_reserve()
         return permit is not None, permit
 
-    async def open(self, expires: float | None, permit: Permit | None) -> Connection:
+    async def open_new(self, expires: float | None, pin: AsyncPin) -> Connection:
+        """Open a connection for a pin, which is then its own; an idle one makes room for it.
+
+        Raises as `take`.
+        """
+        loop = self.bind()
+        permit = None
+        if self.limit is not None:
+            permit = None if self.line else self.make_room()
+            permit = permit or await self._wait(_NewPlace(self, expires, loop.create_future()))
+        return await self.open(expires, permit, pin)
+
+    async def open(
+        self, expires: float | None, permit: Permit | None, pin: AsyncPin | None = None
+    ) -> Connection:
         """Open a connection; now the caller's, with its permit."""
         connection = None
         try:
@@ -207,15 +257,45 @@ class AsyncConnectionPool(ConnectionPool):
             stream, channel = await drive(self.opener.open(began, expires), ends)
             connection = Connection(self, loop, self.endpoint.wire, stream, channel, began)
             connection.permit = permit
-            self.register(connection, began)
-            await self.greet(connection, ends)
+            if pin is None or not pin.silent:
+                self.register(connection, began)
+            if pin is not None:
+                pin.prepare(connection)
+            if self.endpoint.options.on_connect is not None:
+                await self._greet(connection, ends, pin)
             return connection
         finally:
             if connection is None and permit is not None:
                 permit.release()
 
-    async def greet(self, connection: Connection, expires: float | None) -> None:
-        """Call `on_connect` with a view pinned to a new connection. Discards it on failure."""
+    async def _greet(
+        self, connection: Connection, expires: float | None, outer: AsyncPin | None
+    ) -> None:
+        """Call `on_connect` with a view pinned to a new connection; it is closed if that fails.
+
+        `outer` is the pin that the connection is opened for. Raises AuthError, ConnectError,
+        CallTimeout.
+        """
+        from thrift_client.aio.pin import AsyncPin
+        from thrift_client.aio.stream import within
+        from thrift_client.shared.pin import greeting_failed
+
+        pin = AsyncPin(self.endpoint)
+        pin.holding(connection, expires, silent=outer is not None and outer.silent)
+        try:
+            value = self.endpoint.options.on_connect(pin.view())
+            if hasattr(value, '__await__'):
+                await within(value, expires, 'logging in')
+            pin.take_back()
+        except BaseException as exc:
+            if not pin.is_lost:
+                pin.drop(self, connection, exc)
+            error = greeting_failed(exc, self.endpoint.codec.service)
+            if error is None:
+                raise
+            raise error from exc
+        finally:
+            pin.closed = True
 
     def give_back(self, connection: Connection) -> None:
         """Have a clean connection carry the next call, or make it idle."""
@@ -325,6 +405,8 @@ class AsyncConnectionPool(ConnectionPool):
         """Let every call that waits, for a connection or to retry, look at the gate."""
         if self.line or self._pausing:
             self._in_loop(self._turn_away)
+        if self.pins:
+            self._in_loop(self.wake_pins)
 
     def _turn_away(self) -> None:
         """End the waiting of calls that the gate lets through no more."""

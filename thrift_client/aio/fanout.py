@@ -16,12 +16,12 @@ from collections import deque
 from time import monotonic
 
 from thrift_client import deadlines
-from thrift_client.aio.client import begin, make_attempts
 from thrift_client.aio.connection import Exchange, running_loop
+from thrift_client.aio.course import begin, make_attempts
 from thrift_client.core.classify import FAILURES
 from thrift_client.core.scatter import Leg, Scatter
 from thrift_client.errors import EncodeError, WrongLoop
-from thrift_client.response import ThriftResponse
+from thrift_client.response import ThriftResponse, set_headers
 from thrift_client.shared.fanout_base import FanOutBase
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -128,9 +128,8 @@ class FanOut(FanOutBase):
         endpoint, options = leg.endpoint, leg.options
         connections = endpoint.connections
         codec = endpoint.codec_of(options.codec)
-        plain = options.headers is None and not options.propagate and options.source is None
         is_free = connections.loop is self._loop and not connections.gate and not connections.line
-        if plain and is_free:
+        if options.is_plain and is_free:
             timeout = options.timeout_of(leg.method.name)
             leg.expires = deadlines.expiry(leg.started, timeout, self._deadline)
             message = self._request(leg, codec)
@@ -195,7 +194,7 @@ class FanOut(FanOutBase):
             leg.endpoint, error = call.endpoint, exc
         response = leg.answered(value) if error is None else leg.failed(error)
         if carrier.headers is not None:
-            response._headers = carrier.headers
+            set_headers(response, carrier.headers)
 
     def _gone(self, task: asyncio.Task[None]) -> None:
         """Take what the task of a leg came to."""

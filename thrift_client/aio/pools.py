@@ -21,7 +21,7 @@ from thrift_client.errors import CallTimeout
 from thrift_client.options import check_max_threads
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse, begun
 from thrift_client.shared.balanced_base import BalancedBase, balanced_failure
-from thrift_client.shared.bound_methods import PoolMethod, bind
+from thrift_client.shared.bound_methods import ForwardedMethod, bind
 from thrift_client.shared.hash_base import HashBase, KeyedMethod, default_key
 from thrift_client.shared.pool_base import PoolBase, is_raised
 from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
@@ -81,15 +81,20 @@ class AsyncThriftPool(PoolBase[AsyncSimpleClient]):
     async def close(self) -> None:
         """Close all connections, those in use when their calls are done; may be repeated.
 
-        Calls that wait get ClientClosed at once. Does nothing on a view. Raises RuntimeError
-        in another event loop than the pool's, unless that is closed.
+        Calls that wait get ClientClosed at once. On a view it does nothing, except that it
+        closes the connection of a view that `pinned` returned. Raises RuntimeError in another
+        event loop than the pool's, unless that is closed.
         """
         if self._is_view:
+            if self._pin is not None:
+                self._pin.end()
             return
         for endpoint in self._servers.roster.endpoints:
             endpoint.connections.check_loop()
         for server in self._servers.close():
             await server.close()
+        if self._servers.checks is not None:
+            await self._servers.checks.join()
 
     async def __aenter__(self) -> Self:
         return self
@@ -158,19 +163,6 @@ class AsyncResponses(ResponsesBase, AsyncIterator[ThriftResponse[Any]]):
             fan_out.abandon()
 
 
-class AsyncReplicatedMethod(PoolMethod):
-    """A method of the service on all servers of a pool."""
-
-    __slots__ = ()
-
-    async def _call(self, method: Method, arguments: Any, values: tuple[Any, ...]) -> Any:
-        pool = self._pool
-        endpoints = pool._servers.roster.endpoints
-        if not endpoints or pool._servers.closed:
-            return await pool._when_listed(method, self._call, method, arguments, values)
-        return await pool._call_all(endpoints, method, arguments)
-
-
 class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
     """A pool that makes each call on all of its servers at once.
 
@@ -184,7 +176,7 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
     the call returns `function(responses)`.
     """
 
-    _method_type = AsyncReplicatedMethod
+    _method_type = ForwardedMethod
 
     def as_completed(
         self, method: str, /, *args: Any, **kwargs: Any
@@ -239,6 +231,14 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
 
         return AsyncResponses(fan_out, take)
 
+    async def _call(
+        self, method: Method, arguments: Any, values: tuple[Any, ...]
+    ) -> Any:
+        endpoints = self._servers.roster.endpoints
+        if not endpoints or self._servers.closed:
+            return await self._when_listed(method, self._call, method, arguments, values)
+        return await self._call_all(endpoints, method, arguments)
+
     async def _call_all(
         self, endpoints: Sequence[Endpoint], method: Method, arguments: Any
     ) -> Any:
@@ -272,51 +272,6 @@ class AsyncHashMethod(KeyedMethod):
 
     __slots__ = ()
 
-    def map(self, items: Iterable[Any]) -> AsyncIterator[ThriftResponse[Any]]:
-        """Call the method for each item; the responses, in the order of the items.
-
-        A tuple is the arguments of a call, anything else is the only argument. The servers
-        are called in parallel, each with one call at a time. Items are read as responses
-        are taken, with a bounded number of calls ahead, so that there may be any number of
-        them. Calls begin with the first `anext`; when the iterator is closed those under
-        way are given up. A mistake in an item is raised in its turn, and ends the calls.
-        """
-        from thrift_client.aio.fanout import FanOut
-        from thrift_client.shared.bulk import Mapped
-
-        pool = self._pool
-        key = self._keys.get(self.method.name, default_key)
-        mapped = Mapped(
-            pool._roster, type(self), key, items, self._overrides, self._failover
-        )
-        fan_out = FanOut(mapped)
-        timeout = pool._timeout_of(self.method)
-
-        async def take() -> ThriftResponse[Any] | None:
-            await pool._listed(timeout)
-            while True:
-                response = mapped.due()
-                if response is not None or not (mapped.waits or mapped.legs):
-                    return response
-                await fan_out.run()
-
-        return AsyncResponses(fan_out, take)
-
-    async def on_replicas(self, *args: Any, **kwargs: Any) -> Any:
-        """Make the call on all servers of its key at once, as a write to several needs it.
-
-        A list of responses in the order of the routing; `with_options(wait_for=…, merge=…)`
-        holds for it as for `all`. Raises NoServersError, and what the key function does.
-        """
-        pool = self._pool
-        arguments, values = bind(type(self), args, kwargs)
-        if not self._servers.roster.servers:
-            again = partial(self.on_replicas, *args, **kwargs)
-            return await pool._when_listed(self.method, again)
-        key = self._keys.get(self.method.name, default_key)(*values)
-        endpoints = pool._roster().ranked(key, pool._copies)
-        return await pool.all._call_all(endpoints, self.method, arguments)
-
     async def _call(
         self, method: Method, arguments: Any, values: tuple[Any, ...]
     ) -> ThriftResponse[Any]:
@@ -327,7 +282,8 @@ class AsyncHashMethod(KeyedMethod):
             )
             return first
         if self._splits and method.name in self._splits:
-            return await self._call_split(method, values)
+            split: ThriftResponse[Any] = await self._pool._call_split(method, values)
+            return split
         key = self._keys.get(method.name, default_key)(*values)
         picker = None
         if self._failover:
@@ -355,30 +311,6 @@ class AsyncHashMethod(KeyedMethod):
         response.elapsed = (monotonic() - started) * 1000
         return response
 
-    async def _call_split(
-        self, method: Method, values: tuple[Any, ...]
-    ) -> ThriftResponse[Any]:
-        """Call each server with its share of the argument that is split, and merge."""
-        from thrift_client.aio.fanout import FanOut
-        from thrift_client.shared.bulk import SplitCall
-
-        pool = self._pool
-
-        def shares_of(roster: Any, failed: Any = (), only: Any = None) -> Any:
-            return pool._shares(roster, method.name, values, failed, only)
-
-        call = SplitCall(
-            pool._roster(), shares_of, self._splits[method.name], method, values,
-            self._overrides, self._failover,
-        )  # fmt: skip
-        fan_out = FanOut(call)
-        try:
-            while not call.is_over:
-                await fan_out.run()
-        finally:
-            await fan_out.close()
-        return call.result()
-
 
 class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
     """A pool that sends each call to one server, chosen by the call's key.
@@ -404,47 +336,48 @@ class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
         everyone: AsyncReplicatedClient = self._everyone_of()
         return everyone
 
+    def _map(self, kind: type[KeyedMethod], items: Iterable[Any]) -> AsyncResponses:
+        """The responses of a call for each item: see `KeyedMethod.map`."""
+        from thrift_client.aio.fanout import FanOut
 
-class AsyncBalancedMethod(PoolMethod):
-    """A method of the service on a balanced pool."""
+        mapped = self._mapped(kind, items)
+        fan_out = FanOut(mapped)
+        timeout = self._timeout_of(kind.method)
 
-    __slots__ = ()
+        async def take() -> ThriftResponse[Any] | None:
+            await self._listed(timeout)
+            while True:
+                response = mapped.due()
+                if response is not None or not (mapped.waits or mapped.legs):
+                    return response
+                await fan_out.run()
 
-    async def _call(
+        return AsyncResponses(fan_out, take)
+
+    async def _call_replicas(
         self, method: Method, arguments: Any, values: tuple[Any, ...]
-    ) -> ThriftResponse[Any]:
-        pool = self._pool
-        if not pool._servers.roster.servers:
-            first: ThriftResponse[Any] = await pool._when_listed(
-                method, self._call, method, arguments, values
+    ) -> Any:
+        """The responses of all servers of a call's key."""
+        if not self._servers.roster.servers:
+            return await self._when_listed(
+                method, self._call_replicas, method, arguments, values
             )
-            return first
-        roster = pool._roster()
-        started = monotonic()
-        picker: BalancedPicker | None = None
-        error: BaseException | None = None
+        return await self.all._call_all(self._replicas(method, values), method, arguments)
+
+    async def _call_split(
+        self, method: Method, values: tuple[Any, ...]
+    ) -> ThriftResponse[Any]:
+        """Call each server with its share of the argument that is split, and merge."""
+        from thrift_client.aio.fanout import FanOut
+
+        call = self._split_call(method, values)
+        fan_out = FanOut(call)
         try:
-            picker = pool._new_picker(roster, started)
-            endpoint = picker.endpoint
-            response: ThriftResponse[Any] = begun(endpoint.client)
-            response._value = await make_call(
-                endpoint, endpoint.view(pool._overrides), method, arguments, started, response,
-                picker,
-            )  # fmt: skip
-        except (*FAILURES, *method.answers) as exc:
-            error = exc
-            if is_raised(exc, pool._servers):
-                raise
-            return balanced_failure(picker, exc, method, started)
-        except BaseException as exc:
-            error = exc
-            raise
+            while not call.is_over:
+                await fan_out.run()
         finally:
-            if picker is not None:
-                picker.close(error, monotonic())
-        response.server = picker.endpoint.client
-        response.elapsed = (monotonic() - started) * 1000
-        return response
+            await fan_out.close()
+        return call.result()
 
 
 class AsyncBalancedClient(BalancedBase[AsyncSimpleClient], AsyncThriftPool):
@@ -462,4 +395,40 @@ class AsyncBalancedClient(BalancedBase[AsyncSimpleClient], AsyncThriftPool):
     unless all are ejected; when an ejection is over the next call probes the server.
     """
 
-    _method_type = AsyncBalancedMethod
+    _method_type = ForwardedMethod
+
+    async def _call(
+        self, method: Method, arguments: Any, values: tuple[Any, ...]
+    ) -> ThriftResponse[Any]:
+        servers = self._servers
+        if not servers.roster.servers:
+            first: ThriftResponse[Any] = await self._when_listed(
+                method, self._call, method, arguments, values
+            )
+            return first
+        roster = self._roster()
+        started = monotonic()
+        picker: BalancedPicker | None = None
+        error: BaseException | None = None
+        try:
+            picker = self._new_picker(roster, started)
+            endpoint = picker.endpoint
+            response: ThriftResponse[Any] = begun(endpoint.client)
+            response._value = await make_call(
+                endpoint, endpoint.view(self._overrides), method, arguments, started, response,
+                picker,
+            )  # fmt: skip
+        except (*FAILURES, *method.answers) as exc:
+            error = exc
+            if is_raised(exc, servers):
+                raise
+            return balanced_failure(picker, exc, method, started)
+        except BaseException as exc:
+            error = exc
+            raise
+        finally:
+            if picker is not None:
+                picker.close(error, monotonic())
+        response.server = picker.endpoint.client
+        response.elapsed = (monotonic() - started) * 1000
+        return response

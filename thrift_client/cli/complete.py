@@ -53,11 +53,11 @@ def methods(ctx: click.Context, _param: click.Parameter, _incomplete: str) -> It
 @_quiet
 def described(ctx: click.Context, _param: click.Parameter, _incomplete: str) -> Iterator[str]:
     """Complete methods, structs and enums."""
-    from thrift_client.cli.describe import types_of
+    from thrift_client.cli.schema import types_in
 
     found = _service(ctx)
     yield from found.methods
-    yield from types_of(found)
+    yield from types_in(found)
 
 
 @_quiet
@@ -104,9 +104,10 @@ def servers_of(url: str) -> Iterator[str]:
 
 
 def _service(ctx: click.Context) -> Any:
-    from thrift_client.cli.target import Target
+    from thrift_client.cli import service
 
-    return Target(dict(ctx.params)).service
+    given = ctx.params
+    return service.load(given['service'], given.get('include') or (), given.get('gen_py') or ())
 
 
 def _listed(value: Any) -> Names:

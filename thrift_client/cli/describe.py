@@ -88,13 +88,6 @@ def signature(method: Method) -> str:
     return f'{result} {method.name}({parts}){f" throws ({throws})" if throws else ""}'
 
 
-def types_of(of: Service) -> dict[str, Any]:
-    """Return the structs and enums that a service's methods reach, by name."""
-    types = [type_ for method in of.methods.values() for type_ in schema.types_of(method)]
-    found: dict[str, Any] = {each.name: each for each in schema.structs(types)}
-    return found | {each.__name__: each for each in schema.enums(types)}
-
-
 def pretty(value: Any, indent: int = 0, width: int = NARROW) -> list[str]:
     """JSON in lines no longer than `width`, where its parts are not."""
     flat = ' ' * indent + safe.as_json(value)
@@ -133,7 +126,7 @@ def _find(of: Service, name: str) -> Any:
     wanted = name.removeprefix(f'{of.name}.')
     if wanted in of.methods:
         return of.methods[wanted]
-    types = types_of(of)
+    types = schema.types_in(of)
     if wanted in types:
         return types[wanted]
     known = [*of.methods, *types]

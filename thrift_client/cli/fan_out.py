@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from thrift_client import ThriftResponse
-from thrift_client.cli import arguments, complete, output, results, schema
+from thrift_client.cli import arguments, complete, output, results
 from thrift_client.cli.durations import Duration
 from thrift_client.cli.exits import code_of
 from thrift_client.cli.target import Target, with_target
@@ -54,30 +54,13 @@ def all_command(
 def show(method: Method, responses: list[ThriftResponse[Any]], *, as_json: bool = False) -> int:
     """Print the answers and errors of all servers; returns the first failure's exit code."""
     if as_json:
-        found = [response_object(method, response) for response in responses]
+        found = [results.response_object(method, response) for response in responses]
         output.print_json(found, plain=True)
     else:
         output.print_table(COLUMNS, [_row(method, response) for response in responses])
     return next((code_of(r.exception) for r in responses if r.exception is not None), 0)
 
 
-def response_object(method: Method, response: ThriftResponse[Any]) -> dict[str, Any]:
-    """Return a server's answer or error as JSON."""
-    found: dict[str, Any] = {'server': response.server.name}
-    if response.exception is None:
-        found['value'] = schema.to_json(method, response.value())
-    else:
-        found['error'] = results.error_text(response.exception)
-    return found | {'elapsed': round(response.elapsed, 3)}
-
-
-def response_text(method: Method, response: ThriftResponse[Any]) -> str:
-    """Return a server's answer or error in one line."""
-    if response.exception is None:
-        return output.one_line(schema.to_json(method, response.value()))
-    return results.error_text(response.exception)
-
-
 def _row(method: Method, response: ThriftResponse[Any]) -> tuple[str, str, str]:
-    text = response_text(method, response)
+    text = results.response_text(method, response)
     return server_label(response.server), f'{response.elapsed:.1f}', text

@@ -18,7 +18,7 @@ class Histogram:
     """
 
     def __init__(self) -> None:
-        self._counts: dict[int, int] = {}
+        self.counts: dict[int, int] = {}
         self.count = 0
         self.total = 0
         self.least = 0
@@ -28,7 +28,7 @@ class Histogram:
         """Count one value, in µs."""
         value = max(value, 0)
         index = _index(value)
-        self._counts[index] = self._counts.get(index, 0) + 1
+        self.counts[index] = self.counts.get(index, 0) + 1
         self.least = min(self.least, value) if self.count else value
         self.most = max(self.most, value)
         self.count += 1
@@ -38,8 +38,8 @@ class Histogram:
         """Count all that another one has."""
         if not other.count:
             return
-        for index, count in other._counts.items():
-            self._counts[index] = self._counts.get(index, 0) + count
+        for index, count in other.counts.items():
+            self.counts[index] = self.counts.get(index, 0) + count
         self.least = min(self.least, other.least) if self.count else other.least
         self.most = max(self.most, other.most)
         self.count += other.count
@@ -54,16 +54,16 @@ class Histogram:
         """Return the value in µs that `percent` of all values don't exceed; 0 if there are none."""
         wanted = max(1, -(-self.count * percent // 100))
         seen = 0
-        for index in sorted(self._counts):
-            seen += self._counts[index]
+        for index in sorted(self.counts):
+            seen += self.counts[index]
             if seen >= wanted:
                 return min(_upper(index), self.most)
         return 0
 
     def buckets(self) -> Iterator[tuple[int, int]]:
         """Return each bucket that has something in it: its upper end in µs, and its count."""
-        for index in sorted(self._counts):
-            yield _upper(index), self._counts[index]
+        for index in sorted(self.counts):
+            yield _upper(index), self.counts[index]
 
 
     def steps(self) -> list[tuple[int, int]]:

@@ -9,8 +9,8 @@ from thrift_client.cli import complete, output
 from thrift_client.cli.flags import ROUTERS
 from thrift_client.cli.target import Server
 from thrift_client.cli.ui import click, command, option
-from thrift_client.placement import Plan, compare
 from thrift_client.routing import router
+from thrift_client.routing.explain import Plan, compare
 
 #: The weights of servers by their names, in the order of the pool.
 Fleet = dict[str, float]

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from thrift.Thrift import TApplicationException, TException
 
-from thrift_client import ThriftPool
-from thrift_client.cli import hints, safe, schema
+from thrift_client import ThriftPool, ThriftResponse
+from thrift_client.cli import hints, output, safe, schema
 from thrift_client.cli.exits import WIRE, code_of
+from thrift_client.core.service import Method
 from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError, server_label
 
 
@@ -64,6 +65,23 @@ def error_text(error: BaseException) -> str:
     else:
         text = str(error)
     return text if text.startswith(f'{name}: ') else f'{name}: {text}'
+
+
+def response_object(method: Method, response: ThriftResponse[Any]) -> dict[str, Any]:
+    """Return a server's answer or error as JSON."""
+    found: dict[str, Any] = {'server': response.server.name}
+    if response.exception is None:
+        found['value'] = schema.to_json(method, response.value())
+    else:
+        found['error'] = error_text(response.exception)
+    return found | {'elapsed': round(response.elapsed, 3)}
+
+
+def response_text(method: Method, response: ThriftResponse[Any]) -> str:
+    """Return a server's answer or error in one line."""
+    if response.exception is None:
+        return output.one_line(schema.to_json(method, response.value()))
+    return error_text(response.exception)
 
 
 def _may_be_the_wire(error: ThriftClientError) -> bool:

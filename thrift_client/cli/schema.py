@@ -11,7 +11,7 @@ from thrift.Thrift import TType
 
 from thrift_client import convert
 from thrift_client.cli.safe import as_json
-from thrift_client.core.service import Method
+from thrift_client.core.service import Method, Service
 from thrift_client.idl.shapes import shape_of
 from thrift_client.idl.types import Field, Shape, Type
 
@@ -194,6 +194,13 @@ def types_of(method: Method) -> list[Type]:
     result = type_of(method)
     found += [] if result is None else [result]
     return found + [field.type for field in exceptions_of(method)]
+
+
+def types_in(service: Service) -> dict[str, Any]:
+    """Return the structs and enums that a service's methods reach, by name."""
+    types = [type_ for method in service.methods.values() for type_ in types_of(method)]
+    found: dict[str, Any] = {each.name: each for each in structs(types)}
+    return found | {each.__name__: each for each in enums(types)}
 
 
 def _unset(value: Any) -> str | None:

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from thrift_client import ThriftResponse
-from thrift_client.cli import fan_out, output, results
+from thrift_client.cli import output, results
 from thrift_client.cli.keys import Keys
 from thrift_client.cli.ui import TERMINAL
 from thrift_client.core.service import Method
@@ -74,7 +74,7 @@ class Watch:
         for response in responses:
             label = server_label(response.server)
             state = state_of(response, ejected=response.server.name in ejected)
-            text = fan_out.response_text(self._method, response)
+            text = results.response_text(self._method, response)
             errors = f'{self._errors[label]} of {self._calls[label]}'
             rows.append((label, state, f'{response.elapsed:.1f}', text, errors))
         return rows
@@ -86,7 +86,7 @@ class Watch:
         output.flush()
 
     def _print_json(self, responses: list[ThriftResponse[Any]]) -> None:
-        found = [fan_out.response_object(self._method, response) for response in responses]
+        found = [results.response_object(self._method, response) for response in responses]
         output.print_line({'time': datetime.now().astimezone().isoformat(), 'servers': found})
 
     def _headline(self, responses: list[ThriftResponse[Any]]) -> str:

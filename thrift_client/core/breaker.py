@@ -46,6 +46,7 @@ class Breaker:
         '_window_began',
         'ejections',
         'policy',
+        'unchecked',
         'until',
     )
 
@@ -53,6 +54,8 @@ class Breaker:
         self.policy = policy
         self.until = 0.0  # while EJECTED: when a probe may go through; monotonic seconds
         self.ejections = 0  # in a row, without a success in between
+        #: Whether calls have to probe although the policy has a `check`: nobody can make it.
+        self.unchecked = False
         self._is_ejected = False
         self._probe: ref[Probe] | None = None
         self._in_a_row = 0
@@ -74,7 +77,7 @@ class Breaker:
 
     def is_due(self, now: float) -> bool:
         """Tell whether the next call would be the probe (never where `check` probes)."""
-        return self.policy.check is None and self.is_check_due(now)
+        return (self.policy.check is None or self.unchecked) and self.is_check_due(now)
 
     def is_check_due(self, now: float) -> bool:
         """Tell whether it is time to find out whether the server is back."""
@@ -121,10 +124,22 @@ class Breaker:
         policy = self.policy
         doublings = min(self.ejections, MOST_DOUBLINGS)
         span = min(policy.max_eject, policy.eject * 2.0**doublings)
+        if policy.check is not None and not self.unchecked:
+            span = min(span, policy.check_every)
         self.until = now + span * (0.5 + random) / 1000  # mean: span; clients come back apart
         self.ejections += 1
         self._is_ejected = True
         return True
+
+    def check_failed(self, now: float, random: float, *, may_eject: bool) -> None:
+        """Note that a check found the server as it was, unless a call has brought it back.
+
+        The next one is due after `check_every`. `random` and `may_eject` are as for `failed`:
+        a server that has become indispensable is not left alone any longer.
+        """
+        self._probe = None
+        self._is_ejected = self._is_ejected and may_eject
+        self.until = now + self.policy.check_every * (0.9 + random / 5) / 1000
 
     def forget_probe(self) -> None:
         """In a forked child: the call that probes is the parent's."""

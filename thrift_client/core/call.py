@@ -52,13 +52,14 @@ class CallOptions:
     """What a client or a view says about its calls; shared by all of them.
 
     `codec` encodes and decodes the messages of its service. `plans` are the methods that
-    may go the short way of a small call. `source` is where connections come from: None is
-    the endpoint's pool, else a pinned connection.
+    may go the short way of a small call; those of `is_plain` options need nothing but one
+    exchange until their timeout. `source` is where connections come from: None is the
+    endpoint's pool, else a pinned connection.
     """
 
     __slots__ = (
-        'codec', 'headers', 'hedge', 'idempotent', 'plans', 'propagate', 'retry', 'seconds',
-        'source', 'timeout', 'timeouts',
+        'codec', 'headers', 'hedge', 'idempotent', 'is_plain', 'plans', 'propagate', 'retry',
+        'seconds', 'source', 'timeout', 'timeouts',
     )  # fmt: skip
 
     def __init__(self, codec: Codec, options: Any) -> None:
@@ -86,9 +87,16 @@ class CallOptions:
     def _derive(self) -> None:
         timeout = self.timeout
         self.seconds = None if timeout is None else min(timeout, deadlines.LONGEST) / 1000
-        general = self.hedge is not None or self.headers is not None or self.source is not None
-        general = general or bool(self.propagate) or self.codec.wire.apache is not None
-        self.plans: dict[Method, Any] = {} if general else self.codec.plans
+        retry = self.retry
+        policies = retry.values() if isinstance(retry, dict) else (retry,)
+        self.is_plain = (
+            self.headers is None
+            and self.source is None
+            and not self.propagate
+            and all(policy.attempt_timeout is None for policy in policies)
+        )
+        is_small = self.is_plain and self.hedge is None and self.codec.wire.apache is None
+        self.plans: dict[Method, Any] = self.codec.plans if is_small else {}
 
     def timeout_of(self, method: str) -> float | None:
         """The timeout of a call of one method, in ms; None: no limit."""
@@ -113,7 +121,7 @@ class CallOptions:
 
         Raises what a function given as `retry_on` raises.
         """
-        if self.source is not None or not self.is_idempotent(method.name):
+        if not self.is_idempotent(method.name):
             return False
         return was_not_passed_on(answer) or self.retry_of(method.name).is_retried(answer)
 
@@ -134,9 +142,10 @@ class Call:
     """
 
     __slots__ = (
-        '_course', '_deadline', '_error', '_exception', '_headers', '_is_on_time', '_probe',
-        '_reason', '_requests', '_result', 'arguments', 'endpoint', 'expires', 'limit', 'method',
-        'options', 'outer', 'picker', 'response', 'resume_at', 'seqid', 'started', 'until',
+        '_bypasses', '_course', '_deadline', '_error', '_exception', '_headers', '_is_on_time',
+        '_probe', '_reason', '_requests', '_result', 'arguments', 'endpoint', 'expires', 'limit',
+        'method', 'options', 'outer', 'picker', 'response', 'resume_at', 'seqid', 'started',
+        'until',
     )  # fmt: skip
 
     def __init__(
@@ -160,9 +169,14 @@ class Call:
         self.seqid = seqid
         self.picker = picker
         self.response = response
-        self.outer = outer
+        pin = options.source
+        #: Whether the call says nothing of the server's health and isn't kept from it.
+        self._bypasses = pin is not None and pin.bypasses
+        self.outer = outer and not (pin is not None and pin.silent)
         timeout = options.timeout_of(method.name)
         ends = deadlines.current.get()
+        if pin is not None and pin.until is not None:
+            ends = pin.until if ends is None else min(ends, pin.until)
         self.expires: float | None = deadlines.expiry(started, timeout, ends)
         self._deadline = ends is not None and self.expires == ends
         self.limit = f'timeout={timeout:g} ms' if timeout is not None else None
@@ -252,7 +266,7 @@ class Call:
                 f'headers= and {endpoint.name}: transport={endpoint.options.transport!r} has '
                 "no headers; HTTP and transport='header' have"
             )
-        if endpoint.recorder is not None and self.outer:
+        if endpoint.recorder is not None and self.outer and not self._bypasses:
             endpoint.record(self.method, self.arguments, options.codec.service)
 
     def set_headers(self, headers: Any) -> None:
@@ -276,9 +290,7 @@ class Call:
                 if self._reason is not None:
                     self._move(now)
                 endpoint = self.endpoint
-                endpoint.connections.check_open()
-                if self.picker is None or not self.picker.forced:
-                    self._probe = endpoint.health.admit(now)
+                self._admit(endpoint, now)
                 if self.expires is not None and now >= self.expires:
                     raise timed_out('sending')  # and not in a connect, which would blame the server
             except ThriftClientError as exc:
@@ -290,6 +302,24 @@ class Call:
                 self.until, self._is_on_time = now + limit / 1000, False
             return endpoint
 
+    def _admit(self, endpoint: Any, now: float) -> None:
+        """Let an attempt through. Raises ClientClosed, CircuitOpen and the like."""
+        pin = self.options.source
+        if pin is not None:
+            pin.check()
+        if self._bypasses:
+            return
+        endpoint.connections.check_open()
+        if self.picker is None or not self.picker.forced:
+            self._probe = endpoint.health.admit(now)
+
+    def move_to(self, endpoint: Any) -> None:
+        """Go on at the server to which another call has pinned the connection meanwhile."""
+        self.endpoint = endpoint
+        self._probe = None
+        if self.picker is not None:
+            self.picker.moved(endpoint, endpoint.clock())
+
     def _move(self, now: float) -> None:
         """Choose the endpoint of the next attempt. Raises NoServersError."""
         reason, self._reason = self._reason, None
@@ -300,9 +330,16 @@ class Call:
         """Note how an attempt failed (with one of FAILURES), and decide what follows."""
         health, probe = self.endpoint.health, self._probe
         self._probe = None
-        health.tell('AttemptFailed', method=self.method.name, attempt=self.attempts, error=error)
-        if was_stale(error) and self.options.source is None:
+        pin = self.options.source
+        if pin is None or not pin.silent:
+            health.tell(
+                'AttemptFailed', method=self.method.name, attempt=self.attempts, error=error
+            )
+        if was_stale(error) and (pin is None or pin.replaces):
             return  # replaced at once, outside of the attempts
+        if self._bypasses:
+            self._error = error
+            return
         counts = is_failure(error, count_timeout=self._counts_timeout(health))
         health.failed(error, is_failure=counts, probe=probe)
         self._go_on(error, now, answered=False)
@@ -314,6 +351,8 @@ class Call:
         self._result = result
         exception = None if result is None else self.method.exception_in(result)
         self._exception = exception
+        if self._bypasses:
+            return True
         health.succeeded()
         if exception is not None and self.options.reconsiders(self.method, exception):
             self._go_on(exception, now, answered=True)
@@ -401,7 +440,8 @@ class Call:
     def _go_on(self, error: BaseException, now: float, *, answered: bool) -> None:
         """Plan the next attempt, or end the call with `error`."""
         health, course = self.endpoint.health, self.course
-        if self.options.source is not None:  # a pinned connection is not replaced
+        pin = self.options.source
+        if pin is not None and not pin.lets_retry(error, answered=answered):
             self._error = error
             return
         elsewhere = self.picker is not None and self.picker.elsewhere(now)

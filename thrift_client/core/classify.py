@@ -38,6 +38,9 @@ READING = frozenset(('waiting for the reply', 'reading the reply'))
 #: How the phases begin in which a connection is being opened.
 OPENING = ('looking up', 'connecting', 'shaking hands', 'logging in', 'opening a connection')
 
+#: The phase of a call that finds its pinned connection lost.
+PINNED = 'using a pinned connection'
+
 #: What an attempt may end with: everything else is from outside the call and passes through.
 FAILURES = (ThriftClientError, TApplicationException)
 
@@ -134,6 +137,8 @@ def is_failure(error: BaseException, *, count_timeout: bool = False) -> bool:
     if isinstance(error, HttpStatusError):
         return error.status >= 500
     if isinstance(error, ConnectError) and error.errno in _LOCAL:
+        return False
+    if isinstance(error, AuthError) or getattr(error, 'phase', None) == PINNED:
         return False
     if isinstance(error, CallTimeout):
         if (error.phase or '').startswith('looking up'):

@@ -230,7 +230,7 @@ class Codec:
                     return self._read_json(self.json, plan, seqid, protocol)
             begun = None
             if self.is_binary and type(protocol.trans) is Reader:
-                begun = _unversioned_header(protocol.trans)
+                begun = unversioned_header(protocol.trans)
             name, message_type, answered = begun or protocol.readMessageBegin()
             _check_header(method, seqid, name, message_type, answered)
             if message_type == TMessageType.EXCEPTION:
@@ -274,6 +274,16 @@ class Codec:
         result = plan.new_result()
         json.fill(result, tree, plan.result_spec)
         return result
+
+
+def codec_of(service: Service, wire: Wire, service_name: str | None) -> Codec:
+    """Return the codec of a service on a wire, made on first use and kept with the wire."""
+    key = service, service_name
+    codec: Codec | None = wire.codecs.get(key)
+    if codec is None:
+        codec = wire.codecs.setdefault(key, Codec(service, wire, service_name))
+    return codec
+
 
 
 #: What TApplicationException reads and writes by hand.
@@ -343,7 +353,7 @@ def _has_depth_limit(make_protocol: Callable[[Any], Any]) -> bool:
     return has_limit(make_protocol(TMemoryBuffer(b''.join(sink.written))))
 
 
-def _unversioned_header(reader: Reader) -> tuple[str, int, int] | None:
+def unversioned_header(reader: Reader) -> tuple[str, int, int] | None:
     """Read the header of a binary reply that has no version; None for any other beginning.
 
     Old servers, and PHP's by default, begin with the length of the method's name.

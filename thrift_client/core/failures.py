@@ -13,8 +13,7 @@ from thrift_client.errors import ConnectionLost, DecodeError, MessageTooLarge
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import TracebackType
+    from types import FrameType
     from typing import Any
 
 #: What encoding raises for values that don't fit: the contract's list for this phase.
@@ -45,21 +44,23 @@ def is_foreign(exc: BaseException) -> bool:
     A handler is a frame that was called with the frame that it interrupted, which is the
     one before it in the traceback.
     """
-    interrupted = None
-    for entry in _entries(exc.__traceback__):
+    interrupted: FrameType | None = None
+    entry = exc.__traceback__
+    while entry is not None:
         frame = entry.tb_frame
-        for value in frame.f_locals.values() if interrupted is not None else ():
-            given: Any = value if type(value) is tuple else (value,)  # of `*args`
-            if any(each is interrupted for each in given):
-                return True
-        interrupted = frame
+        if interrupted is not None:
+            for value in frame.f_locals.values():
+                given: Any = value if type(value) is tuple else (value,)  # of `*args`
+                for each in given:
+                    if each is interrupted:  # `in` would compare the values of a call
+                        return True
+        interrupted, entry = frame, entry.tb_next
     return False
 
 
-def _entries(traceback: TracebackType | None) -> Iterator[TracebackType]:
-    while traceback is not None:
-        yield traceback
-        traceback = traceback.tb_next
+def is_system_error(exc: OSError) -> bool:
+    """Tell whether an OSError is a system call's: it has an errno, and no handler raised it."""
+    return exc.errno is not None and not is_foreign(exc)
 
 
 class IdleMeter:

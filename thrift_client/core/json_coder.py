@@ -66,10 +66,15 @@ class JsonCoder:
         gets into the dicts that others look at.
         """
         learning = JsonCoder()
-        learning._writer(*details)
-        learning._reader(*details)
-        self._writers.update(learning._writers)
-        self._readers.update(learning._readers)
+        writers, readers = learning.make(details)
+        self._writers.update(writers)
+        self._readers.update(readers)
+
+    def make(self, details: Any) -> tuple[dict[Any, _Writer], dict[Any, _Reader]]:
+        """Make what codes a struct, and those within it. Raises Unsupported."""
+        self._writer(*details)
+        self._reader(*details)
+        return self._writers, self._readers
 
     def encode(self, value: Any, details: Any) -> bytes:
         """Return a struct, and the end of the message around it."""

@@ -14,10 +14,11 @@ from __future__ import annotations
 from thrift_client.core.call import Call
 from thrift_client.core.hedge import Latencies, patience
 from thrift_client.errors import ThriftClientError
-from thrift_client.response import ThriftExceptionResponse, ThriftResponse
+from thrift_client.response import ThriftExceptionResponse, ThriftResponse, set_headers
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from thrift_client.core.call import CallOptions
@@ -231,7 +232,7 @@ class Hedged(Scatter):
         assert found is not None
         self._call.take_over(leg.endpoint, self.attempts)
         if response is not None:
-            response._headers = found.headers
+            set_headers(response, found.headers)
         if found.exception is not None:
             raise found.exception
         return found.value()
@@ -296,7 +297,7 @@ def check_merge(value: Any) -> Any:
 
 
 #: What `with_options` of pools takes that call several servers at once.
-FAN_OPTIONS = {'wait_for': check_wait_for, 'merge': check_merge}
+FAN_OPTIONS: dict[str, Callable[[Any], Any]] = {'wait_for': check_wait_for, 'merge': check_merge}
 
 
 def needed(wait_for: str | int, servers: int) -> int | None:

@@ -107,9 +107,10 @@ class Method:
             if declared is not None:
                 return declared
         if self.returns:
-            return TApplicationException(
+            missing: BaseException = TApplicationException(
                 TApplicationException.MISSING_RESULT, f'{self.name} failed: unknown result'
             )
+            return missing
         return None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from weakref import WeakValueDictionary
 
-from thrift_client.core.codec import Codec
 from thrift_client.core.detect import ENOUGH, Speech, explain
 from thrift_client.core.service import Service
 from thrift_client.core.transports import TRANSPORTS
@@ -49,21 +48,15 @@ class Wire:
         self.speech = Speech(self.transport, protocol, options.ssl is not None)
         self.make_protocol = _protocol_maker(options, ours=named, accelerate=named)
         self.make_pure = _protocol_maker(options, ours=named, accelerate=False)
-        self.codecs: dict[tuple[Service, str | None], Codec] = {}
+        #: `codec_of` keeps them here.
+        self.codecs: dict[tuple[Service, str | None], Any] = {}
         self.channel: Channel | None = None
         if self.plain and row is not None:
-            self.channel = row.open(self, None)()
+            self.channel = row.open(self.limit, protocol, None)()
 
     def explain(self, error: ThriftClientError, data: bytes) -> ThriftClientError:
         """The error for a reply that begins with `data`: WireMismatch where that tells more."""
         return explain(error, self.speech, data[:ENOUGH])
-
-
-def codec_of(service: Service, wire: Wire, service_name: str | None) -> Codec:
-    """Return the codec of a service on a wire, made on first use and kept with the wire."""
-    key = service, service_name
-    codec = wire.codecs.get(key)
-    return codec or wire.codecs.setdefault(key, Codec(service, wire, service_name))
 
 
 _wires: WeakValueDictionary[tuple[Any, ...], Wire] = WeakValueDictionary()

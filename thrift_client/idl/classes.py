@@ -7,7 +7,6 @@ IDL's name is one of them.
 
 from __future__ import annotations
 
-import copyreg
 import keyword
 from enum import EnumType, IntEnum
 
@@ -255,17 +254,3 @@ def _parameters(shape: Shape, scope: dict[str, Any]) -> tuple[str, list[str]]:
             scope[f'make{i}ø'] = field.make_default
             lines.append(f' if {field.name} is {default}: {field.name} = make{i}ø()')
     return ''.join(parameters), lines
-
-
-def _reduce(cls: Any) -> Any:
-    """Pickle a loaded class by its file; a subclass that a program made, as Python does it."""
-    origin = vars(cls).get('__thrift_origin__')
-    if origin is None:
-        return str(cls.__qualname__)
-    from thrift_client.idl.load import find
-
-    return find, (*origin, cls.__qualname__)
-
-
-copyreg.pickle(StructType, _reduce)
-copyreg.pickle(LoadedEnumType, _reduce)

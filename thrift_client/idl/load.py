@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import os
 import sys
 import threading
@@ -13,7 +14,7 @@ from uuid import UUID
 from thrift.Thrift import TType
 
 from thrift_client.errors import IdlError
-from thrift_client.idl.classes import python_name
+from thrift_client.idl.classes import LoadedEnumType, StructType, python_name
 from thrift_client.idl.parse import parse
 from thrift_client.idl.resolve import Program
 from thrift_client.idl.service import ServiceModule, make_service
@@ -294,3 +295,21 @@ def _service(
     made[attribute] = make_service(service, program.methods(declared), parents, namespace)
     _register(service)
     return service
+
+
+def _reduce_class(cls: Any) -> Any:
+    """Pickle a loaded class by its file; a subclass that a program made, as Python does it."""
+    origin = vars(cls).get('__thrift_origin__')
+    return str(cls.__qualname__) if origin is None else (find, (*origin, cls.__qualname__))
+
+
+def _reduce_service(service: ServiceModule) -> Any:
+    origin = service.__thrift_origin__
+    if origin is None:
+        raise TypeError(f'cannot pickle the service {service.__name__}')
+    return find, (*origin, service.__name__.rpartition('.')[2])
+
+
+copyreg.pickle(StructType, _reduce_class)
+copyreg.pickle(LoadedEnumType, _reduce_class)
+copyreg.pickle(ServiceModule, _reduce_service)

@@ -26,7 +26,7 @@ from thrift_client.idl.syntax import (
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import TypeVar
+    from typing import ClassVar, TypeVar
 
     T = TypeVar('T')
 
@@ -248,9 +248,9 @@ class _Parser:
         if word in {'struct', 'union', 'exception'}:
             self.at += 1
             return self._struct(word, line, doc)
-        if word in _DECLARATIONS:
+        if word in self._declarations:
             self.at += 1
-            return _DECLARATIONS[word](self, line, doc)
+            return self._declarations[word](self, line, doc)
         raise self.failure(
             'a declaration (namespace, include, const, typedef, enum, struct, union, exception '
             'or service)'
@@ -443,11 +443,10 @@ class _Parser:
                 raise IdlError(self.path, line, wrong)
             seen.add(name)
 
-
-_DECLARATIONS: dict[str, Callable[[_Parser, int, str | None], Enum | Typedef | Const | Service]] = {
-    'const': _Parser._const,
-    'enum': _Parser._enum,
-    'senum': _Parser._senum,
-    'service': _Parser._service,
-    'typedef': _Parser._typedef,
-}
+    _declarations: ClassVar[dict[str, Callable[..., Enum | Typedef | Const | Service]]] = {
+        'const': _const,
+        'enum': _enum,
+        'senum': _senum,
+        'service': _service,
+        'typedef': _typedef,
+    }

@@ -61,7 +61,7 @@ class Program:
         self.types: dict[str, syntax.Struct | syntax.Enum | syntax.Typedef] = {}
         self.consts: dict[str, syntax.Const] = {}
         self.services: dict[str, syntax.Service] = {}
-        self._resolved: dict[str, Type | None] = {}
+        self.resolved: dict[str, Type | None] = {}
         self._making: set[Shape] = set()
         self._declared: dict[Shape, syntax.Struct] = {}
         for declaration in document.declarations:
@@ -86,13 +86,13 @@ class Program:
                 declaration.doc,
                 self._named(name),
             )
-            self._resolved[name] = Type(TType.I32, enum=enum)
+            self.resolved[name] = Type(TType.I32, enum=enum)
         elif isinstance(declaration, syntax.Struct):
             shape = Shape(
                 python_name(name), declaration.kind, declaration.doc, frozen=declaration.frozen
             )
             self._declared[shape] = declaration
-            self._resolved[name] = Type(TType.STRUCT, shape=shape)
+            self.resolved[name] = Type(TType.STRUCT, shape=shape)
 
     def _named(self, name: str) -> dict[str, Any]:
         return {**self.namespace, '__qualname__': python_name(name)}
@@ -124,14 +124,14 @@ class Program:
         declaration = owner.types.get(local)
         if declaration is None:
             raise IdlError(self.path, name.line, f'expected a type, not {self._what(name.name)}')
-        if local in owner._resolved:
-            found = owner._resolved[local]
+        if local in owner.resolved:
+            found = owner.resolved[local]
             if found is None:
                 raise IdlError(self.path, name.line, f'expected a type, but {local} is its own')
             return found
         assert isinstance(declaration, syntax.Typedef)
-        owner._resolved[local] = None
-        found = owner._resolved[local] = owner.type(declaration.type)
+        owner.resolved[local] = None
+        found = owner.resolved[local] = owner.type(declaration.type)
         return found
 
     def _container(self, name: syntax.TypeName) -> Type:

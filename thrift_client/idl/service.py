@@ -54,13 +54,6 @@ class ServiceModule(ModuleType):
         super().__init__(name, doc)
         self.__thrift_origin__ = origin
 
-    def __reduce__(self) -> Any:
-        from thrift_client.idl.load import find
-
-        if self.__thrift_origin__ is None:
-            raise TypeError(f'cannot pickle the service {self.__name__}')
-        return find, (*self.__thrift_origin__, self.__name__.rpartition('.')[2])
-
 
 class Interface:
     """The base of every `Iface`."""

@@ -17,11 +17,25 @@ from thrift_client.idl.types import UUID, Type
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, ClassVar, Protocol
 
-    from thrift_client.idl.resolve import Program
     from thrift_client.idl.syntax import Const
-    from thrift_client.idl.types import Shape
+    from thrift_client.idl.types import Field, Shape
+
+    class Names(Protocol):
+        """What the values of a file need of its names (`resolve.Program`)."""
+
+        path: str
+        values: Values
+
+        def class_of(self, shape: Shape, line: int) -> Any:
+            """See `Program.class_of`."""
+
+        def field_of(self, shape: Shape, name: str) -> Field | None:
+            """See `Program.field_of`."""
+
+        def find_value(self, name: Any, type_: Type, line: int) -> tuple[Names, Const] | int | None:
+            """See `Program.find_value`."""
 
 #: How many values one constant may come to, through the constants and defaults that it names.
 MAX_SIZE = 100_000
@@ -50,7 +64,7 @@ class Made:
 class Values:
     """Resolves the values of a file."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Names) -> None:
         self._program = program
         self._made: dict[tuple[Any, ...], Made | None] = {}
 
@@ -65,7 +79,7 @@ class Values:
             return Made(self._enum(type_, value))
         if type_.code in _BITS:
             return Made(self._integer(type_, value))
-        return _KINDS[type_.code](self, type_, value, key)
+        return self._kinds[type_.code](self, type_, value, key)
 
     def constant(self, const: Const, type_: Type, key: bool, line: int, path: str) -> Made:
         """Resolve a constant as a value of `type_`, which need not be its own type."""
@@ -185,17 +199,16 @@ class Values:
             raise IdlError(self._program.path, value.line, wrong)
         return whole
 
-
-_KINDS: dict[int, Callable[[Values, Type, Value, bool], Made]] = {
-    TType.BOOL: Values._bool,
-    TType.DOUBLE: Values._double,
-    TType.STRING: Values._string,
-    UUID: Values._uuid,
-    TType.LIST: Values._elements,
-    TType.SET: Values._elements,
-    TType.MAP: Values._map,
-    TType.STRUCT: Values._struct,
-}
+    _kinds: ClassVar[dict[int, Callable[[Any, Type, Value, bool], Made]]] = {
+        TType.BOOL: _bool,
+        TType.DOUBLE: _double,
+        TType.STRING: _string,
+        UUID: _uuid,
+        TType.LIST: _elements,
+        TType.SET: _elements,
+        TType.MAP: _map,
+        TType.STRUCT: _struct,
+    }
 
 
 def _a(type_: Type) -> str:

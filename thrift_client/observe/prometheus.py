@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ConnectionDiscarded,
         ConnectionOpened,
         Event,
+        ServerChecked,
         ServerEjected,
         ServerRestored,
     )
@@ -65,6 +66,12 @@ ROWS = {
     ),
     'ejections': Row(
         'Counter', 'thrift_client_ejections', 'How often the breaker ejected the server.', SERVER
+    ),
+    'checks': Row(
+        'Counter',
+        'thrift_client_checks',
+        'Checks of ejected servers in the background.',
+        (*SERVER, 'healthy'),
     ),
     'ejected': Row(
         'Gauge', 'thrift_client_ejected', '1 while the breaker leaves the server alone.', SERVER
@@ -117,6 +124,11 @@ class Metrics(Listener):
         """Count an ejection."""
         self._of_server('ejections', event).inc()
         self._of_server('ejected', event).set(1)
+
+    def on_ServerChecked(self, event: ServerChecked) -> None:
+        """Count a check."""
+        labels = service_name(event.server), event.server.name
+        self._labelled('checks', *labels, str(event.healthy).lower()).inc()
 
     def on_ServerRestored(self, event: ServerRestored) -> None:
         """Note that the server gets its calls again."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from thrift_client.routing.balance import (
         Balancer,
+        First,
         LeastLoaded,
         Load,
         Random,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     'Balancer',
+    'First',
     'Jump',
     'Ketama',
     'LeastLoaded',
@@ -46,6 +48,7 @@ __all__ = [
 
 _HOMES = {
     'Balancer': 'balance',
+    'First': 'balance',
     'Jump': 'jump',
     'Ketama': 'ring',
     'LeastLoaded': 'balance',

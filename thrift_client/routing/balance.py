@@ -8,6 +8,8 @@ No lock is held anywhere. What threads share, and why their races do no harm:
   missing in the average, or be weighed by the other's time; the next call puts that right.
 * Two threads may both pick a server before either has started its call there. That is the error
   that two random choices allow for.
+* Of two calls that find a server out of reach at once, one may be missing in `losses`; of two that
+  find its pause over at once, both try it.
 * The turns of `RoundRobin` come from one atomic counter. Of two that the first picks make at once
   one is dropped, with the turn that it gave.
 
@@ -22,7 +24,7 @@ from typing import Protocol
 
 from thrift_client.routing.base import no_servers
 
-__all__ = ['Balancer', 'LeastLoaded', 'Load', 'Random', 'RoundRobin', 'TwoChoices']
+__all__ = ['Balancer', 'First', 'LeastLoaded', 'Load', 'Random', 'RoundRobin', 'TwoChoices']
 
 # Finagle's: after so many seconds without a call a server's latency counts for 1/e of what it was.
 _DECAY = 10.0
@@ -32,6 +34,11 @@ _LEAST_FAILURE = 1000.0
 _MOST_FAILURE = 60000.0
 # The latency in ms of a server that has never answered, for every call but the first.
 _UNTRIED = 1e9
+# Seconds for which `First` passes over a server that was out of reach: doubled each time that it
+# still is, up to the most.
+_LEAST_PAUSE = 1.0
+_MOST_PAUSE = 60.0
+_MOST_DOUBLINGS = 6
 _GOLDEN_RATIO = 0.6180339887498949
 
 Randomness = Callable[[], float]
@@ -44,18 +51,21 @@ class Load:
     by a part that grows with the time since the last. It also falls while no calls come, so that a
     server that was slow or dead is tried again: after a minute and a half at the latest if
     the others take a millisecond. `ewma` is this average in ms as of `stamp`, when the last call
-    ended; that is None for a server that has never answered.
+    ended; that is None for a server that has never answered. `losses` counts how often in a row it
+    was out of reach, the last time at `lost_at`.
 
     Args:
         weight: the server's share of the calls in proportion to the other servers' weights.
     """
 
-    __slots__ = ('_calls', 'ewma', 'stamp', 'weight')
+    __slots__ = ('_calls', 'ewma', 'losses', 'lost_at', 'stamp', 'weight')
 
     def __init__(self, weight: float = 1) -> None:
         self.weight = weight
         self.ewma = 0.0
         self.stamp: float | None = None
+        self.losses = 0
+        self.lost_at = 0.0
         self._calls: list[None] = []
 
     def __repr__(self) -> str:
@@ -82,6 +92,8 @@ class Load:
         self._calls.pop()
         if failed:
             elapsed = max(elapsed, _LEAST_FAILURE, min(2 * self.ewma, _MOST_FAILURE))
+        else:
+            self.losses = 0
         stamp = self.stamp
         if stamp is None or elapsed >= self.ewma:
             self.ewma = elapsed
@@ -89,6 +101,11 @@ class Load:
             kept = _decayed(now - stamp)
             self.ewma = kept * self.ewma + (1 - kept) * elapsed
         self.stamp = now
+
+    def lost(self, now: float) -> None:
+        """Learn that the server was out of reach: not connected to, or its connection broke."""
+        self.losses += 1
+        self.lost_at = now
 
     def abandon(self) -> None:
         """Forget a started call that ended without telling anything about the server."""
@@ -98,6 +115,7 @@ class Load:
         """Forget how long calls took: the server comes back as if it were new."""
         self.ewma = 0.0
         self.stamp = None
+        self.losses = 0
 
     def cost(self, now: float, unit: float = 1) -> float:
         """Estimate how long a further call would wait and take.
@@ -142,6 +160,31 @@ class Balancer(Protocol):
         Raises:
             LookupError: there are no candidates.
         """
+
+
+class First:
+    """The first server in the pool's order that is in reach; weights don't matter.
+
+    One that was out of reach is passed over for a second, and for twice as long each time that it
+    still is, up to a minute. Then a single call tries it, and all return to it once it answers.
+    """
+
+    name = 'first'
+
+    def pick(self, candidates: Sequence[Load], now: float, _random: Randomness) -> int:
+        """Choose the first server that is in reach; see `Balancer.pick`."""
+        if not candidates:
+            raise no_servers()
+        due = [load.lost_at + _pause(load.losses) if load.losses else now for load in candidates]
+        chosen = next((i for i, when in enumerate(due) if when <= now), due.index(min(due)))
+        # Of the calls that begin before the one that tries it has ended, none follows it there.
+        if candidates[chosen].losses:
+            candidates[chosen].lost_at = now
+        return chosen
+
+
+def _pause(losses: int) -> float:
+    return min(_MOST_PAUSE, _LEAST_PAUSE * 2.0 ** min(losses - 1, _MOST_DOUBLINGS))
 
 
 class RoundRobin:

@@ -18,6 +18,7 @@ _ROUTERS = {
     'rendezvous': ('rendezvous', 'Rendezvous'),
 }
 _BALANCERS = {
+    'first': ('balance', 'First'),
     'least_loaded': ('balance', 'LeastLoaded'),
     'p2c': ('balance', 'TwoChoices'),
     'random': ('balance', 'Random'),

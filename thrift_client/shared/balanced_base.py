@@ -13,10 +13,12 @@ from thrift_client.response import ThriftExceptionResponse
 from thrift_client.routing.balance import Balancer, Load
 from thrift_client.routing.named import balancer
 from thrift_client.shared.pickers import BalancedPicker
-from thrift_client.shared.pool_base import PoolBase, S
+from thrift_client.shared.pool_base import Overrides, PoolBase, S
 from thrift_client.shared.server_list import ServerList
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from thrift_client.core.service import Method
     from thrift_client.shared.server_list import Roster
 
@@ -46,12 +48,23 @@ class BalancedBase(PoolBase[S]):
         return ServerList(self._make_server, make_load=Load)
 
     def _count_calls(self) -> int:
-        return sum(e.connections.count_calls() for e in self._servers.roster.endpoints)
+        return sum([e.connections.count_calls() for e in self._servers.roster.endpoints])
 
     def _new_picker(self, roster: Roster, now: float) -> BalancedPicker:
+        pin = None if self._overrides is None else self._overrides.given.get('source')
         return BalancedPicker(
-            self._servers, roster, self._balance, self._retry_budget, self._latencies, now
+            self._servers, roster, self._balance, self._retry_budget, self._latencies, now, pin
         )
+
+    def pinned(self) -> Self:
+        """Return a view whose calls all use one new connection that nobody else uses.
+
+        The first call chooses the server, and goes on to others while none can be connected
+        to; the rest is as SimpleClient's `pinned` says.
+        """
+        pin = self._client_type._new_pin(None)
+        before = {} if self._overrides is None else self._overrides.given
+        return self._view(_overrides=Overrides({**before, 'source': pin}), _pin=pin)
 
 
 def balanced_failure(

@@ -73,6 +73,16 @@ class PoolMethod:
         return f'<{self.method.name} of {self._pool!r}>'
 
 
+class ForwardedMethod(PoolMethod):
+    """A method whose calls the pool itself makes, in `_call`."""
+
+    __slots__ = ('_call',)
+
+    def __init__(self, pool: Any) -> None:
+        super().__init__(pool)
+        self._call = pool._call
+
+
 class _Binder:
     """Captures the bound arguments instead of calling."""
 

@@ -6,8 +6,8 @@ from types import ModuleType
 
 from thrift_client import address as addresses
 from thrift_client.core.call import CallOptions
+from thrift_client.core.codec import codec_of
 from thrift_client.core.service import Service, service_of
-from thrift_client.core.wire import codec_of
 from thrift_client.options import check_call_options, check_methods, with_frame
 from thrift_client.shared.bound_methods import class_for, unknown_method
 from thrift_client.shared.client_options import resolve
@@ -32,6 +32,8 @@ class ClientBase:
     _endpoint: Endpoint
     _options: CallOptions
     _is_view = False
+    #: The pin of a view that `pinned` returned, and that ends with the view.
+    _pin: Any = None
 
     def __init__(
         self,
@@ -59,7 +61,7 @@ class ClientBase:
         options = resolve(address, *levels)
         check_methods({key: getattr(options, key) for key in _NAMING}, of.methods)
         kind = type(self)
-        bound = class_for(kind, of, lambda: kind._functions_of(of))
+        bound = class_for(kind, of, lambda: self._functions_of(of))
         object.__setattr__(self, '__class__', bound)
         self._endpoint = Endpoint(self, of, address, options, name, self._new_connections)
         self._options = self._endpoint.call_options
@@ -141,12 +143,35 @@ class ClientBase:
         kind = class_for(base, of, lambda: base._functions_of(of))
         return self._view(self._options.replace({'codec': codec}), kind)
 
-    def _view(self, options: CallOptions, kind: Any = None) -> Any:
+    def pinned(self) -> Self:
+        """Return a view whose calls all use one new connection that nobody else uses.
+
+        For servers that keep a session, a transaction or prepared state per connection: `with
+        client.pinned() as one:`. The first call opens the connection, which takes a permit
+        of `max_connections` until the block ends; `idle_timeout`, `max_age` and `max_idle`
+        don't apply to it. Concurrent calls wait for their turn within their timeouts.
+        Nothing is retried after a loss or hedged: the call that loses the connection reports
+        it, and every later call raises ConnectionLost without having run. Over HTTP the
+        view has cookies of its own, and its connection may be replaced.
+        """
+        pin = self._new_pin(self._endpoint)
+        view: Self = self._view(self._options.replace({'source': pin}), pin=pin)
+        return view
+
+    @staticmethod
+    def _new_pin(endpoint: Endpoint | None) -> Any:
+        """A pinned connection that is not open yet."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _new_checks() -> Any:
+        """What checks ejected servers in the background."""
+        raise NotImplementedError
+
+    def _view(self, options: CallOptions, kind: Any = None, pin: Any = None) -> Any:
         """A view with these options; `kind` is its class, None for the client's own."""
         view = object.__new__(kind or type(self))
-        view.__dict__.update(self.__dict__)
-        view._options = options
-        view._is_view = True
+        view.__dict__.update(self.__dict__, _options=options, _is_view=True, _pin=pin)
         return view
 
     def stats(self) -> ClientStats:

@@ -62,6 +62,11 @@ class ConnectionBase:
         self.retire_at = float('inf')
         self.permit: Permit | None = None
 
+    def speak(self, wire: Wire) -> None:
+        """Carry another protocol's messages from now on; `wire` differs in nothing else."""
+        self.wire = wire
+        self._protocol = wire.make_protocol(self._reader)
+
     @property
     def reusable(self) -> bool:
         """Whether the server takes another call on it."""
@@ -185,6 +190,10 @@ class ConnectionBase:
     def is_quiet(self) -> bool:
         """Whether it is still open, and nothing has arrived that nobody asked for."""
         return self.stream.is_quiet()
+
+    def interrupt(self) -> None:
+        """Have what another thread waits for on it end at once, as at the end of the stream."""
+        self.stream.interrupt()
 
     def close(self, *, forked: bool = False) -> None:
         """Close it, or in a forked child forget it."""

@@ -6,7 +6,7 @@ and dicts whose `append`, `pop` and lookups are single steps of the interpreter 
 GIL: two threads can't pop the same connection. `gate` holds what keeps a call from the
 short way ('closed', 'disabled', 'waiting'…) and is empty most of the time; a call that has
 passed it while another thread closes it finishes, and its connection is looked at once more
-when it comes back. `max_connections` is a list of permits: opening a connection takes one,
+when it comes back. For `max_connections` there are permits: opening a connection takes one,
 and it is back when the connection is discarded, or when an exception in the wrong place
 made everybody forget it. `opened`, `discarded` and `_calls_gone` are statistics: `+=` on
 them is one step, too.
@@ -33,28 +33,34 @@ if TYPE_CHECKING:
 TEND_EVERY = 1.0
 #: The part of `max_age` by which connections differ, so that they don't all reconnect at once.
 AGE_SPREAD = 0.1
+#: Why an idle connection was closed for a pinned one.
+MADE_ROOM = 'a pinned connection needs its place'
 
 
-class Permit(list[Any]):
+class Permit:
     """The right to have one connection open. It is back after `release`, or once it is garbage.
 
-    A list with a reference to the pool, which whoever releases it pops: once, in any thread.
+    It is the pool's `taken` that counts, from which the interpreter itself removes a permit
+    that is garbage: no exception, wherever it comes, can take one away for good.
     """
 
-    __slots__ = ()
+    __slots__ = ('__weakref__', '_mine', '_pool')
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = ref(pool)
+        self._mine = ref(self, pool.taken.discard)
+        pool.taken.add(self._mine)
 
     def release(self) -> None:
         """Give it back. May be repeated, and run at any moment (a finalizer)."""
-        try:
-            pool = self.pop()()
-        except IndexError:
-            return
+        pool = self._pool()
         if pool is not None:
-            pool.permits.append(Permit((ref(pool),)))
+            pool.taken.discard(self._mine)
             pool.serve()
 
     def __del__(self) -> None:
-        self.release()
+        if hasattr(self, '_mine'):
+            self.release()
 
 
 class ConnectionPool:
@@ -62,14 +68,15 @@ class ConnectionPool:
 
     __slots__ = (
         '__weakref__', '_calls_gone', '_live', '_made_at', '_tend_every', 'discarded',
-        'endpoint', 'gate', 'idle', 'limit', 'max_idle', 'opened', 'permits', 'tend_at', 'told',
+        'endpoint', 'gate', 'idle', 'limit', 'max_idle', 'opened', 'pins', 'taken', 'tend_at',
+        'told',
     )  # fmt: skip
 
     def __init__(self, endpoint: Endpoint) -> None:
         options = endpoint.options
         self.endpoint = endpoint
         self.limit: int | None = options.max_connections
-        self.permits: list[Permit] = self._all_permits()
+        self.taken: set[ref[Permit]] = set()
         self._live: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._made_at = caller()
         self._calls_gone = self.opened = self.discarded = 0
@@ -79,6 +86,8 @@ class ConnectionPool:
         self.tend_at = 0.0
         limits = [ms for ms in (options.idle_timeout, options.max_age) if ms is not None]
         self._tend_every = min([TEND_EVERY, *(ms / 1000 for ms in limits)])
+        #: References to the pins whose connections are from here.
+        self.pins: tuple[ref[Any], ...] = ()
         self.told: Callable[..., None] | None = None  # hears of what happens to connections
         fork.register(self)
 
@@ -107,7 +116,7 @@ class ConnectionPool:
 
     def count_calls(self) -> int:
         """How many calls were sent on any of the connections so far."""
-        calls: int = self._calls_gone + sum(c.calls for c in self.open_connections())
+        calls: int = self._calls_gone + sum([c.calls for c in self.open_connections()])
         return calls
 
     def check_open(self) -> None:
@@ -178,15 +187,36 @@ class ConnectionPool:
             return 'it was idle for longer than idle_timeout'
         return None
 
-    def _all_permits(self) -> list[Permit]:
-        return [Permit((ref(self),)) for _ in range(self.limit or 0)]
+    @property
+    def permits(self) -> int:
+        """How many permits there are for new connections."""
+        return max(0, (self.limit or 0) - len(self.taken))
 
     def try_reserve(self) -> Permit | None:
-        """Take a permit for a new connection; None if there is none."""
-        try:
-            return self.permits.pop()
-        except IndexError:
+        """Take a permit for a new connection; None if there is none.
+
+        Two threads that both try for the last one may both fail. Who waits longest is then
+        woken once more, and gets it.
+        """
+        if not self.permits:
             return None
+        permit = Permit(self)
+        if len(self.taken) <= (self.limit or 0):
+            return permit
+        permit.release()
+        return None
+
+    def make_room(self) -> Permit | None:
+        """Take a permit, for which an idle connection may be closed; None if all are in use."""
+        while True:
+            permit = self.try_reserve()
+            if permit is not None:
+                return permit
+            try:
+                connection = self.idle.pop(0)
+            except IndexError:
+                return None
+            self.discard(connection, MADE_ROOM)
 
     def register(self, connection: Any, began: float) -> None:
         """Take a new connection into the record; opening it began at `began`."""
@@ -259,18 +289,25 @@ class ConnectionPool:
         self.gate.add('closed')
         self.wake_all()
         self.drop_idle()
+        for reference in self.pins:
+            pin = reference()
+            if pin is not None:
+                pin.drop_idle(self)
+
+    def wake_pins(self) -> None:
+        """Let every call that waits for a pinned connection look at the gate."""
+        for reference in self.pins:
+            pin = reference()
+            if pin is not None:
+                pin.wake_all()
 
     def renew_after_fork(self) -> None:
         """In a forked child: drop the descriptors of connections that are the parent's."""
         for connection in self.open_connections():
             connection.close(forked=True)
-            if connection.permit is not None:
-                connection.permit.clear()
-        for permit in self.permits:
-            permit.clear()
         self._live.clear()
         self.idle.clear()
-        self.permits = self._all_permits()
+        self.taken = set()
         self.gate.discard('waiting')
 
     def exhausted(self) -> PoolExhausted:

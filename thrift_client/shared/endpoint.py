@@ -12,8 +12,9 @@ from time import monotonic
 
 from thrift_client import address as addresses
 from thrift_client.core.call import CallOptions
+from thrift_client.core.codec import codec_of
 from thrift_client.core.retry import RetryBudget
-from thrift_client.core.wire import codec_of, wire_of
+from thrift_client.core.wire import wire_of
 from thrift_client.shared.client_options import carries_headers
 from thrift_client.shared.health import Health
 
@@ -45,8 +46,8 @@ class Endpoint:
     random = staticmethod(random)
 
     __slots__ = (
-        '__weakref__', '_name', '_views', 'address', 'call_options', 'carries_headers', 'client',
-        'codec', 'connections', 'health', 'is_owned', 'must_block', 'options',
+        '__weakref__', '_name', '_views', 'address', 'call_options', 'carries_headers', 'checks',
+        'client', 'codec', 'connections', 'health', 'is_owned', 'must_block', 'options',
         'recorder', 'retry_budget', 'wire',
     )  # fmt: skip
 
@@ -66,7 +67,7 @@ class Endpoint:
         self.wire = wire_of(options)
         self.codec: Codec = codec_of(service, self.wire, options.service_name)
         self.carries_headers = carries_headers(options)
-        #: Whether an attempt may run code that blocks, of the user's.
+        #: Whether opening a connection runs code that blocks, of the user's.
         self.must_block = self.wire.apache is not None or options.on_connect is not None
         self.connections = new_connections(self)
         self.health = Health(self, self.connections)
@@ -74,6 +75,9 @@ class Endpoint:
         self.call_options = CallOptions(self.codec, options)
         self.is_owned = False  # by a pool that made its client, and closes it
         self._views: dict[Any, CallOptions] = {}
+        self.checks: Any = None
+        if options.circuit_breaker is not None and options.circuit_breaker.check is not None:
+            self.health.checkers = (self._check,)
         self.recorder: RequestLog | None = None
         if options.log_filename is not None:
             from thrift_client.shared.request_log import request_log
@@ -124,17 +128,43 @@ class Endpoint:
         if self.recorder is not None:
             self.recorder.record(self.name, service.module.__name__, method.name, arguments)
 
-    def joined(self, group: Callable[[], Iterable[Health]]) -> None:
-        """Note that a pool has the server; `group()` gives the Healths of all its servers."""
-        self.health.groups = (*(g for g in self.health.groups if g != group), group)
+    def joined(
+        self, group: Callable[[], Iterable[Health]], check: Callable[[Endpoint], bool]
+    ) -> None:
+        """Note that a pool has the server; `group()` gives the Healths of all its servers.
+
+        `check` has the server checked while it is ejected.
+        """
+        health = self.health
+        health.groups = (*(g for g in health.groups if g != group), group)
+        health.checkers = (*(c for c in health.checkers if c != check), check)
         self.connections.set_retired(False)
 
-    def left(self, group: Callable[[], Iterable[Health]]) -> None:
+    def left(
+        self, group: Callable[[], Iterable[Health]], check: Callable[[Endpoint], bool]
+    ) -> None:
         """Note that a pool has the server no longer.
 
         Its connections are closed, each when its call is done, if the pool made its client
         and no other pool has it.
         """
-        self.health.groups = tuple(g for g in self.health.groups if g != group)
-        if self.is_owned and not self.health.groups:
+        health = self.health
+        health.groups = tuple(g for g in health.groups if g != group)
+        health.checkers = tuple(c for c in health.checkers if c != check)
+        if self.is_owned and not health.groups:
             self.connections.set_retired(True)
+        health.find_checks()
+
+    def _check(self, _: Endpoint) -> bool:
+        """Have the server checked for its client alone, which is in no pool; False if it is."""
+        if self.is_owned or self.connections.closed:
+            return False
+        if self.checks is None:
+            self.checks = self.client._new_checks()
+        return self.checks.watch(self)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Close the connections, and check the server no longer."""
+        self.connections.close()
+        if self.checks is not None:
+            self.checks.close()

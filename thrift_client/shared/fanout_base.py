@@ -6,6 +6,7 @@ from collections import deque
 
 from thrift_client import deadlines
 from thrift_client.errors import EncodeError
+from thrift_client.response import set_headers
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class FanOutBase:
             value = result.success if result is not None and method.returns else None
             response = leg.answered(value)
         if headers is not None:
-            response._headers = headers
+            set_headers(response, headers)
         self._end(leg)
         return True
 

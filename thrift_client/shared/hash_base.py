@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,9 +17,12 @@ from thrift_client.shared.pool_base import PoolBase, S
 from thrift_client.shared.server_list import ServerList
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Self
 
+    from thrift_client.core.service import Method
     from thrift_client.routing.explain import Explanation, Plan
+    from thrift_client.shared.bulk import Mapped, SplitCall
     from thrift_client.shared.endpoint import Endpoint
     from thrift_client.shared.pickers import Picker
     from thrift_client.shared.server_list import Roster
@@ -42,11 +46,7 @@ class KeyedMethod(PoolMethod):
 
     def __init__(self, pool: Any) -> None:
         super().__init__(pool)
-        self._overrides = pool._overrides
-        self._failover = pool._failover
-        self._keys = pool._keys
-        self._servers = pool._servers
-        self._splits = pool._splits
+        self._servers, self._keys, self._splits, self._failover, self._overrides = pool._keying()
 
     def set_hash(self, function: KeyFunction) -> Any:
         """Route this method's calls by `function(*arguments)`, the key; returns the pool.
@@ -68,6 +68,26 @@ class KeyedMethod(PoolMethod):
         """
         self._splits[self.method.name] = Split(self.method.parameters, argument, merge)
         return self._pool
+
+    def map(self, items: Iterable[Any]) -> Any:
+        """Call the method for each item; the responses, in the order of the items.
+
+        A tuple is the arguments of a call, anything else is the only argument. The servers
+        are called in parallel, each with one call at a time. Items are read as responses
+        are taken, with a bounded number of calls ahead, so that there may be any number of
+        them. Calls begin when the first response is asked for; when the iterator is closed
+        those under way are given up. A mistake in an item is raised in its turn, and ends
+        the calls.
+        """
+        return self._pool._map(type(self), items)
+
+    def on_replicas(self, *args: Any, **kwargs: Any) -> Any:
+        """Make the call on all servers of its key at once, as a write to several needs it.
+
+        A list of responses in the order of the routing; `with_options(wait_for=…, merge=…)`
+        holds for it as for `all`. Raises NoServersError, and what the key function does.
+        """
+        return self._pool._call_replicas(self.method, *bind(type(self), args, kwargs))
 
 
 class HashBase(PoolBase[S]):
@@ -105,6 +125,32 @@ class HashBase(PoolBase[S]):
 
     def _new_server_list(self) -> ServerList:
         return ServerList(self._make_server, self._router)
+
+    def _keying(self) -> tuple[Any, ...]:
+        """What each call needs of the pool: see `KeyedMethod`."""
+        return self._servers, self._keys, self._splits, self._failover, self._overrides
+
+    def _mapped(self, kind: type[KeyedMethod], items: Iterable[Any]) -> Mapped:
+        """The calls of a method for each item, none of which has begun."""
+        from thrift_client.shared.bulk import Mapped
+
+        key = self._keys.get(kind.method.name, default_key)
+        return Mapped(self._roster, kind, key, items, self._overrides, self._failover)
+
+    def _split_call(self, method: Method, values: tuple[Any, ...]) -> SplitCall:
+        """A call of whose argument each server gets its share."""
+        from thrift_client.shared.bulk import SplitCall
+
+        shares = partial(self._shares, method=method.name, values=values)
+        return SplitCall(
+            self._roster(), shares, self._splits[method.name], method, values,
+            self._overrides, self._failover,
+        )  # fmt: skip
+
+    def _replicas(self, method: Method, values: tuple[Any, ...]) -> Sequence[Endpoint]:
+        """The servers of a call's key. Raises NoServersError."""
+        function: KeyFunction = self._keys.get(method.name, default_key)
+        return self._roster().ranked(function(*values), self._copies)
 
     def _everyone_of(self) -> Any:
         """The pool of `_all_type` over the same servers."""
@@ -198,10 +244,11 @@ class HashBase(PoolBase[S]):
     def _shares(
         self,
         roster: Roster,
-        method: str,
-        values: tuple[Any, ...],
         failed: Container[Any] = (),
         only: Container[int] | None = None,
+        *,
+        method: str,
+        values: tuple[Any, ...],
     ) -> list[Share]:
         """The shares of a split call, in the order of the servers; `only` of some positions."""
         position = self._splits[method].position

@@ -43,7 +43,7 @@ class Health:
 
     __slots__ = (
         '__weakref__', '_connections', '_endpoint', '_lock', '_logged_at', '_said_down', 'breaker',
-        'checker', 'ejections', 'errors', 'groups', 'latencies', 'listeners', 'retries',
+        'checkers', 'ejections', 'errors', 'groups', 'latencies', 'listeners', 'retries',
     )  # fmt: skip
 
     def __init__(self, endpoint: Endpoint, connections: ConnectionPool) -> None:
@@ -55,7 +55,8 @@ class Health:
         self.breaker = Breaker(policy) if policy is not None else None
         self.listeners: tuple[Callable[[Any], object], ...] = options.listeners
         self.groups: tuple[Callable[[], Iterable[Health]], ...] = ()
-        self.checker: Callable[[Endpoint], object] | None = None  # begins a check in background
+        #: Who would check the server while it is ejected, the last first: False if they can't.
+        self.checkers: tuple[Callable[[Endpoint], bool], ...] = ()
         self.errors: dict[str, int] = {}
         self.latencies: dict[Any, Latencies] = {}  # by method, of calls that may be hedged
         self.retries = self.ejections = 0
@@ -151,16 +152,21 @@ class Health:
         breaker = self.breaker
         if breaker is None:
             return False
-        share = breaker.policy.max_share
-        allowed = all(
-            may_eject(len(pool), sum(peer.is_ejected for peer in pool if peer is not self), share)
-            for pool in peers
-            if pool
-        )
+        allowed = self._is_dispensable(peers)
         calls = self._connections.count_calls()
         ejected = breaker.failed(now, random(), calls, may_eject=allowed, probe=probe)
         self.ejections += ejected
         return ejected
+
+    def _is_dispensable(self, peers: list[list[Health]]) -> bool:
+        """Whether every pool can do without the server."""
+        assert self.breaker is not None
+        share = self.breaker.policy.max_share
+        return all(
+            may_eject(len(pool), sum(peer.is_ejected for peer in pool if peer is not self), share)
+            for pool in peers
+            if pool
+        )
 
     def _tell_ejected(self, anew: bool) -> None:
         breaker = self.breaker
@@ -168,8 +174,45 @@ class Health:
         if anew:  # a failed probe changes nothing
             log.warning('%s is ejected', server_label(self._endpoint.client))
         self.tell('ServerEjected', until=breaker.until)
-        if breaker.policy.check is not None and self.checker is not None:
-            self.checker(self._endpoint)
+        if breaker.policy.check is not None:
+            self.find_checks()
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether the server is ejected, and its client still wants to know when it is back."""
+        return self.is_ejected and not self._connections.closed
+
+    def find_checks(self) -> None:
+        """Have the server checked while it is ejected; where nobody can, calls probe it."""
+        breaker = self.breaker
+        if breaker is None or breaker.policy.check is None or not self.is_checked:
+            return
+        found = any(watch(self._endpoint) for watch in reversed(self.checkers))
+        breaker.unchecked = not found
+
+    def set_unchecked(self) -> None:
+        """Have calls probe the server, as nobody can check it any more."""
+        if self.breaker is not None:
+            self.breaker.unchecked = True
+
+    def checked(
+        self, probe: Probe, elapsed: float, error: BaseException | None, *, is_healthy: bool
+    ) -> None:
+        """Note what a check came to that held `probe`, after `elapsed` ms.
+
+        `error` is what it raised.
+        """
+        breaker = self.breaker
+        assert breaker is not None
+        self.tell('ServerChecked', healthy=is_healthy, elapsed=elapsed, error=error)
+        if is_healthy:
+            self.succeeded()
+            return
+        peers = [list(group()) for group in self.groups]
+        with self._lock:
+            allowed = self._is_dispensable(peers)
+            breaker.check_failed(monotonic(), random(), may_eject=allowed)
+        del probe  # held until here
 
     def start_check(self, now: float) -> Probe | None:
         """Begin to find out whether an ejected server is back; None if it isn't time."""

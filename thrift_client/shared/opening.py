@@ -10,6 +10,7 @@ from __future__ import annotations
 from time import monotonic
 
 from thrift_client.core.classify import timed_out
+from thrift_client.core.failures import is_foreign, is_system_error
 from thrift_client.errors import (
     AuthError,
     CallTimeout,
@@ -46,6 +47,24 @@ class Ready:
     def __init__(self, events: dict[int, int], until: float | None) -> None:
         self.events = events
         self.until = until
+
+
+def advance(steps: Steps, answer: Any) -> tuple[Any, Any]:
+    """Go on with a course: what it waits for, or None and its result.
+
+    A generator turns the StopIteration of a signal handler into RuntimeError, or is left by
+    it as if it had ended: both are raised as what they were.
+    """
+    try:
+        return steps.send(answer), None
+    except StopIteration as end:
+        if end.value is None or is_foreign(end):
+            raise
+        return None, end.value
+    except RuntimeError as exc:
+        if isinstance(exc.__cause__, StopIteration):
+            raise exc.__cause__ from None
+        raise
 
 
 class Opener:
@@ -118,11 +137,14 @@ class Opener:
         found = numeric(host, port)
         if found is not None:
             return found
-        lookup: Lookup = look_up(host, port)
-        while not lookup.done.is_set():
-            if expires is not None and monotonic() >= expires:
-                raise timed_out(f'looking up {host}')
-            yield lookup
+        while True:
+            lookup: Lookup = look_up(host, port)
+            while not lookup.done.is_set():
+                if expires is not None and monotonic() >= expires:
+                    raise timed_out(f'looking up {host}')
+                yield lookup
+            if not lookup.abandoned:
+                break
         try:
             self._last_found = lookup.result()
         except ResolveError:
@@ -160,6 +182,8 @@ def _made(given: Any, expires: float | None) -> Steps:
     except CallTimeout:
         raise
     except Exception as exc:
+        if is_foreign(exc):
+            raise
         raise AuthError(
             f'a function given as an option failed: {type(exc).__name__}: {exc}',
             phase='logging in',
@@ -217,6 +241,9 @@ def _begin_tls(stream: Stream, given: Any, name: str, expires: float | None) -> 
         (secure or sock).close()
         raise
     except (OSError, ValueError) as exc:
+        if is_foreign(exc) or (isinstance(exc, OSError) and not is_system_error(exc)):
+            (secure or sock).close()
+            raise
         error = tls.handshake_failed(exc, secure, name)  # reads names from what is still open
         (secure or sock).close()
         raise error from exc
@@ -228,23 +255,25 @@ def _begin_tls(stream: Stream, given: Any, name: str, expires: float | None) -> 
 def _converse(talk: Any, stream: Stream, expires: float | None, phase: str) -> Steps:
     """Send what a talk yields, and hand it what arrives, until it is over."""
     try:
-        data = memoryview(next(talk))
-        while True:
+        to_send = next(talk, None)
+        while to_send is not None:
+            data = memoryview(to_send)
             while data:
                 sent = stream.try_send(data)
                 if sent < 0:
                     yield from _wait(stream.fileno(), stream.to_send, expires, phase)
                 else:
                     data = data[sent:]
-            received = stream.try_receive(CHUNK)
-            if received is None:
+            while (received := stream.try_receive(CHUNK)) is None:
                 yield from _wait(stream.fileno(), READABLE, expires, phase)
-            else:
-                data = memoryview(talk.send(received))
+            try:
+                to_send = talk.send(received)
+            except StopIteration as end:
+                if is_foreign(end):
+                    raise
+                return
             if expires is not None and monotonic() >= expires:
                 raise timed_out(phase)
-    except StopIteration:
-        return
     except ThriftClientError as exc:
         exc.maybe_executed = False  # no call has been sent
         if isinstance(exc, ConnectionLost) or exc.phase in ('sending', 'waiting for the reply'):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from thrift_client.core.retry import RetryBudget
     from thrift_client.routing.balance import Balancer, Load
     from thrift_client.shared.endpoint import Endpoint
+    from thrift_client.shared.pin import PinBase
     from thrift_client.shared.server_list import Roster, ServerList
 
 #: What in the gate of a server's connections says that it takes no calls.
@@ -38,6 +39,9 @@ SHUT = frozenset(('closed', 'disabled'))
 
 #: What ended an attempt before its server had to do with it.
 _OWN = (*NOT_TRIED, EncodeError)
+
+#: How an attempt ended that was not begun.
+NOT_STARTED = GeneratorExit()
 
 #: How many servers an error names.
 SHOWN = 5
@@ -82,6 +86,9 @@ class Picker:
 
     def ended(self, endpoint: Endpoint, error: BaseException | None, now: float) -> None:
         """Note how the attempt on a server ended, one begun by `spare` too."""
+
+    def moved(self, endpoint: Endpoint, now: float) -> None:
+        """Note that the attempt under way goes to another server, to which the call is pinned."""
 
     def close(self, error: BaseException | None, now: float) -> None:
         """End what is still under way: the call is over."""
@@ -165,7 +172,7 @@ class FailoverPicker(Picker):
 class BalancedPicker(Picker):
     """A call that any server may serve, on one after the other of those that a balancer picks."""
 
-    __slots__ = ('_balance', '_budget', '_flights', '_latencies', '_roster', '_servers')
+    __slots__ = ('_balance', '_budget', '_flights', '_latencies', '_pin', '_roster', '_servers')
 
     def __init__(
         self,
@@ -175,15 +182,20 @@ class BalancedPicker(Picker):
         budget: RetryBudget,
         latencies: dict[Any, Latencies],
         now: float,
+        pin: PinBase | None = None,
     ) -> None:
         super().__init__()
+        self._pin = pin
         self._servers = servers
         self._roster = roster
         self._balance = balance
         self._budget = budget
         self._latencies = latencies
         self._flights: list[tuple[Endpoint, Load, float]] = []
-        self._begin(self._choose(now), now)
+        if pin is not None and pin.endpoint is not None:
+            self.moved(pin.endpoint, now)
+        else:
+            self._begin(self._choose(now), now)
 
     @property
     def retry_budget(self) -> RetryBudget:
@@ -196,11 +208,14 @@ class BalancedPicker(Picker):
         return self._latencies
 
     def elsewhere(self, now: float) -> bool:  # noqa: ARG002 - other pickers need the time
-        """Whether there is a server that was not tried."""
-        return bool(self._untried())
+        """Whether there is a server that was not tried, and the call isn't pinned to one."""
+        return (self._pin is None or self._pin.endpoint is None) and bool(self._untried())
 
     def next(self, error: BaseException | None, now: float) -> Endpoint:
         """Another server, if there is one left; else any that may serve."""
+        if self._pin is not None and self._pin.endpoint is not None:
+            self.moved(self._pin.endpoint, now)
+            return self.endpoint  # type: ignore[no-any-return]
         self.ended(self.endpoint, error, now)
         if error is not None:
             self.failed[self.endpoint] = error
@@ -228,6 +243,14 @@ class BalancedPicker(Picker):
                 self._land(load, began, error, now)
                 return
 
+    def moved(self, endpoint: Endpoint, now: float) -> None:
+        """Note that the attempt under way goes to the server to which the call is pinned."""
+        if self.endpoint is not None:
+            self.ended(self.endpoint, NOT_STARTED, now)
+        self.endpoint = endpoint
+        if endpoint in self._roster.endpoints:
+            self._begin(self._roster.endpoints.index(endpoint), now)
+
     def close(self, error: BaseException | None, now: float) -> None:
         """End what is still under way: the call is over."""
         while self._flights:
@@ -235,7 +258,7 @@ class BalancedPicker(Picker):
             self._land(load, began, error, now)
 
     def __del__(self) -> None:
-        while self._flights:
+        while getattr(self, '_flights', None):
             self._flights.pop()[1].abandon()
 
     @staticmethod
@@ -247,6 +270,8 @@ class BalancedPicker(Picker):
             load.abandon()
         else:
             load.done(now, (now - began) * 1000, failed=not answered)
+            if error is not None and not answered and is_out_of_reach(error):
+                load.lost(now)
 
     def _begin(self, position: int, now: float) -> None:
         self.endpoint = self._roster.endpoints[position]

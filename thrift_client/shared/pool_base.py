@@ -52,6 +52,8 @@ class PoolBase(Generic[S]):
     _more_options: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
     _is_view = False
     _overrides: Overrides | None = None
+    #: The pin of a view that `pinned` returned, and that ends with the view.
+    _pin: Any = None
 
     def __init__(
         self,
@@ -63,17 +65,18 @@ class PoolBase(Generic[S]):
         **options: Any,
     ) -> None:
         kind = type(self)
-        if not hasattr(kind._method_type, '_call'):
+        if self._method_type is PoolMethod:
             raise TypeError(f'{kind.__name__} is the base of the pools; use one of its subclasses')
         of = service_of(service)
         self._given = with_frame({'timeout': timeout, **options}, frame)
         # What is wrong fails here, not with the first server.
         checked = Options(self._given)
         check_methods({name: getattr(checked, name) for name in self._given}, of.methods)
-        object.__setattr__(self, '__class__', pool_class_for(kind, of, kind._method_type))
+        object.__setattr__(self, '__class__', pool_class_for(kind, of, self._method_type))
         self._fan_options: dict[str, Any] = {}
         self._views: dict[float | None, Any] = {}
         self._servers = self._new_server_list()
+        self._servers.new_checks = self._client_type._new_checks
         if isinstance(servers, str) and '://' not in servers and not servers.startswith('file:'):
             raise TypeError(f'servers must be a list of addresses or a source, not {servers!r}')
         if isinstance(servers, (list, tuple, set, frozenset)):
@@ -168,7 +171,10 @@ class PoolBase(Generic[S]):
         Raises ValueError for a bad URL, ImportError for an extra that is not installed,
         ClientClosed.
         """
-        self._servers.follow(source)
+        from thrift_client import discovery
+        from thrift_client.shared.follower import Follower
+
+        self._servers.follow(Follower(self._servers, discovery.source(source)))
         return self
 
     def get_server(
@@ -216,31 +222,31 @@ class PoolBase(Generic[S]):
         given = check_call_options(options, self._more_options)
         if not only_timeout:
             check_methods(given, self._service.methods)
-        view = self._view()
+        own: dict[str, Any] = {}
         if given:
             before = self._overrides.given if self._overrides is not None else {}
-            view._overrides = Overrides({**before, **given})
+            own['_overrides'] = Overrides({**before, **given})
         if len(given) < len(options):
             more = {
                 name: check(options[name])
                 for name, check in self._more_options.items()
                 if name in options
             }
-            view._fan_options = {**self._fan_options, **more}
+            own['_fan_options'] = {**self._fan_options, **more}
+        view = self._view(**own)
         if only_timeout:
             if len(self._views) >= REMEMBERED_VIEWS:
                 self._views.clear()
             self._views[options['timeout']] = view
         return view
 
-    def _view(self) -> Self:
-        """A view that has everything in common with this pool."""
+    def _view(self, **own: Any) -> Self:
+        """A view that has everything in common with this pool but what is its `own`."""
         view: Self = object.__new__(type(self))
         for name, value in self.__dict__.items():
             if name[0] == '_' and name not in _OWN and name not in self._service.methods:
                 view.__dict__[name] = value
-        view._views = {}
-        view._is_view = True
+        view.__dict__.update(own, _views={}, _is_view=True)
         return view
 
     def __len__(self) -> int:
@@ -355,7 +361,7 @@ def is_raised(error: BaseException, servers: ServerList) -> bool:
 
 
 #: What a view makes anew.
-_OWN = frozenset(('_everyone', '_views', '_is_view'))
+_OWN = frozenset(('_everyone', '_views', '_is_view', '_pin'))
 
 
 def _check_weight(weight: object) -> None:

@@ -46,11 +46,8 @@ class ReplicatedBase(PoolBase[S]):
     def _over(cls, pool: PoolBase[S]) -> Self:
         """A view of another pool's servers and options."""
         everyone: Self = object.__new__(pool_class_for(cls, pool._service, cls._method_type))
-        everyone.__dict__.update(
-            (name, value) for name, value in pool.__dict__.items() if name in _SHARED
-        )
-        everyone._views = {}
-        everyone._is_view = True
+        shared = {name: value for name, value in pool.__dict__.items() if name in _SHARED}
+        everyone.__dict__.update(shared, _views={}, _is_view=True)
         return everyone
 
 
@@ -64,9 +61,11 @@ class ResponsesBase:
     In a forked child it raises ClientClosed: the calls are the parent's.
     """
 
+    _fan_out: Any = None  # once it is over
+    _inherited = False
+
     def __init__(self, fan_out: Any) -> None:
-        self._fan_out = fan_out  # None once it is over
-        self._inherited = False
+        self._fan_out = fan_out
         fork.register(self)
 
     def _check(self) -> bool:

@@ -13,8 +13,8 @@ an argument has, it comes back as it was.
 from __future__ import annotations
 
 import os
-from base64 import b64decode, b64encode
-from json import dumps, loads
+from base64 import b64encode
+from json import dumps
 from time import time
 from weakref import WeakValueDictionary
 
@@ -23,49 +23,7 @@ from thrift.transport.TTransport import TMemoryBuffer
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
-
-__all__ = ['Request', 'RequestLog', 'read', 'request_log']
-
-_KEYS: dict[str, Any] = {
-    'time': (int, float),
-    'server': str,
-    'service': str,
-    'method': str,
-    'arguments': str,
-}
-
-
-class Request:
-    """One request of a log: `time` (ms since 1970), names, and the arguments' bytes."""
-
-    __slots__ = ('arguments', 'method', 'server', 'service', 'time')
-
-    def __init__(
-        self, time: float, server: str, service: str, method: str, arguments: bytes
-    ) -> None:
-        self.time = time
-        self.server = server
-        self.service = service
-        self.method = method
-        self.arguments = arguments
-
-    def __repr__(self) -> str:
-        return f'<Request {self.service}.{self.method} to {self.server}>'
-
-    def unpack(self, kind: Any) -> Any:
-        """The arguments, as an instance of `kind`, the method's generated class.
-
-        Raises ValueError if the bytes are no such struct.
-        """
-        arguments = kind()
-        try:
-            arguments.read(TBinaryProtocol(TMemoryBuffer(self.arguments)))
-        except Exception as exc:
-            raise ValueError(f'not the arguments of {self.method}: {exc}') from exc
-        return arguments
-
 
 _logs: WeakValueDictionary[str, RequestLog] = WeakValueDictionary()
 
@@ -135,30 +93,3 @@ class RequestLog:
 
     def __del__(self) -> None:
         self.close()
-
-
-def read(path: str) -> Iterator[Request]:
-    """The requests of a log, in its order.
-
-    Raises OSError if it can't be read, ValueError with the line's number for a line that is
-    no request; a last line that was cut short is left out.
-    """
-    with open(path, encoding='utf-8') as file:  # noqa: PTH123 - pathlib costs an import
-        for number, line in enumerate(file, 1):
-            try:
-                request = _parse(line)
-            except ValueError as exc:
-                if not line.endswith('\n'):
-                    return
-                raise ValueError(f'{path}, line {number}: {exc}') from exc
-            yield request
-
-
-def _parse(line: str) -> Request:
-    found = loads(line)
-    if not isinstance(found, dict) or any(
-        not isinstance(found.get(key), kind) for key, kind in _KEYS.items()
-    ):
-        raise ValueError(f'not a request with {", ".join(_KEYS)}')
-    arguments = b64decode(found['arguments'], validate=True)
-    return Request(found['time'], found['server'], found['service'], found['method'], arguments)

@@ -2,19 +2,21 @@
 
 Who owns what: a look-up runs in a daemon thread of its own, because getaddrinfo can't be
 cancelled; calls that want the same name at the same time share it, so a resolver that
-hangs costs one thread per name. `_lookups` and the listeners of a look-up are only touched
-under `_lock`. The sockets of a race belong to it until `close` or until one
+hangs costs one thread per name. One that runs in the thread of its call is that call's alone:
+an exception from outside ends it there, and nobody else waits for it. `_lookups` and the
+listeners of a look-up are only touched under `_lock`, which is reentrant, because a signal
+handler may call a client. The sockets of a race belong to it until `close` or until one
 has won.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import threading
 from time import monotonic
 
+from thrift_client.core.failures import is_foreign, is_system_error
 from thrift_client.errors import ConnectError, ResolveError
 from thrift_client.shared import fork
 from thrift_client.shared.platform import AF_UNIX, tune
@@ -37,11 +39,15 @@ _LOCAL_NAMES = frozenset(('localhost', 'localhost.', 'ip6-localhost'))
 
 
 class Lookup:
-    """One getaddrinfo under way, for everyone who waits for the name."""
+    """One getaddrinfo under way, for everyone who waits for the name.
+
+    `abandoned`: it will not run, because the thread that began it was interrupted.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
         self.done = threading.Event()
+        self.abandoned = False
         self._found: list[Any] = []
         self._error: OSError | None = None
         self._listeners: list[Callable[[], object]] = []
@@ -69,18 +75,21 @@ class Lookup:
             if self.host in _LOCAL_NAMES and ended - began < QUICK:
                 _quick[self.host] = ended, socket.getaddrinfo
         except (OSError, UnicodeError) as exc:
+            if is_foreign(exc):
+                raise
             self._error = exc if isinstance(exc, OSError) else OSError(str(exc))
         finally:
             self._end()
 
-    def fail(self, exc: Exception) -> None:
-        """End it, as nobody can run it."""
-        self._error = OSError(str(exc))
+    def abandon(self) -> None:
+        """End it without a result: whoever waits begins another one."""
+        self.abandoned = True
         self._end()
 
     def _end(self) -> None:
         with _lock:
-            _lookups.pop((self.host, self.port), None)
+            if _lookups.get((self.host, self.port)) is self:
+                del _lookups[self.host, self.port]
             self.done.set()
         for listener in self._listeners:
             listener()
@@ -91,11 +100,11 @@ class _Names:
 
     def renew_after_fork(self) -> None:
         global _lock
-        _lock = threading.Lock()
+        _lock = threading.RLock()
         _lookups.clear()
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _lookups: dict[tuple[str, int], Lookup] = {}
 #: When the local names were last resolved at once.
 _quick: dict[str, tuple[float, Any]] = {}
@@ -111,7 +120,9 @@ def numeric(host: str, port: int) -> Found | None:
     ):
         try:
             socket.inet_pton(family, host)
-        except (OSError, UnicodeError):
+        except (OSError, UnicodeError) as exc:  # the first has no errno
+            if is_foreign(exc):
+                raise
             continue
         return [(family, address)]
     return None
@@ -123,18 +134,24 @@ def look_up(host: str, port: int) -> Lookup:
     It runs in a thread, except for a local name that took no time a moment ago, and once no
     thread can be started any more: then it runs here and is done.
     """
-    with _lock:
-        lookup = _lookups.get((host, port))
-        if lookup is not None:
+    lookup = Lookup(host, port)
+    if not _is_quick(host) and not fork.is_main_thread_gone():
+        thread = threading.Thread(target=lookup.run, name=f'resolve {host}', daemon=True)
+        try:
+            with _lock:
+                known = _lookups.setdefault((host, port), lookup)
+                if known is not lookup:
+                    return known
+            thread.start()
             return lookup
-        lookup = _lookups[host, port] = Lookup(host, port)
-    if _is_quick(host) or fork.is_main_thread_gone():
-        lookup.run()
-        return lookup
-    try:
-        threading.Thread(target=lookup.run, name=f'resolve {host}', daemon=True).start()
-    except RuntimeError:  # there are as many threads as there can be, or the process ends
-        lookup.run()
+        except BaseException as exc:
+            if thread.ident is None:
+                lookup.abandon()
+            # There may be as many threads as there can be, or the process ends.
+            if not isinstance(exc, RuntimeError) or is_foreign(exc):
+                raise
+            lookup = Lookup(host, port)
+    lookup.run()
     return lookup
 
 
@@ -206,23 +223,18 @@ class Race:
         try:
             sock = new_socket(family)
             sock.connect(address)
-        except BlockingIOError as exc:
-            assert sock is not None
-            if family == AF_UNIX and exc.errno == errno.EAGAIN:  # its backlog is full
-                sock.close()
-                self._failed.append((address, exc))
+        except BaseException as exc:
+            own = exc if isinstance(exc, OSError) and is_system_error(exc) else None
+            # A unix socket whose server has a full backlog says EAGAIN, and goes on with nothing.
+            if isinstance(own, BlockingIOError) and sock and family != AF_UNIX:
+                self._trying[sock.fileno()] = sock, address
                 return None
-            self._trying[sock.fileno()] = sock, address
-            return None
-        except OSError as exc:
             if sock is not None:
                 sock.close()
-            self._failed.append((address, exc))
+            if own is None:
+                raise
+            self._failed.append((address, own))
             return None
-        except BaseException:
-            if sock is not None:
-                sock.close()
-            raise
         return sock
 
     def _settle(self, fd: int) -> socket.socket | None:

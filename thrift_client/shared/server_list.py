@@ -25,6 +25,7 @@ from thrift_client.shared import fork
 if TYPE_CHECKING:
     from thrift_client.discovery import Member
     from thrift_client.routing.balance import Load
+    from thrift_client.shared.checks import ChecksBase
     from thrift_client.shared.endpoint import Endpoint
     from thrift_client.shared.follower import Follower
     from thrift_client.shared.health import Health
@@ -202,8 +203,8 @@ class ServerList:
     """
 
     __slots__ = (
-        '__weakref__', '_lock', '_make_load', '_make_server', '_router', 'closed',
-        'followers', 'roster',
+        '__weakref__', '_lock', '_make_load', '_make_server', '_router', 'checks', 'closed',
+        'followers', 'new_checks', 'roster',
     )  # fmt: skip
 
     def __init__(
@@ -218,6 +219,9 @@ class ServerList:
         self.roster = Roster(Claims(), router)
         self.closed = False
         self.followers: tuple[Follower, ...] = ()
+        #: Makes what checks ejected servers; set by the pool.
+        self.new_checks: Callable[[], ChecksBase] | None = None
+        self.checks: ChecksBase | None = None
         self._lock = fork.hold(RLock())
         fork.register(self)
 
@@ -263,16 +267,11 @@ class ServerList:
 
         self._change(removing)
 
-    def follow(self, source: Any) -> None:
-        """Begin to follow a source, until `close`: anything that `discovery.source` takes.
+    def follow(self, follower: Follower) -> None:
+        """Have a follower keep the servers of its source in this list, until `close`.
 
-        Its servers come behind those of the sources before it. Raises ClientClosed, and what
-        `discovery.source` raises.
+        They come behind those of the followers before it. Raises ClientClosed.
         """
-        from thrift_client import discovery
-        from thrift_client.shared.follower import Follower
-
-        follower = Follower(self, discovery.source(source))
         with self._lock:
             if self.closed:
                 raise closed()
@@ -321,6 +320,15 @@ class ServerList:
         """The health of each server: a breaker asks how many of its peers are ejected."""
         return tuple(endpoint.health for endpoint in self.roster.endpoints)
 
+    def check(self, endpoint: Endpoint) -> bool:
+        """Have an ejected server checked in the background; False if that can't be."""
+        with self._lock:
+            if self.closed or self.new_checks is None:
+                return False
+            if self.checks is None:
+                self.checks = self.new_checks()
+        return self.checks.watch(endpoint)
+
     def close(self) -> tuple[Any, ...]:
         """Let no more calls begin and follow no source; return the clients that the pool made.
 
@@ -333,6 +341,11 @@ class ServerList:
                 self.roster = _Closed(claims, self._router, self._load_of(self.roster))
         for follower in self.followers:
             follower.close()
+        if self.checks is not None:
+            self.checks.close()
+            for claim in claims.everyone():
+                if claim.lent:
+                    claim.server._endpoint.left(self.healths, self.check)
         made = {claim.server: None for claim in claims.everyone() if not claim.lent}
         return tuple(made)
 
@@ -424,7 +437,7 @@ class ServerList:
 
     def _settle_all(self) -> None:
         for server in self.roster.servers:
-            server._endpoint.joined(self.healths)
+            server._endpoint.joined(self.healths, self.check)
 
     def _settle_one(self, server: Any) -> None:
         """Settle a client that has entered the list or left it."""
@@ -432,6 +445,6 @@ class ServerList:
         # Another thread may move it back meanwhile: whoever looks last has it right.
         while inside is not (inside := self.roster.by_name.get(server.name) is server):
             if inside:
-                server._endpoint.joined(self.healths)
+                server._endpoint.joined(self.healths, self.check)
             else:
-                server._endpoint.left(self.healths)
+                server._endpoint.left(self.healths, self.check)

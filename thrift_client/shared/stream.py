@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 
 from thrift_client.core.classify import lost
-from thrift_client.core.failures import is_foreign
+from thrift_client.core.failures import is_foreign, is_system_error
 from thrift_client.shared.platform import READABLE, WRITABLE, new_poller
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -79,7 +79,7 @@ class Stream:
 
     def broken(self, exc: OSError, phase: str) -> BaseException:
         """What an OSError of the socket is called. Raises it if it is not the socket's."""
-        if is_foreign(exc):
+        if not is_system_error(exc):
             raise exc
         return lost(exc, phase)
 
@@ -90,15 +90,22 @@ class Stream:
         """
         return not self.poll(0)
 
+    def interrupt(self) -> None:
+        """End the connection, and wake a thread that waits in it."""
+        try:
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+        except OSError as exc:  # not connected any more, which is what was wanted
+            if not is_system_error(exc):
+                raise
+
     def close(self, *, forked: bool = False) -> None:
         """Close it; wakes a thread that waits in it.
 
         A forked child only drops its descriptor: `shutdown` would end its parent's
         connection.
         """
-        if not forked:
-            try:
-                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
-            except OSError:
-                pass  # not connected any more, which is what was wanted
-        self.sock.close()
+        try:
+            if not forked:
+                self.interrupt()
+        finally:
+            self.sock.close()

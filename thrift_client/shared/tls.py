@@ -6,7 +6,7 @@ import ssl
 from typing import Any
 
 from thrift_client.core.classify import READING, lost
-from thrift_client.core.failures import is_foreign
+from thrift_client.core.failures import is_foreign, is_system_error
 from thrift_client.errors import CertificateError, ThriftClientError, TLSError, WireMismatch
 from thrift_client.shared.platform import READABLE, WRITABLE, peek_rest
 from thrift_client.shared.stream import CHUNK, Stream
@@ -70,7 +70,7 @@ class TLSStream(Stream):
 
     def broken(self, exc: OSError, phase: str) -> BaseException:
         """What an OSError of the socket or of TLS is called."""
-        if is_foreign(exc):
+        if not is_system_error(exc):
             raise exc
         return failed(exc, phase) if isinstance(exc, ssl.SSLError) else lost(exc, phase)
 
@@ -97,7 +97,7 @@ class TLSStream(Stream):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return True
         except OSError as exc:
-            if is_foreign(exc):
+            if not is_system_error(exc):
                 raise
         return False
 

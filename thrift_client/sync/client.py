@@ -17,9 +17,11 @@ from thrift_client.core.codec import next_id
 from thrift_client.core.failures import ENCODING, is_foreign
 from thrift_client.core.service import Method, Service, bind_functions
 from thrift_client.errors import ThriftClientError
+from thrift_client.response import set_headers
 from thrift_client.shared.client_base import ClientBase
 from thrift_client.shared.endpoint import Endpoint
 from thrift_client.sync.connection_pool import SyncConnectionPool
+from thrift_client.sync.course import make_attempts
 from thrift_client.sync.stream import SLICE
 from thrift_client.sync.workers import Workers
 
@@ -96,7 +98,7 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
             endpoint, options, method, arguments, now, response, picker, failure=exc
         )
     if response is not None and endpoint.carries_headers:
-        response._headers = connection.reply_headers
+        set_headers(response, connection.reply_headers)
     connection.used(now)
     idle.append(connection)
     if len(idle) > connections.max_idle or now > connections.tend_at or connections.gate:
@@ -148,7 +150,7 @@ def call_in_full(
             call.failed(failure, monotonic())
         elif result is not _NOTHING and call.done(result, monotonic()):
             return call.value()
-        return _attempts(call)
+        return make_attempts(call)
     except BaseException as exc:
         error = exc
         raise
@@ -200,24 +202,6 @@ def _hedged_call(
         del error
 
 
-def _attempts(call: Call) -> Any:
-    """Make one attempt after another, until one brings the value or none is left."""
-    while True:
-        endpoint = call.attempt(monotonic())
-        if endpoint is None:
-            assert call.resume_at is not None
-            call.endpoint.connections.pause(call.resume_at)
-            continue
-        try:
-            request = call.request()
-            result = endpoint.connections.exchange(call, request)
-        except FAILURES as exc:
-            call.failed(exc, monotonic())
-        else:
-            if call.done(result, monotonic()):
-                return call.value()
-
-
 class SimpleClient(ClientBase):
     """A client of one server, whose attributes are the methods of the service.
 
@@ -237,6 +221,18 @@ class SimpleClient(ClientBase):
     @staticmethod
     def _new_connections(endpoint: Endpoint) -> SyncConnectionPool:
         return SyncConnectionPool(endpoint)
+
+    @staticmethod
+    def _new_pin(endpoint: Endpoint | None) -> Any:
+        from thrift_client.sync.pin import Pin
+
+        return Pin(endpoint)
+
+    @staticmethod
+    def _new_checks() -> Any:
+        from thrift_client.sync.checks import Checks
+
+        return Checks()
 
     @staticmethod
     def _functions_of(service: Service) -> dict[str, Any]:
@@ -276,6 +272,9 @@ class SimpleClient(ClientBase):
         expires = deadlines.expiry(started, self._options.timeout, deadlines.current.get())
         try:
             connections.check_open()
+            if self._options.source is not None:
+                self._options.source.open(connections, expires)
+                return
             connection = connections.take_checked()
             if connection is None:
                 may_open, permit = connections.try_open()
@@ -289,11 +288,14 @@ class SimpleClient(ClientBase):
     def close(self) -> None:
         """Close all connections, those in use when their calls are done; may be repeated.
 
-        Calls that wait get ClientClosed at once. Does nothing on a view.
+        Calls that wait get ClientClosed at once. On a view it does nothing, except that it
+        closes the connection of a view that `pinned` returned.
         """
         if self._is_view:
+            if self._pin is not None:
+                self._pin.end()
             return
-        self._endpoint.connections.close()
+        self._endpoint.close()
         self._workers.close()
 
     def __enter__(self) -> Self:

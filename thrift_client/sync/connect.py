@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 
 from thrift_client.errors import ConnectError
-from thrift_client.shared.opening import Ready
+from thrift_client.shared.opening import Ready, advance
 from thrift_client.shared.platform import new_poller
 from thrift_client.shared.resolve import Lookup
 
@@ -24,8 +24,10 @@ def drive(steps: Steps, expires: float | None) -> Any:
     answer: Any = None
     try:
         while True:
-            wait = steps.send(answer)
+            wait, result = advance(steps, answer)
             answer = None
+            if result is not None:
+                return result
             if isinstance(wait, Lookup):
                 wait.done.wait(None if expires is None else max(0.0, expires - monotonic()))
             elif isinstance(wait, Ready):
@@ -36,8 +38,6 @@ def drive(steps: Steps, expires: float | None) -> Any:
                     'for asyncio clients',
                     phase='connecting',
                 )
-    except StopIteration as end:
-        return end.value
     finally:
         steps.close()
 

@@ -11,7 +11,7 @@ from io import BytesIO
 from time import monotonic
 
 from thrift_client.core.classify import timed_out
-from thrift_client.core.failures import closed_by_server, is_foreign, trailing_bytes
+from thrift_client.core.failures import closed_by_server, is_system_error, trailing_bytes
 from thrift_client.core.reply import Reply
 from thrift_client.errors import (
     CallTimeout,
@@ -27,6 +27,7 @@ from thrift_client.sync.stream import CHUNK
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from thrift_client.core.call import Call
@@ -68,7 +69,7 @@ class Connection(ConnectionBase):
         try:
             sent = self._send(request)
         except OSError as exc:
-            if is_foreign(exc):
+            if not is_system_error(exc):
                 raise
             sent = 0  # the same again, to name what is wrong
         if sent != len(request):
@@ -80,7 +81,7 @@ class Connection(ConnectionBase):
         try:
             data = self._receive(self.first_read)
         except OSError as exc:
-            if is_foreign(exc):
+            if not is_system_error(exc):
                 raise
             data = waiting.receive(
                 self.stream, self.first_read, expires, 'waiting for the reply'
@@ -98,14 +99,25 @@ class Connection(ConnectionBase):
         HttpStatusError, EncodeError for impossible headers, or a TApplicationException that
         is not about this call.
         """
-        method, seqid, until = call.method, call.seqid, call.until
-        data = self.channel.wrap(request, seqid, call.headers)
+        codec = call.endpoint.codec_of(call.options.codec)
+        return self.carry(codec, call.method, call.seqid, request, call.headers, call.until)
+
+    def carry(
+        self,
+        codec: Codec,
+        method: Method,
+        seqid: int,
+        request: bytes,
+        headers: Mapping[str, str] | None,
+        until: float | None,
+    ) -> Any:
+        """Exchange an encoded request and a reply that `codec` reads; see `exchange`."""
+        data = self.channel.wrap(request, seqid, headers)
         self.calls += 1
         waiting.send(self.stream, data, until)
         if method.oneway:
             self.sent_oneway()
             return None
-        codec = call.endpoint.codec_of(call.options.codec)
         data = waiting.receive(self.stream, self.first_read, until, 'waiting for the reply')
         result = self.read_first(codec, method, seqid, data)
         if result is not None:

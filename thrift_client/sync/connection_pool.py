@@ -9,56 +9,25 @@ A call that pauses before a retry is in `_pausing`, so that `close` can end the 
 from __future__ import annotations
 
 from collections import deque
-from threading import Lock
 from time import monotonic
 
 from thrift_client.errors import ThriftClientError
+from thrift_client.response import set_headers
 from thrift_client.shared.connection_pool import ConnectionPool, Permit
 from thrift_client.shared.opening import Opener
 from thrift_client.sync.connect import drive
 from thrift_client.sync.connection import Connection
+from thrift_client.sync.place import Place
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from thrift_client.core.call import Call
     from thrift_client.shared.endpoint import Endpoint
     from thrift_client.shared.stream import Stream
-
-
-class Place:
-    """A place in a line; `turn` is released to let its owner look again."""
-
-    __slots__ = ('_line', 'turn')
-
-    def __init__(self, line: deque[Place]) -> None:
-        self._line = line
-        self.turn = Lock()
-        self.turn.acquire()
-
-    def __enter__(self) -> Place:
-        self._line.append(self)
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        try:
-            self._line.remove(self)
-        except ValueError:
-            pass  # the line was renewed by a fork
-
-    def wake(self) -> None:
-        """Let the owner look again. May be repeated."""
-        try:
-            self.turn.release()
-        except RuntimeError:
-            pass  # it has been woken and has not looked yet
-
-    def wait(self, until: float | None) -> bool:
-        """Wait to be woken; False at `until` (monotonic seconds; None: no limit)."""
-        if until is None:
-            return self.turn.acquire()
-        return self.turn.acquire(timeout=max(0.0, until - monotonic()))
+    from thrift_client.sync.pin import Pin
 
 
 class SyncConnectionPool(ConnectionPool):
@@ -103,18 +72,20 @@ class SyncConnectionPool(ConnectionPool):
         The connection is given back or discarded, whatever happens. Raises as `take` and
         `Connection.exchange`.
         """
-        source = call.options.source or self
-        connection = source.take(call.until)
+        pin = call.options.source
+        if pin is not None:
+            return pin.exchange(self, call, request)
+        connection = self.take(call.until)
         try:
             result = connection.exchange(call, request)
         except BaseException as exc:
             if isinstance(exc, ThriftClientError):
                 connection.blame(exc)
-            source.discard(connection, exc)
+            self.discard(connection, exc)
             raise
         if call.response is not None:
-            call.response._headers = connection.reply_headers
-        source.give_back(connection)
+            set_headers(call.response, connection.reply_headers)
+        self.give_back(connection)
         return result
 
     def take_idle(self) -> Connection | None:
@@ -130,7 +101,20 @@ class SyncConnectionPool(ConnectionPool):
         permit = None if self.line else self.try_reserve()
         return permit is not None, permit
 
-    def open(self, expires: float | None, permit: Permit | None) -> Connection:
+    def open_new(self, expires: float | None, pin: Pin) -> Connection:
+        """Open a connection for a pin, which is then its own; an idle one makes room for it.
+
+        Raises as `take`.
+        """
+        permit = None
+        if self.limit is not None:
+            permit = None if self.line else self.make_room()
+            permit = permit or self._wait(expires, self.make_room)
+        return self.open(expires, permit, pin)
+
+    def open(
+        self, expires: float | None, permit: Permit | None, pin: Pin | None = None
+    ) -> Connection:
         """Open a connection in the calling thread; now the caller's, with its permit."""
         connection = None
         try:
@@ -139,11 +123,16 @@ class SyncConnectionPool(ConnectionPool):
             if self.endpoint.wire.apache is not None:
                 connection = self._open_apache(ends, began)
                 connection.permit = permit
-                self.register(connection, began)
             else:
-                opened = drive(self.opener.open(began, expires), ends)
-                connection = self.connected(opened, began, permit)
-            self.greet(connection, ends)
+                stream, channel = drive(self.opener.open(began, expires), ends)
+                connection = Connection(self.endpoint.wire, stream, channel, began)
+                connection.permit = permit
+            if pin is None or not pin.silent:
+                self.register(connection, began)
+            if pin is not None:
+                pin.prepare(connection)
+            if self.endpoint.options.on_connect is not None:
+                self._greet(connection, ends, pin)
             return connection
         finally:
             if connection is None and permit is not None:
@@ -167,18 +156,42 @@ class SyncConnectionPool(ConnectionPool):
         self.register(connection, began)
         return connection
 
-    def greet(self, connection: Connection, expires: float | None) -> None:
-        """Call `on_connect` with a view pinned to a new connection. Discards it on failure."""
+    def _greet(
+        self, connection: Connection, expires: float | None, outer: Pin | None
+    ) -> None:
+        """Call `on_connect` with a view pinned to a new connection; it is closed if that fails.
 
-    def claim(self, place: Place) -> Any:
+        `outer` is the pin that the connection is opened for. Raises AuthError, ConnectError.
+        """
+        from thrift_client.shared.pin import greeting_failed
+        from thrift_client.sync.pin import Pin
+
+        pin = Pin(self.endpoint)
+        pin.holding(connection, expires, silent=outer is not None and outer.silent)
+        try:
+            self.endpoint.options.on_connect(pin.view())
+            pin.take_back()
+        except BaseException as exc:
+            if not pin.is_lost:
+                pin.drop(self, connection, exc)
+            error = greeting_failed(exc, self.endpoint.codec.service)
+            if error is None:
+                raise
+            raise error from exc
+        finally:
+            pin.closed = True
+
+    def claim(self, place: Place, claim: Callable[[], Any] | None = None) -> Any:
         """An idle connection or a permit to open one, for the first in the line; else None.
+
+        `claim` is what to try instead of that.
 
         Raises ClientClosed or ClientDisabledError.
         """
         self.gate.add('waiting')  # again, as who leaves last takes it away
         self.check_open()
         if self.line and self.line[0] is place:
-            return self.take_checked() or self.try_reserve()
+            return claim() if claim is not None else self.take_checked() or self.try_reserve()
         return None
 
     def left_line(self) -> None:
@@ -187,12 +200,12 @@ class SyncConnectionPool(ConnectionPool):
             self.gate.discard('waiting')
         self.serve()  # also who came in between
 
-    def _wait(self, expires: float | None) -> Any:
-        """Wait for an idle connection or a permit, in order of arrival."""
+    def _wait(self, expires: float | None, claim: Callable[[], Any] | None = None) -> Any:
+        """Wait for a connection or a permit, or for what `claim` gives, in order of arrival."""
         try:
             with Place(self.line) as place:
                 while True:
-                    claimed = self.claim(place)
+                    claimed = self.claim(place, claim)
                     if claimed is not None:
                         return claimed
                     if not place.wait(expires):
@@ -211,6 +224,7 @@ class SyncConnectionPool(ConnectionPool):
         """Let every call that waits, for a connection or to retry, look at the gate."""
         for place in (*list(self.line), *list(self._pausing)):
             place.wake()
+        self.wake_pins()
 
     def pause(self, until: float) -> None:
         """Wait until `until` (monotonic seconds), or until the client is closed or disabled."""

@@ -10,6 +10,7 @@ from collections import deque
 from socket import socket, socketpair
 from time import monotonic
 
+from thrift_client.core.failures import is_foreign, is_system_error
 from thrift_client.shared.platform import READABLE, new_poller
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -48,8 +49,10 @@ class Events:
             if self._by_fd.pop(fd, None) is not None:
                 try:
                     self._poller.unregister(fd)
-                except (KeyError, OSError):
-                    pass  # an exception from outside came before it was registered
+                except (KeyError, OSError) as exc:
+                    if is_foreign(exc):
+                        raise
+                    # An exception from outside came before it was registered.
         leg.waits_for = ()
 
     def expect(self, until: float | None) -> None:
@@ -64,15 +67,18 @@ class Events:
         if pair is not None:
             try:
                 pair[1].send(b'.')
-            except OSError:
-                pass  # it is full, and so readable anyway, or closed
+            except OSError as exc:  # it is full, and so readable anyway, or closed
+                if is_foreign(exc):
+                    raise
 
     def prepare_to_wake(self) -> None:
         """Make what other threads wake the fan-out by; without it, it looks often."""
         if self._pair is None:
             try:
                 self._pair = socketpair()
-            except OSError:  # no descriptor is left
+            except OSError as exc:  # no descriptor is left
+                if not is_system_error(exc):
+                    raise
                 self._looks_often = True
                 return
             self._pair[0].setblocking(False)
@@ -94,7 +100,7 @@ class Events:
         times.append(self.next_expiry)
         if self._looks_often:
             times.append(monotonic() + LOOK_EVERY)
-        soonest = min((time for time in times if time is not None), default=None)
+        soonest = min([time for time in times if time is not None], default=None)
         if self._woken:
             patience: float | None = 0
         else:

@@ -2,9 +2,10 @@
 
 The requests are written to all open connections without blocking on any, connections that
 are missing are opened side by side, and replies are read as they become readable: the
-whole takes little longer than its slowest server. What can only block (`on_connect`, a
-user's own Apache transport) is done by worker threads where there are some; without, by
-the caller, one after the other, once the others have their request.
+whole takes little longer than its slowest server. What can only block (opening a connection
+with `on_connect`, the whole attempt through a user's own Apache transport) is done by worker
+threads where there are some; without, by the caller, one after the other, once the others
+have their request.
 
 Who owns what: every connection in use belongs to its leg, and all legs to the calling
 thread. Other threads (a look-up that is done, a worker, a call that frees a connection)
@@ -19,14 +20,15 @@ from time import monotonic
 
 from thrift_client import deadlines
 from thrift_client.core.classify import FAILURES, timed_out
+from thrift_client.core.failures import is_foreign
 from thrift_client.errors import ClientClosed, ThriftClientError
 from thrift_client.shared.connection_pool import Permit
 from thrift_client.shared.fanout_base import FanOutBase
-from thrift_client.shared.opening import Ready
+from thrift_client.shared.opening import Ready, advance
 from thrift_client.shared.platform import READABLE, WRITABLE
 from thrift_client.shared.resolve import Lookup
-from thrift_client.sync.connection_pool import Place
 from thrift_client.sync.events import Events
+from thrift_client.sync.place import Place
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -100,7 +102,8 @@ class FanOut(FanOutBase):
         self._active.clear()
         for leg in given_up:
             ran = leg.unsent is None and (
-                leg.connection is not None or isinstance(leg.opening, Future)
+                leg.connection is not None
+                or (isinstance(leg.opening, Future) and leg.endpoint.wire.apache is not None)
             )
             self._release(leg)
             leg.give_up(may_have_run=ran)
@@ -115,8 +118,7 @@ class FanOut(FanOutBase):
         """Send on an idle connection, or go the whole course."""
         endpoint, options = leg.endpoint, leg.options
         connections = endpoint.connections
-        plain = options.headers is None and not endpoint.must_block and not options.propagate
-        if plain and not connections.gate:
+        if options.is_plain and endpoint.wire.apache is None and not connections.gate:
             timeout = options.timeout_of(leg.method.name)
             leg.expires = deadlines.expiry(leg.started, timeout, self._deadline)
             self._request(leg, leg.endpoint.codec_of(options.codec))  # what can't be encoded
@@ -143,12 +145,13 @@ class FanOut(FanOutBase):
             return
         leg.expires = call.until
         self._request(leg, endpoint.codec_of(call.options.codec))
-        if endpoint.must_block:
-            self._block(leg)
-            return
-        connection = endpoint.connections.take_idle()
+        connection = None
+        if endpoint.wire.apache is None:
+            connection = endpoint.connections.take_idle()
         if connection is not None:
             self._send(leg, connection)
+        elif endpoint.must_block:
+            self._block(leg)
         else:
             self._open(leg)
 
@@ -200,46 +203,58 @@ class FanOut(FanOutBase):
         """Go on opening a connection until it has to wait, is open, or has failed."""
         self._events.unlisten(leg)
         try:
-            wait = opening.steps.send(answer)
-        except StopIteration as end:
-            leg.opening = None
-            permit, leg.permit = leg.permit, None
-            connections = leg.endpoint.connections
-            self._send(leg, connections.connected(end.value, opening.began, permit))
+            wait, result = advance(opening.steps, answer)
         except FAILURES as exc:
             self._release(leg)
             self._course(leg, exc)
+            return
+        if result is not None:
+            leg.opening = None
+            permit, leg.permit = leg.permit, None
+            connections = leg.endpoint.connections
+            self._send(leg, connections.connected(result, opening.began, permit))
+            return
+        if isinstance(wait, Lookup):
+            opening.until = leg.expires
+            wait.tell(lambda: self._events.wake(leg, opening))
         else:
-            if isinstance(wait, Lookup):
-                opening.until = leg.expires
-                wait.tell(lambda: self._events.wake(leg, opening))
-            else:
-                assert isinstance(wait, Ready)
-                opening.until = wait.until
-                self._events.listen(leg, wait.events)
-            self._events.expect(opening.until)
+            assert isinstance(wait, Ready)
+            opening.until = wait.until
+            self._events.listen(leg, wait.events)
+        self._events.expect(opening.until)
 
     # What can only block.
 
     def _block(self, leg: Leg) -> None:
-        """Have the whole attempt made by a worker thread, or later by the caller."""
+        """Have a worker thread, or later the caller, do what blocks."""
         if self._workers is not None:
             self._events.prepare_to_wake()
             self._events.expect(leg.expires)
             try:
                 future = leg.opening = self._workers.submit(self._attempt, leg)
-            except (RuntimeError, ThriftClientError):
-                pass  # no thread is left
+            except (RuntimeError, ThriftClientError) as exc:  # no thread is left
+                if is_foreign(exc):
+                    raise
             else:
                 future.add_done_callback(lambda done: self._events.wake(leg, done))
                 return
         self._blocking.append(leg)
 
     def _attempt(self, leg: Leg) -> Any:
+        """Open a connection for a leg, or through an Apache transport make its whole attempt."""
         call = leg.call
         assert call is not None
+        connections = leg.endpoint.connections
+        if leg.endpoint.wire.apache is None:
+            return connections.take(call.until)
         message = self._request(leg, call.endpoint.codec_of(call.options.codec))
-        return leg.endpoint.connections.exchange(call, message)
+        return connections.exchange(call, message)
+
+    def _attempted(self, leg: Leg, result: Any) -> None:
+        if leg.endpoint.wire.apache is None:
+            self._send(leg, result)
+        else:
+            self._take(leg, result, None)
 
     def _block_here(self, leg: Leg) -> None:
         try:
@@ -247,7 +262,7 @@ class FanOut(FanOutBase):
         except FAILURES as exc:
             self._course(leg, exc)
         else:
-            self._take(leg, result, None)
+            self._attempted(leg, result)
 
     def _unblock(self, leg: Leg, done: Future[Any]) -> None:
         """Take what a worker's attempt came to."""
@@ -257,11 +272,28 @@ class FanOut(FanOutBase):
             return
         error = done.exception()
         if error is None:
-            self._take(leg, done.result(), None)
+            self._attempted(leg, done.result())
         elif isinstance(error, FAILURES):
             self._course(leg, error)
         else:
             raise error
+
+    def _abandon(self, leg: Leg, future: Future[Any]) -> bool:
+        """Give up what a worker does for a leg; whether it had begun.
+
+        A connection that it still opens goes to the idle ones.
+        """
+        if future.cancel():
+            return False
+        connections = leg.endpoint.connections
+
+        def give_back(done: Future[Any]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                connections.give_back(done.result())
+
+        if leg.endpoint.wire.apache is None:
+            future.add_done_callback(give_back)
+        return True
 
     # How a request goes out.
 
@@ -378,7 +410,7 @@ class FanOut(FanOutBase):
         if isinstance(opening, _Opening):
             opening.steps.close()
         elif opening is not None:
-            opening.cancel()
+            self._abandon(leg, opening)
         permit, leg.permit = leg.permit, None
         if permit is not None:
             permit.release()
@@ -461,7 +493,7 @@ class FanOut(FanOutBase):
         """End an attempt whose worker is silent past the end."""
         future = leg.opening
         error = timed_out('opening a connection')
-        error.maybe_executed = not future.cancel()
+        error.maybe_executed = self._abandon(leg, future) and leg.endpoint.wire.apache is not None
         leg.opening = None
         self._course(leg, error)
 

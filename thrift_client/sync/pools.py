@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from time import monotonic
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -17,7 +16,7 @@ from thrift_client.core.classify import FAILURES
 from thrift_client.options import check_max_threads
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse, begun
 from thrift_client.shared.balanced_base import BalancedBase, balanced_failure
-from thrift_client.shared.bound_methods import PoolMethod, bind
+from thrift_client.shared.bound_methods import ForwardedMethod, bind
 from thrift_client.shared.hash_base import HashBase, KeyedMethod, default_key
 from thrift_client.shared.pool_base import PoolBase, is_raised
 from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
@@ -79,9 +78,12 @@ class ThriftPool(PoolBase[SimpleClient]):
     def close(self) -> None:
         """Close all connections, those in use when their calls are done; may be repeated.
 
-        Calls that wait get ClientClosed at once. Does nothing on a view.
+        Calls that wait get ClientClosed at once. On a view it does nothing, except that it
+        closes the connection of a view that `pinned` returned.
         """
         if self._is_view:
+            if self._pin is not None:
+                self._pin.end()
             return
         for server in self._servers.close():
             server.close()
@@ -150,27 +152,41 @@ class Responses(ResponsesBase, Iterator[ThriftResponse[Any]]):
         self.close()
 
 
-class ReplicatedMethod(PoolMethod):
-    """A method of the service on all servers of a pool."""
+class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
+    """A pool that makes each call on all of its servers at once, in the calling thread.
 
-    __slots__ = ()
+    A call returns a list of ThriftResponses in the order of the pool's servers, each with
+    its server's answer or error.
 
-    def _call(self, method: Method, arguments: Any, values: tuple[Any, ...]) -> Any:
-        pool = self._pool
-        endpoints = pool._servers.roster.endpoints
-        if not endpoints or pool._servers.closed:
-            return pool._when_listed(method, self._call, method, arguments, values)
-        return pool._call_all(endpoints, method, arguments)
+    `with_options(wait_for=…)` lets a call return as soon as so many good responses are
+    there ('all', 'first', 'quorum': more than half, or a number). What is still under way
+    is then given up: its connections are closed, and its responses say so. If there aren't
+    enough good ones, the call waits for all, each until its deadline. With `merge=function`
+    the call returns `function(responses)`.
+    """
 
-    def as_they_come(self, arguments: Any) -> Iterator[ThriftResponse[Any]]:
-        """The responses in the order in which they arrive."""
-        pool = self._pool
-        if not pool._servers.roster.servers:
-            first: Iterator[ThriftResponse[Any]] = pool._when_listed(
-                self.method, self.as_they_come, arguments
+    _method_type = ForwardedMethod
+
+    def as_completed(
+        self, method: str, /, *args: Any, **kwargs: Any
+    ) -> Iterator[ThriftResponse[Any]]:
+        """Make a call and yield each response as it arrives.
+
+        The call begins here. What has not come when the iterator is closed, or when there
+        are as many good ones as `wait_for` asks for, is given up and its connections are
+        closed. Raises what the call itself does.
+        """
+        kind = type(self._method(method))
+        arguments, _ = bind(kind, args, kwargs)
+        if not self._servers.roster.servers:
+            first: Responses = self._when_listed(
+                kind.method, self._as_they_come, kind.method, arguments
             )
             return first
-        scatter, fan_out = pool._fan_out(pool._roster().endpoints, self.method, arguments)
+        return self._as_they_come(kind.method, arguments)
+
+    def _as_they_come(self, method: Method, arguments: Any) -> Responses:
+        scatter, fan_out = self._fan_out(self._roster().endpoints, method, arguments)
 
         def take() -> ThriftResponse[Any] | None:
             if scatter.is_over:
@@ -186,36 +202,6 @@ class ReplicatedMethod(PoolMethod):
             raise
         return responses
 
-
-class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
-    """A pool that makes each call on all of its servers at once, in the calling thread.
-
-    A call returns a list of ThriftResponses in the order of the pool's servers, each with
-    its server's answer or error.
-
-    `with_options(wait_for=…)` lets a call return as soon as so many good responses are
-    there ('all', 'first', 'quorum': more than half, or a number). What is still under way
-    is then given up: its connections are closed, and its responses say so. If there aren't
-    enough good ones, the call waits for all, each until its deadline. With `merge=function`
-    the call returns `function(responses)`.
-    """
-
-    _method_type = ReplicatedMethod
-
-    def as_completed(
-        self, method: str, /, *args: Any, **kwargs: Any
-    ) -> Iterator[ThriftResponse[Any]]:
-        """Make a call and yield each response as it arrives.
-
-        The call begins here. What has not come when the iterator is closed, or when there
-        are as many good ones as `wait_for` asks for, is given up and its connections are
-        closed. Raises what the call itself does.
-        """
-        kind = type(self._method(method))
-        arguments, _ = bind(kind, args, kwargs)
-        responses: Iterator[ThriftResponse[Any]] = kind(self).as_they_come(arguments)
-        return responses
-
     def _fan_out(
         self, endpoints: Sequence[Endpoint], method: Method, arguments: Any
     ) -> tuple[Scatter, FanOut]:
@@ -223,6 +209,14 @@ class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
 
         scatter = self._scatter(endpoints, method, arguments)
         return scatter, FanOut(scatter, self._blocking_workers())
+
+    def _call(
+        self, method: Method, arguments: Any, values: tuple[Any, ...]
+    ) -> Any:
+        endpoints = self._servers.roster.endpoints
+        if not endpoints or self._servers.closed:
+            return self._when_listed(method, self._call, method, arguments, values)
+        return self._call_all(endpoints, method, arguments)
 
     def _call_all(self, endpoints: Sequence[Endpoint], method: Method, arguments: Any) -> Any:
         """The responses of the servers in their order, or what `merge` makes of them."""
@@ -251,49 +245,6 @@ class HashMethod(KeyedMethod):
 
     __slots__ = ()
 
-    def map(self, items: Iterable[Any]) -> Iterator[ThriftResponse[Any]]:
-        """Call the method for each item; the responses, in the order of the items.
-
-        A tuple is the arguments of a call, anything else is the only argument. The servers
-        are called in parallel, each with one call at a time. Items are read as responses
-        are taken, with a bounded number of calls ahead, so that there may be any number of
-        them. Calls begin with the first `next`; when the iterator is closed those under
-        way are given up. A mistake in an item is raised in its turn, and ends the calls.
-        """
-        from thrift_client.shared.bulk import Mapped
-        from thrift_client.sync.fanout import FanOut
-
-        pool = self._pool
-        key = self._keys.get(self.method.name, default_key)
-        mapped = Mapped(
-            pool._roster, type(self), key, items, self._overrides, self._failover
-        )
-        fan_out = FanOut(mapped, pool._blocking_workers())
-
-        def take() -> ThriftResponse[Any] | None:
-            while True:
-                response = mapped.due()
-                fan_out.begin()
-                if response is not None or not mapped.waits:
-                    return response
-                fan_out.run()
-
-        return Responses(fan_out, take)
-
-    def on_replicas(self, *args: Any, **kwargs: Any) -> Any:
-        """Make the call on all servers of its key at once, as a write to several needs it.
-
-        A list of responses in the order of the routing; `with_options(wait_for=…, merge=…)`
-        holds for it as for `all`. Raises NoServersError, and what the key function does.
-        """
-        pool = self._pool
-        arguments, values = bind(type(self), args, kwargs)
-        if not self._servers.roster.servers:
-            return pool._when_listed(self.method, partial(self.on_replicas, *args, **kwargs))
-        key = self._keys.get(self.method.name, default_key)(*values)
-        endpoints = pool._roster().ranked(key, pool._copies)
-        return pool.all._call_all(endpoints, self.method, arguments)
-
     def _call(
         self, method: Method, arguments: Any, values: tuple[Any, ...]
     ) -> ThriftResponse[Any]:
@@ -304,7 +255,8 @@ class HashMethod(KeyedMethod):
             )
             return first
         if self._splits and method.name in self._splits:
-            return self._call_split(method, values)
+            split: ThriftResponse[Any] = self._pool._call_split(method, values)
+            return split
         key = self._keys.get(method.name, default_key)(*values)
         picker = None
         if self._failover:
@@ -332,28 +284,6 @@ class HashMethod(KeyedMethod):
         response.elapsed = (monotonic() - started) * 1000
         return response
 
-    def _call_split(self, method: Method, values: tuple[Any, ...]) -> ThriftResponse[Any]:
-        """Call each server with its share of the argument that is split, and merge."""
-        from thrift_client.shared.bulk import SplitCall
-        from thrift_client.sync.fanout import FanOut
-
-        pool = self._pool
-
-        def shares_of(roster: Any, failed: Any = (), only: Any = None) -> Any:
-            return pool._shares(roster, method.name, values, failed, only)
-
-        call = SplitCall(
-            pool._roster(), shares_of, self._splits[method.name], method, values,
-            self._overrides, self._failover,
-        )  # fmt: skip
-        fan_out = FanOut(call, pool._blocking_workers())
-        try:
-            while not call.is_over:
-                fan_out.run()
-        finally:
-            fan_out.close()
-        return call.result()
-
 
 class HashClient(HashBase[SimpleClient], ThriftPool):
     """A pool that sends each call to one server, chosen by the call's key.
@@ -379,6 +309,42 @@ class HashClient(HashBase[SimpleClient], ThriftPool):
         everyone: ReplicatedClient = self._everyone_of()
         return everyone
 
+    def _map(self, kind: type[KeyedMethod], items: Iterable[Any]) -> Responses:
+        """The responses of a call for each item: see `KeyedMethod.map`."""
+        from thrift_client.sync.fanout import FanOut
+
+        mapped = self._mapped(kind, items)
+        fan_out = FanOut(mapped, self._blocking_workers())
+
+        def take() -> ThriftResponse[Any] | None:
+            while True:
+                response = mapped.due()
+                fan_out.begin()
+                if response is not None or not mapped.waits:
+                    return response
+                fan_out.run()
+
+        return Responses(fan_out, take)
+
+    def _call_replicas(self, method: Method, arguments: Any, values: tuple[Any, ...]) -> Any:
+        """The responses of all servers of a call's key."""
+        if not self._servers.roster.servers:
+            return self._when_listed(method, self._call_replicas, method, arguments, values)
+        return self.all._call_all(self._replicas(method, values), method, arguments)
+
+    def _call_split(self, method: Method, values: tuple[Any, ...]) -> ThriftResponse[Any]:
+        """Call each server with its share of the argument that is split, and merge."""
+        from thrift_client.sync.fanout import FanOut
+
+        call = self._split_call(method, values)
+        fan_out = FanOut(call, self._blocking_workers())
+        try:
+            while not call.is_over:
+                fan_out.run()
+        finally:
+            fan_out.close()
+        return call.result()
+
 
 class ThreadedHashClient(HashClient):
     """A HashClient whose fan-outs do in threads what can only block."""
@@ -387,48 +353,6 @@ class ThreadedHashClient(HashClient):
 
     def _blocking_workers(self) -> Workers:
         return self._workers.helpers
-
-
-class BalancedMethod(PoolMethod):
-    """A method of the service on a balanced pool."""
-
-    __slots__ = ()
-
-    def _call(
-        self, method: Method, arguments: Any, values: tuple[Any, ...]
-    ) -> ThriftResponse[Any]:
-        pool = self._pool
-        if not pool._servers.roster.servers:
-            first: ThriftResponse[Any] = pool._when_listed(
-                method, self._call, method, arguments, values
-            )
-            return first
-        roster = pool._roster()
-        started = monotonic()
-        picker: BalancedPicker | None = None
-        error: BaseException | None = None
-        try:
-            picker = pool._new_picker(roster, started)
-            endpoint = picker.endpoint
-            response: ThriftResponse[Any] = begun(endpoint.client)
-            response._value = make_call(
-                endpoint, endpoint.view(pool._overrides), method, arguments, started, response,
-                picker,
-            )  # fmt: skip
-        except (*FAILURES, *method.answers) as exc:
-            error = exc
-            if is_raised(exc, pool._servers):
-                raise
-            return balanced_failure(picker, exc, method, started)
-        except BaseException as exc:
-            error = exc
-            raise
-        finally:
-            if picker is not None:
-                picker.close(error, monotonic())
-        response.server = picker.endpoint.client
-        response.elapsed = (monotonic() - started) * 1000
-        return response
 
 
 class BalancedClient(BalancedBase[SimpleClient], ThriftPool):
@@ -446,4 +370,40 @@ class BalancedClient(BalancedBase[SimpleClient], ThriftPool):
     unless all are ejected; when an ejection is over the next call probes the server.
     """
 
-    _method_type = BalancedMethod
+    _method_type = ForwardedMethod
+
+    def _call(
+        self, method: Method, arguments: Any, values: tuple[Any, ...]
+    ) -> ThriftResponse[Any]:
+        servers = self._servers
+        if not servers.roster.servers:
+            first: ThriftResponse[Any] = self._when_listed(
+                method, self._call, method, arguments, values
+            )
+            return first
+        roster = self._roster()
+        started = monotonic()
+        picker: BalancedPicker | None = None
+        error: BaseException | None = None
+        try:
+            picker = self._new_picker(roster, started)
+            endpoint = picker.endpoint
+            response: ThriftResponse[Any] = begun(endpoint.client)
+            response._value = make_call(
+                endpoint, endpoint.view(self._overrides), method, arguments, started, response,
+                picker,
+            )  # fmt: skip
+        except (*FAILURES, *method.answers) as exc:
+            error = exc
+            if is_raised(exc, servers):
+                raise
+            return balanced_failure(picker, exc, method, started)
+        except BaseException as exc:
+            error = exc
+            raise
+        finally:
+            if picker is not None:
+                picker.close(error, monotonic())
+        response.server = picker.endpoint.client
+        response.elapsed = (monotonic() - started) * 1000
+        return response

@@ -11,6 +11,7 @@ import threading
 from contextvars import copy_context
 from threading import current_thread
 
+from thrift_client.core.failures import is_foreign
 from thrift_client.errors import ClientClosed
 from thrift_client.shared import fork
 
@@ -51,8 +52,8 @@ class Workers:
         """
         try:
             future = self._running().submit(copy_context().run, function, *args, **kwargs)
-        except RuntimeError:
-            if self._closed:  # by another thread, since this one got the executor
+        except RuntimeError as exc:
+            if self._closed and not is_foreign(exc):  # by another thread, meanwhile
                 raise ClientClosed('the client is closed') from None
             raise
         self._unfinished.add(future)

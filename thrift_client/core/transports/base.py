@@ -8,10 +8,19 @@ TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from io import BytesIO
-    from typing import Protocol
+    from typing import Any, Protocol
 
-    from thrift_client.core.transports.handshake import Link
-    from thrift_client.core.wire import Wire
+    from thrift_client.address import Address
+
+    class Peer(Protocol):
+        """What a transport may know of the server and the way to it (`handshake.Link`)."""
+
+        address: Address
+        tls_name: str | None
+        wall_clock: Callable[[], float]
+
+        def find_http_server(self) -> tuple[str, str, tuple[str, str] | None]:
+            """See `Link.find_http_server`."""
 
     class Assembler(Protocol):
         """One reply arriving in pieces; `feed` and `end` give the message once it is whole.
@@ -79,6 +88,13 @@ class Channel:
         """Return what puts the next reply together; only if delimited."""
         raise TypeError(f'{self!r} has no ends')
 
+    def own_session(self, session: Any) -> Any:  # noqa: ARG002 - HTTP has one
+        """Keep state (cookies) apart from the client's other connections; returns that state.
+
+        `session` is what another connection has returned that is to share it; None: begin anew.
+        """
+        return None
+
     def clarify(self, error: DecodeError, message: bytes) -> DecodeError:  # noqa: ARG002
         """Return the error for a message that can't be decoded, with what the channel knows."""
         return error
@@ -87,13 +103,14 @@ class Channel:
 class Transport:
     """A row of the registry.
 
-    `open(wire, link)` is called once per client, and returns what makes the channel of each
-    of its connections. `shared` says that messages look the same on every connection: one
-    channel serves all, `link` is None, and a small call needs no channel. `headers` says
-    that calls and replies may have headers, `in_sasl` that SASL may go around it, `schemes`
-    which URL schemes imply it. `protocol_in(data)` returns the protocol that a reply speaks
-    which begins with `data`, None if it is not this transport's, '' if it can't be told.
-    `hint` is what to set for a server that speaks it.
+    `open(limit, protocol, peer)` is called once per client, with the longest message in bytes
+    and the protocol's name, and returns what makes the channel of each of its connections.
+    `shared` says that messages look the same on every connection: one channel serves all,
+    `peer` is None, and a small call needs no channel. `headers` says that calls and replies
+    may have headers, `in_sasl` that SASL may go around it, `schemes` which URL schemes imply
+    it. `protocol_in(data)` returns the protocol of a reply that begins with `data`, None if
+    it is not this transport's, '' if it can't be told. `hint` is what to set for a server
+    that speaks it.
     """
 
     __slots__ = (
@@ -104,7 +121,7 @@ class Transport:
     def __init__(
         self,
         name: str,
-        open: Callable[[Wire, Link | None], Callable[[], Channel]],
+        open: Callable[[int, str, Peer | None], Callable[[], Channel]],
         protocol_in: Callable[[bytes], str | None],
         *,
         delimited: bool,

@@ -35,6 +35,12 @@ class Cookies:
         #: By name and path: the value, and when it expires.
         self._cookies: dict[tuple[str, str], tuple[str, float | None]] = {}
 
+    def empty(self) -> Cookies:
+        """Return a place for cookies of the same address."""
+        return Cookies(
+            self._host, self._path, secure=self._secure, wall_clock=self._wall_clock
+        )
+
     def __len__(self) -> int:
         return len(self._cookies)
 

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import NoReturn
 
-    from thrift_client.core.transports.handshake import Link
-    from thrift_client.core.wire import Wire
+    from thrift_client.core.transports.base import Peer
 
 LENGTH = Struct('!i')
 #: The largest frame whose length can be written.
@@ -133,8 +132,8 @@ def too_large_to_frame(size: int) -> EncodeError:
     return EncodeError(f'the request has {size} bytes, and a frame holds at most {LARGEST}')
 
 
-def _open(wire: Wire, link: Link | None) -> Callable[[], Channel]:  # noqa: ARG001
-    channel = Framed(wire.limit)
+def _open(limit: int, protocol: str, peer: Peer | None) -> Callable[[], Channel]:  # noqa: ARG001
+    channel = Framed(limit)
     return lambda: channel
 
 

@@ -45,11 +45,13 @@ class Link:
         if options.ssl is not None:
             host = address.host if address.port is not None else 'localhost'
             self.tls_name = (options.server_hostname or host).removesuffix('.')
+        if isinstance(options.sasl, dict):
+            sasl.check_installed(options.sasl)  # shows when a client is made
         self._wire = wire
         self._tunnel: tuple[str, tuple[str, str] | None] | None = None
         # A user's own transport does its messages itself.
         row = TRANSPORTS.get(wire.transport, TRANSPORTS['buffered'])
-        self._new_channel = row.open(wire, self)
+        self._new_channel = row.open(wire.limit, wire.speech.protocol, self)
 
     def before_tls(self) -> Talk | None:
         """Return what to say to a proxy before TLS begins."""
@@ -61,7 +63,9 @@ class Link:
         """Return a client for the value of `sasl=` and its negotiation; None and None without."""
         if given is None:
             return None, None
-        client = sasl.make_client(self.tls_name or self.address.host, given)
+        host = self.tls_name or self.address.host
+        given = sasl.with_principal(host, given)
+        client = sasl.make_client(host, given)
         return client, sasl.log_in(client, given)
 
     def channel(self, sasl_client: Any = None) -> Channel:

@@ -15,8 +15,7 @@ TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from thrift_client.core.transports.handshake import Link
-    from thrift_client.core.wire import Wire
+    from thrift_client.core.transports.base import Peer
 
 #: The protocols that may be inside, by the number that a frame gives them.
 PROTOCOL_IDS = {'binary': 0, 'compact': 2}
@@ -227,8 +226,8 @@ def _broken(why: str) -> DecodeError:
     return DecodeError(f'not a THeader frame: {why}', maybe_executed=True)
 
 
-def _open(wire: Wire, link: Link | None) -> Callable[[], Channel]:  # noqa: ARG001
-    return lambda: Header(wire.speech.protocol, wire.limit)
+def _open(limit: int, protocol: str, peer: Peer | None) -> Callable[[], Channel]:  # noqa: ARG001
+    return lambda: Header(protocol, limit)
 
 
 def _protocol_in(data: bytes) -> str | None:

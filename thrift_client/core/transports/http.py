@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from thrift_client.core.transports.handshake import Link
-    from thrift_client.core.wire import Wire
+    from thrift_client.core.transports.base import Peer
 
 #: The most bytes of a failed request's body that its error keeps.
 BODY_START = 1024
@@ -85,6 +84,11 @@ class Http(Channel):
     def assembler(self) -> HttpAssembler:
         """Return what puts the next response together."""
         return HttpAssembler(self)
+
+    def own_session(self, session: Any) -> Any:
+        """Keep cookies apart from the client's other connections; returns what has them."""
+        self.site = session or self.site.apart()
+        return self.site
 
     @property
     def asked_to_close(self) -> bool:
@@ -368,24 +372,24 @@ def _wait(retry_after: str, wall_clock: Callable[[], float]) -> float | None:
     return None if date is None else max(0.0, date - wall_clock()) * 1000
 
 
-def _open(wire: Wire, link: Link | None) -> Callable[[], Channel]:
-    assert link is not None
+def _open(limit: int, protocol: str, peer: Peer | None) -> Callable[[], Channel]:  # noqa: ARG001
+    assert peer is not None
     try:
         import h11  # noqa: F401 - so that a missing extra shows when the client is made
     except ImportError as exc:
         raise ImportError(
             "HTTP needs h11: pip install 'thrift_client[http]'", name=exc.name
         ) from exc
-    host, target, proxy_credentials = link.find_http_server()
+    host, target, proxy_credentials = peer.find_http_server()
     site = Site(
         host,
         target,
-        secure=link.tls_name is not None,
-        wall_clock=link.wall_clock,
-        credentials=link.address.credentials,
+        secure=peer.tls_name is not None,
+        wall_clock=peer.wall_clock,
+        credentials=peer.address.credentials,
         proxy_credentials=proxy_credentials,
     )
-    return lambda: Http(site, wire.limit)
+    return lambda: Http(site, limit)
 
 
 def _protocol_in(data: bytes) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from copy import copy
 
 from thrift_client.core.transports.cookies import Cookies
 from thrift_client.errors import EncodeError
@@ -75,6 +76,12 @@ class Site:
         self._head = self._request_head({})
         #: The headers of the last call that had any, and its request's head.
         self._last: tuple[dict[str, str], bytes] = {}, self._head
+
+    def apart(self) -> Site:
+        """Return the same site without its cookies, and with a place for others."""
+        site = copy(self)
+        site.cookies = self.cookies.empty()
+        return site
 
     def head(self, headers: Mapping[str, str] | None) -> bytes:
         """Return a request's head up to the value of Content-Length, which is its end.

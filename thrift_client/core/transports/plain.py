@@ -10,8 +10,7 @@ TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from thrift_client.core.transports.handshake import Link
-    from thrift_client.core.wire import Wire
+    from thrift_client.core.transports.base import Peer
 
 
 class Plain(Channel):
@@ -29,7 +28,7 @@ class Plain(Channel):
 _PLAIN = Plain()
 
 
-def _open(wire: Wire, link: Link | None) -> Callable[[], Channel]:  # noqa: ARG001
+def _open(limit: int, protocol: str, peer: Peer | None) -> Callable[[], Channel]:  # noqa: ARG001
     return lambda: _PLAIN
 
 

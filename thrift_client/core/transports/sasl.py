@@ -7,6 +7,7 @@ the mechanism makes of the bytes. Nothing here does I/O, and no secret is put in
 
 from __future__ import annotations
 
+import os
 import sys
 from io import BytesIO
 from struct import Struct
@@ -62,22 +63,55 @@ def make_client(host: str, given: Mapping[str, Any]) -> Any:
     `host` is the principal's, unless `given` names another. Raises ImportError that names
     the extra, AuthError for a mechanism that it lacks.
     """
+    check_installed(given)
+    from puresasl.client import SASLClient
+
+    named = with_principal(host, given)
     try:
-        from puresasl.client import SASLClient
-    except ImportError as exc:
-        raise ImportError(
-            "sasl= needs pure-sasl: pip install 'thrift_client[sasl]'", name=exc.name
-        ) from exc
-    try:
-        return SASLClient(**{'host': host, 'service': 'thrift', **given})
+        return SASLClient(**named)
     except library_errors() as exc:
         if is_foreign(exc):
             raise
         raise AuthError(
             _clean(f'no SASL client: {_in_words(exc)}', given),
             phase='logging in',
-            hint=_advice(given),
+            hint=_advice(_in_words(exc), named),
         ) from None
+
+
+def check_installed(given: Mapping[str, Any]) -> None:
+    """Raise ImportError that names the extra if a package for the option `sasl` is missing."""
+    try:
+        from puresasl.mechanisms import mechanisms
+    except ImportError as exc:
+        raise ImportError(
+            "sasl= needs pure-sasl: pip install 'thrift_client[sasl]'", name=exc.name
+        ) from exc
+    if given['mechanism'] == 'GSSAPI' and 'GSSAPI' not in mechanisms:
+        raise ImportError(
+            "sasl= with GSSAPI needs the package kerberos: pip install 'thrift_client[kerberos]'",
+            name='kerberos',
+        )
+
+
+def with_principal(host: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the option with the service and the host of the server's principal.
+
+    `host` is that of the address. The service may be a whole principal, as Hadoop's
+    configuration files have it: `hive/_HOST@EXAMPLE.COM`, where `_HOST` is the address's host.
+    """
+    service, _, instance = str(given.get('service') or 'thrift').partition('/')
+    principal = given.get('host') or instance.partition('@')[0] or host
+    named = {**given, 'service': service, 'host': principal}
+    if principal == '_HOST':
+        named['host'] = host.lower()
+    qops = given.get('qops')
+    if qops is not None:  # pure-sasl compares them with the bytes that a server sends
+        names = (qops,) if isinstance(qops, (str, bytes)) else qops
+        named['qops'] = {q.encode() if isinstance(q, str) else q for q in names}
+    elif given['mechanism'] == 'DIGEST-MD5':
+        named['qops'] = {b'auth'}  # pure-sasl would agree to wrapping that it can't do
+    return named
 
 
 def log_in(client: Any, given: Mapping[str, Any]) -> Generator[bytes, bytes, None]:
@@ -123,7 +157,9 @@ def _is_over(client: Any, status: int, challenge: bytes, given: Mapping[str, Any
     if status in (BAD, ERROR):
         text = challenge.decode('utf-8', 'replace')
         raise AuthError(
-            _clean(f'the server refused the login: {text}', given), phase='logging in'
+            _clean(f'the server refused the login: {text}', given),
+            phase='logging in',
+            hint=_advice(text, given),
         )
     if status == OK:
         return False
@@ -151,10 +187,11 @@ def _respond(client: Any, challenge: bytes | None, given: Mapping[str, Any]) -> 
     except library_errors() as exc:
         if is_foreign(exc):
             raise
+        words = _in_words(exc)
         raise AuthError(
-            _clean(f'{client.mechanism} failed: {_in_words(exc)}', given),
+            _clean(f'{client.mechanism} failed: {words}{_whose(given)}', given),
             phase='logging in',
-            hint=_advice(given),
+            hint=_advice(words, given),
         ) from None
 
 
@@ -171,13 +208,60 @@ def _in_words(exc: BaseException) -> str:
     return ': '.join(words) or str(exc) or type(exc).__name__
 
 
-def _advice(given: Mapping[str, Any]) -> str | None:
+#: What GSSAPI's and the servers' texts have in them, and the usual cure.
+_CURES = (
+    (
+        ('no kerberos credentials', 'no credentials', "can't find client", 'no key table'),
+        'run kinit, or set KRB5_CLIENT_KTNAME to a keytab; KRB5CCNAME says which cache is read',
+    ),
+    (
+        ('expired',),
+        'run kinit again; with a keytab in KRB5_CLIENT_KTNAME tickets are renewed by themselves',
+    ),
+    (
+        ('server not found', 'server not known', 'unknown service'),
+        (
+            "the KDC has no such principal: set sasl={'service': …, 'host': …} to the server's "
+            'own, which behind an alias or a load balancer is not the address'
+        ),
+    ),
+    (
+        ('skew',),
+        'set the clock (NTP): those of client, server and KDC may differ by 5 minutes',
+    ),
+    (
+        ('find kdc', 'contact any kdc', 'cannot resolve', 'default realm'),
+        'check the realm and its KDC in krb5.conf (KRB5_CONFIG), and that its port is reachable',
+    ),
+    (
+        ('gss initiate', 'wrong principal', "isn't for us", 'key table entry', 'checksum failed'),
+        (
+            "the ticket is not for a principal in the server's keytab: check sasl={'service': …, "
+            "'host': …}, and the server's log"
+        ),
+    ),
+    (('mechanism',), 'the server wants another mechanism: check how it authenticates'),
+)
+
+
+def _advice(words: str, given: Mapping[str, Any]) -> str | None:
+    """Return the usual cure for what GSSAPI or a server said, None if there is none."""
     if given.get('mechanism') != 'GSSAPI':
         return None
-    return (
-        "is there a ticket (klist), and is the server's principal service/host? "
-        "sasl={'service': …, 'host': …} set it"
-    )
+    words = words.lower()
+    for signs, cure in _CURES:
+        if any(sign in words for sign in signs):
+            return cure
+    return "klist shows the tickets; sasl={'service': …, 'host': …} set the server's principal"
+
+
+def _whose(given: Mapping[str, Any]) -> str:
+    """Return the principal and the cache that a failure of Kerberos is about."""
+    if given.get('mechanism') != 'GSSAPI':
+        return ''
+    principal = f'{given.get("service")}/{given.get("host")}'
+    cache = os.environ.get('KRB5CCNAME', 'the default one')
+    return f" (server's principal {principal}, ticket cache {cache})"
 
 
 def _message(status: int, payload: bytes) -> bytes:

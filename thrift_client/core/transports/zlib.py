@@ -13,8 +13,7 @@ TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from thrift_client.core.transports.handshake import Link
-    from thrift_client.core.wire import Wire
+    from thrift_client.core.transports.base import Peer
 
 #: How a zlib stream begins: a 32 KB window and any level (RFC 1950).
 BEGINNINGS = (b'\x78\x01', b'\x78\x5e', b'\x78\x9c', b'\x78\xda')
@@ -81,8 +80,8 @@ class Zlib(Channel):
         return inflated
 
 
-def _open(wire: Wire, link: Link | None) -> Callable[[], Channel]:  # noqa: ARG001
-    return lambda: Zlib(wire.limit)
+def _open(limit: int, protocol: str, peer: Peer | None) -> Callable[[], Channel]:  # noqa: ARG001
+    return lambda: Zlib(limit)
 
 
 def _protocol_in(data: bytes) -> str | None:

@@ -1,0 +1,145 @@
+"""A pinned connection of calls on an event loop: see `shared/pin.py`."""
+
+from __future__ import annotations
+
+from collections import deque
+from time import monotonic
+from weakref import ref
+
+from thrift_client.aio.connection import Place, running_loop
+from thrift_client.aio.stream import within
+from thrift_client.shared.pin import PinBase, Turn, moved
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import Any
+
+    from thrift_client.core.call import Call
+    from thrift_client.shared.endpoint import Endpoint
+
+
+class AsyncPin(PinBase):
+    """One pinned connection, and the line of calls for it."""
+
+    __slots__ = ('_line',)
+
+    def __init__(self, endpoint: Endpoint | None = None) -> None:
+        super().__init__(endpoint)
+        self._line: deque[Place] = deque()
+
+    async def exchange(self, connections: Any, call: Call, request: bytes) -> Any:
+        """Make one attempt on the connection, once it is the call's turn.
+
+        `connections` are those of the server that the call would go to. Raises PoolExhausted,
+        ClientClosed, ConnectionLost for a connection that was lost before, and as
+        `AsyncConnectionPool.exchange`.
+        """
+        turn = await self._take_turn(connections, call.until)
+        try:
+            if moved(self, call):
+                connections = call.endpoint.connections
+                request = call.request()
+            connection = await self._take(connections, call.until)
+            exchange = connections.exchange_on(connection, self, call, request)
+            if self.silent:  # the pool, which ends calls in time, doesn't know the connection
+                return await within(exchange, call.until, 'waiting for the reply')
+            return await exchange
+        finally:
+            turn.release()
+
+    async def open(self, connections: Any, until: float | None) -> None:
+        """Open the connection, if it isn't. Raises as `exchange`."""
+        turn = await self._take_turn(connections, until)
+        try:
+            self.put_back(connections, await self._take(connections, until))
+        finally:
+            turn.release()
+
+    # What a connection returns to when its exchange ends.
+
+    def give_back(self, connection: Any) -> None:
+        """Keep a clean connection for the next call."""
+        assert self.endpoint is not None
+        self.put_back(self.endpoint.connections, connection)
+
+    def discard(self, connection: Any, reason: BaseException | str) -> None:
+        """Take back a connection on which a call failed."""
+        assert self.endpoint is not None
+        self.failed(self.endpoint.connections, connection, reason)
+
+    async def _take(self, connections: Any, until: float | None) -> Any:
+        """The connection, opened if it never was or may be replaced."""
+        connection = self.claim()
+        if connection is not None:
+            try:
+                await connection.settled(until)
+            except BaseException as exc:
+                self.drop(connections, connection, exc)
+                raise
+            if self.fit(connections, connection):
+                return connection
+        connection = await connections.open_new(until, self)
+        self.opened(connections, connection)
+        return connection
+
+    async def _take_turn(self, connections: Any, until: float | None) -> Turn:
+        """The turn, in order of arrival."""
+        self.introduce(connections)
+        if not self._line and self.turns:
+            return self.turns.pop()
+        loop = connections.bind()
+        place = Place(until, None)
+        timer = None
+        if until is not None:
+            timer = loop.call_later(max(0.0, until - monotonic()), place.wake)
+        self._line.append(place)
+        try:
+            while True:
+                self.check()
+                if not self.bypasses:
+                    connections.check_open()
+                if self._line[0] is place and self.turns:
+                    return self.turns.pop()
+                if until is not None and monotonic() >= until:
+                    raise self.exhausted(len(self._line) - 1)
+                place.future = loop.create_future()
+                await place.future
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._line.remove(place)
+            self.wake_first()
+
+    def wake(self) -> None:
+        """Let the call that waits longest look. May run in a finalizer, in any thread."""
+        loop = None if self.known is None else self.known.loop
+        if not self._line or loop is None:
+            return
+        if loop is running_loop():
+            self.wake_first()
+            return
+        try:
+            loop.call_soon_threadsafe(_wake_first_of, ref(self))
+        except RuntimeError:
+            pass  # the loop is closed, and nobody waits any more
+
+    def wake_first(self) -> None:
+        """Let the call that waits longest look again."""
+        if self._line:
+            self._line[0].wake()
+
+    def wake_all(self) -> None:
+        """Let every call that waits look at what has changed."""
+        for place in list(self._line):
+            place.wake()
+
+    def renew_after_fork(self) -> None:
+        """In a forked child: the connection is the parent's, and so are the calls that wait."""
+        super().renew_after_fork()
+        self._line = deque()
+
+
+def _wake_first_of(key: ref[AsyncPin]) -> None:
+    pin = key()
+    if pin is not None:
+        pin.wake_first()

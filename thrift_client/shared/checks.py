@@ -1,0 +1,151 @@
+"""Finding out in the background whether ejected servers are back: `CircuitBreaker(check=…)`.
+
+Who owns what: one Checks for each pool, and one for each client in no pool. It has a thread
+or task only while a server is ejected. `_lock` guards which servers those are, so that a
+thread that ends and a server that is ejected just then don't miss each other; no lock is
+held while a check runs. Servers are held weakly: a client that nobody has any more isn't
+kept by its checks.
+"""
+
+from __future__ import annotations
+
+import logging
+from threading import RLock
+from weakref import ref
+
+from thrift_client.core.classify import FAILURES
+from thrift_client.errors import server_label
+from thrift_client.shared import fork
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from thrift_client.core.breaker import Probe
+    from thrift_client.shared.endpoint import Endpoint
+
+log = logging.getLogger('thrift_client')
+
+#: ms that a check may take at least, however often it is made.
+LEAST_TIMEOUT = 1000.0
+#: Seconds between two looks whether the main thread still runs.
+LOOK_EVERY = 1.0
+#: The name of the thread or task.
+NAME = 'thrift_client checks'
+
+#: Checks whose failure is in the log; kept, so that no other one can get their identity.
+_broken: dict[int, Any] = {}
+
+
+class ChecksBase:
+    """The ejected servers of one pool or client, and what to do about them when."""
+
+    __slots__ = ('__weakref__', '_lock', '_watched', 'closed')
+
+    def __init__(self) -> None:
+        self._lock = fork.hold(RLock())
+        self._watched: dict[int, ref[Endpoint]] = {}
+        self.closed = False
+        fork.register(self)
+
+    def watch(self, endpoint: Endpoint) -> bool:
+        """Check an ejected server until it is back; False if that can't be done any more."""
+        with self._lock:
+            if self.closed or fork.is_main_thread_gone():
+                return False
+            self._watched[id(endpoint)] = ref(endpoint)
+            try:
+                self._start(endpoint)
+            except RuntimeError:  # no thread can be started, or no event loop runs
+                del self._watched[id(endpoint)]
+                return False
+        return True
+
+    def _start(self, endpoint: Endpoint) -> None:
+        """Begin to work, or look at once. Raises RuntimeError."""
+        raise NotImplementedError
+
+    def _ends(self) -> None:
+        """Note, with the lock, that the thread or task ends."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Begin no other check, and end the one under way."""
+        with self._lock:
+            self.closed = True
+            self._watched.clear()
+
+    def due(self, now: float) -> tuple[Endpoint, Probe] | float | None:
+        """The server to check now, with its probe; or the seconds to wait; None: all is done."""
+        if fork.is_main_thread_gone():
+            self.give_up()
+        with self._lock:
+            wait = LOOK_EVERY
+            for key, reference in list(self._watched.items()):
+                endpoint = reference()
+                if endpoint is None or not endpoint.health.is_checked:
+                    del self._watched[key]
+                    continue
+                probe = endpoint.health.start_check(now)
+                if probe is not None:
+                    return endpoint, probe
+                assert endpoint.health.breaker is not None
+                wait = min(wait, max(0.001, endpoint.health.breaker.until - now))
+            if self._watched:
+                return wait
+            self._ends()
+            return None
+
+    def give_up(self) -> None:
+        """Leave it to calls to probe the servers: no thread may go on."""
+        with self._lock:
+            given_up = [reference() for reference in self._watched.values()]
+            self._watched.clear()
+        for endpoint in given_up:
+            if endpoint is not None:
+                endpoint.health.set_unchecked()
+
+    def renew_after_fork(self) -> Callable[[], None]:
+        """Forget the parent's thread; afterwards, begin one for the servers that are ejected."""
+        self._lock = fork.hold(RLock())
+        watched = [reference() for reference in self._watched.values()]
+        self._watched = {}
+        self._ends()
+
+        def resume() -> None:
+            for endpoint in watched:
+                if endpoint is not None:
+                    endpoint.health.find_checks()
+
+        return resume
+
+
+def check_view(endpoint: Endpoint, pin: Any, now: float) -> Any:
+    """The view of a server's client that a check gets: on a connection of its own.
+
+    Its calls are in no events, figures and logs of requests, and are limited by the client's
+    timeout and by `check_every`, if that is at least a second.
+    """
+    assert endpoint.health.breaker is not None
+    limit = max(LEAST_TIMEOUT, endpoint.health.breaker.policy.check_every)
+    pin.bypasses = pin.silent = True
+    pin.until = now + limit / 1000
+    return pin.view()
+
+
+def begin(endpoint: Endpoint, view: Any) -> Any:
+    """Call what the policy names; False says that the server isn't healthy, like an exception."""
+    assert endpoint.health.breaker is not None
+    check = endpoint.health.breaker.policy.check
+    return view.call(check) if isinstance(check, str) else check(view)  # type: ignore[misc]
+
+
+def log_once(endpoint: Endpoint, error: BaseException) -> None:
+    """Log the mistake of a check function: what is no failure of a call."""
+    assert endpoint.health.breaker is not None
+    check = endpoint.health.breaker.policy.check
+    if not isinstance(error, FAILURES) and id(check) not in _broken:
+        _broken[id(check)] = check
+        label = server_label(endpoint.client)
+        log.error('the check of %s failed, which is logged once', label, exc_info=error)

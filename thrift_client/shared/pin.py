@@ -1,0 +1,305 @@
+"""A connection for one user's calls alone: `client.pinned()`, `on_connect`, a health check.
+
+Who owns what: the connection lies in `idle` between two calls, and belongs to the call that
+has popped it. A call first takes the only `Turn`; it is back after `release`, or once it is
+garbage, so that an exception in the wrong place holds up no other call. A call that is over
+without having put the connection back has lost it, whatever happened there. No lock is held
+anywhere; each step is one of the interpreter's under the GIL.
+"""
+
+from __future__ import annotations
+
+from weakref import ref
+
+from thrift.protocol.TProtocol import TProtocolException
+from thrift.Thrift import TException
+from thrift.transport.TTransport import TTransportException
+
+from thrift_client.core.classify import PINNED, is_out_of_reach
+from thrift_client.core.failures import is_foreign
+from thrift_client.errors import (
+    AuthError,
+    ClientClosed,
+    ConnectError,
+    ConnectionLost,
+    EncodeError,
+    HttpStatusError,
+    PoolExhausted,
+)
+from thrift_client.shared import fork
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import Any
+
+    from thrift_client.core.call import Call
+    from thrift_client.core.service import Service
+    from thrift_client.errors import ThriftClientError
+    from thrift_client.shared.endpoint import Endpoint
+
+
+class Turn(list['ref[PinBase]']):
+    """The right to use the pinned connection, held by one call at a time."""
+
+    __slots__ = ()
+
+    def release(self) -> None:
+        """Give it back. May be repeated, and run at any moment (a finalizer)."""
+        try:
+            pin = self.pop()()
+        except IndexError:
+            return
+        if pin is not None:
+            pin.turns.append(Turn((ref(pin),)))
+            pin.wake()
+
+    def __del__(self) -> None:
+        self.release()
+
+
+class PinBase:
+    """One pinned connection, without the waiting.
+
+    `endpoint` is its server; None until a balanced pool has chosen one. `until` (monotonic
+    seconds) is when its calls have to be done, besides their timeouts; None: no limit.
+    `bypasses` says that its calls go past breaker, retries and request log, and say nothing
+    of the server's health; `silent` that they are in no events and figures either.
+    """
+
+    __slots__ = (
+        '__weakref__', '_last', '_session', 'bypasses', 'closed', 'endpoint', 'idle', 'is_lost',
+        'known', 'silent', 'turns', 'until',
+    )  # fmt: skip
+
+    def __init__(self, endpoint: Endpoint | None = None) -> None:
+        self.endpoint = endpoint
+        self.until: float | None = None
+        self.bypasses = self.silent = False
+        self.closed = False
+        #: Whether the connection is gone for good.
+        self.is_lost = False
+        self.idle: list[Any] = []
+        self.turns: list[Turn] = [Turn((ref(self),))]
+        #: The pool of connections that tells the pin when the client is closed.
+        self.known: Any = None
+        self._last: ref[Any] | None = None  # the connection, idle or in use
+        self._session: Any = None
+        fork.register(self)
+
+    def holding(self, connection: Any, until: float | None, *, silent: bool) -> None:
+        """Begin with a connection that is open: `on_connect`'s."""
+        self.bypasses, self.silent = True, silent
+        self.until = until
+        self._last = ref(connection)
+        self.idle.append(connection)
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the next call may open another connection: over HTTP, cookies are pinned."""
+        return self.endpoint is not None and self.endpoint.wire.transport == 'http'
+
+    def check(self) -> None:
+        """Raise ClientClosed once the block has ended, ConnectionLost once it is lost."""
+        if self.closed:
+            raise ClientClosed('the block that pinned the connection has ended')
+        if self.is_lost:
+            raise lost()
+
+    def lets_retry(self, error: BaseException, *, answered: bool) -> bool:
+        """Tell whether the policy may ask for another attempt: never after a loss."""
+        if answered or isinstance(error, HttpStatusError):
+            return True
+        return is_out_of_reach(error) and (self._last is None or self.replaces)
+
+    def introduce(self, connections: Any) -> None:
+        """Have the pool of connections tell the pin when the client is closed."""
+        if self.known is not connections:
+            self.known = connections
+            connections.pins = (
+                *(pin for pin in connections.pins if pin() is not None), ref(self)
+            )  # fmt: skip
+
+    def claim(self) -> Any:
+        """Take the connection, with the turn in hand; None if it is to be opened.
+
+        Raises ClientClosed, ConnectionLost.
+        """
+        self.check()
+        try:
+            return self.idle.pop()
+        except IndexError:
+            if self._last is None or self.replaces:
+                return None
+            self.is_lost = True  # by a call that an exception from outside has ended
+            raise lost() from None
+
+    def prepare(self, connection: Any) -> None:
+        """Give a connection that was opened for the pin the pin's cookies."""
+        self._session = connection.channel.own_session(self._session)
+
+    def opened(self, connections: Any, connection: Any) -> None:
+        """Note that the connection is open, to a server that is the pin's from now on."""
+        self._last = ref(connection)
+        self.endpoint = connections.endpoint
+
+    def view(self) -> Any:
+        """A view of the client on this connection, whose calls bypass retries and hedges."""
+        from thrift_client.policies import RetryPolicy
+
+        endpoint = self.endpoint
+        assert endpoint is not None
+        once = RetryPolicy(attempts=1)
+        options = endpoint.call_options.replace({'source': self, 'retry': once, 'hedge': None})
+        return endpoint.client._view(options)
+
+    def take_back(self) -> None:
+        """Take the connection away after `on_connect`. Raises ConnectionLost if it isn't clean."""
+        self.closed = True
+        try:
+            self.idle.pop()
+        except IndexError:
+            raise lost() from None
+
+    def put_back(self, connections: Any, connection: Any) -> None:
+        """Keep a clean connection for the next call, unless the block has ended."""
+        if not connection.reusable:
+            self.drop(connections, connection, 'the server takes no other call on it')
+            return
+        connection.used(connections.endpoint.clock())
+        self.idle.append(connection)
+        if self.closed or connections.closed:
+            self.drop_idle(connections)
+
+    def fit(self, connections: Any, connection: Any) -> bool:
+        """Tell whether a connection that was idle may be used; drops it if not.
+
+        Raises ConnectionLost if it can't be replaced.
+        """
+        now = connections.endpoint.clock()
+        why = None if connection.reusable else 'the server takes no other call on it'
+        if why is None and now >= connection.look_at and not connection.is_quiet():
+            why = 'the server closed it, or wrote to it, while it was idle'
+        if why is None:
+            connection.used(now)
+            if connections.told is not None and not self.silent and connection.calls:
+                connections.told('ConnectionReused', calls=connection.calls)
+            return True
+        self.drop(connections, connection, why)
+        if self.replaces:
+            return False
+        raise ConnectionLost(
+            f'the pinned connection is lost: {why}', phase=PINNED, maybe_executed=False
+        )
+
+    def failed(self, connections: Any, connection: Any, error: BaseException | str) -> None:
+        """Take back a connection on which a call failed: lost, unless nothing was sent."""
+        if isinstance(error, EncodeError):
+            self.put_back(connections, connection)
+        else:
+            self.drop(connections, connection, error)
+
+    def drop(self, connections: Any, connection: Any, reason: BaseException | str) -> None:
+        """Close the connection, which is lost then, unless it may be replaced."""
+        self.is_lost = not self.replaces
+        if not self.silent:
+            connections.discard(connection, reason)
+            return
+        connection.close()
+        permit, connection.permit = connection.permit, None
+        if permit is not None:
+            permit.release()
+
+    def drop_idle(self, connections: Any) -> None:
+        """Close the connection, if no call uses it."""
+        while True:
+            try:
+                connection = self.idle.pop()
+            except IndexError:
+                return
+            self.drop(connections, connection, 'the block that pinned it, or the client, has ended')
+
+    def end(self) -> None:
+        """Let no more calls begin, and close the connection once no call uses it."""
+        self.closed = True
+        if self.endpoint is not None:
+            self.drop_idle(self.endpoint.connections)
+        self.wake_all()
+
+    def interrupt(self) -> None:
+        """Have a call that is under way in another thread end soon, as its connection is lost."""
+        self.closed = True
+        connection = None if self._last is None else self._last()
+        if connection is not None:
+            connection.interrupt()
+
+    def exhausted(self, waiting: int) -> PoolExhausted:
+        """The error for a call that waited too long for its turn."""
+        return PoolExhausted(
+            f'timed out: the pinned connection is in use and {waiting} other calls wait',
+            phase='waiting for a connection',
+            hint='one call at a time uses a pinned connection',
+        )
+
+    def wake(self) -> None:
+        """Let the call that waits longest look. May run in a finalizer."""
+        raise NotImplementedError
+
+    def wake_all(self) -> None:
+        """Let every call that waits look at what has changed."""
+        raise NotImplementedError
+
+    def renew_after_fork(self) -> None:
+        """In a forked child: the connection is the parent's, and so are the calls that wait."""
+        self.idle.clear()
+        connection = None if self._last is None else self._last()
+        if connection is not None:
+            connection.close(forked=True)
+            if connection.permit is not None:
+                connection.permit.clear()
+        self.is_lost = self._last is not None
+        for turn in self.turns:
+            turn.clear()
+        self.turns = [Turn((ref(self),))]
+        self._session = None
+
+
+def lost() -> ConnectionLost:
+    """Make the error for a call on a pinned connection that an earlier call lost."""
+    return ConnectionLost(
+        'the pinned connection was lost by an earlier call',
+        phase=PINNED,
+        maybe_executed=False,
+        hint='begin another pinned() block',
+    )
+
+
+def greeting_failed(error: BaseException, service: Service) -> ThriftClientError | None:
+    """Make the error for a connection whose `on_connect` raised; None for a foreign exception.
+
+    What a server may answer with (of `service`, or of another one that gen-py wrote) is a
+    refusal of the client.
+    """
+    if not isinstance(error, Exception) or is_foreign(error):
+        return None
+    answers = {kind for method in service.methods.values() for kind in method.answers}
+    refused = isinstance(error, (AuthError, *answers)) or (
+        isinstance(error, TException)
+        and not isinstance(error, (TTransportException, TProtocolException))
+    )
+    what = type(error).__name__
+    if refused:
+        return AuthError(
+            f'on_connect was refused: {what}: {error}', phase='logging in', maybe_executed=False
+        )
+    return ConnectError(
+        f'on_connect failed: {what}: {error}', phase='logging in', maybe_executed=False
+    )
+
+
+def moved(pin: PinBase, call: Call) -> bool:
+    """Have a call go to the server that another one has chosen meanwhile; False if it does."""
+    endpoint = pin.endpoint
+    if endpoint is None or endpoint is call.endpoint:
+        return False
+    call.move_to(endpoint)
+    return True

@@ -1,0 +1,120 @@
+"""A pinned connection of calls that block in their threads: see `shared/pin.py`."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from thrift_client.errors import ThriftClientError
+from thrift_client.response import set_headers
+from thrift_client.shared.pin import PinBase, Turn, moved
+from thrift_client.shared.platform import READABLE
+from thrift_client.sync import stream as waiting
+from thrift_client.sync.place import Place
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import Any
+
+    from thrift_client.core.call import Call
+    from thrift_client.shared.endpoint import Endpoint
+    from thrift_client.sync.connection import Connection
+    from thrift_client.sync.connection_pool import SyncConnectionPool
+
+
+class Pin(PinBase):
+    """One pinned connection, and the line of calls for it."""
+
+    __slots__ = ('_line',)
+
+    def __init__(self, endpoint: Endpoint | None = None) -> None:
+        super().__init__(endpoint)
+        self._line: deque[Place] = deque()
+
+    def exchange(self, connections: SyncConnectionPool, call: Call, request: bytes) -> Any:
+        """Make one attempt on the connection, once it is the call's turn.
+
+        `connections` are those of the server that the call would go to. Raises PoolExhausted,
+        ClientClosed, ConnectionLost for a connection that was lost before, and as
+        `SyncConnectionPool.exchange`.
+        """
+        turn = self._take_turn(connections, call.until)
+        try:
+            if moved(self, call):
+                connections = call.endpoint.connections
+                request = call.request()
+            connection = self._take(connections, call.until)
+            try:
+                result = connection.exchange(call, request)
+            except BaseException as exc:
+                if isinstance(exc, ThriftClientError):
+                    connection.blame(exc)
+                self.failed(connections, connection, exc)
+                raise
+            if call.response is not None:
+                set_headers(call.response, connection.reply_headers)
+            self.put_back(connections, connection)
+            return result
+        finally:
+            turn.release()
+
+    def open(self, connections: SyncConnectionPool, until: float | None) -> None:
+        """Open the connection, if it isn't. Raises as `exchange`."""
+        turn = self._take_turn(connections, until)
+        try:
+            self.put_back(connections, self._take(connections, until))
+        finally:
+            turn.release()
+
+    def _take(self, connections: SyncConnectionPool, until: float | None) -> Connection:
+        """The connection, opened if it never was or may be replaced."""
+        connection: Connection | None = self.claim()
+        if connection is not None:
+            try:
+                while connection.is_unsettled and not connection.settle():
+                    waiting.wait(connection.stream, READABLE, until, 'waiting for a connection')
+            except BaseException as exc:
+                self.drop(connections, connection, exc)
+                raise
+            if self.fit(connections, connection):
+                return connection
+        connection = connections.open_new(until, self)
+        self.opened(connections, connection)
+        return connection
+
+    def _take_turn(self, connections: SyncConnectionPool, until: float | None) -> Turn:
+        """The turn, in order of arrival."""
+        self.introduce(connections)
+        if not self._line and self.turns:
+            try:
+                return self.turns.pop()
+            except IndexError:
+                pass  # another thread was faster
+        try:
+            with Place(self._line) as place:
+                while True:
+                    self.check()
+                    if not self.bypasses:
+                        connections.check_open()
+                    if self._line[0] is place and self.turns:
+                        return self.turns.pop()
+                    if not place.wait(until):
+                        raise self.exhausted(len(self._line) - 1)
+        finally:
+            self.wake()
+
+    def wake(self) -> None:
+        """Let the call that waits longest look."""
+        try:
+            self._line[0].wake()
+        except IndexError:
+            pass
+
+    def wake_all(self) -> None:
+        """Let every call that waits look at what has changed."""
+        for place in list(self._line):
+            place.wake()
+
+    def renew_after_fork(self) -> None:
+        """In a forked child: the connection is the parent's, and so are the calls that wait."""
+        super().renew_after_fork()
+        self._line = deque()
