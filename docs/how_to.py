@@ -15,7 +15,7 @@ import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -167,13 +167,16 @@ def _multiplexed(names: tuple[str, ...]) -> object:
 
     from test_if import test_service
 
-    def processor_of(handler: object) -> TMultiplexedProcessor:
-        processor = TMultiplexedProcessor()
-        for name in names:
-            processor.registerProcessor(name, test_service.Processor(handler))
-        return processor
+    class Processor(TMultiplexedProcessor):
+        def __init__(self, handler: object) -> None:
+            super().__init__()
+            for name in names:
+                self.registerProcessor(name, test_service.Processor(handler))
 
-    return SimpleNamespace(Processor=processor_of)
+    module = ModuleType('multiplexed')
+    module.Iface, module.Client = test_service.Iface, test_service.Client
+    module.Processor = Processor
+    return module
 
 
 @contextmanager
