@@ -11,7 +11,7 @@ PYTEST := $(PY) -m pytest -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test long soak mutants lint types check check-all coverage matrix faults bench bench-quick \
-  docs how-to gen clean
+  docs error-messages how-to gen clean
 
 .NOTPARALLEL:  # two pips would work on one environment
 
@@ -93,6 +93,9 @@ bench-quick: $(VENV)/.bench  ## the same in less than a minute, to the terminal
 
 docs: $(VENV)/.docs  ## docs/_build/html, warnings are errors
 	@$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+error-messages: $(VENV)/.package  ## docs/reference/error-messages.md, from the source
+	@$(PY) docs/error_messages.py
 
 how-to: $(VENV)/.test  ## what a page's examples need, and Python (PAGE=tls)
 	@$(PY) docs/how_to.py '$(PAGE)'

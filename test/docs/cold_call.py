@@ -12,10 +12,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'test'), str(ROOT / 'test' / 'gen-py')]
 
-import thrift_client
-from handlers import KeyValue
-from test_if import test_service
-from thrift_client.testing import serve
+import thrift_client  # noqa: E402 - found through the path above
+from handlers import KeyValue  # noqa: E402
+from test_if import test_service  # noqa: E402
+from thrift_client.testing import serve  # noqa: E402
 
 PACKAGE = Path(thrift_client.__file__).parent
 

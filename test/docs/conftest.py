@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import importlib.util
 import os
+import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ import pytest
 
 from discovery.conftest import missing
 from discovery.helpers import ZOOKEEPER_JAR
-from docs.blocks import DOCS
+from docs.blocks import DOCS, ROOT
 
 #: Pages name fixed ports: whoever uses them holds this file's lock, in any worktree.
 LOCK = Path(tempfile.gettempdir(), f'thrift_client-how-to-{os.getuid()}.lock')
@@ -54,3 +55,25 @@ def servers(how_to, ports, tmp_path, monkeypatch):
             return stack.enter_context(how_to.started(text, tmp_path))
 
         yield start
+
+
+@pytest.fixture(scope='module')
+def built(made_once):
+    """Build all pages, with warnings as errors, as `make docs` does."""
+
+    def build(folder):
+        done = subprocess.run(
+            [
+                *(sys.executable, '-m', 'sphinx', '-W', '--keep-going', '-q'),
+                *('-b', 'html', DOCS, folder),
+            ],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            check=False,
+            timeout=150,
+        )
+        assert (done.returncode, done.stderr) == (0, '')
+
+    out = made_once('html', build)
+    return {path.relative_to(out).as_posix(): path for path in out.rglob('*.html')}

@@ -121,7 +121,7 @@ def test_a_page_says_what_starts_its_servers(name, how_to):
         command = f'make how-to PAGE={PAGES[name].stem}`'
         assert command in text.partition('```python')[0], command
         assert how_to.path_of(PAGES[name].stem) == PAGES[name]
-    named = {port for port in map(int, re.findall(r'localhost:(\d+)', how_to.code_of(text)))}
+    named = set(map(int, re.findall(r'localhost:(\d+)', how_to.code_of(text))))
     assert named - {1} <= set(ports), 'a port that nothing starts'
 
 

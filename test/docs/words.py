@@ -1,0 +1,151 @@
+"""Terms and patterns that texts avoid: `python test/docs/words.py [FILE…]` prints where they occur.
+
+Without files it prints what is left in the package, file by file, with what to write instead.
+Texts are Markdown pages without their code, and the docstrings, comments and strings of Python.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import sys
+import tokenize
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / 'thrift_client'
+
+
+class Rule(NamedTuple):
+    """A pattern that doesn't occur, and what to write instead."""
+
+    name: str
+    pattern: re.Pattern[str]
+    instead: str
+
+
+def _rule(name: str, pattern: str, instead: str) -> Rule:
+    return Rule(name, re.compile(pattern, re.IGNORECASE), instead)
+
+
+RULES = (
+    _rule(
+        'is no X',
+        r'(?<!there )\b(?:is|are|was|were) no (?!longer\b|more\b|other\b)[\w-]+',
+        'is not a X, has no X, there is no X',
+    ),
+    _rule('time limit', r'\btime limits?\b', 'timeout, deadline'),
+    _rule('time-out', r'\btime-outs?\b', 'timeout'),
+    _rule('cap', r'\bcaps?\b', 'maximum, limit'),
+    _rule('budget', r'(?<!retry )(?<!-)\bbudgets?\b(?! ?[=)`:])', 'timeout, deadline, retry budget'),
+    _rule('fleet', r'\bfleets?\b', 'pool, servers'),
+    _rule('well', r"\b(?:not|is|are|isn't|aren't) well\b(?!-| known)", 'healthy, unhealthy'),
+    _rule('kept away', r'\b(?:kept away|left alone)\b', 'ejected'),
+    _rule('thrown away', r'\b(?:throw|throws|thrown|throwing|threw) away\b', 'discard'),
+    _rule('forgotten', r'\b(?:forgotten|forgets?)\b', 'discard, remove'),
+    _rule('lent', r'\blent\b', 'in use'),
+    _rule('busy', r'\b(?:busy|quiet) connections?\b', 'in use, idle'),
+    _rule('hung up', r'\b(?:hang|hangs|hung) up\b', 'closed the connection'),
+    _rule('anew', r'\banew\b', 'again, new'),
+    _rule('comes', r'\b(?:come|comes|came) (?:out of|back as|as it is)\b', 'is returned, is raised'),
+    _rule('as it is', r'\bas (?:it is|they are)\b(?=[.,;:)]| and\b|$)', 'unchanged'),
+    _rule('stands', r'\bstands? (?:there|beside|behind|in it|for itself)\b', 'is'),
+    _rule('lies', r'\blies? (?:in|there|where)\b', 'is'),
+    _rule('hangs on', r'\bhangs? on\b', 'depends on'),
+    _rule('beside', r'\bbeside\b', 'next to, in addition to'),
+    _rule('tells of', r'\b(?:tells|told) (?:of|whether|what|who|which|how)\b', 'shows, says, reports'),
+    _rule('put away', r'\bput away\b', 'clean up'),
+    _rule('has to do with', r'\b(?:has|had) to do with\b|\bhad its part\b', 'may have run'),
+    _rule('for want of', r'\bfor (?:the sake|want) of\b', 'because of'),
+    _rule('looks after', r'\blook(?:s|ed|ing)? after\b', 'check, manage'),
+    _rule('in vain', r'\bin vain\b', 'without success'),
+    _rule('nobody', r'\b(?:everybody|somebody)\b', 'each caller, another thread'),
+    _rule('of yours', r"\bof (?:yours|ours|one's own)\b", 'your own'),
+)
+
+#: Words of code and of other projects, which no rule is about.
+_CODE = re.compile(r'`[^`\n]*`|\{[^}\n]*\}|https?://\S+')
+_FENCE = re.compile(r'^(`{3,}|~{3,}).*?^\1', re.MULTILINE | re.DOTALL)
+_INDENTED = re.compile(r'^ {4,}(?![-*\d]).*$', re.MULTILINE)
+
+
+class Find(NamedTuple):
+    """A place where a rule is broken."""
+
+    line: int
+    rule: Rule
+    text: str
+
+
+def _blank(match: re.Match[str]) -> str:
+    return re.sub(r'[^\n]', ' ', match[0])
+
+
+def _prose_of_markdown(text: str) -> str:
+    text = _FENCE.sub(_blank, text)
+    return _CODE.sub(_blank, _INDENTED.sub(_blank, text))
+
+
+def _prose_of_python(text: str) -> str:
+    """The comments and strings of a source, each in its line, and nothing else."""
+    lines = [''] * (text.count('\n') + 2)
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type in (tokenize.COMMENT, tokenize.STRING):
+            for offset, part in enumerate(token.string.split('\n')):
+                lines[token.start[0] - 1 + offset] += f' {part.strip("# ")}'
+        elif token.type == getattr(tokenize, 'FSTRING_MIDDLE', None):
+            lines[token.start[0] - 1] += token.string
+    return _CODE.sub(_blank, '\n'.join(lines))
+
+
+def found_in(text: str, *, python: bool = False) -> list[Find]:
+    """Return the places of a text that break a rule, in order."""
+    prose = _prose_of_python(text) if python else _prose_of_markdown(text)
+    joined = re.sub(r'\n(?=\S)', ' ', prose) if not python else prose.replace('\n', ' ')
+    assert len(joined) == len(prose)
+    found = [
+        Find(prose.count('\n', 0, match.start()) + 1, rule, ' '.join(match[0].split()))
+        for rule in RULES
+        for match in rule.pattern.finditer(joined)
+    ]
+    return sorted(found, key=lambda each: each.line)
+
+
+def package_files() -> list[Path]:
+    """Return the package's sources, without generated code."""
+    return [path for path in sorted(PACKAGE.rglob('*.py*')) if path.suffix in ('.py', '.pyi')]
+
+
+def questions_as_errors(text: str) -> list[str]:
+    """Return the texts of raised errors that are questions."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Raise):
+            found += [
+                each.value
+                for each in ast.walk(node)
+                if isinstance(each, ast.Constant)
+                and isinstance(each.value, str)
+                and each.value.endswith('?')
+            ]
+    return found
+
+
+def main() -> None:
+    """Print what is found in the files, or in the package."""
+    paths = [Path(name).resolve() for name in sys.argv[1:]] or package_files()
+    total = 0
+    for path in paths:
+        found = found_in(path.read_text(), python=path.suffix != '.md')
+        total += len(found)
+        if found:
+            print(f'{path.relative_to(ROOT)}: {len(found)}')
+        for find in found:
+            print(f'    {find.line}: {find.text!r} ({find.rule.name}): {find.rule.instead}')
+    print(f'total: {total}')
+
+
+if __name__ == '__main__':
+    main()
