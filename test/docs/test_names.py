@@ -155,7 +155,8 @@ def test_the_reference_has_what_fault_servers_can_do(built):
 def test_constructors_lead_to_the_options(built):
     """Each client and pool that accepts options links their page."""
     for page, names in CONSTRUCTORS.items():
-        parts = re.split(r'<dl class="py class">', built[page].read_text().partition('</article>')[0])
+        article = built[page].read_text().partition('</article>')[0]
+        parts = article.split('<dl class="py class">')
         for name in names:
             identifier = re.compile(rf'id="thrift_client[\w.]*\.{name}"')
             (own,) = [part for part in parts if identifier.search(part)]

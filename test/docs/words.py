@@ -1,21 +1,27 @@
 """Terms and patterns that texts avoid: `python test/docs/words.py [FILE…]` prints where they occur.
 
-Without files it prints what is left in the package, file by file, with what to write instead.
-Texts are Markdown pages without their code, and the docstrings, comments and strings of Python.
+Without files it prints what is left in the package and the pages, with what to write instead, and
+with `--write` it lowers the numbers of words_left.json, which allows what is left. Texts are
+Markdown pages without their code, and the docstrings, comments and strings of Python.
 """
 
 from __future__ import annotations
 
 import ast
 import io
+import json
 import re
 import sys
 import tokenize
+from bisect import bisect_right
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / 'thrift_client'
+LEFT = Path(__file__).with_name('words_left.json')
+#: Pages that test runs write, with the docstrings of tests in them.
+WRITTEN = ROOT / 'docs' / 'generated'
 
 
 class Rule(NamedTuple):
@@ -39,7 +45,9 @@ RULES = (
     _rule('time limit', r'\btime limits?\b', 'timeout, deadline'),
     _rule('time-out', r'\btime-outs?\b', 'timeout'),
     _rule('cap', r'\bcaps?\b', 'maximum, limit'),
-    _rule('budget', r'(?<!retry )(?<!-)\bbudgets?\b(?! ?[=)`:])', 'timeout, deadline, retry budget'),
+    _rule(
+        'budget', r'(?<!retry )(?<!-)\bbudgets?\b(?! ?[=)`:])', 'timeout, deadline, retry budget'
+    ),
     _rule('fleet', r'\bfleets?\b', 'pool, servers'),
     _rule('well', r"\b(?:not|is|are|isn't|aren't) well\b(?!-| known)", 'healthy, unhealthy'),
     _rule('kept away', r'\b(?:kept away|left alone)\b', 'ejected'),
@@ -49,13 +57,17 @@ RULES = (
     _rule('busy', r'\b(?:busy|quiet) connections?\b', 'in use, idle'),
     _rule('hung up', r'\b(?:hang|hangs|hung) up\b', 'closed the connection'),
     _rule('anew', r'\banew\b', 'again, new'),
-    _rule('comes', r'\b(?:come|comes|came) (?:out of|back as|as it is)\b', 'is returned, is raised'),
+    _rule(
+        'comes', r'\b(?:come|comes|came) (?:out of|back as|as it is)\b', 'is returned, is raised'
+    ),
     _rule('as it is', r'\bas (?:it is|they are)\b(?=[.,;:)]| and\b|$)', 'unchanged'),
     _rule('stands', r'\bstands? (?:there|beside|behind|in it|for itself)\b', 'is'),
     _rule('lies', r'\blies? (?:in|there|where)\b', 'is'),
     _rule('hangs on', r'\bhangs? on\b', 'depends on'),
     _rule('beside', r'\bbeside\b', 'next to, in addition to'),
-    _rule('tells of', r'\b(?:tells|told) (?:of|whether|what|who|which|how)\b', 'shows, says, reports'),
+    _rule(
+        'tells of', r'\b(?:tells|told) (?:of|whether|what|who|which|how)\b', 'shows, says, reports'
+    ),
     _rule('put away', r'\bput away\b', 'clean up'),
     _rule('has to do with', r'\b(?:has|had) to do with\b|\bhad its part\b', 'may have run'),
     _rule('for want of', r'\bfor (?:the sake|want) of\b', 'because of'),
@@ -66,7 +78,7 @@ RULES = (
 )
 
 #: Words of code and of other projects, which no rule is about.
-_CODE = re.compile(r'`[^`\n]*`|\{[^}\n]*\}|https?://\S+')
+_CODE = re.compile(r'`[^`\n]+`|\{[^}\n]*\}|https?://\S+')
 _FENCE = re.compile(r'^(`{3,}|~{3,}).*?^\1', re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r'^ {4,}(?![-*\d]).*$', re.MULTILINE)
 
@@ -83,39 +95,59 @@ def _blank(match: re.Match[str]) -> str:
     return re.sub(r'[^\n]', ' ', match[0])
 
 
-def _prose_of_markdown(text: str) -> str:
-    text = _FENCE.sub(_blank, text)
-    return _CODE.sub(_blank, _INDENTED.sub(_blank, text))
+def _prose_of_markdown(text: str) -> list[str]:
+    text = _INDENTED.sub(_blank, _FENCE.sub(_blank, text))
+    return _CODE.sub(' x ', text).split('\n')
 
 
-def _prose_of_python(text: str) -> str:
+def _prose_of_python(text: str) -> list[str]:
     """The comments and strings of a source, each in its line, and nothing else."""
     lines = [''] * (text.count('\n') + 2)
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type in (tokenize.COMMENT, tokenize.STRING):
-            for offset, part in enumerate(token.string.split('\n')):
-                lines[token.start[0] - 1 + offset] += f' {part.strip("# ")}'
+            parts = _CODE.sub(' x ', token.string).split('\n')
+            for line, part in enumerate(parts, token.start[0] - 1):
+                lines[line] += f' {part.strip("# ")}'
         elif token.type == getattr(tokenize, 'FSTRING_MIDDLE', None):
-            lines[token.start[0] - 1] += token.string
-    return _CODE.sub(_blank, '\n'.join(lines))
+            lines[token.start[0] - 1] += f' {token.string} x'
+    return lines
 
 
 def found_in(text: str, *, python: bool = False) -> list[Find]:
-    """Return the places of a text that break a rule, in order."""
-    prose = _prose_of_python(text) if python else _prose_of_markdown(text)
-    joined = re.sub(r'\n(?=\S)', ' ', prose) if not python else prose.replace('\n', ' ')
-    assert len(joined) == len(prose)
+    """Return the places of a text that break a rule, in order; a phrase may cross lines."""
+    lines = _prose_of_python(text) if python else _prose_of_markdown(text)
+    words = [(number, word) for number, line in enumerate(lines, 1) for word in line.split()]
+    starts, length = [], 0
+    for _, word in words:
+        starts.append(length)
+        length += len(word) + 1
+    prose = ' '.join(word for _, word in words)
     found = [
-        Find(prose.count('\n', 0, match.start()) + 1, rule, ' '.join(match[0].split()))
+        Find(words[bisect_right(starts, match.start()) - 1][0], rule, match[0])
         for rule in RULES
-        for match in rule.pattern.finditer(joined)
+        for match in rule.pattern.finditer(prose)
     ]
     return sorted(found, key=lambda each: each.line)
 
 
-def package_files() -> list[Path]:
-    """Return the package's sources, without generated code."""
-    return [path for path in sorted(PACKAGE.rglob('*.py*')) if path.suffix in ('.py', '.pyi')]
+def texts() -> list[Path]:
+    """Return the pages and the package's sources, without what is generated."""
+    pages = [*ROOT.glob('*.md'), *(ROOT / 'docs').rglob('*.md')]
+    sources = [path for path in PACKAGE.rglob('*.py*') if path.suffix in ('.py', '.pyi')]
+    left_out = (WRITTEN, ROOT / 'docs' / '_build')
+    found = [path for path in pages if not any(each in path.parents for each in left_out)]
+    return sorted(found) + sorted(sources)
+
+
+def found_in_file(path: Path) -> list[Find]:
+    """Return the places of a file that break a rule, in order."""
+    return found_in(path.read_text(encoding='utf-8'), python=path.suffix != '.md')
+
+
+def count() -> dict[str, int]:
+    """Return how many places each file has that break a rule, without those that have none."""
+    counts = {path.relative_to(ROOT).as_posix(): len(found_in_file(path)) for path in texts()}
+    return {name: number for name, number in counts.items() if number}
 
 
 def questions_as_errors(text: str) -> list[str]:
@@ -134,11 +166,16 @@ def questions_as_errors(text: str) -> list[str]:
 
 
 def main() -> None:
-    """Print what is found in the files, or in the package."""
-    paths = [Path(name).resolve() for name in sys.argv[1:]] or package_files()
+    """Print what is found in the files, or in all texts."""
+    if sys.argv[1:] == ['--write']:
+        allowed = json.loads(LEFT.read_text())
+        now = {name: min(number, allowed.get(name, 0)) for name, number in count().items()}
+        left = {name: number for name, number in now.items() if number}
+        LEFT.write_text(json.dumps(left, indent=1) + '\n')
+        return
     total = 0
-    for path in paths:
-        found = found_in(path.read_text(), python=path.suffix != '.md')
+    for path in [Path(name).resolve() for name in sys.argv[1:]] or texts():
+        found = found_in_file(path)
         total += len(found)
         if found:
             print(f'{path.relative_to(ROOT)}: {len(found)}')
