@@ -48,3 +48,29 @@ def test_the_table_has_every_package():
     assert set(named) - {'core/transports'} == members - without_code
     levels = [layers.LEVELS[name.partition('/')[0]] for name in named]
     assert levels == sorted(levels)
+
+
+def test_contributing_names_the_registries():
+    """Each file and registry that a new feature changes is there."""
+    text = (ROOT / 'CONTRIBUTING.md').read_text().partition('## What to change')[2]
+    rows = re.findall(r'^\| ([a-z ]+) \| (.*) \|$', text.partition('\n## ')[0], re.MULTILINE)
+    assert [name for name, _ in rows][1:] == [
+        'option',
+        'router or balancer',
+        'source of servers',
+        'transport',
+        'policy',
+    ]
+    for name, change in rows[1:]:
+        files = [
+            layers.ROOT / file.removeprefix('thrift_client/')
+            for file in re.findall(r'`([\w/]+(?:\.py|/))`', change)
+        ]
+        assert files, name
+        assert [file for file in files if not file.exists()] == []
+        for registry in re.findall(r'`(_?[A-Z]{2,}\w*)`', change):
+            assert any(
+                re.search(rf'^{registry}\b.* = ', file.read_text(), re.MULTILINE)
+                for file in files
+                if file.is_file()
+            ), registry
