@@ -16,7 +16,7 @@ PYTEST := $(PY) -m pytest -n 4 --dist worksteal
 .NOTPARALLEL:  # two pips would work on one environment
 
 help:  ## what there is to make
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 # A stamp is newer than what it was made from: nothing is installed twice, and a changed
 # pyproject.toml installs anew. The demo needs the package alone, the rest one group each.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import ssl
 import subprocess
 import sys
@@ -201,6 +202,7 @@ def main() -> None:
     if len(sys.argv) != 2:
         raise SystemExit('Missing page: make how-to PAGE=tls')
     path = path_of(sys.argv[1])
+    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the Python that is started
     with TemporaryDirectory() as folder, started(path.read_text(), Path(folder)) as lines:
         if sys.stdin.isatty():
             print(f'For {path.relative_to(ROOT)}, until this Python ends:', *lines, sep='\n  ')

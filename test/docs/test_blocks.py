@@ -1,5 +1,6 @@
 """Every code block of the documentation runs, and prints what the page shows."""
 
+import codeop
 import collections
 import importlib
 import itertools
@@ -123,6 +124,20 @@ def test_a_page_says_what_starts_its_servers(name, how_to):
         assert how_to.path_of(PAGES[name].stem) == PAGES[name]
     named = set(map(int, re.findall(r'localhost:(\d+)', how_to.code_of(text))))
     assert named - {1} <= set(ports), 'a port that nothing starts'
+
+
+@pytest.mark.parametrize('name', WITH_PYTHON)
+def test_code_can_be_typed_at_a_prompt(name):
+    """No block has an empty line in a body, or none after one, which a prompt takes amiss."""
+    for block in blocks(PAGES[name]):
+        if block.kind != 'python':
+            continue
+        compiler, typed = codeop.CommandCompiler(), []
+        for line in [*block.source.split('\n'), '']:
+            typed.append(line)
+            if compiler('\n'.join(typed), f'{name}:{block.line}', 'single'):
+                typed = []
+        assert not ''.join(typed), f'{name}:{block.line}'
 
 
 def test_make_how_to_runs_what_is_typed(ports, how_to):
