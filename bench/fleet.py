@@ -18,9 +18,12 @@ class Wire:
 
     protocol: str = 'binary'
     framed: bool = False
+    #: What is around the messages, one of `bench.speakers.SPEAKERS`.
+    around: str = 'nothing'
 
     def __str__(self) -> str:
-        return f'{self.protocol}, {"framed" if self.framed else "buffered"}'
+        framing = 'framed' if self.framed else 'buffered'
+        return f'{self.protocol}, {framing if self.around == "nothing" else self.around}'
 
 
 BUFFERED = Wire()
@@ -37,6 +40,7 @@ class Fleet:
         command = [sys.executable, '-m', 'bench.servers', f'--protocol={wire.protocol}']
         command += [f'--count={count}', f'--delay={delay}', f'--piece={piece}']
         command += ['--framed'] * wire.framed
+        command += [f'--around={wire.around}']
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )

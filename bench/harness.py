@@ -39,7 +39,9 @@ class Contestant:
     close: Callable[[], object] = lambda: None
 
 
-def calling(name: str, call: Callable[[], object], close: Callable[[], object]) -> Contestant:
+def calling(
+    name: str, call: Callable[[], object], close: Callable[[], object] = lambda: None
+) -> Contestant:
     """Return a contestant of which one call is `call()`."""
 
     def run(number: int) -> None:
@@ -111,10 +113,13 @@ def measure(
     rounds: int,
     slot: float = 5,
     number: int | dict[str, int] | None = None,
+    *,
+    frozen: bool = True,
 ) -> Rounds:
     """Let the contestants take turns, `slot` ms or `number` calls each, then close them.
 
-    `number` may name one for each contestant.
+    `number` may name one for each contestant. With `frozen` False the collector also goes
+    through the objects that were alive before, as in users' programs.
     """
     result = Rounds({contestant.name: [] for contestant in contestants})
     try:
@@ -123,7 +128,8 @@ def measure(
             for one in contestants
         ]
         gc.collect()
-        gc.freeze()
+        if frozen:
+            gc.freeze()
         for _ in range(rounds):
             gc.collect()
             for contestant, calls in zip(contestants, numbers, strict=True):

@@ -8,7 +8,7 @@ import time
 
 from thrift.protocol import fastbinary  # noqa: F401  Apache's client must not fall back to Python
 
-from bench import aio, bulk, fanout, footprint, report, single
+from bench import aio, bulk, columns, fanout, footprint, report, single, ways
 from bench.fleet import ROOT
 from bench.section import Effort
 from bench.servers import raise_descriptor_limit
@@ -17,6 +17,8 @@ from bench.table import Table
 # To add one, write a function that takes an Effort and returns a Table, and name it here.
 SECTIONS = {
     'small': single.small,
+    'ways': ways.ways,
+    'collector': ways.collector,
     'fanout': fanout.fan_out,
     'bulk': bulk.bulk,
     'large': single.large,
@@ -26,6 +28,7 @@ SECTIONS = {
     'imports': footprint.imports,
     'closing': footprint.closing,
     'aio': aio.aio,
+    'columns': columns.columns,
 }
 
 

@@ -1,5 +1,7 @@
 """Many cheap servers in one process: prepared replies, with the request's sequence id.
 
+Around the replies goes what the transport and TLS need (`bench.speakers`).
+
 The process (`python -m bench.servers`) prints its ports as one line of JSON and ends when its
 standard input is closed. For each line of input it prints the longest time that a server with a
 delay took for a reply since the line before, in seconds.
@@ -22,10 +24,13 @@ import time
 from collections.abc import Callable, Iterable
 
 from bench_if import bench_service
-from bench_if.ttypes import Item
+from bench_if.ttypes import Item, Record
 from thrift.protocol.TBinaryProtocol import TBinaryProtocolAcceleratedFactory
 from thrift.protocol.TCompactProtocol import TCompactProtocolAcceleratedFactory
+from thrift.protocol.TJSONProtocol import TJSONProtocolFactory
 from thrift.transport.TTransport import TMemoryBuffer
+
+from bench.speakers import SPEAKERS, Speaker
 
 RECEIVE = 65536
 SMALL = 4096  # a reply that is sent at once, with its header
@@ -35,7 +40,10 @@ KEYS = ['one', 'two', 'three', 'four']
 FACTORIES = {
     'binary': TBinaryProtocolAcceleratedFactory,
     'compact': TCompactProtocolAcceleratedFactory,
+    'json': TJSONProtocolFactory,
 }
+#: Methods whose reply depends on their argument.
+SIZED = {'blob', 'items', 'records'}
 
 # The reply up to its sequence id, the part between that and the body, the body.
 Canned = tuple[bytes, bytes, bytes]
@@ -46,6 +54,11 @@ def encoded(protocol: str, struct_: object) -> bytes:
     buffer = TMemoryBuffer()
     struct_.write(FACTORIES[protocol]().getProtocol(buffer))
     return buffer.getvalue()
+
+
+def record(number: int) -> Record:
+    """Return a struct of five fields."""
+    return Record(number, f'name{number}', number / 7, number % 2 == 0, number % 100)
 
 
 def result_of(method: str, size: int) -> object:
@@ -60,12 +73,14 @@ def result_of(method: str, size: int) -> object:
         case 'items':
             items = [Item(id=number, name=f'name{number}') for number in range(size)]
             return bench_service.items_result(success=items)
+        case 'records':
+            return bench_service.records_result(success=[record(i) for i in range(size)])
     raise ValueError(f'no reply is prepared for {method!r}')
 
 
 def argument_of(protocol: str, method: str, request: bytes, start: int) -> int:
     """Return the size that a request asks for; its arguments begin at `start`."""
-    if method not in {'blob', 'items'}:
+    if method not in SIZED:
         return 0
     arguments = getattr(bench_service, method + '_args')()
     arguments.read(FACTORIES[protocol]().getProtocol(TMemoryBuffer(request[start:])))
@@ -79,14 +94,16 @@ class Replies:
         self.protocol = protocol
         self.framed = framed
         self._canned: dict[bytes, Canned] = {}
-        self.answer: Callable[[bytes], tuple[bytes, bytes]] = (
-            self._binary if protocol == 'binary' else self._compact
-        )
+        self.answer: Callable[[bytes], tuple[bytes, bytes]] = {
+            'binary': self._binary,
+            'compact': self._compact,
+            'json': self._json,
+        }[protocol]
 
     def _made(self, name: bytes, request: bytes, start: int) -> Canned:
         """Return the reply to `name`, cached by its arguments, too, if it depends on them."""
         method = name.decode()
-        key = name + request[start:] if method in {'blob', 'items'} else name
+        key = name + request[start:] if method in SIZED else name
         if key not in self._canned:
             size = argument_of(self.protocol, method, request, start)
             body = encoded(self.protocol, result_of(method, size))
@@ -106,6 +123,15 @@ class Replies:
         # getk and keys are found by name; the others depend on their arguments.
         head, _, body = self._canned.get(name) or self._made(name, request, end + 4)
         return head + request[end : end + 4], body
+
+    def _json(self, request: bytes) -> tuple[bytes, bytes]:
+        """Answer a small call; the message is an array of version, name, type, id and struct."""
+        _, name, _, seqid, _ = request.split(b',', 4)
+        if name not in self._canned:
+            body = encoded('json', result_of(json.loads(name), 0))
+            self._canned[name] = b'[1,%b,2,' % name, b',', body + b']'
+        head, middle, body = self._canned[name]
+        return head + seqid + middle, body
 
     def _compact(self, request: bytes) -> tuple[bytes, bytes]:
         at = end = 6 if self.framed else 2
@@ -127,8 +153,12 @@ class Servers:
     Sending blocks, so that one client at a time gets a large reply.
     """
 
-    def __init__(self, count: int, replies: Replies, delay: float, piece: int):
+    def __init__(
+        self, count: int, replies: Replies, delay: float, piece: int, speaker: type[Speaker]
+    ):
         self._replies = replies
+        self._speaker = None if speaker is Speaker else speaker
+        self._speakers: dict[int, Speaker] = {}
         self._piece = piece
         self._delay = delay / 1000
         self._poll = select.epoll()
@@ -153,7 +183,10 @@ class Servers:
         stdin = sys.stdin.fileno()
         while True:
             for fd, _ in self._events():
-                if connection := self._connections.get(fd):
+                if speaker := self._speakers.get(fd):
+                    if not speaker.serve():
+                        del self._speakers[fd]
+                elif connection := self._connections.get(fd):
                     self._serve(connection)
                 elif listener := self._listeners.get(fd):
                     self._accept(listener)
@@ -181,6 +214,11 @@ class Servers:
     def _accept(self, listener: socket.socket) -> None:
         connection, _ = listener.accept()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._speaker is not None:
+            speaker = self._speaker(connection, self._replies.answer)
+            self._speakers[speaker.connection.fileno()] = speaker
+            self._poll.register(speaker.connection, select.EPOLLIN)
+            return
         self._connections[connection.fileno()] = connection
         self._poll.register(connection, select.EPOLLIN)
 
@@ -228,12 +266,14 @@ def main() -> None:
     parser.add_argument('--count', type=int, default=1)
     parser.add_argument('--protocol', choices=FACTORIES, default='binary')
     parser.add_argument('--framed', action='store_true')
+    parser.add_argument('--around', choices=SPEAKERS, default='nothing', help='the transport')
     parser.add_argument('--delay', type=float, default=0, help='ms before each reply')
     parser.add_argument('--piece', type=int, default=0, help='bytes sent at once; 0: all')
     options = parser.parse_args()
     raise_descriptor_limit()
     replies = Replies(options.protocol, options.framed)
-    servers = Servers(options.count, replies, options.delay, options.piece)
+    speaker = SPEAKERS[options.around]
+    servers = Servers(options.count, replies, options.delay, options.piece, speaker)
     print(json.dumps(servers.ports), flush=True)
     servers.run()
 

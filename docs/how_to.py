@@ -38,10 +38,14 @@ SERVERS = {
     9931: {'protocol': 'header'},
     9943: {'tls': ssl.CERT_NONE},
     9944: {'tls': ssl.CERT_REQUIRED},
+    9950: {'transport': 'framed'},
     9980: {'server': 'http'},
-    10000: {'hive': True, 'login': True},
-    21050: {'hive': True},
-    21051: {'hive': True, 'login': True, 'tls': ssl.CERT_NONE},
+    9083: {'store': 'the Hive Metastore'},
+    9090: {'store': 'HBase'},
+    10000: {'store': 'HiveServer2', 'login': True},
+    10001: {'store': 'HiveServer2', 'server': 'http'},
+    21050: {'store': 'HiveServer2'},
+    21051: {'store': 'HiveServer2', 'login': True, 'tls': ssl.CERT_NONE},
 }
 #: A port at which nothing listens.
 CLOSED = 9905
@@ -109,14 +113,16 @@ def _wants_certificates(ports: list[int], files: list[str]) -> bool:
 
 def _described(
     protocol: str = 'binary',
+    transport: str = 'buffered',
     server: str = 'threaded',
     services: tuple[str, ...] = (),
     tls: ssl.VerifyMode | None = None,
-    hive: bool = False,
+    store: str = '',
     login: bool = False,
 ) -> str:
-    parts = ['HiveServer2' if hive else 'a key-value server']
+    parts = [f'a stand-in for {store}' if store else 'a key-value server']
     parts += [f'protocol {protocol!r}'] if protocol != 'binary' else []
+    parts += [transport] if transport != 'buffered' else []
     parts += ['HTTP'] if server == 'http' else []
     parts += [f'services {" and ".join(services)}'] if services else []
     parts += ['SASL PLAIN'] if login else []
@@ -147,19 +153,42 @@ def _context(authority: object, tls: ssl.VerifyMode | None) -> ssl.SSLContext | 
 
 
 def _serve(port: int, authority: object, **kind: object) -> object:
+    from thrift.protocol.TBinaryProtocol import TBinaryProtocolFactory
+
     from handlers import KeyValue
     from test_if import test_service
     from thrift_client.testing import serve
 
-    options = {'host': HOST, 'port': port, 'ssl': _context(authority, kind.pop('tls', None))}
-    if kind.pop('hive', False):
-        from docs.hive import PlainLogins, serve_hive
+    context = _context(authority, kind.pop('tls', None))
+    options = {'host': HOST, 'port': port, 'ssl': context}
+    if store := kind.pop('store', ''):
+        if kind.pop('login', False):
+            from systems.hive_server import HiveServer
 
-        transport = PlainLogins() if kind.pop('login', False) else 'buffered'
-        return serve_hive(transport=transport, **options)
+            return HiveServer(context, port)
+        return serve(*_store(store), protocol=TBinaryProtocolFactory(), **options, **kind)
     if services := kind.pop('services', ()):
         return serve(_multiplexed(services), KeyValue(), **options)
     return serve(test_service, KeyValue(), **options, **kind)
+
+
+def _store(name: str) -> tuple[object, object]:
+    """Return the service of a database, and a handler of it."""
+    from systems.stores import Metastore, Store
+
+    if name == 'HBase':
+        import happybase  # noqa: F401 - it makes the module
+        from Hbase_thrift import Hbase
+
+        return Hbase, Store()
+    if name == 'the Hive Metastore':
+        from pymetastore.hive_metastore import ThriftHiveMetastore
+
+        return ThriftHiveMetastore, Metastore()
+    from systems.hive_server import Hive
+    from TCLIService import TCLIService
+
+    return TCLIService, Hive()
 
 
 def _multiplexed(names: tuple[str, ...]) -> object:

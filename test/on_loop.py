@@ -20,6 +20,8 @@ class OnLoop:
     interrupted is cancelled there, as a task is.
     """
 
+    _is_view = False
+
     def __init__(self, client, new_loop=asyncio.new_event_loop):
         self._client = client
         self._loop = new_loop()
@@ -33,8 +35,15 @@ class OnLoop:
 
     def with_options(self, **options):
         """Make a view of the client on the same loop."""
-        view = object.__new__(OnLoop)
-        view.__dict__.update(self.__dict__, _client=self._client.with_options(**options))
+        return self._view(self._client.with_options(**options))
+
+    def for_service(self, *args, **kwargs):
+        """Make a view for another service on the same loop."""
+        return self._view(self._client.for_service(*args, **kwargs))
+
+    def _view(self, client):
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__, _client=client, _is_view=True)
         return view
 
     def __getattr__(self, name):
@@ -66,8 +75,14 @@ class OnLoop:
             raise
 
     def close(self):
-        """Close the client and end the loop; nothing may have gone wrong unnoticed there."""
+        """Close the client and end the loop; nothing may have gone wrong unnoticed there.
+
+        A view leaves the loop running.
+        """
         if self._loop.is_closed():
+            return
+        if self._is_view:
+            self._wait(self._client.close())
             return
         try:
             self._wait(self._client.close())

@@ -18,7 +18,7 @@ class PoolOnLoop(OnLoop):
 
     All its methods run on its loop. Its servers, in responses too, are the pool's own: `waited` is
     for calls on one of them. `close` closes the pool alone, and the loop goes on; leaving the
-    context ends the loop, too.
+    context ends the loop, too, unless it is a view.
     """
 
     def __getattr__(self, name):
@@ -42,7 +42,10 @@ class PoolOnLoop(OnLoop):
         self._wait(self._client.close())
 
     def __exit__(self, *exc_info):
-        super().close()
+        if self._is_view:
+            self.close()
+        else:
+            super().close()
 
     def _faced(self, found):
         """Return what a blocking pool has in the place of a value of the asyncio pool."""
@@ -50,7 +53,7 @@ class PoolOnLoop(OnLoop):
             return self
         if isinstance(found, AsyncThriftPool):
             other = object.__new__(PoolOnLoop)
-            other.__dict__.update(self.__dict__, _client=found)
+            other.__dict__.update(self.__dict__, _client=found, _is_view=True)
             return other
         if callable(found) and not inspect.isroutine(found):  # a method of the service
             return _MethodOnLoop(found, self._waiting(found), self._faced)
@@ -84,9 +87,7 @@ class ClientOnLoop(PoolOnLoop):
 
     def with_options(self, **options):
         """Make a view of the client on the same loop."""
-        view = object.__new__(ClientOnLoop)
-        view.__dict__.update(self.__dict__, _client=self._client.with_options(**options))
-        return view
+        return self._view(self._client.with_options(**options))
 
 
 class _MethodOnLoop:

@@ -57,7 +57,7 @@ SHORT_MS = 300
 #: What a call may take over its timeout, in seconds: 0.05 is promised, machines are loaded.
 TOLERANCE_S = 0.2
 #: How long a connection is idle until every client looks at it before the next call.
-IDLE_S = 1.05
+IDLE_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,8 @@ class Served:
     @property
     def options(self) -> dict[str, str]:
         """The options of a client that fit the server."""
+        if self.protocol == 'header':  # which is also the transport
+            return {'protocol': 'header'}
         return {'transport': self.transport, 'protocol': self.protocol}
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-__all__ = ['from_dict', 'from_json', 'to_dict', 'to_json']
+__all__ = ['columns', 'equal', 'from_dict', 'from_json', 'to_dict', 'to_json']
 
 _NOT_FINITE = {'NaN': math.nan, 'Infinity': math.inf, '-Infinity': -math.inf}
 _BITS = {TType.I08: 8, TType.I16: 16, TType.I32: 32, TType.I64: 64}
@@ -66,6 +66,42 @@ def from_json(type: Any, text: str | bytes) -> Any:
     """Make a struct of a class from JSON. Raises ValueError as `from_dict` does."""
     shape = _shape(type, "a struct's class")
     return _From(json=True).struct(shape, parse(text, _root(shape)), _root(shape))
+
+
+def columns(row_set: Any, schema: Any = None) -> dict[str, Any]:
+    """Return the columns of a HiveServer2 `TRowSet` as masked numpy arrays, by name.
+
+    Nulls are masked. Strings and binary are arrays of objects, numbers have their own type
+    and are not copied if they were decoded with `arrays='numpy'`. `schema` has the names: the
+    response of GetResultSetMetadata, its `TTableSchema`, or a list; None: `_c0`, `_c1`, ….
+    Needs the extra `arrays`. Raises ValueError for a row set of protocols before V6, which
+    has rows.
+    """
+    _import_numpy('columns()')
+    from thrift_client.core.columns import columns
+
+    return columns(row_set, schema)
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Tell whether two structs are equal that have numpy arrays in them, at any depth.
+
+    An array is equal to one with equal elements, and to such a list. Needs the extra
+    `arrays`.
+    """
+    _import_numpy('equal()')
+    from thrift_client.core.columns import equal
+
+    return equal(a, b)
+
+
+def _import_numpy(user: str) -> None:
+    try:
+        import numpy as np  # noqa: F401 - the modules that use it import it
+    except ImportError as exc:
+        raise ImportError(
+            f"{user} needs numpy: pip install 'thrift_client[arrays]'", name=exc.name
+        ) from exc
 
 
 def parse(text: str | bytes, path: str) -> Any:

@@ -27,7 +27,7 @@ from thrift_client import (
     errors,
 )
 from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient
-from thrift_client.testing import BlackHole, ClosedPort
+from thrift_client.testing import ClosedPort
 from thrift_client.testing.behaviours import (
     answer,
     application_exception,
@@ -912,17 +912,3 @@ def test_looking_at_a_pool_makes_no_call(kind, fault_server):
     assert '1' in repr(pool)
     assert dir(pool)
     assert server.accepted == 0
-
-
-def test_a_fan_out_that_waits_for_a_thread_ends_when_the_pool_is_closed(closing, fault_server):
-    """A connection that no thread has begun to open ends as ClientClosed, not as a timeout."""
-    holes = [closing(BlackHole()) for _ in range(2)]
-    pool = ThreadedReplicatedClient(
-        test_service, timeout=300, servers=[hole.address for hole in holes], max_threads=1
-    )
-    responses = pool.as_completed('getk', 'k')
-    pool.close()
-    first = next(responses)
-    assert isinstance(first.exception, errors.ClientClosed)
-    assert first.elapsed < 200
-    responses.close()

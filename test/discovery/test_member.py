@@ -61,7 +61,8 @@ def test_what_is_not_a_server_is_a_value_error(value):
 def test_names():
     """A server is named by its address, without what may be secret or change."""
     assert Member('kv').name == 'kv:9090'
-    assert Member('https://u:secret@kv/path?timeout=5').name == 'https://kv/path'
+    assert Member('thrift://kv?timeout=5').name == 'thrift://kv'
+    assert Member('https://u:secret@kv/path?shard=5').name == 'https://kv/path?shard=5'
     assert Member.of('kv:1', 'one').name == 'one'
     assert Member.of({'address': 'kv:1', 'name': 'two'}, 'one').name == 'two'
 

@@ -47,6 +47,12 @@ def pages() -> dict[str, Path]:
     }
 
 
+def replaced(text: str, replacements: dict[str, str]) -> str:
+    """A text with whole words of it replaced: ports, paths."""
+    words = '|'.join(map(re.escape, sorted(replacements, key=len, reverse=True)))
+    return re.sub(rf'(?<!\w)(?:{words})(?!\w)', lambda match: replacements[match[0]], text)
+
+
 def shows(expected: str, printed: str) -> bool:
     """Whether a page's output is what was printed; `…` in it stands for anything in a line."""
     pattern = '.*'.join(re.escape(part) for part in expected.split('…'))

@@ -27,7 +27,9 @@ NEEDS = {
     'howto/celery.md': ('celery',),
     'howto/fastapi.md': ('fastapi', 'httpx2', 'thrift_client.aio:AsyncHashClient'),
     'howto/flask.md': ('flask',),
-    'howto/hive.md': ('puresasl', 'TCLIService'),
+    'howto/hbase.md': ('happybase',),
+    'howto/hive.md': ('puresasl', 'pyhive.hive', 'h11', 'numpy'),
+    'howto/metastore.md': ('pymetastore',),
     'howto/from-thriftpy2.md': ('thriftpy2',),
     'howto/http.md': ('h11',),
     'howto/impala.md': ('puresasl', 'TCLIService'),
@@ -38,6 +40,8 @@ NEEDS = {
 #: Python that is shown and not run, as it is about servers and packages that aren't here.
 SHOWN = {
     'howto/from-pools.md': 4,
+    'howto/hbase.md': 1,
+    'howto/hive.md': 2,
     'howto/kerberos.md': 2,
     'howto/kubernetes.md': 1,
     'howto/no-compiler.md': 1,

@@ -319,6 +319,9 @@ def test_row_09_no_descriptors_in_a_fan_out(fault_server, few_descriptors):
     limit, lift = few_descriptors
     servers = [fault_server(test_service, GOOD) for _ in range(3)]
     addresses = [server.address for server in servers]
+    other = fault_server(test_service, GOOD).address
+    with ThreadedReplicatedClient(test_service, servers=[other]) as pool:
+        pool.getk('k')  # a module that is first used then could not be read
     with ThreadedReplicatedClient(test_service, servers=addresses, timeout=5000) as pool:
         limit()
         try:

@@ -6,7 +6,7 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import perf_counter
-from types import SimpleNamespace
+from types import ModuleType
 
 import pytest
 from opentelemetry import propagate, trace
@@ -265,7 +265,9 @@ def traced_service(provider):
                 self._processMap[name](self, seqid, iprot, oprot)
             return True
 
-    return SimpleNamespace(Processor=Processor, Iface=test_service.Iface)
+    service = ModuleType('traced')
+    service.__dict__.update(vars(test_service), Processor=Processor)
+    return service
 
 
 def test_a_trace_goes_through_a_real_server(observed):

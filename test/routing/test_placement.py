@@ -60,7 +60,7 @@ def test_explain_says_that_a_server_is_out(pool_of):
     pool.servers[1].disable()
     found = pool.explain('getk', 'k')
     assert ([server.name for server in found.replicas], found.server.name) == (['b', 'c'], 'c')
-    assert 'b is number 1; it is out' in found.why
+    assert 'b is number 1; it is unavailable' in found.why
 
 
 def test_without_failover_a_server_that_is_out_keeps_its_keys(pool_of):

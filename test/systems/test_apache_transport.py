@@ -44,6 +44,16 @@ def pong(name='ping', seqid=0, message_type=2, value=b'pong'):
     return head + seqid.to_bytes(4, 'big') + body
 
 
+class _Prefixed(TBufferedTransport):
+    def flush(self):
+        self._TBufferedTransport__wbuf.seek(0)
+        data = self._TBufferedTransport__wbuf.read()
+        self._TBufferedTransport__wbuf.seek(0)
+        self._TBufferedTransport__wbuf.truncate()
+        self._TBufferedTransport__trans.write(b'\x01\x02' + data)
+        self._TBufferedTransport__trans.flush()
+
+
 @pytest.fixture
 def client_of():
     """Make a generated client over an open transport, which is closed when the test ends."""
@@ -107,7 +117,7 @@ def test_a_buffered_transport_around_it_does_no_harm(kv_server):
         assert client.getk('k') == 'v' * 20_000
 
 
-@pytest.mark.parametrize('layer', [TFramedTransport, lambda t: _Prefixed(t)])
+@pytest.mark.parametrize('layer', [TFramedTransport, _Prefixed])
 def test_another_layer_around_it_is_told_what_to_do(layer, kv_server):
     """Its bytes begin like no protocol: the error says what to set."""
     with ApacheTransport(kv_server.address) as transport:
@@ -118,19 +128,9 @@ def test_another_layer_around_it_is_told_what_to_do(layer, kv_server):
         assert test_service.Client(TBinaryProtocol(transport)).ping() == 'pong'
 
 
-class _Prefixed(TBufferedTransport):
-    def flush(self):
-        self._TBufferedTransport__wbuf.seek(0)
-        data = self._TBufferedTransport__wbuf.read()
-        self._TBufferedTransport__wbuf.seek(0)
-        self._TBufferedTransport__wbuf.truncate()
-        self._TBufferedTransport__trans.write(b'\x01\x02' + data)
-        self._TBufferedTransport__trans.flush()
-
-
 def test_messages_without_a_version_are_understood(client_of):
     """Requests and replies, as the protocol object writes and reads them."""
-    protocol = lambda transport: TBinaryProtocol(transport, strictRead=False, strictWrite=False)  # noqa: E731
+    protocol = partial(TBinaryProtocol, strictRead=False, strictWrite=False)
     unversioned = b'\0\0\0\x04ping\x02\0\0\0\0' + pong()[16:]
     with RawServer(lambda request: unversioned if request[:4] == b'\0\0\0\4' else None) as server:
         assert client_of(server.address, protocol).ping() == 'pong'

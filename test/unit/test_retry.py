@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+from thrift.Thrift import TApplicationException
 
 from thrift_client import RetryPolicy, errors
 from thrift_client.core.classify import is_out_of_reach
@@ -17,6 +18,11 @@ def error_of(kind, *, ran=False, phase=None, **attributes):
     for name, value in attributes.items():
         setattr(error, name, value)
     return error
+
+
+def answer(text, kind=TApplicationException.INTERNAL_ERROR):
+    """Make an exception that a server or a proxy answers with."""
+    return TApplicationException(kind, text)
 
 
 def budget(calls=0):
@@ -38,6 +44,9 @@ ALWAYS = frozenset(itertools.product((False, True), (False, True)))
 NEVER = frozenset()
 IF_IDEMPOTENT = frozenset([(True, False), (True, True)])
 IF_CONNECT = frozenset([(False, True), (True, True)])
+
+#: What a proxy answers that has sent nothing.
+NOT_PASSED_ON = ('a proxy without a server', 'a proxy without a route')
 
 #: The error, with which (idempotent, connect) it is retried, whether another server may serve
 #: the call at once.
@@ -93,6 +102,22 @@ DECISIONS = {
     'disabled': (error_of(errors.ClientDisabledError), NEVER, True),
     'closed': (error_of(errors.ClientClosed), NEVER, True),
     'declared': (KeyError('declared'), NEVER, False),
+    'an answer': (answer('Internal error'), NEVER, False),
+    'a proxy without a server': (answer("no healthy upstream for 'kv'"), IF_IDEMPOTENT, False),
+    'a proxy that lost its server': (
+        answer("connection failure before response start: remote connection failure '::1'"),
+        IF_IDEMPOTENT, False,
+    ),
+    'a proxy of an older release': (
+        answer("connection failure: remote connection failure '10.0.0.1:9090'"),
+        IF_IDEMPOTENT, False,
+    ),
+    'a proxy without a route': (
+        answer("no route for method 'getk'", TApplicationException.UNKNOWN_METHOD), NEVER, False,
+    ),
+    'an answer that quotes a proxy': (
+        answer("stock: no healthy upstream for 'kv'"), NEVER, False,
+    ),
 }  # fmt: skip
 
 
@@ -118,7 +143,28 @@ def test_decision(name, idempotent, connect):
         made = attempts if expected else 1
         assert [pause is not None for pause in pauses] == [n < made for n in range(1, 5)]
         assert begun.attempts == made
-        assert begun.maybe_executed is getattr(error, 'maybe_executed', True)
+        assert begun.maybe_executed is getattr(error, 'maybe_executed', name not in NOT_PASSED_ON)
+
+
+def test_a_proxy_that_lacks_a_server_costs_no_budget():
+    """As a connect that failed costs none; there are no more attempts for it."""
+    of = budget()
+    spent(of, 0.2)
+    begun = course(idempotent=True, of=of)
+    lacking = DECISIONS['a proxy without a server'][0]
+    pauses = [begun.after(lacking, NOW, 1.0, answered=True) for _ in range(3)]
+    assert pauses == [pytest.approx(0.05), pytest.approx(0.1), None]
+
+
+@pytest.mark.parametrize(
+    ('elsewhere', 'left', 'pause'),
+    [(False, 60, 30.0), (False, 30, None), (True, 60, 0.05), (True, 30, 0.05)],
+)
+def test_retry_after_is_about_one_server(elsewhere, left, pause):
+    """The call waits as long as its timeout allows, and not at all for another server."""
+    begun = course(idempotent=True, expires=NOW + left)
+    busy = error_of(errors.HttpStatusError, ran=True, status=503, retry_after=30_000)
+    assert begun.after(busy, NOW, 1.0, elsewhere=elsewhere) == pause
 
 
 @pytest.mark.parametrize('name', DECISIONS)

@@ -9,6 +9,7 @@ from thrift_client.discovery.stable import MemberList
 from thrift_client.errors import ClientClosed, InvalidServerName
 from thrift_client.routing.balance import Load
 from thrift_client.routing.named import router
+from thrift_client.shared.follower import Follower
 from thrift_client.shared.server_list import ServerList
 
 NAMES = 'abcdef'
@@ -53,11 +54,11 @@ class Client:
         self.name = name
         self._endpoint = self
 
-    def joined(self, _group):
+    def joined(self, _group, _check):
         """Note that it is in the list."""
         self.inside = True
 
-    def left(self, _group):
+    def left(self, _group, _check):
         """Note that it is in the list no longer."""
         self.inside = False
 
@@ -72,7 +73,7 @@ class Driven:
         )
         self.sources = [Silent() for _ in range(SOURCES)]
         for source in self.sources:
-            self.list.follow(source)
+            self.list.follow(Follower(self.list, source))
 
     def tell(self, number, listed):
         self.sources[number].listener.update(tuple(map(member, listed)))
@@ -233,7 +234,8 @@ def test_close_gives_the_clients_that_the_pool_made():
     assert lent not in closing
     driven.tell(0, 'd')
     assert driven.names == ['b', 'c', 'a']
-    for act in (lambda: driven.list.add(Client('e')), lambda: driven.list.follow(Silent())):
+    late = Follower(driven.list, Silent())
+    for act in (lambda: driven.list.add(Client('e')), lambda: driven.list.follow(late)):
         with pytest.raises(ClientClosed):
             act()
 
@@ -265,6 +267,6 @@ def test_a_change_within_a_change():
 
     servers = ServerList(lambda member: Client(member.name), Interrupting())
     source = Silent()
-    servers.follow(source)
+    servers.follow(Follower(servers, source))
     source.listener.update((member('a'), member('b')))
     assert [server.name for server in servers.roster.servers] == ['x', 'a', 'b']

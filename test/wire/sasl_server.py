@@ -16,13 +16,22 @@ START, OK, BAD, ERROR, COMPLETE = range(1, 6)
 
 
 class SaslServer:
-    """Takes PLAIN with one user and password; `pieces` cuts its replies into such pieces."""
+    """Takes PLAIN with one user and password; `pieces` cuts its replies into such pieces.
 
-    def __init__(self, user='me', password='secret', *, pieces=1 << 20):
+    `protocol` is the factory of the protocol, `alter` a function of each reply's bytes,
+    `port` 0 any free one.
+    """
+
+    def __init__(
+        self, user='me', password='secret', *, pieces=1 << 20, protocol=None, alter=bytes, port=0
+    ):
         self._login = f'\0{user}\0{password}'.encode()
         self._pieces = pieces
-        self._processor = test_service.Processor(KeyValue())
-        self._listener = socket.create_server(('127.0.0.1', 0))
+        self._protocol = protocol or TBinaryProtocolFactory()
+        self._alter = alter
+        self.handler = KeyValue()
+        self._processor = test_service.Processor(self.handler)
+        self._listener = socket.create_server(('127.0.0.1', port))
         self.port = self._listener.getsockname()[1]
         self._peers = []
         self._threads = [threading.Thread(target=self._accept)]
@@ -36,13 +45,17 @@ class SaslServer:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._threads[0].join()
         self._listener.close()
+        self.hang_up()
+        for thread in self._threads[1:]:
+            thread.join()
+
+    def hang_up(self):
+        """Close the connections."""
         for peer in self._peers:
             try:
                 peer.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass  # its client was quicker
-        for thread in self._threads[1:]:
-            thread.join()
 
     def _accept(self):
         while True:
@@ -70,12 +83,15 @@ class SaslServer:
             return False
         status, response = self._read(source)
         if response != self._login:
-            text = b'wrong: ' + response.replace(b'\0', b' ')
+            text = self._refusal(response)
             self._send(peer, struct.pack('!BI', ERROR, len(text)) + text)
             return False
         self.logins += 1
         self._send(peer, struct.pack('!BI', COMPLETE, 0))
         return True
+
+    def _refusal(self, response):
+        return b'wrong: ' + response.replace(b'\0', b' ')
 
     def _read(self, source):
         status, size = struct.unpack('!BI', source.read(5))
@@ -83,10 +99,10 @@ class SaslServer:
 
     def _serve(self, peer, source):
         (size,) = struct.unpack('!i', source.read(4))
-        factory = TBinaryProtocolFactory()
+        factory = self._protocol
         given, made = TMemoryBuffer(source.read(size)), TMemoryBuffer()
         self._processor.process(factory.getProtocol(given), factory.getProtocol(made))
-        reply = made.getvalue()
+        reply = self._alter(made.getvalue())
         for start in range(0, len(reply), self._pieces):
             piece = reply[start : start + self._pieces]
             self._send(peer, struct.pack('!i', len(piece)) + piece)

@@ -2,16 +2,18 @@
 
 import base64
 import gzip
+import math
 import socket
 import threading
 import time
 from contextlib import contextmanager
+from email.utils import formatdate
 
 import pytest
 
 from rich_if import rich_service
 from test_if import test_service
-from thrift_client import SimpleClient, errors
+from thrift_client import BalancedClient, RetryPolicy, SimpleClient, errors
 from wire.http_server import HttpServer, send
 
 
@@ -207,6 +209,105 @@ def test_retry_after(value, expected, client_of):
     ):
         client.ping()
     assert caught.value.retry_after == expected
+
+
+BUSY_CLIENTS = ('client', 'hash pool', 'fan-out')
+
+
+def calling(face, kind, *addresses, **options):
+    """Make a client or pool; and return what calls it: the value, or raises."""
+    options = {'timeout': 5000, 'retry': RetryPolicy(backoff=1), **options}
+    if kind == 'client':
+        client = face.client(test_service, *addresses, **options)
+        return client, client.ping
+    make = face.hash_pool if kind == 'hash pool' else face.fan_out
+    pool = make(test_service, servers=addresses, **options)
+
+    def call():
+        got = pool.ping()
+        return (got[0] if isinstance(got, list) else got).value()
+
+    return pool, call
+
+
+@contextmanager
+def busy_once(status, retry_after=None):
+    """Run a server that refuses its first request with a status, and notes when each came."""
+    came = []
+
+    def answer(handler, body):
+        came.append(time.monotonic())
+        if len(came) > 1:
+            server.serve(handler, body)
+            return
+        value = retry_after() if callable(retry_after) else retry_after
+        send(handler, status, b'busy', [] if value is None else [('Retry-After', value)])
+
+    with HttpServer(answer) as server:
+        yield f'http://127.0.0.1:{server.port}/kv', came
+
+
+def in_a_second():
+    """Return the date of the first whole second that begins at least half a second from now."""
+    return formatdate(math.ceil(time.time() + 0.5), usegmt=True)
+
+
+@pytest.mark.parametrize('kind', BUSY_CLIENTS)
+@pytest.mark.parametrize(
+    ('status', 'retry_after', 'waits'),
+    [(503, '1', 1.0), (429, in_a_second, 0.4), (503, None, 0), (429, '0', 0)],
+    ids=['seconds', 'date', 'without', 'at once'],
+)
+def test_a_busy_server_is_asked_again(kind, status, retry_after, waits, face):
+    """An idempotent call is, once the server wants it."""
+    with busy_once(status, retry_after) as (address, came):
+        client, call = calling(face, kind, address, idempotent=['ping'])
+        with client:
+            assert call() == 'pong'
+        assert came[1] - came[0] >= waits
+
+
+@pytest.mark.parametrize('kind', BUSY_CLIENTS)
+@pytest.mark.parametrize(
+    ('status', 'retry_after', 'idempotent'),
+    [(503, '1', []), (503, '6', ['ping']), (500, '0', ['ping'])],
+    ids=['not idempotent', 'after the timeout', 'another status'],
+)
+def test_a_busy_server_is_not_asked_again(kind, status, retry_after, idempotent, face):
+    """For a call that may run once, nor later than the timeout: that is known at once."""
+    with busy_once(status, retry_after) as (address, came):
+        client, call = calling(face, kind, address, idempotent=idempotent)
+        with client, pytest.raises(errors.HttpStatusError) as caught:
+            call()
+        assert caught.value.status == status
+        assert len(came) == 1
+
+
+def test_a_balanced_call_leaves_a_busy_server_at_once():
+    """For one that isn't busy, however long the first wants to be left alone."""
+    with busy_once(503, '60') as (busy, came), HttpServer() as free:
+        servers = [busy, f'http://127.0.0.1:{free.port}/kv']
+        options = {'timeout': 5000, 'idempotent': True, 'balance': 'round_robin'}
+        with BalancedClient(test_service, servers=servers, **options) as pool:
+            responses = [pool.ping() for _ in range(2)]
+        assert [response.value() for response in responses] == ['pong', 'pong']
+        assert sorted(response.attempts for response in responses) == [1, 2]
+        assert len(came) == 1
+
+
+def test_a_server_may_close_a_connection_after_any_response(client_of):
+    """It says so in the response: the next call takes another connection at once."""
+    answered = 0
+
+    def answer(handler, body):
+        nonlocal answered
+        answered += 1
+        server.headers = [('Connection', 'close')] if answered % 4 == 0 else []
+        server.serve(handler, body)
+
+    with HttpServer(answer) as server, client_of(server) as client:
+        assert [client.ping() for _ in range(40)] == ['pong'] * 40
+        assert server.opened == 10
 
 
 def test_401_is_an_auth_error(client_of):

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from types import SimpleNamespace
+from types import ModuleType
 
 import pytest
 from thrift.TMultiplexedProcessor import TMultiplexedProcessor
@@ -18,20 +18,21 @@ from wire.calls import check_few
 # Strict: once there is `for_service`, these tests pass, and the mark has to go.
 
 
-def both(handler):
-    """Make a processor of two services."""
-    processor = TMultiplexedProcessor()
-    processor.registerProcessor('kv', test_service.Processor(handler))
-    processor.registerProcessor('rich', rich_service.Processor(Rich()))
-    return processor
+class Both(TMultiplexedProcessor):
+    """A processor of two services."""
+
+    def __init__(self, handler):
+        super().__init__()
+        self.registerProcessor('kv', test_service.Processor(handler))
+        self.registerProcessor('rich', rich_service.Processor(Rich()))
 
 
 @pytest.fixture
 def serve(closing):
     """Start servers of both services for one test."""
-    return lambda **options: closing(
-        Server(SimpleNamespace(Processor=both), KeyValue(), **options)
-    )
+    service = ModuleType('both')
+    service.__dict__.update(vars(test_service), Processor=Both)
+    return lambda **options: closing(Server(service, KeyValue(), **options))
 
 
 @pytest.fixture

@@ -229,7 +229,6 @@ def test_a_url_names_the_service():
     ('url', 'options'),
     [
         ('http://h/', {'transport': 'framed'}),
-        ('http://h/?frame=1', {}),
         ('http://h/', {'sasl': {'mechanism': 'PLAIN'}}),
         ('thrift://h?protocol=bson', {}),
         ('thrift://h?ssl=maybe', {}),

@@ -95,6 +95,46 @@ def test_a_server_without_sasl(kv_server, face):
     assert isinstance(caught.value, (errors.AuthError, errors.CallTimeout)), caught.value
 
 
+def other_name(reply):
+    """The reply to another method of the service."""
+    return reply.replace(b'getk', b'setk')
+
+
+def other_id(reply):
+    """The reply to a call with another sequence id."""
+    return reply[:12] + b'\0\0\0\7' + reply[16:]
+
+
+@pytest.mark.parametrize(
+    ('alter', 'options', 'error', 'text'),
+    [
+        (bytes, {'max_message_size': 500}, errors.MessageTooLarge, 'max_message_size=500'),
+        (other_name, {}, errors.ReplyMismatch, "a reply to 'setk'"),
+        (other_id, {}, errors.ReplyMismatch, 'sequence id 7'),
+        (lambda reply: reply + reply, {}, errors.DecodeError, 'bytes follow the reply'),
+    ],
+    ids=['too large', 'another name', 'another id', 'two replies'],
+)
+@pytest.mark.parametrize('kind', ['client', 'fan-out'])
+def test_the_first_reply_is_named_for_what_it_is(alter, options, error, text, kind, face):
+    """SASL's length of a frame is not taken for that of the framed transport."""
+    options = {'sasl': PLAIN, 'timeout': 5000, **options}
+    with SaslServer(alter=alter) as server:
+        server.handler.setk('k', 'v' * 1000)
+        address = f'127.0.0.1:{server.port}'
+        if kind == 'client':
+            with face.client(test_service, address, **options) as client:
+                with pytest.raises(error) as caught:
+                    client.getk('k')
+                found = caught.value
+        else:
+            with face.fan_out(test_service, servers=[address], **options) as pool:
+                found = pool.getk('k')[0].exception
+    assert isinstance(found, error)
+    assert text in str(found)
+    assert 'framed' not in str(found)
+
+
 def test_a_client_without_sasl_is_told(face):
     """The error for a server that wants a login suggests the option."""
     with (

@@ -21,6 +21,7 @@ from thrift_client.core.codec import next_id
 from thrift_client.core.failures import ENCODING, is_foreign
 from thrift_client.core.service import Method, Service, bind_functions
 from thrift_client.errors import ThriftClientError
+from thrift_client.response import set_headers
 from thrift_client.shared.client_base import ClientBase
 from thrift_client.shared.endpoint import Endpoint
 
@@ -80,7 +81,7 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
     if not line:
         if idle:
             connection = idle.pop()
-            if now >= connection.look_at or connection._unanswered is not None:
+            if now >= connection.look_at:
                 idle.append(connection)
                 connection = connections.take_checked()
         if connection is None and (connections.limit is None or connections.permits):
@@ -121,6 +122,8 @@ async def make_call(
     except BaseException:
         begun.source.abandon(begun)
         raise
+    if response is not None and endpoint.carries_headers:
+        set_headers(response, begun.reply_headers)
     result = begun.result
     if result is not None and method.returns:
         value = getattr(result, 'success', None)
@@ -349,16 +352,16 @@ class AsyncSimpleClient(ClientBase):
 #: The body of a method: `make_call`, written out, since each coroutine less is felt.
 _BODY = """__now, __endpoint, __options = __monotonic(), self._endpoint, self._options
  __begun = __start(__endpoint, __options, __method, __arguments, __now)
- if type(__begun) is not __Exchange:
+ if __type(__begun) is not __Exchange:
   return await __begun
  try:
   await __begun.future
- except BaseException:
+ except __BaseException:
   __begun.source.abandon(__begun)
   raise
  __result = __begun.result
  if __result is not None and __method.returns:
-  __value = getattr(__result, 'success', None)
+  __value = __getattr(__result, 'success', None)
   if __value is not None:
    return __value
  return await __end(__begun, __endpoint, __options, __method, __arguments, __now)"""
@@ -378,6 +381,10 @@ def functions_of(service: Service) -> dict[str, Any]:
             __end=end_call,
             __Exchange=Exchange,
             __monotonic=monotonic,
+            # An argument may have the name of a builtin.
+            __type=type,
+            __getattr=getattr,
+            __BaseException=BaseException,
         )
         for name, function in functions.items():
             function.__qualname__ = f'AsyncSimpleClient.{name}'

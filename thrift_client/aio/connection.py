@@ -219,7 +219,10 @@ class Connection(ConnectionBase):
         exchange.result = result
         if not self._plain:
             exchange.reply_headers = self.channel.reply_headers
-        exchange.wake()
+        if type(exchange) is Exchange and not exchange.future.done():  # type: ignore[union-attr]
+            exchange.future.set_result(None)  # type: ignore[union-attr]
+        else:
+            exchange.wake()
         exchange.source.give_back(self)
 
     def _fail(self, error: BaseException) -> None:
@@ -359,7 +362,7 @@ class Connection(ConnectionBase):
         if data is not None:
             whole = reply.feed(data) if data else reply.end()
         if whole or self.read_available(reply, None, READS_IN_A_ROW):
-            self._finish(exchange, reply.result)
+            self._finish(exchange, self.judged(reply.result))
             return
         if self._retry is not None:
             self._retry.cancel()
@@ -376,7 +379,7 @@ class Connection(ConnectionBase):
             return
         try:
             if reply.feed(b''):
-                self._finish(exchange, reply.result)
+                self._finish(exchange, self.judged(reply.result))
             else:
                 self._read_on(exchange, reply, None)
         except BaseException as exc:

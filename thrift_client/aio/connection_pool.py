@@ -299,7 +299,7 @@ class AsyncConnectionPool(ConnectionPool):
 
     def give_back(self, connection: Connection) -> None:
         """Have a clean connection carry the next call, or make it idle."""
-        if connection._plain and connection.calls > 1 and not self.gate:
+        if connection.wire.plain and connection.calls > 1 and not self.gate:
             # What the general way comes to, for less.
             now = monotonic()
             connection.used(now)
@@ -317,7 +317,10 @@ class AsyncConnectionPool(ConnectionPool):
                 if not place.is_over:
                     self._is_serving = True
                     try:
-                        place.take(connection)
+                        if type(place) is Exchange:
+                            connection.start(place)
+                        else:
+                            place.take(connection)
                     finally:
                         self._is_serving = False
                     if self.idle or self.permits:  # it has ended already
@@ -333,15 +336,13 @@ class AsyncConnectionPool(ConnectionPool):
         self._is_serving = True
         try:
             while self.line:
-                place = self.line[0]
-                if not place.is_over:
-                    claimed = self.take_checked() or self.try_reserve()
-                    if claimed is None:
-                        return
+                if self.line[0].is_over:
                     self.line.popleft()
-                    place.take(claimed)
-                else:
-                    self.line.popleft()
+                    continue
+                claimed = self.take_checked() or self.try_reserve()
+                if claimed is None:
+                    return
+                self.line.popleft().take(claimed)
         finally:
             self._is_serving = False
 
@@ -371,7 +372,7 @@ class AsyncConnectionPool(ConnectionPool):
 
     async def pause(self, until: float) -> None:
         """Wait until `until` (monotonic seconds), or until the client is closed or disabled."""
-        if not self.gate.isdisjoint(('closed', 'disabled')):
+        if not self.is_open():
             return
         loop = self.bind()
         place = Place(until, loop.create_future())

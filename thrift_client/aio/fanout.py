@@ -208,7 +208,7 @@ class FanOut(FanOutBase):
             elif was_wanted:
                 self._trouble = leg, asyncio.CancelledError()
             leg.give_up(may_have_run=False)
-        if was_wanted:
+        elif was_wanted:
             self._ended.append(leg)
         self.wake()
 

@@ -93,8 +93,9 @@ class AsyncThriftPool(PoolBase[AsyncSimpleClient]):
             endpoint.connections.check_loop()
         for server in self._servers.close():
             await server.close()
-        if self._servers.checks is not None:
-            await self._servers.checks.join()
+        checks: Any = self._servers.checks
+        if checks is not None:
+            await checks.join()
 
     async def __aenter__(self) -> Self:
         return self
@@ -348,7 +349,8 @@ class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
             await self._listed(timeout)
             while True:
                 response = mapped.due()
-                if response is not None or not (mapped.waits or mapped.legs):
+                fan_out.begin()
+                if response is not None or not mapped.waits:
                     return response
                 await fan_out.run()
 

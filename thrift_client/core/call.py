@@ -28,6 +28,7 @@ from thrift.Thrift import TApplicationException
 from thrift_client import deadlines
 from thrift_client.core.classify import (
     is_failure,
+    lacked_server,
     timed_out,
     was_not_passed_on,
     was_stale,
@@ -123,7 +124,7 @@ class CallOptions:
         """
         if not self.is_idempotent(method.name):
             return False
-        return was_not_passed_on(answer) or self.retry_of(method.name).is_retried(answer)
+        return lacked_server(answer) or self.retry_of(method.name).is_retried(answer)
 
     def may_hedge(self, method: Method) -> bool:
         """Whether calls of a method are hedged."""
@@ -143,8 +144,9 @@ class Call:
 
     __slots__ = (
         '_bypasses', '_course', '_deadline', '_error', '_exception', '_headers', '_is_on_time',
-        '_probe', '_reason', '_requests', '_result', 'arguments', 'endpoint', 'expires', 'limit',
-        'method', 'options', 'outer', 'picker', 'response', 'resume_at', 'seqid', 'started',
+        '_probe', '_reason', '_requests', '_result', 'arguments', 'endpoint', 'expires',
+        'is_announced', 'limit', 'method', 'options', 'outer', 'picker', 'response', 'resume_at',
+        'seqid', 'started',
         'until',
     )  # fmt: skip
 
@@ -173,6 +175,7 @@ class Call:
         #: Whether the call says nothing of the server's health and isn't kept from it.
         self._bypasses = pin is not None and pin.bypasses
         self.outer = outer and not (pin is not None and pin.silent)
+        self.is_announced = False  # by a small call that was its first attempt
         timeout = options.timeout_of(method.name)
         ends = deadlines.current.get()
         if pin is not None and pin.until is not None:
@@ -237,7 +240,9 @@ class Call:
         wire = self.endpoint.wire
         request = self._requests.get(wire)
         if request is None:
-            codec = self.endpoint.codec_of(self.options.codec)
+            codec = self.options.codec
+            if codec.wire is not wire:
+                codec = self.endpoint.codec
             request = self._requests[wire] = codec.request(
                 self.method, self.arguments, self.seqid
             )
@@ -259,7 +264,7 @@ class Call:
         Raises ValueError if it has headers that the server's transport has no place for.
         """
         endpoint, options = self.endpoint, self.options
-        if self.outer:
+        if self.outer and not self.is_announced and endpoint.health.listeners:
             endpoint.health.tell('CallStarted', method=self.method.name)
         if options.headers is not None and not endpoint.carries_headers:
             raise ValueError(
@@ -283,7 +288,7 @@ class Call:
             if self._error is not None:
                 raise self._error
             if self.resume_at is not None:
-                if now < self.resume_at:
+                if now < self.resume_at and self.endpoint.connections.is_open():
                     return None
                 self.resume_at = None
             try:
@@ -353,7 +358,8 @@ class Call:
         self._exception = exception
         if self._bypasses:
             return True
-        health.succeeded()
+        if self.endpoint.connections.gate:
+            health.succeeded()
         if exception is not None and self.options.reconsiders(self.method, exception):
             self._go_on(exception, now, answered=True)
             if self._error is None:
@@ -365,7 +371,7 @@ class Call:
         """Return the value that the server answered with, or raise its exception."""
         if self._exception is not None:
             raise self._exception
-        return None if self._result is None else self.method.unpack(self._result)
+        return self._result.success if self._result is not None and self.method.returns else None
 
     def outcome(self) -> tuple[Any, BaseException | None]:
         """The value and the exception that the call came to, of which one is None."""
@@ -405,7 +411,7 @@ class Call:
         if isinstance(error, ThriftClientError):
             self.locate(error, elapsed)
         elif error is not None:
-            annotate(error, self.endpoint.client)
+            annotate(error, self.endpoint.client, ran=self.maybe_executed)
         if self.response is not None:
             self.response.attempts = attempts
         health = self.endpoint.health
@@ -458,11 +464,12 @@ class Call:
         self._reason = error
 
 
-def annotate(answer: BaseException, client: Any) -> None:
-    """Tell a TApplicationException whose it is, and whether the server may have run the call.
+def annotate(answer: BaseException, client: Any, *, ran: bool = False) -> None:
+    """Tell a TApplicationException whose it is, and whether a server may have run the call.
 
-    An exception that the IDL declares stays as it is: an attribute would change its equality.
+    `ran` says that one may have in an earlier attempt. An exception that the IDL declares
+    stays as it is: an attribute would change its equality.
     """
     if isinstance(answer, TApplicationException):
         answer.server = client
-        answer.maybe_executed = not was_not_passed_on(answer)
+        answer.maybe_executed = ran or not was_not_passed_on(answer)

@@ -60,15 +60,17 @@ _SERVER_FAILURES = (
 #: What a call gets that was kept from the server.
 NOT_TRIED = (CircuitOpen, ClientClosed, ClientDisabledError, PoolExhausted)
 
-#: Envoy's words for a request that it could not pass on, because no connection was open.
+#: How Envoy's answers begin that say that it sent the request to no server.
 _NOT_PASSED_ON = (
-    'connection failure before response start',
-    'no healthy upstream',
-    'unknown cluster',
-    'maintenance mode',
-    'connection pool overflow',
-    'no conn pool',
+    "no healthy upstream for '",
+    "unknown cluster '",
+    "maintenance mode for cluster '",
+    'thrift upstream request: too many connections',
+    "no route for method '",
+    'connection failure before response start: timeout ',  # that of a connect
 )
+#: How its answer begins if a connection failed: before the request was sent, or afterwards.
+_CONNECTION_FAILED = 'connection failure'
 
 
 def timed_out(phase: str) -> CallTimeout:
@@ -122,10 +124,26 @@ def may_have_run(error: BaseException) -> bool:
 
 
 def was_not_passed_on(error: BaseException) -> bool:
-    """Tell whether a proxy answered that it could not send the request to a server (Envoy)."""
-    return isinstance(error, TApplicationException) and any(
-        words in (error.message or '') for words in _NOT_PASSED_ON
+    """Tell whether a proxy answered that it sent the request to no server (Envoy)."""
+    return isinstance(error, TApplicationException) and (error.message or '').startswith(
+        _NOT_PASSED_ON
     )
+
+
+def is_of_proxy(error: BaseException) -> bool:
+    """Tell whether a proxy answered because no server did (Envoy).
+
+    The text is the same whether a server refused the connection, or took the request and
+    was lost.
+    """
+    return isinstance(error, TApplicationException) and (error.message or '').startswith(
+        (*_NOT_PASSED_ON, _CONNECTION_FAILED)
+    )
+
+
+def lacked_server(error: BaseException) -> bool:
+    """Tell whether a proxy answered because it found no server, which the next try may."""
+    return is_of_proxy(error) and error.type == TApplicationException.INTERNAL_ERROR  # type: ignore[attr-defined]
 
 
 def is_failure(error: BaseException, *, count_timeout: bool = False) -> bool:
@@ -166,7 +184,7 @@ def may_retry(error: Any, *, idempotent: bool, connect: bool) -> bool:
     failed connect is tried again.
     """
     if not isinstance(error, ThriftClientError):
-        return idempotent and was_not_passed_on(error)
+        return idempotent and lacked_server(error)
     if isinstance(error, (CertificateError, AuthError)):
         return False
     if isinstance(error, HttpStatusError):

@@ -18,6 +18,7 @@ from thrift.protocol.TJSONProtocol import TJSONProtocol
 from thrift.Thrift import TApplicationException, TMessageType, TType
 from thrift.transport.TTransport import TMemoryBuffer, TTransportBase
 
+from thrift_client.core.collector import LARGE, without_collector
 from thrift_client.core.failures import (
     DECODING,
     ENCODING,
@@ -114,10 +115,18 @@ class Codec:
         #: The C extension's functions, or those of the standard library's JSON.
         self.decoder: Any = None
         self._streams: bool | None = None
-        self._guarded = False
+        self._guard: Any = None
         self.plans: dict[Method, Plan] = {}
         if service.accelerated:
             self._accelerate(protocol)
+        #: What reads a struct with arrays in place of lists of numbers; None without.
+        self.arrays: Any = None
+        if wire.arrays is not None:
+            from thrift_client.core.arrays import ArrayDecoder
+
+            stops = self.is_binary and wire.apache is None and self._guard is None
+            self.arrays = ArrayDecoder(self.decoder, wire.make_protocol if stops else None)
+            self.decoder = self.arrays
 
     def _accelerate(self, protocol: Any) -> None:
         if type(protocol) is TJSONProtocol:
@@ -132,8 +141,7 @@ class Codec:
         if self.decoder is not None and not _has_depth_limit(self.make_protocol):
             from thrift_client.core.nesting import guarded
 
-            self.decoder = guarded(self.decoder)
-            self._guarded = True
+            self.decoder = self._guard = guarded(self.decoder)
 
     @property
     def refills(self) -> bool:
@@ -141,20 +149,22 @@ class Codec:
 
         Where it may not, only a `Reply` reads what has no end of its own.
         """
-        return self.json is None and not self._guarded and self.streams
+        return (
+            self.json is None and self._guard is None and self.arrays is None and self.streams
+        )
 
     @property
     def streams(self) -> bool:
         """Whether the decoder copes with a reply that is not all there."""
         if self._streams is None:
-            self._streams = self.json is not None or self.decoder is None or _can_refill(self)
+            self._streams = self.json is not None or self.encoder is None or _can_refill(self)
         return self._streams
 
     def protocol(self, reader: Reader) -> Any:
         """Return a protocol for replies that are all in the reader's buffer."""
         protocol = self.make_protocol(reader)
-        if self._guarded:
-            protocol._fast_decode = self.decoder
+        if self._guard is not None:
+            protocol._fast_decode = self._guard
         return protocol
 
     def make_streaming(self, reader: Reader) -> Any:
@@ -239,7 +249,7 @@ class Codec:
                 result = _raised(exception)
             else:
                 result = method.new_result()
-                result.read(protocol)
+                self._read(method, result, protocol)
             protocol.readMessageEnd()
         except (Incomplete, ThriftClientError, TApplicationException):
             raise
@@ -248,6 +258,15 @@ class Codec:
                 raise
             raise decode_error(exc) from exc
         return result
+
+    def _read(self, method: Method, result: Any, protocol: Any) -> None:
+        """Read a result of which nothing but the beginning of its message is known."""
+        if self.arrays is not None and self.json is None:
+            self.arrays(result, protocol, [method.result, method.result.thrift_spec])
+            return
+        result.read(protocol)
+        if self.arrays is not None:
+            self.arrays.convert(result, method.result)
 
     def _read_expected(self, plan: Plan, head: bytes, protocol: Any) -> Any:
         """Return the result of a message that begins with `head`; None for another beginning."""
@@ -273,6 +292,8 @@ class Codec:
             return _raised(exception)
         result = plan.new_result()
         json.fill(result, tree, plan.result_spec)
+        if self.arrays is not None:
+            self.arrays.convert(result, plan.method.result)
         return result
 
 
@@ -390,7 +411,10 @@ def read_delimited(
     """Read a reply whose bytes are all there, from the position of `data` to its end."""
     reader.load(data)
     try:
-        result = codec.answer(method, seqid, protocol)
+        if data.getbuffer().nbytes < LARGE:
+            result = codec.answer(method, seqid, protocol)
+        else:
+            result = without_collector(codec.answer, method, seqid, protocol)
     except Incomplete as exc:
         raise DecodeError('the reply ends in its middle', maybe_executed=True) from exc
     if not reader.at_end():

@@ -12,6 +12,7 @@ from __future__ import annotations
 from io import BytesIO
 
 from thrift_client.core.codec import Codec, read_delimited
+from thrift_client.core.collector import LARGE, without_collector
 from thrift_client.core.detect import ENOUGH
 from thrift_client.core.failures import closed_by_server, too_large, trailing_bytes
 from thrift_client.core.reader import Incomplete, Reader
@@ -142,7 +143,12 @@ class Reply:
         try:
             # Each time a new protocol: one that broke off in the middle is no use.
             protocol = self._codec.make_streaming(self._reader)
-            self.result = self._codec.answer(self._method, self._seqid, protocol)
+            if self._size < LARGE:
+                self.result = self._codec.answer(self._method, self._seqid, protocol)
+            else:
+                self.result = without_collector(
+                    self._codec.answer, self._method, self._seqid, protocol
+                )
         except Incomplete as exc:
             ended = self._clock()
             self._wanted = self._size + exc.needed

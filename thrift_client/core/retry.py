@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thrift_client.core.classify import is_out_of_reach, may_have_run, may_retry
+from thrift_client.core.classify import is_out_of_reach, lacked_server, may_have_run, may_retry
 from thrift_client.policies import RetryPolicy
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -82,10 +82,6 @@ class Course:
         self.attempts = 1
         self.maybe_executed = False  # by any of the attempts so far
 
-    def wants_another(self, answer: BaseException) -> bool:
-        """Tell whether the policy asks for another attempt after this answer (`retry_on`)."""
-        return self._idempotent and self._policy.is_retried(answer)
-
     def after(
         self,
         error: BaseException,
@@ -99,8 +95,10 @@ class Course:
 
         `now` is monotonic seconds, `random` drawn evenly from 0 to 1. `elsewhere` says that
         a server which this call has not tried can serve it as well: if this one was out
-        of reach, moving there costs no pause, no attempt and no retry budget. `answered`
-        says that `error` is an answer which `wants_another` chose.
+        of reach, moving there costs no pause, no attempt and no retry budget, and a
+        Retry-After of this one doesn't concern it. `answered` says that `error` is an
+        answer which is worth another attempt; one that a proxy made for want of a server
+        costs no retry budget, as it is a connect that failed.
         """
         policy = self._policy
         self.maybe_executed = self.maybe_executed or may_have_run(error)
@@ -117,15 +115,15 @@ class Course:
             error, idempotent=self._idempotent, connect=policy.connect
         ):
             return None
-        pause = self._pause(error, tries, random)
+        pause = self._pause(None if elsewhere else error, tries, random)
         if self.expires is not None and now + pause >= self.expires:
             return None
-        if not self._budget.spend(policy.budget, now):
+        if not lacked_server(error) and not self._budget.spend(policy.budget, now):
             return None
         self.attempts += 1
         return pause
 
-    def _pause(self, error: BaseException, tries: int, random: float) -> float:
+    def _pause(self, error: BaseException | None, tries: int, random: float) -> float:
         """Full jitter, or what the server asks for, in seconds."""
         policy = self._policy
         doublings = min(tries - 1, MOST_DOUBLINGS)

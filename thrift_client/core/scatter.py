@@ -92,9 +92,27 @@ class Leg:
         return call
 
     @property
+    def resume_at(self) -> float:
+        """When the pause before its next attempt is over (monotonic seconds)."""
+        assert self.call is not None
+        return self.call.resume_at or 0.0
+
+    @property
+    def phase(self) -> str:
+        """What it is waiting for on its connection, in the words of errors."""
+        if self.unsent is not None:
+            return 'sending'
+        return 'waiting for the reply' if self.reply is None else 'reading the reply'
+
+    @property
     def attempts(self) -> int:
         """How many attempts have begun."""
         return 1 if self.call is None else self.call.attempts
+
+    @property
+    def headers(self) -> Any:
+        """The headers of the attempt under way; a small exchange has none."""
+        return None if self.call is None else self.call.headers
 
     def answered(self, value: Any) -> ThriftResponse[Any]:
         """End with the value that the server answered with."""

@@ -83,6 +83,10 @@ class Method:
         """The exception classes that the IDL declares."""
         if not self.exceptions:
             return []
+        shape = getattr(self.result, '__thrift_shape__', None)
+        if shape is not None:
+            fields = [field for field in shape.fields if field.name in self.exceptions]
+            return [field.type.shape.cls for field in fields]
         if self.result.thrift_spec is None:
             return [TException]
         rows = [row for row in self.result.thrift_spec if row and row[2] in self.exceptions]

@@ -25,13 +25,14 @@ class Wire:
     `channel` is the one that serves all connections, if messages look the same on each
     (`plain`); elsewhere it is None, and each connection has its own. `framed` says that the
     shared channel puts lengths in front. `apache` is a user's own transport factory, through
-    which messages go instead. `make_protocol(transport)` is what an Apache protocol
-    factory's `getProtocol` is, `make_pure` the same without the C extension.
+    which messages go instead. `arrays` says what lists of numbers in replies become.
+    `make_protocol(transport)` is what an Apache protocol factory's `getProtocol` is,
+    `make_pure` the same without the C extension.
     """
 
     __slots__ = (
-        '__weakref__', 'apache', 'channel', 'codecs', 'framed', 'limit', 'make_protocol',
-        'make_pure', 'plain', 'speech', 'transport',
+        '__weakref__', 'apache', 'arrays', 'channel', 'codecs', 'framed', 'limit',
+        'make_protocol', 'make_pure', 'plain', 'speech', 'transport',
     )  # fmt: skip
 
     def __init__(self, options: Options) -> None:
@@ -44,6 +45,7 @@ class Wire:
         self.plain = row is not None and row.shared and options.sasl is None
         self.framed = self.plain and row is not None and row.delimited
         self.limit: int = options.max_message_size
+        self.arrays: str | None = options.arrays
         protocol = options.protocol if isinstance(options.protocol, str) else 'custom'
         self.speech = Speech(self.transport, protocol, options.ssl is not None)
         self.make_protocol = _protocol_maker(options, ours=named, accelerate=named)
@@ -77,6 +79,7 @@ def wire_of(options: Options) -> Wire:
         options.ssl is None,
         options.max_message_size,
         options.max_container_length,
+        options.arrays,
     )
     wire = _wires.get(key)
     return wire if wire is not None else _wires.setdefault(key, Wire(options))

@@ -16,6 +16,12 @@ class Listener:
         if handle is not None:
             handle(event)
 
+    def handler_of(self, kind: str) -> Any:
+        """Return what handles an event of the class named `kind`; None: nothing does."""
+        if type(self).__call__ is not Listener.__call__:
+            return self
+        return getattr(self, f'on_{kind}', None)
+
 
 def service_name(server: Any) -> str:
     """The service of a client as `package.service`, which is the path of its gen-py module."""

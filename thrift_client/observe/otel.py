@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from thrift_client.observe.listener import Listener, service_name
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import Span, TracerProvider
 
@@ -77,7 +78,9 @@ class Telemetry(Listener):
         return carrier
 
     def on_CallStarted(self, event: CallStarted) -> None:
-        """Begin the call's span."""
+        """Begin the call's span, if anything records spans."""
+        if not self._traces():
+            return
         span = self._start(event, None)
         _open.set((*_open.get(), _Begun(self, event.server, event.method, span)))
 
@@ -100,25 +103,46 @@ class Telemetry(Listener):
     def on_CallFinished(self, event: CallFinished) -> None:
         """End the call's span, and record its time."""
         begun = self._find(event)
+        traces, measures = begun is not None or self._traces(), self._measures()
+        if not (traces or measures):
+            return
+        attributes = _attributes(event.server, event.method)
+        if event.error is not None:
+            attributes['error.type'] = _type_name(event.error)
+        context = self._end(event, begun, attributes) if traces else None
+        if measures:
+            self._duration.record(event.elapsed / 1000, attributes, context)
+
+    def _end(
+        self, event: CallFinished, begun: _Begun | None, attributes: dict[str, str | int]
+    ) -> Context:
+        """End the call's span; return the context that it was in."""
         if begun is None:  # it began in another context, such as that of an iterator's maker
             span = self._start(event, time.time_ns() - int(event.elapsed * 1e6))
         else:
             span = begun.span
             _open.set(tuple(other for other in _open.get() if other is not begun))
-        attributes = _attributes(event.server, event.method)
         span.set_attributes(attributes)
         if event.error is not None:
-            attributes['error.type'] = _type_name(event.error)
-            span.set_attribute('error.type', attributes['error.type'])
             span.set_status(self._trace.StatusCode.ERROR, str(event.error))
         if event.attempts > 1:
             span.set_attribute('thrift.attempts', event.attempts)
         span.end()
-        context = self._trace.set_span_in_context(span)
-        self._duration.record(event.elapsed / 1000, attributes, context)
+        return self._trace.set_span_in_context(span)
+
+    def _traces(self) -> bool:
+        """Whether anything records spans: not the API alone, where no provider has been set."""
+        tracer = self._tracer
+        return type(getattr(tracer, '_tracer', tracer)) is not self._trace.NoOpTracer
+
+    def _measures(self) -> bool:
+        """Whether anything records times: not the API alone, where no provider has been set."""
+        return getattr(self._duration, '_real_instrument', self) is not None
 
     def _find(self, event: AttemptFailed | RetryPlanned | CallFinished) -> _Begun | None:
         """The call's record: of this server, or, after a retry elsewhere, of another."""
+        if not _open.get():
+            return None
         mine = [
             begun
             for begun in reversed(_open.get())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from thrift_client.observe.listener import Listener, outcome, service_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
     from prometheus_client import CollectorRegistry
@@ -83,6 +84,17 @@ _made: WeakKeyDictionary[CollectorRegistry, dict[str, Any]] = WeakKeyDictionary(
 _lock = Lock()
 
 
+class _Known:
+    """What counts the calls of one server, by method and kind of error; goes with the server."""
+
+    __slots__ = ('counts', 'server')
+
+    def __init__(self, server: Any, all_known: dict[int, _Known]) -> None:
+        number = id(server)
+        self.server = ref(server, lambda _: all_known.pop(number, None))
+        self.counts: dict[tuple[str, type], tuple[Callable[..., None], ...]] = {}
+
+
 class Metrics(Listener):
     """A listener that counts and times calls and connections in a registry.
 
@@ -102,13 +114,28 @@ class Metrics(Listener):
                 }
             self._metrics = _made[registry]
 
+        self._known: dict[int, _Known] = {}
+
     def on_CallFinished(self, event: CallFinished) -> None:
         """Count a call, its time and its attempts."""
-        labels = service_name(event.server), event.method, event.server.name
-        ended = outcome(event.error)
-        self._labelled('calls', *labels, ended).inc()
-        self._labelled('duration', *labels, ended).observe(event.elapsed / 1000)
-        self._labelled('attempts', *labels).inc(event.attempts)
+        server = event.server
+        known = self._known.get(id(server))
+        if known is None or known.server() is not server:
+            known = self._known[id(server)] = _Known(server, self._known)
+        kind = event.method, type(event.error)
+        count = known.counts.get(kind)
+        if count is None:
+            labels = service_name(server), event.method, server.name
+            ended = outcome(event.error)
+            count = known.counts[kind] = (
+                self._labelled('calls', *labels, ended).inc,
+                self._labelled('duration', *labels, ended).observe,
+                self._labelled('attempts', *labels).inc,
+            )
+        count_call, observe, count_attempts = count
+        count_call()
+        observe(event.elapsed / 1000)
+        count_attempts(event.attempts)
 
     def on_ConnectionOpened(self, event: ConnectionOpened) -> None:
         """Count a connection."""

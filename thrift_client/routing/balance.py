@@ -2,8 +2,9 @@
 
 No lock is held anywhere. What threads share, and why their races do no harm:
 
-* The calls in flight at a server are the elements of a list whose `append` and `pop` are atomic, so
-  no start and no end is ever lost: a lost one would weigh on a server for ever.
+* The calls in flight at a server are the elements of a set, which a call enters and leaves in one
+  atomic step each. The interpreter itself takes out one that is garbage, so no end is ever lost,
+  whatever exception comes where: a lost one would weigh on a server for ever.
 * `ewma` and `stamp` are written one after the other. Of two calls that end at once one may be
   missing in the average, or be weighed by the other's time; the next call puts that right.
 * Two threads may both pick a server before either has started its call there. That is the error
@@ -21,6 +22,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate, count
 from math import exp
 from typing import Protocol
+from weakref import ref
 
 from thrift_client.routing.base import no_servers
 
@@ -58,7 +60,7 @@ class Load:
         weight: the server's share of the calls in proportion to the other servers' weights.
     """
 
-    __slots__ = ('_calls', 'ewma', 'losses', 'lost_at', 'stamp', 'weight')
+    __slots__ = ('_flights', '_started', 'ewma', 'losses', 'lost_at', 'stamp', 'weight')
 
     def __init__(self, weight: float = 1) -> None:
         self.weight = weight
@@ -66,7 +68,8 @@ class Load:
         self.stamp: float | None = None
         self.losses = 0
         self.lost_at = 0.0
-        self._calls: list[None] = []
+        self._flights: set[ref[Flight]] = set()
+        self._started: list[Flight] = []  # by `start`
 
     def __repr__(self) -> str:
         latency = 'untried' if self.stamp is None else f'{self.ewma:.3g} ms'
@@ -75,11 +78,11 @@ class Load:
     @property
     def in_flight(self) -> int:
         """How many calls have started and not ended."""
-        return len(self._calls)
+        return len(self._flights)
 
     def start(self) -> None:
-        """Count a call as in flight until `done`."""
-        self._calls.append(None)
+        """Count a call as in flight until `done` or `abandon`."""
+        self._started.append(Flight(self))
 
     def done(self, now: float, elapsed: float, failed: bool) -> None:
         """Learn how a started call ended.
@@ -89,7 +92,11 @@ class Load:
             elapsed: how many ms it took.
             failed: whether the server or the network failed it; a declared exception is an answer.
         """
-        self._calls.pop()
+        self._started.pop()
+        self.learn(now, elapsed, failed)
+
+    def learn(self, now: float, elapsed: float, failed: bool) -> None:
+        """Learn how a call ended that is not in flight any more; otherwise as `done`."""
         if failed:
             elapsed = max(elapsed, _LEAST_FAILURE, min(2 * self.ewma, _MOST_FAILURE))
         else:
@@ -109,7 +116,7 @@ class Load:
 
     def abandon(self) -> None:
         """Forget a started call that ended without telling anything about the server."""
-        self._calls.pop()
+        self._started.pop()
 
     def renew(self) -> None:
         """Forget how long calls took: the server comes back as if it were new."""
@@ -130,10 +137,30 @@ class Load:
         Returns:
             The latency in ms, times one more than the calls in flight.
         """
-        waiting = len(self._calls) * unit / self.weight
+        waiting = len(self._flights) * unit / self.weight
         if self.stamp is None:
             return waiting * _UNTRIED
         return self.ewma * _decayed(now - self.stamp) * (waiting + 1)
+
+
+class Flight:
+    """A call in flight at a server, until `end` or until it is garbage."""
+
+    __slots__ = ('__weakref__', 'load')
+
+    def __init__(self, load: Load) -> None:
+        self.load = load
+        flights = load._flights
+        flights.update(map(ref, (self,), (flights.discard,)))  # in one step of the interpreter
+
+    def end(self) -> None:
+        """Count it no longer; may be repeated."""
+        self.load._flights.discard(ref(self))
+
+    def land(self, now: float, elapsed: float, failed: bool) -> None:
+        """End it, and have the server's load learn how it ended (see `Load.done`)."""
+        self.end()
+        self.load.learn(now, elapsed, failed)
 
 
 def _decayed(seconds: float) -> float:

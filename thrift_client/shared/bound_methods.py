@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, ClassVar
 
+_PACKAGE = __name__.partition('.')[0]
 _classes: dict[tuple[type, Service], type] = {}
 
 
@@ -17,11 +18,18 @@ def class_for(cls: type, service: Service, make: Callable[[], dict[str, Any]]) -
     """Return the subclass of `cls` for a service, made once.
 
     `make()` gives an attribute for each method; those that `cls` has itself stay as they
-    are. Two threads that are first at the same time make two and keep the same one.
+    are. A user's subclass comes before the methods, so that it may override them and call
+    them with `super()`. Two threads that are first at the same time make two and keep the
+    same one.
     """
     if '_service' in vars(cls):
         return cls
     bound = _classes.get((cls, service))
+    ours = next(kind for kind in cls.__mro__ if kind.__module__.partition('.')[0] == _PACKAGE)
+    if bound is None and ours is not cls:
+        bases = cls, class_for(ours, service, make)
+        namespace = {'__doc__': cls.__doc__, '__module__': cls.__module__, '_service': service}
+        bound = _classes.setdefault((cls, service), type(cls.__name__, bases, namespace))
     if bound is None:
         methods = make()
         own = {name for kind in cls.__mro__ for name in vars(kind)}  # not the metaclass's `mro`
@@ -68,6 +76,11 @@ class PoolMethod:
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
+
+    @property
+    def __func__(self) -> Any:
+        """What makes the call, by which `unittest.mock` sees whether it is awaited."""
+        return self._call  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         return f'<{self.method.name} of {self._pool!r}>'

@@ -23,7 +23,7 @@ def resolve(address: Address, *levels: Mapping[str, Any]) -> Options:
     scheme = address.scheme or ''
     query = from_query(address.query)
     for level in (own, query):
-        _check_contradictions(level, scheme, address.label)
+        check_contradictions(level, scheme, address.label)
     given: dict[str, Any] = {}
     for level in (*levels, query):
         given.update(level)
@@ -67,8 +67,11 @@ def carries_headers(options: Options) -> bool:
     return options.protocol == 'header' or options.transport in ('http', 'header')
 
 
-def _check_contradictions(given: Mapping[str, Any], scheme: str, label: str) -> None:
-    """Raise ValueError for two settings of one level that contradict each other."""
+def check_contradictions(given: Mapping[str, Any], scheme: str = '', label: str = '') -> None:
+    """Raise ValueError for two settings of one level that contradict each other.
+
+    `scheme` and `label` are those of the address, if the level has one.
+    """
     transport, protocol = given.get('transport'), given.get('protocol')
     http = scheme in ('http', 'https')
     if http and transport not in (None, 'http'):

@@ -6,10 +6,12 @@ from io import BytesIO
 from struct import Struct
 from time import monotonic
 
+from thrift_client.core.classify import is_of_proxy
 from thrift_client.core.detect import advise
 from thrift_client.core.failures import DECODING, is_foreign
 from thrift_client.core.reader import Incomplete, Reader
 from thrift_client.core.reply import Reply
+from thrift_client.core.service import Raised
 from thrift_client.errors import ConnectionLost, ThriftClientError
 from thrift_client.shared.stream import CHUNK
 
@@ -38,12 +40,13 @@ class ConnectionBase:
 
     `calls`: how many it has carried. `look_at`: from when on a use looks first whether the
     server has closed it; `retire_at`: when it is too old (monotonic seconds). `permit`: its
-    share of `max_connections`.
+    share of `max_connections`. `is_plain_use` says that a use only puts off the next look.
     """
 
     __slots__ = (
         '__weakref__', '_ended', '_framed', '_plain', '_protocol', '_reader', '_unanswered',
-        'calls', 'channel', 'first_read', 'key', 'look_at', 'permit', 'retire_at', 'stream', 'wire',
+        'calls', 'channel', 'first_read', 'is_plain_use', 'key', 'look_at', 'permit', 'retire_at',
+        'stream', 'wire',
     )  # fmt: skip
 
     def __init__(self, wire: Wire, stream: Stream, channel: Channel, now: float) -> None:
@@ -60,6 +63,7 @@ class ConnectionBase:
         self.calls = 0
         self.look_at = now
         self.retire_at = float('inf')
+        self.is_plain_use = not channel.answers_oneway
         self.permit: Permit | None = None
 
     def speak(self, wire: Wire) -> None:
@@ -88,6 +92,21 @@ class ConnectionBase:
         if self._unanswered is not None:
             self.look_at = now  # the next use looks what has come
 
+    def judged(self, result: Any) -> Any:
+        """Return a result that was read, having noted whether the server takes another call.
+
+        A proxy that answers for want of a server closes the connection behind its answer.
+        """
+        lost = type(result) is Raised and is_of_proxy(result.exception)
+        if lost or not self.channel.reusable:
+            self._end()
+        return result
+
+    def _end(self) -> None:
+        """Note that it takes no other call, also for who looks only at `look_at`."""
+        self._ended = True
+        self.look_at = self.retire_at = 0.0
+
     def idle_since(self) -> float:
         """When it was last used (monotonic seconds), as far as that matters."""
         return self.look_at - QUIET
@@ -108,6 +127,8 @@ class ConnectionBase:
             message = self.channel.whole(data)
             if message is None or message.read(len(head)) != head:
                 return None
+            if not self.channel.reusable:
+                self._end()
             buffer = message
         self._reader.cstringio_buf = buffer
         result = plan.new_result()

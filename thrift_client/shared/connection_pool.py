@@ -44,22 +44,21 @@ class Permit:
     that is garbage: no exception, wherever it comes, can take one away for good.
     """
 
-    __slots__ = ('__weakref__', '_mine', '_pool')
+    __slots__ = ('__weakref__', '_pool')
 
     def __init__(self, pool: ConnectionPool) -> None:
         self._pool = ref(pool)
-        self._mine = ref(self, pool.taken.discard)
-        pool.taken.add(self._mine)
+        pool.taken.update(map(ref, (self,), (pool.taken.discard,)))  # in one step
 
     def release(self) -> None:
         """Give it back. May be repeated, and run at any moment (a finalizer)."""
         pool = self._pool()
         if pool is not None:
-            pool.taken.discard(self._mine)
+            pool.taken.discard(ref(self))
             pool.serve()
 
     def __del__(self) -> None:
-        if hasattr(self, '_mine'):
+        if hasattr(self, '_pool'):
             self.release()
 
 
@@ -83,7 +82,7 @@ class ConnectionPool:
         self.idle: list[Any] = []
         self.gate: set[str] = set()
         self.max_idle: int = options.max_idle
-        self.tend_at = 0.0
+        self.tend_at = float('inf')  # until there is a connection
         limits = [ms for ms in (options.idle_timeout, options.max_age) if ms is not None]
         self._tend_every = min([TEND_EVERY, *(ms / 1000 for ms in limits)])
         #: References to the pins whose connections are from here.
@@ -125,6 +124,10 @@ class ConnectionPool:
             raise ClientClosed('the client is closed')
         if 'disabled' in self.gate:
             raise ClientDisabledError('the client is disabled', hint='enable() lets calls through')
+
+    def is_open(self) -> bool:
+        """Whether calls may be made."""
+        return self.gate.isdisjoint(('closed', 'disabled'))
 
     def set_disabled(self, disabled: bool) -> None:
         """Let no call begin, also none of those that wait; or let calls begin again."""
@@ -224,6 +227,8 @@ class ConnectionPool:
         max_age = self.endpoint.options.max_age
         if max_age is not None:
             connection.retire_at = began + max_age * (1 - AGE_SPREAD * random()) / 1000
+            connection.is_plain_use = False
+        self.tend_at = min(self.tend_at, now + self._tend_every)
         connection.look_at = now  # its second use looks: the server may close after one call
         self._live[id(connection)] = connection
         self.opened += 1
@@ -233,9 +238,8 @@ class ConnectionPool:
     def give_back(self, connection: Any) -> None:
         """Make a clean connection idle, if there is room and use for it."""
         now = monotonic()
-        reason = self._why_not(connection, now)
-        if reason is not None:
-            self.discard(connection, reason)
+        if not connection.reusable or now >= connection.retire_at:
+            self.discard(connection, self._why_not(connection, now) or 'it has ended')
             return
         if connection.calls > 1:
             connection.used(now)

@@ -15,6 +15,8 @@ from time import monotonic
 from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
+from thrift_client.core.collector import PausedCollector
+
 L = TypeVar('L')
 
 
@@ -90,6 +92,9 @@ def _after_in_child() -> None:
         except Exception:
             log.exception('starting again after a fork failed')
 
+
+_collector = PausedCollector()
+register(_collector)
 
 if hasattr(os, 'register_at_fork'):
     os.register_at_fork(

@@ -45,7 +45,7 @@ class KeyedMethod(PoolMethod):
     __slots__ = ('_failover', '_keys', '_overrides', '_servers', '_splits')
 
     def __init__(self, pool: Any) -> None:
-        super().__init__(pool)
+        self._pool = pool
         self._servers, self._keys, self._splits, self._failover, self._overrides = pool._keying()
 
     def set_hash(self, function: KeyFunction) -> Any:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.core.hedge import Latencies
-    from thrift_client.shared.connection_pool import ConnectionPool
+    from thrift_client.events import Audience
     from thrift_client.shared.endpoint import Endpoint
 
 log = logging.getLogger('thrift_client')
@@ -42,11 +42,11 @@ class Health:
     """
 
     __slots__ = (
-        '__weakref__', '_connections', '_endpoint', '_lock', '_logged_at', '_said_down', 'breaker',
-        'checkers', 'ejections', 'errors', 'groups', 'latencies', 'listeners', 'retries',
+        '__weakref__', '_connections', '_endpoint', '_lock', '_logged_at', '_said_down', 'audience',
+        'breaker', 'checkers', 'ejections', 'errors', 'groups', 'latencies', 'listeners', 'retries',
     )  # fmt: skip
 
-    def __init__(self, endpoint: Endpoint, connections: ConnectionPool) -> None:
+    def __init__(self, endpoint: Endpoint, connections: Any) -> None:
         options = endpoint.options
         self._endpoint = endpoint
         self._connections = connections
@@ -62,7 +62,11 @@ class Health:
         self.retries = self.ejections = 0
         self._logged_at = -LOG_EVERY
         self._said_down = False  # in the log, and not taken back since
+        self.audience: Audience | None = None
         if self.listeners:
+            from thrift_client.events import Audience
+
+            self.audience = Audience(self.listeners, endpoint.client)
             connections.gate.add('listening')
             connections.told = self.tell
         fork.register(self)
@@ -228,10 +232,8 @@ class Health:
 
     def tell(self, event: str, **details: Any) -> None:
         """Tell the listeners of an event, by the name of its class."""
-        if self.listeners:
-            from thrift_client.events import dispatch
-
-            dispatch(self.listeners, event, server=self._endpoint.client, **details)
+        if self.audience is not None:
+            self.audience.tell(event, details)
 
     def renew_after_fork(self) -> None:
         """In a forked child: the lock may be held, and the probe is the parent's."""

@@ -2,11 +2,15 @@
 
 The course is a generator that never blocks: it yields what has to be waited for, and the
 blocking client, the fan-out and the event loop each wait in their own way. It holds no
-lock; closing it closes the sockets that it has.
+lock; closing it closes the sockets that it has: those of a race are its own until `close`
+or until one has won.
 """
 
 from __future__ import annotations
 
+import os
+import socket
+from errno import EAGAIN, EINPROGRESS, EWOULDBLOCK
 from time import monotonic
 
 from thrift_client.core.classify import timed_out
@@ -14,17 +18,17 @@ from thrift_client.core.failures import is_foreign, is_system_error
 from thrift_client.errors import (
     AuthError,
     CallTimeout,
+    ConnectError,
     ConnectionLost,
     ResolveError,
     ThriftClientError,
 )
-from thrift_client.shared.platform import AF_UNIX, READABLE, WRITABLE, keep_alive
-from thrift_client.shared.resolve import Lookup, Race, look_up, numeric
+from thrift_client.shared.platform import AF_UNIX, READABLE, WRITABLE, keep_alive, tune
+from thrift_client.shared.resolve import Lookup, look_up, numeric
 from thrift_client.shared.stream import CHUNK, Stream
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Generator
     from typing import Any
 
@@ -37,6 +41,11 @@ if TYPE_CHECKING:
 
     #: Yields what to wait for, and is sent the descriptors that are ready, or a value.
     Steps = Generator[Any, Any, Any]
+
+#: RFC 8305: how many seconds an attempt has before the next address is tried beside it.
+NEXT_ADDRESS_AFTER = 0.25
+#: What a connect says that has only begun; Windows says the last.
+_GOING_ON = (EINPROGRESS, EAGAIN, EWOULDBLOCK)
 
 
 class Ready:
@@ -216,40 +225,24 @@ def _connect(found: Found, expires: float | None) -> Steps:
 
 def _begin_tls(stream: Stream, given: Any, name: str, expires: float | None) -> Steps:
     """Shake hands on a connected stream; the stream in TLS."""
-    import ssl
-
     from thrift_client.shared import tls
 
-    secure: Any = None
-    sock: socket.socket = stream.sock
+    secure: tls.TLSStream | None = None
     try:
-        secure = tls.context_of(given).wrap_socket(
-            sock, server_hostname=name, do_handshake_on_connect=False
-        )
+        secure = tls.TLSStream(stream.sock, tls.context_of(given), name)
         while True:
-            try:
-                secure.do_handshake()
-                return tls.TLSStream(secure)
-            except ssl.SSLWantReadError:
-                events = READABLE
-            except ssl.SSLWantWriteError:
-                events = WRITABLE
+            events = secure.shake_hands()
+            if events is None:
+                return secure
             yield from _wait(secure.fileno(), events, expires, 'shaking hands')
     except ThriftClientError as exc:
         if isinstance(exc, CallTimeout):
             exc.hint = tls.MAYBE_PLAIN
-        (secure or sock).close()
         raise
     except (OSError, ValueError) as exc:
         if is_foreign(exc) or (isinstance(exc, OSError) and not is_system_error(exc)):
-            (secure or sock).close()
             raise
-        error = tls.handshake_failed(exc, secure, name)  # reads names from what is still open
-        (secure or sock).close()
-        raise error from exc
-    except BaseException:
-        (secure or sock).close()
-        raise
+        raise tls.handshake_failed(exc, secure and secure.session, name) from exc
 
 
 def _converse(talk: Any, stream: Stream, expires: float | None, phase: str) -> Steps:
@@ -285,3 +278,103 @@ def _wait(fd: int, events: int, expires: float | None, phase: str) -> Steps:
     if expires is not None and monotonic() >= expires:
         raise timed_out(phase)
     yield Ready({fd: events}, expires)
+
+
+class Race:
+    """Connects to whichever of `found` answers first, each with a head start over the next.
+
+    `waits_for` are the descriptors that have to become writable; `next_at` is when the next
+    address is tried beside them (monotonic seconds), None if there is none left.
+    """
+
+    def __init__(self, found: Found) -> None:
+        self._waiting = list(reversed(found))
+        self._trying: dict[int, tuple[socket.socket, Any]] = {}
+        self._failed: list[tuple[Any, OSError]] = []
+        self.next_at: float | None = None
+
+    @property
+    def waits_for(self) -> list[int]:
+        """The descriptors of connects under way."""
+        return list(self._trying)
+
+    def step(self, now: float, writable: list[int]) -> socket.socket | None:
+        """Go on as far as possible; the socket that won, if one has.
+
+        `writable` are the descriptors that became so. Raises ConnectError that names every
+        address tried.
+        """
+        for fd in writable:
+            won = self._settle(fd)
+            if won is not None:
+                return won
+        while self._waiting and (not self._trying or self.next_at is None or now >= self.next_at):
+            won = self._begin(*self._waiting.pop())
+            if won is not None:
+                return won
+            self.next_at = now + NEXT_ADDRESS_AFTER
+        if not self._trying:
+            raise _connect_error(self._failed)
+        if not self._waiting:
+            self.next_at = None
+        return None
+
+    def close(self) -> None:
+        """Close the sockets that have not won."""
+        for sock, _ in self._trying.values():
+            sock.close()
+        self._trying.clear()
+
+    def _begin(self, family: int, address: Any) -> socket.socket | None:
+        sock = None
+        try:
+            sock = _new_socket(family)
+            code = sock.connect_ex(address)
+        except BaseException as exc:
+            if sock is not None:
+                sock.close()
+            if not isinstance(exc, OSError) or not is_system_error(exc):
+                raise
+            self._failed.append((address, exc))
+            return None
+        return self._sort(sock, address, code)
+
+    def _sort(self, sock: socket.socket, address: Any, code: int) -> socket.socket | None:
+        """Return a socket that is connected; put it to those that are not yet, or failed."""
+        if not code:
+            return sock
+        # A unix socket whose server has a full backlog says EAGAIN, and goes on with nothing.
+        if code in _GOING_ON and sock.family != AF_UNIX:
+            self._trying[sock.fileno()] = sock, address
+            return None
+        sock.close()
+        self._failed.append((address, OSError(code, os.strerror(code))))
+        return None
+
+    def _settle(self, fd: int) -> socket.socket | None:
+        sock, address = self._trying.pop(fd)
+        return self._sort(sock, address, sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+
+def _new_socket(family: int) -> socket.socket:
+    """A non-blocking socket, ready to connect."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        tune(sock)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _connect_error(failed: list[tuple[Any, OSError]]) -> ConnectError:
+    """One error for all addresses, with the errno of the first."""
+    tried = [f'{_text(address)}: {exc.strerror or exc}' for address, exc in failed]
+    error = ConnectError(f'cannot connect to {"; ".join(tried)}', phase='connecting')
+    error.errno = failed[0][1].errno
+    return error
+
+
+def _text(address: Any) -> str:
+    return address if isinstance(address, str) else f'{address[0]} port {address[1]}'

@@ -4,8 +4,8 @@ A picker belongs to one call and its thread. It knows the endpoint of the attemp
 is told how that ended, and names the next one; `core/call.py` decides whether there is a
 next one. What is known of a server, its `Load`, belongs to the pool's roster and is shared
 by all threads (`routing/balance.py` says why that needs no lock). What a picker has counted
-as in flight there it takes back in `close`, and if an exception in the wrong place made
-everybody forget it, when it is garbage.
+as in flight there ends with `close`, and if an exception in the wrong place made everybody
+forget it, with the picker.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from thrift_client.errors import (
     ThriftClientError,
     server_label,
 )
+from thrift_client.routing.balance import Flight
 from thrift_client.shared.health import label_of
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from thrift_client.core.hedge import Latencies
     from thrift_client.core.retry import RetryBudget
-    from thrift_client.routing.balance import Balancer, Load
+    from thrift_client.routing.balance import Balancer
     from thrift_client.shared.endpoint import Endpoint
     from thrift_client.shared.pin import PinBase
     from thrift_client.shared.server_list import Roster, ServerList
@@ -191,7 +192,7 @@ class BalancedPicker(Picker):
         self._balance = balance
         self._budget = budget
         self._latencies = latencies
-        self._flights: list[tuple[Endpoint, Load, float]] = []
+        self._flights: list[tuple[Endpoint, Flight, float]] = []
         if pin is not None and pin.endpoint is not None:
             self.moved(pin.endpoint, now)
         else:
@@ -237,10 +238,10 @@ class BalancedPicker(Picker):
 
     def ended(self, endpoint: Endpoint, error: BaseException | None, now: float) -> None:
         """Let the server's load know how an attempt there ended."""
-        for position, (other, load, began) in enumerate(self._flights):
+        for position, (other, flight, began) in enumerate(self._flights):
             if other is endpoint:
                 del self._flights[position]
-                self._land(load, began, error, now)
+                self._land(flight, began, error, now)
                 return
 
     def moved(self, endpoint: Endpoint, now: float) -> None:
@@ -254,30 +255,24 @@ class BalancedPicker(Picker):
     def close(self, error: BaseException | None, now: float) -> None:
         """End what is still under way: the call is over."""
         while self._flights:
-            _, load, began = self._flights.pop()
-            self._land(load, began, error, now)
-
-    def __del__(self) -> None:
-        while getattr(self, '_flights', None):
-            self._flights.pop()[1].abandon()
+            _, flight, began = self._flights.pop()
+            self._land(flight, began, error, now)
 
     @staticmethod
-    def _land(load: Load, began: float, error: BaseException | None, now: float) -> None:
+    def _land(flight: Flight, began: float, error: BaseException | None, now: float) -> None:
         answered = error is None or (
             isinstance(error, Exception) and not isinstance(error, ThriftClientError)
         )
         if isinstance(error, _OWN) or not isinstance(error, Exception | None):
-            load.abandon()
+            flight.end()
         else:
-            load.done(now, (now - began) * 1000, failed=not answered)
+            flight.land(now, (now - began) * 1000, failed=not answered)
             if error is not None and not answered and is_out_of_reach(error):
-                load.lost(now)
+                flight.load.lost(now)
 
     def _begin(self, position: int, now: float) -> None:
         self.endpoint = self._roster.endpoints[position]
-        load = self._roster.loads[position]
-        load.start()
-        self._flights.append((self.endpoint, load, now))
+        self._flights.append((self.endpoint, Flight(self._roster.loads[position]), now))
 
     def _untried(self) -> list[int]:
         begun = [endpoint for endpoint, _, _ in self._flights]

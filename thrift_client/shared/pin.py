@@ -254,8 +254,6 @@ class PinBase:
         connection = None if self._last is None else self._last()
         if connection is not None:
             connection.close(forked=True)
-            if connection.permit is not None:
-                connection.permit.clear()
         self.is_lost = self._last is not None
         for turn in self.turns:
             turn.clear()

@@ -16,6 +16,7 @@ from thrift_client.shared.bound_methods import (
     pool_class_for,
     unknown_method,
 )
+from thrift_client.shared.client_options import check_contradictions
 from thrift_client.shared.server_list import Roster, ServerList, closed, log, no_servers
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class PoolBase(Generic[S]):
         of = service_of(service)
         self._given = with_frame({'timeout': timeout, **options}, frame)
         # What is wrong fails here, not with the first server.
+        check_contradictions(self._given)
         checked = Options(self._given)
         check_methods({name: getattr(checked, name) for name in self._given}, of.methods)
         object.__setattr__(self, '__class__', pool_class_for(kind, of, self._method_type))
@@ -244,7 +246,7 @@ class PoolBase(Generic[S]):
         """A view that has everything in common with this pool but what is its `own`."""
         view: Self = object.__new__(type(self))
         for name, value in self.__dict__.items():
-            if name[0] == '_' and name not in _OWN and name not in self._service.methods:
+            if name not in _OWN and name not in self._service.methods:
                 view.__dict__[name] = value
         view.__dict__.update(own, _views={}, _is_view=True)
         return view

@@ -1,25 +1,22 @@
-"""From a name to addresses, and from addresses to a connected socket, without blocking.
+"""From a name to addresses, without blocking.
 
 Who owns what: a look-up runs in a daemon thread of its own, because getaddrinfo can't be
 cancelled; calls that want the same name at the same time share it, so a resolver that
 hangs costs one thread per name. One that runs in the thread of its call is that call's alone:
 an exception from outside ends it there, and nobody else waits for it. `_lookups` and the
 listeners of a look-up are only touched under `_lock`, which is reentrant, because a signal
-handler may call a client. The sockets of a race belong to it until `close` or until one
-has won.
+handler may call a client.
 """
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from time import monotonic
 
-from thrift_client.core.failures import is_foreign, is_system_error
-from thrift_client.errors import ConnectError, ResolveError
+from thrift_client.core.failures import is_foreign
+from thrift_client.errors import ResolveError
 from thrift_client.shared import fork
-from thrift_client.shared.platform import AF_UNIX, tune
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -28,9 +25,6 @@ if TYPE_CHECKING:
 
     #: What getaddrinfo found, of each entry: (family, socket address).
     Found = list[tuple[int, Any]]
-
-#: RFC 8305: how many seconds an attempt has before the next address is tried beside it.
-NEXT_ADDRESS_AFTER = 0.25
 
 #: A look-up of at most so many seconds was at once, and so will be the next for a second.
 QUICK, QUICK_FOR = 0.005, 1.0
@@ -173,105 +167,7 @@ def take_turns(found: list[Any]) -> Found:
     return turns
 
 
-class Race:
-    """Connects to whichever of `found` answers first, each with a head start over the next.
-
-    `waits_for` are the descriptors that have to become writable; `next_at` is when the next
-    address is tried beside them (monotonic seconds), None if there is none left.
-    """
-
-    def __init__(self, found: Found) -> None:
-        self._waiting = list(reversed(found))
-        self._trying: dict[int, tuple[socket.socket, Any]] = {}
-        self._failed: list[tuple[Any, OSError]] = []
-        self.next_at: float | None = None
-
-    @property
-    def waits_for(self) -> list[int]:
-        """The descriptors of connects under way."""
-        return list(self._trying)
-
-    def step(self, now: float, writable: list[int]) -> socket.socket | None:
-        """Go on as far as possible; the socket that won, if one has.
-
-        `writable` are the descriptors that became so. Raises ConnectError that names every
-        address tried.
-        """
-        for fd in writable:
-            won = self._settle(fd)
-            if won is not None:
-                return won
-        while self._waiting and (not self._trying or self.next_at is None or now >= self.next_at):
-            won = self._begin(*self._waiting.pop())
-            if won is not None:
-                return won
-            self.next_at = now + NEXT_ADDRESS_AFTER
-        if not self._trying:
-            raise connect_error(self._failed)
-        if not self._waiting:
-            self.next_at = None
-        return None
-
-    def close(self) -> None:
-        """Close the sockets that have not won."""
-        for sock, _ in self._trying.values():
-            sock.close()
-        self._trying.clear()
-
-    def _begin(self, family: int, address: Any) -> socket.socket | None:
-        sock = None
-        try:
-            sock = new_socket(family)
-            sock.connect(address)
-        except BaseException as exc:
-            own = exc if isinstance(exc, OSError) and is_system_error(exc) else None
-            # A unix socket whose server has a full backlog says EAGAIN, and goes on with nothing.
-            if isinstance(own, BlockingIOError) and sock and family != AF_UNIX:
-                self._trying[sock.fileno()] = sock, address
-                return None
-            if sock is not None:
-                sock.close()
-            if own is None:
-                raise
-            self._failed.append((address, own))
-            return None
-        return sock
-
-    def _settle(self, fd: int) -> socket.socket | None:
-        sock, address = self._trying.pop(fd)
-        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if not code:
-            return sock
-        sock.close()
-        self._failed.append((address, OSError(code, os.strerror(code))))
-        return None
-
-
-def new_socket(family: int) -> socket.socket:
-    """A non-blocking socket, ready to connect."""
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        tune(sock)
-        sock.setblocking(False)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def connect_error(failed: list[tuple[Any, OSError]]) -> ConnectError:
-    """One error for all addresses, with the errno of the first."""
-    tried = [f'{_text(address)}: {exc.strerror or exc}' for address, exc in failed]
-    error = ConnectError(f'cannot connect to {"; ".join(tried)}', phase='connecting')
-    error.errno = failed[0][1].errno
-    return error
-
-
 def _resolve_error(host: str, exc: OSError) -> ResolveError:
     error = ResolveError(f'{host!r} has no address: {exc.strerror or exc}', phase='looking up')
     error.errno = exc.errno
     return error
-
-
-def _text(address: Any) -> str:
-    return address if isinstance(address, str) else f'{address[0]} port {address[1]}'

@@ -11,6 +11,9 @@ from thrift_client.errors import CertificateError, ThriftClientError, TLSError, 
 from thrift_client.shared.platform import READABLE, WRITABLE, peek_rest
 from thrift_client.shared.stream import CHUNK, Stream
 
+#: The most bytes that are encrypted before they are sent.
+_PIECE = 1 << 18
+
 _default: ssl.SSLContext | None = None
 
 #: What OpenSSL calls bytes that are not a TLS record.
@@ -19,27 +22,137 @@ MAYBE_PLAIN = 'if the server does not use TLS, leave ssl out'
 
 
 class TLSStream(Stream):
-    """A connection in TLS."""
+    """A connection in TLS, which is done in memory: the socket carries its records.
 
-    __slots__ = ('to_send',)
+    One receive takes all records that have arrived, where the methods of an SSLSocket read
+    the head and the rest of each. Records that were made and not sent yet are in `_unsent`;
+    they carry the next `_covered` bytes of what is being sent. After a receive the session
+    holds no whole record, so that waiting for the socket is enough. `_failed` is what TLS
+    found wrong, once it has.
+    """
 
-    def __init__(self, sock: ssl.SSLSocket) -> None:
+    __slots__ = (
+        '_covered', '_failed', '_incoming', '_outgoing', '_pending', '_read', '_receive',
+        '_transmit', '_unsent', '_write', 'session', 'to_send',
+    )  # fmt: skip
+
+    def __init__(self, sock: Any, context: ssl.SSLContext, name: str) -> None:
         super().__init__(sock)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.session = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
+        # Without the methods of SSLObject, which only pass on.
+        inner = self.session._sslobj  # type: ignore[attr-defined]
+        self._read, self._write, self._pending = inner.read, inner.write, inner.pending
+        self._transmit, self._receive = sock.send, sock.recv
+        self._unsent: bytes | memoryview = b''
+        self._covered = 0
+        self._failed: ssl.SSLError | None = None
         self.to_send = WRITABLE
-        session = sock._sslobj  # type: ignore[attr-defined]
-        # Without the methods of SSLSocket, which check in Python what is known here.
-        self.send = session.write
-        self.receive = session.read
+        self.send, self.receive = self.send_records, self.receive_records
+
+    def shake_hands(self) -> int | None:
+        """Go on with the handshake; the event to wait for, None once it is done.
+
+        Raises OSError, ssl.SSLError among them.
+        """
+        while True:
+            done = True
+            try:
+                self.session.do_handshake()
+            except ssl.SSLWantReadError:
+                done = False
+            finally:
+                self._unsent = bytes(self._unsent) + self._outgoing.read()
+                flushed = self._flush()
+            if not flushed:
+                return WRITABLE
+            if done:
+                return None
+            try:
+                self._pull(self.flags)
+            except BlockingIOError:
+                return READABLE
+
+    def _flush(self) -> bool:
+        """Send the records that are ready; whether the kernel has taken all of them."""
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[self._transmit(self._unsent, self.flags) :]
+        except BlockingIOError:
+            return False
+        return True
+
+    def send_records(self, data: bytes | memoryview, flags: int = 0) -> int:
+        """Send `data`, or a large part of it, in records; how many bytes.
+
+        If it raises, it must be repeated with the same data: its records may be made.
+        """
+        unsent = self._unsent
+        if not unsent:
+            self._covered = self._write(data[:_PIECE])
+            unsent = self._unsent = self._outgoing.read()
+        sent = self._transmit(unsent, flags)
+        while sent < len(unsent):
+            self._unsent = unsent = memoryview(unsent)[sent:]
+            sent = self._transmit(unsent, flags)
+        self._unsent = b''
+        return self._covered
+
+    def receive_records(self, size: int = CHUNK, flags: int = 0) -> bytes:  # noqa: ARG002
+        """Return what is in the records that have arrived, whatever its size."""
+        if self._incoming.pending or self._pending():
+            try:
+                return self._drain()
+            except ssl.SSLWantReadError:
+                pass  # the last record has not arrived as a whole
+        if self._failed is not None:
+            raise self._failed
+        self._pull(flags)
+        try:
+            return self._drain()
+        except ssl.SSLWantReadError:
+            raise
+        except ssl.SSLError as exc:
+            self._failed = exc  # for whoever asks again, to name what is wrong
+            raise
+
+    def _pull(self, flags: int) -> None:
+        """Take in records from the socket. Raises BlockingIOError if none have arrived."""
+        data = self._receive(CHUNK, flags)
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    def _drain(self) -> bytes:
+        """Return what is in the whole records at hand. Raises ssl.SSLWantReadError if none is."""
+        data: bytes = self._read(CHUNK)
+        if not self._incoming.pending:
+            return data
+        pieces = [data]
+        try:
+            while data and self._incoming.pending:
+                data = self._read(CHUNK)
+                pieces.append(data)
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as exc:
+            self._failed = exc
+        return b''.join(pieces)
 
     def try_send(self, data: bytes | memoryview) -> int:
         """Send what fits into records that the kernel takes now: how many bytes, -1 for none."""
         try:
             self.to_send = WRITABLE
-            return self.send(data)  # type: ignore[no-any-return]
-        except ssl.SSLWantWriteError:
-            return -1
-        except ssl.SSLWantReadError:  # a message of the handshake has to come first
-            self.to_send = READABLE
+            while True:
+                try:
+                    return self.send_records(data, self.flags)
+                except ssl.SSLWantReadError:  # a message of the handshake has to come first
+                    self.to_send = READABLE
+                    self._pull(self.flags)
+        except BlockingIOError as exc:
+            if is_foreign(exc):
+                raise
             return -1
         except OSError as exc:
             raise self.broken(self._alert() or exc, 'sending') from exc
@@ -47,11 +160,15 @@ class TLSStream(Stream):
     def try_receive(self, size: int = CHUNK) -> bytes | None:
         """What has arrived; None if nothing has, b'' at the end of the stream."""
         try:
-            return self.receive(size)  # type: ignore[no-any-return]
+            return self.receive_records(size, self.flags)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
         except ssl.SSLZeroReturnError:
             return b''
+        except BlockingIOError as exc:
+            if is_foreign(exc):
+                raise
+            return None
         except OSError as exc:
             if isinstance(exc, ssl.SSLEOFError):
                 return b''
@@ -59,14 +176,28 @@ class TLSStream(Stream):
 
     def try_receive_into(self, space: memoryview) -> int | None:
         """Receive what has arrived into `space`: how many bytes; None if nothing has."""
+        filled = 0
         try:
-            return self.receive(len(space), space)  # type: ignore[no-any-return]
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return None
+            while filled < len(space):
+                try:
+                    count = self._read(len(space) - filled, space[filled:])
+                except ssl.SSLWantReadError:
+                    if filled:
+                        break
+                    self._pull(self.flags)
+                else:
+                    if not count:
+                        break
+                    filled += count
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            return 0
+            pass
+        except (BlockingIOError, ssl.SSLWantWriteError) as exc:
+            if is_foreign(exc):
+                raise
+            return None
         except OSError as exc:
             raise self.broken(exc, 'reading the reply') from exc
+        return filled
 
     def broken(self, exc: OSError, phase: str) -> BaseException:
         """What an OSError of the socket or of TLS is called."""
@@ -80,7 +211,7 @@ class TLSStream(Stream):
         In TLS 1.3 it refuses a certificate after the client's handshake is over.
         """
         try:
-            self.receive(1)
+            self.receive_records(1, self.flags)
         except ssl.SSLError as exc:
             return exc if exc.reason is not None and 'ALERT' in exc.reason else None
         except OSError as exc:
@@ -90,11 +221,13 @@ class TLSStream(Stream):
 
     def is_quiet(self) -> bool:
         """Whether it is open and nothing but TLS's own messages (tickets) has arrived."""
-        if not self.poll(0):
+        if not (self._incoming.pending or self._pending() or self.poll(0)):
             return True
         try:
-            self.receive(1)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            self.receive_records(1, self.flags)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError) as exc:
+            if is_foreign(exc):
+                raise
             return True
         except OSError as exc:
             if not is_system_error(exc):
@@ -107,6 +240,7 @@ class TLSStream(Stream):
         The kernel resets a connection that is closed with bytes unread, as the tickets of
         TLS 1.3 mostly are, and a server then loses the oneway call that it has not read.
         """
+        self._failed = None  # its traceback holds this stream
         while not forked and peek_rest(self.sock, CHUNK):
             pass
         super().close(forked=forked)

@@ -19,6 +19,7 @@ from thrift_client.core.service import Method, Service, bind_functions
 from thrift_client.errors import ThriftClientError
 from thrift_client.response import set_headers
 from thrift_client.shared.client_base import ClientBase
+from thrift_client.shared.connection import QUIET
 from thrift_client.shared.endpoint import Endpoint
 from thrift_client.sync.connection_pool import SyncConnectionPool
 from thrift_client.sync.course import make_attempts
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from thrift_client.response import ThriftResponse
 
 _NOTHING: Any = object()
+#: The gate of a server whose listeners are all that is special about it.
+HEARD = {'listening'}
 
 
 def make_call(  # noqa: C901 - a function for each case would cost what it saves
@@ -54,11 +57,16 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
         now = monotonic()
     connections = endpoint.connections
     plan = options.plans.get(method)
+    audience = None
     if plan is None or connections.gate:
-        return call_in_full(endpoint, options, method, arguments, now, response, picker)
+        if plan is None or connections.gate != HEARD:
+            return call_in_full(endpoint, options, method, arguments, now, response, picker)
+        audience = endpoint.health.audience
     try:
         body = plan.encode(arguments, plan.encode_spec)
     except ENCODING as exc:
+        if audience is not None:
+            return call_in_full(endpoint, options, method, arguments, now, response, picker)
         if is_foreign(exc):
             raise
         from thrift_client.core.paths import encode_error
@@ -83,41 +91,51 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
         return call_in_full(endpoint, options, method, arguments, now, response, picker)
     if now >= connection.look_at:
         idle.append(connection)
-        connection = connections.take_checked()
-        if connection is None:
+        if audience is None:
+            connection = connections.take_checked()
+        if audience is not None or connection is None:
             return call_in_full(endpoint, options, method, arguments, now, response, picker)
     try:
+        if audience is not None:
+            audience.begun(method.name, connection.calls)
         result = connection.small_exchange(plan, body, next_id(), wait, expires)
     except BaseException as exc:
         if isinstance(exc, ThriftClientError):
             connection.blame(exc)
         connections.discard(connection, exc)
-        if not isinstance(exc, FAILURES):
+        if audience is None and not isinstance(exc, FAILURES):
             raise
         return call_in_full(
-            endpoint, options, method, arguments, now, response, picker, failure=exc
-        )
+            endpoint, options, method, arguments, now, response, picker,
+            is_announced=audience is not None, failure=exc,
+        )  # fmt: skip
     if response is not None and endpoint.carries_headers:
         set_headers(response, connection.reply_headers)
-    connection.used(now)
+    if connection.is_plain_use:
+        connection.look_at = now + QUIET
+    else:
+        connection.used(now)
     idle.append(connection)
-    if len(idle) > connections.max_idle or now > connections.tend_at or connections.gate:
+    if (
+        len(idle) > connections.max_idle
+        or now > connections.tend_at
+        or (connections.gate and connections.gate != HEARD)
+    ):
         connections.tend(now)
-    if plan.returns:
-        value = getattr(result, 'success', None)
-        if value is not None:
-            return value
-    if result is None:
-        return None
-    exception = method.exception_in(result)
-    if exception is None:
-        return result.success if plan.returns else None
-    if options.reconsiders(method, exception):
-        return call_in_full(
-            endpoint, options, method, arguments, now, response, picker, result=result
-        )
-    annotate(exception, endpoint.client)
-    raise exception
+    value = getattr(result, 'success', None) if plan.returns else None
+    if value is None and result is not None:
+        exception = method.exception_in(result)
+        if exception is not None:
+            if audience is None and not options.reconsiders(method, exception):
+                annotate(exception, endpoint.client)
+                raise exception
+            return call_in_full(
+                endpoint, options, method, arguments, now, response, picker,
+                is_announced=audience is not None, result=result,
+            )  # fmt: skip
+    if audience is not None:
+        audience.ended(method.name, (monotonic() - now) * 1000)
+    return value
 
 
 def call_in_full(
@@ -129,12 +147,14 @@ def call_in_full(
     response: ThriftResponse[Any] | None,
     picker: Any,
     *,
-    failure: Exception | None = None,
+    is_announced: bool = False,
+    failure: BaseException | None = None,
     result: Any = _NOTHING,
 ) -> Any:
     """Follow the whole course of a call that began at `started`.
 
-    `failure` or `result` is how a small call ended that was its first attempt.
+    `failure` or `result` is how a small call ended that was its first attempt; listeners
+    know that it began if `is_announced`.
     """
     hedges = options.hedge is not None and failure is None and options.may_hedge(method)
     if hedges and (picker is None or not picker.forced):
@@ -143,10 +163,13 @@ def call_in_full(
         endpoint, options, method, arguments, started,
         seqid=next_id(), picker=picker, response=response,
     )  # fmt: skip
+    call.is_announced = is_announced
     error: BaseException | None = None
     try:
         call.begin()
         if failure is not None:
+            if not isinstance(failure, FAILURES):
+                raise failure
             call.failed(failure, monotonic())
         elif result is not _NOTHING and call.done(result, monotonic()):
             return call.value()

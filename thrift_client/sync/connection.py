@@ -22,6 +22,7 @@ from thrift_client.errors import (
     ThriftClientError,
 )
 from thrift_client.shared.connection import ConnectionBase, frame_length
+from thrift_client.shared.platform import alarm_handler
 from thrift_client.sync import stream as waiting
 from thrift_client.sync.stream import CHUNK
 
@@ -39,18 +40,24 @@ if TYPE_CHECKING:
     from thrift_client.shared.stream import Stream
 
 
+#: The least ms of a wait that may begin in the kernel, whose clock is coarse.
+_KERNEL_WAITS_FROM = 20.0
+
+
 class Connection(ConnectionBase):
     """An open connection to one server."""
 
-    __slots__ = ('_expires', '_poll', '_receive', '_send')
+    __slots__ = ('_expires', '_flags', '_poll', '_polls_below', '_receive', '_send')
 
     def __init__(self, wire: Wire, stream: Stream, channel: Channel, now: float) -> None:
         super().__init__(wire, stream, channel, now)
         self._expires: float | None = None
         # What the small exchange uses, bound once.
         self._send, self._receive, self._poll = stream.send, stream.receive, stream.poll
+        self._flags = stream.flags
+        self._polls_below = _KERNEL_WAITS_FROM if self._flags else float('inf')
 
-    def small_exchange(
+    def small_exchange(  # noqa: C901 - a function for each case would cost what it saves
         self, plan: Plan, body: bytes, seqid: int, wait: float, expires: float | None
     ) -> Any:
         """Exchange a small request and its reply: one send, one wait, one receive.
@@ -67,7 +74,7 @@ class Connection(ConnectionBase):
             request = frame_length(len(request)) + request
         self.calls += 1
         try:
-            sent = self._send(request)
+            sent = self._send(request, self._flags)
         except OSError as exc:
             if not is_system_error(exc):
                 raise
@@ -77,7 +84,8 @@ class Connection(ConnectionBase):
         if plan.result_spec is None:
             self.sent_oneway()
             return None
-        self._poll(wait)
+        if wait < self._polls_below or alarm_handler():
+            self._poll(wait)
         try:
             data = self._receive(self.first_read)
         except OSError as exc:
@@ -89,7 +97,7 @@ class Connection(ConnectionBase):
         result = self.read_small(plan, reply_head, data)
         if result is not None:
             return result
-        return self._read_reply(plan.codec, plan.method, seqid, data, expires)
+        return self.judged(self._read_reply(plan.codec, plan.method, seqid, data, expires))
 
     def exchange(self, call: Call, request: bytes) -> Any:
         """Exchange the request of a call and its reply, until `call.until`.
@@ -122,7 +130,7 @@ class Connection(ConnectionBase):
         result = self.read_first(codec, method, seqid, data)
         if result is not None:
             return result
-        return self._read_reply(codec, method, seqid, data, until)
+        return self.judged(self._read_reply(codec, method, seqid, data, until))
 
     def _read_reply(
         self, codec: Codec, method: Method, seqid: int, data: bytes, expires: float | None

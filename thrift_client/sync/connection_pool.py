@@ -3,12 +3,11 @@
 Who owns what: see `shared/connection_pool.py`. A call that has to wait puts a `Place` into
 `line` and takes what it needs itself once it is the first there: nothing is handed over,
 so nothing is lost with a call that is interrupted. Whoever frees something wakes the first.
-A call that pauses before a retry is in `_pausing`, so that `close` can end the pause.
+A call that pauses before a retry is in `pausing`, so that `close` can end the pause.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from time import monotonic
 
 from thrift_client.errors import ThriftClientError
@@ -17,7 +16,7 @@ from thrift_client.shared.connection_pool import ConnectionPool, Permit
 from thrift_client.shared.opening import Opener
 from thrift_client.sync.connect import drive
 from thrift_client.sync.connection import Connection
-from thrift_client.sync.place import Place
+from thrift_client.sync.place import Line, Place
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -33,13 +32,13 @@ if TYPE_CHECKING:
 class SyncConnectionPool(ConnectionPool):
     """The idle connections to one server, last in, first out, and the line of calls for one."""
 
-    __slots__ = ('_pausing', 'line', 'opener')
+    __slots__ = ('line', 'opener', 'pausing')
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
         self.opener = Opener(endpoint.address, endpoint.wire, endpoint.options)
-        self.line: deque[Place] = deque()
-        self._pausing: deque[Place] = deque()
+        self.line = Line()
+        self.pausing = Line()
 
     def __del__(self) -> None:
         if self._live and not self.closed:
@@ -58,7 +57,7 @@ class SyncConnectionPool(ConnectionPool):
         CallTimeout, ClientClosed, ClientDisabledError.
         """
         if self.limit is None:
-            return self.take_checked() or self.open(expires, None)
+            return (self.take_checked() if self.idle else None) or self.open(expires, None)
         claimed = None if self.line else self.take_checked() or self.try_reserve()
         if claimed is None:
             claimed = self._wait(expires)
@@ -151,6 +150,8 @@ class SyncConnectionPool(ConnectionPool):
     def connected(self, opened: Any, began: float, permit: Permit | None) -> Connection:
         """Make the connection of what the opener's course came to."""
         stream, channel = opened
+        if self.max_idle:  # for a single call it costs more than it saves
+            stream.time_in_kernel()
         connection = Connection(self.endpoint.wire, stream, channel, began)
         connection.permit = permit
         self.register(connection, began)
@@ -190,7 +191,7 @@ class SyncConnectionPool(ConnectionPool):
         """
         self.gate.add('waiting')  # again, as who leaves last takes it away
         self.check_open()
-        if self.line and self.line[0] is place:
+        if self.line.first() is place:
             return claim() if claim is not None else self.take_checked() or self.try_reserve()
         return None
 
@@ -202,38 +203,32 @@ class SyncConnectionPool(ConnectionPool):
 
     def _wait(self, expires: float | None, claim: Callable[[], Any] | None = None) -> Any:
         """Wait for a connection or a permit, or for what `claim` gives, in order of arrival."""
-        try:
-            with Place(self.line) as place:
-                while True:
-                    claimed = self.claim(place, claim)
-                    if claimed is not None:
-                        return claimed
-                    if not place.wait(expires):
-                        raise self.exhausted()
-        finally:
-            self.left_line()
+        with Place(self.line, self.left_line) as place:
+            while True:
+                claimed = self.claim(place, claim)
+                if claimed is not None:
+                    return claimed
+                if not place.wait(expires):
+                    raise self.exhausted()
 
     def serve(self) -> None:
         """Let the call that waits longest look for a connection."""
-        try:
-            self.line[0].wake()
-        except IndexError:
-            pass
+        self.line.wake_first()
 
     def wake_all(self) -> None:
         """Let every call that waits, for a connection or to retry, look at the gate."""
-        for place in (*list(self.line), *list(self._pausing)):
-            place.wake()
+        self.line.wake_all()
+        self.pausing.wake_all()
         self.wake_pins()
 
     def pause(self, until: float) -> None:
         """Wait until `until` (monotonic seconds), or until the client is closed or disabled."""
-        with Place(self._pausing) as place:
-            if self.gate.isdisjoint(('closed', 'disabled')):
+        with Place(self.pausing) as place:
+            if self.is_open():
                 place.wait(until)
 
     def renew_after_fork(self) -> None:
         """In a forked child: connections and calls are the parent's."""
         super().renew_after_fork()
-        self.line = deque()
-        self._pausing = deque()
+        self.line = Line()
+        self.pausing = Line()

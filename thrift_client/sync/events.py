@@ -12,13 +12,15 @@ from time import monotonic
 
 from thrift_client.core.failures import is_foreign, is_system_error
 from thrift_client.shared.platform import READABLE, new_poller
+from thrift_client.sync.place import Place
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from thrift_client.core.scatter import Leg
+    from thrift_client.sync.place import Line
 
 #: Seconds between two looks where nothing can wake the fan-out.
 LOOK_EVERY = 0.01
@@ -120,3 +122,20 @@ class Events:
             pair, self._pair = self._pair, None
             pair[0].close()
             pair[1].close()
+
+
+class LegPlace(Place):
+    """A leg's place in the line for a connection: wakes the fan-out instead of a thread."""
+
+    __slots__ = ('_events', '_leg')
+
+    def __init__(
+        self, line: Line, left: Callable[[], object] | None, events: Events, leg: Leg
+    ) -> None:
+        super().__init__(line, left)
+        self._events, self._leg = events, leg
+        self.__enter__()
+
+    def wake(self) -> None:
+        """Let the leg look again."""
+        self._events.wake(self._leg, None)

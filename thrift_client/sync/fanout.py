@@ -27,8 +27,7 @@ from thrift_client.shared.fanout_base import FanOutBase
 from thrift_client.shared.opening import Ready, advance
 from thrift_client.shared.platform import READABLE, WRITABLE
 from thrift_client.shared.resolve import Lookup
-from thrift_client.sync.events import Events
-from thrift_client.sync.place import Place
+from thrift_client.sync.events import Events, LegPlace
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -44,20 +43,6 @@ if TYPE_CHECKING:
 READS_IN_A_ROW = 16
 #: Seconds after its end that a worker has to say itself what it was waiting for.
 LAST_WORD = 0.04
-
-
-class _Turn(Place):
-    """A leg's place in the line for a connection: wakes the fan-out instead of a thread."""
-
-    __slots__ = ('_events', '_leg')
-
-    def __init__(self, line: deque[Place], events: Events, leg: Leg) -> None:
-        super().__init__(line)
-        self._events, self._leg = events, leg
-
-    def wake(self) -> None:
-        """Let the leg look again."""
-        self._events.wake(self._leg, None)
 
 
 class _Opening:
@@ -79,7 +64,7 @@ class FanOut(FanOutBase):
         self._workers = workers
         self._events = Events()
         self._undecided: set[Leg] = set()  # whose reply may be whole, for all that is known
-        self._paused: list[Leg] = []
+        self._paused: deque[Leg] = deque()
         self._blocking: deque[Leg] = deque()
 
     # What its owner calls.
@@ -99,17 +84,22 @@ class FanOut(FanOutBase):
     def close(self) -> list[Leg]:
         """Give up whatever is still under way; the legs whose responses say so."""
         given_up = [*self._active, *self._scatter.take_new()]
-        self._active.clear()
-        for leg in given_up:
-            ran = leg.unsent is None and (
-                leg.connection is not None
-                or (isinstance(leg.opening, Future) and leg.endpoint.wire.apache is not None)
-            )
-            self._release(leg)
-            leg.give_up(may_have_run=ran)
+        try:
+            for leg in given_up:
+                ran = leg.unsent is None and (
+                    leg.connection is not None
+                    or (isinstance(leg.opening, Future) and leg.endpoint.wire.apache is not None)
+                )
+                self._release(leg)
+                self._active.discard(leg)
+                leg.give_up(may_have_run=ran)
+        finally:
+            for leg in self._active:  # that an exception from outside has left
+                self._release(leg)
+            self._active.clear()
+            self._events.close()
         given_up += self._ended
         self._ended.clear()
-        self._events.close()
         return given_up
 
     # How a leg begins.
@@ -141,7 +131,7 @@ class FanOut(FanOutBase):
             return
         leg.endpoint = call.endpoint
         if endpoint is None:
-            self._paused.append(leg)
+            self._pause(leg)
             return
         leg.expires = call.until
         self._request(leg, endpoint.codec_of(call.options.codec))
@@ -155,6 +145,20 @@ class FanOut(FanOutBase):
         else:
             self._open(leg)
 
+    def _pause(self, leg: Leg) -> None:
+        """Have a leg rest until its next attempt, or until its client is closed or disabled."""
+        connections = leg.endpoint.connections
+        self._events.prepare_to_wake()
+        self._paused.append(leg)
+        leg.place = LegPlace(connections.pausing, None, self._events, leg)
+        if not connections.is_open():
+            leg.place.wake()
+
+    def _resume(self, leg: Leg) -> None:
+        self._paused.remove(leg)
+        self._leave_line(leg)
+        self._course(leg, None)
+
     # How a connection is opened, or waited for.
 
     def _open(self, leg: Leg) -> None:
@@ -164,8 +168,7 @@ class FanOut(FanOutBase):
         if may_open:
             self._open_with(leg, permit)
             return
-        leg.place = _Turn(connections.line, self._events, leg)
-        leg.place.__enter__()
+        leg.place = LegPlace(connections.line, connections.left_line, self._events, leg)
         self._events.expect(leg.expires)
         self._look(leg)
 
@@ -189,8 +192,7 @@ class FanOut(FanOutBase):
     def _leave_line(self, leg: Leg) -> None:
         place, leg.place = leg.place, None
         if place is not None:
-            place.__exit__()
-            leg.endpoint.connections.left_line()
+            place.leave()
 
     def _open_with(self, leg: Leg, permit: Permit | None) -> None:
         leg.permit = permit
@@ -358,7 +360,7 @@ class FanOut(FanOutBase):
                 if not data:
                     leg.reply.end()
             if connection.read_available(leg.reply, data, READS_IN_A_ROW):
-                self._settle(leg, leg.reply.result)
+                self._settle(leg, connection.judged(leg.reply.result))
             elif leg.reply.due is not None:
                 self._undecided.add(leg)
             else:
@@ -397,10 +399,9 @@ class FanOut(FanOutBase):
         """Let go of whatever a leg holds, in whatever state it is."""
         self._events.unlisten(leg)
         self._undecided.discard(leg)
-        if leg in self._paused:
-            self._paused.remove(leg)
-        if leg in self._blocking:
-            self._blocking.remove(leg)
+        for waiting in (self._paused, self._blocking):
+            if leg in waiting:
+                waiting.remove(leg)
         connection, leg.connection = leg.connection, None
         if connection is not None:
             leg.endpoint.connections.discard(connection, 'its call was given up')
@@ -425,7 +426,7 @@ class FanOut(FanOutBase):
             return
         times = [self._scatter.alarm]
         times += [leg.reply.due for leg in self._undecided]
-        times += [_resume_at(leg) for leg in self._paused]
+        times += [leg.resume_at for leg in self._paused]
         for leg, fds in events.wait(times).items():
             if leg.connection is None:
                 self._open_on(leg, leg.opening, fds)
@@ -440,9 +441,8 @@ class FanOut(FanOutBase):
             self._expire(now)
         for leg in [leg for leg in self._undecided if (leg.reply.due or now) <= now]:
             self._receive(leg)
-        for leg in [leg for leg in self._paused if _resume_at(leg) <= now]:
-            self._paused.remove(leg)
-            self._course(leg, None)
+        for leg in [leg for leg in self._paused if leg.resume_at <= now]:
+            self._resume(leg)
         if self._scatter.alarm is not None and now >= self._scatter.alarm:
             self._scatter.ring(now)
 
@@ -451,7 +451,9 @@ class FanOut(FanOutBase):
         if leg not in self._active:
             return
         if what is None:
-            if leg.place is not None:
+            if leg in self._paused:
+                self._resume(leg)
+            elif leg.place is not None:
                 self._look(leg)
         elif what is leg.opening:
             if isinstance(what, _Opening):
@@ -469,7 +471,7 @@ class FanOut(FanOutBase):
             if until > now:
                 self._events.expect(until)
             elif leg.connection is not None:
-                self._lose(leg, timed_out(_phase(leg)))
+                self._lose(leg, timed_out(leg.phase))
             elif isinstance(leg.opening, _Opening):
                 self._open_on(leg, leg.opening, [])
             elif leg.place is not None:
@@ -496,14 +498,3 @@ class FanOut(FanOutBase):
         error.maybe_executed = self._abandon(leg, future) and leg.endpoint.wire.apache is not None
         leg.opening = None
         self._course(leg, error)
-
-
-def _resume_at(leg: Leg) -> float:
-    assert leg.call is not None
-    return leg.call.resume_at or 0.0
-
-
-def _phase(leg: Leg) -> str:
-    if leg.unsent is not None:
-        return 'sending'
-    return 'waiting for the reply' if leg.reply is None else 'reading the reply'

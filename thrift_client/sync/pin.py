@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from thrift_client.errors import ThriftClientError
 from thrift_client.response import set_headers
 from thrift_client.shared.pin import PinBase, Turn, moved
 from thrift_client.shared.platform import READABLE
 from thrift_client.sync import stream as waiting
-from thrift_client.sync.place import Place
+from thrift_client.sync.place import Line, Place
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -28,7 +26,7 @@ class Pin(PinBase):
 
     def __init__(self, endpoint: Endpoint | None = None) -> None:
         super().__init__(endpoint)
-        self._line: deque[Place] = deque()
+        self._line = Line()
 
     def exchange(self, connections: SyncConnectionPool, call: Call, request: bytes) -> Any:
         """Make one attempt on the connection, once it is the call's turn.
@@ -89,32 +87,25 @@ class Pin(PinBase):
                 return self.turns.pop()
             except IndexError:
                 pass  # another thread was faster
-        try:
-            with Place(self._line) as place:
-                while True:
-                    self.check()
-                    if not self.bypasses:
-                        connections.check_open()
-                    if self._line[0] is place and self.turns:
-                        return self.turns.pop()
-                    if not place.wait(until):
-                        raise self.exhausted(len(self._line) - 1)
-        finally:
-            self.wake()
+        with Place(self._line, self.wake) as place:
+            while True:
+                self.check()
+                if not self.bypasses:
+                    connections.check_open()
+                if self._line.first() is place and self.turns:
+                    return self.turns.pop()
+                if not place.wait(until):
+                    raise self.exhausted(len(self._line) - 1)
 
     def wake(self) -> None:
         """Let the call that waits longest look."""
-        try:
-            self._line[0].wake()
-        except IndexError:
-            pass
+        self._line.wake_first()
 
     def wake_all(self) -> None:
         """Let every call that waits look at what has changed."""
-        for place in list(self._line):
-            place.wake()
+        self._line.wake_all()
 
     def renew_after_fork(self) -> None:
         """In a forked child: the connection is the parent's, and so are the calls that wait."""
         super().renew_after_fork()
-        self._line = deque()
+        self._line = Line()

@@ -1,37 +1,95 @@
-"""Where a thread waits for its turn, among others."""
+"""Where a thread waits for its turn, among others.
+
+A line holds its places weakly: one that an exception in the wrong place made its call forget
+is in no line any more.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from threading import Lock
 from time import monotonic
+from weakref import ref
 
 from thrift_client.core.failures import is_foreign
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections import deque
+    from collections.abc import Callable
+
+
+class Line:
+    """Places in the order of arrival."""
+
+    __slots__ = ('places',)
+
+    def __init__(self) -> None:
+        self.places: deque[ref[Place]] = deque()
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def first(self) -> Place | None:
+        """The place of who waits longest."""
+        try:
+            place = self.places[0]()
+        except IndexError:
+            return None
+        return place if place is not None else next(iter(self._all()), None)
+
+    def wake_first(self) -> None:
+        """Let who waits longest look again. May run in a finalizer."""
+        place = self.first() if self.places else None
+        if place is not None:
+            place.wake()
+
+    def wake_all(self) -> None:
+        """Let everyone look again."""
+        for place in self._all():
+            place.wake()
+
+    def _all(self) -> list[Place]:
+        return [place for found in self.places.copy() if (place := found()) is not None]
 
 
 class Place:
-    """A place in a line; `turn` is released to let its owner look again."""
+    """A place in a line; `turn` is released to let its owner look again.
 
-    __slots__ = ('_line', 'turn')
+    `left()` is called when it has left the line.
+    """
 
-    def __init__(self, line: deque[Place]) -> None:
-        self._line = line
+    __slots__ = ('__weakref__', '_left', '_line', 'turn')
+
+    def __init__(self, line: Line, left: Callable[[], object] | None = None) -> None:
+        self._left = left
+        self._line: Line | None = line
         self.turn = Lock()
         self.turn.acquire()
 
     def __enter__(self) -> Place:
-        self._line.append(self)
+        if self._line is not None:
+            self._line.places.append(ref(self))
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Leave the line; may be repeated."""
+        if self._line is None:
+            return
         try:
-            self._line.remove(self)
-        except ValueError as exc:  # the line was renewed by a fork
+            self._line.places.remove(ref(self))
+        except ValueError as exc:  # it never was in the line
             if is_foreign(exc):
                 raise
+        if self._left is not None:
+            self._left()
+        self._line = None  # until here, an exception from outside makes it leave once more
+
+    def __del__(self) -> None:
+        if getattr(self, '_line', None) is not None:
+            self.leave()
 
     def wake(self) -> None:
         """Let the owner look again. May be repeated."""

@@ -404,6 +404,7 @@ class BalancedClient(BalancedBase[SimpleClient], ThriftPool):
         finally:
             if picker is not None:
                 picker.close(error, monotonic())
+            del error  # its traceback holds this frame: a cycle that would keep what was lost
         response.server = picker.endpoint.client
         response.elapsed = (monotonic() - started) * 1000
         return response

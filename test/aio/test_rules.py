@@ -1,0 +1,259 @@
+"""The rules that hold for every call, where an event loop makes them hard to keep."""
+
+import asyncio
+import os
+import signal
+import ssl
+import time
+
+import pytest
+
+import thrift_client
+from rich_if import rich_service
+from test_if import test_service
+from thrift_client import RetryPolicy, errors
+from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient, AsyncSimpleClient
+from thrift_client.testing.behaviours import answer, close, hold, never_read
+from wire.conftest import certificates  # noqa: F401 - a fixture
+
+GOOD = answer(lambda args: args.key)
+
+
+async def reached(gate):
+    """Wait until the server has come to a gate."""
+    await asyncio.to_thread(gate.wait_reached, 5000)
+
+
+async def test_calls_are_served_in_order_of_arrival_through_all_views(fault_server):
+    """1-2-3-4 is 1-2-3-4, whether a call is small, goes the whole course or is of a pool."""
+    gate, served = hold(), []
+
+    def serve(args):
+        served.append(args.key)
+        return args.key
+
+    server = fault_server(test_service, [gate + GOOD, answer(serve)])
+    async with AsyncSimpleClient(test_service, server.address, max_connections=1) as client:
+        pool = AsyncHashClient(test_service)
+        pool.add_server(server=client)
+        first = asyncio.create_task(client.getk('0'))
+        await reached(gate)
+        retrying = client.with_options(retry=RetryPolicy(attempts=2), idempotent=True)
+        hedging = client.with_options(hedge=thrift_client.Hedge(after=5000), idempotent=True)
+        ways = [client, hedging, pool, retrying, pool.all, hedging, client]
+        tasks = []
+        for number, way in enumerate(ways):
+            tasks.append(asyncio.ensure_future(way.getk(str(number + 1))))
+            while client.stats().waiting <= number:  # noqa: ASYNC110 - some queue in tasks
+                await asyncio.sleep(0)
+        gate.open()
+        await asyncio.gather(first, *tasks)
+        assert served == [str(number + 1) for number in range(len(ways))]
+        await pool.close()
+
+
+@pytest.mark.parametrize('end', ['close', 'disable'])
+async def test_waiting_and_pausing_calls_end_at_once(fault_server, end):
+    """Nothing of them is sent."""
+    gate = hold()
+    busy = fault_server(test_service, [gate + GOOD])
+    broken = fault_server(test_service, [close()])
+    policy = RetryPolicy(backoff=60_000, max_backoff=60_000)
+    async with (
+        AsyncSimpleClient(test_service, busy.address, max_connections=1) as one,
+        AsyncSimpleClient(test_service, broken.address, retry=policy, idempotent=True) as other,
+    ):
+        first = asyncio.create_task(one.getk('first'))
+        await reached(gate)
+        listening = one.with_options(hedge=thrift_client.Hedge(after=5000), idempotent=True)
+        waiting = [asyncio.create_task(way.getk('waits')) for way in (one, listening)]
+        pausing = asyncio.create_task(other.getk('pauses'))
+        while other.stats().retries == 0:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.001)
+        began = time.monotonic()
+        for client in (one, other):
+            if end == 'close':
+                await client.close()
+            else:
+                client.disable()
+        expected = errors.ClientClosed if end == 'close' else errors.ClientDisabledError
+        for error in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(error, expected)
+            assert error.maybe_executed is False
+        (ended,) = await asyncio.gather(pausing, return_exceptions=True)
+        assert isinstance(ended, expected)
+        assert time.monotonic() - began < 1
+        gate.open()
+        assert await first == 'first'
+        assert busy.ledger.count('waits') == 0
+        assert broken.ledger.count('pauses') == 1
+
+
+async def test_many_oneway_calls_in_the_line(fault_server):
+    """Each frees its connection as soon as it is sent: no recursion, and all arrive."""
+    server = fault_server(rich_service, answer(lambda args: 0))
+    async with AsyncSimpleClient(rich_service, server.address, max_connections=1) as client:
+        assert await client.add(1, 2) == 0
+        await asyncio.gather(*(client.fire(str(number)) for number in range(3000)))
+        assert await client.add(1, 2) == 0
+        assert server.ledger.count('2999') == 1
+        assert client.stats().opened == 1
+
+
+@pytest.mark.parametrize('secure', [False, True], ids=['plain', 'tls'])
+async def test_what_the_kernel_has_not_taken_did_not_run(fault_server, certificates, secure):  # noqa: F811 - the fixture
+    """A request of which a part was not sent can't have run, cancelled or timed out."""
+    context = certificates.server() if secure else None
+    server = fault_server(rich_service, never_read(), ssl_context=context)
+    options = {'ssl': certificates.client()} if secure else {}
+    async with AsyncSimpleClient(rich_service, server.address, timeout=400, **options) as client:
+        with pytest.raises(errors.CallTimeout) as caught:
+            await client.raw(bytes(20_000_000))
+        assert caught.value.phase == 'sending'
+        assert caught.value.maybe_executed is False
+        assert client.stats().busy == 0
+
+
+async def test_given_up_calls_say_whether_they_may_have_run(fault_server):
+    """Of a quorum: the one that was sent may, the one that waits for a connection did not."""
+    gate = hold()
+    fast = fault_server(test_service, GOOD)
+    slow = fault_server(test_service, [GOOD, gate + GOOD])
+    servers = [fast.address, slow.address]
+    options = {'servers': servers, 'max_connections': 1}
+    async with AsyncReplicatedClient(test_service, **options) as pool:
+        await pool.getk('warm')
+        first = pool.with_options(wait_for='first')
+        sent = asyncio.create_task(pool.servers[1].getk('sent'))
+        await reached(gate)
+        _, waits = await first.getk('waits')
+        assert waits.exception.maybe_executed is False
+        assert pool.servers[1].stats().waiting == 0
+        gate.open()
+        assert await sent == 'sent'
+
+
+async def test_headers_of_a_coroutine_function(fault_server):
+    """It is awaited in the caller's context, its time is the call's, its mistakes are raised."""
+    server = fault_server(test_service, GOOD)
+    given = []
+
+    async def headers():
+        await asyncio.sleep(0)
+        given.append('asked')
+        return {'k': 'v'}
+
+    async def late():
+        await asyncio.sleep(10)
+
+    async def wrong():
+        raise ZeroDivisionError
+
+    options = {'transport': 'header'}
+    async with AsyncSimpleClient(test_service, server.address, **options) as client:
+        pool = AsyncReplicatedClient(test_service)
+        pool.add_server(server=client)
+        for way in (client, pool):
+            with pytest.raises(ZeroDivisionError):
+                await way.with_options(headers=wrong).getk('wrong')
+        with pytest.raises(errors.CallTimeout) as caught:
+            await client.with_options(headers=late, timeout=50).getk('late')
+        assert caught.value.maybe_executed is False
+        assert server.accepted == 0
+        await asyncio.gather(
+            client.with_options(headers=headers, timeout=500).getk('k'),
+            return_exceptions=True,
+        )
+        assert given == ['asked']
+        await pool.close()
+
+
+async def test_an_ssl_context_of_a_coroutine_function(fault_server, certificates):  # noqa: F811 - the fixture
+    """It is awaited for each connection; what it raises is an AuthError."""
+    server = fault_server(test_service, GOOD, ssl_context=certificates.server())
+    made = []
+
+    async def context():
+        await asyncio.sleep(0)
+        made.append(certificates.client())
+        return made[-1]
+
+    async def broken():
+        raise ssl.SSLError('no certificate')
+
+    async with AsyncSimpleClient(test_service, server.address, ssl=context) as client:
+        assert await client.getk('k') == 'k'
+        assert len(made) == 1
+    async with AsyncSimpleClient(test_service, server.address, ssl=broken) as client:
+        with pytest.raises(errors.AuthError, match='no certificate'):
+            await client.getk('k')
+
+
+async def test_an_iterator_of_the_parent_is_refused_in_a_child(fault_server):
+    """The calls are the parent's, and go on there."""
+    servers = [fault_server(test_service, GOOD).address for _ in range(2)]
+    async with AsyncReplicatedClient(test_service, servers=servers) as pool:
+        await pool.getk('warm')
+        responses = pool.as_completed('getk', 'k')
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                asyncio._set_running_loop(None)
+                try:
+                    asyncio.new_event_loop().run_until_complete(anext(responses))
+                except errors.ClientClosed:
+                    status = 0
+            finally:
+                os._exit(status)
+        _, status = await asyncio.to_thread(os.waitpid, child, 0)
+        assert status == 0
+        assert [response.value() async for response in responses] == ['k', 'k']
+
+
+def test_a_loop_that_cannot_watch_sockets(kv_server):
+    """The first call says what to do."""
+
+    class Blind(asyncio.SelectorEventLoop):
+        add_reader = asyncio.AbstractEventLoop.add_reader
+        _add_reader = asyncio.SelectorEventLoop._add_reader
+
+    client = AsyncSimpleClient(test_service, kv_server.address)
+    loop = Blind()
+    try:
+        with pytest.raises(RuntimeError, match='selector'):
+            loop.run_until_complete(client.ping())
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize('kind', [AsyncSimpleClient, AsyncReplicatedClient])
+async def test_what_a_signal_handler_raises_passes_through(fault_server, kind, new_loop):
+    """Unchanged, whichever callback of the loop it interrupts; the connection is not used again."""
+    server = fault_server(test_service, GOOD)
+
+    def handler(*_):
+        raise TimeoutError('from outside')
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        if kind is AsyncSimpleClient:
+            client = kind(test_service, server.address)
+        else:
+            client = kind(test_service, servers=[server.address])
+        async with client:
+            await client.getk('warm')
+
+            async def interrupted():
+                task = asyncio.ensure_future(client.getk('k'))
+                await asyncio.sleep(0)
+                os.kill(os.getpid(), signal.SIGUSR1)
+                time.sleep(0.01)  # noqa: ASYNC251 - the handler runs here
+                return await task
+
+            with pytest.raises(TimeoutError, match='from outside'):
+                await interrupted()
+            result = await client.getk('next')
+            assert (result if kind is AsyncSimpleClient else result[0].value()) == 'next'
+    finally:
+        signal.signal(signal.SIGUSR1, before)
