@@ -41,10 +41,11 @@ def _reply(kinds: str) -> bytes:
     from thrift.transport.TTransport import TMemoryBuffer
 
     nulls = b'\x01' * (BATCH // 8)
+    texts = [f'row {i}' for i in range(BATCH)]
     made = {
         'i': ttypes.TColumn(i64Val=ttypes.TI64Column(list(range(BATCH)), nulls)),
         'd': ttypes.TColumn(doubleVal=ttypes.TDoubleColumn([i / 7 for i in range(BATCH)], nulls)),
-        's': ttypes.TColumn(stringVal=ttypes.TStringColumn([f'row {i}' for i in range(BATCH)], b'')),
+        's': ttypes.TColumn(stringVal=ttypes.TStringColumn(texts, b'')),
     }
     rows = ttypes.TRowSet(0, [], [made[kind] for kind in kinds])
     buffer = TMemoryBuffer()

@@ -3,19 +3,19 @@
 Every test is ended when it hangs, and fails when it leaves something behind.
 """
 
-import fcntl
 import gc
 import os
 import shutil
 import signal
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+import systems_own
 from on_loop_pools import made
 from servers import ServerProcess
 from test_if import test_service
@@ -37,12 +37,38 @@ hypothesis.settings.load_profile('tests')
 def pytest_configure(config):
     """Register what this file looks for, and set what a shell may have set in another way."""
     config.addinivalue_line('markers', 'leaves: leaves something behind, and is not checked for it')
+    config.addinivalue_line('markers', 'needs(*names): skipped where the system lacks one of these')
+    if config.getoption('bare_system') and (left := systems_own.removable()):
+        raise pytest.UsageError(
+            f'--bare-system: {", ".join(left)} are there; run it by `make bare-system`'
+        )
     config.pluginmanager.register(Watchdog(), 'watchdog')
     # The background jobs of scripts ignore it, and so would each process that a test starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [*os.environ]:
         if name in OF_THE_SHELL or (name.startswith('THRIFT_CLIENT_') and name not in OURS):
             del os.environ[name]
+
+
+def pytest_addoption(parser):
+    """Let `make bare-system` make sure that it tests what it says."""
+    parser.addoption(
+        '--bare-system', action='store_true', help='end unless test/bare_system is in charge'
+    )
+
+
+def pytest_report_header(config):
+    """Say what the system lacks of what tests ask for."""
+    lacking = [name for name, there in systems_own.HAS.items() if not there]
+    return f'this system lacks: {", ".join(lacking)}' if lacking else None
+
+
+def pytest_runtest_setup(item):
+    """Skip a test of what the system doesn't have."""
+    for mark in item.iter_markers('needs'):
+        lacking = [name for name in mark.args if not systems_own.HAS[name]]
+        if lacking:
+            pytest.skip(f'needs {", ".join(lacking)}, which this system lacks')
 
 
 @pytest.fixture
@@ -70,14 +96,15 @@ def made_once(tmp_path_factory):
         root = root.parent
 
     def made(name, make):
-        folder, unfinished = root / name, root / f'{name}-unfinished'
+        folder, unfinished = root / name, root / f'{name}-{os.getpid()}'
         with (root / f'{name}.lock').open('w') as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            systems_own.lock_file(lock)
             if not folder.exists():
                 shutil.rmtree(unfinished, ignore_errors=True)
                 unfinished.mkdir()
                 make(unfinished)
-                unfinished.rename(folder)
+                with suppress(FileExistsError):  # another process was quicker, on Windows
+                    unfinished.rename(folder)
         return folder
 
     return made
@@ -126,7 +153,7 @@ def kv_servers(server_process):
 
 def _sockets():
     found = set()
-    for entry in Path('/proc/self/fd').iterdir():
+    for entry in _listed('/proc/self/fd'):
         try:
             target = str(entry.readlink())
         except OSError:
@@ -142,12 +169,17 @@ def _threads():
 
 def _children():
     found = set()
-    for task in Path('/proc/self/task').iterdir():
+    for task in _listed('/proc/self/task'):
         try:
             found.update((task / 'children').read_text().split())
         except (FileNotFoundError, ProcessLookupError):
             continue  # the thread has ended; its children are now another's
     return found
+
+
+def _listed(folder):
+    """List a folder of Linux's /proc, which is empty elsewhere."""
+    return Path(folder).iterdir() if systems_own.HAS['/proc'] else ()
 
 
 def _left(sockets, threads, children):

@@ -74,6 +74,10 @@ class OnLoop:
                 ended.wait(5)
             raise
 
+    def call_on_loop(self, method, *args):
+        """Call a method that this class has itself."""
+        return self._waiting(getattr(self._client, method))(*args)
+
     def close(self):
         """Close the client and end the loop; nothing may have gone wrong unnoticed there.
 

@@ -37,6 +37,12 @@ class PoolOnLoop(OnLoop):
         """Make a view of the pool on the same loop."""
         return self._waiting(self._client.with_options)(**options)
 
+    def pinned(self):
+        """Pin a connection: leaving the context of the view ends that alone."""
+        view = object.__new__(_PinnedOnLoop)
+        view.__dict__.update(self.__dict__, _client=self._client.pinned())
+        return view
+
     def close(self):
         """Close the pool and leave the loop running."""
         self._wait(self._client.close())
@@ -88,6 +94,19 @@ class ClientOnLoop(PoolOnLoop):
     def with_options(self, **options):
         """Make a view of the client on the same loop."""
         return self._view(self._client.with_options(**options))
+
+
+class _PinnedOnLoop(PoolOnLoop):
+    """What `pinned` returns."""
+
+    def with_options(self, **options):
+        """Make a view of the view on the same loop."""
+        view = object.__new__(_PinnedOnLoop)
+        view.__dict__.update(self.__dict__, _client=self._client.with_options(**options))
+        return view
+
+    def __exit__(self, *exc_info):
+        self.close()
 
 
 class _MethodOnLoop:

@@ -15,8 +15,11 @@ import traceback
 import pytest
 import pytest_timeout
 
-#: A signal that Python, asyncio, gevent and the tests leave alone.
-SIGNAL = signal.SIGRTMIN + 7
+#: A signal that Python, asyncio, gevent and the tests leave alone; None where threads can't be
+#: sent one (Windows). There, a test that hangs ends its process.
+SIGNAL = None
+if hasattr(signal, 'pthread_kill'):
+    SIGNAL = signal.SIGRTMIN + 7 if hasattr(signal, 'SIGRTMIN') else signal.SIGXCPU
 AGAIN_S = 10
 EXIT_S = 30
 _NAME = 'watchdog of '
@@ -37,19 +40,22 @@ class Watchdog:
         self._stderr = os.dup(2)  # pytest's capturing replaces descriptor 2 while tests run
         self._watched = None
         self._in_phase = self._over = False
-        signal.signal(SIGNAL, self._fail)
+        if SIGNAL is not None:
+            signal.signal(SIGNAL, self._fail)
 
     def pytest_unconfigure(self):
         """Give the signal and the descriptor back."""
         self._stop()
-        signal.signal(SIGNAL, signal.SIG_DFL)
+        if SIGNAL is not None:
+            signal.signal(SIGNAL, signal.SIG_DFL)
         os.close(self._stderr)
 
     def pytest_timeout_set_timer(self, item, settings):
         """Begin to watch a test."""
         self._over = False
         self._watched = _Watched(item.nodeid, settings, self._again, self._stderr)
-        self._watched.start()
+        if SIGNAL is not None:
+            self._watched.start()
         faulthandler.dump_traceback_later(
             settings.timeout + self._leave, exit=True, file=self._stderr
         )
@@ -130,7 +136,8 @@ class _Watched(threading.Thread):
     def stop(self):
         """End the thread."""
         self._over.set()
-        self.join()
+        if self.ident is not None:
+            self.join()
 
 
 def _stacks(main):

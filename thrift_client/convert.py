@@ -147,6 +147,7 @@ class _To:
         self._json = json
 
     def value(self, type_: Type, value: Any, path: str) -> Any:
+        """Convert a value of any type."""
         if type_.shape is not None:
             return self.struct(type_.shape, value, path)
         if type_.code == TType.MAP:
@@ -165,6 +166,7 @@ class _To:
         return int(checked) if isinstance(checked, IntEnum) else checked
 
     def struct(self, shape: Shape, value: Any, path: str) -> Any:
+        """Convert a struct to a dict of the fields that are set."""
         found = {}
         for field in shape.fields:
             try:
@@ -215,6 +217,7 @@ class _From:
         self._json = json
 
     def value(self, type_: Type, value: Any, path: str, *, key: bool = False) -> Any:
+        """Convert a plain value to the type; where `key` is true, to one that can be hashed."""
         if type_.shape is not None:
             return self.struct(type_.shape, value, path)
         if type_.code == TType.MAP:
@@ -224,6 +227,7 @@ class _From:
         return _scalar(type_, self._read(type_, value, path) if self._json else value, path)
 
     def struct(self, shape: Shape, value: Any, path: str) -> Any:
+        """Create a struct from a dict of its fields."""
         if not isinstance(value, dict):
             raise wrong(path, f'an object with the fields of {shape.name}', value)
         given = {}

@@ -429,8 +429,17 @@ def row_of(name: str) -> Option:
         raise TypeError(f'unknown option {name!r}{nearest(name, OPTIONS)}') from None
 
 
-def check_methods(given: Mapping[str, Any], methods: Iterable[str]) -> None:
-    """Raise ValueError if an option (checked) names a method that the service doesn't have."""
+def check_methods(given: Mapping[str, Any], methods: Mapping[str, Any]) -> None:
+    """Raise ValueError if an option (checked) names a method that the service doesn't have.
+
+    The method that checks ejected servers must have no arguments.
+    """
+    check = getattr(given.get('circuit_breaker'), 'check', None)
+    if isinstance(check, str):
+        if check not in methods:
+            raise ValueError(f'check: no method {check!r}{nearest(check, methods)}')
+        if methods[check].parameters:
+            raise ValueError(f'check: the method {check!r} has arguments: give a function')
     for option in ('idempotent', 'timeouts', 'retry'):
         names = given.get(option) or ()
         if isinstance(names, (bool, RetryPolicy)):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
 
-class Policy:
+class PolicyBase:
     """An immutable value: equal by its fields, copied with changes by `replace`."""
 
     __slots__ = ()
@@ -48,12 +48,12 @@ class Policy:
         return _rebuilt, (type(self), self._values())
 
 
-def _rebuilt(kind: Any, values: dict[str, Any]) -> Policy:
-    policy: Policy = kind(**values)
+def _rebuilt(kind: Any, values: dict[str, Any]) -> PolicyBase:
+    policy: PolicyBase = kind(**values)
     return policy
 
 
-class RetryPolicy(Policy):
+class RetryPolicy(PolicyBase):
     """When a failed call is retried: only if that cannot do harm.
 
     `attempts`: how many attempts a call has at most; 1 means no retry. `backoff`: the longest
@@ -118,7 +118,7 @@ class RetryPolicy(Policy):
         return bool(self.retry_on(answer))
 
 
-class CircuitBreaker(Policy):
+class CircuitBreaker(PolicyBase):
     """When a failing server is ejected: left alone for a while.
 
     `failures`: after so many failures in a row (unreachable, lost, nonsense, and if
@@ -185,7 +185,7 @@ class CircuitBreaker(Policy):
         )
 
 
-class Hedge(Policy):
+class Hedge(PolicyBase):
     """When a slow call of an idempotent method is begun once more, in parallel.
 
     `after`: so many ms after the attempt before; None: after as long as `percentile`

@@ -15,7 +15,7 @@ from rich_if import rich_service
 from rich_if.ttypes import Refused
 from test_if import test_service
 from thrift_client import CircuitBreaker, Hedge, RetryPolicy, aio, errors
-from thrift_client.testing.addresses import ClosedPort
+from thrift_client.testing import ClosedPort
 from thrift_client.testing.behaviours import (
     answer,
     application_exception,

@@ -10,7 +10,6 @@ import pytest
 
 from handlers import Rich
 from rich_if import rich_service
-from thrift_client.cli.doctor import problems, unsafe
 from thrift_client.options import OPTIONS
 
 LONG = 'a-server-with-a-rather-long-name-in-a-data-center-far-away'
@@ -101,18 +100,6 @@ def test_doctor_has_what_a_bug_report_needs(cli, process):
         assert done.returncode == 0
         names = [line.partition('  ')[0] for line in done.stdout.splitlines()]
         assert names == ['thrift_client', 'thrift', 'C extension', 'Python', 'system', 'extras']
-
-
-def test_doctor_names_what_is_unsafe_missing_or_slow():
-    """Each release has the attacks that it doesn't hold; 0.25 has none."""
-    assert [len(unsafe(release)) for release in ('0.20.0', '0.23.0', '0.24.0', '0.25.0')] == [
-        2, 2, 1, 0,
-    ]  # fmt: skip
-    assert problems('0.25.0', c_extension=True, compiler='/usr/bin/thrift') == []
-    old, slow, none = problems('0.24.0', c_extension=False, compiler=None)
-    assert 'thrift 0.24.0 is unsafe for untrusted servers' in old
-    assert 'no C extension' in slow
-    assert 'thrift_client.load() and -s FILE.thrift work without it' in none
 
 
 def test_hints_are_flags_that_work(cli, server_process, thrift_server):

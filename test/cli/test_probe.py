@@ -10,8 +10,6 @@ import pytest
 
 from handlers import KeyValue
 from test_if import test_service
-from thrift_client.cli import probe
-from thrift_client.cli.wires import WIRES, Wire, answers, request
 
 SPEAKING = [
     ({}, 'buffered', 'binary'),
@@ -158,29 +156,3 @@ def test_a_refused_connection_exits_with_3(cli, unused_port):
     done = cli('probe', f'127.0.0.1:{unused_port}')
     assert done.returncode == 3
     assert 'refused' in done.stderr
-
-
-@pytest.mark.parametrize('wire', WIRES, ids='/'.join)
-def test_a_request_is_not_taken_for_a_reply(wire):
-    """Nor is any part of it, on the same transport and protocol or on others."""
-    for other in WIRES:
-        data = request(other, 'h:1', '/', None)
-        assert not answers(wire, data)
-    assert not any(answers(Wire(*wire), data[:n]) for n in range(len(data)))
-
-
-@pytest.mark.parametrize(
-    ('data', 'kind'),
-    [
-        (b'\x15\x03\x01\x00\x02\x02\x46', 'TLS'),
-        (b'HTTP/1.0 404', 'HTTP'),
-        (b'<HTML>', 'HTTP'),
-        (b'\x4a\x00\x00\x00\x0a8.0.36', 'MySQL'),
-        (b'', None),
-        (b'\xff\xfe', None),
-    ],
-)
-def test_first_bytes_are_recognized(data, kind):
-    """A few bytes are enough, and no bytes are not an error."""
-    assert probe.kind_of(data) == kind
-    assert probe.described(data)

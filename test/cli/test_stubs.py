@@ -6,12 +6,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-from thrift.Thrift import TType
-
-from thrift_client.cli import stub_types
 
 TEST = Path(__file__).parents[1]
 
@@ -143,18 +139,6 @@ def test_pyright_knows_every_client(project):
     assert {line for _, line in found} == lines_of_mistakes()
 
 
-def test_a_module_whose_name_ends_in_another_s_keeps_its_own():
-    """What stands in shared.ttypes is written short there, what stands in geo.shared.ttypes not."""
-    own = {'thrift_spec': (), '__module__': 'shared.ttypes'}
-    point, small = type('Point', (), own | {'__module__': 'geo.shared.ttypes'}), type('Id', (), own)
-    at, id_ = (1, TType.STRUCT, 'at', [point, None], None), (2, TType.STRUCT, 'id', [small], None)
-    spec = (None, at, id_)
-    module = ModuleType('shared.ttypes')
-    module.Line = type('Line', (), own | {'thrift_spec': spec})
-    text = stub_types.text(module)
-    assert '    at: geo.shared.ttypes.Point | None\n    id: Id | None\n' in text
-
-
 def test_stubs_go_to_a_folder_as_packages(cli, tmp_path):
     """With --out nothing is written beside the modules, and each folder is a package."""
     done = cli('stubs', '-o', 'out', 'rich_if.rich_service')
@@ -174,4 +158,3 @@ def test_a_folder_that_cannot_be_made_is_told(cli, tmp_path):
     done = cli('stubs', '-o', 'file/out', 'test_if.test_service')
     assert (done.returncode, 'Traceback' in done.stderr) == (2, False)
     assert 'cannot write file/out/test_if/test_service.pyi: Not a directory' in done.stderr
-

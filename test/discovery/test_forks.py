@@ -9,9 +9,8 @@ import pytest
 
 from discovery.helpers import LONG
 from test_if import test_service
-from thrift_client import BalancedClient, HashClient, ReplicatedClient
+from thrift_client import BalancedClient, HashClient, ReplicatedClient, routing
 from thrift_client.discovery import Member
-from thrift_client.routing.maglev import Maglev
 
 FORKS = 200
 
@@ -71,7 +70,7 @@ def forked(function):
 
 @pytest.mark.parametrize(
     ('kind', 'options'),
-    [(HashClient, {'routing': Maglev(4099)}), (BalancedClient, {}), (ReplicatedClient, {})],
+    [(HashClient, {'routing': routing.Maglev(4099)}), (BalancedClient, {}), (ReplicatedClient, {})],
 )
 def test_no_child_hangs(kind, options):
     """Each of many children adds, removes and closes, whatever the parent was about to do."""

@@ -8,7 +8,6 @@ from discovery.helpers import LONG, wait_until
 from test_if import test_service
 from thrift_client import BalancedClient, HashClient
 from thrift_client.discovery import CallableSource, DnsSource, Member, SrvSource
-from thrift_client.discovery.member import permitted
 from thrift_client.errors import NoServersError
 
 FAST = {'retry': 20, 'max_retry': 40}
@@ -23,25 +22,6 @@ def first_of(pool):
 def following(kind, *members, **options):
     """A pool that follows a list."""
     return kind(test_service, servers=CallableSource(lambda: list(members), **FAST), **options)
-
-
-@pytest.mark.parametrize(
-    ('address', 'plain', 'said', 'ignored'),
-    [
-        ('h:1', 'h:1', {}, ()),
-        ('unix:/a@b?c', 'unix:/a@b?c', {}, ()),
-        ('thrift://h:1', 'thrift://h:1', {}, ()),
-        ('thrift://h:1?frame=1&protocol=compact', 'thrift://h:1',
-         {'frame': '1', 'protocol': 'compact'}, ()),
-        ('thrift://u:p@h:1?ssl=0&frame=1&max_message_size=9', 'thrift://h:1', {'frame': '1'},
-         ('credentials', 'max_message_size', 'ssl')),
-        ('https://u@h/a/b?service_name=S&log_filename=/tmp/x', 'https://h/a/b',
-         {'service_name': 'S'}, ('credentials', 'log_filename')),
-    ],
-)  # fmt: skip
-def test_what_a_url_says(address, plain, said, ignored):
-    """Four keys are a member's to say; all else is ignored."""
-    assert permitted(Member(address)) == (plain, tuple(said.items()), ignored)
 
 
 @pytest.mark.parametrize('kind', [HashClient, BalancedClient])

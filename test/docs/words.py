@@ -1,8 +1,8 @@
 """Terms and patterns that texts avoid: `python test/docs/words.py [FILE…]` prints where they occur.
 
 Without files it prints what is left in the package and the pages, with what to write instead, and
-with `--write` it lowers the numbers of words_left.json, which allows what is left. Texts are
-Markdown pages without their code, and the docstrings, comments and strings of Python.
+with `--write` it lowers the numbers of words_left.json, which allows what is left (without that
+file, it writes the numbers of now, for a merge of branches). Texts are Markdown pages without their code, and the docstrings, comments and strings of Python.
 """
 
 from __future__ import annotations
@@ -168,8 +168,10 @@ def questions_as_errors(text: str) -> list[str]:
 def main() -> None:
     """Print what is found in the files, or in all texts."""
     if sys.argv[1:] == ['--write']:
-        allowed = json.loads(LEFT.read_text())
-        now = {name: min(number, allowed.get(name, 0)) for name, number in count().items()}
+        now = count()
+        if LEFT.exists():
+            allowed = json.loads(LEFT.read_text())
+            now = {name: min(number, allowed.get(name, 0)) for name, number in now.items()}
         left = {name: number for name, number in now.items() if number}
         LEFT.write_text(json.dumps(left, indent=1) + '\n')
         return

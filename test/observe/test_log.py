@@ -7,9 +7,8 @@ import pytest
 import thrift_client
 from handlers import KeyValue
 from test_if import test_service
-from thrift_client import errors
+from thrift_client import CircuitBreaker, errors
 from thrift_client.observe import EventLog
-from thrift_client.policies import CircuitBreaker
 from thrift_client.testing import ClosedPort, serve
 
 

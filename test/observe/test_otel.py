@@ -22,10 +22,9 @@ from thrift.transport.TTransport import TMemoryBuffer
 import thrift_client
 from handlers import KeyValue
 from test_if import test_service
-from thrift_client import errors
+from thrift_client import RetryPolicy, errors
 from thrift_client.aio import AsyncSimpleClient
 from thrift_client.observe import Telemetry
-from thrift_client.policies import RetryPolicy
 from thrift_client.testing import ClosedPort, serve
 
 

@@ -14,10 +14,9 @@ from thrift.Thrift import TApplicationException
 import thrift_client
 from handlers import KeyValue
 from test_if import test_service
-from thrift_client import errors
+from thrift_client import CircuitBreaker, RetryPolicy, errors
 from thrift_client.observe import Metrics
 from thrift_client.observe.prometheus import ROWS
-from thrift_client.policies import CircuitBreaker, RetryPolicy
 from thrift_client.testing import ClosedPort
 
 

@@ -50,11 +50,12 @@ class _LoginServer(SaslServer):
 class GssServer(_LoginServer):
     """Takes GSSAPI with the keys of a keytab, and offers these qualities of protection."""
 
-    def __init__(self, keytab, offers=AUTH, *, max_size=1 << 16, processor=None):
+    def __init__(self, keytab, offers=AUTH, *, max_size=1 << 16, processor=None, lies=False):
         super().__init__(processor)
         self._keytab = str(keytab)
         self._offers = offers
         self._max_size = max_size
+        self._lies = lies  # it agrees to encrypt, and only signs
         self.users = []
         self.chosen = []
 
@@ -101,7 +102,8 @@ class GssServer(_LoginServer):
             return unwrapped.message
 
         self._unwrap = unwrap
-        self._wrap = lambda data: context.wrap(data, quality == AUTH_CONF).message
+        encrypts = quality == AUTH_CONF and not self._lies
+        self._wrap = lambda data: context.wrap(data, encrypts).message
 
 
 class DigestServer(_LoginServer):

@@ -140,7 +140,7 @@ def test_multiplexed_calls(client_of):
     """The reply has the bare name of the method."""
     with testing.serve(test_service, KeyValue(), service_name='a.KV') as server:
         client = client_of(
-            server.address, lambda transport: TMultiplexedProtocol(TBinaryProtocol(transport), 'a.KV')
+            server.address, lambda each: TMultiplexedProtocol(TBinaryProtocol(each), 'a.KV')
         )
         client.setk('k', 'v')
         assert client.getk('k') == 'v'
@@ -314,7 +314,9 @@ def test_reading_without_a_call_raises(kv_server):
         assert transport.isOpen()
 
 
-@pytest.mark.parametrize('name', ['retry', 'hedge', 'on_connect', 'max_idle', 'idempotent', 'nonsense'])
+@pytest.mark.parametrize(
+    'name', ['retry', 'hedge', 'on_connect', 'max_idle', 'idempotent', 'nonsense']
+)
 def test_options_that_would_do_nothing_are_refused(name):
     """As keywords and in a URL."""
     with pytest.raises(TypeError, match=name):

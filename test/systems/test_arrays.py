@@ -102,7 +102,9 @@ def served(request, protocol, idl, face):
             idl.Numbers, server.address, protocol=protocol, transport=request.param,
             arrays='numpy', max_message_size=1 << 30,
         ) as arrays,
-        face.client(idl.Numbers, server.address, protocol=protocol, transport=request.param) as lists,
+        face.client(
+            idl.Numbers, server.address, protocol=protocol, transport=request.param
+        ) as lists,
     ):  # fmt: skip
         yield arrays, lists
 

@@ -39,11 +39,13 @@ def realm(tmp_path_factory):
 @pytest.mark.parametrize('quality', QUALITIES)
 def test_it_logs_in_and_wraps(quality, realm, face):
     """With each quality of protection, small and large messages, one login for many calls."""
-    with GssServer(realm.keytab, QUALITIES[quality]) as server:
-        with face.client(test_service, f'127.0.0.1:{server.port}', sasl=KERBEROS) as client:
-            for size in (1, 300_000):
-                client.setk('k', 'v' * size)
-                assert client.getk('k') == 'v' * size
+    with (
+        GssServer(realm.keytab, QUALITIES[quality]) as server,
+        face.client(test_service, f'127.0.0.1:{server.port}', sasl=KERBEROS) as client,
+    ):
+        for size in (1, 300_000):
+            client.setk('k', 'v' * size)
+            assert client.getk('k') == 'v' * size
         assert server.users == [f'me@{kdc.REALM}']
         assert server.chosen == [QUALITIES[quality]]
 
@@ -59,10 +61,39 @@ def test_the_strongest_quality_is_chosen_unless_told(realm):
 
 def test_a_request_is_cut_into_what_the_server_takes(realm):
     """The server says how large a frame may be."""
-    with GssServer(realm.keytab, AUTH_CONF, max_size=8192) as server:
-        with SimpleClient(test_service, f'127.0.0.1:{server.port}', sasl=KERBEROS) as client:
-            client.setk('k', 'v' * 100_000)
-            assert client.getk('k') == 'v' * 100_000
+    with (
+        GssServer(realm.keytab, AUTH_CONF, max_size=8192) as server,
+        SimpleClient(test_service, f'127.0.0.1:{server.port}', sasl=KERBEROS) as client,
+    ):
+        client.setk('k', 'v' * 100_000)
+        assert client.getk('k') == 'v' * 100_000
+
+
+def test_a_reply_that_is_not_encrypted_as_agreed(realm, face):
+    """Is not taken."""
+    with (
+        GssServer(realm.keytab, AUTH_CONF, lies=True) as server,
+        face.client(test_service, f'127.0.0.1:{server.port}', sasl=KERBEROS) as client,
+        pytest.raises(errors.DecodeError, match='SASL frame'),
+    ):
+        client.ping()
+
+
+@pytest.mark.parametrize('returned', [None, 'GSSAPI', {'service': 'kv'}])
+def test_a_function_that_returns_no_login(returned, face):
+    """An AuthError that says what it returned; None is no login."""
+    pytest.importorskip('puresasl')
+    with (
+        DigestServer('me', 'secret') as server,
+        face.client(
+            test_service, f'127.0.0.1:{server.port}', sasl=lambda: returned, timeout=2000
+        ) as client,
+        pytest.raises(errors.ThriftClientError) as caught,
+    ):
+        client.ping()
+    if returned is not None:
+        assert isinstance(caught.value, errors.AuthError)
+        assert 'mechanism' in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -105,9 +136,11 @@ def test_other_libraries_use_it_through_the_transport(realm):
 
 
 def _refused(server, sasl=KERBEROS, **options):
-    with SimpleClient(test_service, f'127.0.0.1:{server.port}', sasl=sasl, **options) as client:
-        with pytest.raises(errors.AuthError) as caught:
-            client.ping()
+    with (
+        SimpleClient(test_service, f'127.0.0.1:{server.port}', sasl=sasl, **options) as client,
+        pytest.raises(errors.AuthError) as caught,
+    ):
+        client.ping()
     assert not caught.value.maybe_executed
     assert caught.value.attempts == 1
     return str(caught.value)

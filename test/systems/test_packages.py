@@ -13,10 +13,10 @@ TCLIService = pytest.importorskip('TCLIService.TCLIService')
 hive = pytest.importorskip('pyhive.hive')
 pytest.importorskip('puresasl')
 
-from TCLIService import ttypes
+from TCLIService import ttypes  # noqa: E402
 
-from systems import kdc
-from systems.hive_server import ROWS, Hive, HiveServer
+from systems import kdc  # noqa: E402
+from systems.hive_server import ROWS, Hive, HiveServer  # noqa: E402
 
 LOGIN = {'mechanism': 'PLAIN', 'username': 'me', 'password': 'secret'}
 STATEMENT = 'SELECT * FROM t'

@@ -6,9 +6,7 @@ import pytest
 
 from plain_gen_py import connected
 from test_if import test_service
-from thrift_client.testing import pytest_plugin
-from thrift_client.testing.clock import FakeClock
-from thrift_client.testing.ledger import Ledger
+from thrift_client.testing import FakeClock, Ledger, pytest_plugin
 
 pytest_plugins = ('pytester',)
 

@@ -12,9 +12,8 @@ from thrift.transport.TTransport import TTransportException
 from plain_gen_py import connected
 from plain_socket import PING, PONG, dialled, exactly, received
 from test_if import test_service
-from thrift_client.testing.addresses import ClosedPort
+from thrift_client.testing import ClosedPort, ToxicProxy
 from thrift_client.testing.behaviours import answer, close, reply, silence
-from thrift_client.testing.proxy import ToxicProxy
 from thrift_client.testing.toxics import (
     Bandwidth,
     Corrupt,

@@ -14,7 +14,7 @@ from rich_if import rich_service
 from rich_if.ttypes import NotFound, Refused
 from thrift_client import errors
 from thrift_client.core.codec import FIRST_ID, IDS, next_id, read_delimited
-from thrift_client.core.reader import Incomplete, Reader
+from thrift_client.core.reader import Incomplete, ReplyReader
 from thrift_client.core.service import Raised, service_of
 from thrift_client.options import Options
 from unit.wires import wire_of
@@ -50,7 +50,7 @@ def message(protocol, name, kind, seqid, body):
 def answer(protocol, name, data, seqid=SEQID, **options):
     """What the core reads out of a reply whose bytes are all there."""
     made = wire(protocol, **options)
-    reader = Reader(made.limit)
+    reader = ReplyReader(made.limit)
     return read_delimited(
         made.codec, SERVICE.methods[name], seqid, BytesIO(data), reader,
         made.codec.protocol(reader),
@@ -231,7 +231,7 @@ def test_max_container_length(protocol, length, limit):
 def test_incomplete_is_told_from_broken():
     """If bytes are missing, `Incomplete` says how many are needed at least."""
     made = wire('binary')
-    reader = Reader(made.limit)
+    reader = ReplyReader(made.limit)
     protocol = made.codec.protocol(reader)
     reader.load(BytesIO(b'\x80\x01'))
     with pytest.raises(Incomplete) as caught:

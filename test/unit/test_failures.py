@@ -15,7 +15,7 @@ from thrift_client import errors
 from thrift_client.core import nesting
 from thrift_client.core.codec import FIRST_ID, read_delimited
 from thrift_client.core.failures import is_foreign
-from thrift_client.core.reader import Reader
+from thrift_client.core.reader import ReplyReader
 from thrift_client.core.service import service_of
 from thrift_client.options import Options
 from unit.wires import wire_of
@@ -147,7 +147,7 @@ def reply(codec, method, result):
 
 def read(codec, method, data):
     """What is read out of a reply."""
-    reader = Reader(1 << 26)
+    reader = ReplyReader(1 << 26)
     return read_delimited(codec, method, FIRST_ID, BytesIO(data), reader, codec.protocol(reader))
 
 
@@ -192,7 +192,7 @@ def test_the_guard_leaves_deep_data_to_python():
     for text, fast in ((tree.label, False), ('x' * (nesting.SAFE_DEPTH * 2), True), ('\x0c', True)):
         used.clear()
         data = codec.encoder(method.result(success=Tree(text)), codec.plan(method).result_spec)
-        reader = Reader(1 << 24)
+        reader = ReplyReader(1 << 24)
         reader.load(BytesIO(data))
         protocol = codec.protocol(reader)
         result = method.result()

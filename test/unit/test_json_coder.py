@@ -15,7 +15,7 @@ from rich_if import rich_service
 from rich_if.ttypes import Choice, Everything, NotFound, Numbers, Optional, Refused, Small, Tree
 from thrift_client import errors
 from thrift_client.core.codec import FIRST_ID, read_delimited
-from thrift_client.core.reader import Incomplete, Reader
+from thrift_client.core.reader import Incomplete, ReplyReader
 from thrift_client.core.service import Raised, service_of
 from thrift_client.options import Options
 from unit.wires import wire_of
@@ -41,7 +41,7 @@ def reply(name, **values):
 
 def read(name, data, reader=None):
     """What is read out of a reply whose bytes are all there."""
-    reader = reader or Reader(1 << 24)
+    reader = reader or ReplyReader(1 << 24)
     method = SERVICE.methods[name]
     return read_delimited(CODEC, method, FIRST_ID, BytesIO(data), reader, CODEC.protocol(reader))
 
@@ -173,7 +173,7 @@ def test_another_calls_reply_is_a_mismatch(name, seqid, kind):
 def test_a_part_is_incomplete(value, cut):
     """Wherever it ends, also in the middle of a character, a number or an escape."""
     data = reply('mirror', success=value)
-    reader = Reader(1 << 24)
+    reader = ReplyReader(1 << 24)
     reader.load(BytesIO(data[: cut % len(data)]))
     with pytest.raises(Incomplete):
         CODEC.answer(SERVICE.methods['mirror'], FIRST_ID, CODEC.make_streaming(reader))
@@ -185,7 +185,7 @@ def test_every_cut_of_what_can_be_cut():
     data += '\u00e9\U0001f600'.encode() + b'"},"3":{"lst":["rec",1,{"1":{"i32":7}}]},'
     data += b'"9":{"dbl":-1.5e+30}}}}]'
     for end in range(len(data)):
-        reader = Reader(1 << 24)
+        reader = ReplyReader(1 << 24)
         reader.load(BytesIO(data[:end]))
         with pytest.raises(Incomplete):
             CODEC.answer(SERVICE.methods['find'], FIRST_ID, CODEC.make_streaming(reader))

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thrift_client.core.reader import Incomplete, Reader
+from thrift_client.core.reader import Incomplete, ReplyReader
 from thrift_client.errors import MessageTooLarge
 
 
 def loaded(data, limit=100, more=None, at=0):
     """A reader at a position of some bytes."""
-    reader = Reader(limit, more)
+    reader = ReplyReader(limit, more)
     buffer = BytesIO(data)
     buffer.seek(at)
     reader.load(buffer)

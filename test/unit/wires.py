@@ -1,7 +1,7 @@
 """A wire and a codec together, as the unit tests of the bytes need them."""
 
 from thrift_client.core.codec import codec_of
-from thrift_client.core.reply import Reply
+from thrift_client.core.reply import IncomingReply
 from thrift_client.core.service import service_of
 from thrift_client.core.wire import wire_of as wire_for
 
@@ -24,7 +24,7 @@ class SpokenWire:
 
     def reply(self, *args, **kwargs):
         """What puts the reply to a call together."""
-        return Reply(self.wire, self.codec, *args, **kwargs)
+        return IncomingReply(self.wire, self.codec, *args, **kwargs)
 
 
 def wire_of(service, options):

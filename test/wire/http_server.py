@@ -79,6 +79,14 @@ class HttpServer:
         """Answer with what the service says."""
         send(handler, 200, self.call(body), self.headers)
 
+    def drop_connections(self):
+        """Close the connections that are open."""
+        for connection in list(self._connections):
+            try:
+                connection.shutdown(2)
+            except OSError:
+                pass  # the client was quicker
+
     def __enter__(self):
         self._thread.start()
         return self
@@ -87,11 +95,7 @@ class HttpServer:
         self._httpd.shutdown()
         self._thread.join()
         self._httpd.server_close()
-        for connection in list(self._connections):
-            try:
-                connection.shutdown(2)
-            except OSError:
-                pass  # the client was quicker
+        self.drop_connections()
 
 
 def send(handler, status, body, headers=()):

@@ -12,7 +12,7 @@ from asyncio import Future
 from time import monotonic
 
 from thrift_client import deadlines
-from thrift_client.aio.connection import Exchange
+from thrift_client.aio.connection import AsyncExchange
 from thrift_client.aio.connection_pool import AsyncConnectionPool
 from thrift_client.aio.course import begin, make_attempts
 from thrift_client.core.call import Call, CallOptions, annotate
@@ -47,7 +47,7 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
     now: float,
     response: ThriftResponse[Any] | None = None,
     picker: Any = None,
-) -> Exchange | Coroutine[Any, Any, Any]:
+) -> AsyncExchange | Coroutine[Any, Any, Any]:
     """Begin a call at `now`, with its arguments in an instance of the generated class.
 
     Returns the exchange of a small call, which has been sent or is in the line, or else what
@@ -87,7 +87,7 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
         if connection is None and (connections.limit is None or connections.permits):
             return call_in_full(endpoint, options, method, arguments, now, response, picker)
     seqid = next_id()
-    exchange = Exchange(
+    exchange = AsyncExchange(
         connections, plan, None, plan.headers[seqid][0] + body, seqid, expires, Future(loop=loop)
     )
     if connection is not None:
@@ -115,7 +115,7 @@ async def make_call(
     attempts.
     """
     begun = start_call(endpoint, options, method, arguments, now, response, picker)
-    if type(begun) is not Exchange:
+    if type(begun) is not AsyncExchange:
         return await begun  # type: ignore[misc]
     try:
         await begun.future  # type: ignore[misc]
@@ -133,7 +133,7 @@ async def make_call(
 
 
 async def end_call(
-    exchange: Exchange,
+    exchange: AsyncExchange,
     endpoint: Endpoint,
     options: CallOptions,
     method: Method,
@@ -220,7 +220,7 @@ async def _hedged_call(
 
     An error of the server or the network counts only if no other attempt is left.
     """
-    from thrift_client.aio.fanout import FanOut
+    from thrift_client.aio.fanout import AsyncFanOut
     from thrift_client.core.scatter import Hedged, Leg
 
     seqid = next_id()
@@ -235,7 +235,7 @@ async def _hedged_call(
     try:
         await begin(call)
         scatter = Hedged(call, first, monotonic())
-        fan_out = FanOut(scatter)
+        fan_out = AsyncFanOut(scatter)
         try:
             while not scatter.is_over:
                 await fan_out.run()
@@ -379,7 +379,7 @@ def functions_of(service: Service) -> dict[str, Any]:
             kind='async def',
             __start=start_call,
             __end=end_call,
-            __Exchange=Exchange,
+            __Exchange=AsyncExchange,
             __monotonic=monotonic,
             # An argument may have the name of a builtin.
             __type=type,

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from thrift_client.core.codec import Plan
-    from thrift_client.core.reply import Reply
+    from thrift_client.core.codec import MethodPlan
+    from thrift_client.core.reply import IncomingReply
     from thrift_client.core.transports.base import Channel
     from thrift_client.core.wire import Wire
     from thrift_client.shared.stream import Stream
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 READS_IN_A_ROW = 16
 
 
-class Place:
+class AsyncPlace:
     """A call's place in the line for a connection; `future` is done once it has got something.
 
     That is `claimed`, a connection or a permit to open one, or `failure`.
@@ -73,7 +73,7 @@ class Place:
             self.future.set_result(None)
 
 
-class Exchange(Place):
+class AsyncExchange(AsyncPlace):
     """A request and its reply: `message` goes out, `result` (None for oneway) is what was read.
 
     `call` is a Call or a Leg, None for a small call, which has a `plan`. `source` is what its
@@ -88,7 +88,7 @@ class Exchange(Place):
     def __init__(
         self,
         source: Any,
-        plan: Plan | None,
+        plan: MethodPlan | None,
         call: Any,
         message: bytes,
         seqid: int,
@@ -102,14 +102,14 @@ class Exchange(Place):
         self.seqid = seqid
         self.expires = expires
         self.future = future
-        self.connection: Connection | None = None
+        self.connection: AsyncConnection | None = None
         self.claimed = self.result = None
         self.reply_headers: Mapping[str, str] | None = None
         self.failure = None
 
     def take(self, claimed: Any) -> None:
         """Go out on a connection, or wake the call to open one."""
-        if isinstance(claimed, Connection):
+        if isinstance(claimed, AsyncConnection):
             claimed.start(self)
         else:
             super().take(claimed)
@@ -119,7 +119,7 @@ class Exchange(Place):
         return self.connection is not None and self.connection.phase != 'sending'
 
 
-class Connection(ConnectionBase):
+class AsyncConnection(ConnectionBase):
     """An open connection to one server, on the event loop `loop`."""
 
     __slots__ = (
@@ -139,8 +139,8 @@ class Connection(ConnectionBase):
         super().__init__(wire, stream, channel, now)
         self._pool = ref(pool)
         self._loop = loop
-        self._exchange: Exchange | None = None
-        self._reply: Reply | None = None
+        self._exchange: AsyncExchange | None = None
+        self._reply: IncomingReply | None = None
         self._unsent: memoryview | None = None
         self._waits_to_send = False
         self._retry: TimerHandle | None = None  # of decoding what may be whole
@@ -162,7 +162,7 @@ class Connection(ConnectionBase):
         """When its exchange has to be done; None: there is none, or it has no limit."""
         return self._exchange.expires if self._exchange is not None else None
 
-    def start(self, exchange: Exchange) -> None:
+    def start(self, exchange: AsyncExchange) -> None:
         """Send a request, whose reply then ends the exchange. Raises nothing of the call's."""
         self._exchange = exchange
         exchange.connection = self
@@ -211,7 +211,7 @@ class Connection(ConnectionBase):
             self.sent_oneway()
             self._finish(exchange, None)
 
-    def _finish(self, exchange: Exchange, result: Any) -> None:
+    def _finish(self, exchange: AsyncExchange, result: Any) -> None:
         """End an exchange whose reply is whole: the connection is free for the next."""
         self._exchange = exchange.connection = None
         if self._reply is not None:
@@ -219,7 +219,7 @@ class Connection(ConnectionBase):
         exchange.result = result
         if not self._plain:
             exchange.reply_headers = self.channel.reply_headers
-        if type(exchange) is Exchange and not exchange.future.done():  # type: ignore[union-attr]
+        if type(exchange) is AsyncExchange and not exchange.future.done():  # type: ignore[union-attr]
             exchange.future.set_result(None)  # type: ignore[union-attr]
         else:
             exchange.wake()
@@ -238,7 +238,7 @@ class Connection(ConnectionBase):
         exchange.source.discard(self, error)
         exchange.fail(error)
 
-    def _let_go(self) -> Exchange | None:
+    def _let_go(self) -> AsyncExchange | None:
         exchange, self._exchange = self._exchange, None
         self._unsent = None
         self._end_reply()
@@ -347,7 +347,7 @@ class Connection(ConnectionBase):
             raise exc
         return self.stream.try_receive(self.first_read)
 
-    def _begin_reply(self, exchange: Exchange) -> Reply:
+    def _begin_reply(self, exchange: AsyncExchange) -> IncomingReply:
         if exchange.plan is not None:
             codec, method = exchange.plan.codec, exchange.plan.method
         else:
@@ -356,7 +356,7 @@ class Connection(ConnectionBase):
         reply = self._reply = self.reply(codec, method, exchange.seqid)
         return reply
 
-    def _read_on(self, exchange: Exchange, reply: Reply, data: bytes | None) -> None:
+    def _read_on(self, exchange: AsyncExchange, reply: IncomingReply, data: bytes | None) -> None:
         """Take in a reply that comes in parts, with `data` already read of it."""
         whole = False
         if data is not None:
@@ -456,19 +456,19 @@ def running_loop() -> AbstractEventLoop | None:
 # Not methods: the loop must not keep a connection alive that nobody has any more.
 
 
-def _readable(key: ref[Connection]) -> None:
+def _readable(key: ref[AsyncConnection]) -> None:
     connection = key()
     if connection is not None:
         connection.on_readable()
 
 
-def _writable(key: ref[Connection]) -> None:
+def _writable(key: ref[AsyncConnection]) -> None:
     connection = key()
     if connection is not None:
         connection.on_writable()
 
 
-def _retry(key: ref[Connection]) -> None:
+def _retry(key: ref[AsyncConnection]) -> None:
     connection = key()
     if connection is not None:
         connection.on_retry()

@@ -1,8 +1,8 @@
 """The connections to one server, for the tasks of one event loop.
 
 Who owns what: see `shared/connection_pool.py`; everything runs in the thread of the loop
-that the first call ran on. A call that finds no connection and may open none has a `Place`
-in `line`, a small call its `Exchange`. Whoever frees something hands it to the first place:
+that the first call ran on. A call that finds no connection and may open none has an `AsyncPlace`
+in `line`, a small call its `AsyncExchange`. Whoever frees something hands it to the first place:
 a connection then carries the exchange before its task runs. What was handed to a task that
 was cancelled meanwhile is given on (`abandon`). One timer serves all calls: it is set for
 the soonest end of any, and when it rings what is over is ended and it is set anew, so a call
@@ -17,7 +17,7 @@ from time import monotonic
 from weakref import ref
 
 from thrift_client.aio.connect import drive
-from thrift_client.aio.connection import Connection, Exchange, Place, running_loop
+from thrift_client.aio.connection import AsyncConnection, AsyncExchange, AsyncPlace, running_loop
 from thrift_client.core.classify import FAILURES
 from thrift_client.errors import WrongLoop
 from thrift_client.response import set_headers
@@ -38,7 +38,7 @@ LOOK_EVERY = 0.005
 NEVER = float('inf')
 
 
-class _NewPlace(Place):
+class _NewPlace(AsyncPlace):
     """The place of a pin, which opens a connection of its own: an idle one makes room for it."""
 
     __slots__ = ('_pool',)
@@ -75,8 +75,8 @@ class AsyncConnectionPool(ConnectionPool):
 
     def _reset(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.line: deque[Place] = deque()
-        self._pausing: deque[Place] = deque()
+        self.line: deque[AsyncPlace] = deque()
+        self._pausing: deque[AsyncPlace] = deque()
         self._is_serving = False
         self._alarm: asyncio.TimerHandle | None = None
         self.alarm_at = NEVER
@@ -138,7 +138,7 @@ class AsyncConnectionPool(ConnectionPool):
         """How many calls wait for a connection."""
         return len(self.line)
 
-    async def take(self, expires: float | None) -> Connection:
+    async def take(self, expires: float | None) -> AsyncConnection:
         """An idle connection that passes inspection, else a new one; now the caller's.
 
         Waits for its turn if `max_connections` are open. Raises PoolExhausted, ConnectError,
@@ -152,12 +152,12 @@ class AsyncConnectionPool(ConnectionPool):
             may_open, permit = self.try_open()
             if may_open:
                 return await self.open(expires, permit)
-        claimed = await self._wait(Place(expires, loop.create_future()))
+        claimed = await self._wait(AsyncPlace(expires, loop.create_future()))
         if isinstance(claimed, Permit):
             return await self.open(expires, claimed)
         return claimed  # type: ignore[no-any-return]
 
-    async def _wait(self, place: Place) -> Any:
+    async def _wait(self, place: AsyncPlace) -> Any:
         """Wait in line for what a place gets."""
         self.line.append(place)
         self.watch(place.expires)
@@ -183,7 +183,7 @@ class AsyncConnectionPool(ConnectionPool):
         return await self.exchange_on(await self.take(call.until), self, call, request)
 
     async def exchange_on(
-        self, connection: Connection, source: Any, call: Call, request: bytes
+        self, connection: AsyncConnection, source: Any, call: Call, request: bytes
     ) -> Any:
         """Send the request of a call on a connection, and read the result.
 
@@ -191,7 +191,7 @@ class AsyncConnectionPool(ConnectionPool):
         """
         plan = call.endpoint.codec_of(call.options.codec).plan(call.method)
         future = self.bind().create_future()
-        exchange = Exchange(source, plan, call, request, call.seqid, call.until, future)
+        exchange = AsyncExchange(source, plan, call, request, call.seqid, call.until, future)
         self.watch(call.until)
         connection.start(exchange)
         try:
@@ -207,7 +207,7 @@ class AsyncConnectionPool(ConnectionPool):
             set_headers(call.response, exchange.reply_headers)
         return exchange.result
 
-    async def open_for(self, exchange: Exchange) -> None:
+    async def open_for(self, exchange: AsyncExchange) -> None:
         """Make a small exchange that got a permit on a connection of its own.
 
         Raises nothing of the call's: that is its `failure`.
@@ -233,7 +233,7 @@ class AsyncConnectionPool(ConnectionPool):
         permit = None if self.line else self.try_reserve()
         return permit is not None, permit
 
-    async def open_new(self, expires: float | None, pin: AsyncPin) -> Connection:
+    async def open_new(self, expires: float | None, pin: AsyncPin) -> AsyncConnection:
         """Open a connection for a pin, which is then its own; an idle one makes room for it.
 
         Raises as `take`.
@@ -247,7 +247,7 @@ class AsyncConnectionPool(ConnectionPool):
 
     async def open(
         self, expires: float | None, permit: Permit | None, pin: AsyncPin | None = None
-    ) -> Connection:
+    ) -> AsyncConnection:
         """Open a connection; now the caller's, with its permit."""
         connection = None
         try:
@@ -255,7 +255,7 @@ class AsyncConnectionPool(ConnectionPool):
             loop = self.bind()
             ends = self.opener.ends(began, expires)
             stream, channel = await drive(self.opener.open(began, expires), ends)
-            connection = Connection(self, loop, self.endpoint.wire, stream, channel, began)
+            connection = AsyncConnection(self, loop, self.endpoint.wire, stream, channel, began)
             connection.permit = permit
             if pin is None or not pin.silent:
                 self.register(connection, began)
@@ -269,7 +269,7 @@ class AsyncConnectionPool(ConnectionPool):
                 permit.release()
 
     async def _greet(
-        self, connection: Connection, expires: float | None, outer: AsyncPin | None
+        self, connection: AsyncConnection, expires: float | None, outer: AsyncPin | None
     ) -> None:
         """Call `on_connect` with a view pinned to a new connection; it is closed if that fails.
 
@@ -297,7 +297,7 @@ class AsyncConnectionPool(ConnectionPool):
         finally:
             pin.closed = True
 
-    def give_back(self, connection: Connection) -> None:
+    def give_back(self, connection: AsyncConnection) -> None:
         """Have a clean connection carry the next call, or make it idle."""
         if connection.wire.plain and connection.calls > 1 and not self.gate:
             # What the general way comes to, for less.
@@ -317,7 +317,7 @@ class AsyncConnectionPool(ConnectionPool):
                 if not place.is_over:
                     self._is_serving = True
                     try:
-                        if type(place) is Exchange:
+                        if type(place) is AsyncExchange:
                             connection.start(place)
                         else:
                             place.take(connection)
@@ -354,9 +354,9 @@ class AsyncConnectionPool(ConnectionPool):
             except RuntimeError:
                 pass  # the loop is closed, and nobody waits any more
 
-    def abandon(self, place: Place) -> None:
+    def abandon(self, place: AsyncPlace) -> None:
         """Give up a call that was cancelled: its place, or what it has got."""
-        if isinstance(place, Exchange) and place.connection is not None:
+        if isinstance(place, AsyncExchange) and place.connection is not None:
             place.connection.give_up()
             return
         claimed, place.claimed = place.claimed, None
@@ -375,7 +375,7 @@ class AsyncConnectionPool(ConnectionPool):
         if not self.is_open():
             return
         loop = self.bind()
-        place = Place(until, loop.create_future())
+        place = AsyncPlace(until, loop.create_future())
         timer = loop.call_later(max(0.0, until - monotonic()), place.wake)
         self._pausing.append(place)
         try:
@@ -387,7 +387,7 @@ class AsyncConnectionPool(ConnectionPool):
 
     # How connections and calls end.
 
-    def dropped(self, connection: Connection) -> bool:
+    def dropped(self, connection: AsyncConnection) -> bool:
         """Discard an idle connection that the server closed or wrote to; False if it isn't idle."""
         try:
             self.idle.remove(connection)

@@ -16,7 +16,7 @@ from collections import deque
 from time import monotonic
 
 from thrift_client import deadlines
-from thrift_client.aio.connection import Exchange, running_loop
+from thrift_client.aio.connection import AsyncExchange, running_loop
 from thrift_client.aio.course import begin, make_attempts
 from thrift_client.core.classify import FAILURES
 from thrift_client.core.scatter import Leg, Scatter
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class _Sent(Exchange):
+class _Sent(AsyncExchange):
     """The exchange of a leg, which the fan-out hears of."""
 
     __slots__ = ('fan_out',)
 
-    fan_out: FanOut
+    fan_out: AsyncFanOut
 
     def wake(self) -> None:
         """Have the fan-out look at what has come."""
@@ -42,7 +42,7 @@ class _Sent(Exchange):
         self.fan_out.wake()
 
 
-class FanOut(FanOutBase):
+class AsyncFanOut(FanOutBase):
     """The legs of a scatter that are under way. Whoever makes one calls `close` in the end."""
 
     def __init__(self, scatter: Scatter) -> None:
@@ -51,7 +51,7 @@ class FanOut(FanOutBase):
         self._tasks: dict[asyncio.Task[None], Leg] = {}
         self._waiter: asyncio.Future[None] | None = None
         self._trouble: tuple[Leg, BaseException | None] | None = None
-        self.landed: deque[Exchange] = deque()
+        self.landed: deque[AsyncExchange] = deque()
 
     # What its owner calls.
 
@@ -153,7 +153,7 @@ class FanOut(FanOutBase):
 
     # How it ends.
 
-    def _land(self, exchange: Exchange) -> None:
+    def _land(self, exchange: AsyncExchange) -> None:
         """Take what an exchange came to."""
         leg: Leg = exchange.call
         leg.place = None

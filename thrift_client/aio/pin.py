@@ -6,9 +6,9 @@ from collections import deque
 from time import monotonic
 from weakref import ref
 
-from thrift_client.aio.connection import Place, running_loop
+from thrift_client.aio.connection import AsyncPlace, running_loop
 from thrift_client.aio.stream import within
-from thrift_client.shared.pin import PinBase, Turn, moved
+from thrift_client.shared.pin import PinBase, PinTurn, moved
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class AsyncPin(PinBase):
 
     def __init__(self, endpoint: Endpoint | None = None) -> None:
         super().__init__(endpoint)
-        self._line: deque[Place] = deque()
+        self._line: deque[AsyncPlace] = deque()
 
     async def exchange(self, connections: Any, call: Call, request: bytes) -> Any:
         """Make one attempt on the connection, once it is the call's turn.
@@ -82,13 +82,13 @@ class AsyncPin(PinBase):
         self.opened(connections, connection)
         return connection
 
-    async def _take_turn(self, connections: Any, until: float | None) -> Turn:
+    async def _take_turn(self, connections: Any, until: float | None) -> PinTurn:
         """The turn, in order of arrival."""
         self.introduce(connections)
         if not self._line and self.turns:
             return self.turns.pop()
         loop = connections.bind()
-        place = Place(until, None)
+        place = AsyncPlace(until, None)
         timer = None
         if until is not None:
             timer = loop.call_later(max(0.0, until - monotonic()), place.wake)

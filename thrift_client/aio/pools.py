@@ -27,7 +27,7 @@ from thrift_client.shared.pool_base import PoolBase, is_raised
 from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
 
 if TYPE_CHECKING:
-    from thrift_client.aio.fanout import FanOut
+    from thrift_client.aio.fanout import AsyncFanOut
     from thrift_client.core.scatter import Leg, Scatter
     from thrift_client.core.service import Method
     from thrift_client.shared.endpoint import Endpoint
@@ -134,7 +134,7 @@ class AsyncResponses(ResponsesBase, AsyncIterator[ThriftResponse[Any]]):
     """The responses of calls under way, as an iterator: `aclose` gives up what is left."""
 
     def __init__(
-        self, fan_out: FanOut, take: Callable[[], Awaitable[ThriftResponse[Any] | None]]
+        self, fan_out: AsyncFanOut, take: Callable[[], Awaitable[ThriftResponse[Any] | None]]
     ) -> None:
         super().__init__(fan_out)
         self._take = take
@@ -193,12 +193,12 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
         return self._as_they_come(kind.method, arguments)
 
     def _as_they_come(self, method: Method, arguments: Any) -> AsyncResponses:
-        from thrift_client.aio.fanout import FanOut
+        from thrift_client.aio.fanout import AsyncFanOut
 
         if self._servers.followers and not self._servers.roster.servers:
             return self._once_listed(method, arguments)
         scatter = self._scatter(self._roster().endpoints, method, arguments)
-        fan_out = FanOut(scatter)
+        fan_out = AsyncFanOut(scatter)
         responses = AsyncResponses(fan_out, partial(_next_of, scatter, fan_out))
         try:
             fan_out.begin()
@@ -209,14 +209,14 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
 
     def _once_listed(self, method: Method, arguments: Any) -> AsyncResponses:
         """The responses of servers that a source has still to name."""
-        from thrift_client.aio.fanout import FanOut
+        from thrift_client.aio.fanout import AsyncFanOut
         from thrift_client.core.scatter import Scatter
 
         ends = deadlines.expiry(
             monotonic(), self._timeout_of(method), deadlines.current.get()
         )
         none = Scatter([])
-        fan_out = FanOut(none)
+        fan_out = AsyncFanOut(none)
         scatter: Scatter | None = None
 
         async def take() -> ThriftResponse[Any] | None:
@@ -244,10 +244,10 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
         self, endpoints: Sequence[Endpoint], method: Method, arguments: Any
     ) -> Any:
         """The responses of the servers in their order, or what `merge` makes of them."""
-        from thrift_client.aio.fanout import FanOut
+        from thrift_client.aio.fanout import AsyncFanOut
 
         scatter = self._scatter(endpoints, method, arguments)
-        fan_out = FanOut(scatter)
+        fan_out = AsyncFanOut(scatter)
         responses: list[Any] = [None] * len(endpoints)
         try:
             while not scatter.is_over:
@@ -260,7 +260,7 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
         return self._merged(responses)
 
 
-async def _next_of(scatter: Scatter, fan_out: FanOut) -> ThriftResponse[Any] | None:
+async def _next_of(scatter: Scatter, fan_out: AsyncFanOut) -> ThriftResponse[Any] | None:
     """The next response of a scatter; None once it is over."""
     if scatter.is_over:
         return None
@@ -339,10 +339,10 @@ class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
 
     def _map(self, kind: type[KeyedMethod], items: Iterable[Any]) -> AsyncResponses:
         """The responses of a call for each item: see `KeyedMethod.map`."""
-        from thrift_client.aio.fanout import FanOut
+        from thrift_client.aio.fanout import AsyncFanOut
 
         mapped = self._mapped(kind, items)
-        fan_out = FanOut(mapped)
+        fan_out = AsyncFanOut(mapped)
         timeout = self._timeout_of(kind.method)
 
         async def take() -> ThriftResponse[Any] | None:
@@ -370,10 +370,10 @@ class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
         self, method: Method, values: tuple[Any, ...]
     ) -> ThriftResponse[Any]:
         """Call each server with its share of the argument that is split, and merge."""
-        from thrift_client.aio.fanout import FanOut
+        from thrift_client.aio.fanout import AsyncFanOut
 
         call = self._split_call(method, values)
-        fan_out = FanOut(call)
+        fan_out = AsyncFanOut(call)
         try:
             while not call.is_over:
                 await fan_out.run()

@@ -22,15 +22,17 @@ from thrift_client.core.service import Method, Service
 COUNTER = '{{n}}'
 
 
-class _Loader(yaml.SafeLoader):
+class _YamlLoader(yaml.SafeLoader):
     """YAML whose words mean what they say: `no` and `2026-01-01` are strings, as in JSON."""
 
 
-_Loader.yaml_implicit_resolvers = {
+_YamlLoader.yaml_implicit_resolvers = {
     first: [each for each in resolvers if each[0].endswith((':int', ':float', ':null'))]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver('tag:yaml.org,2002:bool', re.compile('^(?:true|false)$'), ['t', 'f'])
+_YamlLoader.add_implicit_resolver(
+    'tag:yaml.org,2002:bool', re.compile('^(?:true|false)$'), ['t', 'f']
+)
 
 
 class Line(NamedTuple):
@@ -79,7 +81,7 @@ def parse(text: str) -> Any:
         raise ValueError('it is nested too deeply') from None
     except json.JSONDecodeError as as_json_error:
         try:
-            return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+            return yaml.load(text, _YamlLoader)  # noqa: S506 - a SafeLoader
         except RecursionError:
             raise ValueError('it is nested too deeply') from None
         except yaml.YAMLError:

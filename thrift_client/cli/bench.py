@@ -9,7 +9,7 @@ from thrift_client.cli import arguments, complete, output, report, results
 from thrift_client.cli.durations import Duration
 from thrift_client.cli.exits import EXCEPTION, code_of, worst
 from thrift_client.cli.histogram import Histogram
-from thrift_client.cli.load import Load, Tally
+from thrift_client.cli.load import LoadRun, Tally
 from thrift_client.cli.target import Target, with_target
 from thrift_client.cli.ui import TERMINAL, click, command, option
 
@@ -76,7 +76,7 @@ def bench_command(
     if number is None and duration is None:
         number = 1000
     with target.load_caller(called, key) as caller:
-        load = Load(
+        load = LoadRun(
             requests.of,
             lambda values: results.call(caller, called.name, **values),
             connections,
@@ -106,7 +106,7 @@ def latency(histogram: Histogram) -> dict[str, float]:
     return {name: round(value / 1000, 3) for name, value in found.items()}
 
 
-def _run(load: Load, number: int | None, seconds: float | None) -> None:
+def _run(load: LoadRun, number: int | None, seconds: float | None) -> None:
     load.start()
     try:
         if TERMINAL:
@@ -118,7 +118,7 @@ def _run(load: Load, number: int | None, seconds: float | None) -> None:
         load.wait(5)
 
 
-def _show_progress(load: Load, number: int | None, seconds: float | None) -> None:
+def _show_progress(load: LoadRun, number: int | None, seconds: float | None) -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = BarColumn(), TextColumn('{task.completed:.0f}{task.fields[unit]}'), TextColumn(

@@ -43,9 +43,9 @@ def all_command(
     values = arguments.read(called, given)
     with target.pool('ThreadedReplicatedClient') as pool:
         if watch is not None:
-            from thrift_client.cli.watch import Watch
+            from thrift_client.cli.watch import WatchedCall
 
-            Watch(pool, called, values, watch / 1000).run(as_json=as_json)
+            WatchedCall(pool, called, values, watch / 1000).run(as_json=as_json)
             return
         responses = pool.call(called.name, **values)
     ctx.exit(show(called, responses, as_json=as_json))

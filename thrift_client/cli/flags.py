@@ -50,7 +50,7 @@ _TLS_TEXTS = {
 }
 
 
-class Row(NamedTuple):
+class Flag(NamedTuple):
     """One flag, as click and the table of options have it."""
 
     name: str
@@ -78,28 +78,28 @@ class Row(NamedTuple):
         return '' if self.name in POLICIES else str(self.default)
 
 
-def client_rows() -> list[Row]:
+def client_rows() -> list[Flag]:
     """Return the flags that every client understands."""
     rows = []
     for name, option_row in OPTIONS.items():
         if name not in UNWRITTEN:
             panel, text = meaning(name)
-            rows.append(Row(name, option_row.default, text, panel))
-    return [*rows, Row('frame', False, 'the same as --transport framed')]
+            rows.append(Flag(name, option_row.default, text, panel))
+    return [*rows, Flag('frame', False, 'the same as --transport framed')]
 
 
-def tls_rows() -> list[Row]:
+def tls_rows() -> list[Flag]:
     """Return the flags that make a TLS context."""
-    return [Row(name, None, text, 'TLS') for name, text in _TLS_TEXTS.items()]
+    return [Flag(name, None, text, 'TLS') for name, text in _TLS_TEXTS.items()]
 
 
-def pool_rows() -> list[Row]:
+def pool_rows() -> list[Flag]:
     """Return the flags that pools understand besides."""
     parameters: dict[str, inspect.Parameter] = {}
     for kind in (thrift_client.HashClient, thrift_client.BalancedClient):
         parameters |= inspect.signature(kind.__init__).parameters
     return [
-        Row(name, None if name == 'balance' else parameters[name].default, text, 'Server pool')
+        Flag(name, None if name == 'balance' else parameters[name].default, text, 'Server pool')
         for name, text in _POOL_TEXTS.items()
     ]
 
@@ -137,7 +137,7 @@ def pool_options(function: F) -> F:
     return function
 
 
-def _client_option(row: Row) -> Callable[[F], F]:
+def _client_option(row: Flag) -> Callable[[F], F]:
     if row.name == 'frame':
         return _option(row, is_flag=True, default=None)
     if row.name == 'ssl':
@@ -148,7 +148,7 @@ def _client_option(row: Row) -> Callable[[F], F]:
     return _option(row, type=kind, metavar=kind.name)
 
 
-def _option(row: Row, off: str | None = None, **settings: Any) -> Callable[[F], F]:
+def _option(row: Flag, off: str | None = None, **settings: Any) -> Callable[[F], F]:
     """Return a flag for a row; `off` is the flag that says no."""
     text = f'{row.text} [{row.default_text}]' if row.default_text else row.text
     names = [f'{row.flag}/{off}' if off else row.flag]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-import select
 import sys
+from collections.abc import Callable
 from time import sleep
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
+
+from thrift_client.shared.platform import READABLE, new_poller, single_keys
 
 
 class Keys:
-    """Reads keys while it is entered; without a terminal, or termios, it only waits.
+    """Reads keys while it is entered; without a terminal, or on Windows, it only waits.
 
     The terminal is as before when it is left, whatever ended it. One that is not `active`
     leaves it alone: a process in the background that changes its terminal is stopped.
@@ -19,20 +21,14 @@ class Keys:
 
     def __init__(self, *, active: bool) -> None:
         self._active = active
-        self._before: list[Any] | None = None
+        self._restore: Callable[[], None] | None = None
 
     def __enter__(self) -> Self:
-        if not self._active:
-            return self
-        try:
-            import termios
-            import tty
-
-            descriptor = sys.stdin.fileno()
-            self._before = termios.tcgetattr(descriptor)
-            tty.setcbreak(descriptor)
-        except Exception:  # noqa: BLE001 - no termios module, no terminal, no descriptor
-            self._before = None
+        if self._active:
+            try:
+                self._restore = single_keys(sys.stdin.fileno())
+            except (AttributeError, OSError, ValueError):  # there is no input, or it is closed
+                self._restore = None
         return self
 
     def __exit__(
@@ -41,15 +37,16 @@ class Keys:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._before is not None:
-            import termios
-
-            termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, self._before)
+        if self._restore is not None:
+            self._restore()
 
     def wait(self, seconds: float) -> str:
         """Wait for a key, no longer than that; returns it, or '' if there was none."""
-        if self._before is None:
+        if self._restore is None:
             sleep(max(seconds, 0))
             return ''
-        ready, _, _ = select.select([sys.stdin], [], [], max(seconds, 0))
-        return os.read(sys.stdin.fileno(), 1).decode('ascii', 'replace') if ready else ''
+        descriptor = sys.stdin.fileno()
+        poller = new_poller()
+        poller.register(descriptor, READABLE)
+        ready = poller.poll(max(seconds, 0) * 1000)
+        return os.read(descriptor, 1).decode('ascii', 'replace') if ready else ''

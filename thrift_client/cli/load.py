@@ -68,7 +68,7 @@ class Tally:
             self.timeline.setdefault(int(ended / TICK), Histogram()).record(microseconds)
 
 
-class Load:
+class LoadRun:
     """A run of calls.
 
     `call(arguments)` makes one with what `prepare(number)` made for it, before its time counts;

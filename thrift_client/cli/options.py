@@ -11,11 +11,13 @@ from thrift_client.cli.ui import PANELS, TERMINAL, click, command, option
 _WIDE = 140
 
 _TARGET = (
-    flags.Row('service', None, 'the service: FILE.thrift, FILE.thrift:SERVICE or a module', 'Call'),
-    flags.Row('include', None, 'folders to find included .thrift files in', 'Call'),
-    flags.Row('gen_py', None, 'folders that `thrift --gen py` wrote', 'Call'),
-    flags.Row('server', None, 'the servers; in a variable with spaces between them', 'Call'),
-    flags.Row('config', None, 'the config file; not in itself', 'Call'),
+    flags.Flag(
+        'service', None, 'the service: FILE.thrift, FILE.thrift:SERVICE or a module', 'Call'
+    ),
+    flags.Flag('include', None, 'folders to find included .thrift files in', 'Call'),
+    flags.Flag('gen_py', None, 'folders that `thrift --gen py` wrote', 'Call'),
+    flags.Flag('server', None, 'the servers; in a variable with spaces between them', 'Call'),
+    flags.Flag('config', None, 'the config file; not in itself', 'Call'),
 )
 
 
@@ -44,7 +46,7 @@ def options_command(as_json: bool, markdown: bool) -> None:
         output.print_table(columns, lines)
 
 
-def _object(row: flags.Row) -> dict[str, str]:
+def _object(row: flags.Flag) -> dict[str, str]:
     return {
         'flag': row.flag,
         'variable': row.variable,
@@ -54,7 +56,7 @@ def _object(row: flags.Row) -> dict[str, str]:
     }
 
 
-def _print_blocks(rows: list[flags.Row]) -> None:
+def _print_blocks(rows: list[flags.Flag]) -> None:
     """Print what a terminal can't show side by side: two lines for each option."""
     width, pad = output.console().width, ' ' * 6
     for panel in PANELS:

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 from thrift_client import address
 from thrift_client.cli import complete, output
 from thrift_client.cli.flags import ROUTERS
-from thrift_client.cli.target import Server
+from thrift_client.cli.target import ServerArgument
 from thrift_client.cli.ui import click, command, option
 from thrift_client.routing import router
 from thrift_client.routing.explain import Plan, compare
@@ -18,7 +18,7 @@ Fleet = dict[str, float]
 
 def _named(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Complete the names of the servers of -a."""
-    names = [Server.of(text).name or text for text in ctx.params.get('server') or ()]
+    names = [ServerArgument.of(text).name or text for text in ctx.params.get('server') or ()]
     return [name for name in names if name.startswith(incomplete)]
 
 
@@ -85,7 +85,7 @@ def _read_keys(file: TextIO) -> list[str]:
 def _parse(text: str) -> tuple[str, float]:
     """Return a server's name and weight."""
     rest, at, weight = text.rpartition('@')
-    server = Server.of(rest if at else text)
+    server = ServerArgument.of(rest if at else text)
     try:
         return server.name or address.parse(server.address).label, float(weight) if at else 1.0
     except ValueError as exc:

@@ -14,8 +14,9 @@ from thrift_client.cli import complete, output
 from thrift_client.cli.durations import Duration
 from thrift_client.cli.exits import CONNECT, OK, TIMEOUT, TLS, WIRE
 from thrift_client.cli.ui import click, command, option
-from thrift_client.cli.wires import WIRES, Wire, answers, request
+from thrift_client.cli.wires import WIRES, WireFormat, answers, request
 from thrift_client.core.detect import STRANGERS, recognize
+from thrift_client.shared.platform import AF_UNIX
 
 #: What a multiplexed server may be told by, and how to go on.
 _MULTIPLEXED = (
@@ -30,7 +31,7 @@ _HOPELESS = frozenset({what for _, what, _ in STRANGERS} - {'HTTP', 'TLS'} | {'M
 class Sight(NamedTuple):
     """What came of one try: 'answer', 'bytes', 'closed' or 'silence', and the bytes."""
 
-    wire: Wire
+    wire: WireFormat
     tls: bool
     outcome: str
     data: bytes = b''
@@ -44,7 +45,7 @@ class Sight(NamedTuple):
         return seen.get(self.outcome, 'silence')
 
 
-class Probe:
+class WireProbe:
     """One server, tried on one wire after the other; each try has `patience` seconds."""
 
     def __init__(self, target: Address, patience: float, service_name: str | None) -> None:
@@ -82,7 +83,7 @@ class Probe:
             return getattr(exc, 'verify_message', '') or str(exc)
         return None
 
-    def _try(self, wires: list[Wire], *, tls: bool, every: bool = False) -> list[Sight]:
+    def _try(self, wires: list[WireFormat], *, tls: bool, every: bool = False) -> list[Sight]:
         found = []
         while wires:
             sight = self._sight(wires.pop(0), tls=tls)
@@ -98,7 +99,7 @@ class Probe:
                 wires = [wire for wire in wires if wire.transport == 'http']
         return found
 
-    def _sight(self, wire: Wire, *, tls: bool) -> Sight:
+    def _sight(self, wire: WireFormat, *, tls: bool) -> Sight:
         with self._connect(trusting() if tls else None) as connection:
             host = self.target.label.rpartition('://')[2].partition('/')[0]
             data = b''
@@ -122,7 +123,7 @@ class Probe:
     def _connect(self, context: ssl.SSLContext | None) -> socket.socket:
         host, port = self.target.host, self.target.port
         if port is None:
-            made = socket.socket(socket.AF_UNIX)
+            made = socket.socket(AF_UNIX)
             made.settimeout(self.patience)
             made.connect(host)
         else:
@@ -192,7 +193,7 @@ def probe_command(
         target = address.parse(server)
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
-    probe = Probe(target, timeout / 1000, service_name)
+    probe = WireProbe(target, timeout / 1000, service_name)
     try:
         found = probe.run(every=every)
     except OSError as exc:
@@ -206,13 +207,13 @@ def probe_command(
     ctx.exit(_code(probe, found))
 
 
-def _code(probe: Probe, found: list[Sight]) -> int:
+def _code(probe: WireProbe, found: list[Sight]) -> int:
     if found:
         return OK
     return TIMEOUT if all(sight.outcome == 'silence' for sight in probe.sights) else WIRE
 
 
-def _report(probe: Probe, found: list[Sight]) -> dict[str, Any]:
+def _report(probe: WireProbe, found: list[Sight]) -> dict[str, Any]:
     report: dict[str, Any] = {'server': probe.target.label, 'fits': bool(found)}
     if not found and may_be_multiplexed(probe):
         report['hint'] = _MULTIPLEXED
@@ -230,13 +231,13 @@ def _report(probe: Probe, found: list[Sight]) -> dict[str, Any]:
     return report
 
 
-def may_be_multiplexed(probe: Probe) -> bool:
+def may_be_multiplexed(probe: WireProbe) -> bool:
     """Tell whether the service's name may be all that is missing: the server hung up."""
     closed = any(sight.outcome == 'closed' for sight in probe.sights)
     return probe.service_name is None and closed
 
 
-def _flags(probe: Probe, sight: Sight, *, trusted: bool) -> str:
+def _flags(probe: WireProbe, sight: Sight, *, trusted: bool) -> str:
     """Return the flags with which any command calls this server at its address."""
     words = ['--transport', sight.wire.transport, '--protocol', sight.wire.protocol]
     if sight.tls:
@@ -246,7 +247,7 @@ def _flags(probe: Probe, sight: Sight, *, trusted: bool) -> str:
     return shlex.join(words)
 
 
-def _python(probe: Probe, sight: Sight) -> str:
+def _python(probe: WireProbe, sight: Sight) -> str:
     options = [f'transport={sight.wire.transport!r}', f'protocol={sight.wire.protocol!r}']
     options += ['ssl=True'] if sight.tls else []
     if probe.service_name is not None:

@@ -14,14 +14,14 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from thrift_client.cli import output, safe
-from thrift_client.cli.session import Session, is_complete
+from thrift_client.cli.session import ShellSession, is_complete
 from thrift_client.cli.typing_ahead import candidates
 
 
 class Prompt:
     """Reads lines from a terminal and runs them, until Ctrl-D or a command ends it."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: ShellSession) -> None:
         self._session = session
         self._prompt: PromptSession[str] = PromptSession(
             history=history(),
@@ -50,7 +50,7 @@ class Prompt:
 class _Candidates(Completer):
     """Hands what may come next to prompt_toolkit."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: ShellSession) -> None:
         self._session = session
 
     def get_completions(self, document: Document, _event: CompleteEvent) -> Iterator[Completion]:

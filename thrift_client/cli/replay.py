@@ -21,7 +21,7 @@ from thrift_client.core.service import Method, Service
 _AHEAD = 4
 
 
-class Call(NamedTuple):
+class LoggedCall(NamedTuple):
     """A request of the log, ready to be sent: when it is due, in s, and what it says."""
 
     due: float
@@ -104,7 +104,7 @@ class _Log:
         self.path = path
         self.skipped: dict[int, str] = {}
 
-    def requests(self) -> Iterator[request_log.Request]:
+    def requests(self) -> Iterator[request_log.LoggedRequest]:
         """Return the requests. A usage error if the file can't be read."""
         try:
             yield from request_log.read(self.path, self._skip)
@@ -152,7 +152,7 @@ def _factor(speed: str) -> float | None:
 
 def _calls(
     log: _Log, callers: dict[str, tuple[Service, Any]], factor: float | None
-) -> Iterator[Call]:
+) -> Iterator[LoggedCall]:
     """Return the requests of the services in the log. A usage error for one that doesn't fit."""
     first: float | None = None
     several = len(callers) > 1
@@ -174,10 +174,10 @@ def _calls(
         due = 0.0 if factor is None else (request.time - first) / 1000 / factor
         values = [getattr(arguments, name) for name in method.parameters]
         name = f'{of.name}.{method.name}' if several else method.name
-        yield Call(due, caller, name, method, values)
+        yield LoggedCall(due, caller, name, method, values)
 
 
-def _send(calls: Iterator[Call], connections: int) -> tuple[dict[str, Tally], float]:
+def _send(calls: Iterator[LoggedCall], connections: int) -> tuple[dict[str, Tally], float]:
     """Make the calls when they are due; returns a tally by method, and the most ms of delay."""
     tallies: dict[str, Tally] = {}
     late = 0.0
@@ -203,7 +203,7 @@ def _count(each: Any, tallies: dict[str, Tally]) -> float:
     return float(late)
 
 
-def _one(call: Call, started: float) -> tuple[BaseException | None, int, float]:
+def _one(call: LoggedCall, started: float) -> tuple[BaseException | None, int, float]:
     began = perf_counter()
     outcome = results.call(call.caller, call.method.name, *call.values)
     late = (began - started - call.due) * 1000 if call.due else 0.0

@@ -30,7 +30,7 @@ _KEYS: dict[str, Any] = {
 _LATEST = 1e14
 
 
-class Request(NamedTuple):
+class LoggedRequest(NamedTuple):
     """One request of a log: `time` in ms since 1970, names, and the arguments' bytes."""
 
     time: float
@@ -52,7 +52,7 @@ class Request(NamedTuple):
             raise ValueError(f'not the arguments of {self.method}: {exc}') from exc
 
 
-def read(path: str, skipped: Callable[[int, str], None]) -> Iterator[Request]:
+def read(path: str, skipped: Callable[[int, str], None]) -> Iterator[LoggedRequest]:
     """Return the requests of a log, in its order.
 
     `skipped(line, reason)` is called for each line with something that is not a request.
@@ -76,7 +76,7 @@ def read(path: str, skipped: Callable[[int, str], None]) -> Iterator[Request]:
             yield request
 
 
-def _parse(line: str) -> Request:
+def _parse(line: str) -> LoggedRequest:
     try:
         found = json.loads(line)
     except RecursionError:
@@ -94,4 +94,4 @@ def _parse(line: str) -> Request:
         arguments = b64decode(found['arguments'], validate=True)
     except ValueError:
         raise ValueError('its arguments are not base64') from None
-    return Request(time, found['server'], found['service'], found['method'], arguments)
+    return LoggedRequest(time, found['server'], found['service'], found['method'], arguments)

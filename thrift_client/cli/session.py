@@ -32,7 +32,7 @@ from thrift_client.options import OPTIONS
 _SECRET = {'sasl', 'headers'}
 
 
-class Session:
+class ShellSession:
     """Runs lines on one service, over a client or pool that is opened once.
 
     `over` becomes True when a line asked for the end.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from thrift_client.cli.session import Session
+from thrift_client.cli.session import ShellSession
 from thrift_client.cli.target import Target, with_target
 from thrift_client.cli.ui import click, command, option
 
@@ -25,7 +25,7 @@ def shell_command(ctx: click.Context, target: Target, key: str | None) -> None:
 
     From a pipe or a file, each line is a command; the exit code is that of the worst call.
     """
-    with Session(target, key) as session:
+    with ShellSession(target, key) as session:
         if sys.stdin.isatty() and sys.stdout.isatty():
             from thrift_client.cli.prompt import Prompt
 
@@ -34,7 +34,7 @@ def shell_command(ctx: click.Context, target: Target, key: str | None) -> None:
             ctx.exit(_read_lines(session, sys.stdin))
 
 
-def _read_lines(session: Session, lines: Any) -> int:
+def _read_lines(session: ShellSession, lines: Any) -> int:
     r"""Run a command a line until the end or a \quit; returns the worst exit code."""
     worst = 0
     for line in lines:

@@ -36,14 +36,14 @@ class Failed(click.ClickException):
         self.exit_code = code  # type: ignore[misc]
 
 
-class Server(NamedTuple):
+class ServerArgument(NamedTuple):
     """A server as `-a` names it: an address, perhaps with `name=` before it."""
 
     address: str
     name: str | None
 
     @classmethod
-    def of(cls, text: str) -> Server:
+    def of(cls, text: str) -> ServerArgument:
         """Read what follows `-a`."""
         named = _NAMED.fullmatch(text)
         return cls(named[2], named[1]) if named else cls(text, None)
@@ -96,12 +96,12 @@ class Target:
         return self._given.get('service') or ''
 
     @functools.cached_property
-    def servers(self) -> list[Server]:
+    def servers(self) -> list[ServerArgument]:
         """The servers that `-a` names, at least one."""
         given = self._given.get('server') or ()
         if not given:
             raise click.UsageError('Missing server: use -a HOST:PORT')
-        return [Server.of(text) for text in ([given] if isinstance(given, str) else given)]
+        return [ServerArgument.of(text) for text in ([given] if isinstance(given, str) else given)]
 
     @property
     def source(self) -> str | None:

@@ -11,7 +11,7 @@ from thrift.Thrift import TType
 from thrift_client.cli import arguments, schema
 from thrift_client.cli.call import FORMATS
 from thrift_client.cli.safe import as_json
-from thrift_client.cli.session import Session
+from thrift_client.cli.session import ShellSession
 from thrift_client.core.service import Method
 from thrift_client.idl.types import Type
 
@@ -59,7 +59,7 @@ class _Level:
         return self.type.value if self.type is not None else None
 
 
-def candidates(session: Session, text: str) -> list[Candidate]:
+def candidates(session: ShellSession, text: str) -> list[Candidate]:
     """Return what may follow a text that was typed, or replace its last word."""
     name, space, rest = text.partition(' ')
     if name.startswith('\\') and (name != '\\all' or not space):
@@ -75,7 +75,7 @@ def candidates(session: Session, text: str) -> list[Candidate]:
     return [] if method is None else _of_arguments(method, rest)
 
 
-def _of_command(session: Session, text: str) -> list[Candidate]:
+def _of_command(session: ShellSession, text: str) -> list[Candidate]:
     command, space, rest = text.partition(' ')
     if not space:
         return _matching(session.commands, text, len(text))

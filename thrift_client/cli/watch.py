@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 COLUMNS = ('server', 'state', 'ms', 'answer or error', 'errors')
 
 
-class Watch:
+class WatchedCall:
     """Calls one method on all servers again and again, and shows what came of it."""
 
     def __init__(

@@ -27,7 +27,7 @@ _PROTOCOLS = {'binary': TBinaryProtocol, 'compact': TCompactProtocol, 'json': TJ
 _IN_HEADER = {'binary': THeaderSubprotocolID.BINARY, 'compact': THeaderSubprotocolID.COMPACT}
 
 
-class Wire(NamedTuple):
+class WireFormat(NamedTuple):
     """A transport and a protocol, by the names of the client's options."""
 
     transport: str
@@ -37,24 +37,24 @@ class Wire(NamedTuple):
 #: The commonest first. A framed server hangs up at once on what is not framed, an unframed
 #: one may wait for more of what is: so unframed comes before framed.
 WIRES = (
-    Wire('buffered', 'binary'),
-    Wire('framed', 'binary'),
-    Wire('framed', 'compact'),
-    Wire('buffered', 'compact'),
-    Wire('http', 'binary'),
-    Wire('header', 'binary'),
-    Wire('zlib', 'binary'),
-    Wire('buffered', 'json'),
-    Wire('framed', 'json'),
-    Wire('http', 'compact'),
-    Wire('http', 'json'),
-    Wire('header', 'compact'),
-    Wire('zlib', 'compact'),
-    Wire('zlib', 'json'),
+    WireFormat('buffered', 'binary'),
+    WireFormat('framed', 'binary'),
+    WireFormat('framed', 'compact'),
+    WireFormat('buffered', 'compact'),
+    WireFormat('http', 'binary'),
+    WireFormat('header', 'binary'),
+    WireFormat('zlib', 'binary'),
+    WireFormat('buffered', 'json'),
+    WireFormat('framed', 'json'),
+    WireFormat('http', 'compact'),
+    WireFormat('http', 'json'),
+    WireFormat('header', 'compact'),
+    WireFormat('zlib', 'compact'),
+    WireFormat('zlib', 'json'),
 )
 
 
-def request(wire: Wire, host: str, path: str, service_name: str | None) -> bytes:
+def request(wire: WireFormat, host: str, path: str, service_name: str | None) -> bytes:
     """Return the bytes of the call; `host` and `path` are for HTTP, `service_name` multiplexes."""
     name = METHOD if service_name is None else f'{service_name}:{METHOD}'
     sink = TMemoryBuffer()
@@ -80,7 +80,7 @@ def request(wire: Wire, host: str, path: str, service_name: str | None) -> bytes
     return body
 
 
-def answers(wire: Wire, data: bytes) -> bool:
+def answers(wire: WireFormat, data: bytes) -> bool:
     """Tell whether these bytes are the answer to the call on this wire; a part of it is not."""
     try:
         protocol = _protocol(wire, _Bytes(_unwrapped(wire, data)))
@@ -93,13 +93,13 @@ def answers(wire: Wire, data: bytes) -> bool:
     return known and name.rpartition(':')[2] == METHOD
 
 
-def _protocol(wire: Wire, transport: Any) -> Any:
+def _protocol(wire: WireFormat, transport: Any) -> Any:
     if wire.transport == 'header':
         return THeaderProtocol(transport, (THeaderClientType.HEADERS,), _IN_HEADER[wire.protocol])
     return _PROTOCOLS[wire.protocol](transport)
 
 
-def _unwrapped(wire: Wire, data: bytes) -> bytes:
+def _unwrapped(wire: WireFormat, data: bytes) -> bytes:
     """Unwrap the message from its transport. Raises what fits if it isn't whole."""
     if wire.transport == 'framed':
         (size,) = unpack_from('>I', data)
@@ -126,6 +126,7 @@ class _Socket:
         self._data = data
 
     def makefile(self, _mode: str) -> BytesIO:
+        """Return a file of the bytes; HTTPResponse reads its answer from it."""
         return BytesIO(self._data)
 
 

@@ -54,7 +54,7 @@ class ArrayDecoder:
         self._make_fast = make_fast
         if make_fast is not None and make_fast(None)._fast_decode is None:
             self._make_fast = None  # thrift was built without its C extension
-        self._structs: dict[Any, _Struct | None] = {}
+        self._structs: dict[Any, _ArrayStruct | None] = {}
 
     def __call__(self, value: Any, protocol: Any, details: Any) -> None:
         """Read a struct into `value`, an instance of the class `details[0]`."""
@@ -77,7 +77,7 @@ class ArrayDecoder:
         if struct is not None:
             struct.convert(value)
 
-    def _struct(self, cls: Any) -> _Struct | None:
+    def _struct(self, cls: Any) -> _ArrayStruct | None:
         """How a class is read; None if it holds no arrays."""
         try:
             return self._structs[cls]
@@ -86,12 +86,12 @@ class ArrayDecoder:
             return struct
 
 
-def _struct_of(cls: Any) -> _Struct | None:
+def _struct_of(cls: Any) -> _ArrayStruct | None:
     try:
         shape = shape_of(cls)
     except TypeError:  # fields without ids: nothing tells their types
         return None
-    return _Structs().of(shape) if _holds_arrays_in(shape, set()) else None
+    return _ArrayStructs().of(shape) if _holds_arrays_in(shape, set()) else None
 
 
 def is_array(type_: Type) -> bool:
@@ -126,17 +126,17 @@ def _holds_arrays_in(shape: Shape, under: set[Shape]) -> bool:
     return any(_holds_arrays(field.type, under | {shape}) for field in shape.fields)
 
 
-class _Structs:
+class _ArrayStructs:
     """The structs of one message, each made once, so that they may contain themselves."""
 
     def __init__(self) -> None:
-        self._made: dict[Shape, _Struct] = {}
+        self._made: dict[Shape, _ArrayStruct] = {}
 
-    def of(self, shape: Shape) -> _Struct:
+    def of(self, shape: Shape) -> _ArrayStruct:
         """Return how a struct that holds arrays is read."""
         struct = self._made.get(shape)
         if struct is None:
-            struct = self._made[shape] = _Struct(shape)
+            struct = self._made[shape] = _ArrayStruct(shape)
             struct.prepare(self)
         return struct
 
@@ -165,11 +165,11 @@ class _Structs:
         return lambda value: {key: convert(each) for key, each in value.items()}
 
 
-class _Fields:
+class _Collected:
     """Collects the fields of a struct, whose constructor is called with all of them."""
 
 
-class _Struct:
+class _ArrayStruct:
     """How a struct that holds arrays is read."""
 
     def __init__(self, shape: Shape) -> None:
@@ -178,7 +178,7 @@ class _Struct:
         self._stops: dict[bytes, tuple[str, Read]] = {}
         self._converters: list[tuple[str, Callable[[Any], Any]]] = []
 
-    def prepare(self, structs: _Structs) -> None:
+    def prepare(self, structs: _ArrayStructs) -> None:
         """Find out where the C decoder has to stop."""
         spec = list(self._shape.spec or ())
         for field in self._shape.fields:
@@ -189,7 +189,7 @@ class _Struct:
                 if field.id >= 0:
                     entry = spec[field.id]
                     spec[field.id] = (*entry[:3], _TRAP, *entry[4:])
-        self._details = [_Fields, tuple(spec)]
+        self._details = [_Collected, tuple(spec)]
 
     def _is_recursive(self, field: Field) -> bool:
         """Whether a field holds the struct itself, which holds arrays."""
@@ -220,7 +220,7 @@ class _Struct:
 
     def read(self, protocol: Any) -> Any:
         """Read a struct that is in another one."""
-        fields = _Fields()
+        fields = _Collected()
         self.fill(fields, protocol)
         return self._shape.factory(**vars(fields))
 

@@ -143,11 +143,10 @@ class Call:
     """
 
     __slots__ = (
-        '_bypasses', '_course', '_deadline', '_error', '_exception', '_headers', '_is_on_time',
-        '_probe', '_reason', '_requests', '_result', 'arguments', 'endpoint', 'expires',
-        'is_announced', 'limit', 'method', 'options', 'outer', 'picker', 'response', 'resume_at',
-        'seqid', 'started',
-        'until',
+        '_attempts_before', '_bypasses', '_course', '_deadline', '_error', '_exception',
+        '_headers', '_is_on_time', '_probe', '_reason', '_requests', '_result', 'arguments',
+        'endpoint', 'expires', 'is_announced', 'limit', 'method', 'options', 'outer', 'picker',
+        'response', 'resume_at', 'seqid', 'started', 'until',
     )  # fmt: skip
 
     def __init__(
@@ -162,6 +161,7 @@ class Call:
         picker: Any = None,
         response: ThriftResponse[Any] | None = None,
         outer: bool = True,
+        attempts_before: int = 0,
     ) -> None:
         self.endpoint = endpoint
         self.options = options
@@ -174,6 +174,7 @@ class Call:
         pin = options.source
         #: Whether the call says nothing of the server's health and isn't kept from it.
         self._bypasses = pin is not None and pin.bypasses
+        self._attempts_before = attempts_before
         self.outer = outer and not (pin is not None and pin.silent)
         self.is_announced = False  # by a small call that was its first attempt
         timeout = options.timeout_of(method.name)
@@ -222,6 +223,11 @@ class Call:
         return self._course is not None and self._course.maybe_executed
 
     @property
+    def given_headers(self) -> Mapping[str, str] | None:
+        """The headers that the caller has given to the call."""
+        return self._headers
+
+    @property
     def headers(self) -> Mapping[str, str] | None:
         """The headers of the attempt under way: the call's, and what is left of its time."""
         names = self.options.propagate
@@ -232,7 +238,7 @@ class Call:
             left = max(0.0, (self.until - self.endpoint.clock()) * 1000)
             headers[names['deadline']] = str(int(left))
         if 'attempt' in names:
-            headers[names['attempt']] = str(self.attempts)
+            headers[names['attempt']] = str(self._attempts_before + self.attempts)
         return headers
 
     def request(self) -> bytes:
@@ -310,11 +316,12 @@ class Call:
     def _admit(self, endpoint: Any, now: float) -> None:
         """Let an attempt through. Raises ClientClosed, CircuitOpen and the like."""
         pin = self.options.source
+        if not self._bypasses:
+            endpoint.connections.check_open()
         if pin is not None:
             pin.check()
         if self._bypasses:
             return
-        endpoint.connections.check_open()
         if self.picker is None or not self.picker.forced:
             self._probe = endpoint.health.admit(now)
 

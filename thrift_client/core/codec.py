@@ -27,7 +27,7 @@ from thrift_client.core.failures import (
     trailing_bytes,
 )
 from thrift_client.core.paths import encode_error
-from thrift_client.core.reader import Incomplete, Reader
+from thrift_client.core.reader import Incomplete, ReplyReader
 from thrift_client.core.service import Method, Raised, Service
 from thrift_client.errors import DecodeError, ReplyMismatch, ThriftClientError
 
@@ -64,7 +64,7 @@ _LONGEST_NAME = 255
 _INT = Struct('!i')
 
 
-class Plan:
+class MethodPlan:
     """One method on one protocol: everything about it that no call changes."""
 
     __slots__ = (
@@ -116,7 +116,7 @@ class Codec:
         self.decoder: Any = None
         self._streams: bool | None = None
         self._guard: Any = None
-        self.plans: dict[Method, Plan] = {}
+        self.plans: dict[Method, MethodPlan] = {}
         if service.accelerated:
             self._accelerate(protocol)
         #: What reads a struct with arrays in place of lists of numbers; None without.
@@ -147,7 +147,7 @@ class Codec:
     def refills(self) -> bool:
         """Whether a reply that is being decoded may be read on with, from a blocking socket.
 
-        Where it may not, only a `Reply` reads what has no end of its own.
+        Where it may not, only an `IncomingReply` reads what has no end of its own.
         """
         return (
             self.json is None and self._guard is None and self.arrays is None and self.streams
@@ -160,14 +160,14 @@ class Codec:
             self._streams = self.json is not None or self.encoder is None or _can_refill(self)
         return self._streams
 
-    def protocol(self, reader: Reader) -> Any:
+    def protocol(self, reader: ReplyReader) -> Any:
         """Return a protocol for replies that are all in the reader's buffer."""
         protocol = self.make_protocol(reader)
         if self._guard is not None:
             protocol._fast_decode = self._guard
         return protocol
 
-    def make_streaming(self, reader: Reader) -> Any:
+    def make_streaming(self, reader: ReplyReader) -> Any:
         """Return a protocol for a reply that may go on behind the end of the reader's buffer."""
         protocol = self.protocol(reader)
         if not self.streams:
@@ -180,13 +180,13 @@ class Codec:
             return method.wire_name
         return f'{self.service_name}:{method.wire_name}'
 
-    def plan(self, method: Method) -> Plan | None:
+    def plan(self, method: Method) -> MethodPlan | None:
         """Return how `method` goes over this protocol fast; None where nothing makes it fast."""
         plan = self.plans.get(method)
         if plan is None and self.encoder is not None and method.has_specs:
             if self.json is not None and not _has_learnt(self.json, method):
                 return None
-            plan = self.plans.setdefault(method, Plan(method, self))
+            plan = self.plans.setdefault(method, MethodPlan(method, self))
         return plan
 
     def numbered(self, name: str, message_type: int) -> dict[int, bytes]:
@@ -239,7 +239,7 @@ class Codec:
                 if self.json is not None:
                     return self._read_json(self.json, plan, seqid, protocol)
             begun = None
-            if self.is_binary and type(protocol.trans) is Reader:
+            if self.is_binary and type(protocol.trans) is ReplyReader:
                 begun = unversioned_header(protocol.trans)
             name, message_type, answered = begun or protocol.readMessageBegin()
             _check_header(method, seqid, name, message_type, answered)
@@ -268,10 +268,10 @@ class Codec:
         if self.arrays is not None:
             self.arrays.convert(result, method.result)
 
-    def _read_expected(self, plan: Plan, head: bytes, protocol: Any) -> Any:
+    def _read_expected(self, plan: MethodPlan, head: bytes, protocol: Any) -> Any:
         """Return the result of a message that begins with `head`; None for another beginning."""
         reader = protocol.trans
-        if type(reader) is not Reader or (self.json is None and protocol._fast_decode is None):
+        if type(reader) is not ReplyReader or (self.json is None and protocol._fast_decode is None):
             return None
         buffer = reader.cstringio_buf
         start = buffer.tell()
@@ -282,7 +282,7 @@ class Codec:
         self.decoder(result, protocol, plan.result_spec)
         return result
 
-    def _read_json(self, json: JsonCoder, plan: Plan, seqid: int, protocol: Any) -> Any:
+    def _read_json(self, json: JsonCoder, plan: MethodPlan, seqid: int, protocol: Any) -> Any:
         """Read a JSON reply that begins in another way, or in none that is known yet."""
         name, message_type, answered, tree = json.message(protocol)
         _check_header(plan.method, seqid, name, message_type, answered)
@@ -353,7 +353,7 @@ def _can_refill(codec: Codec) -> bool:
     """
     details = [_Probe, _Probe.spec]
     data = codec.encoder(_Probe(), details)
-    reader = Reader(len(data), lambda partial, _: BytesIO(partial + data[-2:]))
+    reader = ReplyReader(len(data), lambda partial, _: BytesIO(partial + data[-2:]))
     reader.load(BytesIO(data[:-2]))
     try:
         codec.decoder(_Probe(), codec.make_protocol(reader), details)
@@ -374,7 +374,7 @@ def _has_depth_limit(make_protocol: Callable[[Any], Any]) -> bool:
     return has_limit(make_protocol(TMemoryBuffer(b''.join(sink.written))))
 
 
-def unversioned_header(reader: Reader) -> tuple[str, int, int] | None:
+def unversioned_header(reader: ReplyReader) -> tuple[str, int, int] | None:
     """Read the header of a binary reply that has no version; None for any other beginning.
 
     Old servers, and PHP's by default, begin with the length of the method's name.
@@ -406,7 +406,7 @@ def _check_header(method: Method, seqid: int, name: str, message_type: int, answ
 
 
 def read_delimited(
-    codec: Codec, method: Method, seqid: int, data: BytesIO, reader: Reader, protocol: Any
+    codec: Codec, method: Method, seqid: int, data: BytesIO, reader: ReplyReader, protocol: Any
 ) -> Any:
     """Read a reply whose bytes are all there, from the position of `data` to its end."""
     reader.load(data)

@@ -224,6 +224,7 @@ class _Writer:
     fields: list[tuple[str, str, Write]]
 
     def write(self, value: Any) -> str:
+        """Return the JSON of a struct: an object of the fields that are set."""
         parts = []
         for name, head, write in self.fields:
             field = getattr(value, name)
@@ -258,6 +259,7 @@ class _Reader:
         return values
 
     def read(self, tree: Any) -> Any:
+        """Create an instance of the class from a decoded JSON object."""
         return self._cls(**self.values(tree))
 
 

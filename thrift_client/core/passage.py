@@ -13,7 +13,7 @@ from thrift.Thrift import TMessageType, TType
 
 from thrift_client.core.codec import Codec, unversioned_header
 from thrift_client.core.failures import DECODING, is_foreign
-from thrift_client.core.reader import Incomplete, Reader
+from thrift_client.core.reader import Incomplete, ReplyReader
 from thrift_client.core.transports.base import protocol_of
 from thrift_client.core.wire import Wire, wire_of
 from thrift_client.errors import EncodeError, ThriftClientError
@@ -51,7 +51,7 @@ class _AnyStruct:
             protocol.skip(TType.STRUCT)
 
 
-class Request:
+class Written:
     """A request as it was written, and for a `Passage` the method that it calls."""
 
     __slots__ = ('data', 'oneway', 'protocol', 'seqid', 'wire_name')
@@ -92,7 +92,7 @@ def passage_of(wire: Wire) -> Passage:
     return passage  # type: ignore[no-any-return]
 
 
-def request_in(chunks: Sequence[bytes]) -> Request:
+def request_in(chunks: Sequence[bytes]) -> Written:
     """Return the request that was written in these chunks.
 
     Where an argument couldn't be encoded, half a request is left in front of the next one:
@@ -114,13 +114,13 @@ def request_in(chunks: Sequence[bytes]) -> Request:
     )
 
 
-def _parsed(data: bytes) -> Request | None:
+def _parsed(data: bytes) -> Written | None:
     """Return the request that `data` is from its first byte to its last, else None."""
     protocol = protocol_of(data) or ('binary' if _is_unversioned(data) else None)
     if protocol is None:
         return None
     passage = _reading(protocol)
-    reader = Reader(_NO_LIMIT)
+    reader = ReplyReader(_NO_LIMIT)
     reader.load(BytesIO(data))
     reading = passage.protocol(reader)
     try:
@@ -134,7 +134,7 @@ def _parsed(data: bytes) -> Request | None:
         return None
     if header[1] not in _CALLS or not reader.at_end():
         return None
-    return Request(data, protocol, header)
+    return Written(data, protocol, header)
 
 
 def _is_unversioned(data: bytes) -> bool:

@@ -28,7 +28,7 @@ class Incomplete(Exception):
         self.needed = needed
 
 
-class Reader(TTransportBase, CReadableTransport):
+class ReplyReader(TTransportBase, CReadableTransport):
     """The bytes of one reply.
 
     `limit` bounds the bytes of a message. `more(partial, needed)` returns a buffer that

@@ -15,7 +15,7 @@ from thrift_client.core.codec import Codec, read_delimited
 from thrift_client.core.collector import LARGE, without_collector
 from thrift_client.core.detect import ENOUGH
 from thrift_client.core.failures import closed_by_server, too_large, trailing_bytes
-from thrift_client.core.reader import Incomplete, Reader
+from thrift_client.core.reader import Incomplete, ReplyReader
 from thrift_client.core.service import Method
 from thrift_client.core.wire import Wire
 from thrift_client.errors import DecodeError, MessageTooLarge, ReplyMismatch
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from thrift_client.errors import ThriftClientError
 
 
-class Reply:
+class IncomingReply:
     """The reply to one call on one connection.
 
     `clock` returns monotonic seconds, `channel` is the connection's. `fresh` says that no
@@ -62,7 +62,7 @@ class Reply:
         self._method = method
         self._seqid = seqid
         self._clock = clock
-        self._reader = Reader(wire.limit)
+        self._reader = ReplyReader(wire.limit)
         self._channel = channel
         self._assembler: Assembler | None = channel.assembler() if channel.delimited else None
         self._beginning = b''  # the first bytes, to say what they look like

@@ -116,6 +116,13 @@ class Course:
         ):
             return None
         pause = self._pause(None if elsewhere else error, tries, random)
+        limit = policy.attempt_timeout
+        if limit is not None and self.expires is not None:
+            # All attempts of the policy are to fit into the timeout, if they can.
+            left = policy.attempts - tries
+            spare = self.expires - now - left * limit / 1000
+            if spare > 0 and getattr(error, 'retry_after', None) is None:
+                pause = min(pause, spare / left)
         if self.expires is not None and now + pause >= self.expires:
             return None
         if not lacked_server(error) and not self._budget.spend(policy.budget, now):

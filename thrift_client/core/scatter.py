@@ -35,9 +35,9 @@ class Leg:
     """
 
     __slots__ = (
-        'arguments', 'call', 'connection', 'endpoint', 'expires', 'method', 'opening', 'options',
-        'outer', 'permit', 'picker', 'place', 'position', 'reply', 'response', 'seqid', 'started',
-        'unsent', 'waits_for',
+        'arguments', 'attempts_before', 'call', 'connection', 'endpoint', 'expires', 'method',
+        'opening', 'options', 'outer', 'permit', 'picker', 'place', 'position', 'reply',
+        'response', 'seqid', 'started', 'unsent', 'waits_for',
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +62,8 @@ class Leg:
         self.seqid = seqid
         self.picker = picker
         self.outer = outer
+        #: How many attempts other legs of the same call had begun.
+        self.attempts_before = 0
         self.call: Call | None = None
         self.response: ThriftResponse[Any] | None = None
         self.connection: Any = None
@@ -88,6 +90,7 @@ class Leg:
         call = self.call = Call(
             self.endpoint, self.options, self.method, self.arguments, self.started,
             seqid=self.seqid, picker=self.picker, outer=self.outer,
+            attempts_before=self.attempts_before,
         )  # fmt: skip
         return call
 
@@ -202,6 +205,11 @@ class Hedged(Scatter):
     def __init__(self, call: Call, first: Leg, now: float) -> None:
         super().__init__([first])
         self._call = call
+        # A function that gives headers is called once for each call.
+        self._options = call.options
+        if callable(call.options.headers):
+            self._options = call.options.replace({'headers': call.given_headers})
+        first.options = self._options
         self._first = first
         self._hedges = 0
         self._tried = 1
@@ -268,7 +276,7 @@ class Hedged(Scatter):
         self.alarm = None
         if endpoint is None:
             return
-        if not may_hedge_on(endpoint) or not budget.spend(share, now, keep=1):
+        if not endpoint.connections.is_free or not budget.spend(share, now, keep=1):
             if call.picker is not None:
                 call.picker.ended(endpoint, NOT_STARTED, now)
             return
@@ -276,21 +284,16 @@ class Hedged(Scatter):
         self._missing += 1
         once = call.options.retry_of(call.method.name).replace(attempts=1)
         leg = Leg(
-            self._hedges, endpoint, call.options.replace({'retry': once}), call.method,
-            call.arguments, now, call.seqid, outer=False,
+            self._hedges, endpoint, self._options.replace({'retry': once}), call.method,
+            call.arguments, call.started, call.seqid, outer=False,
         )  # fmt: skip
+        leg.attempts_before = self.attempts - 1
         self.legs.append(leg)
         self._set_alarm(now)
 
 
 #: How an attempt ended that was not begun.
 NOT_STARTED = GeneratorExit()
-
-
-def may_hedge_on(endpoint: Any) -> bool:
-    """Whether a connection to a server is idle, or one may be opened, at this moment."""
-    connections = endpoint.connections
-    return bool(connections.idle or connections.limit is None or connections.permits)
 
 
 def check_wait_for(value: Any) -> str | int:

@@ -279,6 +279,7 @@ class _NoteTaker:
     trans = None
 
     def writeMessageBegin(self, name: str, message_type: int, _seqid: int) -> None:
+        """Raise `_Notes` with the message's name and type."""
         raise _Notes(name, message_type)
 
 

@@ -32,6 +32,7 @@ class _Pace(NamedTuple):
     longest: float
 
     def of(self, seconds: float) -> float:
+        """Return a time to live, given in seconds, in ms and within the bounds."""
         return min(max(seconds * 1000, self.shortest), self.longest)
 
 

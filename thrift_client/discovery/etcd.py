@@ -20,7 +20,7 @@ from thrift_client.discovery.source import Reading, Source, SourceError
 from thrift_client.discovery.stable import Policy, PolicyOptions
 
 if TYPE_CHECKING:
-    from thrift_client.discovery.etcd_session import Access, Session
+    from thrift_client.discovery.etcd_session import EtcdAccess, EtcdSession
 
 _PORT = 2379
 
@@ -89,7 +89,7 @@ class EtcdReader:
     """Reads every key under a prefix."""
 
     def __init__(
-        self, session: Session, prefix: str, interval: float, wake: Callable[[], None] | None
+        self, session: EtcdSession, prefix: str, interval: float, wake: Callable[[], None] | None
     ) -> None:
         self._session = session
         self._prefix = prefix
@@ -192,7 +192,7 @@ def register(
 class _Key:
     """The key of one server, and its lease."""
 
-    def __init__(self, session: Session, key: str, value: str, ttl: int) -> None:
+    def __init__(self, session: EtcdSession, key: str, value: str, ttl: int) -> None:
         self._session = session
         self._key = key
         self._value = value
@@ -272,14 +272,14 @@ def _access(
     username: str | None,
     password: str | None,
     timeout: float,
-) -> Access:
+) -> EtcdAccess:
     try:
         import etcd3gw  # noqa: F401
     except ImportError as exc:
         raise ImportError(
             "etcd needs etcd3gw: pip install 'thrift_client[etcd]'", name='etcd3gw'
         ) from exc
-    from thrift_client.discovery.etcd_session import Access
+    from thrift_client.discovery.etcd_session import EtcdAccess
 
     if password is not None and username is None:
         raise ValueError('a password needs a username')
@@ -287,7 +287,7 @@ def _access(
         raise ValueError('ca, cert and key need tls')
     parsed = tuple(_with_port(host) for host in hosts.split(','))
     patience = checked_duration('timeout', timeout)
-    return Access(parsed, tls, ca, cert, key, username, password, patience)
+    return EtcdAccess(parsed, tls, ca, cert, key, username, password, patience)
 
 
 def _with_port(host: str) -> str:
@@ -297,7 +297,7 @@ def _with_port(host: str) -> str:
     return addresses.join(without.host, _PORT if bare else without.port)
 
 
-def _session(access: Access) -> Session:
-    from thrift_client.discovery.etcd_session import Session
+def _session(access: EtcdAccess) -> EtcdSession:
+    from thrift_client.discovery.etcd_session import EtcdSession
 
-    return Session(access)
+    return EtcdSession(access)

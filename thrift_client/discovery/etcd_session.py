@@ -21,7 +21,7 @@ from etcd3gw.client import Etcd3Client
 from etcd3gw.exceptions import Etcd3Exception
 
 from thrift_client import address as addresses
-from thrift_client.discovery.etcd_wire import CutAdapter, Stream
+from thrift_client.discovery.etcd_wire import CutAdapter, WatchStream
 from thrift_client.discovery.member import SHOWN
 from thrift_client.discovery.source import SourceError
 
@@ -29,7 +29,7 @@ T = TypeVar('T')
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class EtcdAccess:
     """How to reach a cluster."""
 
     hosts: tuple[str, ...]
@@ -49,16 +49,16 @@ _GOODBYE = 300
 _STREAM_INTERVAL = 1000
 
 
-class Session:
+class EtcdSession:
     """A client of one of the hosts, with the next host's turn after a failure."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: EtcdAccess) -> None:
         self._access = access
         self._timeout = access.timeout / 1000
         self._turn = 0
         self._client: Etcd3Client | None = None
         self._adapter = CutAdapter()
-        self._stream: Stream | None = None
+        self._stream: WatchStream | None = None
         self._opened_at = -inf
 
     def ask(self, question: Callable[[Etcd3Client], T]) -> T:
@@ -97,7 +97,7 @@ class Session:
             if wait > 0:
                 return wait
             self._opened_at = time.monotonic() * 1000
-            self._stream = Stream(self._client, prefix, wake)
+            self._stream = WatchStream(self._client, prefix, wake)
         return inf
 
     def interrupt(self) -> None:

@@ -18,6 +18,7 @@ import ssl
 import threading
 import weakref
 from collections.abc import Callable
+from contextvars import Context
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -65,12 +66,12 @@ class CutAdapter(HTTPAdapter):
 def _tracked(pool: Any, opened: Callable[[socket.socket], None]) -> Any:
     base: Any = pool.ConnectionCls
 
-    class Connection(base):
+    class EtcdConnection(base):
         def connect(self) -> None:
             super().connect()
             opened(self.sock)
 
-    return type(pool.__name__, (pool,), {'ConnectionCls': Connection})
+    return type(pool.__name__, (pool,), {'ConnectionCls': EtcdConnection})
 
 
 class _Bounded:
@@ -83,6 +84,7 @@ class _Bounded:
         self.release_conn = raw.release_conn
 
     def read(self, amount: int) -> bytes:
+        """Read up to `amount` bytes; raises OSError once the whole body is too large."""
         data: bytes = self._raw.read(amount, decode_content=True)
         self._left -= len(data)
         if self._left < 0:
@@ -90,7 +92,7 @@ class _Bounded:
         return data
 
 
-class Stream:
+class WatchStream:
     """One watch request, whose answer never ends, read by a thread of its own.
 
     The first thing that etcd says is that the watch exists: what changed before is seen by
@@ -107,8 +109,8 @@ class Stream:
         self._wake = wake
         self._closed = False
         self._thread = threading.Thread(
-            target=self._run,
-            args=(url.path, _watch_request(prefix), headers),
+            target=Context().run,  # not in that of whoever starts it (Python 3.14)
+            args=(self._run, url.path, _watch_request(prefix), headers),
             name=f'thrift_client etcd watch {prefix}',
             daemon=True,
         )

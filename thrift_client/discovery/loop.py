@@ -12,6 +12,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable
+from contextvars import Context
 
 #: How many ms `close` waits for a thread that is not inside a step, so it ends at once.
 _IDLE_TIMEOUT = 20
@@ -49,7 +50,11 @@ class Loop:
         self._ended = False
         self._inside = False
         self._pid = os.getpid()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        # In a context of its own: from Python 3.14 on, a thread may begin in that of its
+        # starter, whose deadline() is not for what the thread does from then on.
+        self._thread = threading.Thread(
+            target=Context().run, args=(self._run,), name=name, daemon=True
+        )
 
     def start(self) -> None:
         """Start the thread; `step` is due at once.

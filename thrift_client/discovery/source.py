@@ -184,11 +184,17 @@ class _Follower:
         self._read_at = -float(LEAST_INTERVAL)
 
     def begin(self, reader: Reader, listener: Listener, loop: Loop) -> None:
+        """Set what the steps use. Called once, before the loop's thread starts."""
         self._reader = reader
         self._loop = loop
         self._listener = weakref.ref(listener, lambda _: loop.abandon())
 
     def step(self, woken: bool) -> float | None:
+        """Read the source if that is due, and tell the listener what changed.
+
+        Returns:
+            When to step again, in ms from now; None: when woken; DONE: never.
+        """
         # What follows might start threads, which must not happen while the process ends.
         if not threading.main_thread().is_alive():
             return DONE
@@ -207,9 +213,11 @@ class _Follower:
         return max(0.0, min(times) - _now()) if times else None
 
     def interrupt(self) -> None:
+        """End a read in progress, from another thread."""
         self._reader.interrupt()
 
     def stop(self) -> None:
+        """Close the reader, at the end of the loop's thread."""
         self._reader.close()
 
     def _read(self) -> None:

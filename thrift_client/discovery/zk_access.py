@@ -10,7 +10,7 @@ from thrift_client.discovery.polled import checked_duration
 from thrift_client.discovery.stable import Policy
 
 if TYPE_CHECKING:
-    from thrift_client.discovery.zk_session import Access, Session
+    from thrift_client.discovery.zk_session import ZooKeeperAccess, ZooKeeperSession
 
 
 def checked_path(path: str) -> str:
@@ -30,7 +30,7 @@ def access(
     connect_timeout: float,
     timeout: float,
     policy: Policy,
-) -> Access:
+) -> ZooKeeperAccess:
     """How to reach an ensemble.
 
     Raises:
@@ -43,13 +43,13 @@ def access(
         raise ImportError(
             "ZooKeeper needs kazoo: pip install 'thrift_client[zookeeper]'", name='kazoo'
         ) from exc
-    from thrift_client.discovery.zk_session import Access
+    from thrift_client.discovery.zk_session import ZooKeeperAccess
 
     for host in hosts.split(','):
         addresses.parse(host)
     if password is not None and username is None:
         raise ValueError('a password needs a username')
-    return Access(
+    return ZooKeeperAccess(
         hosts,
         username,
         password,
@@ -60,8 +60,8 @@ def access(
     )
 
 
-def session(access: Access, wake: Callable[[], None]) -> Session:
+def session(access: ZooKeeperAccess, wake: Callable[[], None]) -> ZooKeeperSession:
     """A session that connects when it is first used; `wake` is called when it changes."""
-    from thrift_client.discovery.zk_session import Session
+    from thrift_client.discovery.zk_session import ZooKeeperSession
 
-    return Session(access, wake)
+    return ZooKeeperSession(access, wake)

@@ -38,7 +38,7 @@ _quiet.addFilter(lambda record: record.levelno >= logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class ZooKeeperAccess:
     """How to reach an ensemble; durations in ms."""
 
     hosts: str
@@ -61,6 +61,7 @@ class _Handler(SequentialThreadingHandler):
         self.failure = ''
 
     def create_connection(self, *args: Any, **kwargs: Any) -> socket.socket:
+        """Connect as kazoo asks for it, in `connect_timeout` at most; keeps the socket."""
         # kazoo allows a connect the whole session timeout, in which it can't be stopped.
         kwargs['timeout'] = min(kwargs['timeout'], self._connect_timeout)
         try:
@@ -72,6 +73,7 @@ class _Handler(SequentialThreadingHandler):
         return connected
 
     def cut(self) -> None:
+        """Shut the latest connection down, from any thread."""
         if self._connected is not None:
             try:
                 self._connected.shutdown(socket.SHUT_RDWR)
@@ -79,14 +81,14 @@ class _Handler(SequentialThreadingHandler):
                 pass  # it is closed already
 
 
-class Session:
+class ZooKeeperSession:
     """One session after another, for one thread; made anew when kazoo gives up on it.
 
     Args:
         wake: called in kazoo's threads whenever the session's state changes.
     """
 
-    def __init__(self, access: Access, wake: Callable[[], None]) -> None:
+    def __init__(self, access: ZooKeeperAccess, wake: Callable[[], None]) -> None:
         self._access = access
         self._wake = wake
         self._client: KazooClient | None = None

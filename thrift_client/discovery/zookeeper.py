@@ -15,7 +15,7 @@ from thrift_client.discovery.zk_access import access as zk_access
 from thrift_client.discovery.zk_access import checked_path, session
 
 if TYPE_CHECKING:
-    from thrift_client.discovery.zk_session import Session
+    from thrift_client.discovery.zk_session import ZooKeeperSession
 
 #: The most bytes of a node that are looked at.
 MOST_NODE = 65536
@@ -96,7 +96,7 @@ class ZooKeeperReader:
 
     def __init__(
         self,
-        session: Session,
+        session: ZooKeeperSession,
         path: str,
         prefixes: tuple[str, ...],
         decode: Callable[[str, bytes], Member | None],
@@ -276,7 +276,7 @@ class _Node:
 
     def __init__(
         self,
-        session: Session,
+        session: ZooKeeperSession,
         path: str,
         data: bytes,
         acl: list[Any] | None,

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from thrift_client.idl.classes import StructType, python_name
-from thrift_client.idl.service import Method, ServiceModule, make_service, message_classes, server
+from thrift_client.idl.service import (
+    IdlMethod,
+    ServiceModule,
+    make_service,
+    message_classes,
+    server,
+)
 from thrift_client.idl.shapes import generated_fields, shape_of, thriftpy2_fields
 from thrift_client.idl.types import Shape, fill, has_members
 
@@ -36,11 +42,11 @@ def from_thriftpy2(service: Any) -> ServiceModule:
     return module
 
 
-def _thriftpy2_method(service: Any, name: str, shapes: dict[Any, Shape]) -> Method:
+def _thriftpy2_method(service: Any, name: str, shapes: dict[Any, Shape]) -> IdlMethod:
     arguments = thriftpy2_fields(getattr(service, f'{name}_args'), shapes)
     result = getattr(service, f'{name}_result')
     returns, throws = _result(thriftpy2_fields(result, shapes))
-    return Method(
+    return IdlMethod(
         python_name(name), name, arguments, returns, throws, oneway=result.oneway
     )
 
@@ -60,7 +66,7 @@ def with_members(name: str, arguments: Any, result: Any) -> tuple[Any, Any]:
     if not any(has_members(field.type) for field in (*given, *answers)):
         return arguments, result
     returns, throws = _result(answers)
-    method = Method(name, name, given, returns, throws, oneway=result is None)
+    method = IdlMethod(name, name, given, returns, throws, oneway=result is None)
     namespace = {'__module__': arguments.__module__, '__qualname__': 'members'}
     return message_classes(method, namespace)
 
@@ -75,15 +81,15 @@ def processor_with_members(generated: Any, methods: Iterable[tuple[str, str, Any
         if isinstance(arguments, StructType):  # else there is no enum in it
             returns, throws = _result(() if result is None else shape_of(result).fields)
             fields = shape_of(arguments).fields
-            method = Method(name, wire_name, fields, returns, throws, oneway=result is None)
+            method = IdlMethod(name, wire_name, fields, returns, throws, oneway=result is None)
             servers[wire_name] = server(method, arguments, result)
 
-    class Processor(generated):
+    class EnumProcessor(generated):
         def __init__(self, handler: Any) -> None:
             super().__init__(handler)
             self._processMap.update(servers)
 
-    return Processor if servers else generated
+    return EnumProcessor if servers else generated
 
 
 def _result(fields: tuple[Field, ...]) -> tuple[Type | None, tuple[Field, ...]]:

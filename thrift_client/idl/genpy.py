@@ -116,17 +116,22 @@ class _OneField:
         return None
 
     def readFieldBegin(self) -> tuple[None, int, int]:
+        """Return the type and id of the one field, and STOP after that."""
         return self._fields.pop() if self._fields else (None, TType.STOP, 0)
 
     def readI32(self) -> _Number:
+        """Return a number that records which enum it is given to; kept in `numbers`."""
         self.numbers.append(_Number())
         return self.numbers[-1]
 
     def readListBegin(self) -> tuple[int, int]:
+        """Begin a list of one element."""
         return 0, 1
 
     def readSetBegin(self) -> tuple[int, int]:
+        """Begin a set of one element."""
         return 0, 1
 
     def readMapBegin(self) -> tuple[int, int, int]:
+        """Begin a map of one entry."""
         return 0, 0, 1

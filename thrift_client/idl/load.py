@@ -34,18 +34,9 @@ if TYPE_CHECKING:
 #: How many files may include each other in a row.
 MAX_INCLUDES = 64
 
-_lock = threading.RLock()
+#: One for each process: that of the parent may be held by a thread that a child doesn't have.
+_locks: dict[int, threading.RLock] = {}
 _modules: dict[Origin, LoadedModule] = {}
-
-
-def _renew() -> None:
-    """Replace the lock, which a thread that a forked child doesn't have may hold."""
-    global _lock
-    _lock = threading.RLock()
-
-
-if hasattr(os, 'register_at_fork'):  # not on Windows
-    os.register_at_fork(after_in_child=_renew)
 
 
 class LoadedModule(ModuleType):
@@ -94,9 +85,9 @@ def load(
     name = module_name or f'{Path(file).stem}_thrift'
     if not Path(file).is_file():
         raise FileNotFoundError(f'no such file: {os.fspath(path)}')
-    with _lock:
+    with _locks.setdefault(os.getpid(), threading.RLock()):
         try:
-            module = _Loader(folders).module(file, name)
+            module = _FileLoader(folders).module(file, name)
         except RecursionError:
             wrong = 'expected declarations that depend less on each other'
             raise IdlError(file, 1, wrong) from None
@@ -125,7 +116,7 @@ def find(path: str, include_dirs: tuple[str, ...], module_name: str, qualname: s
     return found
 
 
-class _Loader:
+class _FileLoader:
     """Loads one file with all that it includes, each of them once."""
 
     def __init__(self, folders: tuple[str, ...]) -> None:

@@ -11,14 +11,15 @@ import re
 
 from thrift_client.errors import IdlError
 from thrift_client.idl.syntax import (
-    Const,
+    ConstNode,
+    Declaration,
     Document,
-    Enum,
-    Field,
-    Function,
-    Service,
-    Struct,
-    Typedef,
+    EnumNode,
+    FieldNode,
+    FunctionNode,
+    ServiceNode,
+    StructNode,
+    TypedefNode,
     TypeName,
     Value,
 )
@@ -135,30 +136,37 @@ class _Parser:
 
     @property
     def line(self) -> int:
+        """The line number of the current token."""
         return self.lines[self.at]
 
     def sees(self, text: str) -> bool:
+        """Whether the current token is this word or symbol."""
         return self.texts[self.at] == text and self.kinds[self.at] in {'name', 'symbol'}
 
     def take(self, text: str) -> bool:
+        """Step over this word or symbol if it is the current token; return whether it was."""
         if self.sees(text):
             self.at += 1
             return True
         return False
 
     def expect(self, text: str) -> None:
+        """Step over this word or symbol; raises IdlError if it is not the current token."""
         if not self.take(text):
             raise self.failure(repr(text))
 
     def failure(self, expected: str) -> IdlError:
+        """Create the error that says what was expected instead of the current token."""
         found = self.texts[self.at]
         shown = found if self.kinds[self.at] == 'end' else repr(found[:40])
         return IdlError(self.path, self.line, f'expected {expected}, not {shown}')
 
     def doc(self) -> str | None:
+        """Return the text of the doc comment before the current token, or None."""
         return self.docs.get(self.at)
 
     def name(self, what: str, *, dotted: bool = False) -> str:
+        """Read a name, with dots only if `dotted`; `what` is what an error expects here."""
         text = self.texts[self.at]
         if self.kinds[self.at] != 'name' or not (dotted or _SIMPLE_NAME.fullmatch(text)):
             raise self.failure(what)
@@ -166,6 +174,7 @@ class _Parser:
         return text
 
     def string(self, what: str) -> str:
+        """Read a string in quotes and resolve its escapes."""
         if self.kinds[self.at] != 'string':
             raise self.failure(what)
         self.at += 1
@@ -178,6 +187,7 @@ class _Parser:
         return _ESCAPED[found[1]]
 
     def integer(self, what: str) -> int:
+        """Read a whole number, decimal or hexadecimal."""
         kind, text = self.kinds[self.at], self.texts[self.at]
         if kind not in {'int', 'hex'} or len(text) > MAX_DIGITS:
             raise self.failure(what)
@@ -196,6 +206,7 @@ class _Parser:
             self.depth -= 1
 
     def separator(self) -> None:
+        """Step over a comma or a semicolon, if there is one."""
         if not self.take(','):
             self.take(';')
 
@@ -209,6 +220,7 @@ class _Parser:
     # The grammar.
 
     def document(self) -> Document:
+        """Read a whole file."""
         document = Document(self.path)
         while self.kinds[self.at] != 'end':
             if self.take('include'):
@@ -242,7 +254,7 @@ class _Parser:
         while self.take('-'):
             self.name(what, dotted=True)
 
-    def _declaration(self) -> Struct | Enum | Typedef | Const | Service:
+    def _declaration(self) -> Declaration:
         doc, line = self.doc(), self.line
         word = self.texts[self.at] if self.kinds[self.at] == 'name' else ''
         if word in {'struct', 'union', 'exception'}:
@@ -256,19 +268,19 @@ class _Parser:
             'or service)'
         )
 
-    def _const(self, line: int, doc: str | None) -> Const:
+    def _const(self, line: int, doc: str | None) -> ConstNode:
         type_ = self.type()
         name = self.name("the constant's name")
         self.expect('=')
-        return Const(name, type_, self.value(), line, doc)
+        return ConstNode(name, type_, self.value(), line, doc)
 
-    def _typedef(self, line: int, doc: str | None) -> Typedef:
+    def _typedef(self, line: int, doc: str | None) -> TypedefNode:
         type_ = self.type()
         name = self.name("the typedef's name")
         self.annotations()
-        return Typedef(name, type_, line, doc)
+        return TypedefNode(name, type_, line, doc)
 
-    def _enum(self, line: int, doc: str | None) -> Enum:
+    def _enum(self, line: int, doc: str | None) -> EnumNode:
         name = self.name("the enum's name")
         members: list[tuple[str, int]] = []
         number = -1
@@ -284,9 +296,9 @@ class _Parser:
             self.separator()
         self.annotations()
         self._unique([member for member, _ in members], f'enum {name}', line)
-        return Enum(name, members, line, doc)
+        return EnumNode(name, members, line, doc)
 
-    def _senum(self, line: int, doc: str | None) -> Typedef:
+    def _senum(self, line: int, doc: str | None) -> TypedefNode:
         """An enum of strings, which old compilers knew: the type is string."""
         name = self.name("the enum's name")
         self.expect('{')
@@ -294,18 +306,18 @@ class _Parser:
             self.string("a string or '}'")
             self.separator()
         self.annotations()
-        return Typedef(name, TypeName('string', line), line, doc)
+        return TypedefNode(name, TypeName('string', line), line, doc)
 
-    def _struct(self, kind: str, line: int, doc: str | None) -> Struct:
+    def _struct(self, kind: str, line: int, doc: str | None) -> StructNode:
         name = self.name(f"the {kind}'s name")
         self.take('xsd_all')
         self.expect('{')
         fields = self.fields('}', f'{kind} {name}')
         immutable = self.annotations().get('python.immutable')
         frozen = kind == 'exception' if immutable is None else immutable != 'false'
-        return Struct(kind, name, fields, frozen, line, doc)
+        return StructNode(kind, name, fields, frozen, line, doc)
 
-    def _service(self, line: int, doc: str | None) -> Service:
+    def _service(self, line: int, doc: str | None) -> ServiceNode:
         name = self.name("the service's name")
         extends = None
         if self.take('extends'):
@@ -314,9 +326,9 @@ class _Parser:
         functions = [self._function() for _ in self.until('}')]
         self.annotations()
         self._unique([function.name for function in functions], f'service {name}', line)
-        return Service(name, extends, functions, line, doc)
+        return ServiceNode(name, extends, functions, line, doc)
 
-    def _function(self) -> Function:
+    def _function(self) -> FunctionNode:
         doc, line = self.doc(), self.line
         oneway = self.take('oneway') or self.take('async')
         returns = None if self.take('void') else self.type()
@@ -332,11 +344,11 @@ class _Parser:
         if oneway and (returns is not None or throws):
             wrong = f'expected void and no exceptions for the oneway method {name}'
             raise IdlError(self.path, line, wrong)
-        return Function(name, oneway, returns, arguments, throws, line, doc)
+        return FunctionNode(name, oneway, returns, arguments, throws, line, doc)
 
-    def fields(self, end: str, what: str) -> list[Field]:
+    def fields(self, end: str, what: str) -> list[FieldNode]:
         """Read the fields up to the closing symbol. Those without an id count down from -1."""
-        found: list[Field] = []
+        found: list[FieldNode] = []
         unnumbered = -1
         for _ in self.until(end):
             field = self._field(unnumbered, end)
@@ -347,7 +359,7 @@ class _Parser:
         self._unique([field.name for field in found], what, self.line)
         return found
 
-    def _field(self, unnumbered: int, end: str) -> Field:
+    def _field(self, unnumbered: int, end: str) -> FieldNode:
         doc, line, number = self.doc(), self.line, unnumbered
         if self.kinds[self.at] in {'int', 'hex'}:
             given = self.integer("a field's id")
@@ -369,7 +381,7 @@ class _Parser:
             self.deeper(lambda: self.fields('}', 'xsd_attrs'))
         self.annotations()
         self.separator()
-        return Field(number, name, type_, required, default, line, doc)
+        return FieldNode(number, name, type_, required, default, line, doc)
 
     def type(self, what: str = 'a type') -> TypeName:
         """Read a type."""
@@ -443,7 +455,7 @@ class _Parser:
                 raise IdlError(self.path, line, wrong)
             seen.add(name)
 
-    _declarations: ClassVar[dict[str, Callable[..., Enum | Typedef | Const | Service]]] = {
+    _declarations: ClassVar[dict[str, Callable[..., Declaration]]] = {
         'const': _const,
         'enum': _enum,
         'senum': _senum,

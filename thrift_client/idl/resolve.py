@@ -11,7 +11,7 @@ from thrift.Thrift import TType
 from thrift_client.errors import IdlError
 from thrift_client.idl import syntax
 from thrift_client.idl.classes import make_class, make_enum, publish, python_name
-from thrift_client.idl.service import Method
+from thrift_client.idl.service import IdlMethod
 from thrift_client.idl.types import HAS_UUID, UUID, Field, Shape, Type, fill
 from thrift_client.idl.values import Values
 
@@ -58,12 +58,12 @@ class Program:
         self.includes = includes
         self.namespace = namespace
         self.values = Values(self)
-        self.types: dict[str, syntax.Struct | syntax.Enum | syntax.Typedef] = {}
-        self.consts: dict[str, syntax.Const] = {}
-        self.services: dict[str, syntax.Service] = {}
+        self.types: dict[str, syntax.StructNode | syntax.EnumNode | syntax.TypedefNode] = {}
+        self.consts: dict[str, syntax.ConstNode] = {}
+        self.services: dict[str, syntax.ServiceNode] = {}
         self.resolved: dict[str, Type | None] = {}
         self._making: set[Shape] = set()
-        self._declared: dict[Shape, syntax.Struct] = {}
+        self._declared: dict[Shape, syntax.StructNode] = {}
         for declaration in document.declarations:
             self._declare(declaration)
         self._resolve()
@@ -71,15 +71,15 @@ class Program:
     def _declare(self, declaration: Any) -> None:
         name = declaration.name
         table: dict[str, Any] = self.types
-        if isinstance(declaration, syntax.Const):
+        if isinstance(declaration, syntax.ConstNode):
             table = self.consts
-        elif isinstance(declaration, syntax.Service):
+        elif isinstance(declaration, syntax.ServiceNode):
             table = self.services
         clashing = (self.consts,) if table is self.consts else (self.types, self.services)
         if any(name in each for each in clashing):
             raise IdlError(self.path, declaration.line, f'expected a new name, not {name!r} again')
         table[name] = declaration
-        if isinstance(declaration, syntax.Enum):
+        if isinstance(declaration, syntax.EnumNode):
             enum = make_enum(
                 python_name(name),
                 declaration.members,
@@ -87,7 +87,7 @@ class Program:
                 self._named(name),
             )
             self.resolved[name] = Type(TType.I32, enum=enum)
-        elif isinstance(declaration, syntax.Struct):
+        elif isinstance(declaration, syntax.StructNode):
             shape = Shape(
                 python_name(name), declaration.kind, declaration.doc, frozen=declaration.frozen
             )
@@ -99,7 +99,7 @@ class Program:
 
     def _resolve(self) -> None:
         for name, declaration in self.types.items():
-            if isinstance(declaration, syntax.Typedef):
+            if isinstance(declaration, syntax.TypedefNode):
                 self.type(syntax.TypeName(name, declaration.line))
         for shape, declared in self._declared.items():
             shape.fields = self._fields(declared.fields)
@@ -129,7 +129,7 @@ class Program:
             if found is None:
                 raise IdlError(self.path, name.line, f'expected a type, but {local} is its own')
             return found
-        assert isinstance(declaration, syntax.Typedef)
+        assert isinstance(declaration, syntax.TypedefNode)
         owner.resolved[local] = None
         found = owner.resolved[local] = owner.type(declaration.type)
         return found
@@ -163,7 +163,7 @@ class Program:
             return "'uuid', which needs thrift 0.21"
         return repr(name)
 
-    def _fields(self, declared: Iterable[syntax.Field]) -> tuple[Field, ...]:
+    def _fields(self, declared: Iterable[syntax.FieldNode]) -> tuple[Field, ...]:
         """The fields without their defaults, which come with the class."""
         fields: list[Field] = []
         names: set[str] = set()
@@ -174,7 +174,7 @@ class Program:
             fields.append(Field(each.id, name, type_, required=each.required, doc=each.doc))
         return tuple(fields)
 
-    def _set_defaults(self, fields: tuple[Field, ...], declared: list[syntax.Field]) -> int:
+    def _set_defaults(self, fields: tuple[Field, ...], declared: list[syntax.FieldNode]) -> int:
         """Resolve the defaults of fields; how many values they come to."""
         size = 1
         for field, each in zip(fields, declared, strict=True):
@@ -207,7 +207,7 @@ class Program:
 
     def find_value(
         self, name: str, type_: Type, line: int
-    ) -> int | tuple[Program, syntax.Const] | None:
+    ) -> int | tuple[Program, syntax.ConstNode] | None:
         """What a name means where a value of the type is expected.
 
         An enum's number, or a constant and its file, or None if it means nothing.
@@ -229,7 +229,7 @@ class Program:
 
     # Services.
 
-    def service(self, name: str, line: int) -> tuple[Program, syntax.Service]:
+    def service(self, name: str, line: int) -> tuple[Program, syntax.ServiceNode]:
         """Find a service and its file by name. Raises IdlError if it is not a service."""
         owner, local = self._owner(name, 'services')
         found = owner.services.get(local)
@@ -238,7 +238,7 @@ class Program:
             raise IdlError(self.path, line, wrong)
         return owner, found
 
-    def methods(self, service: syntax.Service) -> list[Method]:
+    def methods(self, service: syntax.ServiceNode) -> list[IdlMethod]:
         """The methods that a service declares itself."""
         names: set[str] = set()
         found = []
@@ -247,7 +247,7 @@ class Program:
             names.add(found[-1].name)
         return found
 
-    def _method(self, function: syntax.Function, name: str) -> Method:
+    def _method(self, function: syntax.FunctionNode, name: str) -> IdlMethod:
         arguments = self._fields(function.arguments)
         self._set_defaults(arguments, function.arguments)
         throws = self._fields(function.throws)
@@ -255,7 +255,7 @@ class Program:
             if field.type.shape is None or field.type.shape.kind != 'exception':
                 raise IdlError(self.path, each.line, f'expected an exception, not {field.type}')
         returns = None if function.returns is None else self.type(function.returns)
-        return Method(
+        return IdlMethod(
             name,
             function.name,
             arguments,

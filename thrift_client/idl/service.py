@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger('thrift_client.idl')
 
 
-class Method:
+class IdlMethod:
     """A method of a service, with its types. `returns` is None for void."""
 
     __slots__ = ('arguments', 'doc', 'name', 'oneway', 'returns', 'throws', 'wire_name')
@@ -72,7 +72,7 @@ class Processor(Interface, TProcessor):
     """The base of every `Processor`: serves requests by the methods of a handler."""
 
     #: What is in `_processMap`, by wire name.
-    methods: dict[str, tuple[Method, Any, Any]] = {}  # noqa: RUF012 - each class has its own
+    methods: dict[str, tuple[IdlMethod, Any, Any]] = {}  # noqa: RUF012 - each class has its own
 
     def __init__(self, handler: Any) -> None:
         self._handler = handler
@@ -100,7 +100,7 @@ class Processor(Interface, TProcessor):
         return True
 
 
-def server(method: Method, arguments: Any, result_class: Any) -> Callable[..., None]:
+def server(method: IdlMethod, arguments: Any, result_class: Any) -> Callable[..., None]:
     """What a processor serves a method by, like the functions in gen-py's `_processMap`."""
 
     def serve(processor: Any, seqid: int, iprot: Any, oprot: Any) -> None:
@@ -124,7 +124,7 @@ def server(method: Method, arguments: Any, result_class: Any) -> Callable[..., N
     return serve
 
 
-def _answer(method: Method, exc: Exception, result: Any) -> tuple[int, Any]:
+def _answer(method: IdlMethod, exc: Exception, result: Any) -> tuple[int, Any]:
     """What a server answers where the handler raised: the declared exception, or an error."""
     for field in method.throws:
         if isinstance(exc, field.type.shape.cls):  # type: ignore[union-attr]
@@ -144,7 +144,7 @@ def _send(protocol: Any, name: str, message_type: int, seqid: int, body: Any) ->
     protocol.trans.flush()
 
 
-def _receive(protocol: Any, method: Method, result_class: Any) -> Any:
+def _receive(protocol: Any, method: IdlMethod, result_class: Any) -> Any:
     """Read a reply: its value, or raise what it has instead."""
     _, message_type, _ = protocol.readMessageBegin()
     if message_type == TMessageType.EXCEPTION:
@@ -168,7 +168,7 @@ def _receive(protocol: Any, method: Method, result_class: Any) -> Any:
 
 def make_service(
     module: ServiceModule,
-    methods: Iterable[Method],
+    methods: Iterable[IdlMethod],
     parents: Sequence[Any],
     namespace: dict[str, Any],
 ) -> ServiceModule:
@@ -200,7 +200,7 @@ def make_service(
     return module
 
 
-def message_classes(method: Method, namespace: dict[str, Any]) -> tuple[Any, Any]:
+def message_classes(method: IdlMethod, namespace: dict[str, Any]) -> tuple[Any, Any]:
     """The classes of a method's arguments and of its result, which is None for oneway ones."""
     arguments = _message_class(f'{method.wire_name}_args', method.arguments, namespace)
     if method.oneway:
@@ -238,7 +238,7 @@ def _converting(name: str, convert: Callable[[Any], Any]) -> property:
 
 
 def _functions(
-    methods: list[Method], scope: dict[str, Any]
+    methods: list[IdlMethod], scope: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The functions of Iface and of Client, as source: that gives exact signatures.
 
@@ -263,7 +263,7 @@ def _functions(
     return found[0], found[1]
 
 
-def _signature(number: int, method: Method, helpers: dict[str, Any]) -> list[str]:
+def _signature(number: int, method: IdlMethod, helpers: dict[str, Any]) -> list[str]:
     parameters = []
     optional = len(method.arguments)
     while optional and method.arguments[optional - 1].default is not None:
@@ -277,7 +277,7 @@ def _signature(number: int, method: Method, helpers: dict[str, Any]) -> list[str
     return [f'def {method.name}(self{"".join(parameters)}): pass']
 
 
-def _calls(number: int, method: Method) -> Iterator[str]:
+def _calls(number: int, method: IdlMethod) -> Iterator[str]:
     names = [field.name for field in method.arguments]
     parameters = ''.join(f', {name}' for name in names)
     given = ', '.join(names)

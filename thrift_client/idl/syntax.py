@@ -29,7 +29,7 @@ class Value:
 
 
 @dataclass(slots=True)
-class Field:
+class FieldNode:
     """A field, an argument, or a declared exception of a method. `required` is None if unsaid."""
 
     id: int
@@ -42,19 +42,19 @@ class Field:
 
 
 @dataclass(slots=True)
-class Struct:
+class StructNode:
     """`kind` is 'struct', 'union' or 'exception'."""
 
     kind: str
     name: str
-    fields: list[Field]
+    fields: list[FieldNode]
     frozen: bool
     line: int
     doc: str | None
 
 
 @dataclass(slots=True)
-class Enum:
+class EnumNode:
     """The members have their numbers."""
 
     name: str
@@ -64,7 +64,7 @@ class Enum:
 
 
 @dataclass(slots=True)
-class Typedef:
+class TypedefNode:
     """Another name of a type."""
 
     name: str
@@ -74,7 +74,7 @@ class Typedef:
 
 
 @dataclass(slots=True)
-class Const:
+class ConstNode:
     """A constant."""
 
     name: str
@@ -85,27 +85,30 @@ class Const:
 
 
 @dataclass(slots=True)
-class Function:
+class FunctionNode:
     """A method of a service; `returns` is None for void."""
 
     name: str
     oneway: bool
     returns: TypeName | None
-    arguments: list[Field]
-    throws: list[Field]
+    arguments: list[FieldNode]
+    throws: list[FieldNode]
     line: int
     doc: str | None
 
 
 @dataclass(slots=True)
-class Service:
+class ServiceNode:
     """A service; `extends` is the name of its parent."""
 
     name: str
     extends: str | None
-    functions: list[Function]
+    functions: list[FunctionNode]
     line: int
     doc: str | None
+
+
+Declaration = StructNode | EnumNode | TypedefNode | ConstNode | ServiceNode
 
 
 @dataclass(slots=True)
@@ -114,4 +117,4 @@ class Document:
 
     path: str
     includes: list[tuple[str, int]] = field(default_factory=list)
-    declarations: list[Struct | Enum | Typedef | Const | Service] = field(default_factory=list)
+    declarations: list[Declaration] = field(default_factory=list)

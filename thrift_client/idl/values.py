@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, ClassVar, Protocol
 
-    from thrift_client.idl.syntax import Const
+    from thrift_client.idl.syntax import ConstNode
     from thrift_client.idl.types import Field, Shape
 
     class Names(Protocol):
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
         def field_of(self, shape: Shape, name: str) -> Field | None:
             """See `Program.field_of`."""
 
-        def find_value(self, name: Any, type_: Type, line: int) -> tuple[Names, Const] | int | None:
+        def find_value(
+            self, name: Any, type_: Type, line: int
+        ) -> tuple[Names, ConstNode] | int | None:
             """See `Program.find_value`."""
 
 #: How many values one constant may come to, through the constants and defaults that it names.
@@ -81,7 +83,7 @@ class Values:
             return Made(self._integer(type_, value))
         return self._kinds[type_.code](self, type_, value, key)
 
-    def constant(self, const: Const, type_: Type, key: bool, line: int, path: str) -> Made:
+    def constant(self, const: ConstNode, type_: Type, key: bool, line: int, path: str) -> Made:
         """Resolve a constant as a value of `type_`, which need not be its own type."""
         known = (const.name, _signature(type_), key)
         if known in self._made:

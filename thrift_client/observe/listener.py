@@ -7,7 +7,7 @@ from typing import Any
 from thrift_client.events import Event
 
 
-class Listener:
+class EventListener:
     """A listener whose method `on_<name of the event's class>` gets the event, if there is one."""
 
     def __call__(self, event: Event) -> None:
@@ -18,7 +18,7 @@ class Listener:
 
     def handler_of(self, kind: str) -> Any:
         """Return what handles an event of the class named `kind`; None: nothing does."""
-        if type(self).__call__ is not Listener.__call__:
+        if type(self).__call__ is not EventListener.__call__:
             return self
         return getattr(self, f'on_{kind}', None)
 

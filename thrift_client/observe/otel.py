@@ -14,7 +14,7 @@ import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from thrift_client.observe.listener import Listener, service_name
+from thrift_client.observe.listener import EventListener, service_name
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -40,7 +40,7 @@ class _Begun(NamedTuple):
 _open: ContextVar[tuple[_Begun, ...]] = ContextVar('thrift_client_spans', default=())
 
 
-class Telemetry(Listener):
+class Telemetry(EventListener):
     """A listener that makes a span of each call and measures its time.
 
     `tracer_provider`, `meter_provider`: None is the process's own. Give the method

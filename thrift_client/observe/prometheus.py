@@ -6,7 +6,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, ref
 
-from thrift_client.observe.listener import Listener, outcome, service_name
+from thrift_client.observe.listener import EventListener, outcome, service_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ METHOD = ('service', 'method', 'server')
 CALL = (*METHOD, 'outcome')
 
 
-class Row(NamedTuple):
+class MetricRow(NamedTuple):
     """One metric: its kind (a class of prometheus-client), name, text and labels."""
 
     kind: str
@@ -46,35 +46,35 @@ class Row(NamedTuple):
 
 
 ROWS = {
-    'calls': Row('Counter', 'thrift_client_calls', 'Calls that have ended.', CALL),
-    'duration': Row(
+    'calls': MetricRow('Counter', 'thrift_client_calls', 'Calls that have ended.', CALL),
+    'duration': MetricRow(
         'Histogram',
         'thrift_client_call_duration_seconds',
         'Time of whole calls, with all attempts and pauses.',
         CALL,
     ),
-    'attempts': Row(
+    'attempts': MetricRow(
         'Counter', 'thrift_client_attempts', 'Attempts of the calls that have ended.', METHOD
     ),
-    'opened': Row(
+    'opened': MetricRow(
         'Counter', 'thrift_client_connections_opened', 'Connections opened.', SERVER
     ),
-    'discarded': Row(
+    'discarded': MetricRow(
         'Counter', 'thrift_client_connections_discarded', 'Connections closed.', SERVER
     ),
-    'open': Row(
+    'open': MetricRow(
         'Gauge', 'thrift_client_connections_open', 'Connections that are open now.', SERVER
     ),
-    'ejections': Row(
+    'ejections': MetricRow(
         'Counter', 'thrift_client_ejections', 'How often the breaker ejected the server.', SERVER
     ),
-    'checks': Row(
+    'checks': MetricRow(
         'Counter',
         'thrift_client_checks',
         'Checks of ejected servers in the background.',
         (*SERVER, 'healthy'),
     ),
-    'ejected': Row(
+    'ejected': MetricRow(
         'Gauge', 'thrift_client_ejected', '1 while the breaker leaves the server alone.', SERVER
     ),
 }
@@ -95,7 +95,7 @@ class _Known:
         self.counts: dict[tuple[str, type], tuple[Callable[..., None], ...]] = {}
 
 
-class Metrics(Listener):
+class Metrics(EventListener):
     """A listener that counts and times calls and connections in a registry.
 
     `registry`: a CollectorRegistry; None is prometheus-client's own. One may serve any
@@ -179,7 +179,7 @@ def _library() -> ModuleType:
     return prometheus_client
 
 
-def _metric(library: ModuleType, row: Row, registry: CollectorRegistry) -> Any:
+def _metric(library: ModuleType, row: MetricRow, registry: CollectorRegistry) -> Any:
     options: dict[str, object] = {'registry': registry}
     if row.kind == 'Histogram':
         options['buckets'] = BUCKETS

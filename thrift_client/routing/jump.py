@@ -20,19 +20,20 @@ class Jump:
 
     name = 'jump'
 
-    def table(self, names: tuple[str, ...], weights: tuple[float, ...]) -> '_Table':
+    def table(self, names: tuple[str, ...], weights: tuple[float, ...]) -> '_JumpTable':
         """Prepare the placement on a list of servers; see `Router.table`."""
         check_equal_weights(self.name, names, weights)
-        return _Table(len(names))
+        return _JumpTable(len(names))
 
 
-class _Table:
+class _JumpTable:
     __slots__ = ('_count',)
 
     def __init__(self, count: int) -> None:
         self._count = count
 
     def index(self, key: object) -> int:
+        """Find the server of a key; see `Table.index`."""
         if not self._count:
             raise no_servers()
         return jump(key_hash(key), self._count)

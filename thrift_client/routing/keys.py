@@ -110,7 +110,7 @@ def _encode(key: object, parents: tuple[int, ...]) -> bytes:
 
 def _known_base(kind: type) -> type:
     if isinstance(getattr(kind, 'thrift_spec', None), tuple):
-        return _Struct
+        return _GeneratedStruct
     return next((base for base in kind.__mro__ if base in _SCALARS or base in _CONTAINERS), kind)
 
 
@@ -188,7 +188,7 @@ def _struct(key: Any, parents: tuple[int, ...]) -> bytes:
     return b''.join(parts)
 
 
-class _Struct:
+class _GeneratedStruct:
     """Stands for the classes that gen-py writes, which share no base class."""
 
 
@@ -198,5 +198,5 @@ _CONTAINERS: dict[type, Callable[[Any, tuple[int, ...]], bytes]] = {
     dict: _dict,
     set: _set,
     frozenset: _set,
-    _Struct: _struct,
+    _GeneratedStruct: _struct,
 }

@@ -36,7 +36,7 @@ class Maglev:
             raise ValueError(f'the size of a maglev table must be a prime number, not {size!r}')
         self._size = size
 
-    def table(self, names: tuple[str, ...], weights: tuple[float, ...]) -> '_Table':
+    def table(self, names: tuple[str, ...], weights: tuple[float, ...]) -> '_MaglevTable':
         """Prepare the placement on a list of servers; see `Router.table`.
 
         Raises:
@@ -45,10 +45,10 @@ class Maglev:
         check_weights(names, weights)
         if len(names) > self._size:
             raise ValueError(f"{len(names)} servers don't fit into {self._size} slots")
-        return _Table(names, weights, self._size)
+        return _MaglevTable(names, weights, self._size)
 
 
-class _Table:
+class _MaglevTable:
     __slots__ = ('_by_name', '_size', '_slots')
 
     def __init__(self, names: tuple[str, ...], weights: tuple[float, ...], size: int) -> None:
@@ -57,6 +57,7 @@ class _Table:
         self._slots = _slots(names, weights, self._by_name, size) if names else array('i')
 
     def index(self, key: object) -> int:
+        """Find the server of a key; see `Table.index`."""
         if not self._slots:
             raise no_servers()
         return self._slots[key_hash(key) % self._size]

@@ -13,19 +13,20 @@ class Modulo:
 
     name = 'modulo'
 
-    def table(self, names: tuple[str, ...], weights: tuple[float, ...]) -> '_Table':
+    def table(self, names: tuple[str, ...], weights: tuple[float, ...]) -> '_ModuloTable':
         """Prepare the placement on a list of servers; see `Router.table`."""
         check_equal_weights(self.name, names, weights)
-        return _Table(len(names))
+        return _ModuloTable(len(names))
 
 
-class _Table:
+class _ModuloTable:
     __slots__ = ('_count',)
 
     def __init__(self, count: int) -> None:
         self._count = count
 
     def index(self, key: object) -> int:
+        """Find the server of a key; see `Table.index`."""
         try:
             if type(key) is int:
                 return key % self._count
@@ -36,6 +37,7 @@ class _Table:
             raise no_servers() from None
 
     def ranked(self, key: object, n: int) -> list[int]:
+        """Find the server of a key and those that follow it; see `Table.ranked`."""
         count = self._count
         if not count:
             return []

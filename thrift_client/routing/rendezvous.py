@@ -23,13 +23,13 @@ class Rendezvous:
 
     name = 'rendezvous'
 
-    def table(self, names: tuple[str, ...], weights: tuple[float, ...]) -> '_Table':
+    def table(self, names: tuple[str, ...], weights: tuple[float, ...]) -> '_RendezvousTable':
         """Prepare the placement on a list of servers; see `Router.table`."""
         check_weights(names, weights)
-        return _Table(names, weights)
+        return _RendezvousTable(names, weights)
 
 
-class _Table:
+class _RendezvousTable:
     __slots__ = ('_hashes', '_names', '_weights')
 
     def __init__(self, names: tuple[str, ...], weights: tuple[float, ...]) -> None:
@@ -38,12 +38,14 @@ class _Table:
         self._weights = weights if len(set(weights)) > 1 else None
 
     def index(self, key: object) -> int:
+        """Find the server of a key; see `Table.index`."""
         ranked = self.ranked(key, 1)
         if not ranked:
             raise no_servers()
         return ranked[0]
 
     def ranked(self, key: object, n: int) -> list[int]:
+        """Find the servers with the highest scores for a key; see `Table.ranked`."""
         number = key_hash(key)
         numbers = [mix(number ^ server) for server in self._hashes]
         scores: list[int] | list[float] = numbers

@@ -31,13 +31,13 @@ class Ketama:
 
     name = 'ketama'
 
-    def table(self, names: tuple[str, ...], weights: tuple[float, ...]) -> '_Table':
+    def table(self, names: tuple[str, ...], weights: tuple[float, ...]) -> '_RingTable':
         """Prepare the placement on a list of servers; see `Router.table`."""
         check_weights(names, weights)
-        return _Table(names, weights)
+        return _RingTable(names, weights)
 
 
-class _Table:
+class _RingTable:
     __slots__ = ('_by_name', '_owners', '_points')
 
     def __init__(self, names: tuple[str, ...], weights: tuple[float, ...]) -> None:
@@ -54,6 +54,7 @@ class _Table:
         self._owners = [owner_of[point] for point in self._points]
 
     def index(self, key: object) -> int:
+        """Find the server of a key; see `Table.index`."""
         points = self._points
         if not points:
             raise no_servers()

@@ -215,4 +215,4 @@ class ClientBase:
 
 
 #: Options that name methods of the service.
-_NAMING = ('idempotent', 'timeouts', 'retry')
+_NAMING = ('circuit_breaker', 'idempotent', 'timeouts', 'retry')

@@ -9,8 +9,8 @@ from time import monotonic
 from thrift_client.core.classify import is_of_proxy
 from thrift_client.core.detect import advise
 from thrift_client.core.failures import DECODING, is_foreign
-from thrift_client.core.reader import Incomplete, Reader
-from thrift_client.core.reply import Reply
+from thrift_client.core.reader import Incomplete, ReplyReader
+from thrift_client.core.reply import IncomingReply
 from thrift_client.core.service import Raised
 from thrift_client.errors import ConnectionLost, ThriftClientError
 from thrift_client.shared.stream import CHUNK
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from thrift_client.core.codec import Codec, Plan
+    from thrift_client.core.codec import Codec, MethodPlan
     from thrift_client.core.service import Method
     from thrift_client.core.transports.base import Assembler, Channel
     from thrift_client.core.wire import Wire
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from thrift_client.shared.stream import Stream
 
 frame_length = Struct('!i').pack
+_NEVER = float('inf')
 _UNREADABLE = (*DECODING, Incomplete, ThriftClientError)
 
 #: Seconds since the last use after which a connection is looked at before it is used again:
@@ -40,13 +41,15 @@ class ConnectionBase:
 
     `calls`: how many it has carried. `look_at`: from when on a use looks first whether the
     server has closed it; `retire_at`: when it is too old (monotonic seconds). `permit`: its
-    share of `max_connections`. `is_plain_use` says that a use only puts off the next look.
+    share of `max_connections`. `is_plain_use` says that a use which ends well only puts off the
+    next look: the connection has no maximum age, nothing can have made it unfit, and it is not
+    a new one, whose second use looks, as the server may close after one call.
     """
 
     __slots__ = (
-        '__weakref__', '_ended', '_framed', '_plain', '_protocol', '_reader', '_unanswered',
-        'calls', 'channel', 'first_read', 'is_plain_use', 'key', 'look_at', 'permit', 'retire_at',
-        'stream', 'wire',
+        '__weakref__', '_ended', '_framed', '_is_steady', '_plain', '_protocol', '_reader',
+        '_unanswered', 'calls', 'channel', 'first_read', 'is_plain_use', 'key', 'look_at',
+        'permit', 'retire_at', 'stream', 'wire',
     )  # fmt: skip
 
     def __init__(self, wire: Wire, stream: Stream, channel: Channel, now: float) -> None:
@@ -56,14 +59,15 @@ class ConnectionBase:
         self.channel = channel
         self._plain = wire.plain
         self._framed = wire.framed
-        self._reader = Reader(wire.limit)
+        self._reader = ReplyReader(wire.limit)
         self._protocol = wire.make_protocol(self._reader)
         self._unanswered: Assembler | None = None  # what may still come for a oneway call
         self._ended = False  # by what came for a oneway call
         self.calls = 0
         self.look_at = now
-        self.retire_at = float('inf')
-        self.is_plain_use = not channel.answers_oneway
+        self.retire_at = _NEVER
+        self._is_steady = type(channel).reusable is True and not channel.answers_oneway
+        self.is_plain_use = False
         self.permit: Permit | None = None
 
     def speak(self, wire: Wire) -> None:
@@ -88,9 +92,11 @@ class ConnectionBase:
 
     def used(self, now: float) -> None:
         """Note that a use begins or ended at `now`."""
-        self.look_at = min(now + QUIET, self.retire_at)
-        if self._unanswered is not None:
+        if self._unanswered is not None or self.calls <= 1:
             self.look_at = now  # the next use looks what has come
+            return
+        self.look_at = min(now + QUIET, self.retire_at)
+        self.is_plain_use = self._is_steady and self.retire_at == _NEVER
 
     def judged(self, result: Any) -> Any:
         """Return a result that was read, having noted whether the server takes another call.
@@ -111,7 +117,7 @@ class ConnectionBase:
         """When it was last used (monotonic seconds), as far as that matters."""
         return self.look_at - QUIET
 
-    def read_small(self, plan: Plan, head: bytes, data: bytes) -> Any:
+    def read_small(self, plan: MethodPlan, head: bytes, data: bytes) -> Any:
         """The result in `data`, if that is just the whole reply to this call, else None.
 
         `head` is the message header that the reply must have.
@@ -145,13 +151,13 @@ class ConnectionBase:
         plan = codec.plan(method)
         return None if plan is None else self.read_small(plan, plan.headers[seqid][1], data)
 
-    def reply(self, codec: Codec, method: Method, seqid: int) -> Reply:
+    def reply(self, codec: Codec, method: Method, seqid: int) -> IncomingReply:
         """What puts the reply to a call together, for whoever must not block."""
-        return Reply(
+        return IncomingReply(
             self.wire, codec, method, seqid, monotonic, self.channel, fresh=self.calls <= 1
         )
 
-    def read_available(self, reply: Reply, data: bytes | None, times: int) -> bool:
+    def read_available(self, reply: IncomingReply, data: bytes | None, times: int) -> bool:
         """Feed a reply with `data` and with what has arrived; True once it is whole.
 
         Reads at most `times` in a row, and never blocks.

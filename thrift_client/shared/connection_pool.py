@@ -105,6 +105,11 @@ class ConnectionPool:
         found = [reference() for reference in self._live.valuerefs()]
         return [connection for connection in found if connection is not None]
 
+    @property
+    def is_free(self) -> bool:
+        """Whether a connection is idle, or one may be opened, at this moment."""
+        return bool(self.idle or self.limit is None or self.permits)
+
     def count_open(self) -> int:
         """How many connections are open, idle and in use."""
         return len(self._live)
@@ -227,7 +232,6 @@ class ConnectionPool:
         max_age = self.endpoint.options.max_age
         if max_age is not None:
             connection.retire_at = began + max_age * (1 - AGE_SPREAD * random()) / 1000
-            connection.is_plain_use = False
         self.tend_at = min(self.tend_at, now + self._tend_every)
         connection.look_at = now  # its second use looks: the server may close after one call
         self._live[id(connection)] = connection
@@ -238,11 +242,10 @@ class ConnectionPool:
     def give_back(self, connection: Any) -> None:
         """Make a clean connection idle, if there is room and use for it."""
         now = monotonic()
-        if not connection.reusable or now >= connection.retire_at:
-            self.discard(connection, self._why_not(connection, now) or 'it has ended')
+        if not connection.reusable or not self.max_idle or now >= connection.retire_at:
+            self.discard(connection, self._why_not(connection, now) or 'no idle one is kept')
             return
-        if connection.calls > 1:
-            connection.used(now)
+        connection.used(now)
         self.idle.append(connection)
         if len(self.idle) > self.max_idle or now > self.tend_at or self.gate:
             self.tend(now)

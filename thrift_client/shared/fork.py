@@ -8,7 +8,6 @@ every object that has such things registers here when it is created.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from threading import local, main_thread
 from time import monotonic
@@ -16,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from thrift_client.core.collector import PausedCollector
+from thrift_client.shared.platform import before_and_after_fork
 
 L = TypeVar('L')
 
@@ -96,7 +96,4 @@ def _after_in_child() -> None:
 _collector = PausedCollector()
 register(_collector)
 
-if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(
-        before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
-    )
+before_and_after_fork(_before, _after_in_parent, _after_in_child)

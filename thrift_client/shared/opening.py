@@ -23,8 +23,16 @@ from thrift_client.errors import (
     ResolveError,
     ThriftClientError,
 )
-from thrift_client.shared.platform import AF_UNIX, READABLE, WRITABLE, keep_alive, tune
-from thrift_client.shared.resolve import Lookup, look_up, numeric
+from thrift_client.options import OPTIONS
+from thrift_client.shared.platform import (
+    AF_UNIX,
+    READABLE,
+    WRITABLE,
+    keep_alive,
+    require_unix,
+    tune,
+)
+from thrift_client.shared.resolve import Lookup, look_up, look_up_at_once, numeric
 from thrift_client.shared.stream import CHUNK, Stream
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -82,10 +90,13 @@ class Opener:
     It remembers the addresses that the name had last: a name server that fails for a
     while doesn't take a reachable server away. Raises ImportError, when it is made, for an
     extra that the options need and that is not installed; ValueError for a proxy in the
-    environment that is not one.
+    environment that is not one, and for a unix socket where the system has none.
     """
 
-    __slots__ = ('_host', '_keeps', '_last_found', '_link', '_port', 'options', 'wire')
+    __slots__ = (
+        '_host', '_keeps', '_last_found', '_link', '_numeric', '_port', 'is_direct', 'options',
+        'wire',
+    )  # fmt: skip
 
     def __init__(self, address: Address, wire: Wire, options: Options) -> None:
         self.wire = wire
@@ -101,6 +112,16 @@ class Opener:
 
             self._link = Link(address, options, wire, time)
             self._host, self._port = self._link.dial
+        self._numeric: Found | None = None
+        if self._port is not None:
+            self._numeric = numeric(self._host, self._port)
+        else:
+            require_unix(self._host)
+        #: Whether a connection that is connected is open: no TLS, proxy or login follows.
+        self.is_direct = options.sasl is None and (
+            self._link is None
+            or (self._link.tls_name is None and self._link.before_tls() is None)
+        )
 
     def ends(self, now: float, expires: float | None) -> float | None:
         """When a connect that begins now has to be done."""
@@ -142,10 +163,28 @@ class Opener:
             sock.close()
             raise
 
+    def find_at_once(self) -> Found | None:
+        """Return the addresses of the server; None if a look-up may take time."""
+        if self._numeric is not None:
+            return self._numeric
+        if self._port is None:
+            return [(AF_UNIX, self._host)]
+        return look_up_at_once(self._host, self._port)
+
+    def prepare_at_once(self, sock: socket.socket) -> tuple[Stream, Channel | None]:
+        """Return the stream and the channel of a connected socket, if `is_direct`."""
+        try:
+            if self._keeps:
+                keep_alive(sock)
+            stream = Stream(sock)
+        except BaseException:
+            sock.close()
+            raise
+        return stream, self.wire.channel if self._link is None else self._link.channel()
+
     def _resolve(self, host: str, port: int, expires: float | None) -> Steps:
-        found = numeric(host, port)
-        if found is not None:
-            return found
+        if self._numeric is not None:
+            return self._numeric
         while True:
             lookup: Lookup = look_up(host, port)
             while not lookup.done.is_set():
@@ -170,9 +209,9 @@ class Opener:
             yield from _converse(talk, stream, expires, 'connecting')
         if link.tls_name is not None:
             stream = yield from _begin_tls(
-                stream, (yield from _made(self.options.ssl, expires)), link.tls_name, expires
+                stream, (yield from _made('ssl', self.options, expires)), link.tls_name, expires
             )
-        given = yield from _made(self.options.sasl, expires)
+        given = yield from _made('sasl', self.options, expires)
         client, talk = link.log_in(given)
         if talk is not None:
             yield from _converse(talk, stream, expires, 'logging in')
@@ -180,27 +219,34 @@ class Opener:
         return stream, channel
 
 
-def _made(given: Any, expires: float | None) -> Steps:
-    """The value of `ssl=` or `sasl=`, from a function if it is one. Raises AuthError."""
+def _made(option: str, options: Options, expires: float | None) -> Steps:
+    """The value of `ssl=` or `sasl=`, or what it returns. Raises AuthError, CallTimeout."""
+    given = getattr(options, option)
     if not callable(given):
         return given
     try:
         value = given()
         if hasattr(value, '__await__'):
             value = yield value
-    except CallTimeout:
-        raise
+        checked = OPTIONS[option].check(option, value)
+        if checked is None or callable(checked):
+            raise TypeError(f'{option}= must not return {value!r}')
     except Exception as exc:
         if is_foreign(exc):
             raise
-        raise AuthError(
-            f'a function given as an option failed: {type(exc).__name__}: {exc}',
-            phase='logging in',
-            maybe_executed=False,
-        ) from exc
-    if expires is not None and monotonic() >= expires:
+        if not (isinstance(exc, CallTimeout) and _is_over(expires)):
+            raise AuthError(
+                f'the function given as {option}= failed: {type(exc).__name__}: {exc}',
+                phase='logging in',
+                maybe_executed=False,
+            ) from exc
+    if _is_over(expires):
         raise timed_out('logging in')
-    return value
+    return checked
+
+
+def _is_over(expires: float | None) -> bool:
+    return expires is not None and monotonic() >= expires
 
 
 def _connect(found: Found, expires: float | None) -> Steps:
@@ -314,7 +360,7 @@ class Race:
                 return won
             self.next_at = now + NEXT_ADDRESS_AFTER
         if not self._trying:
-            raise _connect_error(self._failed)
+            raise connect_error(self._failed)
         if not self._waiting:
             self.next_at = None
         return None
@@ -360,7 +406,7 @@ def _new_socket(family: int) -> socket.socket:
     """A non-blocking socket, ready to connect."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        tune(sock)
+        tune(sock, family)
         sock.setblocking(False)
     except BaseException:
         sock.close()
@@ -368,7 +414,7 @@ def _new_socket(family: int) -> socket.socket:
     return sock
 
 
-def _connect_error(failed: list[tuple[Any, OSError]]) -> ConnectError:
+def connect_error(failed: list[tuple[Any, OSError]]) -> ConnectError:
     """One error for all addresses, with the errno of the first."""
     tried = [f'{_text(address)}: {exc.strerror or exc}' for address, exc in failed]
     error = ConnectError(f'cannot connect to {"; ".join(tried)}', phase='connecting')

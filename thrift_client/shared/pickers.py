@@ -154,13 +154,25 @@ class FailoverPicker(Picker):
 
     def spare(self, now: float) -> Endpoint | None:
         """The next server that is available, or another connection to the same one."""
-        first = self.endpoint
-        return self._first_available(now, but=first) or first
+        for endpoint in self._ranked():
+            if (
+                endpoint is not self.endpoint
+                and endpoint not in self.failed
+                and endpoint.connections.is_free
+                and not is_unavailable(endpoint, now)
+            ):
+                return endpoint
+        first: Endpoint = self.endpoint
+        return first
 
-    def _first_available(self, now: float, but: Endpoint | None = None) -> Endpoint | None:
+    def _ranked(self) -> tuple[Endpoint, ...]:
+        """The servers of the key, in the routing's order."""
         if self._endpoints is None:
             self._endpoints = self._roster.ranked(self._key, self._count)
-        for endpoint in self._endpoints:
+        return self._endpoints
+
+    def _first_available(self, now: float, but: Endpoint | None = None) -> Endpoint | None:
+        for endpoint in self._ranked():
             if (
                 endpoint is not but
                 and endpoint not in self.failed
@@ -224,9 +236,13 @@ class BalancedPicker(Picker):
         return self.endpoint  # type: ignore[no-any-return]
 
     def spare(self, now: float) -> Endpoint | None:
-        """A server that hasn't got the call yet and isn't ejected."""
+        """A server with a free connection that hasn't got the call yet and isn't ejected."""
         endpoints = self._roster.endpoints
-        fit = [i for i in self._untried() if not endpoints[i].health.is_ejected]
+        fit = [
+            i
+            for i in self._untried()
+            if not endpoints[i].health.is_ejected and endpoints[i].connections.is_free
+        ]
         if not fit:
             return None
         first = self.endpoint

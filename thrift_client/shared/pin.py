@@ -1,7 +1,7 @@
 """A connection for one user's calls alone: `client.pinned()`, `on_connect`, a health check.
 
 Who owns what: the connection lies in `idle` between two calls, and belongs to the call that
-has popped it. A call first takes the only `Turn`; it is back after `release`, or once it is
+has popped it. A call first takes the only `PinTurn`; it is back after `release`, or once it is
 garbage, so that an exception in the wrong place holds up no other call. A call that is over
 without having put the connection back has lost it, whatever happened there. No lock is held
 anywhere; each step is one of the interpreter's under the GIL.
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from thrift_client.shared.endpoint import Endpoint
 
 
-class Turn(list['ref[PinBase]']):
+class PinTurn(list['ref[PinBase]']):
     """The right to use the pinned connection, held by one call at a time."""
 
     __slots__ = ()
@@ -50,7 +50,7 @@ class Turn(list['ref[PinBase]']):
         except IndexError:
             return
         if pin is not None:
-            pin.turns.append(Turn((ref(pin),)))
+            pin.turns.append(PinTurn((ref(pin),)))
             pin.wake()
 
     def __del__(self) -> None:
@@ -79,7 +79,7 @@ class PinBase:
         #: Whether the connection is gone for good.
         self.is_lost = False
         self.idle: list[Any] = []
-        self.turns: list[Turn] = [Turn((ref(self),))]
+        self.turns: list[PinTurn] = [PinTurn((ref(self),))]
         #: The pool of connections that tells the pin when the client is closed.
         self.known: Any = None
         self._last: ref[Any] | None = None  # the connection, idle or in use
@@ -257,7 +257,7 @@ class PinBase:
         self.is_lost = self._last is not None
         for turn in self.turns:
             turn.clear()
-        self.turns = [Turn((ref(self),))]
+        self.turns = [PinTurn((ref(self),))]
         self._session = None
 
 

@@ -11,20 +11,27 @@ import os
 import select
 import signal
 import socket
+import stat
 import struct
 import sys
+from errno import EBADF, ENOTSOCK
 from functools import partial
 from importlib import import_module
+from time import sleep
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
-#: Whether unix sockets exist here; their family, which is otherwise a number that no socket has.
+#: Whether unix sockets exist here; their family, which is otherwise a number that no socket has
+#: (-1 would be the family that `socket` chooses).
 HAS_UNIX = hasattr(socket, 'AF_UNIX')
-AF_UNIX: int = getattr(socket, 'AF_UNIX', -1)
+AF_UNIX: int = getattr(socket, 'AF_UNIX', -2)
 #: Whether a process can fork.
 HAS_FORK = hasattr(os, 'fork') and hasattr(os, 'register_at_fork')
+#: What lists the descriptors of this process, by number.
+_DESCRIPTORS = '/dev/fd'
 
 #: The events of a poller. Without `poll` the numbers are our own.
 READABLE: int = getattr(select, 'POLLIN', 1)
@@ -45,10 +52,33 @@ _KEEPALIVE = (
 #: set that. Each signal begins it anew.
 KERNEL_WAIT = 4
 _KERNEL_TIMEVAL = struct.pack('ll', 0, KERNEL_WAIT * 1000)
+#: Seconds that a poller waits for nothing before its caller looks again.
+_LONGEST = 3600.0
+
+
+def before_and_after_fork(
+    before: Callable[[], None], in_parent: Callable[[], None], in_child: Callable[[], None]
+) -> None:
+    """Have these called around every fork; never, where a process can't fork."""
+    if HAS_FORK:
+        os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
+
+
+def require_unix(path: str) -> None:
+    """Raise ValueError where the system has no unix sockets."""
+    if not HAS_UNIX:
+        raise ValueError(
+            f'unix:{path}: Python has no unix sockets on {sys.platform}. '
+            "Have the server listen on '127.0.0.1:PORT'"
+        )
 
 
 class SelectPoller:
-    """Stands for `select.poll` where the system has none, through `select.select`."""
+    """Stands for `select.poll` where the system has none, through `select.select`.
+
+    It takes as many descriptors as `select` does: 512 sockets on Windows, and numbers below
+    1024 elsewhere. More raise ValueError.
+    """
 
     def __init__(self) -> None:
         self._wanted: dict[int, int] = {}
@@ -69,12 +99,23 @@ class SelectPoller:
         del self._wanted[fd if isinstance(fd, int) else fd.fileno()]
 
     def poll(self, timeout: float | None = None) -> list[tuple[int, int]]:
-        """Wait up to `timeout` ms (None: forever); the ready descriptors and their events."""
+        """Wait up to `timeout` ms (None: forever); the ready descriptors and their events.
+
+        A descriptor that was closed meanwhile is ready: using it tells what happened.
+        """
         readers = [fd for fd, events in self._wanted.items() if events & READABLE]
         writers = [fd for fd, events in self._wanted.items() if events & WRITABLE]
         seconds = None if timeout is None or timeout < 0 else timeout / 1000
-        # A failed connect shows on Windows as an exceptional condition alone.
-        ready = select.select(readers, writers, writers, seconds)
+        if not self._wanted:  # Windows' select refuses to wait for nothing
+            sleep(_LONGEST if seconds is None else seconds)
+            return []
+        try:
+            # A failed connect shows on Windows as an exceptional condition alone.
+            ready = select.select(readers, writers, writers, seconds)
+        except OSError as exc:
+            if exc.errno not in (EBADF, ENOTSOCK):
+                raise
+            return list(self._wanted.items())
         found: dict[int, int] = dict.fromkeys(ready[0], READABLE)
         for fd in {*ready[1], *ready[2]}:
             found[fd] = found.get(fd, 0) | WRITABLE
@@ -87,9 +128,9 @@ def new_poller() -> Any:
     return SelectPoller() if make is None else make()
 
 
-def tune(sock: socket.socket) -> None:
-    """Send small packets at once, on a TCP socket."""
-    if sock.family != AF_UNIX:
+def tune(sock: socket.socket, family: int) -> None:
+    """Send small packets at once, on a TCP socket; its own `family` would make an Enum."""
+    if family != AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
@@ -138,6 +179,41 @@ def peek_rest(sock: socket.socket, size: int) -> bytes:
         return socket.socket.recv(sock, size, getattr(socket, 'MSG_DONTWAIT', 0))
     except OSError:
         return b''
+
+
+def open_sockets() -> set[tuple[int, int]] | None:
+    """Descriptor and inode of every socket of this process; None where nothing lists them."""
+    try:
+        numbers = os.listdir(_DESCRIPTORS)  # noqa: PTH208 - a Path for each would be waste
+    except FileNotFoundError:
+        return None
+    found = set()
+    for number in numbers:
+        try:
+            status = os.fstat(int(number))
+        except OSError:
+            continue  # the listing's own descriptor
+        if stat.S_ISSOCK(status.st_mode):
+            found.add((int(number), status.st_ino))
+    return found
+
+
+def single_keys(descriptor: int) -> Callable[[], None] | None:
+    """Have a terminal give each key at once, without Enter; returns what undoes it.
+
+    None, and nothing is changed, where it is not a terminal or the system has no `termios`.
+    """
+    try:
+        import termios
+        import tty
+    except ImportError:
+        return None
+    try:
+        before = termios.tcgetattr(descriptor)
+        tty.setcbreak(descriptor)
+    except termios.error:
+        return None
+    return lambda: termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
 def is_sub_interpreter() -> bool:

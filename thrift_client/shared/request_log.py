@@ -49,7 +49,7 @@ class RequestLog:
         self._file: int | None = None
         self._warned = False
         self._torn = False  # whether the last line was cut short, by a full disk
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def record(self, server: str, service: str, method: str, arguments: Any) -> None:
         """Append one request, before it is sent.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from contextvars import Context
 from time import monotonic
 
 from thrift_client.core.failures import is_foreign
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 #: A look-up of at most so many seconds was at once, and so will be the next for a second.
 QUICK, QUICK_FOR = 0.005, 1.0
+#: How many of these are remembered at most.
+_REMEMBERED = 64
 #: Names that every system resolves itself.
 _LOCAL_NAMES = frozenset(('localhost', 'localhost.', 'ip6-localhost'))
 
@@ -67,7 +70,9 @@ class Lookup:
             self._found = socket.getaddrinfo(self.host, self.port, 0, socket.SOCK_STREAM)
             ended = monotonic()
             if self.host in _LOCAL_NAMES and ended - began < QUICK:
-                _quick[self.host] = ended, socket.getaddrinfo
+                if len(_quick) >= _REMEMBERED:
+                    _quick.clear()
+                _quick[self.host, self.port] = ended, socket.getaddrinfo, self._found
         except (OSError, UnicodeError) as exc:
             if is_foreign(exc):
                 raise
@@ -93,6 +98,7 @@ class _Names:
     """Renews in a forked child what look-ups share: their threads are gone, a lock may be held."""
 
     def renew_after_fork(self) -> None:
+        """Replace the lock and forget the parent's look-ups."""
         global _lock
         _lock = threading.RLock()
         _lookups.clear()
@@ -100,8 +106,9 @@ class _Names:
 
 _lock = threading.RLock()
 _lookups: dict[tuple[str, int], Lookup] = {}
-#: When the local names were last resolved at once.
-_quick: dict[str, tuple[float, Any]] = {}
+#: When the local names were last resolved at once, by which function, and to what, by name
+#: and port.
+_quick: dict[tuple[str, int], tuple[float, Any, list[Any]]] = {}
 _names = _Names()
 fork.register(_names)
 
@@ -129,8 +136,11 @@ def look_up(host: str, port: int) -> Lookup:
     thread can be started any more: then it runs here and is done.
     """
     lookup = Lookup(host, port)
-    if not _is_quick(host) and not fork.is_main_thread_gone():
-        thread = threading.Thread(target=lookup.run, name=f'resolve {host}', daemon=True)
+    if not _is_quick(host, port) and not fork.is_main_thread_gone():
+        # In a context of its own, which from Python 3.14 on may otherwise be that of the call.
+        thread = threading.Thread(
+            target=Context().run, args=(lookup.run,), name=f'resolve {host}', daemon=True
+        )
         try:
             with _lock:
                 known = _lookups.setdefault((host, port), lookup)
@@ -149,10 +159,17 @@ def look_up(host: str, port: int) -> Lookup:
     return lookup
 
 
-def _is_quick(host: str) -> bool:
+def look_up_at_once(host: str, port: int) -> Found | None:
+    """The addresses of a local name that took no time a moment ago; None for any other."""
+    ended, resolver, found = _quick.get((host, port), (0.0, None, []))
+    if resolver is not socket.getaddrinfo or monotonic() - ended >= QUICK_FOR:
+        return None
+    return take_turns(found)
+
+
+def _is_quick(host: str, port: int) -> bool:
     """Whether a name was resolved at once a moment ago, and by the same function (gevent's)."""
-    ended, resolver = _quick.get(host, (0.0, None))
-    return resolver is socket.getaddrinfo and monotonic() - ended < QUICK_FOR
+    return look_up_at_once(host, port) is not None
 
 
 def take_turns(found: list[Any]) -> Found:

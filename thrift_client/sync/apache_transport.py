@@ -36,7 +36,7 @@ TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from typing import Any, Self
 
-    from thrift_client.core.passage import Request
+    from thrift_client.core.passage import Written
     from thrift_client.core.wire import Wire
 
 #: The options that concern one connection. Those of `SimpleClient` that are not among them
@@ -155,7 +155,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
         if not written:
             return
         started = monotonic()
-        request: Request | None = None
+        request: Written | None = None
         try:
             request = request_in(written)
             message = self._exchange(request, self._expiry(started))
@@ -192,7 +192,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
     def _expiry(self, started: float) -> float | None:
         return deadlines.expiry(started, self._timeout, deadlines.current.get())
 
-    def _exchange(self, request: Request, expires: float | None) -> Any:
+    def _exchange(self, request: Written, expires: float | None) -> Any:
         """Send a request on the connection and read its reply; whatever raises closes it."""
         wire = self._wire_for(request.protocol)
         headers = self._options.headers
@@ -265,7 +265,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
             connection.close()
 
     def _located(
-        self, error: ThriftClientError, request: Request | None, started: float
+        self, error: ThriftClientError, request: Written | None, started: float
     ) -> ThriftClientError:
         error.server = self
         error.method = request.wire_name if request is not None else None

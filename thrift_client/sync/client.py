@@ -88,7 +88,16 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
     try:
         connection = idle.pop()
     except IndexError:
-        return call_in_full(endpoint, options, method, arguments, now, response, picker)
+        connection = None
+        if audience is None and connections.opens_at_once:
+            try:
+                connection = connections.open_at_once(now, expires)
+            except FAILURES as exc:
+                return call_in_full(
+                    endpoint, options, method, arguments, now, response, picker, failure=exc
+                )
+        if connection is None:
+            return call_in_full(endpoint, options, method, arguments, now, response, picker)
     if now >= connection.look_at:
         idle.append(connection)
         if audience is None:
@@ -113,15 +122,15 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
         set_headers(response, connection.reply_headers)
     if connection.is_plain_use:
         connection.look_at = now + QUIET
+        idle.append(connection)
+        if (
+            len(idle) > connections.max_idle
+            or now > connections.tend_at
+            or (connections.gate and connections.gate != HEARD)
+        ):
+            connections.tend(now)
     else:
-        connection.used(now)
-    idle.append(connection)
-    if (
-        len(idle) > connections.max_idle
-        or now > connections.tend_at
-        or (connections.gate and connections.gate != HEARD)
-    ):
-        connections.tend(now)
+        connections.give_back(connection)
     value = getattr(result, 'success', None) if plan.returns else None
     if value is None and result is not None:
         exception = method.exception_in(result)

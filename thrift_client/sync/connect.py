@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from time import monotonic
 
+from thrift_client.core.classify import timed_out
+from thrift_client.core.failures import is_foreign
+from thrift_client.deadlines import LONGEST
 from thrift_client.errors import ConnectError
-from thrift_client.shared.opening import Ready, advance
-from thrift_client.shared.platform import new_poller
+from thrift_client.shared.opening import NEXT_ADDRESS_AFTER, Ready, advance, connect_error
+from thrift_client.shared.platform import new_poller, tune
 from thrift_client.shared.resolve import Lookup
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.shared.opening import Steps
+    from thrift_client.shared.resolve import Found
 
 
 def drive(steps: Steps, expires: float | None) -> Any:
@@ -40,6 +45,46 @@ def drive(steps: Steps, expires: float | None) -> Any:
                 )
     finally:
         steps.close()
+
+
+def connect_at_once(  # noqa: C901 - what each kind of failure means, one by one
+    found: Found, expires: float | None
+) -> socket.socket | None:
+    """Connect to an address, or to one of several that are refused at once if at all.
+
+    None if one of several takes its time: a race tries the next beside it. Raises
+    ConnectError, CallTimeout.
+    """
+    failed: list[tuple[Any, OSError]] = []
+    for family, address in found:
+        left = None if expires is None else expires - monotonic()
+        if left is not None and left <= 0:
+            raise timed_out('connecting')
+        if len(found) > 1 and (left is None or left > NEXT_ADDRESS_AFTER):
+            left = NEXT_ADDRESS_AFTER
+        sock = None
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            tune(sock, family)
+            sock.settimeout(None if left is None else min(left, LONGEST / 1000))
+            sock.connect(address)
+            sock.setblocking(False)
+            return sock
+        except OSError as exc:
+            if sock is not None:
+                sock.close()
+            if is_foreign(exc):
+                raise
+            if isinstance(exc, TimeoutError) and exc.errno is None:
+                if len(found) > 1:
+                    return None
+                raise timed_out('connecting') from None
+            failed.append((address, exc))
+        except BaseException:
+            if sock is not None:
+                sock.close()
+            raise
+    raise connect_error(failed)
 
 
 def _wait(wait: Ready) -> list[int]:

@@ -12,7 +12,7 @@ from time import monotonic
 
 from thrift_client.core.classify import timed_out
 from thrift_client.core.failures import closed_by_server, is_system_error, trailing_bytes
-from thrift_client.core.reply import Reply
+from thrift_client.core.reply import IncomingReply
 from thrift_client.errors import (
     CallTimeout,
     ConnectionLost,
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.core.call import Call
-    from thrift_client.core.codec import Codec, Plan
-    from thrift_client.core.reply import Reply
+    from thrift_client.core.codec import Codec, MethodPlan
+    from thrift_client.core.reply import IncomingReply
     from thrift_client.core.service import Method
     from thrift_client.core.transports.base import Channel
     from thrift_client.core.wire import Wire
@@ -58,7 +58,7 @@ class Connection(ConnectionBase):
         self._polls_below = _KERNEL_WAITS_FROM if self._flags else float('inf')
 
     def small_exchange(  # noqa: C901 - a function for each case would cost what it saves
-        self, plan: Plan, body: bytes, seqid: int, wait: float, expires: float | None
+        self, plan: MethodPlan, body: bytes, seqid: int, wait: float, expires: float | None
     ) -> Any:
         """Exchange a small request and its reply: one send, one wait, one receive.
 
@@ -147,7 +147,7 @@ class Connection(ConnectionBase):
             raise reply.explained(exc) from exc.__cause__
         return reply.result
 
-    def _read_some(self, reply: Reply, expires: float | None) -> bool:
+    def _read_some(self, reply: IncomingReply, expires: float | None) -> bool:
         """Wait for more of a reply; whether it is whole. Raises CallTimeout."""
         space, due = reply.space, reply.due
         if expires is not None and monotonic() >= expires:
@@ -220,5 +220,5 @@ class Connection(ConnectionBase):
     def __del__(self) -> None:
         # Nobody has it any more: an exception came between taking it and giving it back.
         stream = getattr(self, 'stream', None)
-        if stream is not None:
+        if stream is not None and stream.fileno() >= 0:
             stream.close(forked=True)

@@ -14,7 +14,7 @@ from thrift_client.errors import ThriftClientError
 from thrift_client.response import set_headers
 from thrift_client.shared.connection_pool import ConnectionPool, Permit
 from thrift_client.shared.opening import Opener
-from thrift_client.sync.connect import drive
+from thrift_client.sync.connect import connect_at_once, drive
 from thrift_client.sync.connection import Connection
 from thrift_client.sync.place import Line, Place
 
@@ -32,11 +32,15 @@ if TYPE_CHECKING:
 class SyncConnectionPool(ConnectionPool):
     """The idle connections to one server, last in, first out, and the line of calls for one."""
 
-    __slots__ = ('line', 'opener', 'pausing')
+    __slots__ = ('line', 'opener', 'opens_at_once', 'pausing')
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
         self.opener = Opener(endpoint.address, endpoint.wire, endpoint.options)
+        #: Whether `open_at_once` may be tried.
+        self.opens_at_once = (
+            self.limit is None and self.opener.is_direct and not endpoint.must_block
+        )
         self.line = Line()
         self.pausing = Line()
 
@@ -136,6 +140,20 @@ class SyncConnectionPool(ConnectionPool):
         finally:
             if connection is None and permit is not None:
                 permit.release()
+
+    def open_at_once(self, began: float, expires: float | None) -> Connection | None:
+        """Open a connection where nothing is to be waited for but the server's kernel.
+
+        None where there is more to it. Raises as `open`.
+        """
+        opener = self.opener
+        found = opener.find_at_once()
+        if found is None:
+            return None
+        sock = connect_at_once(found, opener.ends(began, expires))
+        if sock is None:
+            return None
+        return self.connected(opener.prepare_at_once(sock), began, None)
 
     def _open_apache(self, expires: float | None, began: float) -> Any:
         """A connection through a user's own transport."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from thrift_client.errors import ThriftClientError
 from thrift_client.response import set_headers
-from thrift_client.shared.pin import PinBase, Turn, moved
+from thrift_client.shared.pin import PinBase, PinTurn, moved
 from thrift_client.shared.platform import READABLE
 from thrift_client.sync import stream as waiting
 from thrift_client.sync.place import Line, Place
@@ -79,7 +79,7 @@ class Pin(PinBase):
         self.opened(connections, connection)
         return connection
 
-    def _take_turn(self, connections: SyncConnectionPool, until: float | None) -> Turn:
+    def _take_turn(self, connections: SyncConnectionPool, until: float | None) -> PinTurn:
         """The turn, in order of arrival."""
         self.introduce(connections)
         if not self._line and self.turns:

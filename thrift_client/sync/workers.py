@@ -8,7 +8,7 @@ its threads don't exist there.
 from __future__ import annotations
 
 import threading
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from threading import current_thread
 
 from thrift_client.core.failures import is_foreign
@@ -51,7 +51,11 @@ class Workers:
         Raises ClientClosed after `close`, RuntimeError if no thread can be started.
         """
         try:
-            future = self._running().submit(copy_context().run, function, *args, **kwargs)
+            # A thread that this starts keeps nothing of the caller's context, as it would from
+            # Python 3.14 on; the work has a copy.
+            submit: Any = self._running().submit
+            work = copy_context().run
+            future: Future[Any] = Context().run(submit, work, function, *args, **kwargs)
         except RuntimeError as exc:
             if self._closed and not is_foreign(exc):  # by another thread, meanwhile
                 raise ClientClosed('the client is closed') from None

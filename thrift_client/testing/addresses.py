@@ -7,19 +7,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from thrift_client.shared.platform import AF_UNIX, require_unix
+
 # A local connect is let in within microseconds, or not before the first retransmission after 1 s.
 _LET_IN_WITHIN_S = 0.2
 
 
-def parse(address: str) -> tuple[socket.AddressFamily, Any]:
+def parse(address: str) -> tuple[int, Any]:
     """Return the family and socket address of 'host:port', '[::1]:port' or 'unix:/path'.
 
     Raises:
-        ValueError: there is no port.
+        ValueError: there is no port, or the system has no unix sockets.
         OSError: the host has no address.
     """
     if address.startswith('unix:'):
-        return socket.AF_UNIX, address.removeprefix('unix:')
+        require_unix(address.removeprefix('unix:'))
+        return AF_UNIX, address.removeprefix('unix:')
     host, _, port = address.rpartition(':')
     family, _, _, _, sockaddr = socket.getaddrinfo(
         host.strip('[]'), int(port), type=socket.SOCK_STREAM
@@ -33,7 +36,7 @@ def bind(host: str, port: int) -> socket.socket:
     family, sockaddr = parse(host if host.startswith('unix:') else f'{literal}:{port}')
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if family != socket.AF_UNIX:
+        if family != AF_UNIX:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(sockaddr)
     except OSError:
@@ -45,7 +48,7 @@ def bind(host: str, port: int) -> socket.socket:
 def address_of(bound: socket.socket) -> str:
     """Return a socket's address in the form that clients take."""
     name = bound.getsockname()
-    if bound.family == socket.AF_UNIX:
+    if bound.family == AF_UNIX:
         return f'unix:{name}'
     host, port = name[:2]
     return f'[{host}]:{port}' if bound.family == socket.AF_INET6 else f'{host}:{port}'
@@ -53,7 +56,7 @@ def address_of(bound: socket.socket) -> str:
 
 def release(listener: socket.socket) -> None:
     """Close a listening socket and remove its file, if it has one."""
-    path = listener.getsockname() if listener.family == socket.AF_UNIX else None
+    path = listener.getsockname() if listener.family == AF_UNIX else None
     listener.close()
     if path:
         Path(path).unlink(missing_ok=True)
@@ -87,15 +90,22 @@ class ClosedPort:
 class BlackHole(ClosedPort):
     """Keep a port at which connects neither succeed nor fail: its backlog is full.
 
-    That a full backlog swallows connects is Linux's way; elsewhere they may be refused.
+    That a full backlog swallows connects is Linux's way.
+
+    Raises:
+        OSError: this system refuses them instead, as Windows does.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._socket.listen(0)
         self._fillers: list[socket.socket] = []
-        while self._fill():
-            pass
+        try:
+            while self._fill():
+                pass
+        except BaseException:
+            self.close()
+            raise
 
     def _fill(self) -> bool:
         """Make one more connection; return whether it was let in."""
@@ -106,7 +116,11 @@ class BlackHole(ClosedPort):
             filler.connect(self._socket.getsockname())
         with selectors.DefaultSelector() as selector:
             selector.register(filler, selectors.EVENT_WRITE)
-            return bool(selector.select(_LET_IN_WITHIN_S))
+            done = bool(selector.select(_LET_IN_WITHIN_S))
+        code = filler.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, 'a full backlog refuses connects here: there is no black hole')
+        return done
 
     def close(self) -> None:
         """Give the port back; connects that were waiting fail."""

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 
 from thrift_client.testing import ends
-from thrift_client.testing.wire import Request, Source, UnknownMethod, Wire
+from thrift_client.testing.wire import MessageCodec, Request, RequestReader, UnknownMethod
 
 
 class Stopped(Exception):
@@ -70,9 +70,9 @@ class Exchange:
     def __init__(
         self,
         connection: socket.socket,
-        wire: Wire,
+        wire: MessageCodec,
         stop: Signal,
-        source: Source,
+        source: RequestReader,
         executed: Callable[[Request], None] | None,
     ) -> None:
         self.connection = connection

@@ -25,11 +25,11 @@ from thrift_client.testing.ledger import Ledger
 from thrift_client.testing.script import Cue, Script
 from thrift_client.testing.wire import (
     Malformed,
+    MessageCodec,
     Request,
-    Source,
+    RequestReader,
     Unfinished,
     UnknownMethod,
-    Wire,
 )
 
 _JOIN_WITHIN_S = 5.0
@@ -77,7 +77,7 @@ class FaultServer:
         self.malformed: list[bytes] = []
         self.unfinished: list[bytes] = []
         self.errors: list[Exception] = []
-        self._wire = Wire(service, protocol, framed=framed)
+        self._wire = MessageCodec(service, protocol, framed=framed)
         self._script = Cue(script)
         self._on_connect = None if on_connect is None else Cue(on_connect)
         self._ssl_context = ssl_context
@@ -237,7 +237,7 @@ class FaultServer:
         """Do what is done before the first request; return whether the connection lives on."""
         if self._on_connect is None:
             return True
-        exchange = Exchange(connection, self._wire, self._stop, Source(connection), None)
+        exchange = Exchange(connection, self._wire, self._stop, RequestReader(connection), None)
         self._on_connect.next(number, 0).act(exchange)
         return not exchange.closed
 
@@ -262,7 +262,7 @@ class FaultServer:
         return secured
 
     def _serve(self, connection: socket.socket, number: int) -> None:
-        source = Source(connection)
+        source = RequestReader(connection)
 
         def executed(request: Request) -> None:
             self.ledger.record(request.method, request.seqid, self._token(request), number)

@@ -17,7 +17,7 @@ from thrift.server.THttpServer import THttpServer
 if TYPE_CHECKING:
     import socket
 
-    from thrift_client.testing.listener import Listener
+    from thrift_client.testing.listener import ServerTransport
     from thrift_client.testing.parts import Parts
 
 log = logging.getLogger('thrift_client.testing')
@@ -50,7 +50,7 @@ class HttpServer(THttpServer):
 
 
 class _Front(HTTPServer):
-    def __init__(self, listener: Listener, handler_class: Any) -> None:
+    def __init__(self, listener: ServerTransport, handler_class: Any) -> None:
         one_at_a_time = threading.Lock()
 
         class Handler(handler_class):
@@ -68,9 +68,11 @@ class _Front(HTTPServer):
         self._listener = listener
 
     def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection from the listener, which tracks it."""
         return self._listener.accept_socket(), ('', 0)
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread of its own."""
         self.threads = [thread for thread in self.threads if thread.is_alive()]
         thread = threading.Thread(
             target=self._serve_connection, args=(request, client_address), daemon=True

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from thrift.transport.TSocket import TSocket
 from thrift.transport.TTransport import TServerTransportBase
 
+from thrift_client.shared.platform import AF_UNIX
 from thrift_client.testing.ends import shut_down
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class ListenerClosed(SystemExit):
     """Ends the loop of a server whose listener is closed: no `except Exception` catches it."""
 
 
-class Listener(TServerTransportBase):
+class ServerTransport(TServerTransportBase):
     """A server transport for Apache's servers, which tracks what it accepts.
 
     Args:
@@ -120,7 +121,7 @@ def _wrap(client: socket.socket, context: SSLContext) -> socket.socket:
 
 
 def _bind_path(path: str) -> socket.socket:
-    handle = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    handle = socket.socket(AF_UNIX, socket.SOCK_STREAM)
     try:
         try:
             handle.bind(path)
@@ -137,5 +138,5 @@ def _bind_path(path: str) -> socket.socket:
 
 
 def _answers(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with socket.socket(AF_UNIX, socket.SOCK_STREAM) as probe:
         return probe.connect_ex(path) != errno.ECONNREFUSED

@@ -29,7 +29,7 @@ from thrift_client.idl.foreign import processor_with_members
 from thrift_client.idl.service import ServiceModule
 
 if TYPE_CHECKING:
-    from thrift_client.testing.listener import Listener
+    from thrift_client.testing.listener import ServerTransport
 
 START_WITHIN_S = 10.0
 # A handler can't be interrupted: what runs longer is left to its daemon thread, or killed.
@@ -77,7 +77,7 @@ class Parts:
     """What a server is made of; `workers` None is the number that Apache's server has by itself."""
 
     processor: Any
-    listener: Listener
+    listener: ServerTransport
     transports: Any
     protocols: Any
     workers: int | None
@@ -90,7 +90,7 @@ class ClosingProcessor:
     every failure that is no TTransportException with its traceback.
     """
 
-    def __init__(self, processor: Any, listener: Listener) -> None:
+    def __init__(self, processor: Any, listener: ServerTransport) -> None:
         self._processor = processor
         self._listener = listener
 

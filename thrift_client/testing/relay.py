@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from thrift_client.shared.platform import AF_UNIX
 from thrift_client.testing.ends import reset
 from thrift_client.testing.toxics import Effect, End, Piece, Toxic, through
 
@@ -20,7 +21,7 @@ _CHUNK = 65536
 _QUEUED_MOST = 4 * _CHUNK
 
 
-def dial(family: socket.AddressFamily, sockaddr: Any) -> socket.socket:
+def dial(family: int, sockaddr: Any) -> socket.socket:
     """Begin to connect, without waiting for the outcome.
 
     Raises:
@@ -38,7 +39,7 @@ def dial(family: socket.AddressFamily, sockaddr: Any) -> socket.socket:
     return server
 
 
-class Link:
+class RelayLink:
     """One direction of a relayed connection.
 
     Args:
@@ -189,13 +190,13 @@ class Relay:
         self.timer: float | None = None
         for side in (client, server):
             side.setblocking(False)
-            if side.family != socket.AF_UNIX:
+            if side.family != AF_UNIX:
                 side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.up = Link(client, server, from_client=True, delivered=delivered_up)
-        self.down = Link(server, client, from_client=False, delivered=delivered_down)
+        self.up = RelayLink(client, server, from_client=True, delivered=delivered_up)
+        self.down = RelayLink(server, client, from_client=False, delivered=delivered_down)
 
     @property
-    def links(self) -> tuple[Link, Link]:
+    def links(self) -> tuple[RelayLink, RelayLink]:
         """Both directions."""
         return self.up, self.down
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from thrift_client.testing import forked, threads
-from thrift_client.testing.forked import Forked
-from thrift_client.testing.listener import Listener
+from thrift_client.shared.platform import HAS_FORK, require_unix
+from thrift_client.testing import threads
+from thrift_client.testing.listener import ServerTransport
 from thrift_client.testing.parts import (
     ClosingProcessor,
     Parts,
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from ssl import SSLContext
     from types import TracebackType
 
-KINDS = (*threads.KINDS, *forked.KINDS, 'twisted')
+FORKING = ('forking', 'processpool')
+KINDS = (*threads.KINDS, *FORKING, 'twisted')
 ALWAYS_FRAMED = ('nonblocking', 'twisted')
 WITH_WORKERS = ('threadpool', 'nonblocking', 'processpool', 'twisted')
 
 
 class _Running(Protocol):
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Stop serving, and end the threads or processes that serve."""
 
 
 class Server:
@@ -52,7 +54,8 @@ class Server:
         workers: how many threads or processes serve; None leaves it to Apache's server.
 
     Raises:
-        ValueError: an unknown name, or what this kind of server can't do.
+        ValueError: an unknown name, what this kind of server can't do, or what the system lacks:
+            fork for `forking` and `processpool`, unix sockets for `unix:/path`.
     """
 
     def __init__(
@@ -70,6 +73,8 @@ class Server:
         workers: int | None = None,
     ) -> None:
         _check(server, protocol, transport, ssl, workers)
+        if host.startswith('unix:'):
+            require_unix(host.removeprefix('unix:'))
         self.service = service
         self.handler = handler
         self.kind = server
@@ -106,7 +111,7 @@ class Server:
         """
         if self._running is not None:
             raise RuntimeError(f'{self!r} is serving already')
-        listener = Listener(self._bind_to, self.port or 0, self._ssl)
+        listener = ServerTransport(self._bind_to, self.port or 0, self._ssl)
         try:
             self._running = self._run(listener)
         except BaseException:
@@ -115,7 +120,7 @@ class Server:
         self.port = listener.port
         return self
 
-    def _run(self, listener: Listener) -> _Running:
+    def _run(self, listener: ServerTransport) -> _Running:
         processor = make_processor(self.service, self.handler, self._service_name)
         parts = Parts(
             ClosingProcessor(processor, listener),
@@ -126,7 +131,9 @@ class Server:
         )
         if self.kind == 'twisted':
             return TwistedServer(parts)
-        if self.kind in forked.KINDS:
+        if self.kind in FORKING:
+            from thrift_client.testing.forked import Forked
+
             return Forked(self.kind, parts)
         return InThreads(self.kind, parts)
 
@@ -164,6 +171,8 @@ def _check(
 ) -> None:
     if kind not in KINDS:
         raise ValueError(f'server {kind!r} is none of {", ".join(KINDS)}')
+    if kind in FORKING and not HAS_FORK:
+        raise ValueError(f"a {kind} server needs os.fork, which is missing here: try 'threaded'")
     if kind in ALWAYS_FRAMED and ssl is not None:
         raise ValueError(f'a {kind} server has no TLS')
     if kind in ALWAYS_FRAMED and (protocol == 'header' or transport not in ('buffered', 'framed')):

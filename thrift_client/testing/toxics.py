@@ -244,6 +244,7 @@ class _Ending(Effect):
         self._end = end
 
     def apply(self, at: float, data: bytes) -> Iterator[Piece]:  # noqa: ARG002 - none passes
+        """Replace the data by the end of the stream."""
         yield Piece(at, b'', self._end)
 
 

@@ -46,7 +46,7 @@ class Request:
         return getattr(self.args, fields[0][2]) if fields else None
 
 
-class Source:
+class RequestReader:
     """Read a connection without ever taking more of it than was asked for.
 
     It has the two methods by which Apache's protocols read, so that a request can be decoded
@@ -93,7 +93,7 @@ class Source:
             pass
 
 
-class Wire:
+class MessageCodec:
     """One way to put messages of one service into bytes.
 
     Args:
@@ -112,7 +112,7 @@ class Wire:
         self.protocol = protocol
         self.framed = framed
 
-    def read(self, source: Source) -> Request:
+    def read(self, source: RequestReader) -> Request:
         """Wait for the last byte of a request and decode it.
 
         Raises:

@@ -52,7 +52,7 @@ class Channel:
 
     It does no I/O: its driver sends what `wrap` returns, and tries `whole` on what arrives
     first. Where that returns None, or what it returns doesn't decode, the same bytes are
-    fed to a `Reply`, which calls the rest.
+    fed to an `IncomingReply`, which calls the rest.
 
     `delimited` says that the end of a reply is known before it is decoded: `assembler`
     then puts each reply together. Otherwise `received` turns bytes into bytes of messages.
@@ -75,7 +75,7 @@ class Channel:
     def whole(self, data: bytes) -> BytesIO | None:
         """Return the message, at its beginning, if `data` is exactly one whole reply.
 
-        None means that it is not, or that a `Reply` has to look. Where only decoding finds
+        None means that it is not, or that an `IncomingReply` has to look. Where only decoding finds
         the end, it is the message as far as it goes. Raises nothing.
         """
         raise NotImplementedError

@@ -94,7 +94,7 @@ class Header(Channel):
         if head == self._bare:
             self.reply_headers = {}
             return _positioned(frame, start)
-        fields = _Fields(head)
+        fields = _HeaderFields(head)
         protocol_id = fields.number()
         if protocol_id != self._protocol_id:
             raise DecodeError(f'protocol {protocol_id} inside of THeader', maybe_executed=True)
@@ -131,7 +131,7 @@ class HeaderAssembler(FrameAssembler):
         return self._channel.unpack(content)
 
 
-class _Fields:
+class _HeaderFields:
     """The fields of a frame's headers, read one after another."""
 
     def __init__(self, data: bytes) -> None:
@@ -139,9 +139,11 @@ class _Fields:
         self._position = 0
 
     def more(self) -> bool:
+        """Whether there are bytes left to read."""
         return self._position < len(self._data)
 
     def number(self) -> int:
+        """Read an unsigned varint of up to 32 bits."""
         value = 0
         for shift in range(0, 35, 7):  # of 32 bits
             if not self.more():
@@ -154,6 +156,7 @@ class _Fields:
         raise _broken('a number in its headers does not end')
 
     def text(self) -> str:
+        """Read a string, which follows its length in bytes."""
         end = self.number() + self._position
         if end > len(self._data):
             raise _broken('its headers end in their middle')
@@ -162,7 +165,7 @@ class _Fields:
         return text
 
 
-def _is_deflated(fields: _Fields) -> bool:
+def _is_deflated(fields: _HeaderFields) -> bool:
     """Tell whether the message is deflated, once: the only transform that is known here."""
     count = fields.number()
     if not count:
@@ -177,7 +180,7 @@ def _is_deflated(fields: _Fields) -> bool:
     return True
 
 
-def _headers_in(fields: _Fields) -> dict[str, str]:
+def _headers_in(fields: _HeaderFields) -> dict[str, str]:
     """Return the headers; padding and blocks of unknown types end them."""
     headers: dict[str, str] = {}
     seen = 0

@@ -99,7 +99,15 @@ def with_principal(host: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
     `host` is that of the address. The service may be a whole principal, as Hadoop's
     configuration files have it: `hive/_HOST@EXAMPLE.COM`, where `_HOST` is the address's host.
+    Raises AuthError for what a function should not have returned.
     """
+    if not isinstance(given, dict) or not isinstance(given.get('mechanism'), str):
+        raise AuthError(
+            f'a function given as sasl= returned a {type(given).__name__} in place of a dict '
+            "with 'mechanism'",
+            phase='logging in',
+            maybe_executed=False,
+        )
     service, _, instance = str(given.get('service') or 'thrift').partition('/')
     principal = given.get('host') or instance.partition('@')[0] or host
     named = {**given, 'service': service, 'host': principal}
@@ -376,8 +384,9 @@ class Sasl(Channel):
     def _unwrap(self, frame: bytes) -> bytes:
         try:
             return self._client.unwrap(frame)  # type: ignore[no-any-return]
-        except library_errors() as exc:
-            if is_foreign(exc):
+        except Exception as exc:
+            # pure-sasl raises a bare Exception for a frame that is not encrypted.
+            if is_foreign(exc) or not (type(exc) is Exception or isinstance(exc, library_errors())):
                 raise
             raise DecodeError('a SASL frame that cannot be unwrapped', maybe_executed=True) from exc
 

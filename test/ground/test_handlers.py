@@ -1,0 +1,310 @@
+"""An exception of a signal handler, at any line and of any type: raised unchanged, and nothing stays.
+
+Not even what the library itself would convert, were it the call's own: OSError, ValueError,
+TimeoutError. Afterwards no permit, place, probe, count or connection is left behind.
+"""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from ground.interrupts import Injector
+from rich_if import rich_service
+from servers import ServerProcess
+from test_if import test_service
+from thrift_client import (
+    BalancedClient,
+    CircuitBreaker,
+    HashClient,
+    Hedge,
+    ReplicatedClient,
+    RetryPolicy,
+    SimpleClient,
+    errors,
+)
+from thrift_client.testing import BlackHole, FaultServer
+from thrift_client.testing.behaviours import close, drip, first_bytes, reply, silence
+
+RICH = {'service': 'rich_if.rich_service', 'handler': 'handlers:Rich'}
+
+
+class SoftTimeLimitExceeded(Exception):
+    """What celery's handler raises."""
+
+
+def STOP():  # noqa: N802
+    """What ends an iterator, whoever raises it."""
+    return StopIteration('injected')
+
+
+#: What handlers raise, of all types that a phase of a call converts.
+MADE = (
+    lambda: TimeoutError('injected'),
+    lambda: OSError(5, 'injected'),
+    lambda: OSError('injected'),
+    lambda: ValueError('injected'),
+    STOP,
+    lambda: RuntimeError('injected'),
+    lambda: SoftTimeLimitExceeded('injected'),
+    lambda: KeyboardInterrupt('injected'),
+)
+
+
+def value_of(result):
+    """The values of a response, of several, or the value itself."""
+    if isinstance(result, list):
+        return [response.value() for response in result]
+    return result.value() if hasattr(result, 'value') else result
+
+
+def one(kind):
+    """Make pools of a kind, and their calls."""
+
+    def make(addresses, **options):
+        return kind(rich_service, servers=addresses, **options)
+
+    return make, lambda pool: value_of(pool.echo('x'))
+
+
+def client(**own):
+    """Make clients of one server, and their calls."""
+
+    def make(addresses, **options):
+        return SimpleClient(rich_service, addresses[0], **{**options, **own})
+
+    return make, lambda client: client.echo('x')
+
+
+def begun(iterator):
+    """The values of an iterator; StopIteration of a handler is its end, as for any iterator."""
+    return [response.value() for response in iterator]
+
+
+WAYS = {
+    'client': client(),
+    'hedged client': client(hedge=Hedge(after=1), idempotent=True, max_connections=2),
+    'hash pool': one(HashClient),
+    'failover': (
+        lambda addresses, **options: HashClient(
+            rich_service, servers=addresses, failover=1, **options
+        ),
+        lambda pool: value_of(pool.echo('x')),
+    ),
+    'balanced': one(BalancedClient),
+    'fan-out': one(ReplicatedClient),
+    'as_completed': (one(ReplicatedClient)[0], lambda pool: begun(pool.as_completed('echo', 'x'))),
+    'map': (one(HashClient)[0], lambda pool: begun(pool.echo.map(['x', 'y', 'z']))),
+}
+ITERATORS = ('as_completed', 'map')
+#: Each wire, with the server that speaks it.
+WIRES = {
+    'binary': ({}, {}),
+    'json': ({'protocol': 'json'}, {'protocol': 'json'}),
+    'framed': ({'transport': 'framed', 'protocol': 'compact'},) * 2,
+    'http': ({'kind': 'http'}, {'transport': 'http'}),
+}
+FEW = [
+    *((way, 'binary') for way in WAYS),
+    ('client', 'json'),
+    ('client', 'http'),
+    ('fan-out', 'http'),
+    ('balanced', 'framed'),
+]
+
+
+@pytest.fixture(scope='module')
+def pairs():
+    """Where two servers for each wire listen."""
+    started = {
+        wire: [ServerProcess(**RICH, **options).start() for _ in range(2)]
+        for wire, (options, _) in WIRES.items()
+    }
+    yield {wire: [server.address for server in servers] for wire, servers in started.items()}
+    for servers in started.values():
+        for server in servers:
+            server.stop()
+
+
+def servers_of(client):
+    """The clients of single servers."""
+    return [client] if isinstance(client, SimpleClient) else client.servers
+
+
+def assert_nothing_left(client, where):
+    """No permit, place or connection is held by a call, none is counted, and no probe runs."""
+    for server in servers_of(client):
+        stats = server.stats()
+        assert (stats.busy, stats.waiting) == (0, 0), where
+    for _ in range(2):
+        began = time.monotonic()
+        try:
+            call_again(client)
+        except errors.CircuitOpen:
+            raise AssertionError(f'a probe never ended: {where}') from None
+        assert time.monotonic() - began < 1, where
+
+
+def call_again(client):
+    """A call on each server, with what a lost permit or probe would refuse."""
+    for server in servers_of(client):
+        assert server.echo('again') == 'again'
+
+
+@pytest.mark.filterwarnings('ignore:unclosed <socket:ResourceWarning')
+@pytest.mark.parametrize('step', [7, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize('kept', [8, 0], ids=['open', 'cold'])
+@pytest.mark.parametrize(('way', 'wire'), FEW, ids=['-'.join(row) for row in FEW])
+def test_at_every_line(way, wire, kept, step, pairs):
+    """Whatever the exception, the very same one is raised, and the next calls are as the first."""
+    make, call = WAYS[way]
+    options = {'timeout': 3000, 'max_connections': 1, 'max_idle': kept, **WIRES[wire][1]}
+    with make(pairs[wire], **options) as client:
+        call(client)
+        call(client)
+        for at in itertools.count(1, step):
+            make_it = MADE[at % len(MADE)]
+            if way in ITERATORS and make_it is STOP:
+                make_it = MADE[0]
+            injector = Injector(at, lambda _, make_it=make_it: make_it())
+            caught = None
+            try:
+                with injector:
+                    call(client)
+            except BaseException as exc:  # noqa: BLE001 - whatever it has become
+                caught = exc
+            if injector.where is None:
+                break
+            where = injector.where
+            assert repr(caught) == repr(make_it()), f'{make_it()!r} at {where} became {caught!r}'
+            caught = None
+            assert_nothing_left(client, where)
+        assert at > 10
+
+
+@pytest.mark.parametrize('step', [7, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.filterwarnings('ignore:unclosed <socket:ResourceWarning')
+@pytest.mark.parametrize('way', ['client', 'failover', 'balanced', 'fan-out'])
+def test_while_it_probes(way, step, fault_server):
+    """An ejected server is probed again by the next call, wherever a probe is interrupted."""
+    make, call = WAYS[way]
+    options = {
+        'timeout': 3000,
+        'max_connections': 1,
+        'circuit_breaker': CircuitBreaker(failures=1, eject=1, max_eject=1, max_share=1.0),
+    }
+    script = lambda turn: close() if fails[0] else reply('again')  # noqa: E731
+    fails = [True]
+    servers = [fault_server(rich_service, script) for _ in range(3)]
+    with make([server.address for server in servers], **options) as client:
+        for at in itertools.count(1, step):
+            fails[0] = True
+            for server in servers_of(client):
+                with pytest.raises((errors.ConnectionLost, errors.ConnectError)):
+                    server.echo('eject')
+            time.sleep(0.003)
+            fails[0] = False
+            injector = Injector(at, (ValueError, KeyboardInterrupt)[at % 2])
+            try:
+                with injector:
+                    call(client)
+            except (ValueError, KeyboardInterrupt):
+                pass
+            where, injector = injector.where, None
+            if where is None:
+                break
+            assert_nothing_left(client, where)
+        assert at > 10
+
+
+@pytest.fixture
+def alarm():
+    """Have a handler raise what is given, so many seconds from now."""
+    before = signal.getsignal(signal.SIGALRM)
+
+    @contextmanager
+    def set_alarm(made, after):
+        def handler(signum, frame):
+            raise made
+
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, after)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    yield set_alarm
+    signal.signal(signal.SIGALRM, before)
+
+
+def pausing():
+    """A server that closes, and a policy that then pauses for long."""
+    policy = RetryPolicy(backoff=600_000, max_backoff=600_000)
+    return {'timeout': None, 'idempotent': True, 'retry': policy}
+
+
+GOOD = reply('some value')
+#: What the call waits for when the signal comes.
+PHASES = {
+    'reply': silence(),
+    'the rest of a reply': first_bytes(GOOD, 12) + silence(),
+    'a reply that drips': drip(GOOD, every=20),
+    'the retry': close(),
+}
+KINDS = {
+    'client': lambda address, **options: SimpleClient(test_service, address, **options),
+    'hash pool': lambda address, **options: HashClient(test_service, servers=[address], **options),
+    'balanced': lambda address, **options: BalancedClient(
+        test_service, servers=[address], **options
+    ),
+    'fan-out': lambda address, **options: ReplicatedClient(
+        test_service, servers=[address], **options
+    ),
+}
+
+
+@pytest.mark.parametrize('made', MADE[:5], ids=lambda made: repr(made()))
+@pytest.mark.parametrize('phase', [*PHASES, 'connect', 'a connection'])
+@pytest.mark.parametrize('kind', KINDS)
+def test_while_it_waits(kind, phase, made, alarm):
+    """A real signal in each phase: what its handler raises is no error of the call."""
+    made = made()
+    options = {'timeout': 5000, 'max_connections': 1}
+    if phase == 'the retry':
+        options |= pausing()
+    place = BlackHole() if phase == 'connect' else FaultServer(
+        test_service, PHASES.get(phase, silence())
+    )
+    with place, KINDS[kind](place.address, **options) as client:
+        other = None
+        if phase == 'a connection':
+            other = threading.Thread(
+                target=lambda: _quietly(servers_of(client)[0].with_options(timeout=400).ping)
+            )
+            other.start()
+            while not servers_of(client)[0].stats().busy:
+                time.sleep(0.001)
+        caught = None
+        try:
+            with alarm(made, 0.05):
+                client.getk('k')
+        except BaseException as exc:  # noqa: BLE001 - whatever it has become
+            caught = exc
+        assert caught is made
+        if other is not None:
+            other.join()
+        stats = servers_of(client)[0].stats()
+        assert (stats.busy, stats.waiting) == (0, 0)
+
+
+def _quietly(function):
+    try:
+        function()
+    except errors.ThriftClientError:
+        pass

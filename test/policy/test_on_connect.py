@@ -1,0 +1,272 @@
+"""`on_connect`: a function is called with a view pinned to each new connection."""
+
+import threading
+import time
+
+import pytest
+
+from on_loop_pools import made
+from policy.conftest import BALANCED, CLIENTS, name
+from rich_if import rich_service
+from rich_if.ttypes import NotFound
+from test_if import test_service
+from thrift_client import (
+    BalancedClient,
+    CircuitBreaker,
+    Hedge,
+    ReplicatedClient,
+    RetryPolicy,
+    ThreadedReplicatedClient,
+    errors,
+)
+from thrift_client.aio import AsyncReplicatedClient
+from thrift_client.testing import ClosedPort
+from thrift_client.testing.behaviours import (
+    answer,
+    application_exception,
+    close,
+    raise_declared,
+    reply,
+    silence,
+)
+
+ECHO = answer(lambda args: args.key)
+FAN_OUTS = (ReplicatedClient, ThreadedReplicatedClient, AsyncReplicatedClient)
+
+
+def log_in(view):
+    """Log in, with a call on the new connection; a coroutine of the asyncio clients' views."""
+    return view.getk('login')
+
+
+def turns(server):
+    """What each connection was asked, in order."""
+    asked = {}
+    for each in server.ledger.executions:
+        asked.setdefault(each.connection, []).append(each.token)
+    return [asked[number] for number in sorted(asked)]
+
+
+def test_each_new_connection_is_greeted_before_it_serves_calls(fault_server, client_of):
+    """Also after a reconnect, in warm_up, and for a pinned one."""
+    server = fault_server(test_service, [ECHO, ECHO, ECHO + close(), ECHO])
+    client = client_of(server.address, on_connect=log_in)
+    client.warm_up()
+    assert [client.getk(key) for key in 'ab'] == ['a', 'b']
+    server.wait_open(0, 5000)
+    time.sleep(0.02)
+    assert client.getk('c') == 'c'
+    with client.pinned() as one:
+        assert one.getk('d') == 'd'
+    assert turns(server) == [['login', 'a', 'b'], ['login', 'c'], ['login', 'd']]
+
+
+@pytest.mark.parametrize('kind', FAN_OUTS, ids=name)
+def test_in_fan_outs(kind, fault_server, closing):
+    """Every server's connection, once."""
+    servers = [fault_server(test_service, ECHO) for _ in range(3)]
+    addresses = [server.address for server in servers]
+    pool = closing(made(kind, test_service, servers=addresses, on_connect=log_in))
+    for key in 'ab':
+        assert [response.value() for response in pool.getk(key)] == [key] * 3
+    assert [turns(server) for server in servers] == [[['login', 'a', 'b']]] * 3
+
+
+@pytest.mark.parametrize('kind', FAN_OUTS, ids=name)
+def test_a_server_that_refuses_harms_no_other_in_a_fan_out(kind, fault_server, closing):
+    """Its response is the AuthError."""
+    good = fault_server(test_service, ECHO)
+    bad = fault_server(test_service, application_exception(6, 'no'))
+    servers = [good.address, bad.address]
+    pool = closing(made(kind, test_service, servers=servers, on_connect=log_in))
+    first, second = pool.getk('k')
+    assert first.value() == 'k'
+    assert isinstance(second.exception, errors.AuthError)
+
+
+@pytest.mark.parametrize('refusal', ['declared', 'application'])
+def test_a_refusal_is_an_auth_error(refusal, fault_server, client_of):
+    """Never retried, no reason to eject the server; with the cause, and nothing is left open."""
+    declared = refusal == 'declared'
+    error = raise_declared(NotFound('no')) if declared else application_exception(6, 'no')
+    server = fault_server(rich_service, error)
+    client = client_of(
+        server.address, rich_service, on_connect=lambda view: view.find('login', False),
+        circuit_breaker=CircuitBreaker(failures=1), idempotent=True,
+        retry=RetryPolicy(attempts=5, connect=True),
+    )  # fmt: skip
+    for count in (1, 2):
+        with pytest.raises(errors.AuthError) as caught:
+            client.find('k', False)
+        assert type(caught.value.__cause__).__name__ == (
+            'NotFound' if declared else 'TApplicationException'
+        )
+        assert caught.value.maybe_executed is False
+        assert caught.value.attempts == 1
+        assert len(server.ledger) == count
+    assert not client.stats().ejected
+    server.wait_open(0, 5000)
+    assert (client.stats().busy, client.stats().idle) == (0, 0)
+
+
+def broken(_view):
+    """Fail as a user's function may."""
+    raise LookupError('no password')
+
+
+@pytest.mark.parametrize(
+    ('script', 'greet', 'cause'),
+    [
+        (close(), log_in, errors.ConnectionLost),
+        (silence(), log_in, errors.CallTimeout),
+        (reply('x', seqid_by=1), log_in, errors.ReplyMismatch),
+        (ECHO, broken, LookupError),
+    ],
+    ids=['closed', 'silent', 'mismatch', 'function'],
+)
+def test_anything_else_is_a_connect_error(script, greet, cause, fault_server, client_of):
+    """With the cause, within the timeout; a failure of the server."""
+    server = fault_server(test_service, script)
+    client = client_of(
+        server.address, on_connect=greet, timeout=150, circuit_breaker=CircuitBreaker(failures=1)
+    )
+    began = time.monotonic()
+    with pytest.raises(errors.ConnectError) as caught:
+        client.getk('k')
+    assert time.monotonic() - began < 1
+    assert type(caught.value) is errors.ConnectError
+    assert isinstance(caught.value.__cause__, cause)
+    assert caught.value.maybe_executed is False
+    assert client.stats().ejected
+    assert server.ledger.count('k') == 0
+    server.wait_open(0, 5000)
+
+
+def test_connect_timeout_limits_it(fault_server, client_of):
+    """Its calls have the time that is left for the connect."""
+    server = fault_server(test_service, silence())
+    client = client_of(server.address, on_connect=log_in, connect_timeout=50)
+    began = time.monotonic()
+    with pytest.raises(errors.ConnectError):
+        client.getk('k')
+    assert time.monotonic() - began < 1
+
+
+def test_its_calls_bypass_breaker_queue_retry_and_hedge(fault_server, client_of):
+    """A probe whose connection is greeted restores the server, with one connection in all."""
+    server = fault_server(test_service, [ECHO, close(), ECHO])
+    client = client_of(
+        server.address, on_connect=log_in, max_connections=1, timeout=5000, idempotent=True,
+        hedge=Hedge(after=0), retry=RetryPolicy(attempts=1),
+        circuit_breaker=CircuitBreaker(failures=1, eject=1, max_eject=1),
+    )  # fmt: skip
+    with pytest.raises(errors.ThriftClientError):
+        client.with_options(hedge=None).getk('lost')
+    assert client.stats().ejected
+    time.sleep(0.01)
+    assert client.getk('probe') == 'probe'
+    assert not client.stats().ejected
+    assert turns(server)[1][:2] == ['login', 'probe']
+
+
+def test_its_calls_are_events_and_not_in_the_request_log(fault_server, client_of, tmp_path):
+    """CallStarted and CallFinished once for each call; the log has the user's calls alone."""
+    events = []
+    log = tmp_path / 'requests'
+    server = fault_server(test_service, ECHO)
+    client = client_of(
+        server.address, on_connect=log_in, log_filename=str(log),
+        listeners=[lambda event: events.append(type(event).__name__)],
+    )  # fmt: skip
+    client.getk('k')
+    assert events == [
+        'CallStarted', 'ConnectionOpened', 'CallStarted', 'CallFinished', 'CallFinished',
+    ]  # fmt: skip
+    assert len(log.read_text().splitlines()) == 1
+
+
+def test_the_view_is_of_no_use_afterwards(fault_server, client_of):
+    """The connection serves other calls then."""
+    views = []
+
+    def keep(view):
+        views.append(view)
+        return view.getk('login')
+
+    server = fault_server(test_service, ECHO)
+    client = client_of(server.address, on_connect=keep)
+    assert client.getk('k') == 'k'
+    (view,) = views
+    outcome = failure_of(client, view)
+    assert isinstance(outcome, errors.ClientClosed)
+    assert turns(server) == [['login', 'k']]
+
+
+def failure_of(client, view):
+    """Return what a call of a view raises, awaited on the client's loop if need be."""
+    try:
+        result = view.getk('late')
+        if hasattr(result, '__await__'):
+            client._wait(result)
+    except errors.ThriftClientError as exc:
+        return exc
+    return None
+
+
+def test_threads_that_connect_at_once_are_greeted_one_by_one(fault_server, client_of):
+    """No call runs on a connection that isn't logged in."""
+    server = fault_server(test_service, ECHO)
+    client = client_of(server.address, on_connect=log_in, max_connections=3)
+    threads = [threading.Thread(target=client.getk, args=('k',)) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(asked[0] == 'login' and 'login' not in asked[1:] for asked in turns(server))
+    assert server.ledger.count('k') == 12
+
+
+@pytest.mark.parametrize('kind', BALANCED, ids=name)
+def test_a_balanced_pool_tries_others_unless_it_is_refused(kind, fault_server, closing):
+    """A password that one server refuses is no better at the next."""
+    good = fault_server(test_service, ECHO)
+    for script, moves in ((close(), True), (application_exception(6, 'no'), False)):
+        bad = fault_server(test_service, script)
+        pool = closing(
+            made(
+                kind, test_service, servers=[bad.address, good.address], balance='first',
+                on_connect=log_in,
+            )  # fmt: skip
+        )
+        response = pool.getk('k')
+        if moves:
+            assert (response.value(), response.server.name) == ('k', good.address)
+        else:
+            assert isinstance(response.exception, errors.AuthError)
+            assert response.server.name == bad.address
+
+
+@pytest.mark.parametrize('kind', CLIENTS, ids=name)
+def test_it_must_be_a_function(kind):
+    """Anything else is refused when the client is made."""
+    with pytest.raises(TypeError, match='on_connect'):
+        kind(test_service, 'localhost', on_connect='login')
+
+
+def test_an_unreachable_server_is_never_greeted(client_of):
+    """There is no connection."""
+    greeted = []
+    with ClosedPort() as closed:
+        client = client_of(closed.address, on_connect=greeted.append)
+        with pytest.raises(errors.ConnectError):
+            client.getk('k')
+    assert not greeted
+
+
+def test_a_balanced_pool_greets_a_pinned_connection(fault_server, closing):
+    """Before the first of its calls."""
+    server = fault_server(test_service, ECHO)
+    pool = closing(BalancedClient(test_service, servers=[server.address], on_connect=log_in))
+    with pool.pinned() as one:
+        assert one.getk('k').value() == 'k'
+    assert turns(server) == [['login', 'k']]

@@ -1,0 +1,32 @@
+"""What `probe` sends, and what it takes for an answer."""
+
+import pytest
+
+from thrift_client.cli import probe
+from thrift_client.cli.wires import WIRES, WireFormat, answers, request
+
+
+@pytest.mark.parametrize('wire', WIRES, ids='/'.join)
+def test_a_request_is_not_taken_for_a_reply(wire):
+    """Nor is any part of it, on the same transport and protocol or on others."""
+    for other in WIRES:
+        data = request(other, 'h:1', '/', None)
+        assert not answers(wire, data)
+    assert not any(answers(WireFormat(*wire), data[:n]) for n in range(len(data)))
+
+
+@pytest.mark.parametrize(
+    ('data', 'kind'),
+    [
+        (b'\x15\x03\x01\x00\x02\x02\x46', 'TLS'),
+        (b'HTTP/1.0 404', 'HTTP'),
+        (b'<HTML>', 'HTTP'),
+        (b'\x4a\x00\x00\x00\x0a8.0.36', 'MySQL'),
+        (b'', None),
+        (b'\xff\xfe', None),
+    ],
+)
+def test_first_bytes_are_recognized(data, kind):
+    """A few bytes are enough, and no bytes are not an error."""
+    assert probe.kind_of(data) == kind
+    assert probe.described(data)
