@@ -185,8 +185,9 @@ def _store(name: str) -> tuple[object, object]:
         from pymetastore.hive_metastore import ThriftHiveMetastore
 
         return ThriftHiveMetastore, Metastore()
-    from systems.hive_server import Hive
     from TCLIService import TCLIService
+
+    from systems.hive_server import Hive
 
     return TCLIService, Hive()
 

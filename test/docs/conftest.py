@@ -49,39 +49,10 @@ def servers(how_to, ports, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with ExitStack() as stack:
 
-<<<<<<< HEAD
         def start(text: str) -> list[str]:
             if how_to.ZOOKEEPER in how_to.needs_of(text)[0] and not Path(ZOOKEEPER_JAR).exists():
                 missing('ZooKeeper', 'zookeeper')
             return stack.enter_context(how_to.started(text, tmp_path))
-=======
-        def start(text: str) -> dict[str, str]:
-            found = {name: _file(authority, tmp_path, name) for name in FILES if name in text}
-            for port, kind in KINDS.items():
-                if port in text:
-                    server = stack.enter_context(_serve(authority, **kind))
-                    found[port] = str(server.port)
-            for address, kind in DATABASES.items():
-                if address in text:
-                    server = stack.enter_context(_serve_database(authority, **kind))
-                    found[address] = f'localhost:{server.port}'
-            found |= {
-                address: stack.enter_context(ClosedPort()).address
-                for address in DOWN
-                if address in text
-            }
-            if REGISTRIES in text:
-                if not Path(ZOOKEEPER_JAR).exists():
-                    missing('ZooKeeper', 'zookeeper')
-                found[REGISTRIES] = stack.enter_context(ZooKeeper(tmp_path)).address
-            if IDL in text:
-                found[IDL] = str(tmp_path / IDL)
-                (tmp_path / IDL).write_text(_idl())
-            if NOBODY in text:
-                closed = stack.enter_context(ClosedPort())
-                found[NOBODY] = closed.address.rpartition(':')[2]
-            return found
->>>>>>> house
 
         yield start
 

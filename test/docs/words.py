@@ -2,7 +2,8 @@
 
 Without files it prints what is left in the package and the pages, with what to write instead, and
 with `--write` it lowers the numbers of words_left.json, which allows what is left (without that
-file, it writes the numbers of now, for a merge of branches). Texts are Markdown pages without their code, and the docstrings, comments and strings of Python.
+file, it writes the numbers of now, for a merge of branches). Texts are Markdown pages without
+their code, and the docstrings, comments and strings of Python.
 """
 
 from __future__ import annotations
