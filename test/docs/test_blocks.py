@@ -24,6 +24,7 @@ PAGES = pages()
 #: What a page's examples need beside the package and the tests' own tools.
 NEEDS = {
     'howto/bulk.md': ('thrift_client.sync.pools:HashMethod.map',),
+    'howto/arrays.md': ('numpy',),
     'howto/celery.md': ('celery',),
     'howto/fastapi.md': ('fastapi', 'httpx2', 'thrift_client.aio:AsyncHashClient'),
     'howto/flask.md': ('flask',),

@@ -42,6 +42,8 @@ SEARCHED = {
     'circuit breaker': 'howto/retries',
     'zookeeper': 'howto/zookeeper',
     'prometheus': 'howto/observe',
+    'session': 'howto/sessions',
+    'numpy': 'howto/arrays',
     'maybe_executed': 'reference/errors',
 }
 #: Modules whose names are all public.
