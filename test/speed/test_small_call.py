@@ -62,7 +62,7 @@ def of_hash_pool(server, **options):
 @pytest.mark.parametrize('protocol', ['binary', 'compact'])
 @pytest.mark.parametrize('frame', [False, True], ids=['buffered', 'framed'])
 def test_a_small_call_is_one_send_and_one_receive(thrift_server, make, protocol, frame):
-    """It sends once, waits once, receives once, and takes no lock and no thread.
+    """It sends once, receives once, waits once at most, and takes no lock and no thread.
 
     The wait is a poll of its own, which a signal cannot make longer than the timeout.
     """
@@ -73,7 +73,7 @@ def test_a_small_call_is_one_send_and_one_receive(thrift_server, make, protocol,
         (client.setk('key', 'value'), call(), call())
         names = c_calls(call)
     assert names.count('send') == 1
-    assert names.count('poll') == 1
+    assert names.count('poll') <= 1
     assert names.count('recv') == 1
     assert not NOT_ON_THE_WAY & set(names), names
 

@@ -35,7 +35,7 @@ _YamlLoader.add_implicit_resolver(
 )
 
 
-class Line(NamedTuple):
+class InputLine(NamedTuple):
     """One request of a file: its line number, its text, and how an error names its place."""
 
     number: int
@@ -100,7 +100,7 @@ def read(method: Method, given: Sequence[str]) -> dict[str, Any]:
         raise click.UsageError(str(exc)) from None
 
 
-def read_line(method: Method, line: Line, number: int) -> dict[str, Any]:
+def read_line(method: Method, line: InputLine, number: int) -> dict[str, Any]:
     """Return the arguments of call `number` from a line of a file. A usage error names the line."""
     try:
         return bind(method, parse(_numbered([line.text], number)[0]))
@@ -121,7 +121,7 @@ def read_all(method: Method, given: Sequence[str], data: str | None) -> Requests
     return Requests([partial(read_line, method, line) for line in lines], counting=counting)
 
 
-def lines_of(data: str) -> Iterator[Line]:
+def lines_of(data: str) -> Iterator[InputLine]:
     """Return the requests of `--data`, one on each line that isn't empty."""
     if data == '-':
         return _numbered_lines('standard input', sys.stdin)
@@ -208,10 +208,10 @@ def _text_of(text: str) -> str:
         raise click.UsageError(f'{text[1:] or "standard input"}: {exc}') from None
 
 
-def _numbered_lines(name: str, lines: Iterable[str]) -> Iterator[Line]:
+def _numbered_lines(name: str, lines: Iterable[str]) -> Iterator[InputLine]:
     for number, text in enumerate(lines, 1):
         if text.strip():
-            yield Line(number, text, f'{name}, line {number}: ')
+            yield InputLine(number, text, f'{name}, line {number}: ')
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
