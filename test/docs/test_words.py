@@ -72,6 +72,15 @@ def test_the_rules_find_what_they_are_for(text, name):
     assert (name in found) if name else not found
 
 
+def test_docstrings_of_functions_begin_with_verbs():
+    """A noun at the beginning is found, but not that of a property or a class."""
+    source = (
+        'class A:\n """A thing."""\n @property\n def p(self):\n  """The size."""\n'
+        ' def f(self):\n  """The size."""\n def g(self):\n  """Return the size."""\n'
+    )
+    assert [each.text for each in words.nouns_in(source)] == ['f: The …']
+
+
 def test_python_is_read_by_its_texts():
     """Comments, docstrings and strings count, names don't."""
     source = '"""It is no\nserver."""\nbeside = fleet = 1  # a fleet\nx = f\'{beside} in vain\'\n'

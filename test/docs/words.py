@@ -78,6 +78,15 @@ RULES = (
     _rule('of yours', r"\bof (?:yours|ours|one's own)\b", 'your own'),
 )
 
+#: Beginnings of a function's docstring that aren't a verb.
+NOUNS = Rule(
+    'docstring',
+    re.compile(
+        r'(?:A|An|The|What|Whether|How|Which|Where|When|One|All|Each|Every|Those|Whatever|Nothing) '
+    ),
+    'begin with a verb: Return …, Tell whether …',
+)
+
 #: Words of code and of other projects, which no rule is about.
 _CODE = re.compile(r'`[^`\n]+`|\{[^}\n]*\}|https?://\S+')
 _FENCE = re.compile(r'^(`{3,}|~{3,}).*?^\1', re.MULTILINE | re.DOTALL)
@@ -131,10 +140,23 @@ def found_in(text: str, *, python: bool = False) -> list[Find]:
     return sorted(found, key=lambda each: each.line)
 
 
+def nouns_in(text: str) -> list[Find]:
+    """Return the docstrings of functions, but properties, that don't begin with a verb."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            decorators = ' '.join(map(ast.unparse, node.decorator_list))
+            begins = NOUNS.pattern.match(ast.get_docstring(node) or '')
+            if begins and 'property' not in decorators:
+                found.append(Find(node.lineno, NOUNS, f'{node.name}: {begins[0]}…'))
+    return found
+
+
 def texts() -> list[Path]:
     """Return the pages and the package's sources, without what is generated."""
     pages = [*ROOT.glob('*.md'), *(ROOT / 'docs').rglob('*.md')]
     sources = [path for path in PACKAGE.rglob('*.py*') if path.suffix in ('.py', '.pyi')]
+    sources += (ROOT / 'examples').glob('*.py')
     left_out = (WRITTEN, ROOT / 'docs' / '_build')
     found = [path for path in pages if not any(each in path.parents for each in left_out)]
     return sorted(found) + sorted(sources)
@@ -142,7 +164,10 @@ def texts() -> list[Path]:
 
 def found_in_file(path: Path) -> list[Find]:
     """Return the places of a file that break a rule, in order."""
-    return found_in(path.read_text(encoding='utf-8'), python=path.suffix != '.md')
+    text = path.read_text(encoding='utf-8')
+    if path.suffix == '.md':
+        return found_in(text)
+    return sorted(found_in(text, python=True) + nouns_in(text), key=lambda each: each.line)
 
 
 def count() -> dict[str, int]:
