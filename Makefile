@@ -11,12 +11,12 @@ PYTEST := $(PY) -m pytest -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test long soak mutants lint types check check-all coverage matrix faults bench bench-quick \
-  docs gen clean
+  docs error-messages how-to gen clean
 
 .NOTPARALLEL:  # two pips would work on one environment
 
 help:  ## what there is to make
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 # A stamp is newer than what it was made from: nothing is installed twice, and a changed
 # pyproject.toml installs anew. The demo needs the package alone, the rest one group each.
@@ -93,6 +93,12 @@ bench-quick: $(VENV)/.bench  ## the same in less than a minute, to the terminal
 
 docs: $(VENV)/.docs  ## docs/_build/html, warnings are errors
 	@$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+error-messages: $(VENV)/.package  ## docs/reference/error-messages.md, from the source
+	@$(PY) docs/error_messages.py
+
+how-to: $(VENV)/.test  ## what a page's examples need, and Python (PAGE=tls)
+	@$(PY) docs/how_to.py '$(PAGE)'
 
 gen:  ## test/gen-py from the IDL, with the thrift compiler
 	@sh test/gen.sh

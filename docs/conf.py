@@ -1,4 +1,4 @@
-"""How the documentation is built: `make docs`, or sphinx-build with the package installed."""
+"""Settings of the documentation: `make docs`, or sphinx-build with the package installed."""
 
 import inspect
 import sys
@@ -18,7 +18,7 @@ author = 'the thrift_client authors'
 copyright = 'the thrift_client authors, Apache-2.0'  # noqa: A001 - Sphinx calls it so
 version = release = __version__
 
-extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
+extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinx_copybutton']
 extensions += ['figures', 'tables', 'written']  # of _ext
 exclude_patterns = ['_build', 'generated', '_ext']
 myst_enable_extensions = ['colon_fence', 'deflist', 'attrs_inline']
@@ -37,13 +37,18 @@ python_display_short_literal_types = True
 html_theme = 'furo'
 html_title = f'thrift_client {release}'
 html_static_path = ['_static']
-html_css_files = ['pictures.css']
+html_css_files = ['pages.css']
 html_theme_options = {'navigation_with_keys': True}
 html_copy_source = False
 html_domain_indices = False
 html_show_sphinx = False
 pygments_style = 'friendly'
 pygments_dark_style = 'github-dark'
+
+# Copy buttons are for code, not for output; a prompt isn't copied, nor what follows its command.
+copybutton_selector = 'div:not(.highlight-text) > div.highlight pre'
+copybutton_prompt_text = '$ '
+copybutton_line_continuation_character = '\\'
 
 # Only links between pages are checked; others would need a network.
 linkcheck_ignore = [r'^https?://']
@@ -68,7 +73,17 @@ def plain_signature(app, what, name, obj, options, signature, returns):  # noqa:
     return None
 
 
+def link_options(app, what, name, obj, options, lines):  # noqa: ARG001 - Sphinx calls it so
+    """Link the options from each class whose constructor accepts them."""
+    if what != 'class' or not isinstance(obj.__init__, FunctionType):
+        return
+    parameters = inspect.signature(obj.__init__).parameters.values()
+    if any(each.kind is each.VAR_KEYWORD and each.name == 'options' for each in parameters):
+        lines += ['', '`**options`: see :doc:`/reference/options`.', '']
+
+
 def setup(app):
     """Connect the functions above."""
+    app.connect('autodoc-process-docstring', link_options)
     app.connect('autodoc-process-signature', signature_of_init)
     app.connect('autodoc-process-signature', plain_signature)

@@ -41,7 +41,7 @@ class Replica:
 def serve(url):
     """Serve and be registered until standard input ends."""
     with Server(test_service, Replica()) as server:
-        # Short, so that a server that was killed is forgotten soon.
+        # Short, so that a server that was killed is removed soon.
         registration = discovery.register(url, server.address, session_timeout=1_000)
         print(server.address if registration.wait(PATIENCE * 1000) else '', flush=True)
         sys.stdin.read()
@@ -111,7 +111,7 @@ class Load:
 
 
 def places(pool):
-    """Which server each key belongs to."""
+    """Return the server of each key."""
     return {key: pool.server_for('getk', key).name for key in KEYS}
 
 
@@ -139,7 +139,7 @@ def change(load, pool, what, name, theory):
 
 
 def story(url, stack):
-    """Run the fleet; returns the load when all is over."""
+    """Run the servers and change them; returns the load when all is over."""
     servers = {}
 
     def start(number):
@@ -175,9 +175,9 @@ def story(url, stack):
 
 
 def main(zookeeper):
-    """Run the fleet under a path of its own; returns the exit status."""
+    """Run the servers under a path of their own; returns the exit status."""
     with ExitStack() as stack:
-        load = story(f'zk://{zookeeper}/thrift_client/fleet-{uuid.uuid4().hex[:8]}', stack)
+        load = story(f'zk://{zookeeper}/thrift_client/servers-{uuid.uuid4().hex[:8]}', stack)
     print(f'\n{sum(load.calls)} calls of an idempotent method, {len(load.failures)} failed')
     print('moved: the share of the keys whose server changed. strays: those of them that')
     print('neither belonged to the server that went nor belong to the one that came.')

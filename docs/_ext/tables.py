@@ -109,6 +109,8 @@ class CodeTable(SphinxDirective):
         """Parse the table as if it were written in the page."""
         container = nodes.container()
         self.state.nested_parse(StringList(self.lines(), 'generated'), 0, container)
+        for each in container.findall(nodes.table):
+            each['classes'].append('names')
         return container.children
 
 

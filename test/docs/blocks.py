@@ -49,8 +49,6 @@ def pages() -> dict[str, Path]:
 
 def replaced(text: str, replacements: dict[str, str]) -> str:
     """A text with whole words of it replaced: ports, paths."""
-    if not replacements:
-        return text
     words = '|'.join(map(re.escape, sorted(replacements, key=len, reverse=True)))
     return re.sub(rf'(?<!\w)(?:{words})(?!\w)', lambda match: replacements[match[0]], text)
 

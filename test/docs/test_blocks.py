@@ -1,12 +1,15 @@
 """Every code block of the documentation runs, and prints what the page shows."""
 
+import codeop
 import collections
 import importlib
 import itertools
 import json
 import operator
+import os
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 import types
@@ -15,33 +18,43 @@ import pytest
 import yaml
 
 import thrift_client
-from docs.blocks import ROOT, blocks, pages, replaced, shows
+from docs.blocks import ROOT, blocks, pages, shows
 
 PAGES = pages()
 #: What a page's examples need beside the package and the tests' own tools.
 NEEDS = {
     'howto/bulk.md': ('thrift_client.sync.pools:HashMethod.map',),
+    'howto/arrays.md': ('numpy',),
+    'howto/celery.md': ('celery',),
     'howto/fastapi.md': ('fastapi', 'httpx2', 'thrift_client.aio:AsyncHashClient'),
+    'howto/flask.md': ('flask',),
     'howto/hbase.md': ('happybase',),
     'howto/hive.md': ('puresasl', 'pyhive.hive', 'h11', 'numpy'),
+    'howto/metastore.md': ('pymetastore',),
     'howto/from-thriftpy2.md': ('thriftpy2',),
     'howto/http.md': ('h11',),
     'howto/impala.md': ('puresasl', 'TCLIService'),
-    'howto/metastore.md': ('pymetastore',),
     'howto/observe.md': ('prometheus_client', 'opentelemetry.sdk'),
     'howto/prefork.md': ('django',),
     'howto/zookeeper.md': ('kazoo', 'thrift_client.sync.pools:ThriftPool.follow'),
 }
 #: Python that is shown and not run, as it is about servers and packages that aren't here.
 SHOWN = {
+    'howto/from-pools.md': 4,
     'howto/hbase.md': 1,
     'howto/hive.md': 2,
-    'howto/kerberos.md': 1,
-    'howto/from-pools.md': 4,
+    'howto/kerberos.md': 2,
     'howto/kubernetes.md': 1,
     'howto/no-compiler.md': 1,
     'reference/command-line.md': 1,
 }
+#: The page whose files are saved and run, as its reader does.
+QUICK_START = 'quickstart.md'
+WITH_PYTHON = [
+    name
+    for name, path in PAGES.items()
+    if name != QUICK_START and any(block.kind == 'python' for block in blocks(path))
+]
 KNOWN = {'console', 'ini', 'json', 'not-run', 'python', 'sh', 'text', 'thrift', 'toml', 'yaml'}
 
 
@@ -82,31 +95,125 @@ def clients(namespace):
     return [value for value in namespace.values() if isinstance(value, kinds)]
 
 
-@pytest.mark.parametrize(
-    'name', [name for name, path in PAGES.items() if any(b.kind == 'python' for b in blocks(path))]
-)
+@pytest.mark.parametrize('name', WITH_PYTHON)
 def test_the_python_of_a_page_runs(name, servers, capsys, monkeypatch):
-    """Its blocks work one after the other and print the text blocks that follow them."""
+    """Its blocks print the text below them, on the ports and files that `make how-to` provides."""
     need(name)
     path = PAGES[name]
-    replacements = servers(path.read_text())
+    servers(path.read_text())
     found = blocks(path)
     namespace, made = {'__name__': 'page'}, []
     try:
         for block, following in zip(found, [*found[1:], None], strict=True):
             if block.kind != 'python':
                 continue
-            source = replaced(block.source, replacements)
-            exec(compile('\n' * block.line + source, path, 'exec'), namespace)
-            as_module(source, namespace, monkeypatch)
+            exec(compile('\n' * block.line + block.source, path, 'exec'), namespace)
+            as_module(block.source, namespace, monkeypatch)
             made += clients(namespace)
             printed = capsys.readouterr().out
             shown = following.source if following and following.kind == 'text' else ''
-            expected = replaced(shown, replacements)
-            assert shows(expected, printed), f'line {block.line} printed:\n{printed}'
+            assert shows(shown, printed), f'line {block.line} printed:\n{printed}'
     finally:
         for client in made + clients(namespace):
             client.close()
+
+
+@pytest.mark.parametrize('name', WITH_PYTHON)
+def test_a_page_says_what_starts_its_servers(name, how_to):
+    """Before its first code that needs a server or a file, a page names the command for it."""
+    text = PAGES[name].read_text()
+    ports, files = how_to.needs_of(text)
+    if (ports or files) and not name.startswith('reference/'):
+        command = f'make how-to PAGE={PAGES[name].stem}`'
+        assert command in text.partition('```python')[0], command
+        assert how_to.path_of(PAGES[name].stem) == PAGES[name]
+    named = set(map(int, re.findall(r'localhost:(\d+)', how_to.code_of(text))))
+    assert named - {1} <= set(ports), 'a port that nothing starts'
+
+
+@pytest.mark.parametrize('name', WITH_PYTHON)
+def test_code_can_be_typed_at_a_prompt(name):
+    """No block has an empty line in a body, or none after one, which a prompt takes amiss."""
+    for block in blocks(PAGES[name]):
+        if block.kind != 'python':
+            continue
+        compiler, typed = codeop.CommandCompiler(), []
+        for line in [*block.source.split('\n'), '']:
+            typed.append(line)
+            if compiler('\n'.join(typed), f'{name}:{block.line}', 'single'):
+                typed = []
+        assert not ''.join(typed), f'{name}:{block.line}'
+
+
+def test_make_how_to_runs_what_is_typed(ports, how_to):
+    """The command starts what the page needs and Python, which finds it, and ends them."""
+    need('howto/tls.md')
+    page = PAGES['howto/tls.md']
+    code = ''.join(block.source for block in blocks(page) if block.kind == 'python')
+    command = [sys.executable, ROOT / 'docs' / 'how_to.py', 'tls']
+    for _ in range(2):  # the ports are free again when it ends
+        done = subprocess.run(
+            command, input=code, capture_output=True, text=True, check=False, timeout=30
+        )
+        assert (done.returncode, done.stderr) == (0, '')
+        assert done.stdout == 'pong\npong\npong\nFalse\n'
+
+
+def test_how_to_needs_a_page():
+    """Without a page, or with an unknown one, the command says what to type."""
+    for arguments, text in (([], 'Missing page'), (['nowhere'], "Unknown page: 'nowhere'")):
+        done = subprocess.run(
+            [sys.executable, ROOT / 'docs' / 'how_to.py', *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+        assert done.returncode == 1
+        assert text in done.stderr
+
+
+def test_the_quick_start_works_as_written(ports, tmp_path):
+    """Its files, saved under their names, and its code give the output of the page."""
+    found = blocks(PAGES[QUICK_START])
+    (tmp_path / 'kv.thrift').write_text(found[0].source)
+    code, expected = [], ''
+    for block in found:
+        if block.kind == 'python' and (named := re.match(r'# (\w+\.py)\n', block.source)):
+            (tmp_path / named[1]).write_text(block.source)
+        elif block.kind == 'python':
+            code.append(block.source)
+        elif block.kind == 'text':
+            expected += block.source
+    commands = [block.source.strip() for block in found if block.kind == 'sh']
+    assert commands == ['python server.py']
+    environment = os.environ | {'PYTHONPATH': str(ROOT)}
+    python = [sys.executable, '-u']
+    with subprocess.Popen(
+        [*python, 'server.py'],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+    ) as server:
+        try:
+            assert server.stdout.readline() == (
+                'Serving on localhost:9901. Press Enter to stop.\n'
+            )
+            done = subprocess.run(
+                [*python, '-c', '\n'.join(code)],
+                capture_output=True,
+                text=True,
+                cwd=tmp_path,
+                env=environment,
+                check=False,
+                timeout=30,
+            )
+            assert (done.returncode, done.stderr, done.stdout) == (0, '', expected)
+        finally:
+            server.communicate('\n', timeout=10)
+        assert server.returncode == 0
 
 
 @pytest.mark.parametrize(('name', 'block'), of_kind('not-run'))
@@ -163,7 +270,8 @@ def test_shell_lines_name_extras_and_files_that_exist():
     for name, words in lines:
         for word in words:
             if word.startswith('thrift_client['):
-                assert word.removeprefix('thrift_client[').removesuffix(']') in extras, name
+                named = word.removeprefix('thrift_client[').removesuffix(']').split(',')
+                assert extras.keys() >= set(named), name
             if word.startswith('test/'):
                 assert (ROOT / word).exists() or word.startswith('test/gen-py'), name
 
@@ -193,14 +301,13 @@ def test_console_lines_print_what_the_page_shows(
 
     monkeypatch.setenv('NO_COLOR', '1')
     monkeypatch.chdir(tmp_path)  # some commands write files
-    replacements = servers(block.source)
+    servers(f'```console\n{block.source}```')
     for part in block.source.split('$ ')[1:]:
         command, _, shown = part.replace('\\\n', ' ').partition('\n')
-        arguments = shlex.split(replaced(command, replacements))
+        arguments = shlex.split(command)
         assert arguments[0] == 'thrift-client'
         monkeypatch.setattr(sys, 'argv', arguments)
         with pytest.raises(SystemExit):
             main()
         printed = ''.join(capsys.readouterr())
-        expected = levelled(replaced(shown, replacements))
-        assert shows(expected, levelled(printed)), f'{name}: {command}\n{printed}'
+        assert shows(levelled(shown), levelled(printed)), f'{name}: {command}\n{printed}'

@@ -10,41 +10,20 @@ from pathlib import Path
 import pytest
 
 import thrift_client
-from docs.blocks import DOCS, ROOT, pages
+from docs.blocks import DOCS, pages
 from thrift_client import errors, events
 from thrift_client.observe.prometheus import ROWS
 from thrift_client.options import OPTIONS
 
 pytest.importorskip('furo')
 pytest.importorskip('myst_parser')
+pytest.importorskip('sphinx_copybutton')
 
 # A whole build takes long where much else runs.
 pytestmark = pytest.mark.timeout(180)
 
 LINK = re.compile(r'(?:href|src)="([^"#]*)(?:#([^"]*))?"')
 ID = re.compile(r'\sid="([^"]*)"')
-
-
-@pytest.fixture(scope='module')
-def built(made_once):
-    """Build all pages, with warnings as errors, as `make docs` does."""
-
-    def build(folder):
-        done = subprocess.run(
-            [
-                *(sys.executable, '-m', 'sphinx', '-W', '--keep-going', '-q'),
-                *('-b', 'html', DOCS, folder),
-            ],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            check=False,
-            timeout=150,
-        )
-        assert (done.returncode, done.stderr) == (0, '')
-
-    out = made_once('html', build)
-    return {path.relative_to(out).as_posix(): path for path in out.rglob('*.html')}
 
 
 def test_links_have_targets(built):

@@ -123,8 +123,8 @@ class Hive:
 class HiveServer(SaslServer):
     """The server in binary mode, behind SASL PLAIN and, with a context, TLS."""
 
-    def __init__(self, context=None):
-        super().__init__()
+    def __init__(self, context=None, port=0):
+        super().__init__(port=port)
         self.hive = Hive()
         self._processor = TCLIService.Processor(self.hive)
         self._context = context

@@ -18,11 +18,12 @@ START, OK, BAD, ERROR, COMPLETE = range(1, 6)
 class SaslServer:
     """Takes PLAIN with one user and password; `pieces` cuts its replies into such pieces.
 
-    `protocol` is the factory of the protocol, `alter` a function of each reply's bytes.
+    `protocol` is the factory of the protocol, `alter` a function of each reply's bytes,
+    `port` 0 any free one.
     """
 
     def __init__(
-        self, user='me', password='secret', *, pieces=1 << 20, protocol=None, alter=bytes
+        self, user='me', password='secret', *, pieces=1 << 20, protocol=None, alter=bytes, port=0
     ):
         self._login = f'\0{user}\0{password}'.encode()
         self._pieces = pieces
@@ -30,7 +31,7 @@ class SaslServer:
         self._alter = alter
         self.handler = KeyValue()
         self._processor = test_service.Processor(self.handler)
-        self._listener = socket.create_server(('127.0.0.1', 0))
+        self._listener = socket.create_server(('127.0.0.1', port))
         self.port = self._listener.getsockname()[1]
         self._peers = []
         self._threads = [threading.Thread(target=self._accept)]

@@ -1,0 +1,88 @@
+"""Texts are in plain English: one term for one thing, as far as a machine can check it."""
+
+import json
+
+import pytest
+
+from docs import words
+
+ALLOWED = json.loads(words.LEFT.read_text())
+
+
+def test_texts_avoid_what_the_glossary_avoids():
+    """No text has more of the words to avoid than words_left.json still allows."""
+    more = []
+    for path in words.texts():
+        name = path.relative_to(words.ROOT).as_posix()
+        found = words.found_in_file(path)
+        if len(found) > ALLOWED.get(name, 0):
+            more += [f'{name}:{each.line}: {each.text!r}: {each.rule.instead}' for each in found]
+    assert not more, '\n'.join(more)
+
+
+def test_what_is_allowed_shrinks():
+    """Where less is left than allowed, `python test/docs/words.py --write` lowers the number."""
+    found = words.count()
+    assert {name: found.get(name, 0) for name in ALLOWED} == ALLOWED
+
+
+def test_pages_are_clean():
+    """What is left is in the package, and in a page that is generated from it."""
+    pages = {name for name in ALLOWED if name.endswith('.md')}
+    assert pages <= {'docs/reference/command-line.md', 'docs/reference/error-messages.md'}
+
+
+def test_errors_are_statements():
+    """No error that is raised asks a question: it says what is missing and what to try."""
+    asked = {
+        path.relative_to(words.ROOT).as_posix(): found
+        for path in words.texts()
+        if path.suffix == '.py' and (found := words.questions_as_errors(path.read_text()))
+    }
+    assert not asked
+
+
+CASES = [
+    ('The server is no good match.', 'is no X'),
+    ('There is no server, and there are no replies.', None),
+    ('It is no longer used, with no more than one.', None),
+    ('It has a time\nlimit.', 'time limit'),
+    ('a time-out', 'time-out'),
+    ('one budget for each call', 'budget'),
+    ('the retry budget, and `budget` or budget=0.2', None),
+    ('whatever the fleet does', 'fleet'),
+    ('a server that is not well', 'well'),
+    ('a well-formed message is well known', None),
+    ('The value comes as it is.', 'comes'),
+    ('The list is kept as it is, and used.', 'as it is'),
+    ('as it is closed', None),
+    ('That hangs on the name.', 'hangs on'),
+    ('```\nbeside\n```\nand `beside`, {beside}\n\n    beside\n', None),
+    ('an error is no\n`Exception`', 'is no X'),
+    ('It stands beside the others.', 'stands'),
+    ('It tells whether it ran.', 'tells of'),
+    ('Tell whether it ran.', None),
+]
+
+
+@pytest.mark.parametrize(('text', 'name'), CASES)
+def test_the_rules_find_what_they_are_for(text, name):
+    """Each pattern is found in prose, also across lines, and not in code."""
+    found = [each.rule.name for each in words.found_in(text)]
+    assert (name in found) if name else not found
+
+
+def test_docstrings_of_functions_begin_with_verbs():
+    """A noun at the beginning is found, but not that of a property or a class."""
+    source = (
+        'class A:\n """A thing."""\n @property\n def p(self):\n  """The size."""\n'
+        ' def f(self):\n  """The size."""\n def g(self):\n  """Return the size."""\n'
+    )
+    assert [each.text for each in words.nouns_in(source)] == ['f: The …']
+
+
+def test_python_is_read_by_its_texts():
+    """Comments, docstrings and strings count, names don't."""
+    source = '"""It is no\nserver."""\nbeside = fleet = 1  # a fleet\nx = f\'{beside} in vain\'\n'
+    found = [(each.line, each.rule.name) for each in words.found_in(source, python=True)]
+    assert found == [(1, 'is no X'), (3, 'fleet'), (4, 'in vain')]
