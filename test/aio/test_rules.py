@@ -189,6 +189,7 @@ async def test_an_ssl_context_of_a_coroutine_function(fault_server, certificates
             await client.getk('k')
 
 
+@pytest.mark.needs('fork')
 async def test_an_iterator_of_the_parent_is_refused_in_a_child(fault_server):
     """The calls are the parent's, and go on there."""
     servers = [fault_server(test_service, GOOD).address for _ in range(2)]
@@ -227,6 +228,7 @@ def test_a_loop_that_cannot_watch_sockets(kv_server):
         loop.close()
 
 
+@pytest.mark.needs('signals')
 @pytest.mark.parametrize('kind', [AsyncSimpleClient, AsyncReplicatedClient])
 async def test_what_a_signal_handler_raises_passes_through(fault_server, kind, new_loop):
     """Unchanged, whichever callback of the loop it interrupts; the connection is not used again."""

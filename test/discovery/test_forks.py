@@ -15,7 +15,10 @@ from thrift_client.routing.maglev import Maglev
 
 FORKS = 200
 
-pytestmark = pytest.mark.filterwarnings('ignore:.*use of fork.*:DeprecationWarning')
+pytestmark = [
+    pytest.mark.filterwarnings('ignore:.*use of fork.*:DeprecationWarning'),
+    pytest.mark.needs('fork'),
+]
 
 
 class Told:

@@ -44,18 +44,13 @@ class TLSStream(Stream):
         except OSError as exc:
             raise self.broken(self._alert() or exc, 'sending') from exc
 
-    def try_receive(self, size: int = CHUNK) -> bytes | None:
-        """What has arrived; None if nothing has, b'' at the end of the stream."""
-        try:
-            return self.receive(size)  # type: ignore[no-any-return]
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+    def not_received(self, exc: OSError) -> bytes | None:
+        """What it means that `receive` raised: as `try_receive`, without reading once more."""
+        if isinstance(exc, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):
             return None
-        except ssl.SSLZeroReturnError:
+        if isinstance(exc, (ssl.SSLZeroReturnError, ssl.SSLEOFError)):
             return b''
-        except OSError as exc:
-            if isinstance(exc, ssl.SSLEOFError):
-                return b''
-            raise self.broken(exc, 'waiting for the reply') from exc
+        raise self.broken(exc, 'waiting for the reply') from exc
 
     def try_receive_into(self, space: memoryview) -> int | None:
         """Receive what has arrived into `space`: how many bytes; None if nothing has."""

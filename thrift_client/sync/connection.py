@@ -81,9 +81,8 @@ class Connection(ConnectionBase):
         try:
             data = self._receive(self.first_read)
         except OSError as exc:
-            if not is_system_error(exc):
-                raise
-            data = waiting.receive(
+            received = self.stream.not_received(exc)
+            data = received if received is not None else waiting.receive(
                 self.stream, self.first_read, expires, 'waiting for the reply'
             )
         result = self.read_small(plan, reply_head, data)
