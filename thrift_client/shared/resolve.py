@@ -137,16 +137,14 @@ def look_up(host: str, port: int) -> Lookup:
     """
     lookup = Lookup(host, port)
     if not _is_quick(host) and not fork.is_main_thread_gone():
-        # In a context of its own, which from Python 3.14 on may otherwise be that of the call.
-        thread = threading.Thread(
-            target=Context().run, args=(lookup.run,), name=f'resolve {host}', daemon=True
-        )
+        thread = threading.Thread(target=lookup.run, name=f'resolve {host}', daemon=True)
         try:
             with _lock:
                 known = _lookups.setdefault((host, port), lookup)
                 if known is not lookup:
                     return known
-            thread.start()
+            # From Python 3.14 on, a thread may begin in the context of whoever starts it.
+            Context().run(thread.start)
             return lookup
         except BaseException as exc:
             if thread.ident is None:
