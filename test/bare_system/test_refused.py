@@ -1,53 +1,17 @@
-"""The package where Linux's own names are missing: as a process, and what it refuses there."""
+"""What the package refuses where Linux's own names are missing, and that the rest is there."""
 
 import importlib
-import os
 import pkgutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-import systems_own
 import thrift_client
 from test_if import test_service
 from thrift_client import BalancedClient, HashClient, SimpleClient, aio
 from thrift_client.discovery import CallableSource
 from thrift_client.testing import ToxicProxy, serve
 
-TEST = Path(__file__).parents[1]
-IS_BARE = not systems_own.removable()
-bare = pytest.mark.skipif(not IS_BARE, reason='make bare-system runs it')
-#: Suites that show in seconds whether clients of every kind work there.
-SAMPLE = (
-    *('bare_system', 'client/test_simple_client.py', 'discovery/test_file.py'),
-    *('aio/test_wire.py', 'aio/test_pools.py'),
-)
 
-
-@pytest.mark.skipif(IS_BARE, reason='it starts the process in which this would run')
-def test_a_sample_of_the_suites():
-    """In a process from which the names were taken away before anything was imported."""
-    folders = (TEST / 'bare_system', TEST.parent, TEST, TEST / 'gen-py')
-    command = [
-        *(sys.executable, '-m', 'pytest', '--bare-system', '-p', 'no:cacheprovider'),
-        *(TEST / name for name in SAMPLE),
-    ]
-    ended = subprocess.run(
-        command,
-        cwd=TEST.parent,
-        env=os.environ | {'PYTHONPATH': os.pathsep.join(map(str, folders))},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert 'this system lacks: fork, unix sockets' in ended.stdout
-    assert 'needs unix sockets, which this system lacks' in ended.stdout
-
-
-@bare
 def test_every_module_can_be_imported():
     """But the one that is nothing but a fork."""
     names = [
@@ -60,7 +24,6 @@ def test_every_module_can_be_imported():
         importlib.import_module(name)
 
 
-@bare
 @pytest.mark.parametrize(
     'name',
     [
@@ -74,7 +37,6 @@ def test_apaches_modules_can_be_imported(name):
     importlib.import_module(f'thrift.{name}')
 
 
-@bare
 @pytest.mark.parametrize(
     'make',
     [
@@ -92,7 +54,6 @@ def test_unix_sockets_are_refused(make):
         make()
 
 
-@bare
 def test_a_source_may_name_unix_sockets(kv_server, caplog):
     """They are left out, with a warning; the other servers are in the pool."""
     source = CallableSource(lambda: [kv_server.address, 'unix:/run/kv.sock'])
@@ -102,7 +63,6 @@ def test_a_source_may_name_unix_sockets(kv_server, caplog):
     assert 'Python has no unix sockets' in caplog.text
 
 
-@bare
 @pytest.mark.parametrize('kind', ['forking', 'processpool'])
 def test_servers_that_fork_are_refused(kind):
     """The error says what works."""
