@@ -3,6 +3,9 @@
 `python test/unit/layers.py` prints every figure with the lines behind it.
 """
 
+import ast
+import re
+
 from unit import layers
 
 #: The most of each figure that the layout allows.
@@ -61,6 +64,25 @@ def test_imports_go_one_way():
     """From values up to the command line; nothing that decides imports clocks, sockets or dice."""
     check(layers.upward_imports)
     check(layers.impure_imports)
+
+
+def test_what_relies_on_the_interpreters_lock_is_listed():
+    """A module that says so in its docstring is in the table of docs/support.md, and no other."""
+    said = {
+        module.name.removeprefix('thrift_client.')
+        for module in PACKAGE
+        if 'GIL' in (ast.get_docstring(module.tree) or '')
+    }
+    told = {
+        module.name.removeprefix('thrift_client.')
+        for module in PACKAGE
+        if 'ithout the GIL' in ' '.join((ast.get_docstring(module.tree) or '').split())
+    }
+    text = (layers.ROOT.parent / 'docs' / 'support.md').read_text(encoding='utf-8')
+    table = text[text.index('| relies on the') : text.index('Other modules with threads')]
+    listed = set(re.findall(r'`([a-z]+\.[a-z_]+)`', table))
+    assert told == said
+    assert listed == said
 
 
 def test_one_module_knows_the_system():

@@ -1,4 +1,8 @@
-"""Where a thread waits for its turn, among others."""
+"""Where a thread waits for its turn, among others.
+
+Threads share the line, a deque, without a lock: each step is one of its methods, which is one
+step of the interpreter under the GIL. Without the GIL nothing would have to change.
+"""
 
 from __future__ import annotations
 
