@@ -11,7 +11,7 @@ PYTEST := $(PY) -m pytest -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test long soak mutants lint types check check-all coverage matrix faults bench bench-quick \
-  docs error-messages how-to gen clean
+  docs error-messages how-to gen clean bare-system
 
 .NOTPARALLEL:  # two pips would work on one environment
 
@@ -57,6 +57,13 @@ long: $(VENV)/.test  ## the tests that take many seconds each
 soak: $(VENV)/.test  ## the tests that take minutes to an hour each
 	@MALLOC_ARENA_MAX=1 $(PY) -m pytest -m soak --timeout 3600 $(PYTEST_ARGS)
 
+# Without what macOS and Windows lack; the folder must be known to Python before anything else.
+bare-system: $(VENV)/.test  ## the tests of the clients, as on a system that has none of Linux's own
+	@PYTHONPATH='$(CURDIR)/test/bare_system' $(PYTEST) --bare-system $(BARE) $(PYTEST_ARGS)
+
+BARE := test/client test/bulk test/balance test/discovery test/aio test/bare_system \
+  test/wire/test_tls.py test/faults/test_matrix_tls.py
+
 mutants: $(VENV)/.test  ## check that the tests notice seeded mistakes (MUTANTS='name …' for some)
 	@$(PY) test/mutants/run.py $(MUTANTS)
 
@@ -72,7 +79,7 @@ check: lint types test  ## what has to pass before a change is proposed
 
 check-all: $(VENV)/.nox  ## check on every Python with every thrift, and everything that takes long
 	@$(VENV)/bin/nox
-	@$(MAKE) long mutants soak
+	@$(MAKE) bare-system long mutants soak
 
 coverage: $(VENV)/.test  ## the tests' branch coverage
 	@$(BIN)/coverage run -m pytest $(PYTEST_ARGS)

@@ -19,7 +19,7 @@ HAS = {
     'fork': hasattr(os, 'fork'),
     'unix sockets': hasattr(socket, 'AF_UNIX'),
     'interval timers': hasattr(signal, 'setitimer'),
-    'signals to threads': hasattr(signal, 'pthread_kill') and hasattr(signal, 'SIGUSR1'),
+    'signals': hasattr(signal, 'pthread_kill') and hasattr(signal, 'SIGUSR1'),
     'resource': sys.modules.get('resource', True) is not None
     and importlib.util.find_spec('resource') is not None,
     'black holes': sys.platform == 'linux',

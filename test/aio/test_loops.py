@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import subprocess
 import sys
 import tracemalloc
 
@@ -204,6 +205,7 @@ async def test_a_restarted_server_is_met_with_a_new_connection(server_process):
 
 
 @pytest.mark.filterwarnings('ignore:.*use of fork.*:DeprecationWarning')
+@pytest.mark.needs('fork')
 def test_a_forked_child_makes_connections_of_its_own(kv_server):
     """On a loop of its own; the parent's connection and loop go on."""
     client = AsyncSimpleClient(test_service, kv_server.address)
@@ -234,7 +236,7 @@ def test_each_name_is_loaded_alone():
         'from thrift_client import SimpleClient; blocking = set(sys.modules)\n'
         'assert client < pools < blocking\n'
     )
-    assert os.spawnl(os.P_WAIT, sys.executable, sys.executable, '-c', code) == 0
+    subprocess.run([sys.executable, '-c', code], check=True)
 
 
 async def test_a_fan_out_in_the_order_of_servers(thrift_server):

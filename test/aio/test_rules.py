@@ -12,7 +12,12 @@ import thrift_client
 from rich_if import rich_service
 from test_if import test_service
 from thrift_client import RetryPolicy, errors
-from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient, AsyncSimpleClient
+from thrift_client.aio import (
+    AsyncBalancedClient,
+    AsyncHashClient,
+    AsyncReplicatedClient,
+    AsyncSimpleClient,
+)
 from thrift_client.testing.behaviours import answer, close, hold, never_read
 from wire.conftest import certificates  # noqa: F401 - a fixture
 
@@ -189,6 +194,7 @@ async def test_an_ssl_context_of_a_coroutine_function(fault_server, certificates
             await client.getk('k')
 
 
+@pytest.mark.needs('fork')
 async def test_an_iterator_of_the_parent_is_refused_in_a_child(fault_server):
     """The calls are the parent's, and go on there."""
     servers = [fault_server(test_service, GOOD).address for _ in range(2)]
@@ -211,22 +217,58 @@ async def test_an_iterator_of_the_parent_is_refused_in_a_child(fault_server):
         assert [response.value() async for response in responses] == ['k', 'k']
 
 
-def test_a_loop_that_cannot_watch_sockets(kv_server):
-    """The first call says what to do."""
+class ProactorEventLoop(asyncio.SelectorEventLoop):
+    """A loop with the methods of Windows' default one, which watches no descriptors."""
 
-    class Blind(asyncio.SelectorEventLoop):
-        add_reader = asyncio.AbstractEventLoop.add_reader
-        _add_reader = asyncio.SelectorEventLoop._add_reader
-
-    client = AsyncSimpleClient(test_service, kv_server.address)
-    loop = Blind()
-    try:
-        with pytest.raises(RuntimeError, match='selector'):
-            loop.run_until_complete(client.ping())
-    finally:
-        loop.close()
+    add_reader = asyncio.AbstractEventLoop.add_reader
+    add_writer = asyncio.AbstractEventLoop.add_writer
+    remove_reader = asyncio.AbstractEventLoop.remove_reader
+    remove_writer = asyncio.AbstractEventLoop.remove_writer
 
 
+async def _calls(client):
+    await client.ping()
+
+
+async def _submits(pool):
+    await pool.submit('ping')
+
+
+async def _iterates(pool):
+    async for response in pool.as_completed('ping'):
+        response.value()
+
+
+@pytest.mark.parametrize(
+    ('kind', 'use'),
+    [
+        (AsyncSimpleClient, _calls),
+        *((AsyncHashClient, use) for use in (_calls, _submits)),
+        *((AsyncBalancedClient, use) for use in (_calls, _submits)),
+        *((AsyncReplicatedClient, use) for use in (_calls, _submits, _iterates)),
+    ],
+)
+def test_a_loop_that_cannot_watch_sockets(kv_server, kind, use):
+    """The first use says what to do, and the same client works in a loop of that kind."""
+
+    async def main():
+        servers = {'servers': [kv_server.address]}
+        given = [kv_server.address] if kind is AsyncSimpleClient else []
+        client = kind(test_service, *given, **({} if given else servers))
+        async with client:
+            await use(client)
+
+    way_out = r'asyncio\.Runner\(loop_factory=asyncio\.SelectorEventLoop\)'
+    with (
+        asyncio.Runner(loop_factory=ProactorEventLoop) as runner,
+        pytest.raises(RuntimeError, match=f'^ProactorEventLoop cannot watch sockets .*{way_out}'),
+    ):
+        runner.run(main())
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(main())
+
+
+@pytest.mark.needs('signals')
 @pytest.mark.parametrize('kind', [AsyncSimpleClient, AsyncReplicatedClient])
 async def test_what_a_signal_handler_raises_passes_through(fault_server, kind, new_loop):
     """Unchanged, whichever callback of the loop it interrupts; the connection is not used again."""

@@ -13,6 +13,7 @@ from thrift_client.testing.behaviours import Behaviour, reset
 from wire.conftest import certificates  # noqa: F401 - a fixture
 
 
+@pytest.mark.needs('unix sockets')
 async def test_a_unix_socket(thrift_server, tmp_path):
     """Its address is its path."""
     server = thrift_server(rich_service, Rich(), host=f'unix:{tmp_path}/socket')

@@ -281,6 +281,7 @@ def test_a_string_that_is_not_utf_8(fault_server, protocol, way):
         assert call('b') == 'b'
 
 
+@pytest.mark.needs('signals')
 @pytest.mark.parametrize('way', WAYS)
 def test_an_interrupted_call_leaves_nothing_to_the_next(fault_server, way):
     """An exception out of a signal handler discards the connection."""

@@ -269,6 +269,7 @@ def test_warm_up_is_bounded(black_hole, client_of):
         client.warm_up()
 
 
+@pytest.mark.needs('interval timers')
 @pytest.mark.parametrize('warm', [False, True], ids=['new', 'used'])
 def test_an_interval_timer_does_not_stretch_a_call(fault_server, client_of, warm):
     """Its signals interrupt the wait, and don't begin it anew."""
@@ -286,9 +287,11 @@ def test_an_interval_timer_does_not_stretch_a_call(fault_server, client_of, warm
         signal.signal(signal.SIGALRM, before)
 
 
-@pytest.mark.parametrize('number', [signal.SIGUSR1, signal.SIGCHLD, signal.SIGWINCH])
-def test_signals_do_not_stretch_a_call(fault_server, client_of, number):
+@pytest.mark.needs('signals')
+@pytest.mark.parametrize('name', ['SIGUSR1', 'SIGCHLD', 'SIGWINCH'])
+def test_signals_do_not_stretch_a_call(fault_server, client_of, name):
     """A handled signal restarts a wait in the kernel, which therefore must be a short one."""
+    number = getattr(signal, name)
     client = client_of(fault_server(test_service, [GOOD, silence()]).address, timeout=200)
     client.getk('warm')
     over = threading.Event()

@@ -380,6 +380,7 @@ def test_a_views_timeout_is_checked():
 # Addresses, services, options.
 
 
+@pytest.mark.needs('unix sockets')
 def test_unix_sockets(server_process, client_of, tmp_path):
     """`unix:/path` has the path as its host and no port."""
     path = tmp_path / 'kv.sock'

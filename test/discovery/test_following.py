@@ -521,6 +521,7 @@ forks = pytest.mark.filterwarnings('ignore:.*use of fork.*:DeprecationWarning')
 
 
 @forks
+@pytest.mark.needs('fork')
 def test_a_forked_child_follows_too(one, two):
     """Parent and child go on following, each with a thread of its own."""
     listed = [one]
@@ -544,6 +545,7 @@ def test_a_forked_child_follows_too(one, two):
 
 
 @forks
+@pytest.mark.needs('fork')
 def test_a_fork_before_the_first_list(one):
     """The child waits for a first list of its own."""
     listed = []
@@ -574,6 +576,7 @@ class SlowRouter:
 
 
 @forks
+@pytest.mark.needs('fork')
 def test_a_fork_amid_a_change(one, two):
     """The child gets the pool after the change, with no lock held, and can change it again."""
     source, router = Told(), SlowRouter()
@@ -601,6 +604,7 @@ def test_a_fork_amid_a_change(one, two):
 
 
 @forks
+@pytest.mark.needs('fork')
 def test_a_closed_pool_follows_nothing_in_a_child(one):
     """A fork begins no watch anew that was closed."""
     pool = HashClient(rich_service, servers=CallableSource(lambda: [one], interval=20))

@@ -14,7 +14,10 @@ from thrift_client.discovery import Member
 
 FORKS = 200
 
-pytestmark = pytest.mark.filterwarnings('ignore:.*use of fork.*:DeprecationWarning')
+pytestmark = [
+    pytest.mark.filterwarnings('ignore:.*use of fork.*:DeprecationWarning'),
+    pytest.mark.needs('fork'),
+]
 
 
 class Told:

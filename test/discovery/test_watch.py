@@ -233,6 +233,7 @@ def test_a_function_is_asked_at_its_interval(recorder, watch):
     assert said == ['no', 'servers must be a list, not str']
 
 
+@pytest.mark.needs('fork')
 def test_a_forked_child_closes_without_waiting(source, recorder, watch):
     """A watch's thread isn't there in a child; closing it there touches nothing."""
     watching = watch(source)

@@ -156,7 +156,7 @@ def test_make_how_to_runs_what_is_typed(ports, how_to):
             command, input=code, capture_output=True, text=True, check=False, timeout=30
         )
         assert (done.returncode, done.stderr) == (0, '')
-        assert done.stdout == 'pong\npong\npong\nFalse\n'
+        assert done.stdout == 'pong\npong\npong\nFalse\npong\n'
 
 
 def test_how_to_needs_a_page():

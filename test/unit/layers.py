@@ -7,6 +7,7 @@ Each function returns what is over a limit or against a rule, as readable lines.
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -43,6 +44,10 @@ SHARED_ATTRIBUTE = '_endpoint'
 _OWN = {'self', 'cls'}
 _BY_NAME = {'getattr', 'setattr', 'hasattr', 'delattr', 'attrgetter', '__setattr__'}
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+#: The module that knows what the system has, and the test tool that is nothing but a fork.
+OF_THE_SYSTEM = {'shared/platform.py', 'testing/forked.py'}
 
 
 class Module:
@@ -128,6 +133,58 @@ def impure_imports(package: list[Module]) -> list[str]:
         for imported in sorted(imports(module, names))
         if imported.split('.')[0] in IMPURE
     ]
+
+
+def _missing() -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """What some system lacks: names by module, and modules."""
+    path = Path(__file__).parents[1] / 'bare_system' / 'missing.py'
+    spec = importlib.util.spec_from_file_location('missing', path)
+    assert spec is not None
+    assert spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found.NAMES, found.MODULES
+
+
+def questions_to_the_system(package: list[Module]) -> list[str]:
+    """List where else than in the platform module a name is used that some system lacks.
+
+    `socket.socketpair` exists everywhere: Python makes one of TCP. Asking whether a module of
+    the system has a name, or which system it is, counts, too.
+    """
+    names, absent = _missing()
+    found = []
+    for module in package:
+        if module.path not in OF_THE_SYSTEM:
+            for node in ast.walk(module.tree):
+                found += (
+                    f'{module.path}:{node.lineno} {asked}'
+                    for asked in _asked(node)
+                    if _is_of_the_system(asked, names, absent)
+                )
+    return found
+
+
+def _asked(node: ast.AST) -> list[str]:
+    """Return the dotted names that a node takes from modules."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and not node.level:
+        return [str(node.module), *(f'{node.module}.{alias.name}' for alias in node.names)]
+    if isinstance(node, ast.Attribute):
+        return [ast.unparse(node)]
+    if isinstance(node, ast.Call) and _name_of(node.func) in {'getattr', 'hasattr'}:
+        return [f'{ast.unparse(node.args[0])}.?']
+    return []
+
+
+def _is_of_the_system(
+    asked: str, names: dict[str, tuple[str, ...]], absent: tuple[str, ...]
+) -> bool:
+    owner, _, name = asked.rpartition('.')
+    if asked in {*absent, 'select', 'signal', 'sys.platform', 'os.name'}:
+        return True
+    return owner in names and name != 'socketpair' and (name == '?' or name in names[owner])
 
 
 def modules_in_circles(package: list[Module]) -> list[str]:
@@ -234,8 +291,8 @@ def _imported(path: Path, names: set[str]) -> Iterator[tuple[int, str]]:
 #: What is counted, in the order in which it is printed.
 FIGURES = (
     *(top_modules, unplaced_modules, long_modules, long_functions, upward_imports),
-    *(impure_imports, modules_in_circles, modules_in_type_circles, reaches),
-    *(repeated_class_names, missing_docstrings, internal_imports),
+    *(impure_imports, questions_to_the_system, modules_in_circles, modules_in_type_circles),
+    *(reaches, repeated_class_names, missing_docstrings, internal_imports),
 )
 
 

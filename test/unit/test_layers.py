@@ -3,6 +3,9 @@
 `python test/unit/layers.py` prints every figure with the lines behind it.
 """
 
+import ast
+import re
+
 from unit import layers
 
 #: The most of each figure that the layout allows.
@@ -13,6 +16,7 @@ LIMITS = {
     'long_functions': 0,
     'upward_imports': 0,
     'impure_imports': 0,
+    'questions_to_the_system': 0,
     'modules_in_circles': 0,
     'modules_in_type_circles': 6,
     'reaches': 60,
@@ -59,6 +63,30 @@ def test_imports_go_one_way():
     check(layers.impure_imports)
 
 
+def test_what_relies_on_the_interpreters_lock_is_listed():
+    """A module that says so in its docstring is in the table of docs/support.md, and no other."""
+    said = {
+        module.name.removeprefix('thrift_client.')
+        for module in PACKAGE
+        if 'GIL' in (ast.get_docstring(module.tree) or '')
+    }
+    told = {
+        module.name.removeprefix('thrift_client.')
+        for module in PACKAGE
+        if 'ithout the GIL' in ' '.join((ast.get_docstring(module.tree) or '').split())
+    }
+    text = (layers.ROOT.parent / 'docs' / 'support.md').read_text(encoding='utf-8')
+    table = text[text.index('| relies on the') : text.index('Other modules with threads')]
+    listed = set(re.findall(r'`([a-z]+\.[a-z_]+)`', table))
+    assert told == said
+    assert listed == said
+
+
+def test_one_module_knows_the_system():
+    """No other one uses what macOS or Windows lack, or asks which system it is on."""
+    check(layers.questions_to_the_system)
+
+
 def test_imports_make_no_circles():
     """Not in functions or in `__init__`, either; for types alone, hardly any."""
     check(layers.modules_in_circles)
@@ -101,6 +129,13 @@ CASES = [
     (layers.impure_imports, 'core/call.py', 'from time import monotonic', 1),
     (layers.impure_imports, 'core/call.py', 'import concurrent, asyncio.events', 1),
     (layers.impure_imports, 'sync/stream.py', 'import socket', 0),
+    (layers.questions_to_the_system, 'sync/x.py', 'import fcntl, select\nfrom os import fork', 3),
+    (layers.questions_to_the_system, 'sync/x.py', "hasattr(socket, 'AF_UNIX')", 1),
+    (layers.questions_to_the_system, 'sync/x.py', 'socket.AF_UNIX\nsys.platform\nos.fork()', 3),
+    (layers.questions_to_the_system, 'sync/x.py', 'def f():\n from signal import SIGALRM', 2),
+    (layers.questions_to_the_system, 'sync/x.py', 'from ..shared.platform import AF_UNIX', 0),
+    (layers.questions_to_the_system, 'sync/x.py', 'os.getpid()\nsocket.socketpair()', 0),
+    (layers.questions_to_the_system, 'shared/platform.py', 'import select', 0),
     (layers.modules_in_circles, 'core/call.py', 'def f():\n from . import call, retry', 0),
     (layers.reaches, 'core/call.py', 'other._x\nother.x._y = 1', 2),
     (layers.reaches, 'core/call.py', 'self._x\ncls._x\nsuper()._x\ntype(self)._x', 0),

@@ -325,7 +325,7 @@ class AsyncConnection(ConnectionBase):
             try:
                 data = self._receive(self.first_read)
             except OSError as exc:
-                data = self._first_bytes(exc)
+                data = self.stream.not_received(exc)
                 if data is None:
                     return
             plan = exchange.plan
@@ -340,12 +340,6 @@ class AsyncConnection(ConnectionBase):
             self._fail(exc)
             if not isinstance(exc, Exception):
                 raise
-
-    def _first_bytes(self, exc: OSError) -> bytes | None:
-        """Try again what raised, to name what is wrong; None if nothing has arrived after all."""
-        if is_foreign(exc):
-            raise exc
-        return self.stream.try_receive(self.first_read)
 
     def _begin_reply(self, exchange: AsyncExchange) -> IncomingReply:
         if exchange.plan is not None:

@@ -1,4 +1,8 @@
-"""When a slow call is begun a second time. Pure: told how long calls took."""
+"""When a slow call is begun a second time. Pure: told how long calls took.
+
+Threads share `Latencies` without a lock: of two that note at once one may be lost. Without the
+GIL nothing would have to change: the steps are methods of lists, which are single steps there.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,7 @@ RENEWED = 16
 
 
 class Latencies:
-    """How long the recent calls of one method took, in ms.
-
-    Threads may note at the same time: one of two may be lost, which changes nothing much.
-    """
+    """How long the recent calls of one method took, in ms."""
 
     __slots__ = ('_count', '_sorted', '_taken')
 

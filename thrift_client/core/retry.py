@@ -1,4 +1,9 @@
-"""When a failed attempt is followed by another one. Pure: told time and random numbers."""
+"""When a failed attempt is followed by another one. Pure: told time and random numbers.
+
+Threads share a `RetryBudget` without a lock: each line of `spend` is a step of the interpreter
+under the GIL, and two threads may at most spend the same token. Without the GIL, `spend`
+would need a lock.
+"""
 
 from __future__ import annotations
 

@@ -109,12 +109,12 @@ class WatchStream:
         self._wake = wake
         self._closed = False
         self._thread = threading.Thread(
-            target=Context().run,  # not in that of whoever starts it (Python 3.14)
-            args=(self._run, url.path, _watch_request(prefix), headers),
+            target=self._run,
+            args=(url.path, _watch_request(prefix), headers),
             name=f'thrift_client etcd watch {prefix}',
             daemon=True,
         )
-        self._thread.start()
+        Context().run(self._thread.start)  # see Loop.start
 
     @property
     def alive(self) -> bool:

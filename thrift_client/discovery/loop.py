@@ -50,11 +50,7 @@ class Loop:
         self._ended = False
         self._inside = False
         self._pid = os.getpid()
-        # In a context of its own: from Python 3.14 on, a thread may begin in that of its
-        # starter, whose deadline() is not for what the thread does from then on.
-        self._thread = threading.Thread(
-            target=Context().run, args=(self._run,), name=name, daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Start the thread; `step` is due at once.
@@ -64,7 +60,9 @@ class Loop:
         """
         if not threading.main_thread().is_alive():
             raise RuntimeError('the main thread has ended')
-        self._thread.start()
+        # From Python 3.14 on, a thread may begin in the context of whoever starts it. A deadline()
+        # around the call that starts it is not for what the thread does from then on.
+        Context().run(self._thread.start)
 
     def wake(self) -> None:
         """Have `step` called soon: now, or right after the call that is under way."""

@@ -14,6 +14,9 @@ No lock is held anywhere. What threads share, and why their races do no harm:
 * The turns of `RoundRobin` come from one atomic counter. Of two that the first picks make at once
   one is dropped, with the turn that it gave.
 
+What is called atomic is one step of the interpreter under the GIL. Without the GIL, `append` and
+`pop` stay atomic, but the counter of `RoundRobin` would need a lock.
+
 `now` is always monotonic seconds, `random` a function that returns a float from 0 up to but not
 including 1. Weights are finite numbers above 0.
 """

@@ -10,6 +10,9 @@ when it comes back. For `max_connections` there are permits: opening a connectio
 and it is back when the connection is discarded, or when an exception in the wrong place
 made everybody forget it. `opened`, `discarded` and `_calls_gone` are statistics: `+=` on
 them is one step, too.
+
+Without the GIL, methods of lists, sets and dicts stay single steps, but `+=` would lose
+counts: the statistics would need a lock.
 """
 
 from __future__ import annotations

@@ -3,6 +3,10 @@
 A child has its parent's memory but only the thread that forked. Locks that other threads
 held, counts of their calls and their connections would stay as they were for ever, so
 every object that has such things registers here when it is created.
+
+Registering takes no lock: storing into a dict is one step of the interpreter under the GIL.
+Without the GIL, `register` and the callbacks of weak references would need one, because
+`WeakValueDictionary` is written in Python.
 """
 
 from __future__ import annotations

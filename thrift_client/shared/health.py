@@ -5,6 +5,7 @@ the breaker and the error counts; it is held for a decision, never while listene
 log run. A call that succeeds doesn't come here unless something was wrong before: then
 'unhealthy' is in the gate of the server's connections. `retries` and `ejections` are
 counted without a lock: their `+=` is one step of the interpreter under the GIL.
+Without the GIL, `retries` would have to be counted under `_lock`.
 """
 
 from __future__ import annotations

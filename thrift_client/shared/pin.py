@@ -4,7 +4,8 @@ Who owns what: the connection lies in `idle` between two calls, and belongs to t
 has popped it. A call first takes the only `PinTurn`; it is back after `release`, or once it is
 garbage, so that an exception in the wrong place holds up no other call. A call that is over
 without having put the connection back has lost it, whatever happened there. No lock is held
-anywhere; each step is one of the interpreter's under the GIL.
+anywhere; each step is one of the interpreter's under the GIL. Without the GIL nothing would
+have to change: the steps are methods of lists, which are single steps there, too.
 """
 
 from __future__ import annotations

@@ -146,7 +146,8 @@ def look_up(host: str, port: int) -> Lookup:
                 known = _lookups.setdefault((host, port), lookup)
                 if known is not lookup:
                     return known
-            thread.start()
+            # From Python 3.14 on, a thread may begin in the context of whoever starts it.
+            Context().run(thread.start)
             return lookup
         except BaseException as exc:
             if thread.ident is None:

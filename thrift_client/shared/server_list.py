@@ -7,7 +7,8 @@ no difference, so every process with the same claims places keys alike.
 Who owns what: calls read `ServerList.roster` without a lock, as one snapshot. Changes make a
 new one under `_lock` and publish it, claims and all, in one assignment; a call that read the
 old one finishes on the old servers. Two calls that are the first to need a roster's table may
-each make it: both make the same. A fork waits for a change that is under way.
+each make it: both make the same. A fork waits for a change that is under way. Without the GIL
+nothing would have to change: an assignment and `lru_cache` are safe there, too.
 """
 
 from __future__ import annotations

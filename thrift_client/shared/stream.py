@@ -65,12 +65,17 @@ class Stream:
         """What has arrived; None if nothing has, b'' at the end. Raises ConnectionLost."""
         try:
             return self.receive(size, self.flags)  # type: ignore[no-any-return]
-        except BlockingIOError as exc:
-            if is_foreign(exc):
-                raise
-            return None
         except OSError as exc:
-            raise self.broken(exc, 'waiting for the reply') from exc
+            return self.not_received(exc)
+
+    def not_received(self, exc: OSError) -> bytes | None:
+        """What it means that `receive` raised: as `try_receive`, without reading once more.
+
+        An error is reported once: what is read after an alert of TLS looks like an end.
+        """
+        if isinstance(exc, BlockingIOError) and not is_foreign(exc):
+            return None
+        raise self.broken(exc, 'waiting for the reply') from exc
 
     def try_receive_into(self, space: memoryview) -> int | None:
         """Receive what has arrived into `space`: how many bytes; None if nothing has."""

@@ -161,18 +161,18 @@ class TLSStream(Stream):
         """What has arrived; None if nothing has, b'' at the end of the stream."""
         try:
             return self.receive_records(size, self.flags)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return None
-        except ssl.SSLZeroReturnError:
-            return b''
-        except BlockingIOError as exc:
-            if is_foreign(exc):
-                raise
-            return None
         except OSError as exc:
-            if isinstance(exc, ssl.SSLEOFError):
-                return b''
-            raise self.broken(exc, 'waiting for the reply') from exc
+            return self.not_received(exc)
+
+    def not_received(self, exc: OSError) -> bytes | None:
+        """What it means that `receive` raised: as `try_receive`, without reading once more."""
+        if isinstance(exc, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):
+            return None
+        if isinstance(exc, (ssl.SSLZeroReturnError, ssl.SSLEOFError)):
+            return b''
+        if isinstance(exc, BlockingIOError) and not is_foreign(exc):
+            return None
+        raise self.broken(exc, 'waiting for the reply') from exc
 
     def try_receive_into(self, space: memoryview) -> int | None:
         """Receive what has arrived into `space`: how many bytes; None if nothing has."""

@@ -57,7 +57,7 @@ class Connection(ConnectionBase):
         self._flags = stream.flags
         self._polls_below = _KERNEL_WAITS_FROM if self._flags else float('inf')
 
-    def small_exchange(  # noqa: C901 - a function for each case would cost what it saves
+    def small_exchange(
         self, plan: MethodPlan, body: bytes, seqid: int, wait: float, expires: float | None
     ) -> Any:
         """Exchange a small request and its reply: one send, one wait, one receive.
@@ -89,9 +89,8 @@ class Connection(ConnectionBase):
         try:
             data = self._receive(self.first_read)
         except OSError as exc:
-            if not is_system_error(exc):
-                raise
-            data = waiting.receive(
+            received = self.stream.not_received(exc)
+            data = received if received is not None else waiting.receive(
                 self.stream, self.first_read, expires, 'waiting for the reply'
             )
         result = self.read_small(plan, reply_head, data)

@@ -1,7 +1,8 @@
 """What a fan-out waits for: descriptors, other threads, and times.
 
 Who owns what: everything belongs to the thread that runs the fan-out, but for `wake`, which
-any thread may call: it appends to a deque and writes to a socket pair.
+any thread may call: it appends to a deque, which is one step of the interpreter under the GIL,
+and writes to a socket pair. Without the GIL nothing would have to change.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Where a thread waits for its turn, among others.
 
 A line holds its places weakly: one that an exception in the wrong place made its call forget
-is in no line any more.
+is in no line any more. Threads share the line without a lock: each step is one of its
+methods, which is one step of the interpreter under the GIL.
 """
 
 from __future__ import annotations

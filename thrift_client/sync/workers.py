@@ -2,7 +2,8 @@
 
 Who owns what: the executor belongs to one client or pool. `_lock` guards its making
 against a concurrent close. In a forked child the parent's executor is forgotten, since
-its threads don't exist there.
+its threads don't exist there. `_unfinished` is a set that threads change without a lock, by
+single steps of the interpreter under the GIL. Without the GIL nothing would have to change.
 """
 
 from __future__ import annotations

@@ -1,0 +1,70 @@
+"""What the package refuses where Linux's own names are missing, and that the rest is there."""
+
+import importlib
+import pkgutil
+
+import pytest
+
+import thrift_client
+from test_if import test_service
+from thrift_client import BalancedClient, HashClient, SimpleClient, aio
+from thrift_client.discovery import CallableSource
+from thrift_client.testing import ToxicProxy, serve
+
+
+def test_every_module_can_be_imported():
+    """But the one that is nothing but a fork."""
+    names = [
+        module.name
+        for module in pkgutil.walk_packages(thrift_client.__path__, 'thrift_client.')
+        if not module.name.endswith(('__main__', 'testing.forked')) and 'gen-py' not in module.name
+    ]
+    assert len(names) > 150
+    for name in names:
+        importlib.import_module(name)
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        *('transport.TSocket', 'transport.TSSLSocket', 'transport.THttpClient'),
+        *('transport.TZlibTransport', 'server.TServer', 'server.TNonblockingServer'),
+        'server.TProcessPoolServer',
+    ],
+)
+def test_apaches_modules_can_be_imported(name):
+    """What stands beside the package in a program is not in its way."""
+    importlib.import_module(f'thrift.{name}')
+
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda: SimpleClient(test_service, 'unix:/run/kv.sock'),
+        lambda: HashClient(test_service, servers=['127.0.0.1:1', 'unix:/run/kv.sock']),
+        lambda: aio.AsyncSimpleClient(test_service, 'unix:/run/kv.sock'),
+        lambda: serve(test_service, object(), host='unix:/run/kv.sock'),
+        lambda: ToxicProxy('unix:/run/kv.sock'),
+    ],
+    ids=['client', 'pool', 'asyncio', 'server', 'proxy'],
+)
+def test_unix_sockets_are_refused(make):
+    """When the client is made, by an error that says why and what to do."""
+    with pytest.raises(ValueError, match=r'unix:/run/kv\.sock: Python has no unix sockets on'):
+        make()
+
+
+def test_a_source_may_name_unix_sockets(kv_server, caplog):
+    """They are left out, with a warning; the other servers are in the pool."""
+    source = CallableSource(lambda: [kv_server.address, 'unix:/run/kv.sock'])
+    with BalancedClient(test_service, servers=source) as pool:
+        pool.ping()
+        assert [server.address for server in pool] == [kv_server.address]
+    assert 'Python has no unix sockets' in caplog.text
+
+
+@pytest.mark.parametrize('kind', ['forking', 'processpool'])
+def test_servers_that_fork_are_refused(kind):
+    """The error says what works."""
+    with pytest.raises(ValueError, match=f"a {kind} server needs os.fork, .* try 'threaded'"):
+        serve(test_service, object(), kind)
