@@ -493,7 +493,7 @@ class Call:
         self._reason = error
 
 
-def annotate(answer: BaseException, client: Any, *, ran: bool = False) -> None:
+def annotate(answer: BaseException, client: Any, *, ran: bool = False) -> BaseException:
     """Tell a TApplicationException whose it is, and whether a server may have run the call.
 
     `ran` says that one may have in an earlier attempt. An exception that the IDL declares
@@ -502,3 +502,4 @@ def annotate(answer: BaseException, client: Any, *, ran: bool = False) -> None:
     if isinstance(answer, TApplicationException):
         answer.server = client
         answer.maybe_executed = ran or not was_not_passed_on(answer)
+    return answer
