@@ -15,8 +15,8 @@ from thrift_client import deadlines
 from thrift_client.aio.connection import AsyncExchange
 from thrift_client.aio.connection_pool import AsyncConnectionPool
 from thrift_client.aio.course import begin, make_attempts
-from thrift_client.core.call import Call, CallOptions, annotate
-from thrift_client.core.classify import FAILURES
+from thrift_client.core.call import Call, CallOptions
+from thrift_client.core.classify import FAILURES, annotate
 from thrift_client.core.codec import next_id
 from thrift_client.core.failures import ENCODING, is_foreign
 from thrift_client.core.service import Method, Service, bind_functions

@@ -11,8 +11,8 @@ from __future__ import annotations
 from time import monotonic
 
 from thrift_client import deadlines
-from thrift_client.core.call import Call, CallOptions, annotate
-from thrift_client.core.classify import FAILURES
+from thrift_client.core.call import Call, CallOptions
+from thrift_client.core.classify import FAILURES, annotate
 from thrift_client.core.codec import next_id
 from thrift_client.core.failures import ENCODING, is_foreign
 from thrift_client.core.service import Method, Service, bind_functions
