@@ -88,7 +88,8 @@ class Caller(threading.Thread):
         if late > LOADED_S:
             self.wrong.append(f'{key}: {late:.3f} s late')
         for response in got if isinstance(got, list) else [got]:
-            if (response.exception is None and response.value() != key) or not isinstance(response.exception, errors.ThriftClientError | None):
+            known = isinstance(response.exception, errors.ThriftClientError | None)
+            if not known or (response.exception is None and response.value() != key):
                 self.wrong.append(f'{key}: {response!r}')
 
     def throw(self):

@@ -15,8 +15,8 @@ from thrift_client import deadlines
 from thrift_client.aio.connection import AsyncExchange
 from thrift_client.aio.connection_pool import AsyncConnectionPool
 from thrift_client.aio.course import begin, make_attempts
-from thrift_client.core.call import Call, CallOptions, annotate
-from thrift_client.core.classify import FAILURES
+from thrift_client.core.call import Call, CallOptions
+from thrift_client.core.classify import FAILURES, annotate
 from thrift_client.core.codec import next_id
 from thrift_client.core.failures import ENCODING, is_foreign
 from thrift_client.core.service import Method, Service, bind_functions
@@ -58,7 +58,7 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
     plan = options.plans.get(method)
     loop = _running_loop()
     if plan is None or connections.gate or connections.loop is not loop:
-        return call_in_full(endpoint, options, method, arguments, now, response, picker)
+        return full_call(endpoint, options, method, arguments, now, response, picker)
     try:
         body = plan.encode(arguments, plan.encode_spec)
     except ENCODING as exc:
@@ -76,7 +76,7 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
     if ends is not None and (expires is None or ends < expires):
         expires = ends
         if expires <= now:
-            return call_in_full(endpoint, options, method, arguments, now, response, picker)
+            return full_call(endpoint, options, method, arguments, now, response, picker)
     line, idle, connection = connections.line, connections.idle, None
     if not line:
         if idle:
@@ -85,7 +85,7 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
                 idle.append(connection)
                 connection = connections.take_checked()
         if connection is None and (connections.limit is None or connections.permits):
-            return call_in_full(endpoint, options, method, arguments, now, response, picker)
+            return full_call(endpoint, options, method, arguments, now, response, picker)
     seqid = next_id()
     exchange = AsyncExchange(
         connections, plan, None, plan.headers[seqid][0] + body, seqid, expires, Future(loop=loop)
@@ -149,7 +149,7 @@ async def end_call(
     if failure is not None:
         if not isinstance(failure, FAILURES):
             raise failure
-        return await call_in_full(
+        return await full_call(
             endpoint, options, method, arguments, now, response, picker, failure=failure
         )
     result = exchange.result
@@ -159,14 +159,13 @@ async def end_call(
     if exception is None:
         return result.success if method.returns else None
     if options.reconsiders(method, exception):
-        return await call_in_full(
+        return await full_call(
             endpoint, options, method, arguments, now, response, picker, result=result
         )
-    annotate(exception, endpoint.client)
-    raise exception
+    raise annotate(exception, endpoint.client)
 
 
-async def call_in_full(
+async def full_call(
     endpoint: Endpoint,
     options: CallOptions,
     method: Method,

@@ -147,7 +147,7 @@ def _methods(
     lines = []
     for method in methods:
         fields = schema.arguments_of(method)
-        required = len(fields) - len(method.function.__defaults__ or ())
+        required = len(fields) - len(method.defaults or ())
         arguments = ''.join(
             f', {field.name}: {stub_types.argument(field, hidden)}{" = ..." * (i >= required)}'
             for i, field in enumerate(fields)

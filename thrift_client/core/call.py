@@ -23,16 +23,8 @@ Who owns what: a Call belongs to the thread or task that makes the call. What it
 
 from __future__ import annotations
 
-from thrift.Thrift import TApplicationException
-
 from thrift_client import deadlines
-from thrift_client.core.classify import (
-    is_failure,
-    lacked_server,
-    timed_out,
-    was_not_passed_on,
-    was_stale,
-)
+from thrift_client.core.classify import annotate, is_failure, lacked_server, timed_out, was_stale
 from thrift_client.core.retry import Course
 from thrift_client.errors import CallTimeout, ThriftClientError
 from thrift_client.options import check_headers
@@ -491,14 +483,3 @@ class Call:
         )
         self.resume_at = now + pause
         self._reason = error
-
-
-def annotate(answer: BaseException, client: Any, *, ran: bool = False) -> None:
-    """Tell a TApplicationException whose it is, and whether a server may have run the call.
-
-    `ran` says that one may have in an earlier attempt. An exception that the IDL declares
-    stays as it is: an attribute would change its equality.
-    """
-    if isinstance(answer, TApplicationException):
-        answer.server = client
-        answer.maybe_executed = ran or not was_not_passed_on(answer)

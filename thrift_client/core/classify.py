@@ -197,3 +197,15 @@ def may_retry(error: Any, *, idempotent: bool, connect: bool) -> bool:
     if isinstance(error, (ConnectionLost, ReplyMismatch, CallTimeout)):
         return idempotent
     return False
+
+
+def annotate(answer: BaseException, client: Any, *, ran: bool = False) -> BaseException:
+    """Tell a TApplicationException whose it is, and whether a server may have run the call.
+
+    `ran` says that one may have in an earlier attempt. An exception that the IDL declares
+    stays as it is: an attribute would change its equality.
+    """
+    if isinstance(answer, TApplicationException):
+        answer.server = client
+        answer.maybe_executed = ran or not was_not_passed_on(answer)
+    return answer

@@ -111,6 +111,7 @@ class ConnectionBase:
     def _end(self) -> None:
         """Note that it takes no other call, also for who looks only at `look_at`."""
         self._ended = True
+        self.is_plain_use = False
         self.look_at = self.retire_at = 0.0
 
     def idle_since(self) -> float:

@@ -202,6 +202,7 @@ class BalancedPicker(Picker):
         now: float,
         pin: PinBase | None = None,
     ) -> None:
+        self.endpoint = None
         self.failed = {}
         self.forced = False
         self._pin = pin

@@ -11,8 +11,8 @@ from __future__ import annotations
 from time import monotonic
 
 from thrift_client import deadlines
-from thrift_client.core.call import Call, CallOptions, annotate
-from thrift_client.core.classify import FAILURES
+from thrift_client.core.call import Call, CallOptions
+from thrift_client.core.classify import FAILURES, annotate
 from thrift_client.core.codec import next_id
 from thrift_client.core.failures import ENCODING, is_foreign
 from thrift_client.core.service import Method, Service, bind_functions
@@ -21,7 +21,7 @@ from thrift_client.response import set_headers
 from thrift_client.shared.client_base import ClientBase
 from thrift_client.shared.connection import QUIET
 from thrift_client.shared.endpoint import Endpoint
-from thrift_client.sync.connection_pool import SyncConnectionPool
+from thrift_client.sync.connection_pool import HEARD, SyncConnectionPool
 from thrift_client.sync.course import make_attempts
 from thrift_client.sync.stream import SLICE
 from thrift_client.sync.workers import Workers
@@ -31,123 +31,110 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any, Self
 
+    from thrift_client.events import Audience
     from thrift_client.response import ThriftResponse
 
 _NOTHING: Any = object()
-#: The gate of a server whose listeners are all that is special about it.
-HEARD = {'listening'}
 
 
 def make_call(  # noqa: C901 - a function for each case would cost what it saves
-    endpoint: Endpoint,
-    options: CallOptions,
-    method: Method,
-    arguments: Any,
-    now: float | None = None,
-    response: ThriftResponse[Any] | None = None,
-    picker: Any = None,
-) -> Any:
+    endpoint: Endpoint, options: CallOptions, method: Method, arguments: Any,
+    now: float | None = None, response: ThriftResponse[Any] | None = None, picker: Any = None,
+) -> Any:  # fmt: skip
     """Make a call begun at `now`, with its arguments in an instance of the generated class.
 
     Returns the value, or raises what the server answered or what went wrong. What there is
     to say besides the value goes into `response`; `picker` chooses the endpoints of further
     attempts.
     """
-    if now is None:
-        now = monotonic()
-    connections = endpoint.connections
-    plan = options.plans.get(method)
-    audience = None
+    now = monotonic() if now is None else now
+    connections, plan, audience = endpoint.connections, options.plans.get(method), None
     if plan is None or connections.gate:
         if plan is None or connections.gate != HEARD:
-            return call_in_full(endpoint, options, method, arguments, now, response, picker)
+            return full_call(endpoint, options, method, arguments, now, response, picker)
         audience = endpoint.health.audience
     try:
         body = plan.encode(arguments, plan.encode_spec)
     except ENCODING as exc:
-        if audience is not None:
-            return call_in_full(endpoint, options, method, arguments, now, response, picker)
-        if is_foreign(exc):
-            raise
-        from thrift_client.core.paths import encode_error
-
-        raise endpoint.located(encode_error(method, arguments, exc), method.name, now) from exc
-    timeout, expires, wait = options.timeout, None, SLICE
-    if options.timeouts is not None:
-        timeout = options.timeout_of(method.name)
-    if timeout is not None:
-        expires = now + timeout / 1000
-        if timeout < SLICE:
-            wait = timeout
-    ends = deadlines.current.get()
-    if ends is not None and (expires is None or ends < expires):
-        expires, wait = ends, min(SLICE, (ends - now) * 1000)
-        if wait <= 0:
-            return call_in_full(endpoint, options, method, arguments, now, response, picker)
+        raise _mistake(exc, endpoint, method, arguments, now, audience) from exc
+    wait, ends = options.timeout, deadlines.current.get()
+    if wait is not None and ends is None and options.timeouts is None:
+        expires: float | None = now + wait / 1000
+    else:
+        expires, wait = _limits(options.timeout_of(method.name), now, ends)
     idle = connections.idle
     try:
         connection = idle.pop()
     except IndexError:
         connection = None
-        if audience is None and connections.opens_at_once:
-            try:
-                connection = connections.open_at_once(now, expires)
-            except FAILURES as exc:
-                return call_in_full(
-                    endpoint, options, method, arguments, now, response, picker, failure=exc
-                )
+    if wait <= 0 or connection is None or now >= connection.look_at:
+        connection, failure = connections.take_at_once(connection, now, expires, audience)
         if connection is None:
-            return call_in_full(endpoint, options, method, arguments, now, response, picker)
-    if now >= connection.look_at:
-        idle.append(connection)
-        if audience is None:
-            connection = connections.take_checked()
-        if audience is not None or connection is None:
-            return call_in_full(endpoint, options, method, arguments, now, response, picker)
+            return full_call(
+                endpoint, options, method, arguments, now, response, picker, None, failure
+            )
     try:
         if audience is not None:
             audience.begun(method.name, connection.calls)
         result = connection.small_exchange(plan, body, next_id(), wait, expires)
     except BaseException as exc:
-        if isinstance(exc, ThriftClientError):
-            connection.blame(exc)
-        connections.discard(connection, exc)
+        connections.lose(connection, exc)
         if audience is None and not isinstance(exc, FAILURES):
             raise
-        return call_in_full(
-            endpoint, options, method, arguments, now, response, picker,
-            is_announced=audience is not None, failure=exc,
-        )  # fmt: skip
+        return full_call(endpoint, options, method, arguments, now, response, picker, audience, exc)
     if response is not None and endpoint.carries_headers:
         set_headers(response, connection.reply_headers)
     if connection.is_plain_use:
         connection.look_at = now + QUIET
         idle.append(connection)
-        if (
-            len(idle) > connections.max_idle
-            or now > connections.tend_at
-            or (connections.gate and connections.gate != HEARD)
-        ):
-            connections.tend(now)
+        if len(idle) > connections.max_idle or now > connections.tend_at or connections.gate:
+            connections.tend_if_due(now)
     else:
         connections.give_back(connection)
     value = getattr(result, 'success', None) if plan.returns else None
     if value is None and result is not None:
         exception = method.exception_in(result)
+        if exception is not None and (audience or options.reconsiders(method, exception)):
+            return full_call(
+                endpoint, options, method, arguments, now, response, picker, audience, None, result
+            )
         if exception is not None:
-            if audience is None and not options.reconsiders(method, exception):
-                annotate(exception, endpoint.client)
-                raise exception
-            return call_in_full(
-                endpoint, options, method, arguments, now, response, picker,
-                is_announced=audience is not None, result=result,
-            )  # fmt: skip
+            raise annotate(exception, endpoint.client)
     if audience is not None:
         audience.ended(method.name, (monotonic() - now) * 1000)
     return value
 
 
-def call_in_full(
+def _limits(
+    timeout: float | None, now: float, ends: float | None
+) -> tuple[float | None, float]:
+    """When a call has to end, and how many ms it may wait."""
+    expires = deadlines.expiry(now, timeout, ends)
+    return expires, SLICE if expires is None else (expires - now) * 1000
+
+
+def _mistake(
+    exc: BaseException,
+    endpoint: Endpoint,
+    method: Method,
+    arguments: Any,
+    started: float,
+    audience: Audience | None,
+) -> BaseException:
+    """The error for arguments that can't be encoded. Raises an exception from outside."""
+    if is_foreign(exc):
+        raise exc
+    from thrift_client.core.paths import encode_error
+
+    error = endpoint.located(encode_error(method, arguments, exc), method.name, started)
+    if audience is not None:
+        audience.tell('CallStarted', {'method': method.name})
+        details = {'method': method.name, 'elapsed': error.elapsed, 'attempts': 1, 'error': error}
+        audience.tell('CallFinished', details)
+    return error
+
+
+def full_call(
     endpoint: Endpoint,
     options: CallOptions,
     method: Method,
@@ -155,15 +142,14 @@ def call_in_full(
     started: float,
     response: ThriftResponse[Any] | None,
     picker: Any,
-    *,
-    is_announced: bool = False,
+    audience: Any = None,
     failure: BaseException | None = None,
     result: Any = _NOTHING,
 ) -> Any:
     """Follow the whole course of a call that began at `started`.
 
-    `failure` or `result` is how a small call ended that was its first attempt; listeners
-    know that it began if `is_announced`.
+    `failure` or `result` is how a small call ended that was its first attempt; `audience`
+    are the listeners who know that it began.
     """
     hedges = options.hedge is not None and failure is None and options.may_hedge(method)
     if hedges and (picker is None or not picker.forced):
@@ -172,7 +158,7 @@ def call_in_full(
         endpoint, options, method, arguments, started,
         seqid=next_id(), picker=picker, response=response,
     )  # fmt: skip
-    call.is_announced = is_announced
+    call.is_announced = audience is not None
     error: BaseException | None = None
     try:
         call.begin()

@@ -24,7 +24,7 @@ from thrift_client.errors import (
 from thrift_client.shared.connection import ConnectionBase, frame_length
 from thrift_client.shared.platform import alarm_handler
 from thrift_client.sync import stream as waiting
-from thrift_client.sync.stream import CHUNK
+from thrift_client.sync.stream import CHUNK, SLICE
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Connection(ConnectionBase):
             self.sent_oneway()
             return None
         if wait < self._polls_below or alarm_handler():
-            self._poll(wait)
+            self._poll(min(wait, SLICE))
         try:
             data = self._receive(self.first_read)
         except OSError as exc:

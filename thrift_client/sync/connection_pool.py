@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from time import monotonic
 
+from thrift_client.core.classify import FAILURES
 from thrift_client.errors import ThriftClientError
 from thrift_client.response import set_headers
 from thrift_client.shared.connection_pool import ConnectionPool, Permit
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from thrift_client.shared.stream import Stream
     from thrift_client.sync.checks import Checks
     from thrift_client.sync.pin import Pin
+
+
+#: The gate of a server whose listeners are all that is special about it.
+HEARD = {'listening'}
 
 
 class SyncConnectionPool(ConnectionPool):
@@ -155,6 +160,35 @@ class SyncConnectionPool(ConnectionPool):
         finally:
             if connection is None and permit is not None:
                 permit.release()
+
+    def take_at_once(
+        self, connection: Connection | None, now: float, expires: float | None, audience: Any
+    ) -> tuple[Connection | None, Exception | None]:
+        """Return a connection for a small call where there is no idle one that was just used.
+
+        None if there is more to it (listeners want to know), with the failure if it failed.
+        """
+        if connection is not None:
+            self.idle.append(connection)
+        if audience is not None or (expires is not None and now >= expires):
+            return None, None
+        if connection is not None:
+            return self.take_checked(), None
+        try:
+            return self.open_at_once(now, expires) if self.opens_at_once else None, None
+        except FAILURES as exc:
+            return None, exc
+
+    def lose(self, connection: Connection, error: BaseException) -> None:
+        """Discard the connection of a small call that failed."""
+        if isinstance(error, ThriftClientError):
+            connection.blame(error)
+        self.discard(connection, error)
+
+    def tend_if_due(self, now: float) -> None:
+        """See to the idle connections, unless listeners are all that is special."""
+        if len(self.idle) > self.max_idle or now > self.tend_at or self.gate != HEARD:
+            self.tend(now)
 
     def open_at_once(self, began: float, expires: float | None) -> Connection | None:
         """Open a connection where nothing is to be waited for but the server's kernel.

@@ -27,14 +27,13 @@ from thrift_client.shared.fanout_base import FanOutBase
 from thrift_client.shared.opening import Ready, advance
 from thrift_client.shared.platform import READABLE, WRITABLE
 from thrift_client.shared.resolve import Lookup
-from thrift_client.sync.events import Events, LegPlace
+from thrift_client.sync.events import Events, LegOpening, LegPlace
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.core.scatter import Leg, Scatter
-    from thrift_client.shared.opening import Steps
     from thrift_client.sync.connection import Connection
     from thrift_client.sync.workers import Workers
 
@@ -43,17 +42,6 @@ if TYPE_CHECKING:
 READS_IN_A_ROW = 16
 #: Seconds after its end that a worker has to say itself what it was waiting for.
 LAST_WORD = 0.04
-
-
-class _Opening:
-    """A connection that is being opened for a leg; `until` is when to look at it again."""
-
-    __slots__ = ('began', 'steps', 'until')
-
-    def __init__(self, steps: Steps, began: float) -> None:
-        self.steps = steps
-        self.began = began
-        self.until: float | None = None
 
 
 class FanOut(FanOutBase):
@@ -202,10 +190,10 @@ class FanOut(FanOutBase):
         leg.permit = permit
         now = monotonic()
         opener = leg.endpoint.connections.opener
-        leg.opening = _Opening(opener.open(now, leg.expires), now)
+        leg.opening = LegOpening(opener.open(now, leg.expires), now)
         self._open_on(leg, leg.opening, None)
 
-    def _open_on(self, leg: Leg, opening: _Opening, answer: Any) -> None:
+    def _open_on(self, leg: Leg, opening: LegOpening, answer: Any) -> None:
         """Go on opening a connection until it has to wait, is open, or has failed."""
         self._events.unlisten(leg)
         try:
@@ -412,7 +400,7 @@ class FanOut(FanOutBase):
         leg.reply = leg.unsent = None
         self._leave_line(leg)
         opening, leg.opening = leg.opening, None
-        if isinstance(opening, _Opening):
+        if isinstance(opening, LegOpening):
             opening.steps.close()
         elif opening is not None:
             self._abandon(leg, opening)
@@ -460,7 +448,7 @@ class FanOut(FanOutBase):
             elif leg.place is not None:
                 self._look(leg)
         elif what is leg.opening:
-            if isinstance(what, _Opening):
+            if isinstance(what, LegOpening):
                 self._open_on(leg, what, None)
             else:
                 self._unblock(leg, what)
@@ -476,7 +464,7 @@ class FanOut(FanOutBase):
                 self._events.expect(until)
             elif leg.connection is not None:
                 self._lose(leg, timed_out(leg.phase))
-            elif isinstance(leg.opening, _Opening):
+            elif isinstance(leg.opening, LegOpening):
                 self._open_on(leg, leg.opening, [])
             elif leg.place is not None:
                 error = leg.endpoint.connections.exhausted()
@@ -487,7 +475,7 @@ class FanOut(FanOutBase):
 
     def _until(self, leg: Leg) -> float | None:
         """When to look at a leg without an event; None: never, or it is paused."""
-        if isinstance(leg.opening, _Opening):
+        if isinstance(leg.opening, LegOpening):
             return leg.opening.until
         if leg.expires is None or leg in self._paused:
             return None
