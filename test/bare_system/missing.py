@@ -27,7 +27,7 @@ NAMES = {
     'os': (
         *('fork', 'forkpty', 'register_at_fork', 'setsid', 'getsid', 'killpg', 'getpgid'),
         *('setpgid', 'getpgrp', 'nice', 'O_ASYNC', 'O_CLOEXEC', 'O_DIRECT', 'O_NONBLOCK'),
-        *('pipe2', 'sendfile', 'eventfd', 'pidfd_open', 'memfd_create', 'sched_getaffinity'),
+        *('pipe2', 'sendfile', 'eventfd', 'pidfd_open', 'memfd_create'),
     ),
 }
 MODULES = ('fcntl', 'grp', 'pty', 'resource', 'termios', 'tty')
