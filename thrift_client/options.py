@@ -113,7 +113,7 @@ def _policy(kind: type) -> Callable[[str, Any], Any]:
 
 
 def _retry(name: str, value: Any) -> Any:
-    """A RetryPolicy, or one for each method name, with '*' for all others."""
+    """Return a RetryPolicy, or one for each method name, with '*' for all others."""
     if isinstance(value, RetryPolicy):
         return value
     if isinstance(value, dict) and value:
@@ -125,7 +125,7 @@ def _retry(name: str, value: Any) -> Any:
 
 
 def _elements(value: Any) -> tuple[Any, ...] | None:
-    """What a list, or a generator that gives it once, holds; None for what holds nothing."""
+    """Return what a list, or a generator that gives it once, holds; None for what holds nothing."""
     return tuple(value) if hasattr(value, '__iter__') else None
 
 
@@ -389,7 +389,7 @@ OPTIONS: dict[str, Option] = {
     'log_filename': Option(
         None, _filename, 'append every request to this file, for replay', read=_as_it_is
     ),
-    'listeners': Option((), _listeners, 'functions that are told of events'),
+    'listeners': Option((), _listeners, 'functions that get events'),
 }  # fmt: skip
 
 #: What `with_options` may change.

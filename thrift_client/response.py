@@ -1,4 +1,4 @@
-"""What a call through a pool comes back as: a value or an exception, and who served it."""
+"""What a call of a pool returns: a value or an exception, and the server that sent it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ThriftResponse(Generic[T]):
         return getattr(self, '_headers', None)  # most calls never set it
 
     def value(self) -> T:
-        """The value that the server returned.
+        """Return the value that the server returned.
 
         Raises the exception that it raised, or what went wrong on the way; the same one
         at each call, with a traceback that doesn't grow.
@@ -46,7 +46,7 @@ class ThriftResponse(Generic[T]):
         return self._value  # type: ignore[no-any-return]
 
     def is_error(self) -> bool:
-        """Whether `value()` raises."""
+        """Tell whether `value()` raises."""
         return False
 
     def __repr__(self) -> str:
@@ -63,7 +63,7 @@ def set_headers(response: ThriftResponse[Any], headers: Mapping[str, str] | None
 
 
 def begun(server: Any) -> ThriftResponse[Any]:
-    """The response of a call that has begun: `ThriftResponse(server)` for less."""
+    """Return the response of a call that has begun: `ThriftResponse(server)` for less."""
     response: ThriftResponse[Any] = _new_response()
     response.server = server
     response.attempts = 1
@@ -90,7 +90,7 @@ class ThriftExceptionResponse(ThriftResponse[T]):
         raise self.exception.with_traceback(self._traceback)
 
     def is_error(self) -> bool:
-        """Whether `value()` raises."""
+        """Tell whether `value()` raises."""
         return True
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""When a slow call is begun a second time. Pure: told how long calls took."""
+"""When a slow call is begun a second time. Pure: gets the times that calls took."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from thrift_client.policies import Hedge
 
 #: How many calls of a method are remembered, and from how many on they say something.
 REMEMBERED, ENOUGH = 256, 20
-#: After how many calls the remembered ones are sorted anew.
+#: After how many calls the remembered ones are sorted again.
 RENEWED = 16
 
 
@@ -43,5 +43,5 @@ class Latencies:
 
 
 def patience(hedge: Hedge, latencies: Latencies) -> float | None:
-    """How many ms a call is waited for before it is begun again; None: not known yet."""
+    """Return how many ms a call is waited for before it is begun again; None: not known yet."""
     return hedge.after if hedge.after is not None else latencies.percentile(hedge.percentile)

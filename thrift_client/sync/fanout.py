@@ -486,7 +486,7 @@ class FanOut(FanOutBase):
                 self._give_up_worker(leg)
 
     def _until(self, leg: Leg) -> float | None:
-        """When to look at a leg without an event; None: never, or it is paused."""
+        """Return when to look at a leg without an event; None: never, or it is paused."""
         if isinstance(leg.opening, _Opening):
             return leg.opening.until
         if leg.expires is None or leg in self._paused:

@@ -1,7 +1,7 @@
 """Where a thread waits for its turn, among others.
 
-A line holds its places weakly: one that an exception in the wrong place made its call forget
-is in no line any more.
+A line holds its places weakly: a place whose call was ended by an exception in the wrong
+place leaves the line when it is garbage-collected.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Line:
         return len(self.places)
 
     def first(self) -> Place | None:
-        """The place of who waits longest."""
+        """Return the place of who waits longest."""
         try:
             place = self.places[0]()
         except IndexError:

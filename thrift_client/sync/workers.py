@@ -1,7 +1,7 @@
-"""A thread pool that exists from its first use on, and in each process anew.
+"""A thread pool that is created at its first use, separately in each process.
 
 Who owns what: the executor belongs to one client or pool. `_lock` guards its making
-against a concurrent close. In a forked child the parent's executor is forgotten, since
+against a concurrent close. In a forked child the parent's executor is dropped, since
 its threads don't exist there.
 """
 
