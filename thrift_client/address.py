@@ -167,7 +167,9 @@ def _one_port(whole: str, written: str | None, given: int | None, default: int) 
         number = int(written)
     if given is not None:
         if isinstance(given, bool) or not isinstance(given, int):
-            raise TypeError(f'port must be an int, not {given!r}')
+            digits = isinstance(given, str) and given.isdigit()
+            hint = f'; did you mean {given}?' if digits else ''
+            raise TypeError(f'port must be an int, not {given!r}{hint}')
         if number is not None and number != given:
             raise ValueError(f'two ports that differ: {redacted(whole)!r} and port {given}')
         number = given

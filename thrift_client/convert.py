@@ -20,7 +20,7 @@ from thrift.Thrift import TFrozenDict, TType
 from thrift_client.idl.shapes import is_struct, shape_of
 from thrift_client.idl.types import UUID as UUID_CODE
 from thrift_client.idl.types import Shape, Type
-from thrift_client.options import nearest
+from thrift_client.mistakes import nearest
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:

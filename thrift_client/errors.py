@@ -132,7 +132,7 @@ class ThriftClientError(Exception):
         details = []
         if self.phase is not None:
             details.append(f'while {self.phase}')
-        if self.elapsed is not None:
+        if self.elapsed is not None and (self.phase is not None or self.maybe_executed):
             details.append(f'after {self.elapsed:.0f} ms')
         if self.attempts > 1:
             details.append(f'attempt {self.attempts}')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from thrift.Thrift import TApplicationException
 
@@ -52,6 +52,15 @@ class ThriftResponse(Generic[T]):
     def __repr__(self) -> str:
         name = getattr(self.server, 'name', None)
         return f'<{type(self).__name__} {name}: {self._value!r} in {self.elapsed:.1f} ms>'
+
+    if not TYPE_CHECKING:  # every attribute would be one to type checkers
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith('_'):
+                raise AttributeError(name)
+            raise AttributeError(
+                f'a response has no attribute {name!r}: call .value() for what the server returned'
+            )
 
 
 _new_response = partial(object.__new__, ThriftResponse)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from thrift_client.core.service import Method, Service, bind_functions
-from thrift_client.options import nearest
+from thrift_client.mistakes import nearest
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:

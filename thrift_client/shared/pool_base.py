@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from thrift_client import address as addresses
+from thrift_client import mistakes
 from thrift_client.core.service import Service, service_of
 from thrift_client.deadlines import deadline
 from thrift_client.errors import EncodeError, WrongLoop
@@ -75,6 +76,9 @@ class PoolBase(Generic[S]):
         if self._method_type is PoolMethod:
             raise TypeError(f'{kind.__name__} is the base of the pools; use one of its subclasses')
         of = service_of(service)
+        if isinstance(frame, (str, list, tuple)):
+            hint = mistakes.of_servers(frame)
+            raise TypeError(f'frame must be True or False, not {frame!r}{hint}')
         self._given = with_frame({'timeout': timeout, **options}, frame)
         # What is wrong fails here, not with the first server.
         check_contradictions(self._given)
@@ -86,7 +90,10 @@ class PoolBase(Generic[S]):
         self._servers = self._new_server_list()
         self._servers.new_checks = self._new_checks
         if isinstance(servers, str) and '://' not in servers and not servers.startswith('file:'):
-            raise TypeError(f'servers must be a list of addresses or a source, not {servers!r}')
+            hint = mistakes.of_servers(servers)
+            raise TypeError(
+                f'servers must be a list of addresses or a source, not {servers!r}{hint}'
+            )
         if isinstance(servers, (list, tuple, set, frozenset)):
             for server in servers:
                 self.add_server(server)

@@ -19,7 +19,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thrift_client.errors import ClientClosed, InvalidServerName, NoServersError
-from thrift_client.options import nearest
+from thrift_client.mistakes import nearest
 from thrift_client.shared import fork
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from thrift_client.errors import (
     EncodeError,
     ThriftClientError,
 )
-from thrift_client.options import OPTIONS, Options, check_headers, from_query, nearest, with_frame
+from thrift_client.mistakes import nearest
+from thrift_client.options import OPTIONS, Options, check_headers, from_query, with_frame
 from thrift_client.shared import fork
 from thrift_client.shared.client_options import resolve
 from thrift_client.shared.opening import Opener
