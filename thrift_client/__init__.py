@@ -53,7 +53,7 @@ __all__ = [
     'testing',
 ]
 
-#: Where each name is; a module stands for itself.
+#: Where each name is; a module is its own.
 _HOMES = {
     'ApacheTransport': 'sync.apache_transport',
     'BalancedClient': 'sync.pools',

@@ -61,7 +61,7 @@ def parse(host: str, port: int | None = None) -> Address:
 
     `host` may name the port too; `port` then has to be the same.
     Raises ValueError, quoting the address without its credentials, for one that can't be
-    right; TypeError for a host that is no str or a port that is no int.
+    right; TypeError if the host is not a str or the port is not an int.
     """
     if not isinstance(host, str):
         raise TypeError(f'host must be a str like "localhost:9090", not {host!r}')
@@ -78,7 +78,7 @@ def parse(host: str, port: int | None = None) -> Address:
 
 
 def join(host: str, port: int | None) -> str:
-    """The text of an address: `host:port`, with brackets around an IPv6 address."""
+    """Return the text of an address: `host:port`, with brackets around an IPv6 address."""
     if port is None:
         return f'unix:{host}'
     return f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
@@ -127,7 +127,7 @@ def _target(path: str, query: str) -> str:
 
 
 def _shown(path: str, query: str) -> str:
-    """The path and the query of an HTTP URL, without what looks like a credential."""
+    """Return the path and the query of an HTTP URL, without what looks like a credential."""
     if not query:
         return path
     parts = []
@@ -139,7 +139,7 @@ def _shown(path: str, query: str) -> str:
 
 
 def redacted(url: str) -> str:
-    """A URL without its credentials, for messages."""
+    """Return a URL without its credentials, for messages."""
     scheme, separator, rest = url.partition('://')
     if not separator:
         scheme, rest = ('unix:', url[5:]) if url.startswith('unix:') else ('', url)
@@ -167,7 +167,9 @@ def _one_port(whole: str, written: str | None, given: int | None, default: int) 
         number = int(written)
     if given is not None:
         if isinstance(given, bool) or not isinstance(given, int):
-            raise TypeError(f'port must be an int, not {given!r}')
+            digits = isinstance(given, str) and given.isdigit()
+            hint = f'; did you mean {given}?' if digits else ''
+            raise TypeError(f'port must be an int, not {given!r}{hint}')
         if number is not None and number != given:
             raise ValueError(f'two ports that differ: {redacted(whole)!r} and port {given}')
         number = given
@@ -205,7 +207,7 @@ def _check_ipv6(name: str, whole: str) -> None:
 
 
 def _checked_path(host: str) -> str:
-    """The path of a unix socket: Linux takes 107 bytes (unix(7))."""
+    """Return the path of a unix socket: Linux takes 107 bytes (unix(7))."""
     path = host.removeprefix('unix:').removeprefix('//')
     if not path.startswith('/') or '\0' in path or len(path.encode()) > 107:
         raise ValueError(f'not the path of a unix socket: {redacted(host)!r}')

@@ -20,7 +20,7 @@ from thrift.Thrift import TFrozenDict, TType
 from thrift_client.idl.shapes import is_struct, shape_of
 from thrift_client.idl.types import UUID as UUID_CODE
 from thrift_client.idl.types import Shape, Type
-from thrift_client.options import nearest
+from thrift_client.mistakes import nearest
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _shape(cls: Any, expected: str) -> Shape:
 
 
 def _root(shape: Shape) -> str:
-    """What errors call the whole: a variable of the type, as in `order.items[0]`."""
+    """Return what errors call the whole: a variable of the type, as in `order.items[0]`."""
     return shape.name[:1].lower() + shape.name[1:]
 
 
@@ -279,7 +279,7 @@ class _From:
             ) from None
 
     def _key(self, type_: Type, key: Any, path: str) -> Any:
-        """A key, which JSON writes as text whatever it is."""
+        """Return a key, which JSON writes as text whatever it is."""
         if self._json and isinstance(key, str) and type_.code not in _TEXTS:
             try:
                 key = json.loads(key)
@@ -307,7 +307,7 @@ class _From:
 
 
 def _scalar(type_: Type, value: Any, path: str) -> Any:
-    """A value that is checked against its type; an enum's member for its number or name."""
+    """Return a value that is checked against its type; an enum's member for its number or name."""
     if type_.code in _BITS:
         return _integer(type_, value, path)
     if type_.code == TType.DOUBLE:
@@ -352,7 +352,7 @@ def _integer(type_: Type, value: Any, path: str) -> int:
 
 
 def _named(type_: Type, name: str, path: str) -> int:
-    """The number of a member, called `RED` or `Color.RED`."""
+    """Return the number of a member, called `RED` or `Color.RED`."""
     if type_.names is None:  # gen-py doesn't tell which enum it is, or whether it is one
         try:
             return enum_value(name)
@@ -368,7 +368,7 @@ def _named(type_: Type, name: str, path: str) -> int:
 
 
 def enum_value(name: str) -> int:
-    """The number of a member, called `RED` or `Color.RED`, of any enum of gen-py's.
+    """Return the number of a member, called `RED` or `Color.RED`, of any enum of gen-py's.
 
     For types that don't tell their enum. Raises ValueError if no enum has such a member, or
     several have it with different numbers.
@@ -394,7 +394,7 @@ def enum_value(name: str) -> int:
 
 
 def _enums() -> Iterator[tuple[type, dict[str, int]]]:
-    """The enums of all gen-py that is imported; they are in modules called ttypes."""
+    """Yield the enums of all gen-py that is imported; they are in modules called ttypes."""
     for name, module in list(sys.modules.items()):
         if name.rpartition('.')[2] != 'ttypes':
             continue
@@ -406,7 +406,7 @@ def _enums() -> Iterator[tuple[type, dict[str, int]]]:
 
 
 def _try(make: Callable[[Any], Any], items: list[Any]) -> Any:
-    """A set or dict of the items; the list itself where they can't be hashed."""
+    """Return a set or dict of the items; the list itself where they can't be hashed."""
     try:
         return make(items)
     except TypeError:

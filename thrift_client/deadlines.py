@@ -20,9 +20,9 @@ LONGEST = 1_000_000_000
 
 
 def expiry(now: float, timeout: float | None, deadline_ends: float | None) -> float | None:
-    """When a call begun at `now` has to be done: the earlier of its timeout and the deadline.
+    """Return when a call begun at `now` must end: the earlier of timeout and deadline.
 
-    `now` and both ends are seconds, `timeout` is ms; None is no limit.
+    `now` and both ends are seconds, `timeout` is ms; None: unlimited.
     """
     own = None if timeout is None else now + min(timeout, LONGEST) / 1000
     if deadline_ends is None:

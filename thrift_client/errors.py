@@ -128,11 +128,11 @@ class ThriftClientError(Exception):
         return text
 
     def _what(self) -> str:
-        """What happened, with its facts in parentheses."""
+        """Return what happened, with its facts in parentheses."""
         details = []
         if self.phase is not None:
             details.append(f'while {self.phase}')
-        if self.elapsed is not None:
+        if self.elapsed is not None and (self.phase is not None or self.maybe_executed):
             details.append(f'after {self.elapsed:.0f} ms')
         if self.attempts > 1:
             details.append(f'attempt {self.attempts}')
@@ -159,7 +159,7 @@ def _restore(cls: Any, args: tuple[Any, ...], state: dict[str, Any]) -> ThriftCl
 
 
 def server_label(server: Any) -> str:
-    """A server's name, with its address beside a name that differs; '' for None."""
+    """Return a server's name, and its address if that differs; '' for None."""
     name = getattr(server, 'name', server)
     address = getattr(server, 'address', name)
     if name is None:

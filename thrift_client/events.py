@@ -149,7 +149,7 @@ Handler = tuple[Callable[[Any], object], Callable[[Any], object]]
 
 
 class Audience:
-    """The listeners of what happens on `server`; each is only told what it handles.
+    """The listeners of what happens on `server`; each only gets the events that it handles.
 
     A listener with a method `handler_of` says by it what handles an event of the class of
     that name; None: nothing does, and without anybody who does no event is made.
@@ -197,7 +197,7 @@ class Audience:
 
 
 def _handlers(listeners: Iterable[Callable[[Any], object]], kind: str) -> tuple[Handler, ...]:
-    """What handles events of a kind, each with its listener."""
+    """Return what handles events of a kind, each with its listener."""
     found = []
     for listener in listeners:
         handler_of = getattr(listener, 'handler_of', None)

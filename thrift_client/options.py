@@ -8,6 +8,8 @@ flags and the type `OptionsDict` come from this table.
 
 from __future__ import annotations
 
+from thrift_client import mistakes
+from thrift_client.mistakes import nearest
 from thrift_client.policies import CircuitBreaker, Hedge, RetryPolicy
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -34,17 +36,9 @@ TRUE, FALSE = ('1', 'true', 'yes', 'on'), ('0', 'false', 'no', 'off')
 DEADLINE_HEADERS = {'deadline': 'Deadline-Budget', 'attempt': 'Retry-Attempt'}
 
 
-def wrong(name: str, value: object, expected: str) -> ValueError:
+def wrong(name: str, value: object, expected: str, hint: str = '') -> ValueError:
     """Make the error for a value that an option can't have."""
-    return ValueError(f'{name} must be {expected}, not {value!r}')
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return '; did you mean …?' if one of `names` other than itself is like `name`, else ''."""
-    from difflib import get_close_matches
-
-    matches = get_close_matches(name, [known for known in names if known != name], 1)
-    return f'; did you mean {matches[0]!r}?' if matches else ''
+    return ValueError(f'{name} must be {expected}, not {value!r}{hint}')
 
 
 # The checks: each gives the value to keep, or raises TypeError or ValueError.
@@ -55,7 +49,7 @@ def milliseconds(name: str, value: Any) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f'{name} must be a number of ms, not {value!r}')
+        raise TypeError(f'{name} must be a number of ms (5000 is 5 s), not {value!r}')
     if not value > 0:
         raise wrong(name, value, 'above 0 ms, or None for no limit')
     return None if value == float('inf') else value
@@ -90,7 +84,7 @@ def _one_of(names: tuple[str, ...], has: str) -> Callable[[str, Any], Any]:
     def check(name: str, value: Any) -> Any:
         if isinstance(value, str):
             if value not in names:
-                raise wrong(name, value, f'one of {", ".join(names)}{nearest(value, names)}')
+                raise wrong(name, value, f'one of {", ".join(names)}', nearest(value, names))
         elif not callable(getattr(value, has, None)):
             raise TypeError(
                 f'{name} must be one of {", ".join(names)}, or an Apache {name} factory '
@@ -106,14 +100,15 @@ def _one_of(names: tuple[str, ...], has: str) -> Callable[[str, Any], Any]:
 def _policy(kind: type) -> Callable[[str, Any], Any]:
     def check(name: str, value: Any) -> Any:
         if value is not None and not isinstance(value, kind):
-            raise TypeError(f'{name} must be a {kind.__name__}, not {value!r}')
+            hint = mistakes.of_policy(name, kind, value)
+            raise TypeError(f'{name} must be a {kind.__name__}, not {value!r}{hint}')
         return value
 
     return check
 
 
 def _retry(name: str, value: Any) -> Any:
-    """A RetryPolicy, or one for each method name, with '*' for all others."""
+    """Return a RetryPolicy, or one for each method name, with '*' for all others."""
     if isinstance(value, RetryPolicy):
         return value
     if isinstance(value, dict) and value:
@@ -121,11 +116,12 @@ def _retry(name: str, value: Any) -> Any:
             if not isinstance(method, str) or not isinstance(policy, RetryPolicy):
                 raise TypeError(f'{name}[{method!r}] must be a RetryPolicy, not {policy!r}')
         return dict(value)
-    raise TypeError(f'{name} must be a RetryPolicy or a dict of them by method, not {value!r}')
+    text = f'{name} must be a RetryPolicy or a dict of them by method, not {value!r}'
+    raise TypeError(text + mistakes.of_policy(name, RetryPolicy, value))
 
 
 def _elements(value: Any) -> tuple[Any, ...] | None:
-    """What a list, or a generator that gives it once, holds; None for what holds nothing."""
+    """Return what a list, or a generator that gives it once, holds; None for what holds nothing."""
     return tuple(value) if hasattr(value, '__iter__') else None
 
 
@@ -134,7 +130,8 @@ def _idempotent(name: str, value: Any) -> frozenset[str] | bool:
         return value
     methods = None if isinstance(value, str) else _elements(value)
     if methods is None or not all(isinstance(method, str) for method in methods):
-        raise TypeError(f'{name} must be True or a list of method names, not {value!r}')
+        hint = mistakes.did_you_mean(f'{name}=[{value!r}]' if isinstance(value, str) else '')
+        raise TypeError(f'{name} must be True or a list of method names, not {value!r}{hint}')
     return frozenset(methods)
 
 
@@ -389,7 +386,7 @@ OPTIONS: dict[str, Option] = {
     'log_filename': Option(
         None, _filename, 'append every request to this file, for replay', read=_as_it_is
     ),
-    'listeners': Option((), _listeners, 'functions that are told of events'),
+    'listeners': Option((), _listeners, 'functions that get events'),
 }  # fmt: skip
 
 #: What `with_options` may change.
@@ -406,7 +403,7 @@ class Options:
         def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self, given: Mapping[str, Any]) -> None:
-        checked = {name: row_of(name).check(name, value) for name, value in given.items()}
+        checked = {name: row_of(name, value).check(name, value) for name, value in given.items()}
         object.__setattr__(self, '_given', checked)
         for name, row in OPTIONS.items():
             object.__setattr__(self, name, checked.get(name, row.default))
@@ -421,12 +418,13 @@ class Options:
         return f'Options({", ".join(shown)})'
 
 
-def row_of(name: str) -> Option:
-    """Return the row of an option. Raises TypeError for an unknown one."""
+def row_of(name: str, value: object = None) -> Option:
+    """Return the row of an option, to which `value` is given. Raises TypeError if unknown."""
     try:
         return OPTIONS[name]
     except KeyError:
-        raise TypeError(f'unknown option {name!r}{nearest(name, OPTIONS)}') from None
+        hint = mistakes.of_option(name, value, OPTIONS)
+        raise TypeError(f'unknown option {name!r}{hint}') from None
 
 
 def check_methods(given: Mapping[str, Any], methods: Mapping[str, Any]) -> None:
@@ -450,11 +448,10 @@ def check_call_options(given: Mapping[str, Any], more: Iterable[str] = ()) -> di
     Raises TypeError for what is not an option of a call, ValueError for a bad value.
     """
     known = (*CALL_OPTIONS, *more)
-    for name in given:
+    for name, value in given.items():
         if name not in known:
-            raise TypeError(
-                f'with_options() takes {", ".join(known)}, not {name!r}{nearest(name, known)}'
-            )
+            hint = mistakes.of_option(name, value, known)
+            raise TypeError(f'with_options() takes {", ".join(known)}, not {name!r}{hint}')
     return {
         name: OPTIONS[name].check(name, value)
         for name, value in given.items()
@@ -464,6 +461,8 @@ def check_call_options(given: Mapping[str, Any], more: Iterable[str] = ()) -> di
 
 def with_frame(given: Mapping[str, Any], frame: object) -> dict[str, Any]:
     """Spell `frame=True` as `transport='framed'`. Raises ValueError for a contradiction."""
+    if frame is not None and not isinstance(frame, int):
+        raise TypeError(f'frame must be True or False, not {frame!r}')
     if not frame:
         return dict(given)
     if given.get('transport', 'framed') != 'framed':
@@ -482,7 +481,8 @@ def from_query(query: Iterable[tuple[str, str]]) -> dict[str, Any]:
         if name == 'frame':
             frame = flag(name, text)
         elif name not in OPTIONS:
-            raise ValueError(f'unknown option {name!r} in a URL{nearest(name, OPTIONS)}')
+            known = ['frame', *(name for name, row in OPTIONS.items() if row.read is not None)]
+            raise ValueError(f'unknown option {name!r} in a URL{nearest(name, known)}')
         else:
             given[name] = from_text(name, text)
     return with_frame(given, frame)

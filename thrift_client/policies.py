@@ -22,7 +22,7 @@ class PolicyBase:
             object.__setattr__(self, name, value)
 
     def replace(self, **changes: Any) -> Self:
-        """The same policy with some of its fields changed."""
+        """Return the same policy with some of its fields changed."""
         return type(self)(**{**self._values(), **changes})
 
     def _values(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class RetryPolicy(PolicyBase):
     first pause in ms, doubled for each further one up to `max_backoff` ms; a pause is
     drawn evenly from 0 to that (full jitter), so that clients don't retry in step.
     `budget`: how many retries each call of the client or pool adds to its retry budget,
-    beside a small floor, so that a pool in trouble gets no storm of retries. `connect`:
+    in addition to a small floor: this prevents retry storms. `connect`:
     whether a failed connect is retried too, on the same server. `attempt_timeout`: the
     limit of one attempt in ms, within the call's timeout; None: the call's timeout alone.
 
@@ -119,7 +119,7 @@ class RetryPolicy(PolicyBase):
 
 
 class CircuitBreaker(PolicyBase):
-    """When a failing server is ejected: left alone for a while.
+    """When a failing server is ejected, and for how long.
 
     `failures`: after so many failures in a row (unreachable, lost, nonsense, and if
     `count_timeouts` no reply in time). `rate`: or if such a share (0 to 1) of the calls in

@@ -1,10 +1,10 @@
-"""What a call through a pool comes back as: a value or an exception, and who served it."""
+"""What a call of a pool returns: a value or an exception, and the server that sent it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from thrift.Thrift import TApplicationException
 
@@ -38,7 +38,7 @@ class ThriftResponse(Generic[T]):
         return getattr(self, '_headers', None)  # most calls never set it
 
     def value(self) -> T:
-        """The value that the server returned.
+        """Return the value that the server returned.
 
         Raises the exception that it raised, or what went wrong on the way; the same one
         at each call, with a traceback that doesn't grow.
@@ -46,12 +46,21 @@ class ThriftResponse(Generic[T]):
         return self._value  # type: ignore[no-any-return]
 
     def is_error(self) -> bool:
-        """Whether `value()` raises."""
+        """Tell whether `value()` raises."""
         return False
 
     def __repr__(self) -> str:
         name = getattr(self.server, 'name', None)
         return f'<{type(self).__name__} {name}: {self._value!r} in {self.elapsed:.1f} ms>'
+
+    if not TYPE_CHECKING:  # every attribute would be one to type checkers
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith('_'):
+                raise AttributeError(name)
+            raise AttributeError(
+                f'a response has no attribute {name!r}: call .value() for what the server returned'
+            )
 
 
 _new_response = partial(object.__new__, ThriftResponse)
@@ -63,7 +72,7 @@ def set_headers(response: ThriftResponse[Any], headers: Mapping[str, str] | None
 
 
 def begun(server: Any) -> ThriftResponse[Any]:
-    """The response of a call that has begun: `ThriftResponse(server)` for less."""
+    """Return the response of a call that has begun: `ThriftResponse(server)` for less."""
     response: ThriftResponse[Any] = _new_response()
     response.server = server
     response.attempts = 1
@@ -90,7 +99,7 @@ class ThriftExceptionResponse(ThriftResponse[T]):
         raise self.exception.with_traceback(self._traceback)
 
     def is_error(self) -> bool:
-        """Whether `value()` raises."""
+        """Tell whether `value()` raises."""
         return True
 
     def __repr__(self) -> str:

@@ -136,7 +136,7 @@ def talking(greeting, answer):
         (b'SSH-2.0-OpenSSH_9.2\r\n', b'', 5, "SSH: 'SSH-2.0-OpenSSH_9.2'"),
         (b'', b'HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n', 5, 'HTTP: '),
         (b'', b'-ERR unknown command\r\n', 5, 'Redis or another cache: '),
-        (b'', b'\x01\x02\x03', 5, 'bytes that are no answer: 01 02 03'),
+        (b'', b'\x01\x02\x03', 5, 'bytes that are not a reply: 01 02 03'),
         (b'', b'', 4, 'silence'),
     ],
 )

@@ -24,6 +24,7 @@ FUNCTION_LINES = 60
 LAYERS = (
     {
         *('_version', 'errors', 'address', 'options', 'policies', 'deadlines', 'response'),
+        'mistakes',
         *('events', 'stats'),
         *('typed', 'typed_aio'),  # type stubs, without code
     },

@@ -4,7 +4,7 @@ Who owns what: a connection that carries an exchange belongs to it until the rep
 or something has failed. It then returns to its pool or is discarded by itself, before the
 task that made the call runs again. So the next call in the line is sent at once, and a task
 that is cancelled finds nothing half done. The loop holds an open connection weakly: one that
-everybody forgot closes.
+is garbage-collected is closed.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class AsyncExchange(AsyncPlace):
             super().take(claimed)
 
     def may_have_run(self) -> bool:
-        """Whether the kernel has all of the request of an exchange that is under way."""
+        """Tell whether the kernel has all of the request of an exchange that is under way."""
         return self.connection is not None and self.connection.phase != 'sending'
 
 
@@ -406,7 +406,7 @@ class AsyncConnection(ConnectionBase):
     # How it is closed.
 
     def close(self, *, forked: bool = False) -> None:
-        """Close it, or in a forked child forget it: the loop is the parent's."""
+        """Close it; in a forked child only drop it: the loop is the parent's."""
         self._end_reply()
         if not forked:
             self._unhear()
@@ -440,7 +440,7 @@ def _close(loop: AbstractEventLoop, fd: int) -> None:
 
 
 def running_loop() -> AbstractEventLoop | None:
-    """The loop that runs in this thread; None where none does."""
+    """Return the loop that runs in this thread; None where none does."""
     try:
         return get_running_loop()
     except RuntimeError:

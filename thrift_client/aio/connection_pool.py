@@ -4,9 +4,9 @@ Who owns what: see `shared/connection_pool.py`; everything runs in the thread of
 that the first call ran on. A call that finds no connection and may open none has an `AsyncPlace`
 in `line`, a small call its `AsyncExchange`. Whoever frees something hands it to the first place:
 a connection then carries the exchange before its task runs. What was handed to a task that
-was cancelled meanwhile is given on (`abandon`). One timer serves all calls: it is set for
-the soonest end of any, and when it rings what is over is ended and it is set anew, so a call
-that ends in time costs none.
+was cancelled meanwhile is passed on (`abandon`). One timer serves all calls: it is set for
+the earliest timeout; when it fires, calls that are over are ended and it is set again, so a
+call that ends in time costs none.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class AsyncConnectionPool(ConnectionPool):
     # The loop.
 
     def bind(self) -> asyncio.AbstractEventLoop:
-        """The loop that the client belongs to: that of its first call.
+        """Return the loop that the client belongs to: that of its first call.
 
         Raises WrongLoop in any other, RuntimeError where none runs or for one that can't
         watch sockets.
@@ -136,23 +136,23 @@ class AsyncConnectionPool(ConnectionPool):
     # How calls get a connection.
 
     def new_pin(self) -> AsyncPin:
-        """A pinned connection that is not open yet."""
+        """Return a pinned connection that is not open yet."""
         from thrift_client.aio.pin import AsyncPin
 
         return AsyncPin(self.endpoint)
 
     def new_checks(self) -> AsyncChecks:
-        """What checks the server in the background while it is ejected."""
+        """Return what checks the server in the background while it is ejected."""
         from thrift_client.aio.checks import AsyncChecks
 
         return AsyncChecks()
 
     def count_waiting(self) -> int:
-        """How many calls wait for a connection."""
+        """Return how many calls wait for a connection."""
         return len(self.line)
 
     async def take(self, expires: float | None) -> AsyncConnection:
-        """An idle connection that passes inspection, else a new one; now the caller's.
+        """Return an idle connection that passes inspection, else a new one; now the caller's.
 
         Waits for its turn if `max_connections` are open. Raises PoolExhausted, ConnectError,
         CallTimeout, ClientClosed, ClientDisabledError, WrongLoop.
@@ -240,7 +240,7 @@ class AsyncConnectionPool(ConnectionPool):
             raise
 
     def try_open(self) -> tuple[bool, Permit | None]:
-        """Whether a connection may be opened now, and the permit for it where one is needed."""
+        """Tell whether a connection may be opened now; with its permit if one is needed."""
         if self.limit is None:
             return True, None
         permit = None if self.line else self.try_reserve()

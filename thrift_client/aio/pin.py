@@ -68,7 +68,7 @@ class AsyncPin(PinBase):
         self.failed(self.endpoint.connections, connection, reason)
 
     async def _take(self, connections: Any, until: float | None) -> Any:
-        """The connection, opened if it never was or may be replaced."""
+        """Return the connection, opened if it never was or may be replaced."""
         connection = self.claim()
         if connection is not None:
             try:
@@ -83,7 +83,7 @@ class AsyncPin(PinBase):
         return connection
 
     async def _take_turn(self, connections: Any, until: float | None) -> PinTurn:
-        """The turn, in order of arrival."""
+        """Return the turn, in order of arrival."""
         self.introduce(connections)
         if not self._line and self.turns:
             return self.turns.pop()

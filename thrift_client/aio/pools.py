@@ -214,7 +214,7 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
         return responses
 
     def _once_listed(self, method: Method, arguments: Any) -> AsyncResponses:
-        """The responses of servers that a source has still to name."""
+        """Return the responses of servers that a source has still to name."""
         from thrift_client.aio.fanout import AsyncFanOut
         from thrift_client.core.scatter import Scatter
 
@@ -249,7 +249,7 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
     async def _call_all(
         self, endpoints: Sequence[Endpoint], method: Method, arguments: Any
     ) -> Any:
-        """The responses of the servers in their order, or what `merge` makes of them."""
+        """Return the responses of the servers in their order, or what `merge` makes of them."""
         from thrift_client.aio.fanout import AsyncFanOut
 
         scatter = self._scatter(endpoints, method, arguments)
@@ -267,7 +267,7 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
 
 
 async def _next_of(scatter: Scatter, fan_out: AsyncFanOut) -> ThriftResponse[Any] | None:
-    """The next response of a scatter; None once it is over."""
+    """Return the next response of a scatter; None once it is over."""
     if scatter.is_over:
         return None
     leg: Leg | None = await fan_out.run()
@@ -344,7 +344,7 @@ class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
         return everyone
 
     def _map(self, kind: type[KeyedMethod], items: Iterable[Any]) -> AsyncResponses:
-        """The responses of a call for each item: see `KeyedMethod.map`."""
+        """Return the responses of a call for each item: see `KeyedMethod.map`."""
         from thrift_client.aio.fanout import AsyncFanOut
 
         mapped = self._mapped(kind, items)
@@ -365,7 +365,7 @@ class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
     async def _call_replicas(
         self, method: Method, arguments: Any, values: tuple[Any, ...]
     ) -> Any:
-        """The responses of all servers of a call's key."""
+        """Return the responses of all servers of a call's key."""
         if not self._servers.roster.servers:
             return await self._when_listed(
                 method, self._call_replicas, method, arguments, values

@@ -62,7 +62,7 @@ async def told(ask: Callable[[Callable[[], object]], object]) -> None:
 
 
 async def within(awaitable: Awaitable[Any], expires: float | None, phase: str) -> Any:
-    """What an awaitable returns. Raises CallTimeout at `expires` (monotonic seconds)."""
+    """Return what an awaitable returns. Raises CallTimeout at `expires` (monotonic seconds)."""
     if expires is None:
         return await awaitable
     limit = asyncio.timeout(max(0.0, expires - monotonic()))

@@ -46,8 +46,8 @@ class InputLine(NamedTuple):
 class Requests:
     """The arguments of calls of one method, for call number 1, 2, …: the requests go round.
 
-    A reader makes the arguments of one request for the number of a call: anew for each call if
-    the requests are `counting`, else once. A usage error comes at once.
+    A reader makes the arguments of one request for the number of a call: for each call if
+    the requests are `counting`, else once. A usage error is raised at once.
     """
 
     def __init__(

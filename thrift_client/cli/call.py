@@ -30,7 +30,7 @@ FORMATS = ('json', 'table', 'raw')
 )
 @option(
     '--format', 'form', type=click.Choice(FORMATS), default='json', panel='Output',
-    help='raw: bytes and text as they are, in a pipe',
+    help='raw: bytes and text unchanged, in a pipe',
 )
 @option(
     '-v', '--verbose', is_flag=True, panel='Output',

@@ -39,7 +39,7 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 
 
 class LineComplete(BashComplete):
-    """bash, which gives its line as it is, up to the cursor, where COMP_CWORD is -1."""
+    """bash, which gives its line unchanged, up to the cursor, where COMP_CWORD is -1."""
 
     source_template = _BASH
 

@@ -164,7 +164,7 @@ class LoadRun:
             tally.record_outcome(outcome, round((ended - due) * 1e6), ended - self._started)
 
     def _due(self, number: int) -> float | None:
-        """When the call counts from, waiting until then; None if the run is over."""
+        """Return when the call counts from, waiting until then; None if the run is over."""
         now = perf_counter()
         due = now if self._rate is None else self._started + number / self._rate
         ends = None if self._seconds is None else self._started + self._seconds

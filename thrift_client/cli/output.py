@@ -1,6 +1,6 @@
 """What commands print: tables and JSON, in colour on a terminal and plain elsewhere.
 
-Everything goes through `safe`: no text of a server reaches the terminal as it is.
+Everything goes through `safe`: no text of a server reaches the terminal unchanged.
 """
 
 from __future__ import annotations

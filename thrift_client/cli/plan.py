@@ -1,4 +1,4 @@
-"""`plan`: which keys move when servers come or go, before anyone touches the fleet."""
+"""`plan`: show which keys would move if servers were added or removed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _named(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list
 @option(
     '-a', '--server', 'server', multiple=True, required=True, metavar='[NAME=]ADDRESS[@WEIGHT]',
     panel='Server pool', shell_complete=complete.servers,
-    help='the servers as they are, in the order of the pool',
+    help='the present servers, in the order of the pool',
 )
 @option(
     '--add', multiple=True, metavar='[NAME=]ADDRESS[@WEIGHT]', panel='Server pool',

@@ -161,7 +161,7 @@ def described(data: bytes) -> str:
     first = data.split(b'\r\n', 1)[0][:60] if kind else data[:24]
     text = first.decode('ascii') if first.isascii() and first.decode().isprintable() else None
     shown = repr(text) if text else first.hex(' ')
-    return f'{kind}: {shown}' if kind else f'{len(data)} bytes that are no answer: {shown}'
+    return f'{kind}: {shown}' if kind else f'{len(data)} bytes that are not a reply: {shown}'
 
 
 @command('probe')
@@ -232,7 +232,7 @@ def _report(probe: WireProbe, found: list[Sight]) -> dict[str, Any]:
 
 
 def may_be_multiplexed(probe: WireProbe) -> bool:
-    """Tell whether the service's name may be all that is missing: the server hung up."""
+    """Tell whether only service_name= may be missing: the server closed the connection."""
     closed = any(sight.outcome == 'closed' for sight in probe.sights)
     return probe.service_name is None and closed
 

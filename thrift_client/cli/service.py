@@ -38,7 +38,7 @@ def load(name: str, includes: Sequence[str] = (), folders: Sequence[str] = ()) -
 
 
 def expand(name: str, includes: Sequence[str] = ()) -> list[str]:
-    """Return all services of `file.thrift`; anything else stands for itself."""
+    """Return all services of `file.thrift`; anything else is returned unchanged."""
     idl = _IDL.fullmatch(name)
     if idl is None or idl[2]:
         return [name]

@@ -21,7 +21,7 @@ from thrift_client.cli.ui import click, command, option
 )
 @option(
     '-o', '--out', type=click.Path(file_okay=False, path_type=Path), metavar='DIR', panel='Output',
-    help='where to write; without it, beside the .thrift file or module that each is about',
+    help='where to write; without it, next to the .thrift file or module that each is about',
 )
 @click.argument(
     'names', nargs=-1, required=True, metavar='FILE.thrift|MODULE…',

@@ -34,8 +34,8 @@ class WireFormat(NamedTuple):
     protocol: str
 
 
-#: The commonest first. A framed server hangs up at once on what is not framed, an unframed
-#: one may wait for more of what is: so unframed comes before framed.
+#: The commonest first. A framed server closes the connection at once if a request isn't framed;
+#: an unframed one may wait for more of a framed request: so unframed comes before framed.
 WIRES = (
     WireFormat('buffered', 'binary'),
     WireFormat('framed', 'binary'),

@@ -78,7 +78,7 @@ class ArrayDecoder:
             struct.convert(value)
 
     def _struct(self, cls: Any) -> _ArrayStruct | None:
-        """How a class is read; None if it holds no arrays."""
+        """Return how a class is read; None if it holds no arrays."""
         try:
             return self._structs[cls]
         except KeyError:
@@ -95,7 +95,7 @@ def _struct_of(cls: Any) -> _ArrayStruct | None:
 
 
 def is_array(type_: Type) -> bool:
-    """Whether values of a type are arrays: lists of numbers that are not enums' members."""
+    """Tell whether values of a type are arrays: lists of numbers that are not enums' members."""
     element = type_.value
     return (
         type_.code == TType.LIST
@@ -107,7 +107,7 @@ def is_array(type_: Type) -> bool:
 
 
 def _holds_arrays(type_: Type, under: set[Shape]) -> bool:
-    """Whether values of a type have arrays in them; `under` are the structs being looked at.
+    """Tell whether values of a type contain arrays; `under` are the structs being looked at.
 
     Keys of maps and elements of sets have none: they have to be hashed.
     """
@@ -192,7 +192,7 @@ class _ArrayStruct:
         self._details = [_Collected, tuple(spec)]
 
     def _is_recursive(self, field: Field) -> bool:
-        """Whether a field holds the struct itself, which holds arrays."""
+        """Tell whether a field holds the struct itself, which holds arrays."""
         type_: Type | None = field.type
         while type_ is not None and not type_.frozen and type_.code != TType.SET:
             if type_.shape is not None:

@@ -1,4 +1,4 @@
-"""Whether a server is left alone for a while. Pure: told time and random numbers.
+"""Whether a server is ejected for a while. Pure: gets time and random numbers.
 
     CLOSED ──enough failures──▶ EJECTED ──its time is over──▶ PROBING
        ▲                           ▲                             │
@@ -84,7 +84,7 @@ class Breaker:
         return now >= self.until and self.state == EJECTED
 
     def start_probe(self) -> Probe:
-        """Begin a probe, which lasts as long as somebody holds it."""
+        """Begin a probe, which lasts as long as a reference to it exists."""
         probe = Probe()
         self._probe = ref(probe)
         return probe
@@ -135,7 +135,7 @@ class Breaker:
         """Note that a check found the server as it was, unless a call has brought it back.
 
         The next one is due after `check_every`. `random` and `may_eject` are as for `failed`:
-        a server that has become indispensable is not left alone any longer.
+        a server that has become indispensable doesn't stay ejected.
         """
         self._probe = None
         self._is_ejected = self._is_ejected and may_eject
@@ -166,5 +166,5 @@ class Breaker:
 
 
 def may_eject(total: int, out: int, max_share: float) -> bool:
-    """Whether a pool of `total` servers, `out` of them ejected, can do without another."""
+    """Tell whether a pool of `total` servers, `out` of them ejected, can do without another."""
     return out + 1 < total and out + 1 <= max_share * total

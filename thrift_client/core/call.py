@@ -68,7 +68,7 @@ class CallOptions:
         self._derive()
 
     def replace(self, given: Mapping[str, Any]) -> CallOptions:
-        """The same with some (checked) options changed; a `timeout` holds for every method."""
+        """Return a copy with some (checked) options changed; a `timeout` applies to all methods."""
         if len(given) == 1 and 'timeout' in given:
             return self._with_timeout(given['timeout'])
         view = object.__new__(CallOptions)
@@ -80,7 +80,7 @@ class CallOptions:
         return view
 
     def _with_timeout(self, timeout: float | None) -> CallOptions:
-        """The same with another timeout, which views for single calls have."""
+        """Return a copy with another timeout, for views for single calls."""
         view = object.__new__(CallOptions)
         view.codec = self.codec
         view.headers = self.headers
@@ -110,12 +110,12 @@ class CallOptions:
         self.plans: dict[Method, Any] = self.codec.plans if is_small else {}
 
     def timeout_of(self, method: str) -> float | None:
-        """The timeout of a call of one method, in ms; None: no limit."""
+        """Return the timeout of a call of one method, in ms; None: no limit."""
         timeouts = self.timeouts
         return self.timeout if timeouts is None else timeouts.get(method, self.timeout)
 
     def retry_of(self, method: str) -> RetryPolicy:
-        """The policy for one method: its own, or that of '*'."""
+        """Return the policy for one method: its own, or that of '*'."""
         from thrift_client.policies import RetryPolicy
 
         if isinstance(self.retry, RetryPolicy):
@@ -123,12 +123,12 @@ class CallOptions:
         return self.retry.get(method) or self.retry.get('*') or RetryPolicy()
 
     def is_idempotent(self, method: str) -> bool:
-        """Whether a method may safely run twice."""
+        """Tell whether a method may safely run twice."""
         value = self.idempotent
         return value if isinstance(value, bool) else method in value
 
     def reconsiders(self, method: Method, answer: BaseException) -> bool:
-        """Whether an answer makes another attempt worthwhile (`retry_on`, a proxy's answer).
+        """Tell whether an answer makes another attempt worthwhile (`retry_on`, a proxy's answer).
 
         Raises what a function given as `retry_on` raises.
         """
@@ -137,7 +137,7 @@ class CallOptions:
         return lacked_server(answer) or self.retry_of(method.name).is_retried(answer)
 
     def may_hedge(self, method: Method) -> bool:
-        """Whether calls of a method are hedged."""
+        """Tell whether calls of a method are hedged."""
         if self.hedge is None or method.oneway or self.source is not None:
             return False
         return self.is_idempotent(method.name)
@@ -152,8 +152,8 @@ class Call:
 
     `picker` chooses the endpoint of each attempt where several can serve the call; None:
     all go to `endpoint`. `response` gets what there is to say besides the value. A call
-    that is only part of another one (a hedge) is not `outer`: it tells of its attempts,
-    and not that a call began and ended.
+    that is only part of another one (a hedge) is not `outer`: it reports its attempts,
+    but not that a call began and ended.
     """
 
     __slots__ = (
@@ -256,7 +256,7 @@ class Call:
         return headers
 
     def request(self) -> bytes:
-        """The bytes of the call as the endpoint of this attempt takes them. Raises EncodeError."""
+        """Return the bytes of the call for this attempt's endpoint. Raises EncodeError."""
         wire = self.endpoint.wire
         request = self._requests.get(wire)
         if request is None:
@@ -299,7 +299,7 @@ class Call:
         self._headers = check_headers('headers', headers)
 
     def attempt(self, now: float) -> Any:
-        """The endpoint to exchange a request and a reply with, until `until`.
+        """Return the endpoint to exchange a request and a reply with, until `until`.
 
         None: nothing is to be done before `resume_at`. Raises the call's error once no
         attempt is left.
@@ -395,7 +395,7 @@ class Call:
         return self._result.success if self._result is not None and self.method.returns else None
 
     def outcome(self) -> tuple[Any, BaseException | None]:
-        """The value and the exception that the call came to, of which one is None."""
+        """Return the value and the exception of the call, of which one is None."""
         try:
             return self.value(), None
         except Exception as exc:  # noqa: BLE001 - the server's answer
@@ -411,14 +411,14 @@ class Call:
             self.picker.endpoint = endpoint
 
     def give_up(self, error: ThriftClientError) -> None:
-        """End the call by somebody else's decision; its attempt said nothing about the server."""
+        """End the call from outside; its attempt says nothing about the server."""
         self._error = error
         self._probe = None
 
     def end(self, error: BaseException | None = None) -> None:
         """Release what the call holds, and tell how it ended. May be called once.
 
-        `error` is what comes out of it, None where that is a value.
+        `error` is what the call raises; None if it returns a value.
         """
         self._probe = None
         picker, now = self.picker, self.endpoint.clock()
@@ -458,7 +458,7 @@ class Call:
             error.limit = error.limit or self.limit
 
     def _counts_timeout(self, health: Any) -> bool:
-        """Whether a timeout of this attempt is the server's failure, and not a short deadline's."""
+        """Tell whether a timeout of this attempt counts as a failure of the server."""
         policy = health.breaker.policy if health.breaker is not None else None
         if policy is not None and not policy.count_timeouts:
             return False
@@ -483,3 +483,17 @@ class Call:
         )
         self.resume_at = now + pause
         self._reason = error
+<<<<<<< HEAD
+=======
+
+
+def annotate(answer: BaseException, client: Any, *, ran: bool = False) -> None:
+    """Tell a TApplicationException whose it is, and whether a server may have run the call.
+
+    `ran` says that one may have in an earlier attempt. An exception that the IDL declares
+    is unchanged: an attribute would change its equality.
+    """
+    if isinstance(answer, TApplicationException):
+        answer.server = client
+        answer.maybe_executed = ran or not was_not_passed_on(answer)
+>>>>>>> texts

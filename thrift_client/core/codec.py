@@ -179,7 +179,7 @@ class Codec:
         return protocol
 
     def call_name(self, method: Method) -> str:
-        """What a call names; the reply has the method's bare name, multiplexed or not."""
+        """Return what a call names; the reply has the method's bare name, multiplexed or not."""
         if self.service_name is None:
             return method.wire_name
         return f'{self.service_name}:{method.wire_name}'
@@ -208,7 +208,7 @@ class Codec:
         return headers
 
     def request(self, method: Method, arguments: Any, seqid: int) -> bytes:
-        """The bytes of a call, without what the transport puts around them.
+        """Return the bytes of a call, without what the transport puts around them.
 
         Raises EncodeError for an argument that can't be encoded; nothing has happened then.
         """
@@ -350,7 +350,7 @@ class _Probe:
 
 
 def _can_refill(codec: Codec) -> bool:
-    """Whether the C decoder can ask for more bytes in the middle of a message.
+    """Tell whether the C decoder can ask for more bytes in the middle of a message.
 
     That of thrift 0.20 to 0.22 fails to in compact integers, since it passes a length in a
     way that Python 3.10 gave up (PY_SSIZE_T_CLEAN).

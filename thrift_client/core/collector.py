@@ -6,8 +6,8 @@ cycles. It is only paused around bytes that are all in memory, which takes a bou
 Other threads may run in between, since decoding calls the constructors of structs.
 
 Going on, it would go through the new objects at once. `gc.freeze` and `gc.unfreeze` take
-them to the old ones instead, where nothing of the user's is frozen. That begins the counts
-anew by which a full collection becomes due, so it isn't done too often without one.
+them to the old ones instead, where nothing of the user's is frozen. That resets the counts
+by which a full collection becomes due, so it isn't done too often without one.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def recognize(data: bytes) -> tuple[str, str] | Speech | None:
 
 
 def explain(error: ThriftClientError, speech: Speech, data: bytes) -> ThriftClientError:
-    """The error for a reply that begins with `data` and made no sense to who speaks `speech`.
+    """Return the error for a reply that begins with `data` and is not in `speech`.
 
     That is a WireMismatch where the bytes look like something else, else the error itself.
     """
@@ -105,14 +105,14 @@ def _options(found: Speech, speech: Speech) -> str:
 
 
 def advise(error: ThriftClientError, speech: Speech) -> None:
-    """Say what to try where a server hung up or is silent on a connection that never worked."""
+    """Say what to try if a connection that never worked is closed or stays silent."""
     if isinstance(error, (CallTimeout, ConnectionLost)) and error.maybe_executed:
         hint = f'if it never answers, it may speak something else: {worth_trying(speech)}'
         error.hint = hint if error.hint is None else f'{error.hint}; {hint}'
 
 
 def worth_trying(speech: Speech) -> str:
-    """Which other options a server that doesn't understand the client may need."""
+    """Return which other options a server that doesn't understand the client may need."""
     names = [row.name for row in TRANSPORTS.values() if not row.schemes]
     transports = _others(names, speech.transport)
     protocols = _others(('binary', 'compact', 'json'), speech.protocol)

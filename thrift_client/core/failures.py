@@ -80,7 +80,7 @@ class IdleMeter:
         self._idle = max(0, self._idle + received - OVERHEAD * gained)
         if self._idle > MOST_IDLE:
             raise DecodeError(
-                f'the server sent {self._idle} bytes that are no part of a message',
+                f'the server sent {self._idle} bytes that are not part of a message',
                 maybe_executed=True,
             )
 

@@ -1,8 +1,12 @@
+<<<<<<< HEAD
 """When a slow call is begun a second time. Pure: told how long calls took.
 
 Threads share `Latencies` without a lock: of two that note at once one may be lost. Without the
 GIL nothing would have to change: the steps are methods of lists, which are single steps there.
 """
+=======
+"""When a slow call is begun a second time. Pure: gets the times that calls took."""
+>>>>>>> texts
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from thrift_client.policies import Hedge
 
 #: How many calls of a method are remembered, and from how many on they say something.
 REMEMBERED, ENOUGH = 256, 20
-#: After how many calls the remembered ones are sorted anew.
+#: After how many calls the remembered ones are sorted again.
 RENEWED = 16
 
 
@@ -44,5 +48,5 @@ class Latencies:
 
 
 def patience(hedge: Hedge, latencies: Latencies) -> float | None:
-    """How many ms a call is waited for before it is begun again; None: not known yet."""
+    """Return how many ms a call is waited for before it is begun again; None: not known yet."""
     return hedge.after if hedge.after is not None else latencies.percentile(hedge.percentile)

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 VERSION = 1
 _UUID = getattr(TType, 'UUID', None)
 _BITS = {TType.BYTE: 8, TType.I16: 16, TType.I32: 32, TType.I64: 64}
-#: The types whose values are texts in JSON, and so may be the keys of its objects as they are.
+#: The types whose values are texts in JSON, and so may be the keys of its objects unchanged.
 _TEXTS = (TType.STRING, _UUID)
 _NUMBERS = (TType.BOOL, TType.DOUBLE, *_BITS)
 
 _ESCAPES = str.maketrans(ESCAPE_CHAR_VALS)
 
-#: Not strict: other implementations send control characters as they are.
+#: Not strict: other implementations send control characters unescaped.
 _parse = JSONDecoder(strict=False).raw_decode
 #: What may be the beginning of a number that the rest was cut from.
 _CUT = re.compile(r'[-+.0-9eE]*')
@@ -52,7 +52,7 @@ class JsonCoder:
     """The structs of one service in JSON.
 
     `encode` and `decode` have the arguments of the C extension's functions, and know the
-    structs that `learn` was told of.
+    structs that `learn` was given.
     """
 
     def __init__(self) -> None:

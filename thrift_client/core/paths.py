@@ -22,7 +22,8 @@ _DEPTH = 64
 
 def encode_error(method: Method, arguments: Any, exc: BaseException) -> EncodeError:
     """Return the error for arguments that could not be encoded, with the path to the fault."""
-    service = method.arguments.__module__.rpartition('.')[2]
+    kind = method.arguments  # of a loaded service, it is an attribute of the service's class
+    service = (kind.__qualname__.rpartition('.')[0] or kind.__module__).rpartition('.')[2]
     for position, field in enumerate(filter(None, method.arguments.thrift_spec or ()), 1):
         try:
             value = getattr(arguments, field[2], None)

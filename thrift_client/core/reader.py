@@ -53,11 +53,11 @@ class ReplyReader(TTransportBase, CReadableTransport):
         self.more = _incomplete
 
     def at_end(self) -> bool:
-        """Whether everything that was received is used up."""
+        """Tell whether everything that was received is used up."""
         return not self.cstringio_buf.read(1)
 
     def cstringio_refill(self, partial: bytes, needed: int) -> BytesIO:
-        """A buffer that starts with `partial` and holds `needed` bytes or more."""
+        """Return a buffer that starts with `partial` and holds `needed` bytes or more."""
         used = self._before + self.cstringio_buf.tell() - len(partial)
         if used + needed > self.limit:
             raise too_large(f'at least {used + needed} bytes', self.limit)

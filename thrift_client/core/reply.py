@@ -3,8 +3,8 @@
 A delimited reply is put together and then decoded once. Of an unframed one only decoding
 tells the end: it is tried, and tried again when that has a chance and is cheap: when the
 bytes that the last try asked for are there, and as much time has passed as the last try
-took. So while a reply comes in faster than it can be decoded hardly any of it is decoded
-in vain, and else at most half of the time that it takes to come.
+took. So while a reply arrives faster than it can be decoded, hardly any decoding is
+repeated; otherwise at most half of the time that it takes to arrive.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class IncomingReply:
         return self._guarded(self._feed_on, data)
 
     def _guarded(self, take: Callable[[Any], Any], given: Any) -> bool:
-        """Whether the reply is whole once `take` has had `given`; its errors are explained."""
+        """Tell whether the reply is whole once `take` has had `given`; its errors are explained."""
         try:
             taken = take(given)
             return self._read_whole(taken) if self._assembler is not None else taken
@@ -141,7 +141,7 @@ class IncomingReply:
         self._buffer.seek(0)
         self._reader.load(self._buffer)
         try:
-            # Each time a new protocol: one that broke off in the middle is no use.
+            # Each time a new protocol: one that broke off in the middle can't go on.
             protocol = self._codec.make_streaming(self._reader)
             if self._size < LARGE:
                 self.result = self._codec.answer(self._method, self._seqid, protocol)

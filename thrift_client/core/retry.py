@@ -26,8 +26,8 @@ class RetryBudget:
     """How many retries a client or pool may make: a share of its calls, and a small floor.
 
     `calls()` counts the calls made so far. It is asked only when something failed, so
-    that a call that goes well pays nothing for the budget. Two threads may spend the
-    same token; that is one retry too many and no harm.
+    that a successful call pays nothing for the retry budget. Two threads may spend
+    the same token: one retry too many, which is harmless.
     """
 
     __slots__ = ('_calls', '_counted', '_floor', '_saved', '_then')
@@ -96,14 +96,14 @@ class Course:
         elsewhere: bool = False,
         answered: bool = False,
     ) -> float | None:
-        """How long to pause before the next attempt, in seconds; None: there is none.
+        """Return how long to pause before the next attempt, in seconds; None: there is none.
 
         `now` is monotonic seconds, `random` drawn evenly from 0 to 1. `elsewhere` says that
         a server which this call has not tried can serve it as well: if this one was out
         of reach, moving there costs no pause, no attempt and no retry budget, and a
         Retry-After of this one doesn't concern it. `answered` says that `error` is an
-        answer which is worth another attempt; one that a proxy made for want of a server
-        costs no retry budget, as it is a connect that failed.
+        answer which is worth another attempt; a proxy's answer that no server is reachable
+        costs no retry budget, because it is a failed connect.
         """
         policy = self._policy
         self.maybe_executed = self.maybe_executed or may_have_run(error)

@@ -175,7 +175,7 @@ class Scatter:
         """Note that it is `alarm`."""
 
     def take_new(self) -> list[Leg]:
-        """The legs to begin, each once."""
+        """Return the legs to begin, each once."""
         legs, self.legs = self.legs, []
         return legs
 
@@ -251,7 +251,7 @@ class Hedged(Scatter):
         self._latencies.note((leg.endpoint.clock() - self._call.started) * 1000)
 
     def result(self, response: ThriftResponse[Any] | None) -> Any:
-        """What the call comes to, returned or raised."""
+        """Return the call's value, or raise its exception."""
         leg = self.winner or self.last
         assert leg is not None
         found = leg.response
@@ -264,7 +264,7 @@ class Hedged(Scatter):
         return found.value()
 
     def _may_have_run(self) -> bool:
-        """Whether another attempt is under way, or was given up, that a server may have run."""
+        """Tell whether a server may have run another attempt, pending or given up."""
         return self._missing > 0
 
     def ring(self, now: float) -> None:
@@ -297,7 +297,7 @@ NOT_STARTED = GeneratorExit()
 
 
 def check_wait_for(value: Any) -> str | int:
-    """One of WAITS, or how many good responses, at least 1. Raises TypeError, ValueError."""
+    """Return one of WAITS, or how many good responses, at least 1. Raises TypeError, ValueError."""
     expected = f'one of {", ".join(WAITS)} or an int'
     if isinstance(value, str):
         if value not in WAITS:
@@ -311,7 +311,7 @@ def check_wait_for(value: Any) -> str | int:
 
 
 def check_merge(value: Any) -> Any:
-    """A function of the list of responses, or None. Raises TypeError."""
+    """Return a function of the list of responses, or None. Raises TypeError."""
     if value is not None and not callable(value):
         raise TypeError(f'merge must be a function of the list of responses, not {value!r}')
     return value
@@ -322,7 +322,7 @@ FAN_OPTIONS: dict[str, Callable[[Any], Any]] = {'wait_for': check_wait_for, 'mer
 
 
 def needed(wait_for: str | int, servers: int) -> int | None:
-    """How many good responses end the wait; None: only all responses, good or bad, do."""
+    """Return how many good responses end the wait; None: only all responses, good or bad, do."""
     if wait_for == 'all':
         return None
     if wait_for == 'first':

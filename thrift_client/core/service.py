@@ -83,7 +83,7 @@ class Method:
         return f'<Method {self.name}({", ".join(self.parameters)})>'
 
     def _declared(self) -> list[type[BaseException]]:
-        """The exception classes that the IDL declares."""
+        """Return the exception classes that the IDL declares."""
         if not self.exceptions:
             return []
         shape = getattr(self.result, '__thrift_shape__', None)
@@ -159,7 +159,7 @@ _services: dict[Any, Service] = {}
 
 
 def service_of(service: Any) -> Service:
-    """The service of a gen-py module, of a loaded one, or of a thriftpy2 class.
+    """Return the service of a gen-py module, of a loaded one, or of a thriftpy2 class.
 
     Read on first use and kept. Raises TypeError for anything else. Two threads that are first
     at the same time read it twice and keep the same one.
@@ -169,7 +169,7 @@ def service_of(service: Any) -> Service:
 
 
 def as_module(service: Any) -> Any:
-    """The service with the attributes of a gen-py module: for thriftpy2's classes, one made."""
+    """Return the service as a gen-py module; for a thriftpy2 class, one is made."""
     if isinstance(getattr(service, 'thrift_services', None), list):
         from thrift_client.idl.foreign import from_thriftpy2
 
@@ -180,7 +180,7 @@ def as_module(service: Any) -> Any:
 def bind_functions(
     service: Service, template: str, kind: str = 'def', **names: Any
 ) -> dict[str, Callable[..., Any]]:
-    """A function for each method, with the signature and the doc of the generated one.
+    """Return a function for each method, with the signature and the doc of the generated one.
 
     `template` is the body after the arguments object has been made, as the name
     `__arguments`; it may use `{values}` (the tuple of the arguments), `__method`, and what
@@ -232,7 +232,7 @@ def _check(module: Any) -> None:
 
 
 def _given(service: Any) -> str:
-    """What was given for a service, with what was probably meant."""
+    """Describe what was given for a service, and what was probably meant."""
     cls = service if isinstance(service, type) else type(service)
     if cls.__name__ in {'Iface', 'Client', 'Processor'} and cls is not ModuleType:
         name = cls.__module__.rpartition('.')[2]
@@ -249,7 +249,7 @@ def _given(service: Any) -> str:
 
 
 def _functions(module: Any) -> Iterator[tuple[str, Any]]:
-    """The methods of a service, inherited ones first, each in the order of the IDL.
+    """Yield the methods of a service, inherited ones first, each in the order of the IDL.
 
     An `Iface` of zope.interface is not a class: the generated client has the same methods.
     """
@@ -267,7 +267,7 @@ def _functions(module: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _defaults_in(arguments: Any) -> tuple[Any, ...] | None:
-    """The defaults of the last arguments, from the first on behind which each has one.
+    """Return the defaults of the last arguments: the longest tail that all have one.
 
     gen-py has them in the class of the arguments alone; None there is no default.
     """
@@ -287,7 +287,7 @@ def _class_of(module: dict[str, Any], name: str, wire_name: str, kind: str) -> A
 
 
 def _fields(result: Any) -> tuple[str, ...]:
-    """The fields of a result class, in the order in which the generated client looks."""
+    """Return the fields of a result class, in the order in which the generated client looks."""
     init = vars(result).get('__init__')
     return init.__code__.co_varnames[1 : init.__code__.co_argcount] if init else ()
 

@@ -47,7 +47,7 @@ class Share:
         self.keys.append(key)
 
     def of(self, whole: Any) -> Any:
-        """The part of the collection that this share is, of the same kind."""
+        """Return the part of the collection that this share is, of the same kind."""
         if isinstance(whole, Mapping):
             return {key: whole[key] for key in self.keys}
         return set(self.keys) if isinstance(whole, AbstractSet) else list(self.keys)
@@ -83,7 +83,7 @@ class Split:
             )
 
     def merged(self, shares: Sequence[Share], values: list[Any], whole: Any) -> Any:
-        """What one server that holds everything would have answered.
+        """Return what one server that holds everything would have answered.
 
         Raises TypeError for values that only a function could merge.
         """

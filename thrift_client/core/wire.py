@@ -57,7 +57,7 @@ class Wire:
             self.channel = row.open(self.limit, protocol, None)()
 
     def explain(self, error: ThriftClientError, data: bytes) -> ThriftClientError:
-        """The error for a reply that begins with `data`: WireMismatch where that tells more."""
+        """Return the error for a reply that begins with `data`; WireMismatch if that says more."""
         return explain(error, self.speech, data[:ENOUGH])
 
 

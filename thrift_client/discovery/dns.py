@@ -16,7 +16,7 @@ from thrift_client.discovery.stable import Policy, PolicyOptions
 if TYPE_CHECKING:
     from dns.resolver import Answer, Resolver
 
-#: A resolver may answer with another part of a large fleet each time.
+#: A resolver may answer with another part of a long list each time.
 _GRACE: PolicyOptions = {'grace': 5_000}
 
 #: How many times its timeout all look-ups for one list may take together.
@@ -194,7 +194,7 @@ def _of_system(host: str, family: int) -> list[str]:
 
 
 def _addresses(resolver: Resolver, host: str, family: int | None) -> tuple[list[str], float]:
-    """The sorted addresses of a name, and for how many seconds they hold."""
+    """Return the sorted addresses of a name, and for how many seconds they hold."""
     kinds = {None: ('A', 'AAAA'), 4: ('A',), 6: ('AAAA',)}[family]
     answers = [answer for kind in kinds if (answer := _ask(resolver, host, kind)) is not None]
     found = sorted({record.address for answer in answers for record in answer})
@@ -207,7 +207,7 @@ def _seconds(answer: Answer) -> float:
 
 
 def _ask(resolver: Resolver, name: str, kind: str) -> Answer | None:
-    """The answer, or None if the name or the kind does not exist."""
+    """Return the answer, or None if the name or the kind does not exist."""
     import dns.exception
     import dns.resolver
 

@@ -38,7 +38,7 @@ class EtcdSource(Source):
         tls: whether to speak TLS; the server's certificate and name are checked.
         ca, cert, key: paths of PEM files; without `ca` the usual authorities are trusted.
         username, password: of etcd's own users.
-        watch: whether to be told of changes at once, rather than see them when next asked.
+        watch: whether etcd reports changes at once; else the next question finds them.
         interval: ms between questions for the whole list, which also notice a lost server.
         timeout: ms for one connect, and for each wait for an answer.
         policy: see `Policy`.
@@ -97,7 +97,7 @@ class EtcdReader:
         self._wake = wake
 
     def read(self) -> Reading:
-        """The members that are there now."""
+        """Return the members that are there now."""
         found = {
             entry['key'].decode('utf-8', 'replace'): value
             for value, entry in self._session.ask(lambda client: client.get_prefix(self._prefix))
@@ -126,7 +126,7 @@ def decode(value: bytes, name: str) -> Member:
     """Read a key's value.
 
     Raises:
-        ValueError: it is no address and no JSON object that names one.
+        ValueError: it is neither an address nor a JSON object that names one.
     """
     text = value.decode().strip()
     return Member.of(json.loads(text) if text.startswith('{') else text, name)
@@ -149,7 +149,7 @@ def register(
     password: str | None = None,
     timeout: float = 2_000,
 ) -> Registration:
-    """Register a server under a prefix: a key with a lease, kept alive and made anew when lost.
+    """Register a server under a prefix: a key with a lease, kept alive and made again when lost.
 
     Returns at once; the key is made in the background. A name that another server has
     registered is not taken from it: the log warns, and the key is made once that one is gone.

@@ -84,7 +84,7 @@ class EtcdSession:
         """Have `wake` called when a key under `prefix` changes, and once at the start.
 
         Call it after each question that was answered: a stream may end. One that does is
-        opened anew, but not more often than once in a second.
+        opened again, but not more often than once in a second.
 
         Returns:
             After how many ms it is to be called again, if nothing has woken before.
@@ -150,7 +150,7 @@ class EtcdSession:
 
 
 def _reason(exc: BaseException) -> str:
-    """What went wrong, in words that hold no secret."""
+    """Return what went wrong, in words that hold no secret."""
     if isinstance(exc, Etcd3Exception) and exc.detail_text:
         try:
             said = json.loads(exc.detail_text)

@@ -1,7 +1,7 @@
-"""Connections to etcd that can be cut, and the stream that tells of changes.
+"""Connections to etcd that can be cut, and the stream that reports changes.
 
 etcd3gw's own watch runs on threads that keep the interpreter from exiting and opens its
-connection without a timeout; hence a stream of our own beside its client.
+connection without a timeout; hence a stream of our own in addition to its client.
 
 Who owns what: a stream's connection is its thread's. `close` says that it is closed before it
 looks for a socket to shut, the thread looks whether it is closed once it has a socket: so one
@@ -142,13 +142,13 @@ class WatchStream:
                     while response.read1(65536) and not self._closed:
                         self._wake()
         except (OSError, HTTPException, ValueError):
-            pass  # the next reading tells what is wrong, if it lasts
+            pass  # the next reading reports what is wrong, if it lasts
         finally:
             self._connection.close()
 
 
 def _connection(url: SplitResult, client: Etcd3Client) -> HTTPConnection:
-    """A connection such as the client's session would open."""
+    """Return a connection such as the client's session would open."""
     host, port, timeout, session = url.hostname or '', url.port, client.timeout, client.session
     if url.scheme == 'http':
         return HTTPConnection(host, port, timeout=timeout)
@@ -162,7 +162,7 @@ def _connection(url: SplitResult, client: Etcd3Client) -> HTTPConnection:
 
 
 def _watch_request(prefix: str) -> bytes:
-    """The body of a request for every change under `prefix`."""
+    """Return the body of a request for every change under `prefix`."""
     start = prefix.encode()
     end = start[:-1] + bytes([start[-1] + 1])
     keys = {'key': base64.b64encode(start).decode(), 'range_end': base64.b64encode(end).decode()}

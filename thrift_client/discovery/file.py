@@ -65,7 +65,7 @@ class FileReader:
         self._found: tuple[tuple[Member, ...], tuple[str, ...]] = (), ()
 
     def read(self) -> Reading:
-        """The list that the file holds."""
+        """Return the list that the file holds."""
         try:
             with self._path.open(encoding='utf-8') as file:
                 seen = _identity(file.fileno())
@@ -76,20 +76,20 @@ class FileReader:
         except OSError as exc:
             raise SourceError(f'it cannot be read: {exc.strerror}') from exc
         except Exception as exc:
-            # A YAML error is no ValueError, and PyYAML is not there to be named.
-            raise SourceError(f'it is no list of servers: {exc}') from exc
+            # A YAML error is not a ValueError, and PyYAML may not be installed to be named.
+            raise SourceError(f'it is not a list of servers: {exc}') from exc
         members, broken = self._found
         return Reading(members, self._interval, broken)
 
     def interrupt(self) -> None:
-        """Nothing that it does takes long."""
+        """Do nothing: no step takes long."""
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: no resource is held."""
 
 
 def _identity(descriptor: int) -> tuple[int, ...] | None:
-    """What tells this content of the file from another; None while that is in doubt."""
+    """Return what tells this content of the file from another; None while that is in doubt."""
     stat = os.fstat(descriptor)
     if abs(time.time_ns() - stat.st_mtime_ns) < _FRESH_NS:
         return None

@@ -38,6 +38,6 @@ def decode(name: str, data: bytes) -> Member:
 
 
 def _settings(text: str) -> dict[str, str]:
-    """The settings `hive.server2.*` in a node's data, by the rest of their names."""
+    """Return the settings `hive.server2.*` in a node's data, by the rest of their names."""
     pairs = (part.split('=', 1) for part in text.split(';') if '=' in part)
     return {name.removeprefix('hive.server2.'): value for name, value in pairs}

@@ -26,7 +26,7 @@ class Loop:
 
     Args:
         name: of the thread.
-        step: told whether it was woken; returns ms until it is due again, None to wait until
+        step: takes whether it was woken; returns ms until it is due again, None to wait until
             woken, or `DONE`. It must not raise.
         interrupt: called in any thread when the loop is to end, to have a step that is under
             way return soon. It must not block.

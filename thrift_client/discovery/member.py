@@ -22,7 +22,7 @@ _KEYS = frozenset({'name', 'address', 'Addr', 'host', 'port', 'weight', 'metadat
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One server of a fleet; two that are equal need no change in a pool.
+    """One server that a source lists; two that are equal need no change in a pool.
 
     Args:
         address: what a pool's `add_server` takes: `'host:port'`, `'[::1]:9090'`, `'unix:/path'`

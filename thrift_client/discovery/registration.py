@@ -27,7 +27,7 @@ class Entry(Protocol):
         """See that the entry is there, in bounded time; raises if that can't be had.
 
         Returns:
-            Ms until it has to be looked after again; None: when the registry wakes us.
+            Ms until the next step is due; None: when the registry wakes us.
         """
 
     def interrupt(self) -> None:
@@ -41,12 +41,12 @@ class Registration:
     """Keeps an entry in a registry, in the background, from its construction to `close`.
 
     An entry that is lost (session or lease expired, node deleted, registry restarted) is made
-    anew, tried again at growing, jittered intervals. It is taken away by `close` and at the
+    again, tried at growing, jittered intervals. It is taken away by `close` and at the
     interpreter's exit, but not by a forked child.
 
     Args:
         label: what it is called in logs: no secrets.
-        open_entry: makes the entry, without I/O, given a function that has it looked after.
+        open_entry: makes the entry, without I/O, given a function that makes the next step due.
         policy: the intervals between tries.
     """
 

@@ -33,7 +33,7 @@ def decode(data: bytes, endpoint: str | None, *, by_shard: bool) -> Member | Non
         None for a server that says it isn't alive.
 
     Raises:
-        ValueError: this is no such node, or it lacks the endpoint or the shard.
+        ValueError: this is not such a node, or it lacks the endpoint or the shard.
     """
     node = _mapping(json.loads(data), 'node')
     if node.get('status', 'ALIVE') != 'ALIVE':
@@ -85,5 +85,5 @@ def _endpoint(text: str) -> dict[str, Any]:
 
 def _mapping(value: object, what: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ValueError(f'{what} is no object')
+        raise ValueError(f'{what} is not an object')
     return value

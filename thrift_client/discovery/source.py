@@ -1,4 +1,4 @@
-"""What follows a fleet, and what is told of it: the protocol between pools and sources.
+"""Sources that list servers, and their listeners: the protocol between pools and sources.
 
     watch = source.watch(listener)      # returns at once
     listener.update((Member, ...))      # every list that differs from the one before
@@ -47,7 +47,7 @@ _REASONS = 3
 
 
 class SourceError(ThriftClientError):
-    """A source can't be reached, or what it says is no list of servers."""
+    """A source can't be reached, or what it says is not a list of servers."""
 
 
 class Listener(Protocol):
@@ -57,7 +57,7 @@ class Listener(Protocol):
         """These are the servers now, in an order that is the same in every process."""
 
     def trouble(self, exception: SourceError) -> None:
-        """The source failed; the servers stay as they were. Told once until it works again.
+        """Note that the source failed; the servers stay. Called once until it works again.
 
         A listener that has `trouble_again(exception)` is told there of each further try that
         fails. One whose attribute `whole_lists` is True keeps its list while a member of a
@@ -113,10 +113,10 @@ class FunctionReader:
         self.read = read
 
     def interrupt(self) -> None:
-        """Nothing can end a function but itself."""
+        """Do nothing: a function can't be interrupted."""
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: no resource is held."""
 
 
 class Source(ABC):
@@ -162,7 +162,7 @@ class SourceWatch:
         """Stop; nothing is told afterwards. Returns at once.
 
         The thread ends by itself, with its connections: one inside a name look-up or a user's
-        function when that returns. Idempotent; in a forked child it only forgets.
+        function when that returns. Idempotent; in a forked child it only drops its references.
         """
         self._loop.close()
 
@@ -284,7 +284,7 @@ def _ignore(exception: SourceError) -> None:
 
 
 def _named_twice(members: tuple[Member, ...]) -> tuple[str, ...]:
-    """What to say of names that two members with different addresses have."""
+    """Return what to say of names that two members with different addresses have."""
     addresses: dict[str, str] = {}
     return tuple(
         f'two servers are called {member.name!r}'
@@ -294,7 +294,7 @@ def _named_twice(members: tuple[Member, ...]) -> tuple[str, ...]:
 
 
 def _listed(reasons: tuple[str, ...]) -> str:
-    """The first of many reasons, in one text."""
+    """Return the first of many reasons, in one text."""
     return '; '.join(reasons[:_REASONS]) + ('; …' if len(reasons) > _REASONS else '')
 
 

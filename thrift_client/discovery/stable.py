@@ -1,4 +1,4 @@
-"""What a pool is told of what a source says: decisions, given the time and chance.
+"""Which of a source's readings a pool gets: decisions, given time and random numbers.
 
 A source's list is believed with care. A failure or an empty list changes nothing, a member
 that is missing stays for a while in case it comes back, and what fails is tried again at
@@ -15,7 +15,7 @@ from thrift_client.discovery.member import Member
 
 
 class PolicyOptions(TypedDict, total=False):
-    """The options that every source takes; `Policy` tells what they mean."""
+    """The options that every source takes; `Policy` explains them."""
 
     allow_empty: bool
     grace: float
@@ -55,7 +55,7 @@ def backoff(failures: int, policy: Policy, chance: float) -> float:
     """Ms until the next try.
 
     Half of the wait is fixed so that a source is never hammered, half is chance so that a
-    fleet of clients that lost it together does not come back together.
+    crowd of clients that lost it together does not come back together.
 
     Args:
         failures: tries in a row that failed, 1 or more.
@@ -131,7 +131,7 @@ class MemberList:
         """Take in a list.
 
         Of two members of one name the later one counts: an ephemeral node of a lost session
-        stands beside that of the session that followed.
+        may exist next to that of the session that followed.
 
         Args:
             now: ms on any clock that only goes forward.

@@ -18,7 +18,7 @@ class StaticSource(Source):
         servers: in any of the forms that `Member.of` takes; their order is kept.
 
     Raises:
-        ValueError: one of them is no server, two have the same name, or there is none.
+        ValueError: one of them is not a server, two have the same name, or there is none.
     """
 
     ordered = True

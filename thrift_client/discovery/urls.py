@@ -39,7 +39,7 @@ def source(value: object, **options: Any) -> Watchable:
         options: keyword arguments of the source's class, for what should not stand in a URL.
 
     Returns:
-        A source, which does nothing until it is watched; a source comes back as it is.
+        A source, which does nothing until it is watched; a source is returned unchanged.
 
     Raises:
         ValueError: a URL, a server or an option that can't be right.
@@ -87,7 +87,7 @@ def register(url: str, address: str, **options: Any) -> Registration:
 
 
 def redacted(url: str) -> str:
-    """A URL without credentials, for messages; also one that can't be taken apart."""
+    """Return a URL without credentials, for messages; also one that can't be taken apart."""
     without = re.sub(r'://.*@', '://***@', url, flags=re.DOTALL)
     return re.sub(r'((?:password|username)=)[^&#]*', r'\1***', without)
 
@@ -151,7 +151,7 @@ def _split(url: str) -> _Parts:
     userinfo, _, netloc = split.netloc.rpartition('@')
     options: dict[str, Any] = dict(query)
     if len(options) < len(query):
-        raise ValueError(f'an option stands there twice: {redacted(url)!r}')
+        raise ValueError(f'an option is set twice: {redacted(url)!r}')
     if userinfo:
         username, _, password = userinfo.partition(':')
         options |= {'username': unquote(username), 'password': unquote(password)}
@@ -159,7 +159,7 @@ def _split(url: str) -> _Parts:
 
 
 def _name(parts: _Parts) -> str:
-    """The name that a URL without a path is about; `dns:///name` is how gRPC writes it."""
+    """Return the name that a URL without a path is about; `dns:///name` is how gRPC writes it."""
     name = parts.netloc or parts.path.removeprefix('/')
     if not name or (parts.netloc and parts.path not in ('', '/')) or '/' in name:
         raise ValueError(f'expected one name: {redacted(parts.url)!r}')
@@ -169,7 +169,7 @@ def _name(parts: _Parts) -> str:
 def _options(
     parts: _Parts, given: Mapping[str, Any], made_by: Callable[..., object]
 ) -> dict[str, Any]:
-    """What the URL says, as the types that `made_by` takes, and what was given besides."""
+    """Return what the URL says, as the types that `made_by` takes, and what was given besides."""
     known = _known(made_by)
     options: dict[str, Any] = {}
     for key, text in parts.options.items():
@@ -185,7 +185,7 @@ def _options(
 
 
 def _known(made_by: Callable[..., object]) -> list[str]:
-    """The keyword arguments that a URL can say."""
+    """Return the keyword arguments that a URL can say."""
     parameters = inspect.signature(made_by).parameters.values()
     names = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):

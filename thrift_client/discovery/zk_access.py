@@ -31,7 +31,7 @@ def access(
     timeout: float,
     policy: Policy,
 ) -> ZooKeeperAccess:
-    """How to reach an ensemble.
+    """Return how to reach an ensemble.
 
     Raises:
         ValueError: hosts, credentials or a duration that can't be right.
@@ -61,7 +61,7 @@ def access(
 
 
 def session(access: ZooKeeperAccess, wake: Callable[[], None]) -> ZooKeeperSession:
-    """A session that connects when it is first used; `wake` is called when it changes."""
+    """Return a session that connects when it is first used; `wake` is called when it changes."""
     from thrift_client.discovery.zk_session import ZooKeeperSession
 
     return ZooKeeperSession(access, wake)

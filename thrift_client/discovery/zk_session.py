@@ -82,7 +82,7 @@ class _Handler(SequentialThreadingHandler):
 
 
 class ZooKeeperSession:
-    """One session after another, for one thread; made anew when kazoo gives up on it.
+    """One session after another, for one thread; replaced when kazoo gives up on it.
 
     Args:
         wake: called in kazoo's threads whenever the session's state changes.
@@ -98,7 +98,7 @@ class ZooKeeperSession:
         self._was_connected = False
 
     def client(self) -> KazooClient:
-        """The client of a session that is connected; waits for the first connect alone.
+        """Return the client of a session that is connected; waits for the first connect alone.
 
         Raises:
             SourceError: there is no connection. kazoo goes on trying, and wakes us.
@@ -119,7 +119,7 @@ class ZooKeeperSession:
         return client
 
     def ask(self, request: Any) -> Any:
-        """The result of one of kazoo's asynchronous requests.
+        """Return the result of one of kazoo's asynchronous requests.
 
         Raises:
             KazooException: what the server or the session says; those that only tell of a

@@ -36,7 +36,7 @@ class ZooKeeperSource(Source):
         endpoint: one of the additional endpoints; None for the service's own.
         by_shard: whether servers are named by their shard, so that one that moves to another
             host keeps its keys, rather than by address.
-        session_timeout: ms without contact after which ZooKeeper forgets the session.
+        session_timeout: ms without contact after which ZooKeeper expires the session.
         connect_timeout: ms for one connect.
         timeout: ms for one request.
         policy: see `Policy`.
@@ -114,7 +114,7 @@ class ZooKeeperReader:
         self._changed: set[str | None] = set()
 
     def read(self) -> Reading:
-        """The members that are alive now."""
+        """Return the members that are alive now."""
         from kazoo.exceptions import KazooException
 
         try:
@@ -200,7 +200,7 @@ class ZooKeeperReader:
 
 
 def _sequence(name: str) -> str:
-    """The number that ZooKeeper put at the end of a node's name."""
+    """Return the number that ZooKeeper put at the end of a node's name."""
     return name[-10:]
 
 
@@ -219,14 +219,14 @@ def register(
     connect_timeout: float = 2_000,
     timeout: float = 3_000,
 ) -> Registration:
-    """Register a server as a member of a ServerSet: an ephemeral node, made anew when it is lost.
+    """Register a server as a member of a ServerSet: an ephemeral node, made again when lost.
 
     Returns at once; the node is made in the background, with the path to it.
 
     Args:
         hosts, path, username, password and the durations: as for `ZooKeeperSource`.
         address: where clients reach the server, `'host:port'`.
-        shard: its number, where the fleet has such.
+        shard: its number, if the servers have shards.
         weight: its share of the work; clients of other makes ignore it.
         additional: further endpoints' addresses by name.
         acl: of kazoo's making, for the node and the path. None: anyone may do anything, but

@@ -143,7 +143,7 @@ class LoadedEnum(IntEnum, metaclass=LoadedEnumType):
 def make_enum(
     name: str, members: list[tuple[str, int]], doc: str | None, namespace: dict[str, Any]
 ) -> type[LoadedEnum]:
-    """An enum; members of one number are one member with two names, as in Python's enums."""
+    """Return an enum; members of one number are one member with two names, as in Python's enums."""
     named = [(_member_name(name, member), number) for member, number in members]
     cls: Any = LoadedEnum(name, named)  # type: ignore[call-arg, arg-type]
     attributes = {
@@ -158,7 +158,7 @@ def make_enum(
 
 
 def _member_name(enum: str, name: str) -> str:
-    """The name, changed where Python's enums would take it for something else."""
+    """Return the name, changed where Python's enums would take it for something else."""
     special = name.startswith('_') and (name.endswith('_') or name.startswith(f'_{enum}__'))
     return f'{name}__' if special else python_name(name, ('mro',))
 
@@ -227,7 +227,7 @@ class _Maker:
 
 
 def make_maker(shape: Shape) -> type:
-    """A class that makes instances of the shape's class, with members for numbers."""
+    """Return a class that makes instances of the shape's class, with members for numbers."""
     scope: dict[str, Any] = {'setø': object.__setattr__, 'newø': shape.cls.__new__}
     scope['clsø'] = shape.cls
     parameters, lines = _parameters(shape, scope)
@@ -242,7 +242,7 @@ def make_maker(shape: Shape) -> type:
 
 
 def _parameters(shape: Shape, scope: dict[str, Any]) -> tuple[str, list[str]]:
-    """The parameters of a constructor, and the lines that make new defaults."""
+    """Return the parameters of a constructor, and the lines that make new defaults."""
     parameters, lines = [], []
     for i, field in enumerate(shape.fields):
         default = 'None'

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def is_thriftpy2(service: Any) -> bool:
-    """Whether it is a service class of thriftpy2's."""
+    """Tell whether it is a service class of thriftpy2's."""
     return isinstance(service, type) and isinstance(getattr(service, 'thrift_services', None), list)
 
 
 def from_thriftpy2(service: Any) -> ServiceModule:
-    """A module for a service class of thriftpy2's; kept with the class."""
+    """Return a module for a service class of thriftpy2's; kept with the class."""
     found: ServiceModule | None = vars(service).get('__thrift_service__')
     if found is not None:
         return found
@@ -52,7 +52,7 @@ def _thriftpy2_method(service: Any, name: str, shapes: dict[Any, Shape]) -> IdlM
 
 
 def with_members(name: str, arguments: Any, result: Any) -> tuple[Any, Any]:
-    """The classes of a generated method's arguments and result that give enums' members.
+    """Return the classes of a generated method's arguments and result that give enums' members.
 
     They are those of gen-py where it has no enums, or no types to go by. `result` None is oneway.
     """
@@ -72,7 +72,7 @@ def with_members(name: str, arguments: Any, result: Any) -> tuple[Any, Any]:
 
 
 def processor_with_members(generated: Any, methods: Iterable[tuple[str, str, Any, Any]]) -> Any:
-    """A generated `Processor` that gives its handler members of enums, and takes them.
+    """Return a generated `Processor` that gives its handler members of enums, and takes them.
 
     `methods` are (name, wire name, class of arguments, class of result) for each method.
     """
@@ -93,7 +93,7 @@ def processor_with_members(generated: Any, methods: Iterable[tuple[str, str, Any
 
 
 def _result(fields: tuple[Field, ...]) -> tuple[Type | None, tuple[Field, ...]]:
-    """What a result class returns, and the exceptions in it."""
+    """Return what a result class returns, and the exceptions in it."""
     success = next((field.type for field in fields if field.name == 'success'), None)
     return success, tuple(field for field in fields if field.name != 'success')
 

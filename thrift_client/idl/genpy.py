@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def has_enums(module: dict[str, Any]) -> bool:
-    """Whether a generated module, given by its names, has enum classes instead of numbers."""
+    """Tell whether a generated module, given by its names, has enum classes instead of numbers."""
     return 'IntEnum' in module
 
 
@@ -46,7 +46,7 @@ def find_enums(cls: Any, fields: list[Field]) -> None:
 
 
 def _numbers(type_: Type) -> Iterator[Type]:
-    """The i32s in a value of one element each, in the order in which they are read."""
+    """Yield the i32s in a value of one element each, in the order in which they are read."""
     if type_.code == TType.I32:
         yield type_
     for inner in type_.inner:

@@ -57,7 +57,7 @@ class LoadedModule(ModuleType):
         raise AttributeError(f'module {self.__name__!r} has no attribute {name!r}')
 
     def is_current(self) -> bool:
-        """Whether neither the file nor those that it includes have changed."""
+        """Tell whether neither the file nor those that it includes have changed."""
         return all(_stamp(file) == stamp for file, stamp in self.__thrift_stamps__.items())
 
     def __reduce__(self) -> Any:
@@ -103,7 +103,7 @@ def _register(module: ModuleType) -> None:
 
 
 def find(path: str, include_dirs: tuple[str, ...], module_name: str, qualname: str) -> Any:
-    """What a pickle refers to: a loaded module, or something in it."""
+    """Return what a pickle refers to: a loaded module, or something in it."""
     found: Any
     try:
         found = load(path, include_dirs, module_name)
@@ -124,7 +124,7 @@ class _FileLoader:
         self._loading: list[str] = []
 
     def module(self, file: str, name: str | None = None) -> LoadedModule:
-        """The module of a file, made unless what was made before is still true.
+        """Return the module of a file, made unless what was made before is still true.
 
         `name` None is that of an included file: the module that the file has already, or a new
         one whose name is free.

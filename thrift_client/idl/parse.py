@@ -81,7 +81,7 @@ def parse(data: bytes, path: str) -> Document:
 
 
 def decode(data: bytes) -> str:
-    """The text of a file: UTF-8 with or without a byte order mark, else latin-1."""
+    """Return the text of a file: UTF-8 with or without a byte order mark, else latin-1."""
     try:
         return data.decode('utf-8-sig')
     except UnicodeDecodeError:
@@ -89,7 +89,7 @@ def decode(data: bytes) -> str:
 
 
 def clean_doc(text: str) -> str | None:
-    r"""The text in a `/** … */`; None for a comment that documents nothing."""
+    r"""Return the text in a `/** … */`; None for a comment that documents nothing."""
     if not text.startswith('/**') or text == '/**/':
         return None
     lines = [line.strip() for line in text[3:-2].splitlines()]
@@ -140,7 +140,7 @@ class _Parser:
         return self.lines[self.at]
 
     def sees(self, text: str) -> bool:
-        """Whether the current token is this word or symbol."""
+        """Tell whether the current token is this word or symbol."""
         return self.texts[self.at] == text and self.kinds[self.at] in {'name', 'symbol'}
 
     def take(self, text: str) -> bool:
@@ -299,7 +299,7 @@ class _Parser:
         return EnumNode(name, members, line, doc)
 
     def _senum(self, line: int, doc: str | None) -> TypedefNode:
-        """An enum of strings, which old compilers knew: the type is string."""
+        """Return an enum of strings, which old compilers knew: the type is string."""
         name = self.name("the enum's name")
         self.expect('{')
         for _ in self.until('}'):

@@ -142,7 +142,7 @@ class Program:
         return Type(_CONTAINERS[name.name], key=key, value=inner[-1], frozen=name.frozen)
 
     def _owner(self, name: str, table: str) -> tuple[Program, str]:
-        """The file that a dotted name is about, and the name within it.
+        """Return the file that a dotted name is about, and the name within it.
 
         Of two included files with one name, it is the first that declares the name.
         """
@@ -164,7 +164,7 @@ class Program:
         return repr(name)
 
     def _fields(self, declared: Iterable[syntax.FieldNode]) -> tuple[Field, ...]:
-        """The fields without their defaults, which come with the class."""
+        """Return the fields without their defaults, which come with the class."""
         fields: list[Field] = []
         names: set[str] = set()
         for each in declared:
@@ -189,7 +189,7 @@ class Program:
         return size
 
     def class_of(self, shape: Shape, line: int) -> Any:
-        """The class of a struct, made when it is first needed."""
+        """Return the class of a struct, made when it is first needed."""
         if shape.cls is not None:
             return shape.cls
         if shape in self._making:
@@ -200,7 +200,7 @@ class Program:
         return make_class(shape, self._named(declared.name))
 
     def field_of(self, shape: Shape, name: str) -> Field | None:
-        """The field that the IDL calls `name`."""
+        """Return the field that the IDL calls `name`."""
         return shape.field(name) or shape.field(python_name(name))
 
     # Values.
@@ -208,7 +208,7 @@ class Program:
     def find_value(
         self, name: str, type_: Type, line: int
     ) -> int | tuple[Program, syntax.ConstNode] | None:
-        """What a name means where a value of the type is expected.
+        """Return what a name means where a value of the type is expected.
 
         An enum's number, or a constant and its file, or None if it means nothing.
         """
@@ -239,7 +239,7 @@ class Program:
         return owner, found
 
     def methods(self, service: syntax.ServiceNode) -> list[IdlMethod]:
-        """The methods that a service declares itself."""
+        """Return the methods that a service declares itself."""
         names: set[str] = set()
         found = []
         for function in service.functions:

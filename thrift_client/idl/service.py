@@ -101,7 +101,7 @@ class Processor(Interface, TProcessor):
 
 
 def server(method: IdlMethod, arguments: Any, result_class: Any) -> Callable[..., None]:
-    """What a processor serves a method by, like the functions in gen-py's `_processMap`."""
+    """Return what a processor serves a method by, like the functions in gen-py's `_processMap`."""
 
     def serve(processor: Any, seqid: int, iprot: Any, oprot: Any) -> None:
         given = arguments()
@@ -125,7 +125,7 @@ def server(method: IdlMethod, arguments: Any, result_class: Any) -> Callable[...
 
 
 def _answer(method: IdlMethod, exc: Exception, result: Any) -> tuple[int, Any]:
-    """What a server answers where the handler raised: the declared exception, or an error."""
+    """Return a server's reply if the handler raised: a declared exception, or an error."""
     for field in method.throws:
         if isinstance(exc, field.type.shape.cls):  # type: ignore[union-attr]
             setattr(result, field.name, exc)
@@ -201,7 +201,7 @@ def make_service(
 
 
 def message_classes(method: IdlMethod, namespace: dict[str, Any]) -> tuple[Any, Any]:
-    """The classes of a method's arguments and of its result, which is None for oneway ones."""
+    """Return the classes of a method's arguments and of its result (None for oneway)."""
     arguments = _message_class(f'{method.wire_name}_args', method.arguments, namespace)
     if method.oneway:
         return arguments, None
@@ -226,7 +226,7 @@ def _message_class(name: str, fields: Sequence[Field], namespace: dict[str, Any]
 
 
 def _converting(name: str, convert: Callable[[Any], Any]) -> property:
-    """An attribute that makes members of the numbers in what it is set to."""
+    """Return an attribute that makes members of the numbers in what it is set to."""
 
     def get(self: Struct) -> Any:
         return self.__dict__.get(name)
@@ -240,7 +240,7 @@ def _converting(name: str, convert: Callable[[Any], Any]) -> property:
 def _functions(
     methods: list[IdlMethod], scope: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The functions of Iface and of Client, as source: that gives exact signatures.
+    """Return the functions of Iface and of Client, as source: that gives exact signatures.
 
     Their globals are `scope`, with the classes of arguments and results as in gen-py; what
     else they need is put there and not into the module.

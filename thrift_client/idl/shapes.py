@@ -38,12 +38,12 @@ def shape_of(cls: Any) -> Shape:
 
 
 def is_struct(cls: Any) -> bool:
-    """Whether it is a class of a struct or exception."""
+    """Tell whether it is a class of a struct or exception."""
     return isinstance(cls, type) and isinstance(getattr(cls, 'thrift_spec', None), (tuple, dict))
 
 
 def _described(cls: Any, shapes: dict[Any, Shape]) -> Shape:
-    """The shape of a class and, in `shapes`, those of all that it contains."""
+    """Return the shape of a class and, in `shapes`, those of all that it contains."""
     if _KEPT in vars(cls):
         return vars(cls)[_KEPT]  # type: ignore[no-any-return]
     if cls in shapes:
@@ -68,7 +68,7 @@ def _described(cls: Any, shapes: dict[Any, Shape]) -> Shape:
 
 
 def generated_fields(cls: Any, shapes: dict[Any, Shape]) -> tuple[Field, ...]:
-    """The fields of a generated class, in the order of its constructor."""
+    """Return the fields of a generated class, in the order of its constructor."""
     names = _parameters(cls)
     entries = [entry for entry in cls.thrift_spec if entry is not None]
     if names and not entries:
@@ -107,7 +107,7 @@ def _generated_type(code: int, details: Any, shapes: dict[Any, Shape]) -> Type:
 
 
 def thriftpy2_fields(cls: Any, shapes: dict[Any, Shape]) -> tuple[Field, ...]:
-    """The fields of a class of thriftpy2's, in the order of the IDL."""
+    """Return the fields of a class of thriftpy2's, in the order of the IDL."""
     defaults = dict(cls.default_spec)
     return tuple(
         Field(

@@ -1,7 +1,7 @@
 """The types of structs of every kind of service, and what encoding needs to know of them.
 
-A `Shape` describes one class: its fields with their types, how Thrift's C extension is told
-of them (`spec`), and how an instance is made of decoded values (`factory`). The C extension
+A `Shape` describes one class: its fields with their types, how Thrift's C extension gets
+them (`spec`), and how an instance is made of decoded values (`factory`). The C extension
 gives numbers where the IDL has enums; a `Type` knows how such values become members.
 """
 
@@ -208,7 +208,7 @@ class Shape:
         return sorted(self.fields, key=lambda field: field.id)
 
     def field(self, name: str) -> Field | None:
-        """The field of that name, or None."""
+        """Return the field of that name, or None."""
         return next((field for field in self.fields if field.name == name), None)
 
     def __repr__(self) -> str:
@@ -267,14 +267,14 @@ def _spec(shape: Shape) -> tuple[Any, ...]:
 
 
 def parts_of(type_: Type) -> Iterator[Type]:
-    """The type and the types that it holds, but not those of a struct's fields."""
+    """Yield the type and the types that it holds, but not those of a struct's fields."""
     yield type_
     for inner in type_.inner:
         yield from parts_of(inner)
 
 
 def has_members(type_: Type) -> bool:
-    """Whether values of a type hold an enum's members, at any depth."""
+    """Tell whether values of a type hold an enum's members, at any depth."""
     return any(
         part.enum is not None or (part.shape is not None and part.shape.members)
         for part in parts_of(type_)
@@ -291,14 +291,14 @@ class _Members(dict):  # type: ignore[type-arg]  # Any is not imported at run ti
 
 
 def members_of(enum: type[IntEnum]) -> dict[int, Any]:
-    """An enum's members by number. `[number]` gives the number itself if it has no member."""
+    """Return an enum's members by number; a number without a member gives itself."""
     return _Members({int(member): member for member in enum})
 
 
 def converter(type_: Type) -> Callable[[Any], Any] | None:
-    """What makes members of the numbers in a decoded value; None if it has none to make.
+    """Return what makes members of the numbers in a decoded value; None if it has none to make.
 
-    Structs are changed in place, containers are made anew.
+    Structs are changed in place, containers are replaced.
     """
     if type_.enum is not None:
         return members_of(type_.enum).__getitem__
@@ -346,7 +346,7 @@ def _map_converter(type_: Type) -> Callable[[Any], Any] | None:
 
 
 def conversion(field: Field, number: int, scope: dict[str, Any]) -> str | None:
-    """The source of an expression that makes members of the numbers in `valueø`.
+    """Return the source of an expression that makes members of the numbers in `valueø`.
 
     None if the field has none. What the source needs is put into `scope`.
     """

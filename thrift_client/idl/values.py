@@ -1,6 +1,6 @@
 """The values of constants and defaults: checked against their types, and made of them.
 
-A value that can change (a list, a struct) is made anew for each instance that has it as
+A value that can change (a list, a struct) is made again for each instance that has it as
 a default, so what is resolved is how to make it.
 """
 

@@ -140,7 +140,7 @@ def _writers_of(shape: Shape) -> list[tuple[str, int, int, str | None, Write]]:
 
 
 def _scalar(type_: Type, verb: str) -> str | None:
-    """The protocol's method for a scalar; None for other types, and for enums' members."""
+    """Return the protocol's method for a scalar; None for other types, and for enums' members."""
     if type_.enum is not None or type_.code not in _CALLS:
         return None
     return f'{verb}{"Binary" if type_.binary else _CALLS[type_.code]}'

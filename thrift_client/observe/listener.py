@@ -24,11 +24,11 @@ class EventListener:
 
 
 def service_name(server: Any) -> str:
-    """The service of a client as `package.service`, which is the path of its gen-py module."""
+    """Return a client's service as `package.service`, the path of its gen-py module."""
     name: str = server.service.__name__
     return name
 
 
 def outcome(error: BaseException | None) -> str:
-    """How a call ended, as a label: `ok`, or the name of the exception's class."""
+    """Return how a call ended, as a label: `ok`, or the name of the exception's class."""
     return 'ok' if error is None else type(error).__name__

@@ -70,7 +70,7 @@ class Telemetry(EventListener):
         )
 
     def headers(self) -> dict[str, str]:
-        """The headers that carry the context of the call's span, else that of the caller's."""
+        """Return the headers that carry the context of the call's span, or the caller's."""
         carrier: dict[str, str] = {}
         begun = [each for each in _open.get() if each.owner is self]
         context = self._trace.set_span_in_context(begun[-1].span) if begun else None
@@ -131,16 +131,16 @@ class Telemetry(EventListener):
         return self._trace.set_span_in_context(span)
 
     def _traces(self) -> bool:
-        """Whether anything records spans: not the API alone, where no provider has been set."""
+        """Tell whether spans are recorded; False for the API without a provider."""
         tracer = self._tracer
         return type(getattr(tracer, '_tracer', tracer)) is not self._trace.NoOpTracer
 
     def _measures(self) -> bool:
-        """Whether anything records times: not the API alone, where no provider has been set."""
+        """Tell whether times are recorded; False for the API without a provider."""
         return getattr(self._duration, '_real_instrument', self) is not None
 
     def _find(self, event: AttemptFailed | RetryPlanned | CallFinished) -> _Begun | None:
-        """The call's record: of this server, or, after a retry elsewhere, of another."""
+        """Return the call's record: of this server, or, after a retry elsewhere, of another."""
         if not _open.get():
             return None
         mine = [

@@ -95,7 +95,7 @@ class _Series:
         self._lock = Lock()
 
     def labelled(self, key: str, server: Any, labels: tuple[str, ...]) -> Any:
-        """The series of a metric with these labels, from now on one of the server's."""
+        """Return the series of a metric with these labels, from now on one of the server's."""
         name = service_name(server), server.name
         with self._lock:
             self._of.setdefault(name, set()).add((key, labels))

@@ -118,11 +118,11 @@ class Load:
         self.lost_at = now
 
     def abandon(self) -> None:
-        """Forget a started call that ended without telling anything about the server."""
+        """Drop a started call whose end says nothing about the server."""
         self._started.pop()
 
     def renew(self) -> None:
-        """Forget how long calls took: the server comes back as if it were new."""
+        """Drop the times of calls: the server returns as if it were new."""
         self.ewma = 0.0
         self.stamp = None
         self.losses = 0

@@ -57,7 +57,7 @@ class Router(Protocol):
 
 
 def check_weights(names: tuple[str, ...], weights: tuple[float, ...]) -> None:
-    """Refuse weights that are no weights.
+    """Refuse weights that are not usable.
 
     Raises:
         ValueError: there are not as many weights as names, or one is not a finite number above 0.
@@ -73,7 +73,7 @@ def check_equal_weights(router: str, names: tuple[str, ...], weights: tuple[floa
     """Refuse weights that a router could only ignore.
 
     Raises:
-        ValueError: the weights are no weights, or they differ.
+        ValueError: the weights are not usable, or they differ.
     """
     check_weights(names, weights)
     if len(set(weights)) > 1:

@@ -18,7 +18,7 @@ class Explanation:
     """Where a call would go.
 
     `key` is what its key function returned and `hash` that key's stable 64-bit hash, None
-    where the router takes an int as it is. `replicas` are all the servers of the key, in the
+    where the router takes an int itself. `replicas` are all the servers of the key, in the
     order in which they may serve it; `server` is the one that would get the call now: the
     first, unless it is out and the pool was given `failover`. `why` says it in words.
     """
@@ -136,7 +136,7 @@ def plan(
 def compare(
     router: Any, before: dict[str, float], after: dict[str, float], keys: Iterable[Any]
 ) -> Plan:
-    """What moves from one fleet to another, each the weights of its servers by their names.
+    """Return which keys move from one list of servers (weights by name) to another.
 
     ValueError for weights that the router can't have.
     """

@@ -1,4 +1,4 @@
-"""Jump consistent hashing: perfectly even and without memory, for fleets that grow at their end."""
+"""Jump consistent hashing: perfectly even and without memory, for pools that grow at their end."""
 from thrift_client.routing.base import check_equal_weights, mix, no_servers
 from thrift_client.routing.keys import key_hash
 
@@ -41,9 +41,9 @@ class _JumpTable:
     def ranked(self, key: object, n: int) -> list[int]:
         """Find the servers that a key prefers; see `Table.ranked`.
 
-        The first is the key's own; further ones are where it jumps with its hash mixed anew, so
-        that the keys of one server have their second choices on all others. Where that finds nobody
-        new for long, the positions that follow fill the list.
+        The first is the key's own; further ones are where it jumps with its hash mixed again, so
+        that the keys of one server have their second choices on all others. Where that finds no
+        new one for long, the positions that follow fill the list.
         """
         n = min(n, self._count)
         if n <= 0:

@@ -38,8 +38,8 @@ What follows from the table, and why:
   same on the wire.
 * An instance of a subclass counts as its base class (`OrderedDict`, a named tuple…). An `IntEnum`,
   which is what gen-py writes with the option `enum`, counts as its number, which is what it is
-  without this option and on the wire: generating the code anew moves no key.
-* The names of classes and modules are no part of a struct's bytes: renaming moves no key.
+  without this option and on the wire: generating the code again moves no key.
+* The names of classes and modules don't belong to a struct's bytes: renaming moves no key.
 """
 from collections.abc import Callable, Iterable
 from enum import Enum
@@ -119,7 +119,7 @@ def _int(key: int) -> bytes:
 
 
 def _float(key: float) -> bytes:
-    # Adding 0.0 turns -0.0 into 0.0 and leaves every other number as it is.
+    # Adding 0.0 turns -0.0 into 0.0 and leaves every other number unchanged.
     return _NAN if isnan(key) else b'd' + _double(float.__add__(key, 0.0))
 
 

@@ -23,7 +23,7 @@ class Maglev:
             ``servers / size``, so a hundred times as many as servers is a good choice.
 
     Raises:
-        ValueError: `size` is no prime.
+        ValueError: `size` is not a prime number.
 
     Source:
         Eisenbud et al.: Maglev: A Fast and Reliable Software Network Load Balancer, NSDI 2016.

@@ -8,7 +8,8 @@ __all__ = ['Modulo']
 class Modulo:
     """Place an int key on server ``key % n`` as Python does it, any other on ``key_hash(key) % n``.
 
-    A bool is no int here; an `IntEnum` is. Positions decide, not names; weights must be equal.
+    A bool doesn't count as an int, an `IntEnum` does. Positions decide, not names; weights must be
+    equal.
     """
 
     name = 'modulo'

@@ -21,7 +21,7 @@ class Ketama:
     MD5 digests of ``name-0`` to ``name-39``; with weights there are
     ``floor(40 * servers * weight / sum of weights)`` digests, so a server of very small weight may
     have none and serve no keys. A key's point is the first number of the MD5 digest of a str's
-    UTF-8, of bytes as they are, of any other key's canonical bytes. Names decide, not positions;
+    UTF-8, of bytes themselves, of any other key's canonical bytes. Names decide, not positions;
     one point of two servers belongs to the name that sorts first. Where weights differ, a change
     alters how many points the others have, so that some of their keys move too.
 

@@ -51,11 +51,11 @@ class BalancedBase(PoolBase[S]):
         return sum([e.connections.count_calls() for e in self._servers.roster.endpoints])
 
     def _picking(self) -> tuple[Any, ...]:
-        """What each call needs of the pool."""
+        """Return what each call needs of the pool."""
         return self._servers, self._overrides, self._new_picker
 
     def _new_picker(self, roster: Roster, now: float) -> BalancedPicker:
-        """What chooses the servers of a call begun at `now`."""
+        """Return what chooses the servers of a call begun at `now`."""
         pin = None if self._overrides is None else self._overrides.given.get('source')
         return BalancedPicker(
             self._servers, roster, self._balance, self._retry_budget, self._latencies, now, pin
@@ -63,7 +63,7 @@ class BalancedBase(PoolBase[S]):
 
     @staticmethod
     def _new_pin() -> Any:
-        """A pinned connection, to a server that is not chosen yet."""
+        """Return a pinned connection, to a server that is not chosen yet."""
         raise NotImplementedError
 
     def pinned(self) -> Self:
@@ -80,7 +80,7 @@ class BalancedBase(PoolBase[S]):
 def balanced_failure(
     picker: BalancedPicker | None, error: BaseException, method: Method, started: float
 ) -> ThriftExceptionResponse[Any]:
-    """The response of a call that failed, with why for each server that was out of reach.
+    """Return the response of a call that failed, with why for each server that was out of reach.
 
     `picker` is None if no server could be chosen.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from thrift_client.core.service import Method, Service, bind_functions
-from thrift_client.options import nearest
+from thrift_client.mistakes import nearest
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ _classes: dict[tuple[type, Service], type] = {}
 def class_for(cls: type, service: Service, make: Callable[[], dict[str, Any]]) -> type:
     """Return the subclass of `cls` for a service, made once.
 
-    `make()` gives an attribute for each method; those that `cls` has itself stay as they
-    are. A user's subclass comes before the methods, so that it may override them and call
+    `make()` gives an attribute for each method; those that `cls` has itself are
+    kept. A user's subclass comes before the methods, so that it may override them and call
     them with `super()`. Two threads that are first at the same time make two and keep the
     same one.
     """
@@ -111,7 +111,7 @@ _binder: Any = _Binder()
 def bind(
     kind: type[PoolMethod], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, tuple[Any, ...]]:
-    """The arguments of a call in the generated class, and as a tuple in the order of the IDL.
+    """Return a call's arguments as the generated class, and as a tuple in IDL order.
 
     Raises TypeError for wrong ones, as the call does.
     """

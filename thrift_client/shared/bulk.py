@@ -41,7 +41,7 @@ def new_leg(
     arguments: Any,
     seqid: int | None = None,
 ) -> Leg:
-    """A leg that begins now, for a view of a pool with these overrides."""
+    """Return a leg that begins now, for a view of a pool with these overrides."""
     return Leg(
         position,
         endpoint,
@@ -98,7 +98,7 @@ class Mapped(Scatter):
         return bool(self._under_way)
 
     def due(self) -> ThriftResponse[Any] | None:
-        """The response whose turn it is, if it is there; begins what can be begun.
+        """Return the response whose turn it is, if it is there; begins what can be begun.
 
         Raises the mistake in an item when its turn comes.
         """
@@ -271,7 +271,7 @@ class SplitCall(Scatter):
         self._begin([share for share in again if share.response is None])
 
     def result(self) -> ThriftResponse[Any]:
-        """The merged response. Raises TypeError for replies that can't be merged."""
+        """Return the merged response. Raises TypeError for replies that can't be merged."""
         done = self._shares
         elapsed = (monotonic() - self._started) * 1000
         errors = [share for share in done if share.response.is_error()]

@@ -82,7 +82,7 @@ class ChecksBase:
             self._watched.clear()
 
     def due(self, now: float) -> tuple[Endpoint, Probe] | float | None:
-        """The server to check now, with its probe; or the seconds to wait; None: all is done."""
+        """Return the server to check now, with its probe; or seconds to wait; None: all done."""
         if fork.is_main_thread_gone():
             self.give_up()
         with self._lock:
@@ -112,7 +112,7 @@ class ChecksBase:
                 endpoint.health.set_unchecked()
 
     def renew_after_fork(self) -> Callable[[], None]:
-        """Forget the parent's thread; afterwards, begin one for the servers that are ejected."""
+        """Drop the parent's thread; afterwards, begin one for the servers that are ejected."""
         self._lock = fork.hold(RLock())
         watched = [reference() for reference in self._watched.values()]
         self._watched = {}
@@ -127,7 +127,7 @@ class ChecksBase:
 
 
 def check_view(endpoint: Endpoint, pin: Any, now: float) -> Any:
-    """The view of a server's client that a check gets: on a connection of its own.
+    """Return the view of a server's client that a check gets: on a connection of its own.
 
     Its calls are in no events, figures and logs of requests, and are limited by the client's
     timeout and by `check_every`, if that is at least a second.
@@ -147,7 +147,7 @@ def begin(endpoint: Endpoint, view: Any) -> Any:
 
 
 def log_once(endpoint: Endpoint, error: BaseException) -> None:
-    """Log the mistake of a check function: what is no failure of a call."""
+    """Log, once, an exception of a check function that is not a failed call."""
     assert endpoint.health.breaker is not None
     check = endpoint.health.breaker.policy.check
     if not isinstance(error, FAILURES) and id(check) not in _broken:

@@ -69,12 +69,12 @@ class ClientBase:
 
     @staticmethod
     def _new_connections(endpoint: Endpoint) -> Any:
-        """The empty connection pool of a server."""
+        """Return the empty connection pool of a server."""
         raise NotImplementedError
 
     @staticmethod
     def _functions_of(service: Service) -> dict[str, Any]:
-        """A function for each method, that takes a client and makes the call."""
+        """Return a function for each method, that takes a client and makes the call."""
         raise NotImplementedError
 
     def _begin(self) -> None:
@@ -159,7 +159,7 @@ class ClientBase:
         return view
 
     def _view(self, options: CallOptions, kind: Any = None, pin: Any = None) -> Any:
-        """A view with these options; `kind` is its class, None for the client's own."""
+        """Return a view with these options; `kind` is its class, None for the client's own."""
         view = object.__new__(kind or type(self))
         view.__dict__.update(self.__dict__, _options=options, _is_view=True, _pin=pin)
         return view
@@ -179,7 +179,7 @@ class ClientBase:
         self._endpoint.connections.set_disabled(True)
 
     def is_enabled(self) -> bool:
-        """Whether calls are let through."""
+        """Tell whether calls are let through."""
         return 'disabled' not in self._endpoint.connections.gate
 
     def __repr__(self) -> str:

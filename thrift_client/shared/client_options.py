@@ -44,7 +44,7 @@ def resolve(address: Address, *levels: Mapping[str, Any]) -> Options:
 
 
 def _with_scheme(given: dict[str, Any], scheme: str, address: Address) -> dict[str, Any]:
-    """The options with what the URL's scheme and credentials say, which override them."""
+    """Return the options with what the URL's scheme and credentials say, which override them."""
     if scheme in ('thrifts', 'https'):
         given['ssl'] = given.get('ssl') or True
     elif scheme == 'http':

@@ -101,7 +101,7 @@ class ConnectionBase:
     def judged(self, result: Any) -> Any:
         """Return a result that was read, having noted whether the server takes another call.
 
-        A proxy that answers for want of a server closes the connection behind its answer.
+        A proxy that reaches no server answers itself, then closes the connection.
         """
         lost = type(result) is Raised and is_of_proxy(result.exception)
         if lost or not self.channel.reusable:
@@ -115,11 +115,11 @@ class ConnectionBase:
         self.look_at = self.retire_at = 0.0
 
     def idle_since(self) -> float:
-        """When it was last used (monotonic seconds), as far as that matters."""
+        """Return when it was last used (monotonic seconds), as far as that matters."""
         return self.look_at - QUIET
 
     def read_small(self, plan: MethodPlan, head: bytes, data: bytes) -> Any:
-        """The result in `data`, if that is just the whole reply to this call, else None.
+        """Return the result in `data`, if that is just the whole reply to this call, else None.
 
         `head` is the message header that the reply must have.
         """
@@ -148,12 +148,12 @@ class ConnectionBase:
         return None if buffer.read(1) else result
 
     def read_first(self, codec: Codec, method: Method, seqid: int, data: bytes) -> Any:
-        """The result in `data`, if that is just the whole reply; else None."""
+        """Return the result in `data`, if that is just the whole reply; else None."""
         plan = codec.plan(method)
         return None if plan is None else self.read_small(plan, plan.headers[seqid][1], data)
 
     def reply(self, codec: Codec, method: Method, seqid: int) -> IncomingReply:
-        """What puts the reply to a call together, for whoever must not block."""
+        """Return what puts the reply to a call together, for whoever must not block."""
         return IncomingReply(
             self.wire, codec, method, seqid, monotonic, self.channel, fresh=self.calls <= 1
         )
@@ -216,7 +216,7 @@ class ConnectionBase:
         self._ended = broken
 
     def is_quiet(self) -> bool:
-        """Whether it is still open, and nothing has arrived that nobody asked for."""
+        """Tell whether it is still open, and nothing has arrived that nobody asked for."""
         return self.stream.is_quiet()
 
     def interrupt(self) -> None:
@@ -224,5 +224,5 @@ class ConnectionBase:
         self.stream.interrupt()
 
     def close(self, *, forked: bool = False) -> None:
-        """Close it, or in a forked child forget it."""
+        """Close it; in a forked child only drop it."""
         self.stream.close(forked=forked)

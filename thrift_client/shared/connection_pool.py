@@ -7,8 +7,8 @@ GIL: two threads can't pop the same connection. `gate` holds what keeps a call f
 short way ('closed', 'disabled', 'waiting'…) and is empty most of the time; a call that has
 passed it while another thread closes it finishes, and its connection is looked at once more
 when it comes back. For `max_connections` there are permits: opening a connection takes one,
-and it is back when the connection is discarded, or when an exception in the wrong place
-made everybody forget it. `opened`, `discarded` and `_calls_gone` are statistics: `+=` on
+and it is freed when the connection is discarded, or garbage-collected after an exception
+in the wrong place. `opened`, `discarded` and `_calls_gone` are statistics: `+=` on
 them is one step, too.
 
 Without the GIL, methods of lists, sets and dicts stay single steps, but `+=` would lose
@@ -104,7 +104,7 @@ class ConnectionPool:
         return 'closed' in self.gate
 
     def open_connections(self) -> list[Any]:
-        """The open connections, idle and in use."""
+        """Return the open connections, idle and in use."""
         found = [reference() for reference in self._live.valuerefs()]
         return [connection for connection in found if connection is not None]
 
@@ -114,23 +114,23 @@ class ConnectionPool:
         return bool(self.idle or self.limit is None or self.permits)
 
     def new_pin(self) -> Any:
-        """A pinned connection that is not open yet."""
+        """Return a pinned connection that is not open yet."""
         raise NotImplementedError
 
     def new_checks(self) -> Any:
-        """What checks the server in the background while it is ejected."""
+        """Return what checks the server in the background while it is ejected."""
         raise NotImplementedError
 
     def count_open(self) -> int:
-        """How many connections are open, idle and in use."""
+        """Return how many connections are open, idle and in use."""
         return len(self._live)
 
     def count_waiting(self) -> int:
-        """How many calls wait for a connection."""
+        """Return how many calls wait for a connection."""
         raise NotImplementedError
 
     def count_calls(self) -> int:
-        """How many calls were sent on any of the connections so far."""
+        """Return how many calls were sent on any of the connections so far."""
         calls: int = self._calls_gone + sum([c.calls for c in self.open_connections()])
         return calls
 
@@ -142,7 +142,7 @@ class ConnectionPool:
             raise ClientDisabledError('the client is disabled', hint='enable() lets calls through')
 
     def is_open(self) -> bool:
-        """Whether calls may be made."""
+        """Tell whether calls may be made."""
         return self.gate.isdisjoint(('closed', 'disabled'))
 
     def set_disabled(self, disabled: bool) -> None:
@@ -162,7 +162,7 @@ class ConnectionPool:
             self.gate.discard('retired')
 
     def take_checked(self) -> Any:
-        """An idle connection that passes inspection; None if there is none.
+        """Return an idle connection that passes inspection; None if there is none.
 
         One that may still be answered a oneway call stays, as long as there are others: its
         server may not have read the call yet, and closing it could take the call away.
@@ -183,7 +183,7 @@ class ConnectionPool:
                 self.idle[:0] = reversed(unsettled)
 
     def is_fit(self, connection: Any, now: float) -> bool:
-        """Whether a connection that was idle may be used; discards it if not."""
+        """Tell whether a connection that was idle may be used; discards it if not."""
         reason = self._why_not(connection, now)
         if reason is None and now >= connection.look_at and not connection.is_quiet():
             reason = 'the server closed it, or wrote to it, while it was idle'
@@ -329,7 +329,7 @@ class ConnectionPool:
         self.gate.discard('waiting')
 
     def exhausted(self) -> PoolExhausted:
-        """The error for a call that waited too long for a connection."""
+        """Return the error for a call that waited too long for a connection."""
         return PoolExhausted(
             f'timed out: all {self.limit} connections are in use and {self.count_waiting() - 1} '
             'other calls wait',
@@ -356,7 +356,7 @@ class ConnectionPool:
 
 
 def caller() -> str:
-    """The file and line outside of this package that is being run."""
+    """Return the file and line outside of this package that is being run."""
     frame = sys._getframe(1)
     while frame.f_back is not None and _is_ours(frame.f_globals.get('__name__', '')):
         frame = frame.f_back

@@ -99,7 +99,7 @@ class Endpoint:
         return addresses.join(self.address.host, self.address.port)
 
     def codec_of(self, codec: Codec) -> Codec:
-        """The codec for this server's wire, for calls that another server was chosen for first."""
+        """Return the codec for this server, for calls that another server was chosen for first."""
         return codec if codec.wire is self.wire else self.codec
 
     def located(
@@ -113,7 +113,7 @@ class Endpoint:
         return error
 
     def view(self, overrides: Any) -> CallOptions:
-        """The call options of a view of a pool; `overrides` has them (checked) as `given`."""
+        """Return the call options of a pool's view; `overrides` has them, checked, as `given`."""
         if overrides is None:
             return self.call_options
         found = self._views.get(overrides)

@@ -44,7 +44,7 @@ class FanOutBase:
         raise NotImplementedError
 
     def _request(self, leg: Leg, codec: Codec) -> bytes:
-        """The message of a leg, encoded once for legs with the same arguments.
+        """Return the message of a leg, encoded once for legs with the same arguments.
 
         Raises EncodeError, told where.
         """

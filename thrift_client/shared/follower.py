@@ -44,7 +44,7 @@ class Follower:
         self._listed: int | None = None
         self._failures = 0
         self._warned: frozenset[str] = frozenset()
-        #: Why the source has no list, or why an older one is kept; None if all is well.
+        #: Why the source has no list, or why an older one is kept; None if it works.
         self.failure: SourceError | None = None
         self._first = Event()
         self._listeners: WeakSet[Callable[[], object]] = WeakSet()
@@ -113,7 +113,7 @@ class Follower:
     def tell_first(self, listener: Callable[[], object]) -> None:
         """Call `listener` when `wait_first` would return: in the watch's thread, or here.
 
-        It is held weakly: a call that gave up waiting is forgotten.
+        It is held weakly: a call that gave up waiting is dropped.
         """
         with self._lock:
             if not self._first.is_set():
@@ -129,7 +129,7 @@ class Follower:
         self._end_waiting()
 
     def renew_after_fork(self) -> Callable[[], None] | None:
-        """Forget the parent's thread and the calls that waited there; then follow anew."""
+        """Drop the parent's thread and the calls that waited there; then follow again."""
         self._lock = RLock()
         self._listeners = WeakSet()
         self._first = Event()

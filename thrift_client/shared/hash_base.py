@@ -31,7 +31,7 @@ KeyFunction = Callable[..., Any]
 
 
 def default_key(*arguments: Any) -> Any:
-    """The only argument itself, else the tuple of all."""
+    """Return the only argument itself, else the tuple of all."""
     return arguments[0] if len(arguments) == 1 else arguments
 
 
@@ -127,18 +127,18 @@ class HashBase(PoolBase[S]):
         return ServerList(self._make_server, self._router)
 
     def _keying(self) -> tuple[Any, ...]:
-        """What each call needs of the pool: see `KeyedMethod`."""
+        """Return what each call needs of the pool: see `KeyedMethod`."""
         return self._servers, self._keys, self._splits, self._failover, self._overrides
 
     def _mapped(self, kind: type[KeyedMethod], items: Iterable[Any]) -> Mapped:
-        """The calls of a method for each item, none of which has begun."""
+        """Return the calls of a method for each item, none of which has begun."""
         from thrift_client.shared.bulk import Mapped
 
         key = self._keys.get(kind.method.name, default_key)
         return Mapped(self._roster, kind, key, items, self._overrides, self._failover)
 
     def _split_call(self, method: Method, values: tuple[Any, ...]) -> SplitCall:
-        """A call of whose argument each server gets its share."""
+        """Return a call of whose argument each server gets its share."""
         from thrift_client.shared.bulk import SplitCall
 
         shares = partial(self._shares, method=method.name, values=values)
@@ -148,12 +148,12 @@ class HashBase(PoolBase[S]):
         )  # fmt: skip
 
     def _replicas(self, method: Method, values: tuple[Any, ...]) -> Sequence[Endpoint]:
-        """The servers of a call's key. Raises NoServersError."""
+        """Return the servers of a call's key. Raises NoServersError."""
         function: KeyFunction = self._keys.get(method.name, default_key)
         return self._roster().ranked(function(*values), self._copies)
 
     def _everyone_of(self) -> Any:
-        """The pool of `_all_type` over the same servers."""
+        """Return the pool of `_all_type` over the same servers."""
         everyone = self.__dict__.get('_everyone')
         if everyone is None:
             everyone = self._everyone = self._all_type._over(self)
@@ -164,7 +164,7 @@ class HashBase(PoolBase[S]):
 
         The function always gets the arguments by position, in the order of the IDL, and
         returns the key: a str, an int, bytes, or what else `canonical_bytes` takes. Raises
-        AttributeError for an unknown method, TypeError for what is no function.
+        AttributeError for an unknown method, TypeError if it isn't a function.
         """
         self._method(method)
         if not callable(function):
@@ -173,13 +173,13 @@ class HashBase(PoolBase[S]):
         return self
 
     def server_for(self, method: str, /, *args: Any, **kwargs: Any) -> S:
-        """The SimpleClient that would serve this call. Raises NoServersError."""
+        """Return the SimpleClient that would serve this call. Raises NoServersError."""
         roster, key = self._roster(), self._key_for(method, args, kwargs)
         server: S = serving(roster, key, self._failover).client
         return server
 
     def servers_for(self, method: str, /, *args: Any, **kwargs: Any) -> tuple[S, ...]:
-        """The servers of this call's key, in the order of the routing, the key's own first.
+        """Return the servers of this call's key, in the order of the routing, the key's own first.
 
         As many as `replicas` says, or `failover` and one more. Raises NoServersError.
         """
@@ -187,7 +187,7 @@ class HashBase(PoolBase[S]):
         return tuple(endpoint.client for endpoint in ranked)
 
     def explain(self, method: str, /, *args: Any, **kwargs: Any) -> Explanation:
-        """Where this call would go, and why; nothing is sent. Raises NoServersError."""
+        """Return where this call would go, and why; nothing is sent. Raises NoServersError."""
         from thrift_client.routing.explain import explain
 
         roster, key = self._roster(), self._key_for(method, args, kwargs)
@@ -210,7 +210,7 @@ class HashBase(PoolBase[S]):
         remove: Iterable[Any] = (),
         keys: Iterable[Any],
     ) -> Plan:
-        """Which of these keys would move from where to where; the pool stays as it is.
+        """Return which of these keys would move from where to where; change nothing.
 
         `add`: names of servers to come, or (name, weight); `remove`: servers of the pool,
         their names or addresses; `keys`: a sample of what key functions return. Raises
@@ -224,7 +224,7 @@ class HashBase(PoolBase[S]):
         return plan(self._router, weights, add, leaving, keys)
 
     def _name_of(self, server: Any) -> str:
-        """The name of a server that is given by it, by itself, or by its address."""
+        """Return the name of a server that is given by it, by itself, or by its address."""
         if not isinstance(server, str):
             name: str = server.name
             return name
@@ -238,7 +238,7 @@ class HashBase(PoolBase[S]):
         return function(*values)
 
     def _picker(self, key: Any) -> Picker:
-        """What chooses the servers of a call that others of its key may serve."""
+        """Return what chooses the servers of a call that others of its key may serve."""
         return FailoverPicker(self._roster(), key, self._failover + 1)
 
     def _shares(
@@ -250,7 +250,7 @@ class HashBase(PoolBase[S]):
         method: str,
         values: tuple[Any, ...],
     ) -> list[Share]:
-        """The shares of a split call, in the order of the servers; `only` of some positions."""
+        """Return the shares of a split call, in server order; `only` those of some positions."""
         position = self._splits[method].position
         function: KeyFunction | None = self._keys.get(method)
         shares: dict[Endpoint, Share] = {}

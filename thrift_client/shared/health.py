@@ -78,12 +78,12 @@ class Health:
         return self.breaker is not None and self.breaker.state != CLOSED
 
     def refuses(self, now: float) -> bool:
-        """Whether a call at `now` would be refused."""
+        """Tell whether a call at `now` would be refused."""
         breaker = self.breaker
         return breaker is not None and breaker.state != CLOSED and not breaker.is_due(now)
 
     def is_due(self, now: float) -> bool:
-        """Whether a call at `now` would be the probe of the ejected server."""
+        """Tell whether a call at `now` would be the probe of the ejected server."""
         return self.breaker is not None and self.breaker.is_due(now)
 
     def admit(self, now: float) -> Probe | None:
@@ -164,7 +164,7 @@ class Health:
         return ejected
 
     def _is_dispensable(self, peers: list[list[Health]]) -> bool:
-        """Whether every pool can do without the server."""
+        """Tell whether every pool can do without the server."""
         assert self.breaker is not None
         share = self.breaker.policy.max_share
         return all(
@@ -244,5 +244,5 @@ class Health:
 
 
 def label_of(error: BaseException) -> str:
-    """The short text of an error for a list of them: what happened, without where."""
+    """Return the short text of an error for a list of them: what happened, without where."""
     return error.reason if isinstance(error, ThriftClientError) else str(error)

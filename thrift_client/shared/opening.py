@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     #: Yields what to wait for, and is sent the descriptors that are ready, or a value.
     Steps = Generator[Any, Any, Any]
 
-#: RFC 8305: how many seconds an attempt has before the next address is tried beside it.
+#: RFC 8305: how many seconds an attempt has before the next address is tried in parallel.
 NEXT_ADDRESS_AFTER = 0.25
 #: What a connect says that has only begun; Windows says the last.
 _GOING_ON = (EINPROGRESS, EAGAIN, EWOULDBLOCK)
@@ -124,7 +124,7 @@ class Opener:
         )
 
     def ends(self, now: float, expires: float | None) -> float | None:
-        """When a connect that begins now has to be done."""
+        """Return when a connect that begins now has to be done."""
         limit = self.options.connect_timeout
         if limit is None:
             return expires
@@ -220,7 +220,7 @@ class Opener:
 
 
 def _made(option: str, options: Options, expires: float | None) -> Steps:
-    """The value of `ssl=` or `sasl=`, or what it returns. Raises AuthError, CallTimeout."""
+    """Yield the value of `ssl=` or `sasl=`, or what it returns. Raises AuthError, CallTimeout."""
     given = getattr(options, option)
     if not callable(given):
         return given
@@ -330,7 +330,7 @@ class Race:
     """Connects to whichever of `found` answers first, each with a head start over the next.
 
     `waits_for` are the descriptors that have to become writable; `next_at` is when the next
-    address is tried beside them (monotonic seconds), None if there is none left.
+    address is tried in parallel (monotonic seconds), None if there is none left.
     """
 
     def __init__(self, found: Found) -> None:
@@ -404,7 +404,7 @@ class Race:
 
 
 def _new_socket(family: int) -> socket.socket:
-    """A non-blocking socket, ready to connect."""
+    """Return a non-blocking socket, ready to connect."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         tune(sock, family)
@@ -416,7 +416,7 @@ def _new_socket(family: int) -> socket.socket:
 
 
 def connect_error(failed: list[tuple[Any, OSError]]) -> ConnectError:
-    """One error for all addresses, with the errno of the first."""
+    """Return one error for all addresses, with the errno of the first."""
     tried = [f'{_text(address)}: {exc.strerror or exc}' for address, exc in failed]
     error = ConnectError(f'cannot connect to {"; ".join(tried)}', phase='connecting')
     error.errno = failed[0][1].errno

@@ -1,11 +1,11 @@
 """Which server gets each attempt of a call that several can serve.
 
 A picker belongs to one call and its thread. It knows the endpoint of the attempt under way,
-is told how that ended, and names the next one; `core/call.py` decides whether there is a
+gets its outcome, and names the next one; `core/call.py` decides whether there is a
 next one. What is known of a server, its `Load`, belongs to the pool's roster and is shared
 by all threads (`routing/balance.py` says why that needs no lock). What a picker has counted
-as in flight there ends with `close`, and if an exception in the wrong place made everybody
-forget it, with the picker.
+as in flight there ends with `close`, or, if an exception prevented that, when the picker
+is garbage-collected.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 #: What in the gate of a server's connections says that it takes no calls.
 SHUT = frozenset(('closed', 'disabled'))
 
-#: What ended an attempt before its server had to do with it.
+#: What ended an attempt before its server could run it.
 _OWN = (*NOT_TRIED, EncodeError)
 
 #: How an attempt ended that was not begun.
@@ -74,15 +74,15 @@ class Picker:
         return found
 
     def elsewhere(self, now: float) -> bool:
-        """Whether another server, not yet tried in this call, can serve it."""
+        """Tell whether another server, not yet tried in this call, can serve it."""
         raise NotImplementedError
 
     def next(self, error: BaseException | None, now: float) -> Endpoint:
-        """The server of the next attempt, after this one ended with `error`."""
+        """Return the server of the next attempt, after this one ended with `error`."""
         raise NotImplementedError
 
     def spare(self, now: float) -> Endpoint | None:
-        """Where the call is hedged while other attempts still run; None: nowhere."""
+        """Return where the call is hedged while other attempts still run; None: nowhere."""
         raise NotImplementedError
 
     def ended(self, endpoint: Endpoint, error: BaseException | None, now: float) -> None:
@@ -96,17 +96,17 @@ class Picker:
 
 
 def is_shut(endpoint: Endpoint) -> bool:
-    """Whether a server was closed or disabled."""
+    """Tell whether a server was closed or disabled."""
     return not SHUT.isdisjoint(endpoint.connections.gate)
 
 
 def is_unavailable(endpoint: Endpoint, now: float) -> bool:
-    """Whether a call would be refused: the server is disabled, closed or ejected."""
+    """Tell whether a call would be refused: the server is disabled, closed or ejected."""
     return is_shut(endpoint) or endpoint.health.refuses(now)
 
 
 def serving(roster: Roster, key: Any, failover: int, failed: Any = ()) -> Endpoint:
-    """The first of a key's servers that is available and not in `failed`, else its very first."""
+    """Return a key's first server that is available and not in `failed`, else its first."""
     first = roster.endpoints[roster.place(key)]
     if not failover or (not failed and not first.connections.gate):
         return first
@@ -144,11 +144,11 @@ class FailoverPicker(Picker):
         return budget
 
     def elsewhere(self, now: float) -> bool:
-        """Whether one of the others may be tried."""
+        """Tell whether one of the others may be tried."""
         return self._first_available(now, but=self.endpoint) is not None
 
     def next(self, error: BaseException | None, now: float) -> Endpoint:
-        """The same server, or the next one if this one is out of reach."""
+        """Return the same server, or the next one if this one is out of reach."""
         if error is not None and is_out_of_reach(error):
             self.failed[self.endpoint] = error
         endpoint: Endpoint = self._first_available(now) or self.endpoint
@@ -156,7 +156,7 @@ class FailoverPicker(Picker):
         return endpoint
 
     def spare(self, now: float) -> Endpoint | None:
-        """The next server that is available and has no hedge yet; else the same one again."""
+        """Return the next available server without a hedge of the call, else the same again."""
         for endpoint in self._ranked():
             if (
                 endpoint is not self.endpoint
@@ -171,7 +171,7 @@ class FailoverPicker(Picker):
         return first
 
     def _ranked(self) -> tuple[Endpoint, ...]:
-        """The servers of the key, in the routing's order."""
+        """Return the servers of the key, in the routing's order."""
         if self._endpoints is None:
             self._endpoints = self._roster.ranked(self._key, self._count)
         return self._endpoints
@@ -235,7 +235,7 @@ class BalancedPicker(Picker):
         return self._latencies
 
     def elsewhere(self, now: float) -> bool:  # noqa: ARG002 - other pickers need the time
-        """Whether there is a server that was not tried, and the call isn't pinned to one."""
+        """Tell whether there is a server that was not tried, and the call isn't pinned to one."""
         return (self._pin is None or self._pin.endpoint is None) and bool(self._untried())
 
     def next(self, error: BaseException | None, now: float) -> Endpoint:
@@ -250,7 +250,7 @@ class BalancedPicker(Picker):
         return self.endpoint  # type: ignore[no-any-return]
 
     def spare(self, now: float) -> Endpoint | None:
-        """A server with a free connection that hasn't got the call yet and isn't ejected."""
+        """Return a server with a free connection that hasn't got the call yet and isn't ejected."""
         endpoints = self._roster.endpoints
         fit = [
             i
@@ -316,7 +316,7 @@ class BalancedPicker(Picker):
         ]
 
     def _choose(self, now: float) -> int:
-        """The server to probe, if it is time; else the best that isn't out; else the best."""
+        """Return the server to probe, if one is due; else the best healthy one; else the best."""
         endpoints = self._roster.endpoints
         self.forced = False
         if not self.failed:
@@ -345,7 +345,7 @@ class BalancedPicker(Picker):
         return positions[self._balance.pick([loads[i] for i in positions], now, random)]
 
     def summary(self, last: BaseException, method: str, elapsed: float) -> BaseException:
-        """What to say of a call that found one server after the other out of reach."""
+        """Return what to say of a call that found one server after the other out of reach."""
         errors = {**self.failed, self.endpoint: last}
         if len(errors) == 1 or not all(is_out_of_reach(error) for error in errors.values()):
             return last

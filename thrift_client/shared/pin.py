@@ -1,6 +1,6 @@
 """A connection for one user's calls alone: `client.pinned()`, `on_connect`, a health check.
 
-Who owns what: the connection lies in `idle` between two calls, and belongs to the call that
+Who owns what: the connection is in `idle` between two calls, and belongs to the call that
 has popped it. A call first takes the only `PinTurn`; it is back after `release`, or once it is
 garbage, so that an exception in the wrong place holds up no other call. A call that is over
 without having put the connection back has lost it, whatever happened there. No lock is held
@@ -144,7 +144,7 @@ class PinBase:
         self.endpoint = connections.endpoint
 
     def view(self) -> Any:
-        """A view of the client on this connection, whose calls bypass retries and hedges."""
+        """Return a view of the client on this connection, whose calls bypass retries and hedges."""
         from thrift_client.policies import RetryPolicy
 
         endpoint = self.endpoint
@@ -234,7 +234,7 @@ class PinBase:
             connection.interrupt()
 
     def exhausted(self, waiting: int) -> PoolExhausted:
-        """The error for a call that waited too long for its turn."""
+        """Return the error for a call that waited too long for its turn."""
         return PoolExhausted(
             f'timed out: the pinned connection is in use and {waiting} other calls wait',
             phase='waiting for a connection',

@@ -49,7 +49,7 @@ _KEEPALIVE = (
 
 
 #: ms after which a receive on a blocking socket returns by itself, where `time_in_kernel` has
-#: set that. Each signal begins it anew.
+#: set that. Each signal restarts it.
 KERNEL_WAIT = 4
 _KERNEL_TIMEVAL = struct.pack('ll', 0, KERNEL_WAIT * 1000)
 #: Seconds that a poller waits for nothing before its caller looks again.
@@ -95,13 +95,13 @@ class SelectPoller:
         self._wanted[number] = events
 
     def unregister(self, fd: Any) -> None:
-        """Forget a descriptor. Raises KeyError for an unknown one."""
+        """Remove a descriptor. Raises KeyError for an unknown one."""
         del self._wanted[fd if isinstance(fd, int) else fd.fileno()]
 
     def poll(self, timeout: float | None = None) -> list[tuple[int, int]]:
         """Wait up to `timeout` ms (None: forever); the ready descriptors and their events.
 
-        A descriptor that was closed meanwhile is ready: using it tells what happened.
+        A descriptor that was closed meanwhile is ready: using it shows what happened.
         """
         readers = [fd for fd, events in self._wanted.items() if events & READABLE]
         writers = [fd for fd, events in self._wanted.items() if events & WRITABLE]
@@ -160,7 +160,7 @@ def time_in_kernel(sock: socket.socket) -> int:
 
 
 def _alarm_handler() -> Any:
-    """What tells the handler of SIGALRM; None where there is no such signal."""
+    """Return what tells the handler of SIGALRM; None where there is no such signal."""
     number = getattr(signal, 'SIGALRM', None)
     if number is None:
         return None

@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from thrift_client import address as addresses
+from thrift_client import mistakes
 from thrift_client.core.service import Service, service_of
 from thrift_client.deadlines import deadline
 from thrift_client.errors import EncodeError, WrongLoop
@@ -55,7 +56,7 @@ class PoolBase(Generic[S]):
     _client_type: ClassVar[type[Any]]
     _service: Service
     _method_type: ClassVar[type[PoolMethod]] = PoolMethod
-    #: What `with_options` takes beside the options of a call.
+    #: What `with_options` takes in addition to the options of a call.
     _more_options: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
     _is_view = False
     _overrides: Overrides | None = None
@@ -75,6 +76,9 @@ class PoolBase(Generic[S]):
         if self._method_type is PoolMethod:
             raise TypeError(f'{kind.__name__} is the base of the pools; use one of its subclasses')
         of = service_of(service)
+        if isinstance(frame, (str, list, tuple)):
+            hint = mistakes.of_servers(frame)
+            raise TypeError(f'frame must be True or False, not {frame!r}{hint}')
         self._given = with_frame({'timeout': timeout, **options}, frame)
         # What is wrong fails here, not with the first server.
         check_contradictions(self._given)
@@ -86,7 +90,10 @@ class PoolBase(Generic[S]):
         self._servers = self._new_server_list()
         self._servers.new_checks = self._new_checks
         if isinstance(servers, str) and '://' not in servers and not servers.startswith('file:'):
-            raise TypeError(f'servers must be a list of addresses or a source, not {servers!r}')
+            hint = mistakes.of_servers(servers)
+            raise TypeError(
+                f'servers must be a list of addresses or a source, not {servers!r}{hint}'
+            )
         if isinstance(servers, (list, tuple, set, frozenset)):
             for server in servers:
                 self.add_server(server)
@@ -240,7 +247,7 @@ class PoolBase(Generic[S]):
         return self._view(**own)
 
     def _timed(self, timeout: Any) -> Self:
-        """The view with this timeout, one of those that are remembered."""
+        """Return the view with this timeout, one of those that are remembered."""
         views = self._views
         known = views.get(timeout) if type(timeout) in (int, float) else None
         if known is not None:
@@ -255,7 +262,7 @@ class PoolBase(Generic[S]):
         return view
 
     def _view(self, **own: Any) -> Self:
-        """A view that has everything in common with this pool but what is its `own`."""
+        """Return a view that has everything in common with this pool but what is its `own`."""
         view: Self = object.__new__(type(self))
         methods = self._service.methods
         view.__dict__.update(
@@ -310,25 +317,25 @@ class PoolBase(Generic[S]):
         return kinds[name](self)
 
     def _new_server_list(self) -> ServerList:
-        """The empty list of servers that the pool begins with."""
+        """Return the empty list of servers that the pool begins with."""
         return ServerList(self._make_server)
 
     @staticmethod
     def _new_checks() -> Any:
-        """What checks the pool's ejected servers in the background."""
+        """Return what checks the pool's ejected servers in the background."""
         raise NotImplementedError
 
     def _new_client(
         self, address: addresses.Address, levels: tuple[Mapping[str, Any], ...], name: str | None
     ) -> S:
-        """A client that the pool owns."""
+        """Return a client that the pool owns."""
         client: S = object.__new__(self._client_type)
         client._set_up(self.service, address, levels, name)
         client._endpoint.is_owned = True
         return client
 
     def _make_server(self, member: Member) -> S:
-        """A client for a server that a source names, which may say little of how to call it.
+        """Return a client for a server that a source names, which may say little of how to call it.
 
         Raises ValueError, TypeError or ImportError for one that this pool can't have.
         """
@@ -349,7 +356,7 @@ class PoolBase(Generic[S]):
         return self._new_client(address, (self._given, own), member.name)
 
     def _roster(self) -> Roster:
-        """The servers that a call may go to. Raises ClientClosed, NoServersError."""
+        """Return the servers that a call may go to. Raises ClientClosed, NoServersError."""
         if self._servers.closed:
             raise closed()
         roster = self._servers.roster
@@ -363,7 +370,7 @@ class PoolBase(Generic[S]):
         return roster
 
     def _timeout_of(self, method: Method) -> float | None:
-        """The timeout of a call, in ms: that of its method, or what the view's options say."""
+        """Return the timeout of a call in ms: the method's own, or that of the view."""
         if self._overrides is not None and 'timeout' in self._overrides.given:
             timeout: float | None = self._overrides.given['timeout']
             return timeout
@@ -371,7 +378,7 @@ class PoolBase(Generic[S]):
         return (options.timeouts or {}).get(method.name, options.timeout)  # type: ignore[no-any-return]
 
     def _deadline_of(self, method: Method) -> deadline:
-        """The timeout of a call as a deadline, for what it waits before it has a server."""
+        """Return the timeout of a call as a deadline, for what it waits before it has a server."""
         return deadline(self._timeout_of(method))
 
     def _wait_first_list(self) -> None:
@@ -379,14 +386,14 @@ class PoolBase(Generic[S]):
 
 
 def is_raised(error: BaseException, servers: ServerList) -> bool:
-    """Whether a call raises what it ended with, and has no response that says so.
+    """Tell whether a call raises what it ended with, and has no response that says so.
 
     Mistakes of the caller are raised, and so is all that a call on a closed pool ends with.
     """
     return servers.closed or isinstance(error, (EncodeError, WrongLoop))
 
 
-#: What a view makes anew.
+#: What a view has of its own.
 _OWN = frozenset(('_everyone', '_views', '_is_view', '_pin'))
 
 

@@ -28,7 +28,7 @@ class ReplicatedBase(PoolBase[S]):
     def _scatter(
         self, endpoints: Sequence[Endpoint], method: Method, arguments: Any
     ) -> Scatter:
-        """A call on each of these servers, and how many good responses end the wait."""
+        """Return a call on each of these servers, and how many good responses end the wait."""
         now, seqid, overrides = monotonic(), next_id(), self._overrides
         legs = [
             Leg(position, endpoint, endpoint.view(overrides), method, arguments, now, seqid)
@@ -38,13 +38,13 @@ class ReplicatedBase(PoolBase[S]):
         return Scatter(legs) if wait_for == 'all' else Quorum(legs, wait_for)
 
     def _merged(self, responses: list[Any]) -> Any:
-        """The responses, or what `merge` makes of them."""
+        """Return the responses, or what `merge` makes of them."""
         merge = self._fan_options.get('merge')
         return responses if merge is None else merge(responses)
 
     @classmethod
     def _over(cls, pool: PoolBase[S]) -> Self:
-        """A view of another pool's servers and options."""
+        """Return a view of another pool's servers and options."""
         everyone: Self = object.__new__(pool_class_for(cls, pool._service, cls._method_type))
         shared = {name: value for name, value in pool.__dict__.items() if name in _SHARED}
         everyone.__dict__.update(shared, _views={}, _is_view=True)
@@ -69,7 +69,7 @@ class ResponsesBase:
         fork.register(self)
 
     def _check(self) -> bool:
-        """Whether there may be another response. Raises ClientClosed in a forked child."""
+        """Tell whether there may be another response. Raises ClientClosed in a forked child."""
         if self._inherited:
             raise ClientClosed('the calls of this iterator belong to the parent process')
         return self._fan_out is not None

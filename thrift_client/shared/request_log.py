@@ -7,7 +7,7 @@ One line of JSON for each request, in the order in which they were made:
 
 `time` is in ms since 1970, `service` the gen-py module, `arguments` the arguments' struct in
 Thrift's binary protocol, in base64: whatever protocol the client speaks, and whatever bytes
-an argument has, it comes back as it was.
+an argument has, it is read back unchanged.
 """
 
 from __future__ import annotations

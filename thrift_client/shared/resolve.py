@@ -58,7 +58,7 @@ class Lookup:
         listener()
 
     def result(self) -> Found:
-        """The addresses, in the order in which to try them. Raises ResolveError."""
+        """Return the addresses, in the order in which to try them. Raises ResolveError."""
         if self._error is not None:
             raise _resolve_error(self.host, self._error) from self._error
         return take_turns(self._found)
@@ -98,7 +98,7 @@ class _Names:
     """Renews in a forked child what look-ups share: their threads are gone, a lock may be held."""
 
     def renew_after_fork(self) -> None:
-        """Replace the lock and forget the parent's look-ups."""
+        """Replace the lock and drop the parent's look-ups."""
         global _lock
         _lock = threading.RLock()
         _lookups.clear()
@@ -114,7 +114,7 @@ fork.register(_names)
 
 
 def numeric(host: str, port: int) -> Found | None:
-    """The address that `host` is, if it is not a name."""
+    """Return the address that `host` is, if it is not a name."""
     for family, address in (
         (socket.AF_INET, (host, port)),
         (socket.AF_INET6, (host, port, 0, 0)),
@@ -130,7 +130,7 @@ def numeric(host: str, port: int) -> Found | None:
 
 
 def look_up(host: str, port: int) -> Lookup:
-    """The look-up of a name, begun now unless it is under way.
+    """Return the look-up of a name, begun now unless it is under way.
 
     It runs in a thread, except for a local name that took no time a moment ago, and once no
     thread can be started any more: then it runs here and is done.
@@ -161,7 +161,7 @@ def look_up(host: str, port: int) -> Lookup:
 
 
 def look_up_at_once(host: str, port: int) -> Found | None:
-    """The addresses of a local name that took no time a moment ago; None for any other."""
+    """Return the addresses of a local name that took no time a moment ago; None for any other."""
     ended, resolver, found = _quick.get((host, port), (0.0, None, []))
     if resolver is not socket.getaddrinfo or monotonic() - ended >= QUICK_FOR:
         return None
@@ -169,7 +169,7 @@ def look_up_at_once(host: str, port: int) -> Found | None:
 
 
 def _is_quick(host: str, port: int) -> bool:
-    """Whether a name was resolved at once a moment ago, and by the same function (gevent's)."""
+    """Tell whether the same function resolved a name at once a moment ago."""
     return look_up_at_once(host, port) is not None
 
 

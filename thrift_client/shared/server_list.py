@@ -20,7 +20,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thrift_client.errors import ClientClosed, InvalidServerName, NoServersError
-from thrift_client.options import nearest
+from thrift_client.mistakes import nearest
 from thrift_client.shared import fork
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Claims(NamedTuple):
     vetoes: frozenset[str] = frozenset()
 
     def in_order(self) -> tuple[Claim, ...]:
-        """The claims that count: the first of each name, those by hand before the lists."""
+        """Return the claims that count: the first of each name, those by hand before the lists."""
         counts = {claim.name: claim for claim in self.by_hand}
         for listed in self.lists:
             for claim in listed:
@@ -94,7 +94,7 @@ class Claims(NamedTuple):
         return self._replace(lists=lists, vetoes=self.vetoes & named)
 
     def everyone(self) -> tuple[Claim, ...]:
-        """All claims, also those that don't count."""
+        """Return all claims, also those that don't count."""
         return (*self.by_hand, *(claim for listed in self.lists for claim in listed))
 
     def shared(self, claim: Claim) -> Claim:
@@ -153,7 +153,7 @@ class Roster:
         return self._table
 
     def ranked(self, key: Any, count: int) -> tuple[Endpoint, ...]:
-        """The first `count` servers that a key prefers, the one it belongs to first."""
+        """Return the first `count` servers that a key prefers, the one it belongs to first."""
         return tuple(self.endpoints[i] for i in self.table.ranked(key, count))
 
     def _place_first(self, key: Any) -> int:
@@ -174,7 +174,7 @@ class _Closed(Roster):
 
 
 def no_servers(followers: Iterable[Follower] = ()) -> NoServersError:
-    """The error for a call that no server can serve, with the latest failure of a source."""
+    """Return the error for a call that no server can serve, with the latest failure of a source."""
     followers = tuple(followers)
     if not followers:
         return NoServersError('the pool has no servers', hint='add_server() adds one')
@@ -188,7 +188,7 @@ def no_servers(followers: Iterable[Follower] = ()) -> NoServersError:
 
 
 def closed() -> ClientClosed:
-    """The error for a call on a closed pool."""
+    """Return the error for a call on a closed pool."""
     return ClientClosed('the pool is closed')
 
 
@@ -286,7 +286,7 @@ class ServerList:
             raise closed()
 
     def claims_of(self, members: Iterable[Member]) -> Iterable[Claim | Exception]:
-        """What a source's members claim; for each one that the pool can't have, the reason."""
+        """Yield the claims of a source's members, or the reason why the pool can't have one."""
         have = {(claim.name, claim.spec): claim.server for claim in self.roster.claims.everyone()}
         for member in members:
             spec = member.address, member.server_hostname
@@ -318,7 +318,7 @@ class ServerList:
             pass  # what a source still says then is of no interest
 
     def healths(self) -> tuple[Health, ...]:
-        """The health of each server: a breaker asks how many of its peers are ejected."""
+        """Return the health of each server: a breaker asks how many of its peers are ejected."""
         return tuple(endpoint.health for endpoint in self.roster.endpoints)
 
     def check(self, endpoint: Endpoint) -> bool:
@@ -351,7 +351,7 @@ class ServerList:
         return tuple(made)
 
     def find(self, name: str | None, address: tuple[str, int | None] | None) -> Any:
-        """The server of that name or (host, port), or of both. Raises InvalidServerName."""
+        """Return the server of that name or (host, port), or of both. Raises InvalidServerName."""
         roster = self.roster
         for server in roster.servers:
             if (name is None or server.name == name) and (
@@ -363,7 +363,7 @@ class ServerList:
         raise InvalidServerName(f'the pool has no server {wanted}{hint}')
 
     def renew_after_fork(self) -> Callable[[], None]:
-        """Forget the parent's calls; afterwards, settle what another thread didn't get to."""
+        """Drop the parent's calls; afterwards, finish what another thread had not."""
         self._lock = fork.hold(RLock())
         old = self.roster
         self.roster = type(old)(
@@ -385,7 +385,7 @@ class ServerList:
             self._router.table(tuple(claim.name for claim in by_hand), weights)
 
     def _roster_of(self, claims: Claims) -> Roster:
-        """The roster of these claims, with a table if their names or weights may be unusable.
+        """Return the roster of these claims; with a table if names or weights may be unusable.
 
         Raises ValueError for names that the router can't use.
         """
@@ -403,7 +403,7 @@ class ServerList:
         return roster
 
     def _load_of(self, old: Roster | None) -> Callable[[Claim], Load] | None:
-        """A function that gives a claim the load it has in another roster, or a new one."""
+        """Return a function that gives a claim the load it has in another roster, or a new one."""
         make = self._make_load
         if make is None:
             return None

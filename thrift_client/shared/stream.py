@@ -46,7 +46,7 @@ class Stream:
         self.flags = time_in_kernel(self.sock)
 
     def fileno(self) -> int:
-        """The descriptor, to wait for."""
+        """Return the descriptor, to wait for."""
         fd: int = self.sock.fileno()
         return fd
 
@@ -62,7 +62,7 @@ class Stream:
             raise self.broken(exc, 'sending') from exc
 
     def try_receive(self, size: int = CHUNK) -> bytes | None:
-        """What has arrived; None if nothing has, b'' at the end. Raises ConnectionLost."""
+        """Return what has arrived; None if nothing has, b'' at the end. Raises ConnectionLost."""
         try:
             return self.receive(size, self.flags)  # type: ignore[no-any-return]
         except OSError as exc:
@@ -89,13 +89,13 @@ class Stream:
             raise self.broken(exc, 'reading the reply') from exc
 
     def broken(self, exc: OSError, phase: str) -> BaseException:
-        """What an OSError of the socket is called. Raises it if it is not the socket's."""
+        """Return what an OSError of the socket is called. Raises it if it is not the socket's."""
         if not is_system_error(exc):
             raise exc
         return lost(exc, phase)
 
     def is_quiet(self) -> bool:
-        """Whether the connection is open and nothing has arrived on it.
+        """Tell whether the connection is open and nothing has arrived on it.
 
         An idle connection that is readable was closed, or its server is out of step.
         """

@@ -158,7 +158,7 @@ class TLSStream(Stream):
             raise self.broken(self._alert() or exc, 'sending') from exc
 
     def try_receive(self, size: int = CHUNK) -> bytes | None:
-        """What has arrived; None if nothing has, b'' at the end of the stream."""
+        """Return what has arrived; None if nothing has, b'' at the end of the stream."""
         try:
             return self.receive_records(size, self.flags)
         except OSError as exc:
@@ -200,13 +200,13 @@ class TLSStream(Stream):
         return filled
 
     def broken(self, exc: OSError, phase: str) -> BaseException:
-        """What an OSError of the socket or of TLS is called."""
+        """Return what an OSError of the socket or of TLS is called."""
         if not is_system_error(exc):
             raise exc
         return failed(exc, phase) if isinstance(exc, ssl.SSLError) else lost(exc, phase)
 
     def _alert(self) -> ssl.SSLError | None:
-        """What the server said before it closed the connection, if it said why.
+        """Return what the server said before it closed the connection, if it said why.
 
         In TLS 1.3 it refuses a certificate after the client's handshake is over.
         """
@@ -220,7 +220,7 @@ class TLSStream(Stream):
         return None
 
     def is_quiet(self) -> bool:
-        """Whether it is open and nothing but TLS's own messages (tickets) has arrived."""
+        """Tell whether it is open and nothing but TLS's own messages (tickets) has arrived."""
         if not (self._incoming.pending or self._pending() or self.poll(0)):
             return True
         try:
@@ -260,7 +260,7 @@ def context_of(given: Any) -> ssl.SSLContext:
 
 
 def handshake_failed(exc: Exception, session: Any, name: str) -> ThriftClientError:
-    """What a failed handshake with the server `name` is called."""
+    """Return what a failed handshake with the server `name` is called."""
     if not isinstance(exc, ssl.SSLCertVerificationError):
         return failed(exc, 'shaking hands')
     text = f"the certificate for {name!r} isn't accepted: {exc.verify_message}"
@@ -271,7 +271,7 @@ def handshake_failed(exc: Exception, session: Any, name: str) -> ThriftClientErr
 
 
 def failed(exc: Exception, phase: str) -> ThriftClientError:
-    """What a failed handshake, or an alert that came later, is called."""
+    """Return what a failed handshake, or an alert that came later, is called."""
     reason = getattr(exc, 'reason', None) or str(exc)
     sent = phase in READING
     if reason in NOT_TLS:
@@ -286,7 +286,7 @@ def failed(exc: Exception, phase: str) -> ThriftClientError:
         text = f'the server refused: {reason}'
         hint = 'it may want a client certificate that it trusts (context.load_cert_chain)'
     elif isinstance(exc, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError)):
-        text = 'the server hung up'
+        text = 'the server closed the connection'
         if phase == 'shaking hands':
             text, hint = f'{text} during the handshake', MAYBE_PLAIN
     else:
@@ -295,7 +295,7 @@ def failed(exc: Exception, phase: str) -> ThriftClientError:
 
 
 def _names(session: Any) -> list[str]:
-    """The names in the certificate that was refused, where this Python tells."""
+    """Return the names in the certificate that was refused, where this Python tells."""
     try:
         chain = session._sslobj.get_unverified_chain()
         info = chain[0].get_info()

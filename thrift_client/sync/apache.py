@@ -50,7 +50,7 @@ class DeadlineSocket(TTransportBase):
         self.stream: Stream | None = None
 
     def isOpen(self) -> bool:
-        """Whether it is connected."""
+        """Tell whether it is connected."""
         return self.stream is not None
 
     def open(self) -> None:
@@ -93,7 +93,7 @@ class DeadlineSocket(TTransportBase):
         """Do nothing: what was written is sent."""
 
     def open_stream(self) -> Stream:
-        """What it reads and writes. Raises NOT_OPEN."""
+        """Return what it reads and writes. Raises NOT_OPEN."""
         if self.stream is None:
             raise TTransportException(TTransportException.NOT_OPEN, 'not open')
         return self.stream
@@ -158,12 +158,12 @@ class ApacheConnection(ConnectionBase):
         return True
 
     def is_quiet(self) -> bool:
-        """Whether it is still open, and nothing has arrived that nobody asked for."""
+        """Tell whether it is still open, and nothing has arrived that nobody asked for."""
         stream = self._socket.stream
         return stream is not None and stream.is_quiet()
 
     def close(self, *, forked: bool = False) -> None:
-        """Close it, or in a forked child forget it; the user's transport isn't asked."""
+        """Close it; in a forked child only drop it; the user's transport isn't asked."""
         stream, self._socket.stream = self._socket.stream, None
         if stream is not None:
             stream.close(forked=forked)
@@ -175,7 +175,7 @@ class ApacheConnection(ConnectionBase):
 
 
 def _named(exc: BaseException, phase: str) -> ThriftClientError:
-    """What an exception of a user's transport is called here. Raises one from outside."""
+    """Return what an exception of a user's transport is called here. Raises one from outside."""
     if is_foreign(exc) or not isinstance(exc, OWN_ERRORS):
         raise exc
     if isinstance(exc, ThriftClientError):

@@ -23,7 +23,8 @@ from thrift_client.errors import (
     EncodeError,
     ThriftClientError,
 )
-from thrift_client.options import OPTIONS, Options, check_headers, from_query, nearest, with_frame
+from thrift_client.mistakes import nearest
+from thrift_client.options import OPTIONS, Options, check_headers, from_query, with_frame
 from thrift_client.shared import fork
 from thrift_client.shared.client_options import resolve
 from thrift_client.shared.opening import Opener
@@ -111,7 +112,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
         self._timeout = OPTIONS['timeout'].check('timeout', ms)
 
     def isOpen(self) -> bool:
-        """Whether a call can be made: it was opened, and has not lost its connection."""
+        """Tell whether a call can be made: it was opened, and has not lost its connection."""
         if not self._is_open or self._replaces:
             return self._is_open
         return self._connection is not None and self._connection.is_quiet()
@@ -132,7 +133,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
         self._is_open = True
 
     def close(self) -> None:
-        """Close the connection and forget what was written and read; may be repeated."""
+        """Close the connection and drop what was written and read; may be repeated."""
         self._is_open = False
         self._written.clear()
         self.cstringio_buf = BytesIO()
@@ -217,7 +218,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
         return message
 
     def _wire_for(self, protocol: str) -> Wire:
-        """The wire for messages of a protocol. Raises EncodeError for another one than was set."""
+        """Return the wire for a protocol. Raises EncodeError if another one was set."""
         wire = self._wires.get(protocol)
         if self._protocol is not None and protocol != self._protocol:
             raise EncodeError(
@@ -231,7 +232,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
         return wire
 
     def _ready(self, expires: float | None) -> Connection:
-        """The connection, if a request may be sent on it; over HTTP else another one."""
+        """Return the connection, if a request may be sent on it; over HTTP else another one."""
         connection = self._connection
         if connection is not None:
             self._settle(connection, expires)

@@ -52,7 +52,7 @@ def connect_at_once(  # noqa: C901 - what each kind of failure means, one by one
 ) -> socket.socket | None:
     """Connect to an address, or to one of several that are refused at once if at all.
 
-    None if one of several takes its time: a race tries the next beside it. Raises
+    None if one of several takes its time: a race tries the next in parallel. Raises
     ConnectError, CallTimeout.
     """
     failed: list[tuple[Any, OSError]] = []

@@ -2,7 +2,7 @@
 
 A connection belongs to the thread that took it until that thread gives it back, so nothing
 here is locked. Whatever raises leaves it in an unknown state: its owner discards it. An
-exception that the server answered with comes back as a result and is not raised.
+exception that the server answered with is returned as a result, not raised.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Connection(ConnectionBase):
     def _read_reply(
         self, codec: Codec, method: Method, seqid: int, data: bytes, expires: float | None
     ) -> Any:
-        """The result of a reply that begins with `data` and may go on."""
+        """Return the result of a reply that begins with `data` and may go on."""
         if self._plain and not self._framed and codec.refills:
             return self._read_unframed(codec, method, seqid, data, expires)
         reply = self.reply(codec, method, seqid)
@@ -187,11 +187,11 @@ class Connection(ConnectionBase):
         return result
 
     def _explained(self, error: ThriftClientError, data: bytes) -> ThriftClientError:
-        """The error; on a connection that was never understood, what its bytes look like."""
+        """Return the error; on a connection that was never understood, what its bytes look like."""
         return error if self.calls > 1 else self.wire.explain(error, data)
 
     def _read_on(self, partial: bytes, needed: int) -> BytesIO:
-        """A buffer of `partial` and what follows it, for the decoder of an unframed reply."""
+        """Return `partial` and the bytes after it, for the decoder of an unframed reply."""
         data = partial + self._receive_more()
         if len(data) >= needed:
             return BytesIO(data)

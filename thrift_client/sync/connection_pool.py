@@ -57,23 +57,23 @@ class SyncConnectionPool(ConnectionPool):
                 connection.close()
 
     def new_pin(self) -> Pin:
-        """A pinned connection that is not open yet."""
+        """Return a pinned connection that is not open yet."""
         from thrift_client.sync.pin import Pin
 
         return Pin(self.endpoint)
 
     def new_checks(self) -> Checks:
-        """What checks the server in the background while it is ejected."""
+        """Return what checks the server in the background while it is ejected."""
         from thrift_client.sync.checks import Checks
 
         return Checks()
 
     def count_waiting(self) -> int:
-        """How many calls wait for a connection."""
+        """Return how many calls wait for a connection."""
         return len(self.line)
 
     def take(self, expires: float | None) -> Connection:
-        """An idle connection that passes inspection, else a new one; now the caller's.
+        """Return an idle connection that passes inspection, else a new one; now the caller's.
 
         Waits for its turn if `max_connections` are open. Raises PoolExhausted, ConnectError,
         CallTimeout, ClientClosed, ClientDisabledError.
@@ -110,13 +110,13 @@ class SyncConnectionPool(ConnectionPool):
         return result
 
     def take_idle(self) -> Connection | None:
-        """An idle connection that passes inspection, without waiting; None if there is none."""
+        """Return an idle connection that passes inspection, or None; don't wait."""
         if 'waiting' in self.gate:
             return None
         return self.take_checked()  # type: ignore[no-any-return]
 
     def try_open(self) -> tuple[bool, Permit | None]:
-        """Whether a connection may be opened now, and the permit for it where one is needed."""
+        """Tell whether a connection may be opened now; with its permit if one is needed."""
         if self.limit is None:
             return True, None
         permit = None if self.line else self.try_reserve()
@@ -205,7 +205,7 @@ class SyncConnectionPool(ConnectionPool):
         return self.connected(opener.prepare_at_once(sock), began, None)
 
     def _open_apache(self, expires: float | None, began: float) -> Any:
-        """A connection through a user's own transport."""
+        """Return a connection through a user's own transport."""
         from thrift_client.sync.apache import ApacheConnection
 
         def connect(until: float | None) -> Stream:
@@ -225,7 +225,7 @@ class SyncConnectionPool(ConnectionPool):
         return connection
 
     def claim(self, place: Place, claim: Callable[[], Any] | None = None) -> Any:
-        """An idle connection or a permit to open one, for the first in the line; else None.
+        """Return an idle connection or a permit to open one, for the first in the line; else None.
 
         `claim` is what to try instead of that.
 
@@ -238,7 +238,7 @@ class SyncConnectionPool(ConnectionPool):
         return None
 
     def left_line(self) -> None:
-        """Note that somebody has left the line: the next one looks."""
+        """Note that a call has left the line: the next one looks."""
         if not self.line:
             self.gate.discard('waiting')
         self.serve()  # also who came in between

@@ -95,7 +95,7 @@ class Events:
         return bool(self._woken)
 
     def next_woken(self) -> tuple[Leg, Any]:
-        """What another thread wants looked at, the first first."""
+        """Return what another thread wants looked at, the first first."""
         return self._woken.popleft()
 
     def wait(self, times: list[float | None]) -> dict[Leg, list[int]]:

@@ -63,7 +63,7 @@ class Pin(PinBase):
             turn.release()
 
     def _take(self, connections: Any, until: float | None) -> Connection:
-        """The connection, opened if it never was or may be replaced."""
+        """Return the connection, opened if it never was or may be replaced."""
         connection: Connection | None = self.claim()
         if connection is not None:
             try:
@@ -79,7 +79,7 @@ class Pin(PinBase):
         return connection
 
     def _take_turn(self, connections: Any, until: float | None) -> PinTurn:
-        """The turn, in order of arrival."""
+        """Return the turn, in order of arrival."""
         self.introduce(connections)
         if not self._line and self.turns:
             try:

@@ -1,8 +1,13 @@
 """Where a thread waits for its turn, among others.
 
+<<<<<<< HEAD
 A line holds its places weakly: one that an exception in the wrong place made its call forget
 is in no line any more. Threads share the line without a lock: each step is one of its
 methods, which is one step of the interpreter under the GIL.
+=======
+A line holds its places weakly: a place whose call was ended by an exception in the wrong
+place leaves the line when it is garbage-collected.
+>>>>>>> texts
 """
 
 from __future__ import annotations
@@ -31,7 +36,7 @@ class Line:
         return len(self.places)
 
     def first(self) -> Place | None:
-        """The place of who waits longest."""
+        """Return the place of who waits longest."""
         try:
             place = self.places[0]()
         except IndexError:

@@ -123,7 +123,7 @@ class ThriftPool(PoolBase[SimpleClient]):
             return call(*args)
 
     def _blocking_workers(self) -> Workers | None:
-        """The threads for what can only block; None where the caller does that itself."""
+        """Return the threads for what can only block; None where the caller does that itself."""
         return None
 
 
@@ -244,7 +244,7 @@ class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
         return self._call_all(endpoints, method, arguments)
 
     def _call_all(self, endpoints: Sequence[Endpoint], method: Method, arguments: Any) -> Any:
-        """The responses of the servers in their order, or what `merge` makes of them."""
+        """Return the responses of the servers in their order, or what `merge` makes of them."""
         scatter, fan_out = self._fan_out(endpoints, method, arguments)
         responses: list[Any] = [None] * len(endpoints)
         try:
@@ -335,7 +335,7 @@ class HashClient(HashBase[SimpleClient], ThriftPool):
         return everyone
 
     def _map(self, kind: type[KeyedMethod], items: Iterable[Any]) -> Responses:
-        """The responses of a call for each item: see `KeyedMethod.map`."""
+        """Return the responses of a call for each item: see `KeyedMethod.map`."""
         from thrift_client.sync.fanout import FanOut
 
         mapped = self._mapped(kind, items)
@@ -352,7 +352,7 @@ class HashClient(HashBase[SimpleClient], ThriftPool):
         return Responses(fan_out, take)
 
     def _call_replicas(self, method: Method, arguments: Any, values: tuple[Any, ...]) -> Any:
-        """The responses of all servers of a call's key."""
+        """Return the responses of all servers of a call's key."""
         if not self._servers.roster.servers:
             return self._when_listed(method, self._call_replicas, method, arguments, values)
         return self.all._call_all(self._replicas(method, values), method, arguments)

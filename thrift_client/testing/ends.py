@@ -8,7 +8,7 @@ _RST_ON_CLOSE = struct.pack('ii', 1, 0)
 
 
 def reset(connection: socket.socket) -> None:
-    """Close a connection by a RST, which throws away what the peer has not received."""
+    """Close a connection by a RST, which discards what the peer has not received."""
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
     connection.close()

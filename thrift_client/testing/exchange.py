@@ -49,7 +49,7 @@ class Signal:
         follower()
 
     def leave(self, follower: Callable[[], None]) -> None:
-        """Forget a follower, if it is still one."""
+        """Remove a follower, if it is still one."""
         with self._lock:
             if follower in self._followers:
                 self._followers.remove(follower)
@@ -63,7 +63,7 @@ class Exchange:
         wire: how messages look.
         stop: set when the server closes.
         source: reads the connection.
-        executed: told of a request as soon as its last byte was read; None at the connection's
+        executed: called for a request as soon as its last byte was read; None at the connection's
             beginning, where nothing is taken for a request.
     """
 
@@ -150,6 +150,6 @@ class Exchange:
         self.connection.close()
 
     def reset(self) -> None:
-        """Close the connection by a RST, which throws away what the peer has not received."""
+        """Close the connection by a RST, which discards what the peer has not received."""
         self.closed = True
         ends.reset(self.connection)

@@ -52,7 +52,7 @@ class FaultServer:
         token: makes the ledger's token of a request; None takes its first argument.
         ledger: where executions are entered; None makes a new one.
 
-    `malformed` keeps the bytes of what was no request, `unfinished` those of requests whose end
+    `malformed` keeps bytes that were not a request, `unfinished` those of requests whose end
     never came, `errors` the mistakes of the script. A method that the service doesn't have is
     answered as Apache's servers do, and not executed.
 

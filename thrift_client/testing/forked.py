@@ -95,7 +95,7 @@ def _drop_sockets(keep: set[int]) -> None:
     """Let go of the connections and listeners of the parent, whose peers wait for their end.
 
     Their numbers stay taken: an object of the parent that is collected here must not close a
-    connection of ours that got its number.
+    new connection that got its number.
     """
     null = os.open(os.devnull, os.O_RDWR)
     for entry in list(Path('/dev/fd').iterdir()):

@@ -87,7 +87,7 @@ class ClosingProcessor:
     """A processor that fails silently once its listener is closed.
 
     The connections of a closing server break in the middle of requests, and Apache's servers log
-    every failure that is no TTransportException with its traceback.
+    every failure that is not a TTransportException with its traceback.
     """
 
     def __init__(self, processor: Any, listener: ServerTransport) -> None:
@@ -109,7 +109,7 @@ class ClosingProcessor:
 
 
 def processor_of(service: Any) -> Any:
-    """The class of a service's processor, whichever kind of service it is."""
+    """Return the class of a service's processor, whichever kind of service it is."""
     methods = service_of(service).methods.values()
     parts = [(each.name, each.wire_name, each.arguments, each.result) for each in methods]
     module = as_module(service)

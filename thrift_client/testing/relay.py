@@ -46,7 +46,7 @@ class RelayLink:
         source: where bytes come from, non-blocking.
         sink: where they go, non-blocking.
         from_client: whether this is the way up.
-        delivered: told how many bytes were written.
+        delivered: called with the number of bytes written.
     """
 
     def __init__(
@@ -170,8 +170,8 @@ class Relay:
         number: of the connection, counted from 0.
         client: the accepted socket.
         server: the socket to the server, its connect begun.
-        delivered_up: told how many bytes the server was sent.
-        delivered_down: told how many bytes the client was sent.
+        delivered_up: called with the number of bytes sent to the server.
+        delivered_down: called with the number of bytes sent to the client.
     """
 
     def __init__(

@@ -63,8 +63,8 @@ def _chooser(script: Script, number: Callable[[Turn], int]) -> Callable[[Turn], 
         if not behaviours:
             raise ValueError('a script needs at least one behaviour')
         if strangers := [item for item in behaviours if not isinstance(item, Behaviour)]:
-            raise TypeError(f'{strangers[0]!r} is no behaviour')
+            raise TypeError(f'{strangers[0]!r} is not a behaviour')
         return lambda turn: behaviours[min(number(turn), len(behaviours) - 1)]
     if callable(script):
         return script
-    raise TypeError(f'{script!r} is no behaviour, sequence of behaviours or choice of one')
+    raise TypeError(f'{script!r} is not a behaviour, a sequence of behaviours or a choice of one')

@@ -140,8 +140,8 @@ class Server:
     def close(self) -> None:
         """Cut all connections, end all threads and processes, free the port. Idempotent.
 
-        A handler that is still running is waited for, for two seconds; then its thread is left
-        alone, its process killed.
+        A handler that is still running is waited for, for two seconds; then its thread is
+        left running, its process killed.
         """
         running, self._running = self._running, None
         if running is not None:

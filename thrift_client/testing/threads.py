@@ -1,6 +1,6 @@
 """Apache's servers that live in threads, each with a way to end.
 
-The thread that accepts is ours; those that serve are started by Apache's code, which forgets them.
+The thread that accepts is ours; those that serve are started by Apache's code, unlisted.
 Each enters a Crew when it begins, so that close() can wait for all of them. What is common:
 shutdown() of the listener ends the accepting loop (ListenerClosed) and every read of a connection
 (end of file); only what would still wait on a queue or a poll needs more.
@@ -37,7 +37,7 @@ class Crew:
             self._change.notify_all()
 
     def __exit__(self, *exc_info: object) -> None:
-        """Leave nothing behind: a thread is only forgotten once it has ended."""
+        """Leave nothing behind: a thread is only dropped once it has ended."""
 
     def join(self, expected: int, until: float) -> None:
         """Wait until `expected` threads have ever entered and all have ended, or it is `until`."""
@@ -147,7 +147,7 @@ class Nonblocking(TNonblockingServer):
         self.close()
 
     def stop(self) -> None:
-        """End the poll, but not before it began, when Apache's server would forget it."""
+        """End the poll, but not before it began, when Apache's server would ignore it."""
         self._prepared.wait(CLOSE_WITHIN_S)
         super().stop()
 
@@ -183,7 +183,7 @@ class InThreads:
             self._server.serve()
 
     def close(self) -> None:
-        """End all threads; those whose handler takes longer than CLOSE_WITHIN_S are left alone."""
+        """End all threads; a handler that takes longer than CLOSE_WITHIN_S goes on running."""
         until = time.monotonic() + CLOSE_WITHIN_S
         self._server.stop()
         self._thread.join(CLOSE_WITHIN_S)

@@ -38,7 +38,7 @@ class TwistedServer:
 
     def _begin(self, factory: Any) -> None:
         handle = self._listener.handle
-        handle.setblocking(False)  # adopted as it is, and accepted from until nobody is waiting
+        handle.setblocking(False)  # adopted unchanged, and accepted from until nobody is waiting
         self._reactor.adoptStreamPort(handle.fileno(), handle.family, factory)
         self._pool.start()
         self._running.set()

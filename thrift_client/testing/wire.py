@@ -23,7 +23,7 @@ class Unfinished(Exception):
 
 
 class Malformed(Exception):
-    """The bytes that came are no request."""
+    """The bytes received are not a request."""
 
 
 class UnknownMethod(Exception):
@@ -88,7 +88,7 @@ class RequestReader:
         return bytes(data)
 
     def drain(self) -> None:
-        """Read and forget everything until the peer closes."""
+        """Read and discard everything until the peer closes."""
         while self._connection.recv(_CHUNK):
             pass
 
@@ -117,7 +117,7 @@ class MessageCodec:
 
         Raises:
             Unfinished: the stream ended before.
-            Malformed: it is no request, or its frame holds more than a request.
+            Malformed: it is not a request, or its frame holds more than a request.
         """
         if not self.framed:
             return self._decode(source, source.seen)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         """One reply arriving in pieces; `feed` and `end` give the message once it is whole.
 
         `end` is told that the server closed the connection. Where `space` is not None, it
-        is where the next bytes belong, and `filled` tells how many were received into it.
+        is where the next bytes belong, and `filled` is how many were received into it.
         """
 
         @property
@@ -91,7 +91,7 @@ class Channel:
     def own_session(self, session: Any) -> Any:  # noqa: ARG002 - HTTP has one
         """Keep state (cookies) apart from the client's other connections; returns that state.
 
-        `session` is what another connection has returned that is to share it; None: begin anew.
+        `session` is what another connection has returned that is to share it; None: a new one.
         """
         return None
 

@@ -102,7 +102,7 @@ class Cookies:
         return self._path.startswith(path if path.endswith('/') else f'{path}/')
 
     def _expiry(self, attributes: dict[str, str]) -> float | None:
-        """When a cookie expires, in seconds since the epoch; None: with the client."""
+        """Return when a cookie expires, in seconds since the epoch; None: with the client."""
         age = attributes.get('max-age', '')
         digits = age.removeprefix('-')
         if digits.isascii() and digits.isdigit():

@@ -139,7 +139,7 @@ class _HeaderFields:
         self._position = 0
 
     def more(self) -> bool:
-        """Whether there are bytes left to read."""
+        """Tell whether there are bytes left to read."""
         return self._position < len(self._data)
 
     def number(self) -> int:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Plain(Channel):
-    """The bytes of messages as they are."""
+    """The bytes of messages, unchanged."""
 
     def wrap(self, message: bytes, seqid: int, headers: Mapping[str, str] | None) -> bytes:  # noqa: ARG002
         """Return the message."""

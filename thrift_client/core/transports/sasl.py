@@ -123,7 +123,7 @@ def with_principal(host: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def log_in(client: Any, given: Mapping[str, Any]) -> Generator[bytes, bytes, None]:
-    """The negotiation: yields what to send and is sent what arrived (b'': the end).
+    """Yield the negotiation: yields what to send and is sent what arrived (b'': the end).
 
     Where it has nothing to send and waits for more, it yields b''. Raises AuthError.
     """
@@ -161,7 +161,7 @@ def log_in(client: Any, given: Mapping[str, Any]) -> Generator[bytes, bytes, Non
 
 
 def _is_over(client: Any, status: int, challenge: bytes, given: Mapping[str, Any]) -> bool:
-    """Whether a message of the server ends the negotiation. Raises AuthError for a refusal."""
+    """Tell whether a message of the server ends the negotiation. Raises AuthError for a refusal."""
     if status in (BAD, ERROR):
         text = challenge.decode('utf-8', 'replace')
         raise AuthError(
@@ -312,7 +312,7 @@ class Sasl(Channel):
         return b''.join(map(self._frame, pieces))
 
     def _most_in_a_frame(self) -> int | None:
-        """The most bytes that a frame may hold; None where the mechanism wraps nothing."""
+        """Return the most bytes that a frame may hold; None where the mechanism wraps nothing."""
         mechanism = getattr(self._client, '_chosen_mech', None)  # it has no other name for it
         buffer: int | None = getattr(mechanism, 'max_buffer', None)
         if buffer is None or getattr(mechanism, 'qop', b'auth') == b'auth':
@@ -349,7 +349,7 @@ class Sasl(Channel):
         return self.unframed(data) if unwrapped is None else unwrapped
 
     def _are_frames(self, data: bytes) -> bool:
-        """Whether `data` is a whole number of frames within the limit."""
+        """Tell whether `data` is a whole number of frames within the limit."""
         position = 0
         while len(data) - position >= LENGTH.size:
             (size,) = LENGTH.unpack_from(data, position)

@@ -1,0 +1,65 @@
+"""The correct spelling of what callers get wrong. Imported when an error is raised."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from typing import Any
+
+_SASL = "sasl={'mechanism': 'PLAIN', 'username': …, 'password': …}"
+
+#: Names that options have in other libraries: (the option here, how it is written). `VALUE` is
+#: what was given.
+_ELSEWHERE = {
+    'framed': ('transport', "frame=True or transport='framed'"),
+    'max_retries': ('retry', 'retry=RetryPolicy(attempts=VALUE)'),
+    'password': ('sasl', _SASL),
+    'pool_size': ('max_connections', 'max_connections=VALUE'),
+    'retries': ('retry', 'retry=RetryPolicy(attempts=VALUE)'),
+    'ssl_context': ('ssl', 'ssl=context'),
+    'tls': ('ssl', 'ssl=True'),
+    'use_ssl': ('ssl', 'ssl=True'),
+    'username': ('sasl', _SASL),
+}
+
+#: What a policy is called if it is to do nothing.
+_OFF = {'retry': 'RetryPolicy(attempts=1)'}
+
+
+def did_you_mean(spelling: str) -> str:
+    """Return the end of an error's text that gives the correct spelling."""
+    return f'; did you mean {spelling}?' if spelling else ''
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return '; did you mean …?' if one of `names` other than itself is like `name`, else ''."""
+    from difflib import get_close_matches
+
+    matches = get_close_matches(name, [known for known in names if known != name], 1)
+    return did_you_mean(repr(matches[0])) if matches else ''
+
+
+def of_option(name: str, value: Any, names: Collection[str]) -> str:
+    """Return the hint for an option that doesn't exist; `names` are those that do."""
+    option, spelling = _ELSEWHERE.get(name, ('', ''))
+    if option in names:
+        return did_you_mean(spelling.replace('VALUE', repr(value)))
+    return nearest(name, names)
+
+
+def of_policy(name: str, kind: Any, value: Any) -> str:
+    """Return the hint for a value of an option that should be a policy of class `kind`."""
+    if value is None or value is False or value == 0:
+        return did_you_mean(f'{name}={_OFF.get(name)}')
+    if value is True:
+        return did_you_mean(f'{name}={kind.__name__}()')
+    if isinstance(value, (int, float)):
+        return did_you_mean(f'{name}={kind.__name__}({kind._fields[0]}={value!r})')
+    return ''
+
+
+def of_servers(value: Any) -> str:
+    """Return the hint for addresses that are not in a list."""
+    addresses = [part.strip() for part in value.split(',')] if isinstance(value, str) else [*value]
+    return did_you_mean(f'servers={addresses!r}')
