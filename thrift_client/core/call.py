@@ -483,17 +483,3 @@ class Call:
         )
         self.resume_at = now + pause
         self._reason = error
-<<<<<<< HEAD
-=======
-
-
-def annotate(answer: BaseException, client: Any, *, ran: bool = False) -> None:
-    """Tell a TApplicationException whose it is, and whether a server may have run the call.
-
-    `ran` says that one may have in an earlier attempt. An exception that the IDL declares
-    is unchanged: an attribute would change its equality.
-    """
-    if isinstance(answer, TApplicationException):
-        answer.server = client
-        answer.maybe_executed = ran or not was_not_passed_on(answer)
->>>>>>> texts

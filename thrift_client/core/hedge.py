@@ -1,12 +1,8 @@
-<<<<<<< HEAD
-"""When a slow call is begun a second time. Pure: told how long calls took.
+"""When a slow call is begun a second time. Pure: gets the times that calls took.
 
 Threads share `Latencies` without a lock: of two that note at once one may be lost. Without the
 GIL nothing would have to change: the steps are methods of lists, which are single steps there.
 """
-=======
-"""When a slow call is begun a second time. Pure: gets the times that calls took."""
->>>>>>> texts
 
 from __future__ import annotations
 

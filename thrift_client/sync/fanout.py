@@ -474,13 +474,8 @@ class FanOut(FanOutBase):
                 self._give_up_worker(leg)
 
     def _until(self, leg: Leg) -> float | None:
-<<<<<<< HEAD
-        """When to look at a leg without an event; None: never, or it is paused."""
-        if isinstance(leg.opening, LegOpening):
-=======
         """Return when to look at a leg without an event; None: never, or it is paused."""
-        if isinstance(leg.opening, _Opening):
->>>>>>> texts
+        if isinstance(leg.opening, LegOpening):
             return leg.opening.until
         if leg.expires is None or leg in self._paused:
             return None

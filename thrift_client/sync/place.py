@@ -1,13 +1,9 @@
 """Where a thread waits for its turn, among others.
 
-<<<<<<< HEAD
-A line holds its places weakly: one that an exception in the wrong place made its call forget
-is in no line any more. Threads share the line without a lock: each step is one of its
-methods, which is one step of the interpreter under the GIL.
-=======
 A line holds its places weakly: a place whose call was ended by an exception in the wrong
-place leaves the line when it is garbage-collected.
->>>>>>> texts
+place leaves the line when it is garbage-collected. Threads share the line, a deque, without a
+lock: each step is one of its methods, which is one step of the interpreter under the GIL.
+Without the GIL nothing would have to change.
 """
 
 from __future__ import annotations

@@ -1,14 +1,9 @@
 """A thread pool that is created at its first use, separately in each process.
 
 Who owns what: the executor belongs to one client or pool. `_lock` guards its making
-<<<<<<< HEAD
-against a concurrent close. In a forked child the parent's executor is forgotten, since
+against a concurrent close. In a forked child the parent's executor is dropped, since
 its threads don't exist there. `_unfinished` is a set that threads change without a lock, by
 single steps of the interpreter under the GIL. Without the GIL nothing would have to change.
-=======
-against a concurrent close. In a forked child the parent's executor is dropped, since
-its threads don't exist there.
->>>>>>> texts
 """
 
 from __future__ import annotations
