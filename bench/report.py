@@ -6,6 +6,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 from bench.table import Figure, Row, Table, amount
 
@@ -84,11 +85,41 @@ its own transports, connections kept open, with the C extension and without a ti
 """
 
 
-def as_markdown(table: Table) -> str:
-    """Return results.md."""
+def read_others(folder: Path) -> dict[str, dict[tuple[str, str], str]]:
+    """Return by version of Python what was measured there, by work and what it is against."""
+    return {
+        file.stem.removeprefix('results-'): {
+            (row['work'], row['against']): f'{row["measured"]["median"]:.2f} ({row["reached"]})'
+            for row in json.loads(file.read_text())['rows']
+            if row['measured']
+        }
+        for file in sorted(folder.glob('results-*.json'))
+    }
+
+
+def _versions(
+    table: Table, others: dict[str, dict[tuple[str, str], str]]
+) -> Iterator[str]:
+    """Yield the rows that were measured on other versions of Python, too."""
+    body = []
+    for row in table.rows:
+        cells = [measured.get((row.work, row.against), '') for measured in others.values()]
+        if any(cells) and row.measured:
+            here = f'{row.measured.median:.2f} ({row.reached})'
+            body.append([row.work, row.against, here, *cells])
+    version = '{}.{}'.format(*sys.version_info)
+    yield from _grid(['work', 'against', version, *others], body)
+
+
+def as_markdown(table: Table, others: dict[str, dict[tuple[str, str], str]]) -> str:
+    """Return results.md; `others` is what `read_others` returns."""
     parts = [
         INTRODUCTION.format(machine=machine()),
         *_grid(ROWS, [row_cells(row) for row in table.rows]),
+        '',
+        '## Versions of Python',
+        '',
+        *_versions(table, others),
         '',
         '## Times',
         '',

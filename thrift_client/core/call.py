@@ -52,12 +52,13 @@ class CallOptions:
     """What a client or a view says about its calls; shared by all of them.
 
     `codec` encodes and decodes the messages of its service. `plans` are the methods that
-    may go the short way of a small call. `source` is where connections come from: None is
+    may go the short way of a small call, `hedged_plans` those that may if they are hedged,
+    and wait there until a hedge is due. `source` is where connections come from: None is
     the endpoint's pool, else a pinned connection.
     """
 
     __slots__ = (
-        'codec', 'headers', 'hedge', 'idempotent', 'plans', 'propagate', 'retry', 'seconds',
+        'codec', 'headers', 'hedge', 'hedged_plans', 'idempotent', 'plans', 'propagate', 'retry', 'seconds',
         'source', 'timeout', 'timeouts',
     )  # fmt: skip
 
@@ -98,14 +99,17 @@ class CallOptions:
         view.propagate = self.propagate
         view.source = self.source
         view.plans = self.plans
+        view.hedged_plans = self.hedged_plans
         view.seconds = _seconds(timeout)
         return view
 
     def _derive(self) -> None:
         self.seconds = _seconds(self.timeout)
-        general = self.hedge is not None or self.headers is not None or self.source is not None
+        general = self.headers is not None or self.source is not None
         general = general or bool(self.propagate) or self.codec.wire.apache is not None
-        self.plans: dict[Method, Any] = {} if general else self.codec.plans
+        plans: dict[Method, Any] = {} if general else self.codec.plans
+        self.plans = plans if self.hedge is None else {}
+        self.hedged_plans = plans
 
     def timeout_of(self, method: str) -> float | None:
         """The timeout of a call of one method, in ms; None: no limit."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from thrift_client.policies import Hedge
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import Any
+
+    from thrift_client.policies import Hedge
 
 #: How many calls of a method are remembered, and from how many on they say something.
 REMEMBERED, ENOUGH = 256, 20
@@ -40,6 +44,12 @@ class Latencies:
         if len(known) < ENOUGH:
             return None
         return known[min(len(known) - 1, int(len(known) * percent / 100))]
+
+
+def latencies_of(source: Any, method: Any) -> Latencies:
+    """Return what is known of a method's calls; `source` keeps it by method."""
+    known: dict[Any, Latencies] = source.latencies
+    return known.get(method) or known.setdefault(method, Latencies())
 
 
 def patience(hedge: Hedge, latencies: Latencies) -> float | None:

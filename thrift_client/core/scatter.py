@@ -12,7 +12,7 @@ part of another call, whose `Call` alone tells that it began and ended.
 from __future__ import annotations
 
 from thrift_client.core.call import Call
-from thrift_client.core.hedge import Latencies, patience
+from thrift_client.core.hedge import latencies_of, patience
 from thrift_client.errors import ThriftClientError
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 
@@ -30,12 +30,13 @@ class Leg:
     """A call to `endpoint`, one of several; `position` is its place among the responses.
 
     `call` is its course, made only once something is not a small exchange on an open
-    connection. `response` is there when it has ended. The rest is its driver's.
+    connection. One that was begun as a small call has its `connection`, with what it has
+    `received` there so far (None: nothing), or its `failure`. `response` is there when it has ended. The rest is its driver's.
     """
 
     __slots__ = (
-        'arguments', 'call', 'connection', 'endpoint', 'expires', 'method', 'opening', 'options',
-        'outer', 'permit', 'picker', 'place', 'position', 'reply', 'response', 'seqid', 'started',
+        'arguments', 'call', 'connection', 'endpoint', 'expires', 'failure', 'method', 'opening', 'options',
+        'outer', 'permit', 'picker', 'place', 'position', 'received', 'reply', 'response', 'seqid', 'started',
         'unsent', 'waits_for',
     )  # fmt: skip
 
@@ -64,6 +65,8 @@ class Leg:
         self.call: Call | None = None
         self.response: ThriftResponse[Any] | None = None
         self.connection: Any = None
+        self.failure: Exception | None = None
+        self.received: bytes | None = None
         self.unsent: memoryview | None = None
         self.reply: Any = None
         self.opening: Any = None
@@ -187,9 +190,7 @@ class Hedged(Scatter):
         self._hedges = 0
         self._tried = 1
         self._policy: Any = call.options.hedge
-        source = call.picker or call.endpoint.health
-        known: dict[Any, Latencies] = source.latencies
-        self._latencies = known.get(call.method) or known.setdefault(call.method, Latencies())
+        self._latencies = latencies_of(call.picker or call.endpoint.health, call.method)
         self.winner: Leg | None = None
         self.last: Leg | None = None
         self._set_alarm(now)

@@ -139,6 +139,13 @@ class ConnectionPool:
         One that may still be answered a oneway call stays, as long as there are others: its
         server may not have read the call yet, and closing it could take the call away.
         """
+        try:
+            connection = self.idle.pop()
+        except IndexError:
+            return None
+        if connection.is_plain_use and self.told is None and monotonic() < connection.look_at:
+            return connection
+        self.idle.append(connection)
         unsettled = []
         try:
             while True:

@@ -15,11 +15,13 @@ from thrift_client.core.call import Call, CallOptions, annotate
 from thrift_client.core.classify import FAILURES
 from thrift_client.core.codec import next_id
 from thrift_client.core.failures import ENCODING, is_foreign
+from thrift_client.core.hedge import latencies_of, patience
 from thrift_client.core.service import Method, Service, bind_functions
-from thrift_client.errors import ThriftClientError
+from thrift_client.errors import EncodeError, ThriftClientError
 from thrift_client.shared.client_base import ClientBase
 from thrift_client.shared.connection import QUIET
 from thrift_client.shared.endpoint import Endpoint
+from thrift_client.sync.connection import Slow
 from thrift_client.sync.connection_pool import SyncConnectionPool
 from thrift_client.sync.stream import SLICE
 from thrift_client.sync.workers import Workers
@@ -29,7 +31,10 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any, Self
 
+    from thrift_client.core.codec import Plan
+    from thrift_client.core.hedge import Latencies
     from thrift_client.response import ThriftResponse
+    from thrift_client.sync.connection import Connection
 
 _NOTHING: Any = object()
 #: The gate of a server whose listeners are all that is special about it.
@@ -163,9 +168,9 @@ def call_in_full(
     `failure` or `result` is how a small call ended that was its first attempt; listeners
     know that it began if `is_announced`.
     """
-    hedges = options.hedge is not None and failure is None and options.may_hedge(method)
-    if hedges and (picker is None or not picker.forced):
-        return _hedged_call(endpoint, options, method, arguments, started, response, picker)
+    if options.hedge is not None and failure is None and result is _NOTHING:
+        if options.may_hedge(method) and (picker is None or not picker.forced):
+            return _hedged_call(endpoint, options, method, arguments, started, response, picker)
     call = Call(
         endpoint, options, method, arguments, started,
         seqid=next_id(), picker=picker, response=response,
@@ -200,12 +205,102 @@ def _hedged_call(
 ) -> Any:
     """Make a call that is hedged if its answer takes long; the first answer counts.
 
-    An error of the server or the network counts only if no other attempt is left.
+    An error of the server or the network counts only if no other attempt is left. It begins
+    as a small call, which goes on as the first of several only if that isn't over in time.
+    """
+    seqid = next_id()
+    connection, failure, received = None, None, None
+    plan = options.hedged_plans.get(method)
+    connections = endpoint.connections
+    latencies = latencies_of(picker or endpoint.health, method)
+    if plan is not None and not connections.gate:
+        connection = connections.take_checked()
+    if plan is not None and connection is not None:
+        try:
+            result = _begin_hedged(
+                connection, endpoint, options, plan, arguments, started, seqid, latencies
+            )
+        except Slow as exc:
+            received = exc.received
+        except EncodeError:
+            connections.give_back(connection)
+            raise
+        except BaseException as exc:
+            if isinstance(exc, ThriftClientError):
+                connection.blame(exc)
+            connections.discard(connection, exc)
+            if not isinstance(exc, FAILURES):
+                raise
+            connection, failure = None, exc
+        else:
+            if response is not None and endpoint.carries_headers:
+                response._headers = connection.reply_headers
+            connections.give_back(connection)
+            latencies.note((monotonic() - started) * 1000)
+            if method.exception_in(result) is None:
+                return method.unpack(result)
+            return call_in_full(
+                endpoint, options, method, arguments, started, response, picker, result=result
+            )
+    return _hedged_in_full(
+        endpoint, options, method, arguments, started, response, picker, seqid,
+        (connection, failure, received),
+    )  # fmt: skip
+
+
+def _begin_hedged(
+    connection: Connection,
+    endpoint: Endpoint,
+    options: CallOptions,
+    plan: Plan,
+    arguments: Any,
+    started: float,
+    seqid: int,
+    latencies: Latencies,
+) -> Any:
+    """Make a small exchange until a hedge is due. Raises Slow, and as `small_exchange` does."""
+    assert options.hedge is not None
+    method = plan.method
+    try:
+        body = plan.encode(arguments, plan.encode_spec)
+    except ENCODING as exc:
+        if is_foreign(exc):
+            raise
+        from thrift_client.core.paths import encode_error
+
+        raise endpoint.located(
+            encode_error(method, arguments, exc), method.name, started
+        ) from exc
+    timeout = options.timeout_of(method.name)
+    expires = deadlines.expiry(started, timeout, deadlines.current.get())
+    after = patience(options.hedge, latencies)
+    hedge_at = None if after is None else started + after / 1000
+    if hedge_at is not None and expires is not None and expires <= hedge_at:
+        hedge_at = None
+    until = expires if hedge_at is None else hedge_at
+    wait = SLICE if until is None else min(SLICE, max(0.0, (until - monotonic()) * 1000))
+    return connection.small_exchange(plan, body, seqid, wait, expires, hedge_at)
+
+
+def _hedged_in_full(
+    endpoint: Endpoint,
+    options: CallOptions,
+    method: Method,
+    arguments: Any,
+    started: float,
+    response: ThriftResponse[Any] | None,
+    picker: Any,
+    seqid: int,
+    begun: tuple[Connection | None, Exception | None, bytes | None],
+) -> Any:
+    """Go on with a hedged call as one of several attempts at once.
+
+    `begun` are the connection of the small call that was its beginning and what it has
+    received, or why it failed.
     """
     from thrift_client.core.scatter import Hedged, Leg
     from thrift_client.sync.fanout import FanOut
 
-    seqid = next_id()
     call = Call(
         endpoint, options, method, arguments, started,
         seqid=seqid, picker=picker, response=response,
@@ -213,10 +308,11 @@ def _hedged_call(
     first = Leg(
         0, endpoint, options, method, arguments, started, seqid, picker=picker, outer=False
     )
+    first.connection, first.failure, first.received = begun
     error: BaseException | None = None
     try:
         call.begin()
-        scatter = Hedged(call, first, monotonic())
+        scatter = Hedged(call, first, started if begun[0] is not None else monotonic())
         fan_out = FanOut(scatter)
         try:
             while not scatter.is_over:

@@ -43,6 +43,14 @@ if TYPE_CHECKING:
 _KERNEL_WAITS_FROM = 20.0
 
 
+class Slow(Exception):
+    """The reply is not there as a whole when a hedge is due; `received` is its beginning."""
+
+    def __init__(self, received: bytes | None) -> None:
+        super().__init__(received)
+        self.received = received
+
+
 class Connection(ConnectionBase):
     """An open connection to one server."""
 
@@ -57,13 +65,20 @@ class Connection(ConnectionBase):
         self._polls_below = _KERNEL_WAITS_FROM if self._flags else float('inf')
 
     def small_exchange(  # noqa: C901 - a function for each case would cost what it saves
-        self, plan: Plan, body: bytes, seqid: int, wait: float, expires: float | None
+        self,
+        plan: Plan,
+        body: bytes,
+        seqid: int,
+        wait: float,
+        expires: float | None,
+        hedge_at: float | None = None,
     ) -> Any:
         """Exchange a small request and its reply: one send, one wait, one receive.
 
         `body` are the encoded arguments, `wait` the ms to wait at first, at most until
         `expires`. Whatever turns out not to be small is left to the general way. Returns
-        the result that was read, None for oneway; raises as `exchange`.
+        the result that was read, None for oneway; raises as `exchange`, and Slow if the
+        whole reply is not there at `hedge_at` (monotonic seconds; None: never).
         """
         head, reply_head = plan.headers[seqid]
         request = head + body
@@ -90,13 +105,23 @@ class Connection(ConnectionBase):
         except OSError as exc:
             if is_foreign(exc):
                 raise
-            data = waiting.receive(
-                self.stream, self.first_read, expires, 'waiting for the reply'
-            )
+            data = self._receive_first(expires, hedge_at)
         result = self.read_small(plan, reply_head, data)
         if result is not None:
             return result
+        if hedge_at is not None:
+            raise Slow(data)
         return self._read_reply(plan.codec, plan.method, seqid, data, expires)
+
+    def _receive_first(self, expires: float | None, hedge_at: float | None) -> bytes:
+        """Wait for the beginning of a reply. Raises Slow at `hedge_at`."""
+        until = expires if hedge_at is None else hedge_at
+        try:
+            return waiting.receive(self.stream, self.first_read, until, 'waiting for the reply')
+        except CallTimeout:
+            if hedge_at is None:
+                raise
+            raise Slow(None) from None
 
     def exchange(self, call: Call, request: bytes) -> Any:
         """Exchange the request of a call and its reply, until `call.until`.

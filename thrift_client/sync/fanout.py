@@ -113,6 +113,9 @@ class FanOut(FanOutBase):
 
     def _begin(self, leg: Leg) -> None:
         """Send on an idle connection, or go the whole course."""
+        if leg.connection is not None or leg.failure is not None:
+            self._go_on(leg)
+            return
         endpoint, options = leg.endpoint, leg.options
         connections = endpoint.connections
         plain = options.headers is None and not endpoint.must_block and not options.propagate
@@ -127,6 +130,19 @@ class FanOut(FanOutBase):
                     return
                 connections.give_back(connection)
         self._course(leg, None)
+
+    def _go_on(self, leg: Leg) -> None:
+        """Take over a leg that was begun as a small call."""
+        failure, leg.failure = leg.failure, None
+        if failure is not None:
+            self._course(leg, failure)
+            return
+        timeout = leg.options.timeout_of(leg.method.name)
+        leg.expires = deadlines.expiry(leg.started, timeout, self._deadline)
+        self._events.expect(leg.expires)
+        self._events.listen(leg, {leg.connection.stream.fileno(): READABLE})
+        if leg.received is not None:
+            self._receive(leg)
 
     def _course(self, leg: Leg, failure: Exception | None) -> None:
         """Begin the next attempt of a leg, or end it."""
@@ -314,14 +330,16 @@ class FanOut(FanOutBase):
         try:
             data: bytes | None = b''
             if leg.reply is None:
-                data = connection.stream.try_receive(connection.first_read)
-                if data is None:
-                    return
                 codec = leg.endpoint.codec_of(leg.options.codec)
-                result = connection.read_first(codec, leg.method, leg.seqid, data)
-                if result is not None:
-                    self._settle(leg, result)
-                    return
+                data, leg.received = leg.received, None
+                if data is None:
+                    data = connection.stream.try_receive(connection.first_read)
+                    if data is None:
+                        return
+                    result = connection.read_first(codec, leg.method, leg.seqid, data)
+                    if result is not None:
+                        self._settle(leg, result)
+                        return
                 leg.reply = connection.reply(codec, leg.method, leg.seqid)
                 if not data:
                     leg.reply.end()
