@@ -105,16 +105,21 @@ class ServerRestored(Event):
     """A probe went well: the server gets its calls again."""
 
 
+def _setter(kind: type[Event], field: str) -> Any:
+    """What sets a field of an event although it is frozen."""
+    return getattr(kind, field).__set__
+
+
 # How the events of a small call are made: the constructor of a frozen dataclass costs twice as
 # much as the descriptors of its slots.
 _new: Any = object.__new__
-_set_server: Any = Event.server.__set__  # type: ignore[attr-defined]
-_set_started_method: Any = CallStarted.method.__set__  # type: ignore[attr-defined]
-_set_reused_calls: Any = ConnectionReused.calls.__set__  # type: ignore[attr-defined]
-_set_finished_method: Any = CallFinished.method.__set__  # type: ignore[attr-defined]
-_set_elapsed: Any = CallFinished.elapsed.__set__  # type: ignore[attr-defined]
-_set_attempts: Any = CallFinished.attempts.__set__  # type: ignore[attr-defined]
-_set_error: Any = CallFinished.error.__set__  # type: ignore[attr-defined]
+_set_server = _setter(Event, 'server')
+_set_started_method = _setter(CallStarted, 'method')
+_set_reused_calls = _setter(ConnectionReused, 'calls')
+_set_finished_method = _setter(CallFinished, 'method')
+_set_elapsed = _setter(CallFinished, 'elapsed')
+_set_attempts = _setter(CallFinished, 'attempts')
+_set_error = _setter(CallFinished, 'error')
 
 #: Listeners whose failure is in the log; kept, so that no other one can get their identity.
 _broken: dict[int, Callable[[Any], object]] = {}

@@ -58,8 +58,8 @@ class CallOptions:
     """
 
     __slots__ = (
-        'codec', 'headers', 'hedge', 'hedged_plans', 'idempotent', 'plans', 'propagate', 'retry', 'seconds',
-        'source', 'timeout', 'timeouts',
+        'codec', 'headers', 'hedge', 'hedged_plans', 'idempotent', 'plans', 'propagate', 'retry',
+        'seconds', 'source', 'timeout', 'timeouts',
     )  # fmt: skip
 
     def __init__(self, codec: Codec, options: Any) -> None:

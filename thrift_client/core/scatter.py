@@ -31,13 +31,14 @@ class Leg:
 
     `call` is its course, made only once something is not a small exchange on an open
     connection. One that was begun as a small call has its `connection`, with what it has
-    `received` there so far (None: nothing), or its `failure`. `response` is there when it has ended. The rest is its driver's.
+    `received` there so far (None: nothing), or its `failure`. `response` is there when it
+    has ended. The rest is its driver's.
     """
 
     __slots__ = (
-        'arguments', 'call', 'connection', 'endpoint', 'expires', 'failure', 'method', 'opening', 'options',
-        'outer', 'permit', 'picker', 'place', 'position', 'received', 'reply', 'response', 'seqid', 'started',
-        'unsent', 'waits_for',
+        'arguments', 'call', 'connection', 'endpoint', 'expires', 'failure', 'method', 'opening',
+        'options', 'outer', 'permit', 'picker', 'place', 'position', 'received', 'reply',
+        'response', 'seqid', 'started', 'unsent', 'waits_for',
     )  # fmt: skip
 
     def __init__(

@@ -97,7 +97,11 @@ def bind(
 
 
 class Attribute:
-    """Gives a pool its method objects, each made when it is first looked up."""
+    """Gives a pool its method objects, each made when it is first looked up.
+
+    A view keeps only what it is asked for twice: one that is made for a single call then is
+    in no cycle, and freed without the collector.
+    """
 
     __slots__ = ('_kind', '_name')
 
@@ -107,7 +111,13 @@ class Attribute:
     def __get__(self, pool: Any, owner: type) -> Any:
         if pool is None:
             return self._kind
-        method = pool.__dict__[self._name] = self._kind(pool)
+        method = self._kind(pool)
+        attributes = pool.__dict__
+        asked = attributes.get('_asked')
+        if asked is None or self._name in asked:
+            attributes[self._name] = method
+        else:
+            asked.append(self._name)
         return method
 
 

@@ -41,12 +41,13 @@ class KeyedMethod(PoolMethod):
     __slots__ = ('_failover', '_keys', '_overrides', '_servers', '_splits')
 
     def __init__(self, pool: Any) -> None:
-        super().__init__(pool)
-        self._overrides = pool._overrides
-        self._failover = pool._failover
-        self._keys = pool._keys
-        self._servers = pool._servers
-        self._splits = pool._splits
+        self._pool = pool
+        attributes = pool.__dict__
+        self._overrides = attributes.get('_overrides')
+        self._failover = attributes['_failover']
+        self._keys = attributes['_keys']
+        self._servers = attributes['_servers']
+        self._splits = attributes['_splits']
 
     def set_hash(self, function: KeyFunction) -> Any:
         """Route this method's calls by `function(*arguments)`, the key; returns the pool.

@@ -23,6 +23,7 @@ from thrift_client.shared.stream import CHUNK, Stream
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Generator
     from typing import Any
 

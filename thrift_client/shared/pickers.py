@@ -185,6 +185,8 @@ class BalancedPicker(Picker):
         self._balance = balance
         self._budget = budget
         self._latencies = latencies
+        #: The attempts under way: the server, its load, and when it began.
+        self._flights: list[tuple[Endpoint, Load, float]] = []
         endpoints = roster.endpoints
         for endpoint in endpoints:
             if endpoint.connections.gate:
@@ -194,9 +196,8 @@ class BalancedPicker(Picker):
             position = balance.pick(roster.loads, now, random)
         self.endpoint = endpoints[position]
         load = roster.loads[position]
-        #: The attempts under way: the server, its load, and when it began.
-        self._flights: list[tuple[Endpoint, Load, float]] = [(self.endpoint, load, now)]
         load.start()
+        self._flights.append((self.endpoint, load, now))
 
     @property
     def retry_budget(self) -> RetryBudget:

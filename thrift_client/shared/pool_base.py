@@ -58,6 +58,7 @@ class PoolBase(Generic[S]):
     _more_options: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
     _is_view = False
     _overrides: Overrides | None = None
+    _asked: list[str] | None = None
 
     def __init__(
         self,
@@ -259,6 +260,7 @@ class PoolBase(Generic[S]):
             }
         )
         view._views = {}
+        view._asked = []  # the methods that it was asked for
         view._is_view = True
         return view
 
@@ -374,7 +376,7 @@ def is_raised(error: BaseException, servers: ServerList) -> bool:
 
 
 #: What a view makes anew.
-_OWN = frozenset(('_everyone', '_views', '_is_view'))
+_OWN = frozenset(('_asked', '_everyone', '_views', '_is_view'))
 
 
 def _check_weight(weight: object) -> None:

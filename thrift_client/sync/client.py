@@ -168,9 +168,9 @@ def call_in_full(
     `failure` or `result` is how a small call ended that was its first attempt; listeners
     know that it began if `is_announced`.
     """
-    if options.hedge is not None and failure is None and result is _NOTHING:
-        if options.may_hedge(method) and (picker is None or not picker.forced):
-            return _hedged_call(endpoint, options, method, arguments, started, response, picker)
+    begins = options.hedge is not None and failure is None and result is _NOTHING
+    if begins and options.may_hedge(method) and (picker is None or not picker.forced):
+        return _hedged_call(endpoint, options, method, arguments, started, response, picker)
     call = Call(
         endpoint, options, method, arguments, started,
         seqid=next_id(), picker=picker, response=response,
@@ -194,7 +194,7 @@ def call_in_full(
         del error  # its traceback holds this frame: a cycle that would keep a lost connection open
 
 
-def _hedged_call(
+def _hedged_call(  # noqa: C901 - each end of the small call is one case
     endpoint: Endpoint,
     options: CallOptions,
     method: Method,

@@ -47,7 +47,9 @@ def drive(steps: Steps, expires: float | None) -> Any:
         steps.close()
 
 
-def connect_at_once(found: Found, expires: float | None) -> socket.socket | None:
+def connect_at_once(  # noqa: C901 - each end of a connect has its own name
+    found: Found, expires: float | None
+) -> socket.socket | None:
     """Connect to an address, or to one of several that are refused at once if at all.
 
     None if one of several takes its time: a race tries the next beside it. Raises
