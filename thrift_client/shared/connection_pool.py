@@ -210,7 +210,7 @@ class ConnectionPool:
     def give_back(self, connection: Any) -> None:
         """Make a clean connection idle, if there is room and use for it."""
         now = monotonic()
-        reason = self._why_not(connection, now)
+        reason = None if connection.is_plain_use else self._why_not(connection, now)
         if reason is None and not self.max_idle:
             reason = 'no idle connections are kept'
         if reason is not None:

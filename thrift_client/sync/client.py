@@ -236,9 +236,11 @@ def _hedged_call(  # noqa: C901 - each end of the small call is one case
             if response is not None and endpoint.carries_headers:
                 response._headers = connection.reply_headers
             connections.give_back(connection)
-            latencies.note((monotonic() - started) * 1000)
-            if method.exception_in(result) is None:
-                return method.unpack(result)
+            if options.hedge is not None and options.hedge.after is None:
+                latencies.note((monotonic() - started) * 1000)
+            value = getattr(result, 'success', None) if plan.returns else None
+            if value is not None or method.exception_in(result) is None:
+                return value
             return call_in_full(
                 endpoint, options, method, arguments, started, response, picker, result=result
             )
