@@ -85,10 +85,10 @@ Ratios of costs, so less is better unless the bound says otherwise. The contesta
 few milliseconds each; a ratio was taken in each round, and the table has the median of the rounds
 with its quartiles. CPU is that of the client process, the servers run in another. Small
 calls are measured with client and servers on one processor, all else on all there are. The floor
-is the same ratio for bare sockets that move the same bytes, and "above it" the ratio of what the
-two clients add to that: the floor depends on the system, and was about 0.5 where the bounds of small
-calls were set. The generated client is Apache's, over
-its own transports, connections kept open, with the C extension and without a timeout.
+is the same ratio for bare sockets that move the same bytes. "Above it" is the ratio of what the two
+clients add to the floor, which depends on the system: where the bounds of small calls were set it
+was about 0.5. The generated client is Apache's, over its own transports, connections kept open,
+with the C extension and without a timeout.
 """
 
 
