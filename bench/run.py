@@ -1,9 +1,12 @@
 """Run the benchmarks: `python -m bench.run [--quick] [--only SECTION]`.
 
-A full run writes results.md, results.json and the plots; other runs only print.
+A full run writes results.md, results.json and the plots; quick and partial runs only print.
+On any other Python than MAIN it makes the sections of calls alone, and writes them into a
+file of that version, which results.md shows beside its own rows.
 """
 
 import argparse
+import sys
 import time
 
 from thrift.protocol import fastbinary  # noqa: F401  Apache's client must not fall back to Python
@@ -32,6 +35,11 @@ SECTIONS = {
 }
 
 
+#: The version of Python whose results are shown in full, and the sections for the others.
+MAIN = (3, 11)
+ELSEWHERE = ('small', 'ways', 'collector', 'aio')
+
+
 def main() -> None:
     """Run the sections that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -39,19 +47,25 @@ def main() -> None:
     parser.add_argument('--only', choices=SECTIONS, action='append', help='one section')
     options = parser.parse_args()
     raise_descriptor_limit()
+    is_main = sys.version_info[:2] == MAIN
     effort = Effort(scale=0.2 if options.quick else 1, quick=options.quick)
     table = Table()
-    for name in options.only or SECTIONS:
+    for name in options.only or (SECTIONS if is_main else ELSEWHERE):
         began = time.monotonic()
         part = SECTIONS[name](effort)
         table.extend(part)
         print(f'== {name} ({time.monotonic() - began:.0f} s)\n{report.as_text(part)}\n', flush=True)
     if options.quick or options.only:
         return
+    here = ROOT / 'bench'
+    if not is_main:
+        version = '{}.{}'.format(*sys.version_info)
+        (here / f'results-{version}.json').write_text(report.as_json(table))
+        return
     from bench import plots
 
-    here = ROOT / 'bench'
-    (here / 'results.md').write_text(report.as_markdown(table))
+    others = report.read_others(here)
+    (here / 'results.md').write_text(report.as_markdown(table, others))
     (here / 'results.json').write_text(report.as_json(table))
     plots.draw(table.figures, ROOT / 'docs' / 'plots')
 

@@ -126,4 +126,5 @@ def test_the_page_about_performance_has_each_missed_target():
     assert len(missed) == len(re.findall('^- ', text, re.MULTILINE))
     for row in missed:
         assert f'{row["measured"]["median"]:.2f} ' in text, row['work']
-        assert f'{row["floor"]:.2f} ' in text, row['work']
+        if row['floor'] is not None:
+            assert f'{row["floor"]:.2f} ' in text, row['work']

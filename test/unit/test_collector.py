@@ -1,0 +1,78 @@
+"""The garbage collector while a large message is decoded: paused, and never left so."""
+
+import gc
+import os
+
+import pytest
+
+from thrift_client.core import collector
+
+
+@pytest.fixture(autouse=True)
+def collecting():
+    """Leave the collector as it was."""
+    was_on = gc.isenabled()
+    gc.enable()
+    yield
+    (gc.enable if was_on else gc.disable)()
+
+
+def test_it_is_paused_while_a_message_is_decoded():
+    """And goes on afterwards."""
+    assert collector.without_collector(gc.isenabled) is False
+    assert gc.isenabled()
+
+
+def test_it_goes_on_after_an_exception():
+    """Whatever ended the decoding."""
+    with pytest.raises(ZeroDivisionError):
+        collector.without_collector(lambda: 1 / 0)
+    assert gc.isenabled()
+
+
+def test_one_that_is_off_stays_off():
+    """It is the user's, who has turned it off."""
+    gc.disable()
+    assert collector.without_collector(gc.isenabled) is False
+    assert not gc.isenabled()
+
+
+def test_what_the_user_has_frozen_stays_frozen():
+    """Objects are made old only where nothing is frozen."""
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        collector.without_collector(list)
+        assert gc.get_freeze_count() >= frozen - 1000
+    finally:
+        gc.unfreeze()
+
+
+def test_full_collections_still_become_due():
+    """Making objects old begins the counts anew, so it is done so often at most."""
+    gc.collect()
+    for _ in range(collector.MOST_AGED):
+        collector.without_collector(list)
+    count = gc.get_count()[0]
+    kept = [[] for _ in range(50)]
+    collector.without_collector(list)
+    assert gc.get_count()[0] >= count
+    assert len(kept) == 50
+
+
+def test_a_fork_in_the_middle_leaves_it_on_in_the_child():
+    """No thread is left there that would have it go on."""
+
+    def fork():
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            os.write(writer, b'1' if gc.isenabled() else b'0')
+            os._exit(0)
+        os.waitpid(child, 0)
+        os.close(writer)
+        with os.fdopen(reader, 'rb') as found:
+            return found.read()
+
+    assert collector.without_collector(fork) == b'1'
+    assert gc.isenabled()
