@@ -64,6 +64,10 @@ __all__ = [
 ]
 
 
+#: In a hint, the address of the server, which the error knows only when the call has ended.
+ADDRESS = 'HOST:PORT'
+
+
 class IdlError(ValueError):
     """A `.thrift` file says something that Thrift doesn't know, or includes what isn't there.
 
@@ -124,7 +128,9 @@ class ThriftClientError(Exception):
             ran = 'may have run' if self.maybe_executed else 'did not run'
             text += f'; the call {ran}'
         if self.hint:
-            text += f'; {self.hint}'
+            address = getattr(self.server, 'address', self.server)
+            hint = self.hint if address is None else self.hint.replace(ADDRESS, str(address))
+            text += f'; {hint}'
         return text
 
     def _what(self) -> str:

@@ -15,7 +15,7 @@ from threading import Lock
 from time import monotonic
 
 from thrift_client.core.breaker import CLOSED, PROBING, Breaker, Probe, may_eject
-from thrift_client.errors import CircuitOpen, ThriftClientError, server_label
+from thrift_client.errors import ADDRESS, CircuitOpen, ThriftClientError, server_label
 from thrift_client.shared import fork
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -137,7 +137,8 @@ class Health:
             if say:
                 self._logged_at, self._said_down = now, True
         if say:
-            log.log(level, '%s is unhealthy: %s', server_label(self._endpoint.client), error)
+            text = str(error).replace(ADDRESS, self._endpoint.location)
+            log.log(level, '%s is unhealthy: %s', server_label(self._endpoint.client), text)
         if ejected:
             self._tell_ejected(anew)
 
