@@ -260,7 +260,7 @@ class AsyncConnection(ConnectionBase):
         self._loop.add_reader(self.stream.fileno(), _readable, ref(self))
 
     def _unhear(self) -> None:
-        """Be told nothing of the socket any more."""
+        """Stop listening to the socket."""
         fd = self.stream.fileno()
         if fd >= 0:
             if self._is_heard:

@@ -126,7 +126,7 @@ class AsyncThriftPool(PoolBase[AsyncSimpleClient]):
     async def _when_listed(
         self, method: Method, call: Callable[..., Awaitable[Any]], *args: Any
     ) -> Any:
-        """`await call(*args)`, once a source has named servers: the wait is part of the call.
+        """Await `call(*args)` once a source has named servers; the wait is part of the call.
 
         Raises ClientClosed, NoServersError.
         """

@@ -142,7 +142,7 @@ class Breaker:
         self.until = now + self.policy.check_every * (0.9 + random / 5) / 1000
 
     def forget_probe(self) -> None:
-        """In a forked child: the call that probes is the parent's."""
+        """Renew it in a forked child: the call that probes is the parent's."""
         self._probe = None
 
     def _count(self, now: float, calls: int) -> None:

@@ -410,7 +410,7 @@ class Call:
             return None, exc
 
     def take_over(self, endpoint: Any, attempts: int) -> None:
-        """Come to what one of the call's parts came to, on its endpoint."""
+        """End with the outcome of one of the call's parts, on its endpoint."""
         self.endpoint = endpoint
         if self.picker is not None:
             self.picker.endpoint = endpoint

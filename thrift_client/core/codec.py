@@ -191,7 +191,7 @@ class Codec:
         return plan
 
     def numbered(self, name: str, message_type: int) -> dict[int, bytes]:
-        """By sequence id a message header as the protocol writes it."""
+        """Return, by sequence id, the message header that the protocol writes."""
         sink = _Sink()
         protocol = self.make_protocol(sink)
         headers = {}
@@ -417,7 +417,7 @@ def read_delimited(
         else:
             result = without_collector(codec.answer, method, seqid, protocol)
     except Incomplete as exc:
-        raise DecodeError('the reply ends in its middle', maybe_executed=True) from exc
+        raise DecodeError('the reply is incomplete', maybe_executed=True) from exc
     if not reader.at_end():
         raise trailing_bytes()
     return result

@@ -88,7 +88,7 @@ def wire_of(options: Options) -> Wire:
 def _protocol_maker(
     options: Options, *, ours: bool, accelerate: bool
 ) -> Callable[[Any], Any]:
-    """`getProtocol` of the protocol that the options ask for, with their limits.
+    """Return `getProtocol` of the protocol that the options name, with their limits.
 
     An element takes a byte at least, so no honest container has more elements than the
     message may have bytes; old runtimes allocate whatever a container claims.

@@ -54,7 +54,7 @@ class Listener(Protocol):
     """Who is told; its methods run in the source's thread, one at a time."""
 
     def update(self, members: tuple[Member, ...]) -> None:
-        """These are the servers now, in an order that is the same in every process."""
+        """Take the present servers, in an order that is the same in every process."""
 
     def trouble(self, exception: SourceError) -> None:
         """Note that the source failed; the servers stay. Called once until it works again.
@@ -299,5 +299,5 @@ def _listed(reasons: tuple[str, ...]) -> str:
 
 
 def _now() -> float:
-    """Monotonic ms: policies and readings count in ms."""
+    """Return monotonic ms: policies and readings count in ms."""
     return time.monotonic() * 1000

@@ -193,7 +193,7 @@ class ConnectionPool:
         return True
 
     def _why_not(self, connection: Any, now: float) -> str | None:
-        """Why a connection may not be kept, apart from what the server did; None: it may."""
+        """Return why a connection may not be kept, whatever the server did; None: it may."""
         if not connection.reusable:
             return 'the server takes no other call on it'
         if now >= connection.retire_at:
@@ -317,7 +317,7 @@ class ConnectionPool:
                 pin.wake_all()
 
     def renew_after_fork(self) -> None:
-        """In a forked child: drop the descriptors of connections that are the parent's."""
+        """Drop the descriptors of the parent's connections in a forked child."""
         for connection in self.open_connections():
             connection.close(forked=True)
         self._live.clear()

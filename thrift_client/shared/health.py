@@ -237,7 +237,7 @@ class Health:
             self.audience.tell(event, details)
 
     def renew_after_fork(self) -> None:
-        """In a forked child: the lock may be held, and the probe is the parent's."""
+        """Renew it in a forked child: the lock may be held, and the probe is the parent's."""
         self._lock = Lock()
         if self.breaker is not None:
             self.breaker.forget_probe()

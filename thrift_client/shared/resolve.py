@@ -173,7 +173,7 @@ def _is_quick(host: str, port: int) -> bool:
 
 
 def take_turns(found: list[Any]) -> Found:
-    """RFC 8305, section 4: the first family first, then the families one after another."""
+    """Sort addresses as in RFC 8305, section 4: families alternate after the first."""
     entries = [(entry[0], entry[4]) for entry in found]
     first = [entry for entry in entries if entry[0] == entries[0][0]]
     others = [entry for entry in entries if entry[0] != entries[0][0]]

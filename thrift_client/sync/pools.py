@@ -114,7 +114,7 @@ class ThriftPool(PoolBase[SimpleClient]):
                 return
 
     def _when_listed(self, method: Method, call: Callable[..., Any], *args: Any) -> Any:
-        """`call(*args)`, once a source has named servers: the wait is part of the call.
+        """Make `call(*args)` once a source has named servers; the wait is part of the call.
 
         Raises ClientClosed, NoServersError.
         """
