@@ -69,7 +69,7 @@ def _count(least: int, none: bool) -> Callable[[str, Any], int | None]:
 
 
 def check_count(name: str, value: Any, least: int) -> int:
-    """Check a number of things, at least so many."""
+    """Check a count: an int of at least `least`."""
     count = _count(least, none=False)(name, value)
     assert count is not None
     return count

@@ -338,7 +338,7 @@ class AsyncConnectionPool(ConnectionPool):
             try:
                 self.loop.call_soon_threadsafe(self._serve)
             except RuntimeError:
-                pass  # the loop is closed, and nobody waits any more
+                pass  # the loop is closed, and no call waits any more
 
     def abandon(self, place: AsyncPlace) -> None:
         """Give up a call that was cancelled: its place, or what it has got."""

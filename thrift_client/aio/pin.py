@@ -121,7 +121,7 @@ class AsyncPin(PinBase):
         try:
             loop.call_soon_threadsafe(_wake_first_of, ref(self))
         except RuntimeError:
-            pass  # the loop is closed, and nobody waits any more
+            pass  # the loop is closed, and no call waits any more
 
     def wake_first(self) -> None:
         """Let the call that waits longest look again."""

@@ -284,7 +284,7 @@ class Codec:
         return result
 
     def _read_json(self, json: JsonCoder, plan: MethodPlan, seqid: int, protocol: Any) -> Any:
-        """Read a JSON reply that begins in another way, or in none that is known yet."""
+        """Read a JSON reply that begins in another way, or whose beginning isn't known yet."""
         name, message_type, answered, tree = json.message(protocol)
         _check_header(plan.method, seqid, name, message_type, answered)
         if message_type == TMessageType.EXCEPTION:

@@ -67,8 +67,8 @@ _wires: WeakValueDictionary[tuple[Any, ...], Wire] = WeakValueDictionary()
 def wire_of(options: Options) -> Wire:
     """Return the wire for these options, shared as long as anybody uses it.
 
-    One with a factory of the user's is made each time: nobody knows when such an object
-    has had its day.
+    One with a factory of the user's is made each time, since the end of such an object
+    isn't known.
     """
     if not (isinstance(options.protocol, str) and isinstance(options.transport, str)):
         return Wire(options)

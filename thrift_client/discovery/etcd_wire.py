@@ -109,7 +109,7 @@ class WatchStream:
         self._wake = wake
         self._closed = False
         self._thread = threading.Thread(
-            target=Context().run,  # not in that of whoever starts it (Python 3.14)
+            target=Context().run,  # not in that of the code that starts it (Python 3.14)
             args=(self._run, url.path, _watch_request(prefix), headers),
             name=f'thrift_client etcd watch {prefix}',
             daemon=True,

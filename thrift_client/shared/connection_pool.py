@@ -259,7 +259,7 @@ class ConnectionPool:
             self.tend(now)
 
     def tend(self, now: float) -> None:
-        """Serve who waits, and close what is too much or too old, the longest idle first."""
+        """Serve waiting calls, and close surplus or old connections, the longest idle first."""
         self.tend_at = now + self._tend_every
         self.serve()
         keep = 0 if 'closed' in self.gate or 'retired' in self.gate else self.max_idle
@@ -343,7 +343,7 @@ class ConnectionPool:
         raise NotImplementedError
 
     def warn_unclosed(self) -> None:
-        """Warn of connections that nobody closed."""
+        """Warn of connections that were not closed."""
         if sys.meta_path is None:  # the interpreter is ending, and nothing can be imported
             return
         import warnings

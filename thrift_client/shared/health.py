@@ -120,7 +120,7 @@ class Health:
     def failed(
         self, error: BaseException, *, is_failure: bool, probe: Probe | None = None
     ) -> None:
-        """Note a failed attempt; `is_failure` says that it speaks against the server.
+        """Note a failed attempt; `is_failure` means that it counts against the server.
 
         `probe` is what the attempt held. A probe that says nothing is simply let go.
         """
@@ -188,7 +188,7 @@ class Health:
         return self.is_ejected and not self._connections.closed
 
     def find_checks(self) -> None:
-        """Have the server checked while it is ejected; where nobody can, calls probe it."""
+        """Have the server checked while it is ejected; if nothing can, calls probe it."""
         breaker = self.breaker
         if breaker is None or breaker.policy.check is None or not self.is_checked:
             return
@@ -196,7 +196,7 @@ class Health:
         breaker.unchecked = not found
 
     def set_unchecked(self) -> None:
-        """Have calls probe the server, as nobody can check it any more."""
+        """Have calls probe the server, as no check can run any more."""
         if self.breaker is not None:
             self.breaker.unchecked = True
 

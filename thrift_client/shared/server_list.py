@@ -270,7 +270,7 @@ class ServerList:
     def follow(self, follower: Follower) -> None:
         """Have a follower keep the servers of its source in this list, until `close`.
 
-        They come behind those of the followers before it. Raises ClientClosed.
+        They follow those of the followers before it. Raises ClientClosed.
         """
         with self._lock:
             if self.closed:
@@ -442,7 +442,7 @@ class ServerList:
     def _settle_one(self, server: Any) -> None:
         """Settle a client that has entered the list or left it."""
         inside = None
-        # Another thread may move it back meanwhile: whoever looks last has it right.
+        # Another thread may move it back meanwhile: the last look is right.
         while inside is not (inside := self.roster.by_name.get(server.name) is server):
             if inside:
                 server._endpoint.joined(self.healths, self.check)

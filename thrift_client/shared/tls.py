@@ -113,7 +113,7 @@ class TLSStream(Stream):
         except ssl.SSLWantReadError:
             raise
         except ssl.SSLError as exc:
-            self._failed = exc  # for whoever asks again, to name what is wrong
+            self._failed = exc  # for the next receive, which reports it
             raise
 
     def _pull(self, flags: int) -> None:

@@ -158,7 +158,7 @@ class ApacheConnection(ConnectionBase):
         return True
 
     def is_quiet(self) -> bool:
-        """Tell whether it is still open, and nothing has arrived that nobody asked for."""
+        """Tell whether it is still open and no unexpected bytes have arrived."""
         stream = self._socket.stream
         return stream is not None and stream.is_quiet()
 
