@@ -418,7 +418,7 @@ def _is_pair(item: Any) -> bool:
 
 
 def _order(item: Any) -> tuple[bool, Any]:
-    """Sorts a set's elements into one order for all processes."""
+    """Sort a set's elements into one order for all processes."""
     if isinstance(item, (int, float)):
         return False, item
     return True, item if isinstance(item, str) else json.dumps(item, sort_keys=True)

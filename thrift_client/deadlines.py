@@ -11,7 +11,7 @@ from time import monotonic
 
 from thrift_client.options import milliseconds
 
-#: The moment by which everything called in this context has to be done, on the monotonic
+#: The moment by which all calls in this context must end, on the monotonic
 #: clock in seconds; None where there is no deadline.
 current: ContextVar[float | None] = ContextVar('thrift_client.deadline', default=None)
 
@@ -49,7 +49,7 @@ class deadline:  # noqa: N801 - reads as a statement: `with deadline(2000):`
 
     def __enter__(self) -> deadline:
         if self._token is not None:
-            raise RuntimeError('a deadline is entered once; make another one')
+            raise RuntimeError('a deadline can be entered only once: create another one')
         self._ends = expiry(monotonic(), self._ms, current.get())
         self._token = current.set(self._ends)
         return self

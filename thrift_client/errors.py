@@ -1,4 +1,4 @@
-"""Every error that the library raises of its own.
+"""All exceptions that the library defines.
 
 ::
 
@@ -24,10 +24,10 @@
 
 `IdlError`, a ValueError, is about a `.thrift` file and not about calls.
 
-What concerns the wire is also the exception of Apache's library that its own client
-would have raised, so that code written for that client keeps working. Exceptions that
-an IDL declares and `TApplicationException` are answers, not errors of this library:
-they are raised unchanged.
+Errors that concern the wire are also the exceptions that Apache's own client would have
+raised, so that code written for that client keeps working. Exceptions that an IDL
+declares and `TApplicationException` are replies of the server, not errors of this
+library: they are raised unchanged.
 """
 
 from __future__ import annotations
@@ -64,8 +64,12 @@ __all__ = [
 ]
 
 
+#: In a hint, the address of the server, which the error knows only when the call has ended.
+ADDRESS = 'HOST:PORT'
+
+
 class IdlError(ValueError):
-    """A `.thrift` file says something that Thrift doesn't know, or includes what isn't there.
+    """A `.thrift` file has a syntax error or includes a file that doesn't exist.
 
     `.file` is the path of the file, `.line` the line's number from 1.
     """
@@ -80,7 +84,7 @@ class IdlError(ValueError):
 
 
 class ThriftClientError(Exception):
-    """The root of every error that this library raises of its own.
+    """The base class of all errors of this library.
 
     `reason` says what happened; `hint` what to try. The other attributes say where:
     `server` (the SimpleClient; its name after unpickling), `method`, `phase` of the call,
@@ -124,7 +128,9 @@ class ThriftClientError(Exception):
             ran = 'may have run' if self.maybe_executed else 'did not run'
             text += f'; the call {ran}'
         if self.hint:
-            text += f'; {self.hint}'
+            address = getattr(self.server, 'address', self.server)
+            hint = self.hint if address is None else self.hint.replace(ADDRESS, str(address))
+            text += f'; {hint}'
         return text
 
     def _what(self) -> str:
@@ -168,7 +174,7 @@ def server_label(server: Any) -> str:
 
 
 class ConnectError(ThriftClientError, TTransportException, ConnectionError):
-    """No connection could be opened: refused, unreachable, no descriptor left."""
+    """No connection could be opened: refused, unreachable, or out of file descriptors."""
 
     type = TTransportException.NOT_OPEN
 
@@ -222,7 +228,7 @@ class PoolExhausted(CallTimeout):
 class ConnectionLost(ThriftClientError, TTransportException, ConnectionError):
     """The connection was closed or reset while sending or reading.
 
-    `reused` says that it had carried other calls before.
+    `reused` is True if it had carried other calls before.
     """
 
     reused: bool = False
@@ -233,8 +239,8 @@ class ConnectionLost(ThriftClientError, TTransportException, ConnectionError):
 class HttpStatusError(ThriftClientError, TTransportException):
     """The server answered with an HTTP status that is not 200.
 
-    `status` is the number, `body` the first bytes of what came with it, `retry_after` the
-    ms after which the server asks to be tried again, None if it doesn't.
+    `status` is the number, `body` the first bytes of the response's body, `retry_after` the
+    ms after which the server asks for another attempt, None if it doesn't.
     """
 
     type = TTransportException.UNKNOWN
@@ -258,7 +264,7 @@ class DecodeError(ThriftClientError, TProtocolException):
 
 
 class ReplyMismatch(ThriftClientError, TProtocolException):
-    """The reply is another call's: wrong sequence id, method name or message type."""
+    """The reply belongs to another call: wrong sequence id, method name or message type."""
 
     type = TProtocolException.INVALID_DATA
 
@@ -284,7 +290,7 @@ class CircuitOpen(ThriftClientError, TTransportException):
 
 
 class NoServersError(ThriftClientError, TTransportException):
-    """The pool has no server that may serve the call; nothing was sent."""
+    """The pool has no server for the call; nothing was sent."""
 
     type = TTransportException.NOT_OPEN
 

@@ -1,4 +1,4 @@
-"""What listeners are told: one frozen value for each thing that happens.
+"""The events that listeners get: one frozen value for each thing that happens.
 
 A listener is a callable that takes an event. It runs in the thread that makes the call.
 One that raises is logged once and changes nothing.
@@ -45,7 +45,7 @@ class CallStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class CallFinished(Event):
-    """A call has ended after `elapsed` ms and `attempts`, with `error` or well (None).
+    """A call has ended after `elapsed` ms and `attempts`, with `error`, or with a value (None).
 
     `error` is also an exception that the server answered with.
     """
@@ -97,7 +97,7 @@ class ConnectionDiscarded(Event):
 
 @dataclass(frozen=True, slots=True)
 class ServerEjected(Event):
-    """The breaker leaves the server alone until `until` (monotonic seconds)."""
+    """The breaker has ejected the server until `until` (monotonic seconds)."""
 
     until: float
 
@@ -116,14 +116,14 @@ class ServerChecked(Event):
 
 @dataclass(frozen=True, slots=True)
 class ServerRestored(Event):
-    """A probe or a check went well: the server gets its calls again."""
+    """A probe or a check succeeded: the server gets its calls again."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerLeft(Event):
     """The last pool that had the server has removed it: it gets no more calls.
 
-    Calls that are in flight finish, and tell of it later.
+    Calls that are in flight finish; their events follow later.
     """
 
 
@@ -151,8 +151,8 @@ Handler = tuple[Callable[[Any], object], Callable[[Any], object]]
 class Audience:
     """The listeners of what happens on `server`; each only gets the events that it handles.
 
-    A listener with a method `handler_of` says by it what handles an event of the class of
-    that name; None: nothing does, and without anybody who does no event is made.
+    A listener may have a method `handler_of`, which returns the handler for the event class of
+    that name, or None. If no listener handles a class, its events are not created.
     """
 
     __slots__ = ('_finished', '_handlers', '_reused', '_server', '_started')
@@ -166,13 +166,13 @@ class Audience:
         self._finished = self._handlers['CallFinished']
 
     def tell(self, kind: str, details: dict[str, Any]) -> None:
-        """Tell of the event whose class is named `kind`."""
+        """Report an event of the class named `kind`."""
         handlers = self._handlers[kind]
         if handlers:
             _tell(handlers, globals()[kind](server=self._server, **details))
 
     def begun(self, method: str, calls: int) -> None:
-        """Tell that a call begins, on a connection that has carried `calls` calls."""
+        """Report that a call begins, on a connection that has carried `calls` calls."""
         if self._started:
             started = _new(CallStarted)
             _set_server(started, self._server)
@@ -185,7 +185,7 @@ class Audience:
             _tell(self._reused, reused)
 
     def ended(self, method: str, elapsed: float) -> None:
-        """Tell that a call has ended well with its first attempt, after `elapsed` ms."""
+        """Report that the first attempt of a call succeeded, after `elapsed` ms."""
         if self._finished:
             finished = _new(CallFinished)
             _set_server(finished, self._server)
@@ -214,4 +214,4 @@ def _tell(handlers: Iterable[Handler], event: Any) -> None:
         except Exception:
             if id(listener) not in _broken:
                 _broken[id(listener)] = listener
-                log.exception('a listener failed, which is logged once: %r', listener)
+                log.exception('a listener failed (logged only once): %r', listener)

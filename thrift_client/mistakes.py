@@ -1,4 +1,4 @@
-"""The correct spelling of what callers get wrong. Imported when an error is raised."""
+"""The correct spelling of options and values that callers get wrong, for the texts of errors."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PROTOCOLS = ('binary', 'compact', 'json', 'header')
 TRANSPORTS = ('buffered', 'framed', 'zlib', 'header', 'http')
 
-#: Apache's own factories stand for the names, which speak the same and keep deadlines.
+#: Apache's own factories are replaced by these names: the same bytes, but deadlines hold.
 APACHE_FACTORIES = {
     'TBufferedTransportFactory': 'buffered',
     'TFramedTransportFactory': 'framed',
@@ -29,7 +29,7 @@ APACHE_FACTORIES = {
     'THeaderProtocolFactory': 'header',
 }
 
-#: What a text stands for if an option is on or off.
+#: The texts that turn an option on or off.
 TRUE, FALSE = ('1', 'true', 'yes', 'on'), ('0', 'false', 'no', 'off')
 
 #: Headers that `propagate_deadline=True` sends: the time left in ms, the attempt's number.
@@ -69,7 +69,7 @@ def _count(least: int, none: bool) -> Callable[[str, Any], int | None]:
 
 
 def check_count(name: str, value: Any, least: int) -> int:
-    """Check a number of things, at least so many."""
+    """Check a count: an int of at least `least`."""
     count = _count(least, none=False)(name, value)
     assert count is not None
     return count
@@ -233,7 +233,7 @@ def _propagate(name: str, value: Any) -> dict[str, str] | None:
     return dict(value)
 
 
-# How a text in a URL, a file or the environment becomes a value.
+# Conversions of texts in a URL, a file or the environment to values.
 
 
 def flag(name: str, text: str) -> bool:
@@ -394,7 +394,7 @@ CALL_OPTIONS = tuple(name for name, row in OPTIONS.items() if row.level == 'call
 
 
 class Options:
-    """What was given, checked, with the defaults behind it; immutable."""
+    """The options that were given, checked, and the defaults of all others; immutable."""
 
     __slots__ = ('_given', *OPTIONS)
 

@@ -54,7 +54,7 @@ def _rebuilt(kind: Any, values: dict[str, Any]) -> PolicyBase:
 
 
 class RetryPolicy(PolicyBase):
-    """When a failed call is retried: only if that cannot do harm.
+    """When a failed call is retried: only if that is safe.
 
     `attempts`: how many attempts a call has at most; 1 means no retry. `backoff`: the longest
     first pause in ms, doubled for each further one up to `max_backoff` ms; a pause is
@@ -121,15 +121,14 @@ class RetryPolicy(PolicyBase):
 class CircuitBreaker(PolicyBase):
     """When a failing server is ejected, and for how long.
 
-    `failures`: after so many failures in a row (unreachable, lost, nonsense, and if
-    `count_timeouts` no reply in time). `rate`: or if such a share (0 to 1) of the calls in
-    `window` ms failed, of ten or more; None: the share doesn't matter. `eject`: the server
-    is ejected for so many ms, twice as long each time in a row up to `max_eject` ms, with
-    jitter. `max_share`: the largest share of a pool that may be ejected at once; the last
-    server never is.
+    `failures`: how many failures in a row eject it (unreachable, connection lost, invalid
+    reply, and with `count_timeouts` no reply in time). `rate`: the share (0 to 1) of failed
+    calls in `window` ms that ejects it, of ten calls or more; None: not used. `eject`: for
+    how many ms, doubled each time in a row up to `max_eject` ms, with jitter. `max_share`:
+    the largest share of a pool that may be ejected at once; the last server never is.
 
-    `check`: what finds out in the background whether an ejected server is healthy: the name
-    of a method without arguments, or a function of a client, called every `check_every` ms.
+    `check`: finds out in the background whether an ejected server is healthy: the name of a
+    method without arguments, or a function of a client, called every `check_every` ms.
     None: after the ejection, one call is the probe.
 
     Exceptions that the server answers with don't count as failures. Raises TypeError and
@@ -188,9 +187,9 @@ class CircuitBreaker(PolicyBase):
 class Hedge(PolicyBase):
     """When a slow call of an idempotent method is begun once more, in parallel.
 
-    `after`: so many ms after the attempt before; None: after as long as `percentile`
-    percent of the recent calls of the method took. `most`: how many hedges one call may
-    start. Raises TypeError and ValueError for values that make no sense.
+    `after`: how many ms after the attempt before; None: the time within which `percentile`
+    percent of the method's recent calls ended. `most`: how many hedges one call may start.
+    Raises TypeError and ValueError for values that make no sense.
     """
 
     __slots__ = _fields = ('after', 'percentile', 'most')
@@ -209,7 +208,7 @@ class Hedge(PolicyBase):
 
 
 def _classes_or_function(given: Any) -> Any:
-    """`retry_on`: exception classes as a tuple, or a function."""
+    """Return `retry_on` as a tuple of exception classes, or the function."""
     if isinstance(given, type) and issubclass(given, BaseException):
         return (given,)
     if isinstance(given, (tuple, list)):

@@ -16,9 +16,9 @@ T = TypeVar('T')
 class ThriftResponse(Generic[T]):
     """The answer of one server to one call.
 
-    `server` is the pool's own SimpleClient that served it (None where no server could be
-    chosen), `exception` what was raised or None, `elapsed` the time of the call in ms,
-    `attempts` how often it was tried.
+    `server` is the pool's own SimpleClient that served the call (None if no server could be
+    chosen), `exception` is what `value()` raises or None, `elapsed` is the time of the call
+    in ms, `attempts` is how many attempts it took.
     """
 
     __slots__ = ('_headers', '_value', 'attempts', 'elapsed', 'server')
@@ -40,8 +40,8 @@ class ThriftResponse(Generic[T]):
     def value(self) -> T:
         """Return the value that the server returned.
 
-        Raises the exception that it raised, or what went wrong on the way; the same one
-        at each call, with a traceback that doesn't grow.
+        Raises the server's exception, or the error that ended the call: the same one each
+        time, with a traceback that doesn't grow.
         """
         return self._value  # type: ignore[no-any-return]
 
@@ -67,12 +67,12 @@ _new_response = partial(object.__new__, ThriftResponse)
 
 
 def set_headers(response: ThriftResponse[Any], headers: Mapping[str, str] | None) -> None:
-    """Give a response the headers of the reply that it stands for."""
+    """Set the headers of the reply on its response."""
     response._headers = headers
 
 
 def begun(server: Any) -> ThriftResponse[Any]:
-    """Return the response of a call that has begun: `ThriftResponse(server)` for less."""
+    """Return the response of a call that has begun; faster than `ThriftResponse(server)`."""
     response: ThriftResponse[Any] = _new_response()
     response.server = server
     response.attempts = 1
@@ -94,7 +94,7 @@ class ThriftExceptionResponse(ThriftResponse[T]):
             exception.server = server
 
     def value(self) -> T:
-        """Raise what went wrong."""
+        """Raise the exception that ended the call."""
         assert self.exception is not None
         raise self.exception.with_traceback(self._traceback)
 

@@ -1,4 +1,4 @@
-"""Snapshots of what clients and pools have done and hold."""
+"""Snapshots of the counters of clients and pools."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ClientStats:
-    """One server's figures: what its client has done since it was made, and holds now.
+    """The counters of one server's client since it was created, and its present state.
 
     `calls` were sent, `errors` counts by the name of the exception, `retries` are attempts
     after the first. `opened` and `discarded` connections are counted over all; `idle`,
@@ -32,7 +32,7 @@ class ClientStats:
 
 @dataclass(frozen=True, slots=True)
 class PoolStats:
-    """The figures of a pool: its sums, and those of each server."""
+    """The counters of a pool: its sums, and those of each server."""
 
     calls: int
     errors: int

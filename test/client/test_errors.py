@@ -9,6 +9,7 @@ from thrift.protocol.TProtocol import TProtocolException
 from thrift.Thrift import TException
 from thrift.transport.TTransport import TTransportException
 
+from rich_if import rich_service
 from test_if import test_service
 from thrift_client import ReplicatedClient, SimpleClient, ThreadedHashClient, errors
 from thrift_client.testing import BlackHole, ClosedPort
@@ -121,6 +122,109 @@ def test_every_error_has_a_docstring_and_the_modules_name():
         kind = getattr(errors, name)
         assert kind.__doc__
         assert kind.__module__ == 'thrift_client.errors'
+
+
+# What the caller probably meant.
+
+
+@pytest.mark.parametrize('kind', [SimpleClient, ReplicatedClient])
+@pytest.mark.parametrize(
+    ('options', 'meant'),
+    [
+        ({'retries': 3}, 'retry=RetryPolicy(attempts=3)'),
+        ({'framed': True}, "frame=True or transport='framed'"),
+        ({'tls': True}, 'ssl=True'),
+        ({'password': 'secret'}, "sasl={'mechanism': 'PLAIN', 'username': …, 'password': …}"),
+        ({'retry': 3}, 'retry=RetryPolicy(attempts=3)'),
+        ({'retry': None}, 'retry=RetryPolicy(attempts=1)'),
+        ({'hedge': 50}, 'hedge=Hedge(after=50)'),
+        ({'circuit_breaker': True}, 'circuit_breaker=CircuitBreaker()'),
+        ({'idempotent': 'getk'}, "idempotent=['getk']"),
+    ],
+)
+def test_a_wrong_option_names_the_right_spelling(kind, options, meant):
+    """That of other libraries, or a value that a policy is made of; no value of a password."""
+    with pytest.raises(TypeError, match=re.escape(f'; did you mean {meant}?')) as caught:
+        kind(test_service, **options)
+    assert 'secret' not in str(caught.value)
+
+
+def test_a_view_and_a_url_name_only_what_they_take():
+    """`with_options` has no transport, and a URL no policy."""
+    client = SimpleClient(test_service)
+    with pytest.raises(TypeError, match=r'mean retry=RetryPolicy\(attempts=3\)\?'):
+        client.with_options(retries=3)
+    with pytest.raises(TypeError, match=r"hedge, not 'framed'$"):
+        client.with_options(framed=True)
+    with pytest.raises(ValueError, match=r"did you mean 'frame'\?"):
+        SimpleClient(test_service, 'thrift://h?framed=1')
+    with pytest.raises(ValueError, match=r"'retries' in a URL$"):
+        SimpleClient(test_service, 'thrift://h?retries=1')
+
+
+@pytest.mark.parametrize(
+    ('servers', 'meant'),
+    [('h:1', "['h:1']"), ('h:1, h:2', "['h:1', 'h:2']")],
+)
+def test_servers_are_a_list(servers, meant):
+    """Also where they are given by position, which is that of `frame`."""
+    match = re.escape(f'; did you mean servers={meant}?')
+    with pytest.raises(TypeError, match=match):
+        ReplicatedClient(test_service, servers=servers)
+    for frame in (servers, servers.split(', ')):
+        with pytest.raises(TypeError, match=match):
+            ReplicatedClient(test_service, frame)
+    with pytest.raises(TypeError, match="frame must be True or False, not 'h:1'"):
+        SimpleClient(test_service, 'h', 1, 'h:1')
+
+
+def test_a_value_names_its_unit_and_its_type():
+    """A duration is in ms; a port is an int; a server is removed by its name."""
+    with pytest.raises(ValueError, match='timeout must be above 0 ms, or None for no limit, not 0'):
+        SimpleClient(test_service, timeout=0)
+    with pytest.raises(TypeError, match=r"a number of ms \(5000 is 5 s\), not '5s'"):
+        SimpleClient(test_service, timeout='5s')
+    with pytest.raises(TypeError, match=r"an int, not '9090'; did you mean 9090\?"):
+        SimpleClient(test_service, 'h', '9090')
+    pool = ReplicatedClient(test_service, servers=['h:1'])
+    with pytest.raises(TypeError, match=r"use remove_server\(name='h:1'\)"):
+        pool.remove_server('h:1')
+
+
+@pytest.mark.parametrize('behaviour', [reply('x'), close()])
+def test_a_response_is_not_its_value(fault_server, behaviour):
+    """An attribute that it doesn't have is probably the value's."""
+    server = fault_server(test_service, behaviour)
+    with ThreadedHashClient(test_service, servers=[server.address]) as pool:
+        response = pool.getk('k')
+    with pytest.raises(AttributeError, match=r"no attribute 'upper': call \.value\(\)"):
+        response.upper  # noqa: B018
+    assert copy.copy(response).attempts == 1
+    assert not hasattr(response, '__len__')
+
+
+def test_an_argument_is_named_by_its_path():
+    """Without a time, in which nothing happened."""
+    client = SimpleClient(rich_service, 'h:1')
+    with pytest.raises(errors.EncodeError) as caught:
+        client.add(1, 'two')
+    assert str(caught.value) == (
+        'add on h:1: b must be int, not str (argument 2 of rich_service.add); the call did not run'
+    )
+
+
+def test_a_connection_that_never_worked_may_expect_another_transport(fault_server):
+    """The hint is short, and names the command that finds out."""
+    server = fault_server(test_service, close())
+    for framed, other in ((False, 'framed'), (True, 'buffered')):
+        client = SimpleClient(test_service, server.address, frame=framed)
+        with pytest.raises(errors.ConnectionLost) as caught:
+            client.getk('k')
+        client.close()
+        assert str(caught.value).endswith(
+            'the call may have run; it may expect another transport: '
+            f"try transport='{other}', or run: thrift-client probe {server.address}"
+        )
 
 
 # What calls raise.

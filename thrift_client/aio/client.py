@@ -357,7 +357,7 @@ _functions: dict[Service, dict[str, Any]] = {}
 
 
 def functions_of(service: Service) -> dict[str, Any]:
-    """For each method of the service a coroutine function that takes a client."""
+    """Return a coroutine function, which takes a client, for each method of the service."""
     functions = _functions.get(service)
     if functions is None:
         functions = bind_functions(

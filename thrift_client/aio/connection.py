@@ -197,7 +197,7 @@ class AsyncConnection(ConnectionBase):
         self._fail(timed_out(self.phase))
 
     def give_up(self) -> None:
-        """End its exchange, of which nobody wants to hear any more."""
+        """End its exchange, whose result is not needed any more."""
         exchange = self._let_go()
         if exchange is not None:
             exchange.source.discard(self, 'its call was given up')
@@ -260,7 +260,7 @@ class AsyncConnection(ConnectionBase):
         self._loop.add_reader(self.stream.fileno(), _readable, ref(self))
 
     def _unhear(self) -> None:
-        """Be told nothing of the socket any more."""
+        """Stop listening to the socket."""
         fd = self.stream.fileno()
         if fd >= 0:
             if self._is_heard:
@@ -351,7 +351,7 @@ class AsyncConnection(ConnectionBase):
         return reply
 
     def _read_on(self, exchange: AsyncExchange, reply: IncomingReply, data: bytes | None) -> None:
-        """Take in a reply that comes in parts, with `data` already read of it."""
+        """Take in a reply that arrives in parts, with `data` already read of it."""
         whole = False
         if data is not None:
             whole = reply.feed(data) if data else reply.end()
@@ -447,7 +447,7 @@ def running_loop() -> AbstractEventLoop | None:
         return None
 
 
-# Not methods: the loop must not keep a connection alive that nobody has any more.
+# Not methods: the loop must not keep an unreferenced connection alive.
 
 
 def _readable(key: ref[AsyncConnection]) -> None:

@@ -316,7 +316,7 @@ class AsyncConnectionPool(ConnectionPool):
         self._serve()
 
     def _serve(self) -> None:
-        """Hand what is idle, or permits, to those who wait longest."""
+        """Hand idle connections, or permits, to the calls that wait longest."""
         if self._is_serving:  # what one place got was free again at once
             return
         self._is_serving = True
@@ -338,7 +338,7 @@ class AsyncConnectionPool(ConnectionPool):
             try:
                 self.loop.call_soon_threadsafe(self._serve)
             except RuntimeError:
-                pass  # the loop is closed, and nobody waits any more
+                pass  # the loop is closed, and no call waits any more
 
     def abandon(self, place: AsyncPlace) -> None:
         """Give up a call that was cancelled: its place, or what it has got."""
@@ -431,7 +431,7 @@ class AsyncConnectionPool(ConnectionPool):
             self._end_alarm()
 
     def renew_after_fork(self) -> None:
-        """In a forked child: connections, calls and the loop are the parent's."""
+        """Renew it in a forked child: connections, calls and the loop are the parent's."""
         super().renew_after_fork()
         self._reset()
 
@@ -480,7 +480,7 @@ class AsyncConnectionPool(ConnectionPool):
 
 
 def _ring(key: ref[AsyncConnectionPool]) -> None:
-    """Not a method: a timer must not keep a client alive that nobody has any more."""
+    """End calls that are over. Not a method: a timer must not keep a client alive."""
     pool = key()
     if pool is not None:
         pool.ring()

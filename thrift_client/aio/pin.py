@@ -121,7 +121,7 @@ class AsyncPin(PinBase):
         try:
             loop.call_soon_threadsafe(_wake_first_of, ref(self))
         except RuntimeError:
-            pass  # the loop is closed, and nobody waits any more
+            pass  # the loop is closed, and no call waits any more
 
     def wake_first(self) -> None:
         """Let the call that waits longest look again."""
@@ -134,7 +134,7 @@ class AsyncPin(PinBase):
             place.wake()
 
     def renew_after_fork(self) -> None:
-        """In a forked child: the connection is the parent's, and so are the calls that wait."""
+        """Renew it in a forked child: connection and waiting calls are the parent's."""
         super().renew_after_fork()
         self._line = deque()
 

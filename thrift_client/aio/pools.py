@@ -126,7 +126,7 @@ class AsyncThriftPool(PoolBase[AsyncSimpleClient]):
     async def _when_listed(
         self, method: Method, call: Callable[..., Awaitable[Any]], *args: Any
     ) -> Any:
-        """`await call(*args)`, once a source has named servers: the wait is part of the call.
+        """Await `call(*args)` once a source has named servers; the wait is part of the call.
 
         Raises ClientClosed, NoServersError.
         """
@@ -176,7 +176,7 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
     A call returns a list of ThriftResponses in the order of the pool's servers, each with
     its server's answer or error.
 
-    `with_options(wait_for=…)` lets a call return as soon as so many good responses are
+    `with_options(wait_for=…)` lets a call return as soon as that many good responses are
     there ('all', 'first', 'quorum': more than half, or a number). What is still under way
     is then given up: its connections are closed, and its responses say so. If there aren't
     enough good ones, the call waits for all, each until its deadline. With `merge=function`

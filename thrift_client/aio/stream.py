@@ -55,7 +55,7 @@ async def told(ask: Callable[[Callable[[], object]], object]) -> None:
         try:
             loop.call_soon_threadsafe(_wake, future)
         except RuntimeError:
-            pass  # the loop has been closed, and nobody waits any more
+            pass  # the loop has been closed, and no call waits any more
 
     ask(listener)
     await future

@@ -115,7 +115,7 @@ def _listed(value: Any) -> Names:
 
 
 def _paths(incomplete: str, suffix: str) -> Iterator[str]:
-    """Folders, and the files with this suffix, that begin as what was typed."""
+    """Return the folders and the files with this suffix that begin with what was typed."""
     folder, slash, begin = incomplete.rpartition('/')
     for entry in sorted(os.scandir(folder + slash or '.'), key=lambda entry: entry.name):
         if entry.name.startswith('.') and not begin.startswith('.'):

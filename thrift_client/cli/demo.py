@@ -26,7 +26,7 @@ class Store:
         self._words: dict[str, str] = {}
 
     def ping(self) -> str:
-        """Answer."""
+        """Answer with what the server's handler returns."""
         return 'pong'
 
     def setk(self, key: str, value: str) -> None:

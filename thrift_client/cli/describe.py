@@ -89,7 +89,7 @@ def signature(method: Method) -> str:
 
 
 def pretty(value: Any, indent: int = 0, width: int = NARROW) -> list[str]:
-    """JSON in lines no longer than `width`, where its parts are not."""
+    """Return JSON in lines of at most `width` characters, if its parts allow that."""
     flat = ' ' * indent + safe.as_json(value)
     if len(flat) <= width or not value or not isinstance(value, (dict, list)):
         return [flat]

@@ -76,7 +76,7 @@ class WireProbe:
         return True
 
     def distrust(self) -> str | None:
-        """Why this machine doesn't trust the server's certificate; None if it does."""
+        """Return why this machine doesn't trust the server's certificate; None if it does."""
         try:
             self._connect(ssl.create_default_context()).close()
         except OSError as exc:

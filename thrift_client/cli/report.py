@@ -140,7 +140,7 @@ def _svg(title: str, body: list[str]) -> str:
 
 
 def _grid(top: float, unit: str) -> list[str]:
-    """Four lines with what they stand for, from 0 to `top`."""
+    """Return four grid lines with their values, from 0 to `top`."""
     lines = []
     for quarter in range(5):
         y = _y(quarter / 4)

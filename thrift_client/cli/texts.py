@@ -124,7 +124,7 @@ def is_duration(name: str) -> bool:
 
 
 def pairs(text: str) -> dict[str, str]:
-    """`a=1,b=text` as a dict of texts. Raises ValueError."""
+    """Return `a=1,b=text` as a dict of texts. Raises ValueError."""
     found = {}
     for part in filter(None, text.split(',')):
         key, equals, value = part.partition('=')

@@ -17,7 +17,7 @@ from thrift_client.policies import CircuitBreaker
 
 CLOSED, EJECTED, PROBING = 'closed', 'ejected', 'probing'
 
-#: A share of failures means something from so many calls on.
+#: From how many calls on a share of failures is significant.
 ENOUGH_CALLS = 10
 
 #: Ejections in a row after which the time is the longest anyway; 2**1024 would overflow.
@@ -54,7 +54,7 @@ class Breaker:
         self.policy = policy
         self.until = 0.0  # while EJECTED: when a probe may go through; monotonic seconds
         self.ejections = 0  # in a row, without a success in between
-        #: Whether calls have to probe although the policy has a `check`: nobody can make it.
+        #: Whether calls have to probe although the policy has a `check`: nothing can run it.
         self.unchecked = False
         self._is_ejected = False
         self._probe: ref[Probe] | None = None
@@ -142,7 +142,7 @@ class Breaker:
         self.until = now + self.policy.check_every * (0.9 + random / 5) / 1000
 
     def forget_probe(self) -> None:
-        """In a forked child: the call that probes is the parent's."""
+        """Renew it in a forked child: the call that probes is the parent's."""
         self._probe = None
 
     def _count(self, now: float, calls: int) -> None:

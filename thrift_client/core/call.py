@@ -151,7 +151,7 @@ class Call:
     """One call of `method`, begun at `started` (monotonic seconds), to `endpoint`.
 
     `picker` chooses the endpoint of each attempt where several can serve the call; None:
-    all go to `endpoint`. `response` gets what there is to say besides the value. A call
+    all go to `endpoint`. `response` gets everything but the value. A call
     that is only part of another one (a hedge) is not `outer`: it reports its attempts,
     but not that a call began and ended.
     """
@@ -402,7 +402,7 @@ class Call:
             return None, exc
 
     def take_over(self, endpoint: Any, attempts: int) -> None:
-        """Come to what one of the call's parts came to, on its endpoint."""
+        """End with the outcome of one of the call's parts, on its endpoint."""
         self.endpoint = endpoint
         if self.picker is not None:
             self.picker.endpoint = endpoint

@@ -1,7 +1,7 @@
-"""What an outcome means: may the server have run the call, has it failed, may another serve it.
+"""The meaning of an outcome: may the call have run, did the server fail, may another serve it.
 
-Pure: every function looks at an error and nothing else. What is done about it is decided
-in `call.py`, when it is tried again in `retry.py`.
+Pure: every function looks at an error and nothing else. `call.py` decides what to do
+about it, `retry.py` when to try again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ OPENING = ('looking up', 'connecting', 'shaking hands', 'logging in', 'opening a
 #: The phase of a call that finds its pinned connection lost.
 PINNED = 'using a pinned connection'
 
-#: What an attempt may end with: everything else is from outside the call and passes through.
+#: The errors of an attempt: any other exception is from outside the call and is not handled.
 FAILURES = (ThriftClientError, TApplicationException)
 
 #: A local shortage (of descriptors, of ports) says nothing about the server.
@@ -57,7 +57,7 @@ _SERVER_FAILURES = (
     TApplicationException,  # one that ends an attempt: the server is out of step
 )
 
-#: What a call gets that was kept from the server.
+#: The errors of a call that was not sent to the server.
 NOT_TRIED = (CircuitOpen, ClientClosed, ClientDisabledError, PoolExhausted)
 
 #: How Envoy's answers begin that say that it sent the request to no server.
@@ -147,7 +147,7 @@ def lacked_server(error: BaseException) -> bool:
 
 
 def is_failure(error: BaseException, *, count_timeout: bool = False) -> bool:
-    """Tell whether an error speaks against the server: it is away, or it talks nonsense.
+    """Tell whether an error counts against the server: unreachable, or invalid replies.
 
     `count_timeout` says that a timeout while waiting for the reply does. No exception that
     the server answered with does.
@@ -160,15 +160,15 @@ def is_failure(error: BaseException, *, count_timeout: bool = False) -> bool:
         return False
     if isinstance(error, CallTimeout):
         if (error.phase or '').startswith('looking up'):
-            return False  # the resolver hangs, not the server
+            return False  # the resolver is slow, not the server
         return is_late_connect(error) or (count_timeout and error.phase in READING)
     return isinstance(error, _SERVER_FAILURES)
 
 
 def is_out_of_reach(error: BaseException) -> bool:
-    """Tell whether a call found its server away, without having been sent: another may serve it.
+    """Tell whether a call wasn't sent because its server is unavailable: another may serve it.
 
-    A refused certificate or password is not such an error: people have to look at it.
+    A refused certificate or password is not such an error: a person has to correct it.
     """
     if isinstance(error, (AuthError, CertificateError)):
         return False

@@ -194,7 +194,7 @@ class Codec:
         return plan
 
     def numbered(self, name: str, message_type: int) -> dict[int, bytes]:
-        """By sequence id a message header as the protocol writes it."""
+        """Return, by sequence id, the message header that the protocol writes."""
         sink = _Sink()
         protocol = self.make_protocol(sink)
         headers = {}
@@ -287,7 +287,7 @@ class Codec:
         return result
 
     def _read_json(self, json: JsonCoder, plan: MethodPlan, seqid: int, protocol: Any) -> Any:
-        """Read a JSON reply that begins in another way, or in none that is known yet."""
+        """Read a JSON reply that begins in another way, or whose beginning isn't known yet."""
         name, message_type, answered, tree = json.message(protocol)
         _check_header(plan.method, seqid, name, message_type, answered)
         if message_type == TMessageType.EXCEPTION:
@@ -420,7 +420,7 @@ def read_delimited(
         else:
             result = without_collector(codec.answer, method, seqid, protocol)
     except Incomplete as exc:
-        raise DecodeError('the reply ends in its middle', maybe_executed=True) from exc
+        raise DecodeError('the reply is incomplete', maybe_executed=True) from exc
     if not reader.at_end():
         raise trailing_bytes()
     return result

@@ -66,5 +66,5 @@ class PausedCollector:
     """What a forked child renews: no thread is left there that would resume the collector."""
 
     def renew_after_fork(self) -> None:
-        """In a forked child: have the collector go on."""
+        """Have the collector go on in a forked child."""
         _resume()

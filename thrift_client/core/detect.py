@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from thrift_client.core.transports import TRANSPORTS
-from thrift_client.errors import CallTimeout, ConnectionLost, DecodeError, WireMismatch
+from thrift_client.errors import ADDRESS, CallTimeout, ConnectionLost, DecodeError, WireMismatch
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from thrift_client.errors import ThriftClientError
 
 #: How many bytes are enough to tell.
@@ -73,7 +71,7 @@ def explain(error: ThriftClientError, speech: Speech, data: bytes) -> ThriftClie
     found = recognize(data)
     if found is None:
         if isinstance(error, DecodeError):
-            error.hint = error.hint or f'it begins with {data!r}; {worth_trying(speech)}'
+            error.hint = error.hint or f'the reply begins with {data!r}; {worth_trying(speech)}'
         return error
     if isinstance(found, Speech):
         same_transport = found.transport == speech.transport
@@ -107,19 +105,18 @@ def _options(found: Speech, speech: Speech) -> str:
 def advise(error: ThriftClientError, speech: Speech) -> None:
     """Say what to try if a connection that never worked is closed or stays silent."""
     if isinstance(error, (CallTimeout, ConnectionLost)) and error.maybe_executed:
-        hint = f'if it never answers, it may speak something else: {worth_trying(speech)}'
-        error.hint = hint if error.hint is None else f'{error.hint}; {hint}'
+        hint = worth_trying(speech)
+        error.hint = hint if error.hint is None else f'{error.hint}; if it never answers, {hint}'
 
 
 def worth_trying(speech: Speech) -> str:
-    """Return which other options a server that doesn't understand the client may need."""
-    names = [row.name for row in TRANSPORTS.values() if not row.schemes]
-    transports = _others(names, speech.transport)
-    protocols = _others(('binary', 'compact', 'json'), speech.protocol)
-    url = 'a host without http://' if speech.transport == 'http' else 'an http:// URL as host'
-    tls = 'ssl=None' if speech.tls else 'ssl=True'
-    return f'worth trying are transport={transports}, {url}, protocol={protocols}, {tls} and sasl='
-
-
-def _others(names: Iterable[str], name: str) -> str:
-    return ' or '.join(repr(other) for other in names if other != name)
+    """Return which other transport a server that doesn't understand the client may expect."""
+    if speech.transport == 'http':
+        other = 'a host without http://'
+    else:
+        other = TRANSPORTS['buffered' if speech.transport == 'framed' else 'framed'].hint
+    protocol = '' if speech.protocol in ('', 'binary', 'custom') else " or protocol='binary'"
+    return (
+        f'it may expect another transport: try {other}{protocol}, '
+        f'or run: thrift-client probe {ADDRESS}'
+    )

@@ -1,4 +1,4 @@
-"""What a reply that can't be taken is called, and which exceptions stand for one."""
+"""The errors for replies that can't be read, and the exceptions that become one."""
 
 from __future__ import annotations
 

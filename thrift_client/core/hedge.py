@@ -36,7 +36,7 @@ class Latencies:
             self._sorted = sorted(self._taken)
 
     def percentile(self, percent: float) -> float | None:
-        """Within how many ms so many percent of the calls were answered; None: too few calls."""
+        """Return the ms within which so many percent of the calls ended; None: too few calls."""
         known = self._sorted
         if len(known) < ENOUGH:
             return None

@@ -66,7 +66,7 @@ class ReplyReader(TTransportBase, CReadableTransport):
         return self.cstringio_buf
 
     def read(self, size: int) -> bytes:
-        """Exactly `size` bytes, under both names that protocols use."""
+        """Return exactly `size` bytes, under both names that protocols use."""
         data = self.cstringio_buf.read(size)
         if len(data) == size:
             return data

@@ -1,4 +1,4 @@
-"""One reply arriving in arbitrary pieces, for whoever must not block while it does.
+"""One reply arriving in arbitrary pieces, for callers that must not block meanwhile.
 
 A delimited reply is put together and then decoded once. Of an unframed one only decoding
 tells the end: it is tried, and tried again when that has a chance and is cheap: when the

@@ -136,7 +136,7 @@ class Course:
         return pause
 
     def _pause(self, error: BaseException | None, tries: int, random: float) -> float:
-        """Full jitter, or what the server asks for, in seconds."""
+        """Return a pause in seconds: full jitter, or what the server asks for."""
         policy = self._policy
         doublings = min(tries - 1, MOST_DOUBLINGS)
         pause = random * min(policy.max_backoff, policy.backoff * 2.0**doublings)

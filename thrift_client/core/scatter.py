@@ -141,7 +141,7 @@ class Leg:
         return response
 
     def give_up(self, *, may_have_run: bool) -> ThriftResponse[Any]:
-        """End because nobody needs the answer any more."""
+        """End because the answer is not needed any more."""
         error = ThriftClientError(
             'the call was given up, as its answer was not needed', maybe_executed=may_have_run
         )

@@ -279,7 +279,7 @@ def _defaults_in(arguments: Any) -> tuple[Any, ...] | None:
 
 
 def _class_of(module: dict[str, Any], name: str, wire_name: str, kind: str) -> Any:
-    """`getk_args`, `getk_result`: named after the method as the IDL has it."""
+    """Return `getk_args` or `getk_result`, named after the method as the IDL has it."""
     found = module.get(f'{wire_name}_{kind}') or module.get(f'{name}_{kind}')
     if found is None:
         raise TypeError(f'{module["__name__"]} has no {wire_name}_{kind}: not complete gen-py')

@@ -118,7 +118,7 @@ _TYPES: dict[str, Any] = {
 
 
 def _in_order(shares: Sequence[Share], values: list[Any], whole: Any) -> list[Any]:
-    """Lists as one: in the order of the keys where there is one element for each key."""
+    """Join lists, in the order of the keys if there is one element for each key."""
     aligned = isinstance(whole, (list, tuple)) and all(
         len(value) == len(share.keys) for share, value in zip(shares, values, strict=True)
     )
@@ -132,6 +132,6 @@ def _in_order(shares: Sequence[Share], values: list[Any], whole: Any) -> list[An
 
 
 def shown(keys: list[Any], most: int = 5) -> str:
-    """Some keys in a text."""
+    """Return a text with some of the keys."""
     text = ', '.join(repr(key) for key in keys[:most])
     return text if len(keys) <= most else f'{text} and {len(keys) - most} more'

@@ -67,8 +67,8 @@ _wires: WeakValueDictionary[tuple[Any, ...], Wire] = WeakValueDictionary()
 def wire_of(options: Options) -> Wire:
     """Return the wire for these options, shared as long as anybody uses it.
 
-    One with a factory of the user's is made each time: nobody knows when such an object
-    has had its day.
+    One with a factory of the user's is made each time, since the end of such an object
+    isn't known.
     """
     if not (isinstance(options.protocol, str) and isinstance(options.transport, str)):
         return Wire(options)
@@ -88,7 +88,7 @@ def wire_of(options: Options) -> Wire:
 def _protocol_maker(
     options: Options, *, ours: bool, accelerate: bool
 ) -> Callable[[Any], Any]:
-    """`getProtocol` of the protocol that the options ask for, with their limits.
+    """Return `getProtocol` of the protocol that the options name, with their limits.
 
     An element takes a byte at least, so no honest container has more elements than the
     message may have bytes; old runtimes allocate whatever a container claims.

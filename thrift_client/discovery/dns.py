@@ -202,7 +202,7 @@ def _addresses(resolver: Resolver, host: str, family: int | None) -> tuple[list[
 
 
 def _seconds(answer: Answer) -> float:
-    """For how long an answer holds, the aliases on the way to it included."""
+    """Return how long an answer is valid, including the aliases that led to it."""
     return answer.chaining_result.minimum_ttl
 
 

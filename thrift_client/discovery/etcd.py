@@ -291,7 +291,7 @@ def _access(
 
 
 def _with_port(host: str) -> str:
-    """`host` with etcd's port where it has none."""
+    """Return `host`, with etcd's port if it has none."""
     without = addresses.parse(host)
     bare = without.host == host.strip('[]')
     return addresses.join(without.host, _PORT if bare else without.port)

@@ -51,7 +51,7 @@ class CallableSource(Source):
 
 
 def checked_duration(option: str, value: float) -> float:
-    """`value` if it is a number of ms above 0; else a ValueError that names the option."""
+    """Return `value` if it is a number of ms above 0. Raises ValueError, naming the option."""
     if not value > 0:  # NaN is not
         raise ValueError(f'{option} must be above 0 ms, not {value!r}')
     return value

@@ -34,7 +34,7 @@ class Entry(Protocol):
         """Have a `hold` that is under way end soon; from any thread."""
 
     def leave(self) -> None:
-        """Take the entry away and let go of every connection. Never raises."""
+        """Remove the entry and close every connection. Never raises."""
 
 
 class Registration:
@@ -45,7 +45,7 @@ class Registration:
     interpreter's exit, but not by a forked child.
 
     Args:
-        label: what it is called in logs: no secrets.
+        label: its name in logs: no secrets.
         open_entry: makes the entry, without I/O, given a function that makes the next step due.
         policy: the intervals between tries.
     """
@@ -116,4 +116,4 @@ class Registration:
 
     def _stop(self) -> None:
         self._entry.leave()
-        self._there.set()  # whoever waits finds it closed
+        self._there.set()  # waiting threads find it closed

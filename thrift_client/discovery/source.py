@@ -54,7 +54,7 @@ class Listener(Protocol):
     """Who is told; its methods run in the source's thread, one at a time."""
 
     def update(self, members: tuple[Member, ...]) -> None:
-        """These are the servers now, in an order that is the same in every process."""
+        """Take the present servers, in an order that is the same in every process."""
 
     def trouble(self, exception: SourceError) -> None:
         """Note that the source failed; the servers stay. Called once until it works again.
@@ -69,7 +69,7 @@ class Watch(Protocol):
     """One listener's following of one source."""
 
     def close(self) -> None:
-        """Stop; nothing is told afterwards. Returns at once. Idempotent."""
+        """Stop; no more calls of the listener follow. Returns at once. Idempotent."""
 
 
 @runtime_checkable
@@ -120,10 +120,10 @@ class FunctionReader:
 
 
 class Source(ABC):
-    """Where lists of servers come from; it does nothing until it is watched.
+    """A provider of lists of servers; it does nothing until it is watched.
 
     Args:
-        label: what it is called in logs and errors: no secrets.
+        label: its name in logs and errors: no secrets.
         policy: how carefully it is believed.
     """
 
@@ -159,7 +159,7 @@ class SourceWatch:
         self._loop.start()
 
     def close(self) -> None:
-        """Stop; nothing is told afterwards. Returns at once.
+        """Stop; no more calls of the listener follow. Returns at once.
 
         The thread ends by itself, with its connections: one inside a name look-up or a user's
         function when that returns. Idempotent; in a forked child it only drops its references.
@@ -299,5 +299,5 @@ def _listed(reasons: tuple[str, ...]) -> str:
 
 
 def _now() -> float:
-    """Monotonic ms: policies and readings count in ms."""
+    """Return monotonic ms: policies and readings count in ms."""
     return time.monotonic() * 1000

@@ -52,7 +52,7 @@ class Policy:
 
 
 def backoff(failures: int, policy: Policy, chance: float) -> float:
-    """Ms until the next try.
+    """Return the ms until the next try.
 
     Half of the wait is fixed so that a source is never hammered, half is chance so that a
     crowd of clients that lost it together does not come back together.

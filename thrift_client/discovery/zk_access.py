@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def checked_path(path: str) -> str:
-    """`path` if it is one that ZooKeeper takes; else ValueError."""
+    """Return `path` if ZooKeeper accepts it. Raises ValueError if not."""
     parts = path.split('/')
     if len(path) < 2 or parts[0] or not all(parts[1:]) or {'.', '..'} & set(parts):
         raise ValueError(f"a path in ZooKeeper is written '/services/kv', not {path!r}")

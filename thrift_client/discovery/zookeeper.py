@@ -126,7 +126,7 @@ class ZooKeeperReader:
             self._known = {name: self._known[name] for name in names if name in self._known}
             found = self._known | self._fetch(client, sorted(set(names) - self._known.keys()))
         except KazooException as exc:
-            raise SourceError(f'ZooKeeper says {type(exc).__name__}') from None
+            raise SourceError(f'ZooKeeper answered {type(exc).__name__}') from None
         # Sequence numbers order the names, so that the later node of one server counts.
         in_order = sorted(found, key=_sequence)
         return Reading(
@@ -238,7 +238,7 @@ def register(
     """
     member = Member.of({'address': address, 'weight': weight})
     if member.port is None:
-        raise ValueError(f'a ServerSet has no place for a unix socket: {address!r}')
+        raise ValueError(f'a ServerSet cannot hold a unix socket: {address!r}')
     data = serverset.encode(
         member.host, member.port, shard=shard, weight=weight, additional=additional or {}
     )
@@ -307,7 +307,7 @@ class _Node:
                     )
                 )
         except KazooException as exc:
-            raise SourceError(f'ZooKeeper says {type(exc).__name__}') from None
+            raise SourceError(f'ZooKeeper answered {type(exc).__name__}') from None
 
     def interrupt(self) -> None:
         """Have a wait for ZooKeeper end."""

@@ -362,7 +362,7 @@ def conversion(field: Field, number: int, scope: dict[str, Any]) -> str | None:
 
 
 def _walkers(shape: Shape) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    """Functions of an instance and of several; they return what they are given."""
+    """Make functions for one instance and for several; they return their argument."""
     scope: dict[str, Any] = {'setø': object.__setattr__}
     lines = []
     for i, field in enumerate(shape.fields):

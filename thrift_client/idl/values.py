@@ -219,7 +219,7 @@ def _a(type_: Type) -> str:
 
 
 def _signature(type_: Type) -> tuple[Any, ...]:
-    """Two types with equal signatures have the same values."""
+    """Return the type's signature: types with equal ones have the same values."""
     inner = tuple(map(_signature, type_.inner))
     made_of: type | Shape | None = type_.enum or type_.shape
     return type_.code, type_.binary, made_of, type_.frozen, inner

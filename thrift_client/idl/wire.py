@@ -125,7 +125,7 @@ _UNKNOWN: tuple[int, str, Any] = (TType.STOP, '', None)
 
 
 def _nothing() -> None:
-    """Stands in for the count of a struct's depth, which older thrift doesn't limit."""
+    """Replace the count of a struct's depth, which older thrift doesn't limit."""
 
 
 def _readers_of(shape: Shape) -> dict[int, tuple[int, str, Read]]:

@@ -142,7 +142,7 @@ _SCALARS: dict[type, Callable[[Any], bytes]] = {
 def _rare_scalar(key: object, parents: tuple[int, ...]) -> bytes:
     if isinstance(key, Enum):
         return b'e' + _encode(key.value, parents)
-    # uuid takes a while to import, and whoever passes a UUID has done so.
+    # uuid takes a while to import, and code that passes a UUID has imported it.
     from uuid import UUID
 
     if isinstance(key, UUID):

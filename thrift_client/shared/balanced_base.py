@@ -67,7 +67,7 @@ class BalancedBase(PoolBase[S]):
         raise NotImplementedError
 
     def pinned(self) -> Self:
-        """Return a view whose calls all use one new connection that nobody else uses.
+        """Return a view whose calls all use one new connection of its own.
 
         The first call chooses the server, and goes on to others while none can be connected
         to; the rest is as SimpleClient's `pinned` says.

@@ -138,7 +138,7 @@ _kinds: dict[tuple[Service, type], dict[str, type[PoolMethod]]] = {}
 
 
 def method_kinds(service: Service, base: type[PoolMethod]) -> dict[str, type[PoolMethod]]:
-    """For each method of the service a subclass of `base` with the method's signature."""
+    """Return, for each method, a subclass of `base` with the method's signature."""
     kinds = _kinds.get((service, base))
     if kinds is None:
         calls = bind_functions(service, 'return self._call(__method, __arguments, {values})')

@@ -153,4 +153,4 @@ def log_once(endpoint: Endpoint, error: BaseException) -> None:
     if not isinstance(error, FAILURES) and id(check) not in _broken:
         _broken[id(check)] = check
         label = server_label(endpoint.client)
-        log.error('the check of %s failed, which is logged once', label, exc_info=error)
+        log.error('the check of %s failed (logged only once)', label, exc_info=error)

@@ -1,4 +1,4 @@
-"""What blocking and asyncio clients of one server have in common: all but the waiting."""
+"""The base of blocking and asyncio clients of one server: everything but the waiting."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class ClientBase:
     """A client of one server, without the calls.
 
-    `_endpoint` is shared with its views and its pools; `_options` are what its calls are
-    made with; `_is_view` says that it owns nothing.
+    `_endpoint` is shared with its views and its pools; `_options` are the options of its
+    calls; `_is_view` means that it owns nothing.
     """
 
     _service: Service  # of the class that is made for each service
@@ -56,7 +56,7 @@ class ClientBase:
         levels: tuple[Mapping[str, Any], ...],
         name: str | None,
     ) -> None:
-        """Become a client of the service, with the options of `levels`, the last its own."""
+        """Set up a client of the service with the options of `levels`; the last are its own."""
         of = service_of(service)
         options = resolve(address, *levels)
         check_methods({key: getattr(options, key) for key in _NAMING}, of.methods)
@@ -113,7 +113,7 @@ class ClientBase:
 
     @property
     def name(self) -> str:
-        """What the client is called in pools, errors and logs."""
+        """The client's name in pools, errors and logs."""
         return self._endpoint.name
 
     def with_options(self, **options: Any) -> Self:
@@ -144,7 +144,7 @@ class ClientBase:
         return self._view(self._options.replace({'codec': codec}), kind)
 
     def pinned(self) -> Self:
-        """Return a view whose calls all use one new connection that nobody else uses.
+        """Return a view whose calls all use one new connection of its own.
 
         For servers that keep a session, a transaction or prepared state per connection: `with
         client.pinned() as one:`. The first call opens the connection, which takes a permit

@@ -34,7 +34,7 @@ def resolve(address: Address, *levels: Mapping[str, Any]) -> Options:
     if options.sasl is not None and (
         options.transport not in ('buffered', 'framed', 'zlib') or options.protocol == 'header'
     ):
-        raise ValueError('sasl goes with the transports buffered, framed and zlib')
+        raise ValueError('sasl= needs the transport buffered, framed or zlib')
     if own.get('headers') is not None and not carries_headers(options):
         raise ValueError(
             f'headers= contradicts transport={options.transport!r}, which has no headers; '
@@ -84,4 +84,4 @@ def check_contradictions(given: Mapping[str, Any], scheme: str = '', label: str 
     if scheme == 'http' and given.get('ssl'):
         raise ValueError(f'ssl contradicts {label!r}: use https://')
     if http and given.get('sasl') is not None:
-        raise ValueError('sasl goes with the transports buffered, framed and zlib')
+        raise ValueError('sasl= needs the transport buffered, framed or zlib')

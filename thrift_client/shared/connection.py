@@ -1,4 +1,4 @@
-"""What a connection knows, apart from who waits for its bytes: the base of both kinds."""
+"""The base of blocking and asyncio connections: their record, and how replies are read."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class ConnectionBase:
         return result
 
     def _end(self) -> None:
-        """Note that it takes no other call, also for who looks only at `look_at`."""
+        """Note that it takes no other call, also for code that reads only `look_at`."""
         self._ended = True
         self.is_plain_use = False
         self.look_at = self.retire_at = 0.0
@@ -153,7 +153,7 @@ class ConnectionBase:
         return None if plan is None else self.read_small(plan, plan.headers[seqid][1], data)
 
     def reply(self, codec: Codec, method: Method, seqid: int) -> IncomingReply:
-        """Return what puts the reply to a call together, for whoever must not block."""
+        """Return the assembler of the reply to a call, for callers that must not block."""
         return IncomingReply(
             self.wire, codec, method, seqid, monotonic, self.channel, fresh=self.calls <= 1
         )
@@ -216,7 +216,7 @@ class ConnectionBase:
         self._ended = broken
 
     def is_quiet(self) -> bool:
-        """Tell whether it is still open, and nothing has arrived that nobody asked for."""
+        """Tell whether it is still open and no unexpected bytes have arrived."""
         return self.stream.is_quiet()
 
     def interrupt(self) -> None:

@@ -196,7 +196,7 @@ class ConnectionPool:
         return True
 
     def _why_not(self, connection: Any, now: float) -> str | None:
-        """Why a connection may not be kept, apart from what the server did; None: it may."""
+        """Return why a connection may not be kept, whatever the server did; None: it may."""
         if not connection.reusable:
             return 'the server takes no other call on it'
         if now >= connection.retire_at:
@@ -262,7 +262,7 @@ class ConnectionPool:
             self.tend(now)
 
     def tend(self, now: float) -> None:
-        """Serve who waits, and close what is too much or too old, the longest idle first."""
+        """Serve waiting calls, and close surplus or old connections, the longest idle first."""
         self.tend_at = now + self._tend_every
         self.serve()
         keep = 0 if 'closed' in self.gate or 'retired' in self.gate else self.max_idle
@@ -320,7 +320,7 @@ class ConnectionPool:
                 pin.wake_all()
 
     def renew_after_fork(self) -> None:
-        """In a forked child: drop the descriptors of connections that are the parent's."""
+        """Drop the descriptors of the parent's connections in a forked child."""
         for connection in self.open_connections():
             connection.close(forked=True)
         self._live.clear()
@@ -346,7 +346,7 @@ class ConnectionPool:
         raise NotImplementedError
 
     def warn_unclosed(self) -> None:
-        """Warn of connections that nobody closed."""
+        """Warn of connections that were not closed."""
         if sys.meta_path is None:  # the interpreter is ending, and nothing can be imported
             return
         import warnings

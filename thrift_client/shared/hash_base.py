@@ -138,7 +138,7 @@ class HashBase(PoolBase[S]):
         return Mapped(self._roster, kind, key, items, self._overrides, self._failover)
 
     def _split_call(self, method: Method, values: tuple[Any, ...]) -> SplitCall:
-        """Return a call of whose argument each server gets its share."""
+        """Return a call that sends each server its share of one argument."""
         from thrift_client.shared.bulk import SplitCall
 
         shares = partial(self._shares, method=method.name, values=values)
@@ -263,6 +263,6 @@ class HashBase(PoolBase[S]):
             endpoint = serving(roster, key, self._failover, failed)
             share = shares.get(endpoint) or shares.setdefault(endpoint, Share(endpoint))
             share.add(number, element)
-        if not shares:  # a server has to say what comes of nothing
+        if not shares:  # a server has to answer for an empty argument
             return [Share(roster.endpoints[0])]
         return [shares[endpoint] for endpoint in roster.endpoints if endpoint in shares]

@@ -16,7 +16,7 @@ from threading import Lock
 from time import monotonic
 
 from thrift_client.core.breaker import CLOSED, PROBING, Breaker, Probe, may_eject
-from thrift_client.errors import CircuitOpen, ThriftClientError, server_label
+from thrift_client.errors import ADDRESS, CircuitOpen, ThriftClientError, server_label
 from thrift_client.shared import fork
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -121,7 +121,7 @@ class Health:
     def failed(
         self, error: BaseException, *, is_failure: bool, probe: Probe | None = None
     ) -> None:
-        """Note a failed attempt; `is_failure` says that it speaks against the server.
+        """Note a failed attempt; `is_failure` means that it counts against the server.
 
         `probe` is what the attempt held. A probe that says nothing is simply let go.
         """
@@ -138,7 +138,8 @@ class Health:
             if say:
                 self._logged_at, self._said_down = now, True
         if say:
-            log.log(level, '%s is unhealthy: %s', server_label(self._endpoint.client), error)
+            text = str(error).replace(ADDRESS, self._endpoint.location)
+            log.log(level, '%s is unhealthy: %s', server_label(self._endpoint.client), text)
         if ejected:
             self._tell_ejected(anew)
 
@@ -188,7 +189,7 @@ class Health:
         return self.is_ejected and not self._connections.closed
 
     def find_checks(self) -> None:
-        """Have the server checked while it is ejected; where nobody can, calls probe it."""
+        """Have the server checked while it is ejected; if nothing can, calls probe it."""
         breaker = self.breaker
         if breaker is None or breaker.policy.check is None or not self.is_checked:
             return
@@ -196,7 +197,7 @@ class Health:
         breaker.unchecked = not found
 
     def set_unchecked(self) -> None:
-        """Have calls probe the server, as nobody can check it any more."""
+        """Have calls probe the server, as no check can run any more."""
         if self.breaker is not None:
             self.breaker.unchecked = True
 
@@ -237,7 +238,7 @@ class Health:
             self.audience.tell(event, details)
 
     def renew_after_fork(self) -> None:
-        """In a forked child: the lock may be held, and the probe is the parent's."""
+        """Renew it in a forked child: the lock may be held, and the probe is the parent's."""
         self._lock = Lock()
         if self.breaker is not None:
             self.breaker.forget_probe()

@@ -67,7 +67,7 @@ class Ready:
 
 
 def advance(steps: Steps, answer: Any) -> tuple[Any, Any]:
-    """Go on with a course: what it waits for, or None and its result.
+    """Go on with a course; return what it waits for, or None and its result.
 
     A generator turns the StopIteration of a signal handler into RuntimeError, or is left by
     it as if it had ended: both are raised as what they were.
@@ -250,7 +250,7 @@ def _is_over(expires: float | None) -> bool:
 
 
 def _connect(found: Found, expires: float | None) -> Steps:
-    """Race the addresses; the socket that won."""
+    """Race the addresses; return the socket that won."""
     race = Race(found)
     writable: list[int] = []
     try:
@@ -270,7 +270,7 @@ def _connect(found: Found, expires: float | None) -> Steps:
 
 
 def _begin_tls(stream: Stream, given: Any, name: str, expires: float | None) -> Steps:
-    """Shake hands on a connected stream; the stream in TLS."""
+    """Shake hands on a connected stream; return the stream in TLS."""
     from thrift_client.shared import tls
 
     secure: tls.TLSStream | None = None
@@ -345,7 +345,7 @@ class Race:
         return list(self._trying)
 
     def step(self, now: float, writable: list[int]) -> socket.socket | None:
-        """Go on as far as possible; the socket that won, if one has.
+        """Go on as far as possible; return the socket that won, if one has.
 
         `writable` are the descriptors that became so. Raises ConnectError that names every
         address tried.

@@ -239,7 +239,7 @@ class BalancedPicker(Picker):
         return (self._pin is None or self._pin.endpoint is None) and bool(self._untried())
 
     def next(self, error: BaseException | None, now: float) -> Endpoint:
-        """Another server, if there is one left; else any that may serve."""
+        """Return another server, if one is left; else any that may serve."""
         if self._pin is not None and self._pin.endpoint is not None:
             self.moved(self._pin.endpoint, now)
             return self.endpoint  # type: ignore[no-any-return]

@@ -250,7 +250,7 @@ class PinBase:
         raise NotImplementedError
 
     def renew_after_fork(self) -> None:
-        """In a forked child: the connection is the parent's, and so are the calls that wait."""
+        """Renew it in a forked child: connection and waiting calls are the parent's."""
         self.idle.clear()
         connection = None if self._last is None else self._last()
         if connection is not None:

@@ -182,7 +182,7 @@ def peek_rest(sock: socket.socket, size: int) -> bytes:
 
 
 def open_sockets() -> set[tuple[int, int]] | None:
-    """Descriptor and inode of every socket of this process; None where nothing lists them."""
+    """Return descriptor and inode of this process's sockets; None if no list exists."""
     try:
         numbers = os.listdir(_DESCRIPTORS)  # noqa: PTH208 - a Path for each would be waste
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Named servers, added and removed while calls run: what every pool has, blocking or not."""
+"""The base of all pools: named servers, which are added and removed while calls run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Overrides:
 
 
 class PoolBase(Generic[S]):
-    """Servers of one service under names, without what waits: the base of every pool."""
+    """The base of all pools: servers of one service by name, and nothing that waits."""
 
     _client_type: ClassVar[type[Any]]
     _service: Service
@@ -80,7 +80,7 @@ class PoolBase(Generic[S]):
             hint = mistakes.of_servers(frame)
             raise TypeError(f'frame must be True or False, not {frame!r}{hint}')
         self._given = with_frame({'timeout': timeout, **options}, frame)
-        # What is wrong fails here, not with the first server.
+        # Wrong options fail here, not with the first server.
         check_contradictions(self._given)
         checked = Options(self._given)
         check_methods({name: getattr(checked, name) for name in self._given}, of.methods)
@@ -161,7 +161,7 @@ class PoolBase(Generic[S]):
         host: str | None = None,
         port: int | None = None,
     ) -> S:
-        """Take a server out, by itself, its name or its address; return its SimpleClient.
+        """Remove a server, given as a client, a name or an address; return its SimpleClient.
 
         Calls in flight finish; its connections are closed as they are done, unless the
         client is the user's or in another pool. One that was added by hand and that a
@@ -335,7 +335,7 @@ class PoolBase(Generic[S]):
         return client
 
     def _make_server(self, member: Member) -> S:
-        """Return a client for a server that a source names, which may say little of how to call it.
+        """Return a client for a server that a source names; a source may set few options.
 
         Raises ValueError, TypeError or ImportError for one that this pool can't have.
         """
@@ -386,7 +386,7 @@ class PoolBase(Generic[S]):
 
 
 def is_raised(error: BaseException, servers: ServerList) -> bool:
-    """Tell whether a call raises what it ended with, and has no response that says so.
+    """Tell whether a call raises its error instead of returning it in a response.
 
     Mistakes of the caller are raised, and so is all that a call on a closed pool ends with.
     """

@@ -80,5 +80,5 @@ class ResponsesBase:
         return None if self._inherited else fan_out
 
     def renew_after_fork(self) -> None:
-        """In a forked child: the calls are the parent's."""
+        """Renew it in a forked child: the calls are the parent's."""
         self._inherited = True

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     #: What getaddrinfo found, of each entry: (family, socket address).
     Found = list[tuple[int, Any]]
 
-#: A look-up of at most so many seconds was at once, and so will be the next for a second.
+#: A look-up that took at most so many seconds was immediate; so is the next, for a second.
 QUICK, QUICK_FOR = 0.005, 1.0
 #: How many of these are remembered at most.
 _REMEMBERED = 64
@@ -36,7 +36,7 @@ _LOCAL_NAMES = frozenset(('localhost', 'localhost.', 'ip6-localhost'))
 
 
 class Lookup:
-    """One getaddrinfo under way, for everyone who waits for the name.
+    """One getaddrinfo under way, for all calls that wait for the name.
 
     `abandoned`: it will not run, because the thread that began it was interrupted.
     """
@@ -81,7 +81,7 @@ class Lookup:
             self._end()
 
     def abandon(self) -> None:
-        """End it without a result: whoever waits begins another one."""
+        """End it without a result: the calls that wait begin another one."""
         self.abandoned = True
         self._end()
 
@@ -174,7 +174,7 @@ def _is_quick(host: str, port: int) -> bool:
 
 
 def take_turns(found: list[Any]) -> Found:
-    """RFC 8305, section 4: the first family first, then the families one after another."""
+    """Sort addresses as in RFC 8305, section 4: families alternate after the first."""
     entries = [(entry[0], entry[4]) for entry in found]
     first = [entry for entry in entries if entry[0] == entries[0][0]]
     others = [entry for entry in entries if entry[0] != entries[0][0]]

@@ -74,20 +74,20 @@ class Claims(NamedTuple):
         return tuple(counts.values())
 
     def adding(self, claim: Claim) -> Claims:
-        """These claims and one by hand, which ends a veto of its name."""
+        """Return these claims and one by hand, which ends a veto of its name."""
         return self._replace(
             by_hand=(*self.by_hand, claim), vetoes=self.vetoes - {claim.name}
         )
 
     def removing(self, name: str) -> Claims:
-        """These claims without the user's claim to a name, or with a veto if there is none."""
+        """Return these claims without the user's to a name; with a veto if there is none."""
         rest = tuple(claim for claim in self.by_hand if claim.name != name)
         if len(rest) < len(self.by_hand):
             return self._replace(by_hand=rest)
         return self._replace(vetoes=self.vetoes | {name})
 
     def listing(self, position: int, listed: Iterable[Claim]) -> Claims:
-        """These claims with a new list of the source that is followed as number `position`."""
+        """Return these claims with a new list of the source number `position`."""
         missing = ((),) * (position - len(self.lists))
         lists = (*self.lists[:position], *missing, tuple(listed), *self.lists[position + 1 :])
         named = {claim.name for each in lists for claim in each}
@@ -98,7 +98,7 @@ class Claims(NamedTuple):
         return (*self.by_hand, *(claim for listed in self.lists for claim in listed))
 
     def shared(self, claim: Claim) -> Claim:
-        """`claim` with the client that another one of equal name and spec has already."""
+        """Return `claim` with the client that an earlier one of equal name and spec has."""
         if claim.spec is not None:
             for other in self.everyone():
                 if (other.name, other.spec) == (claim.name, claim.spec):
@@ -271,7 +271,7 @@ class ServerList:
     def follow(self, follower: Follower) -> None:
         """Have a follower keep the servers of its source in this list, until `close`.
 
-        They come behind those of the followers before it. Raises ClientClosed.
+        They follow those of the followers before it. Raises ClientClosed.
         """
         with self._lock:
             if self.closed:
@@ -443,7 +443,7 @@ class ServerList:
     def _settle_one(self, server: Any) -> None:
         """Settle a client that has entered the list or left it."""
         inside = None
-        # Another thread may move it back meanwhile: whoever looks last has it right.
+        # Another thread may move it back meanwhile: the last look is right.
         while inside is not (inside := self.roster.by_name.get(server.name) is server):
             if inside:
                 server._endpoint.joined(self.healths, self.check)

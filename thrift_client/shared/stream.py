@@ -78,7 +78,7 @@ class Stream:
         raise self.broken(exc, 'waiting for the reply') from exc
 
     def try_receive_into(self, space: memoryview) -> int | None:
-        """Receive what has arrived into `space`: how many bytes; None if nothing has."""
+        """Receive what has arrived into `space`; return how many bytes; None if nothing has."""
         try:
             return self.sock.recv_into(space, 0, self.flags)  # type: ignore[no-any-return]
         except BlockingIOError as exc:

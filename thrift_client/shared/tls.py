@@ -51,7 +51,7 @@ class TLSStream(Stream):
         self.send, self.receive = self.send_records, self.receive_records
 
     def shake_hands(self) -> int | None:
-        """Go on with the handshake; the event to wait for, None once it is done.
+        """Go on with the handshake; return the event to wait for, None once it is done.
 
         Raises OSError, ssl.SSLError among them.
         """
@@ -113,7 +113,7 @@ class TLSStream(Stream):
         except ssl.SSLWantReadError:
             raise
         except ssl.SSLError as exc:
-            self._failed = exc  # for whoever asks again, to name what is wrong
+            self._failed = exc  # for the next receive, which reports it
             raise
 
     def _pull(self, flags: int) -> None:
@@ -175,7 +175,7 @@ class TLSStream(Stream):
         raise self.broken(exc, 'waiting for the reply') from exc
 
     def try_receive_into(self, space: memoryview) -> int | None:
-        """Receive what has arrived into `space`: how many bytes; None if nothing has."""
+        """Receive what has arrived into `space`; return how many bytes; None if nothing has."""
         filled = 0
         try:
             while filled < len(space):

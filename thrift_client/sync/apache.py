@@ -65,7 +65,7 @@ class DeadlineSocket(TTransportBase):
             stream.close()
 
     def read(self, sz: int) -> bytes:
-        """At least one byte, at most `sz`. Raises CallTimeout, ConnectionLost, MessageTooLarge."""
+        """Return 1 to `sz` bytes. Raises CallTimeout, ConnectionLost, MessageTooLarge."""
         if self.left <= 0:
             raise too_large(f'more than {self._limit} bytes', self._limit)
         data = waiting.receive(
@@ -77,7 +77,7 @@ class DeadlineSocket(TTransportBase):
         return data
 
     def readAll(self, sz: int) -> bytes:
-        """Exactly `sz` bytes."""
+        """Return exactly `sz` bytes."""
         if sz > self.left:
             raise too_large(f'at least {sz} bytes', self._limit)
         data = bytearray()
@@ -154,11 +154,11 @@ class ApacheConnection(ConnectionBase):
             raise
 
     def settle(self) -> bool:
-        """True: nothing comes for oneway calls that this could know of."""
+        """Return True: nothing that arrives for oneway calls is visible here."""
         return True
 
     def is_quiet(self) -> bool:
-        """Tell whether it is still open, and nothing has arrived that nobody asked for."""
+        """Tell whether it is still open and no unexpected bytes have arrived."""
         stream = self._socket.stream
         return stream is not None and stream.is_quiet()
 

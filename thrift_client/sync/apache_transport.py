@@ -284,7 +284,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
         return error
 
     def renew_after_fork(self) -> None:
-        """In a forked child: the connection is the parent's."""
+        """Renew it in a forked child: the connection is the parent's."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close(forked=True)

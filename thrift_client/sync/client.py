@@ -315,7 +315,7 @@ _functions: dict[Service, dict[str, Any]] = {}
 
 
 def functions_of(service: Service) -> dict[str, Any]:
-    """For each method of the service a function that takes a client and makes the call."""
+    """Return, for each method, a function that takes a client and makes the call."""
     functions = _functions.get(service)
     if functions is None:
         functions = bind_functions(

@@ -181,7 +181,7 @@ class Connection(ConnectionBase):
         except (CallTimeout, ConnectionLost, DecodeError, MessageTooLarge, ReplyMismatch) as exc:
             raise self._explained(exc, data) from exc.__cause__
         finally:
-            reader.disconnect()  # from this connection, which closes once nobody holds it
+            reader.disconnect()  # from this connection, which closes once it is unreferenced
         if not reader.at_end():
             raise self._explained(trailing_bytes(), data)
         return result

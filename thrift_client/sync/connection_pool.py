@@ -270,7 +270,7 @@ class SyncConnectionPool(ConnectionPool):
                 place.wait(until)
 
     def renew_after_fork(self) -> None:
-        """In a forked child: connections and calls are the parent's."""
+        """Renew it in a forked child: connections and calls are the parent's."""
         super().renew_after_fork()
         self.line = Line()
         self.pausing = Line()

@@ -332,7 +332,7 @@ class FanOut(FanOutBase):
             connection.sent_oneway()
             self._settle(leg, None)
 
-    # How a reply comes in.
+    # How a reply arrives.
 
     def _receive(self, leg: Leg) -> None:
         """Take in what has arrived; a small reply as the small call reads it."""

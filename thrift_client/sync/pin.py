@@ -105,7 +105,7 @@ class Pin(PinBase):
         self._line.wake_all()
 
     def renew_after_fork(self) -> None:
-        """In a forked child: the connection is the parent's, and so are the calls that wait."""
+        """Renew it in a forked child: connection and waiting calls are the parent's."""
         super().renew_after_fork()
         self._line = Line()
 

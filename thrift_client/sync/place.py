@@ -32,7 +32,7 @@ class Line:
         return len(self.places)
 
     def first(self) -> Place | None:
-        """Return the place of who waits longest."""
+        """Return the place of the call that waits longest."""
         try:
             place = self.places[0]()
         except IndexError:
@@ -40,7 +40,7 @@ class Line:
         return place if place is not None else next(iter(self._all()), None)
 
     def wake_first(self) -> None:
-        """Let who waits longest look again. May run in a finalizer."""
+        """Let the call that waits longest look again. May run in a finalizer."""
         place = self.first() if self.places else None
         if place is not None:
             place.wake()

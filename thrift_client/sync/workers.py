@@ -93,7 +93,7 @@ class Workers:
             return self._executor
 
     def renew_after_fork(self) -> None:
-        """In a forked child: the threads are the parent's."""
+        """Renew it in a forked child: the threads are the parent's."""
         global _lock
         _lock = threading.Lock()
         self._executor = None

@@ -122,7 +122,7 @@ class FrameAssembler:
 
     def _check(self, size: int) -> None:
         if size <= 0:
-            raise DecodeError(f'a frame of {size} bytes', maybe_executed=True)
+            raise DecodeError(f'the reply has a frame of {size} bytes', maybe_executed=True)
         if size > self._limit:
             raise too_large(f'a frame of {size} bytes', self._limit)
 

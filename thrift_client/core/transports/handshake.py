@@ -143,7 +143,7 @@ def _open_tunnel(where: str, credentials: tuple[str, str] | None) -> Talk:
         first = first.replace(secret, '***')
     if status == '407':
         raise AuthError(
-            f'the proxy wants to know who asks: {first!r}',
+            f'the proxy asks for credentials: {first!r}',
             phase='connecting',
             hint='put user and password into https_proxy',
         )

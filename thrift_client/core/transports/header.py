@@ -147,7 +147,7 @@ class _HeaderFields:
         value = 0
         for shift in range(0, 35, 7):  # of 32 bits
             if not self.more():
-                raise _broken('its headers end in their middle')
+                raise _broken('its headers are incomplete')
             byte = self._data[self._position]
             self._position += 1
             value |= (byte & 0x7F) << shift
@@ -159,7 +159,7 @@ class _HeaderFields:
         """Read a string, which follows its length in bytes."""
         end = self.number() + self._position
         if end > len(self._data):
-            raise _broken('its headers end in their middle')
+            raise _broken('its headers are incomplete')
         text = self._data[self._position : end].decode(errors='replace')
         self._position = end
         return text
@@ -206,7 +206,7 @@ def _inflated(data: bytes, limit: int) -> bytes:
     if inflate.unused_data:
         raise trailing_bytes()
     if not inflate.eof:
-        raise _broken('its message ends in its middle')
+        raise _broken('its message is incomplete')
     return message
 
 
@@ -226,7 +226,7 @@ def _varint(value: int) -> bytes:
 
 
 def _broken(why: str) -> DecodeError:
-    return DecodeError(f'not a THeader frame: {why}', maybe_executed=True)
+    return DecodeError(f'the reply is not a THeader frame: {why}', maybe_executed=True)
 
 
 def _open(limit: int, protocol: str, peer: Peer | None) -> Callable[[], Channel]:  # noqa: ARG001

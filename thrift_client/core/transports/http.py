@@ -213,7 +213,7 @@ class HttpAssembler:
             except RemoteProtocolError as exc:
                 if self._response is not None and 'closed' in str(exc):
                     raise closed_by_server(partial=True) from exc
-                raise DecodeError(f'not HTTP: {exc}', maybe_executed=True) from exc
+                raise DecodeError(f'the reply is not HTTP: {exc}', maybe_executed=True) from exc
             if event is NEED_DATA or event is PAUSED:
                 return None
             if isinstance(event, Response):
@@ -236,7 +236,7 @@ class HttpAssembler:
         if coding in ('gzip', 'x-gzip', 'deflate'):
             self._inflater = _Inflater()
         elif coding != 'identity' and response.status_code == 200:
-            raise DecodeError(f'a reply in content coding {coding!r}', maybe_executed=True)
+            raise DecodeError(f'the reply has the content coding {coding!r}', maybe_executed=True)
         if response.status_code == 200:
             self._check(int(headers.get('content-length', '0')))
 
@@ -251,7 +251,7 @@ class HttpAssembler:
                     raise self._status_error() from exc
                 if isinstance(exc, DecodeError):
                     raise
-                raise DecodeError(f'a broken body: {exc}', maybe_executed=True) from exc
+                raise DecodeError(f'the HTTP body is broken: {exc}', maybe_executed=True) from exc
         self._size += len(data)
         self._body.write(data)
         if not failed:

@@ -1,4 +1,4 @@
-"""What one client knows of its HTTP server: where requests go, who asks, and the cookies."""
+"""A client's record of its HTTP server: where requests go, credentials, and cookies."""
 
 from __future__ import annotations
 

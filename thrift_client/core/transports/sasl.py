@@ -366,7 +366,7 @@ class Sasl(Channel):
         while len(self._data) - position >= LENGTH.size:
             (size,) = LENGTH.unpack_from(self._data, position)
             if size < 0:
-                raise DecodeError(f'a SASL frame of {size} bytes', maybe_executed=True)
+                raise DecodeError(f'a reply in a SASL frame of {size} bytes', maybe_executed=True)
             if size > self._limit + MAX_CHALLENGE:  # what wrapping adds
                 raise too_large(f'a SASL frame of {size} bytes', self._limit)
             if len(self._data) < position + LENGTH.size + size:
@@ -388,7 +388,7 @@ class Sasl(Channel):
             # pure-sasl raises a bare Exception for a frame that is not encrypted.
             if is_foreign(exc) or not (type(exc) is Exception or isinstance(exc, library_errors())):
                 raise
-            raise DecodeError('a SASL frame that cannot be unwrapped', maybe_executed=True) from exc
+            raise DecodeError('the SASL frame cannot be unwrapped', maybe_executed=True) from exc
 
     def assembler(self) -> Assembler:
         """Return what puts the next reply together."""

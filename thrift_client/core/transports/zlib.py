@@ -66,7 +66,7 @@ class Zlib(Channel):
             try:
                 inflated = self._inflated(data)
             except zlib.error as exc:
-                raise DecodeError(f'not a zlib stream: {exc}', maybe_executed=True) from exc
+                raise DecodeError(f'the reply is not in zlib: {exc}', maybe_executed=True) from exc
             self._meter.count(len(data), len(inflated))
         if len(inflated) > self._limit:
             raise too_large(f'to inflate to more than {self._limit} bytes', self._limit)
