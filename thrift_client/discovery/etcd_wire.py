@@ -109,13 +109,8 @@ class WatchStream:
         self._wake = wake
         self._closed = False
         self._thread = threading.Thread(
-<<<<<<< HEAD
             target=self._run,
             args=(url.path, _watch_request(prefix), headers),
-=======
-            target=Context().run,  # not in that of the code that starts it (Python 3.14)
-            args=(self._run, url.path, _watch_request(prefix), headers),
->>>>>>> texts
             name=f'thrift_client etcd watch {prefix}',
             daemon=True,
         )
