@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import socket
 import stat
-import struct
 import sys
 from errno import EBADF, ENOTSOCK
-from functools import partial
-from importlib import import_module
 from time import sleep
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -48,10 +44,6 @@ _KEEPALIVE = (
 )
 
 
-#: ms after which a receive on a blocking socket returns by itself, where `time_in_kernel` has
-#: set that. Each signal restarts it.
-KERNEL_WAIT = 4
-_KERNEL_TIMEVAL = struct.pack('ll', 0, KERNEL_WAIT * 1000)
 #: Seconds that a poller waits for nothing before its caller looks again.
 _LONGEST = 3600.0
 
@@ -145,38 +137,10 @@ def keep_alive(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def time_in_kernel(sock: socket.socket) -> int:
-    """Let a receive wait in the kernel for KERNEL_WAIT; return the flags of one that must not.
-
-    A wait in the kernel saves the poll before it. 0 where the system, or a socket that waits
-    in its own way (gevent's), can't do that: it stays non-blocking.
-    """
-    flags: int = getattr(socket, 'MSG_DONTWAIT', 0)
-    if not flags or type(sock).__module__ != 'socket' or alarm_handler is None:
-        return 0
-    sock.setblocking(True)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _KERNEL_TIMEVAL)
-    return flags
-
-
-def _alarm_handler() -> Any:
-    """Return what tells the handler of SIGALRM; None where there is no such signal."""
-    number = getattr(signal, 'SIGALRM', None)
-    if number is None:
-        return None
-    raw = import_module('_signal')  # without the Enum that `signal.getsignal` makes of it
-    return partial(raw.getsignal, int(number))
-
-
-#: Returns something true while interval timers may ring, whose signals stretch a wait in the
-#: kernel. None where the system has none.
-alarm_handler = _alarm_handler()
-
-
 def peek_rest(sock: socket.socket, size: int) -> bytes:
     """Read what has arrived on a non-blocking socket, past TLS; b'' where nothing has."""
     try:
-        return socket.socket.recv(sock, size, getattr(socket, 'MSG_DONTWAIT', 0))
+        return socket.socket.recv(sock, size)
     except OSError:
         return b''
 

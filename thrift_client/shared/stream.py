@@ -10,7 +10,7 @@ import socket
 
 from thrift_client.core.classify import lost
 from thrift_client.core.failures import is_foreign, is_system_error
-from thrift_client.shared.platform import READABLE, WRITABLE, new_poller, time_in_kernel
+from thrift_client.shared.platform import READABLE, WRITABLE, new_poller
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -23,27 +23,21 @@ CHUNK = 1 << 16
 class Stream:
     """One connected socket. `send` and `receive` are the bare calls, bound once.
 
-    `poll` waits up to so many ms for something to read, alone. `flags` keep a bare call from
-    blocking: 0 unless `time_in_kernel` has let it wait for a short time.
+    `poll` waits up to so many ms for something to read, alone.
     """
 
-    __slots__ = ('_poller', 'flags', 'poll', 'receive', 'send', 'sock')
+    __slots__ = ('_poller', 'poll', 'receive', 'send', 'sock')
 
     #: What to wait for before more can be sent.
     to_send = WRITABLE
 
     def __init__(self, sock: Any) -> None:
         self.sock = sock
-        self.flags = 0
         self.send: Any = sock.send
         self.receive: Any = sock.recv
         self._poller = new_poller()
         self._poller.register(sock, READABLE)
         self.poll: Any = self._poller.poll
-
-    def time_in_kernel(self) -> None:
-        """Let `receive` without flags wait for a short time, where the system can end that."""
-        self.flags = time_in_kernel(self.sock)
 
     def fileno(self) -> int:
         """Return the descriptor, to wait for."""
@@ -53,7 +47,7 @@ class Stream:
     def try_send(self, data: bytes | memoryview) -> int:
         """Send what the kernel takes now: how many bytes, -1 for none. Raises ConnectionLost."""
         try:
-            return self.send(data, self.flags)  # type: ignore[no-any-return]
+            return self.send(data)  # type: ignore[no-any-return]
         except BlockingIOError as exc:
             if is_foreign(exc):
                 raise
@@ -64,7 +58,7 @@ class Stream:
     def try_receive(self, size: int = CHUNK) -> bytes | None:
         """Return what has arrived; None if nothing has, b'' at the end. Raises ConnectionLost."""
         try:
-            return self.receive(size, self.flags)  # type: ignore[no-any-return]
+            return self.receive(size)  # type: ignore[no-any-return]
         except OSError as exc:
             return self.not_received(exc)
 
@@ -80,7 +74,7 @@ class Stream:
     def try_receive_into(self, space: memoryview) -> int | None:
         """Receive what has arrived into `space`; return how many bytes; None if nothing has."""
         try:
-            return self.sock.recv_into(space, 0, self.flags)  # type: ignore[no-any-return]
+            return self.sock.recv_into(space)  # type: ignore[no-any-return]
         except BlockingIOError as exc:
             if is_foreign(exc):
                 raise

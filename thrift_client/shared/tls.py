@@ -69,7 +69,7 @@ class TLSStream(Stream):
             if done:
                 return None
             try:
-                self._pull(self.flags)
+                self._pull()
             except BlockingIOError:
                 return READABLE
 
@@ -77,12 +77,12 @@ class TLSStream(Stream):
         """Send the records that are ready; whether the kernel has taken all of them."""
         try:
             while self._unsent:
-                self._unsent = self._unsent[self._transmit(self._unsent, self.flags) :]
+                self._unsent = self._unsent[self._transmit(self._unsent) :]
         except BlockingIOError:
             return False
         return True
 
-    def send_records(self, data: bytes | memoryview, flags: int = 0) -> int:
+    def send_records(self, data: bytes | memoryview) -> int:
         """Send `data`, or a large part of it, in records; how many bytes.
 
         If it raises, it must be repeated with the same data: its records may be made.
@@ -91,14 +91,14 @@ class TLSStream(Stream):
         if not unsent:
             self._covered = self._write(data[:_PIECE])
             unsent = self._unsent = self._outgoing.read()
-        sent = self._transmit(unsent, flags)
+        sent = self._transmit(unsent)
         while sent < len(unsent):
             self._unsent = unsent = memoryview(unsent)[sent:]
-            sent = self._transmit(unsent, flags)
+            sent = self._transmit(unsent)
         self._unsent = b''
         return self._covered
 
-    def receive_records(self, size: int = CHUNK, flags: int = 0) -> bytes:  # noqa: ARG002
+    def receive_records(self, size: int = CHUNK) -> bytes:  # noqa: ARG002
         """Return what is in the records that have arrived, whatever its size."""
         if self._incoming.pending or self._pending():
             try:
@@ -107,7 +107,7 @@ class TLSStream(Stream):
                 pass  # the last record has not arrived as a whole
         if self._failed is not None:
             raise self._failed
-        self._pull(flags)
+        self._pull()
         try:
             return self._drain()
         except ssl.SSLWantReadError:
@@ -116,9 +116,9 @@ class TLSStream(Stream):
             self._failed = exc  # for the next receive, which reports it
             raise
 
-    def _pull(self, flags: int) -> None:
+    def _pull(self) -> None:
         """Take in records from the socket. Raises BlockingIOError if none have arrived."""
-        data = self._receive(CHUNK, flags)
+        data = self._receive(CHUNK)
         if data:
             self._incoming.write(data)
         else:
@@ -146,10 +146,10 @@ class TLSStream(Stream):
             self.to_send = WRITABLE
             while True:
                 try:
-                    return self.send_records(data, self.flags)
+                    return self.send_records(data)
                 except ssl.SSLWantReadError:  # a message of the handshake has to come first
                     self.to_send = READABLE
-                    self._pull(self.flags)
+                    self._pull()
         except BlockingIOError as exc:
             if is_foreign(exc):
                 raise
@@ -160,7 +160,7 @@ class TLSStream(Stream):
     def try_receive(self, size: int = CHUNK) -> bytes | None:
         """Return what has arrived; None if nothing has, b'' at the end of the stream."""
         try:
-            return self.receive_records(size, self.flags)
+            return self.receive_records(size)
         except OSError as exc:
             return self.not_received(exc)
 
@@ -184,7 +184,7 @@ class TLSStream(Stream):
                 except ssl.SSLWantReadError:
                     if filled:
                         break
-                    self._pull(self.flags)
+                    self._pull()
                 else:
                     if not count:
                         break
@@ -211,7 +211,7 @@ class TLSStream(Stream):
         In TLS 1.3 it refuses a certificate after the client's handshake is over.
         """
         try:
-            self.receive_records(1, self.flags)
+            self.receive_records(1)
         except ssl.SSLError as exc:
             return exc if exc.reason is not None and 'ALERT' in exc.reason else None
         except OSError as exc:
@@ -224,7 +224,7 @@ class TLSStream(Stream):
         if not (self._incoming.pending or self._pending() or self.poll(0)):
             return True
         try:
-            self.receive_records(1, self.flags)
+            self.receive_records(1)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError) as exc:
             if is_foreign(exc):
                 raise

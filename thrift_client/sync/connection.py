@@ -22,7 +22,6 @@ from thrift_client.errors import (
     ThriftClientError,
 )
 from thrift_client.shared.connection import ConnectionBase, frame_length
-from thrift_client.shared.platform import alarm_handler
 from thrift_client.sync import stream as waiting
 from thrift_client.sync.stream import CHUNK, SLICE
 
@@ -40,22 +39,16 @@ if TYPE_CHECKING:
     from thrift_client.shared.stream import Stream
 
 
-#: The least ms of a wait that may begin in the kernel, whose clock is coarse.
-_KERNEL_WAITS_FROM = 20.0
-
-
 class Connection(ConnectionBase):
     """An open connection to one server."""
 
-    __slots__ = ('_expires', '_flags', '_poll', '_polls_below', '_receive', '_send')
+    __slots__ = ('_expires', '_poll', '_receive', '_send')
 
     def __init__(self, wire: Wire, stream: Stream, channel: Channel, now: float) -> None:
         super().__init__(wire, stream, channel, now)
         self._expires: float | None = None
         # What the small exchange uses, bound once.
         self._send, self._receive, self._poll = stream.send, stream.receive, stream.poll
-        self._flags = stream.flags
-        self._polls_below = _KERNEL_WAITS_FROM if self._flags else float('inf')
 
     def small_exchange(
         self, plan: MethodPlan, body: bytes, seqid: int, wait: float, expires: float | None
@@ -74,7 +67,7 @@ class Connection(ConnectionBase):
             request = frame_length(len(request)) + request
         self.calls += 1
         try:
-            sent = self._send(request, self._flags)
+            sent = self._send(request)
         except OSError as exc:
             if not is_system_error(exc):
                 raise
@@ -84,8 +77,7 @@ class Connection(ConnectionBase):
         if plan.result_spec is None:
             self.sent_oneway()
             return None
-        if wait < self._polls_below or alarm_handler():
-            self._poll(min(wait, SLICE))
+        self._poll(wait if wait < SLICE else SLICE)  # noqa: FURB136 - a call less
         try:
             data = self._receive(self.first_read)
         except OSError as exc:

@@ -217,8 +217,6 @@ class SyncConnectionPool(ConnectionPool):
     def connected(self, opened: Any, began: float, permit: Permit | None) -> Connection:
         """Make the connection of what the opener's course came to."""
         stream, channel = opened
-        if self.max_idle:  # for a single call it costs more than it saves
-            stream.time_in_kernel()
         connection = Connection(self.endpoint.wire, stream, channel, began)
         connection.permit = permit
         self.register(connection, began)
