@@ -16,17 +16,17 @@ SCHEMES = {
 }
 
 
-#: What the key of a query has in it whose value is not to be shown.
+#: Parts of the keys in a query whose values are not shown.
 _CREDENTIALS = ('auth', 'cred', 'key', 'pass', 'pwd', 'secret', 'sig', 'token')
 
 
 class Address:
-    """Where one server listens, and what its URL said besides.
+    """The address of one server, and the other parts of its URL.
 
-    `port` is None for a unix socket, whose path `host` then is. `label` is the address as
+    `port` is None for a unix socket; `host` is then its path. `label` is the address as
     text, without credentials; the query of an HTTP URL is part of it. `scheme`, `path`,
-    `credentials` and `query` are a URL's; `target` is what an HTTP request names, a path and
-    a query as they were written.
+    `credentials` and `query` are a URL's; `target` is the path and query of an HTTP request,
+    as they were written.
     """
 
     __slots__ = ('credentials', 'host', 'label', 'path', 'port', 'query', 'scheme', 'target')
@@ -57,9 +57,9 @@ class Address:
 
 
 def parse(host: str, port: int | None = None) -> Address:
-    """Take an address apart.
+    """Parse an address.
 
-    `host` may name the port too; `port` then has to be the same.
+    `host` may contain the port too; `port` must then be the same or None.
     Raises ValueError, quoting the address without its credentials, for one that can't be
     right; TypeError if the host is not a str or the port is not an int.
     """

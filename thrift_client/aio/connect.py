@@ -1,4 +1,4 @@
-"""Opening a connection on the event loop: waits for what its course has to wait for."""
+"""Opening a connection on the event loop, which waits for each step of its course."""
 
 from __future__ import annotations
 

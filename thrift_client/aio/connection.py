@@ -152,14 +152,14 @@ class AsyncConnection(ConnectionBase):
 
     @property
     def phase(self) -> str:
-        """What its exchange is waiting for, in the words of errors."""
+        """The phase of its exchange, as errors call it."""
         if self._unsent is not None:
             return 'sending'
         return 'waiting for the reply' if self._reply is None else 'reading the reply'
 
     @property
     def expires(self) -> float | None:
-        """When its exchange has to be done; None: there is none, or it has no limit."""
+        """When its exchange must end; None: there is none, or it is unlimited."""
         return self._exchange.expires if self._exchange is not None else None
 
     def start(self, exchange: AsyncExchange) -> None:

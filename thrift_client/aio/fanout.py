@@ -43,7 +43,7 @@ class _Sent(AsyncExchange):
 
 
 class AsyncFanOut(FanOutBase):
-    """The legs of a scatter that are under way. Whoever makes one calls `close` in the end."""
+    """The legs of a scatter that are under way. Its creator calls `close` at the end."""
 
     def __init__(self, scatter: Scatter) -> None:
         super().__init__(scatter)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class AsyncThriftPool(PoolBase[AsyncSimpleClient]):
-    """Servers of one service under names: the base of every pool for asyncio.
+    """The base of all pools for asyncio: servers of one service by name.
 
     `service`: as for AsyncSimpleClient. `frame`, `timeout` (ms for a whole call; None: no
     limit) and `options` are those of AsyncSimpleClient and hold for every server that is
@@ -137,7 +137,7 @@ class AsyncThriftPool(PoolBase[AsyncSimpleClient]):
 
 
 class AsyncResponses(ResponsesBase, AsyncIterator[ThriftResponse[Any]]):
-    """The responses of calls under way, as an iterator: `aclose` gives up what is left."""
+    """The responses of calls under way, as an iterator: `aclose` gives up the rest."""
 
     def __init__(
         self, fan_out: AsyncFanOut, take: Callable[[], Awaitable[ThriftResponse[Any] | None]]
@@ -389,7 +389,7 @@ class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
 
 
 class AsyncBalancedClient(BalancedBase[AsyncSimpleClient], AsyncThriftPool):
-    """A pool that sends each call to one server, whichever is best.
+    """A pool that sends each call to the best server at that moment.
 
     `balance`: 'p2c' takes the better of two random servers by recent latency and calls in
     flight, 'least_loaded' the one with the fewest calls in flight, 'round_robin' each in

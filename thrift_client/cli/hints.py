@@ -1,4 +1,4 @@
-"""What the library says about Python arguments, said about flags."""
+"""The library's hints about Python arguments, rewritten as hints about flags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Load on a client: calls from many threads, closed or open loop, and what came of them.
+"""Load on a client: calls from many threads, closed or open loop, and their outcomes.
 
 Closed loop: each thread calls again when it has its answer. Open loop (`rate`): calls are due at
 fixed times whatever the server does, and a latency counts from then, so that a server that
@@ -25,7 +25,7 @@ TICK = 0.1
 
 
 class Tally:
-    """What came of calls: latencies of those that were answered, and errors by kind.
+    """The outcomes of calls: latencies of those that were answered, and errors by kind.
 
     Exceptions that servers answered with have a latency and count as errors. `servers` has a
     Tally for each server, `timeline` the latencies by TICK since the beginning.
@@ -108,7 +108,7 @@ class LoadRun:
 
     @property
     def elapsed(self) -> float:
-        """How long it has gone on, in seconds."""
+        """How long it has run, in seconds."""
         return (self._ended or perf_counter()) - self._started
 
     def start(self) -> None:

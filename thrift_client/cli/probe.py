@@ -1,4 +1,4 @@
-"""`probe`: find out what a server speaks, by calling it on each wire in turn."""
+"""`probe`: find out a server's transport and protocol by calling it with each in turn."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HOPELESS = frozenset({what for _, what, _ in STRANGERS} - {'HTTP', 'TLS'} | {'M
 
 
 class Sight(NamedTuple):
-    """What came of one try: 'answer', 'bytes', 'closed' or 'silence', and the bytes."""
+    """The outcome of one try: 'answer', 'bytes', 'closed' or 'silence', and the bytes."""
 
     wire: WireFormat
     tls: bool

@@ -98,7 +98,7 @@ def replay_command(
 
 
 class _Log:
-    """A request log, whose bad lines are told on standard error, once for all readings."""
+    """A request log; its bad lines are reported on standard error, once for all readings."""
 
     def __init__(self, path: str) -> None:
         self.path = path

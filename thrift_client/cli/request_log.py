@@ -1,4 +1,4 @@
-"""Reads the log that `log_filename=` writes, whatever happened to its lines.
+"""Reads the log that `log_filename=` writes, even if lines of it are damaged.
 
 A full disk leaves half a line, which the next request is appended to; a log may also come from
 a stranger. What is not a request is left out and named, and the requests around it are read.

@@ -1,4 +1,4 @@
-"""What came back from servers, as commands show it."""
+"""Replies and errors of servers, as commands show them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError,
 
 
 class Outcome(NamedTuple):
-    """What became of one call: the server that served it, the error or None, value and ms."""
+    """The outcome of one call: the server that served it, the error or None, value and ms."""
 
     server: str
     error: BaseException | None

@@ -1,4 +1,4 @@
-"""One call on every wire that there is: its bytes, and whether what came back answers it.
+"""One call on every known wire: its bytes, and whether the reply answers it.
 
 The call names a method that no server has. A server that understands it says so, with an
 exception that repeats the name: nothing is run, and nothing else looks like it.
@@ -120,7 +120,7 @@ def _http_body(data: bytes) -> bytes:
 
 
 class _Socket:
-    """What HTTPResponse takes for a socket."""
+    """A stand-in for the socket that HTTPResponse needs."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

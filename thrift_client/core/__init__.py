@@ -1,4 +1,4 @@
-"""What a call is, without any I/O: shared by blocking clients, fan-outs and asyncio.
+"""The course of a call without any I/O: shared by blocking clients, fan-outs and asyncio.
 
 Read in this order: service (methods of a service), wire and codec (a call to bytes and
 back), reply (bytes in pieces), transports/ (what goes around messages); call (the course of

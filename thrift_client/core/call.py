@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class CallOptions:
-    """What a client or a view says about its calls; shared by all of them.
+    """The call options of a client or a view; shared by all its calls.
 
     `codec` encodes and decodes the messages of its service. `plans` are the methods that
     may go the short way of a small call; those of `is_plain` options need nothing but one
@@ -243,7 +243,7 @@ class Call:
 
     @property
     def headers(self) -> Mapping[str, str] | None:
-        """The headers of the attempt under way: the call's, and what is left of its time."""
+        """The headers of the attempt under way: the call's, and the time left."""
         names = self.options.propagate
         if names is None:
             return self._headers

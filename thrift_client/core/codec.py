@@ -149,7 +149,7 @@ class Codec:
 
     @property
     def refills(self) -> bool:
-        """Whether a reply that is being decoded may be read on with, from a blocking socket.
+        """Whether decoding a reply may read more of it from a blocking socket.
 
         Where it may not, only an `IncomingReply` reads what has no end of its own.
         """
@@ -159,7 +159,7 @@ class Codec:
 
     @property
     def streams(self) -> bool:
-        """Whether the decoder copes with a reply that is not all there."""
+        """Whether the decoder can work on an incomplete reply."""
         if self._streams is None:
             self._streams = self.json is not None or self.encoder is None or _can_refill(self)
         return self._streams

@@ -1,4 +1,4 @@
-"""What a server's first bytes look like, and which options speak to such a server."""
+"""What a server's first bytes look like, and which options fit such a server."""
 
 from __future__ import annotations
 

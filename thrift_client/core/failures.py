@@ -64,7 +64,7 @@ def is_system_error(exc: OSError) -> bool:
 
 
 class IdleMeter:
-    """Counts the bytes that arrive without bringing a message forward.
+    """Counts the bytes that arrive without being part of a message.
 
     A flood of them would otherwise hold a call, whatever the transport allows there: empty
     frames, blocks or chunks, extensions, interim responses.

@@ -41,7 +41,7 @@ MADE_ROOM = 'a pinned connection needs its place'
 
 
 class Permit:
-    """The right to have one connection open. It is back after `release`, or once it is garbage.
+    """The right to have one connection open. It ends with `release`, or when it is collected.
 
     It is the pool's `taken` that counts, from which the interpreter itself removes a permit
     that is garbage: no exception, wherever it comes, can take one away for good.

@@ -35,7 +35,7 @@ REMEMBERED_VIEWS = 64
 
 
 class Endpoint:
-    """A server's address, wire, connections, health, and what its calls are made with.
+    """A server's address, wire, connections, health, and the options of its calls.
 
     `client` is what users see of it, in responses, errors and events. `codec` is that of the
     service that the client was made for. `clock` and `random` are what the decisions of the
@@ -90,7 +90,7 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """What the server is called in pools, errors and logs."""
+        """The server's name in pools, errors and logs."""
         return self.address.label if self._name is None else self._name
 
     @property

@@ -1,4 +1,4 @@
-"""What the two drivers of several calls at once have in common: all but the waiting."""
+"""The base of both drivers of several calls at once: everything but the waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How healthy one server is, as its calls show: breaker, counts, log, and what listeners hear.
+"""How healthy one server is, as its calls show: breaker, counts, log, and events.
 
 Who owns what: one Health per endpoint, shared by all views of its client. `_lock` guards
 the breaker and the error counts; it is held for a decision, never while listeners or the
@@ -185,7 +185,7 @@ class Health:
 
     @property
     def is_checked(self) -> bool:
-        """Whether the server is ejected, and its client still wants to know when it is back."""
+        """Whether the server is ejected and its client is still in use."""
         return self.is_ejected and not self._connections.closed
 
     def find_checks(self) -> None:

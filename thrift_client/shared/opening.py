@@ -57,7 +57,7 @@ _GOING_ON = (EINPROGRESS, EAGAIN, EWOULDBLOCK)
 
 
 class Ready:
-    """To wait for: that one of `events` (by descriptor) happens, or `until` (monotonic seconds)."""
+    """A wait: for one of `events` (by descriptor), or until `until` (monotonic seconds)."""
 
     __slots__ = ('events', 'until')
 

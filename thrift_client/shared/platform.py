@@ -1,4 +1,4 @@
-"""What this system has: the only module that asks.
+"""The features of this system: no other module tests for them.
 
 Everything else calls what is here, so that macOS, Windows and patched processes (gevent)
 run the same code. All sockets of the library are non-blocking: waiting is done by a poller,

@@ -1,4 +1,4 @@
-"""TLS: the default context, a stream in TLS, and what its failures are called. Loaded when used."""
+"""TLS: the default context, a stream in TLS, and its errors. Imported when used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAYBE_PLAIN = 'if the server does not use TLS, leave ssl out'
 
 
 class TLSStream(Stream):
-    """A connection in TLS, which is done in memory: the socket carries its records.
+    """A connection in TLS, which runs in memory: the socket carries its records.
 
     One receive takes all records that have arrived, where the methods of an SSLSocket read
     the head and the rest of each. Records that were made and not sent yet are in `_unsent`;

@@ -37,7 +37,7 @@ OWN_ERRORS = (*DECODING, OSError)
 
 
 class DeadlineSocket(TTransportBase):
-    """What a user's factory wraps in place of a TSocket.
+    """The stand-in for a TSocket that a user's factory wraps.
 
     `connect(expires)` opens a stream. All reads and writes end by `expires` (monotonic
     seconds, None: no limit), and no more than `left` bytes are read.
@@ -105,7 +105,7 @@ class DeadlineSocket(TTransportBase):
 
 
 class ApacheConnection(ConnectionBase):
-    """An open connection through a user's transport: what `Connection` is for all others."""
+    """An open connection through a user's transport; all others are a `Connection`."""
 
     __slots__ = ('_socket', '_transport')
 

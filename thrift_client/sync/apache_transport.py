@@ -187,7 +187,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
 
     @property
     def _replaces(self) -> bool:
-        """Whether a connection may be replaced: over HTTP the cookies are what is kept."""
+        """Whether a connection may be replaced: over HTTP, cookies keep the session."""
         return self._wire.transport == 'http'
 
     def _expiry(self, started: float) -> float | None:

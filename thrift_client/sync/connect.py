@@ -1,4 +1,4 @@
-"""Opening a connection in the calling thread: waits for what its course has to wait for."""
+"""Opening a connection in the calling thread, which waits for each step of its course."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ LAST_WORD = 0.04
 
 
 class FanOut(FanOutBase):
-    """The legs of a scatter that are under way. Whoever makes one calls `close` in the end."""
+    """The legs of a scatter that are under way. Its creator calls `close` at the end."""
 
     def __init__(self, scatter: Scatter, workers: Workers | None = None) -> None:
         super().__init__(scatter)

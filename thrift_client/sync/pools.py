@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class ThriftPool(PoolBase[SimpleClient]):
-    """Servers of one service under names: the base of every pool.
+    """The base of all pools: servers of one service by name.
 
     `service`: as for SimpleClient. `frame`, `timeout` (ms for a whole call; None: no limit)
     and `options` are those of SimpleClient and hold for every server that is added;
@@ -131,7 +131,7 @@ MultiClient = ThriftPool
 
 
 class Responses(ResponsesBase, Iterator[ThriftResponse[Any]]):
-    """The responses of calls under way, as an iterator: `close` gives up what is left.
+    """The responses of calls under way, as an iterator: `close` gives up the rest.
 
     `context`: where the calls have begun, and so end, whoever takes their responses: a trace
     keeps its open spans there. None: wherever the iterator is used.
@@ -259,7 +259,7 @@ class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
 
 
 class ThreadedReplicatedClient(ReplicatedClient):
-    """A ReplicatedClient that does in threads what can only block."""
+    """A ReplicatedClient that uses threads for everything that can only block."""
 
     def _blocking_workers(self) -> Workers:
         return self._workers.helpers  # threads of `submit` may be waiting for just these
@@ -372,7 +372,7 @@ class HashClient(HashBase[SimpleClient], ThriftPool):
 
 
 class ThreadedHashClient(HashClient):
-    """A HashClient whose fan-outs do in threads what can only block."""
+    """A HashClient whose fan-outs use threads for everything that can only block."""
 
     _all_type = ThreadedReplicatedClient
 
@@ -430,7 +430,7 @@ class BalancedMethod(PoolMethod):
 
 
 class BalancedClient(BalancedBase[SimpleClient], ThriftPool):
-    """A pool that sends each call to one server, whichever is best.
+    """A pool that sends each call to the best server at that moment.
 
     `balance`: 'p2c' takes the better of two random servers by recent latency and calls in
     flight, 'least_loaded' the one with the fewest calls in flight, 'round_robin' each in

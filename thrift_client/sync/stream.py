@@ -1,4 +1,4 @@
-"""Waiting for a stream in the calling thread: everything is told when to stop.
+"""Waiting for a stream in the calling thread, always until a given time.
 
 The wait is a poll for the time that is left, so neither a peer that drips bytes nor a
 signal can stretch it.

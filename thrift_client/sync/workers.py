@@ -39,7 +39,7 @@ class Workers:
 
     @property
     def helpers(self) -> Workers:
-        """As many more, for what work that is done here has to wait for."""
+        """As many further threads, for work that these threads wait for."""
         with _lock:
             if self._helpers is None:
                 self._helpers = Workers(self._max_threads)

@@ -1,4 +1,4 @@
-"""Addresses that can be listened on, and two at which nobody answers."""
+"""Addresses for servers, and two kinds that never answer."""
 
 import contextlib
 import selectors
@@ -63,7 +63,7 @@ def release(listener: socket.socket) -> None:
 
 
 class ClosedPort:
-    """Keep a port that refuses connections: nobody listens, and nobody else can come to."""
+    """Keep a port that refuses connections: nothing listens, and nothing else can bind it."""
 
     def __init__(self) -> None:
         self._socket = bind('127.0.0.1', 0)

@@ -221,7 +221,7 @@ class Reset(Toxic):
 
 @dataclass(frozen=True)
 class HalfOpen(Toxic):
-    """Swallow all from here on and tell nobody, as a router does that forgot the connection.
+    """Swallow all further bytes silently, as a router does that lost its connection table.
 
     A connection stays so when the toxic is removed. When the client gives up, the server is told.
     """
