@@ -109,6 +109,10 @@ class CallOptions:
         is_small = self.is_plain and self.hedge is None and self.codec.wire.apache is None
         self.plans: dict[Method, Any] = self.codec.plans if is_small else {}
 
+    def plan_of(self, method: Method) -> Any:
+        """Return the plan of a method that is called for the first time; None: no short way."""
+        return self.codec.plan(method) if self.plans is self.codec.plans else None
+
     def timeout_of(self, method: str) -> float | None:
         """Return the timeout of a call of one method, in ms; None: no limit."""
         timeouts = self.timeouts

@@ -48,7 +48,8 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
     attempts.
     """
     now = monotonic() if now is None else now
-    connections, plan, audience = endpoint.connections, options.plans.get(method), None
+    connections, idle, audience = endpoint.connections, endpoint.connections.idle, None
+    plan = options.plans.get(method) or options.plan_of(method)
     if plan is None or connections.gate:
         if plan is None or connections.gate != HEARD:
             return full_call(endpoint, options, method, arguments, now, response, picker)
@@ -62,7 +63,6 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
         expires: float | None = now + wait / 1000
     else:
         expires, wait = _limits(options.timeout_of(method.name), now, ends)
-    idle = connections.idle
     try:
         connection = idle.pop()
     except IndexError:
