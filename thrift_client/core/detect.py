@@ -116,7 +116,8 @@ def worth_trying(speech: Speech) -> str:
     else:
         other = TRANSPORTS['buffered' if speech.transport == 'framed' else 'framed'].hint
     protocol = '' if speech.protocol in ('', 'binary', 'custom') else " or protocol='binary'"
+    tls = '' if speech.tls or speech.transport == 'http' else ' or ssl=True'
     return (
-        f'it may expect another transport: try {other}{protocol}, '
+        f'it may expect another transport: try {other}{protocol}{tls}, '
         f'or run: thrift-client probe {ADDRESS}'
     )
