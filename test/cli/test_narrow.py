@@ -109,8 +109,8 @@ def test_hints_are_flags_that_work(cli, server_process, thrift_server):
     failed = cli('call', *target, '-v', '--timeout', '2s', 'version')
     assert failed.returncode in (3, 4, 5)
     assert failed.stderr.startswith(f'{server.address} failed in ')
-    assert failed.stderr.endswith(f' or run: thrift-client probe {server.address}\n')
-    assert 'try --transport framed' in failed.stderr
+    assert failed.stderr.endswith(f': run thrift-client probe {server.address}\n')
+    assert '--protocol compact' in failed.stderr
     assert not any(f'{name}=' in failed.stderr for name in OPTIONS)
     flags = json.loads(cli('probe', server.address, '--json').stdout)['flags'].split()
     assert cli('call', *target, *flags, 'version').stdout == '"1.0"\n'

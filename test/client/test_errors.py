@@ -216,15 +216,14 @@ def test_an_argument_is_named_by_its_path():
 def test_a_connection_that_never_worked_may_expect_another_transport(fault_server):
     """The hint is short, and names the command that finds out."""
     server = fault_server(test_service, close())
-    for framed, other in ((False, 'framed'), (True, 'buffered')):
+    for framed, others in ((False, "'framed' or "), (True, "'buffered' or ")):
         client = SimpleClient(test_service, server.address, frame=framed)
         with pytest.raises(errors.ConnectionLost) as caught:
             client.getk('k')
         client.close()
-        assert str(caught.value).endswith(
-            'the call may have run; it may expect another transport: '
-            f"try transport='{other}', or run: thrift-client probe {server.address}"
-        )
+        text = str(caught.value)
+        assert f'the call may have run; it may expect transport={others}' in text
+        assert text.endswith(f': run thrift-client probe {server.address}')
 
 
 # What calls raise.

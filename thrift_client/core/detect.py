@@ -7,6 +7,8 @@ from thrift_client.errors import ADDRESS, CallTimeout, ConnectionLost, DecodeErr
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from thrift_client.errors import ThriftClientError
 
 #: How many bytes are enough to tell.
@@ -110,13 +112,17 @@ def advise(error: ThriftClientError, speech: Speech) -> None:
 
 
 def worth_trying(speech: Speech) -> str:
-    """Return which other transport a server that doesn't understand the client may expect."""
-    if speech.transport == 'http':
-        other = 'a host without http://'
-    else:
-        other = TRANSPORTS['buffered' if speech.transport == 'framed' else 'framed'].hint
-    protocol = '' if speech.protocol in ('', 'binary', 'custom') else " or protocol='binary'"
+    """Return which other options a server that doesn't understand the client may need."""
+    names = [row.name for row in TRANSPORTS.values() if not row.schemes]
+    transports = _others(names, speech.transport)
+    protocols = _others(('binary', 'compact', 'json'), speech.protocol)
+    url = 'a host without http://' if speech.transport == 'http' else 'an http:// URL as host'
+    tls = 'ssl=None' if speech.tls else 'ssl=True'
     return (
-        f'it may expect another transport: try {other}{protocol}, '
-        f'or run: thrift-client probe {ADDRESS}'
+        f'it may expect transport={transports}, protocol={protocols}, {tls}, sasl= or {url}: '
+        f'run thrift-client probe {ADDRESS}'
     )
+
+
+def _others(names: Iterable[str], name: str) -> str:
+    return ' or '.join(repr(other) for other in names if other != name)
