@@ -57,7 +57,7 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
     try:
         body = plan.encode(arguments, plan.encode_spec)
     except ENCODING as exc:
-        raise _mistake(exc, endpoint, method, arguments, now, audience) from exc
+        return _unencoded(exc, audience, endpoint, options, method, arguments, now, response, picker)
     wait, ends = options.timeout, deadlines.current.get()
     if wait is not None and ends is None and options.timeouts is None:
         expires: float | None = now + wait / 1000
@@ -113,25 +113,25 @@ def _limits(
     return expires, SLICE if expires is None else (expires - now) * 1000
 
 
-def _mistake(
+def _unencoded(
     exc: BaseException,
+    audience: Audience | None,
     endpoint: Endpoint,
+    options: CallOptions,
     method: Method,
     arguments: Any,
     started: float,
-    audience: Audience | None,
-) -> BaseException:
-    """The error for arguments that can't be encoded. Raises an exception from outside."""
+    response: ThriftResponse[Any] | None,
+    picker: Any,
+) -> Any:
+    """Raise EncodeError for arguments that can't be encoded, or an exception from outside."""
+    if audience is not None:  # listeners hear of such a call, too
+        return full_call(endpoint, options, method, arguments, started, response, picker)
     if is_foreign(exc):
         raise exc
     from thrift_client.core.paths import encode_error
 
-    error = endpoint.located(encode_error(method, arguments, exc), method.name, started)
-    if audience is not None:
-        audience.tell('CallStarted', {'method': method.name})
-        details = {'method': method.name, 'elapsed': error.elapsed, 'attempts': 1, 'error': error}
-        audience.tell('CallFinished', details)
-    return error
+    raise endpoint.located(encode_error(method, arguments, exc), method.name, started) from exc
 
 
 def full_call(
