@@ -57,7 +57,7 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
     try:
         body = plan.encode(arguments, plan.encode_spec)
     except ENCODING as exc:
-        return _unencoded(exc, audience, endpoint, options, method, arguments, now, response, picker)
+        return _mistaken(exc, audience, endpoint, options, method, arguments, now, response, picker)
     wait, ends = options.timeout, deadlines.current.get()
     if wait is not None and ends is None and options.timeouts is None:
         expires: float | None = now + wait / 1000
@@ -113,7 +113,7 @@ def _limits(
     return expires, SLICE if expires is None else (expires - now) * 1000
 
 
-def _unencoded(
+def _mistaken(
     exc: BaseException,
     audience: Audience | None,
     endpoint: Endpoint,
