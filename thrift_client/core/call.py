@@ -2,14 +2,14 @@
 
 Every kind of client makes a call the same way:
 
-    call.begin(now)
     try:
+        call.begin()
         while True:
             endpoint = call.attempt(now)       # None: pause until call.resume_at
             ...exchange one request and reply with the endpoint, until call.until...
             call.failed(error, now)  or  if call.done(result, now): return call.value()
     finally:
-        call.end()
+        call.end(error)                        # None: the call returns a value
 
 Only here is it decided what follows a failed attempt, and only here are the retry budget,
 the breaker, the counts and the events of calls and attempts told. A small call that
@@ -407,8 +407,6 @@ class Call:
         if self.picker is not None:
             self.picker.endpoint = endpoint
         self.course.attempts = attempts
-        if self.picker is not None:
-            self.picker.endpoint = endpoint
 
     def give_up(self, error: ThriftClientError) -> None:
         """End the call from outside; its attempt says nothing about the server."""
