@@ -6,6 +6,7 @@ import pytest
 
 from test_if import test_service
 from thrift_client import SimpleClient, ThreadedHashClient
+from thrift_client.sync.workers import Workers
 from thrift_client.testing import serve
 from thrift_client.testing.behaviours import answer
 
@@ -163,3 +164,51 @@ def test_removing_a_server_under_load_closes_its_connections(fault_server, pool_
     run(8, work)
     assert started.is_set()
     server.wait_open(0, 5000)
+
+
+@pytest.fixture
+def workers_of(request):
+    """Make workers, which the test's end closes."""
+
+    def make(threads):
+        workers = Workers(threads)
+        request.addfinalizer(workers.close)
+        return workers
+
+    return make
+
+
+def test_work_that_got_no_thread_is_never_done(monkeypatch, workers_of):
+    """`submit` raised: no thread that is free later does the work all the same."""
+    done, may_end = [], threading.Event()
+    workers = workers_of(2)
+    first = workers.submit(may_end.wait, 5)
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, 'start', refuse)
+        with pytest.raises(RuntimeError, match='new thread'):
+            workers.submit(done.append, 'refused')
+    may_end.set()
+    assert first.result(5)
+    workers.submit(done.append, 'accepted').result(5)
+    assert done == ['accepted']
+
+
+def test_work_that_has_not_begun_is_cancelled_by_close(workers_of):
+    """Its future says so; that of work under way gets its result."""
+    begun, may_end = threading.Event(), threading.Event()
+    workers = workers_of(1)
+
+    def work():
+        begun.set()
+        return may_end.wait(5)
+
+    first, second = workers.submit(work), workers.submit(work)
+    assert begun.wait(5)
+    workers.close()
+    assert second.cancelled()
+    may_end.set()
+    assert first.result(5)
