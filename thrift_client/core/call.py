@@ -322,9 +322,8 @@ class Call:
                 self.failed(exc, now)
                 continue
             limit = self.options.retry_of(self.method.name).attempt_timeout
-            self.until, self._is_on_time = self.expires, True
-            if limit is not None and (self.expires is None or now + limit / 1000 < self.expires):
-                self.until, self._is_on_time = now + limit / 1000, False
+            self.until = deadlines.expiry(now, limit, self.expires)
+            self._is_on_time = self.until == self.expires
             return endpoint
 
     def _admit(self, endpoint: Any, now: float) -> None:
