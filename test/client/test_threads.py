@@ -5,8 +5,7 @@ import threading
 import pytest
 
 from test_if import test_service
-from thrift_client import SimpleClient, ThreadedHashClient
-from thrift_client.sync.workers import Workers
+from thrift_client import HashClient, SimpleClient, ThreadedHashClient
 from thrift_client.testing import serve
 from thrift_client.testing.behaviours import answer
 
@@ -166,23 +165,39 @@ def test_removing_a_server_under_load_closes_its_connections(fault_server, pool_
     server.wait_open(0, 5000)
 
 
+class Held(Echo):
+    """Notes the keys, and answers the first call once it may."""
+
+    def __init__(self):
+        self.keys = []
+        self.begun = threading.Event()
+        self.may_answer = threading.Event()
+
+    def getk(self, key):
+        self.keys.append(key)
+        self.begun.set()
+        self.may_answer.wait(5)
+        return key
+
+
 @pytest.fixture
-def workers_of(request):
-    """Make workers, which the test's end closes."""
+def held(closing):
+    """Make a pool with so many threads of a server whose calls are held."""
 
     def make(threads):
-        workers = Workers(threads)
-        request.addfinalizer(workers.close)
-        return workers
+        handler = Held()
+        address = closing(serve(test_service, handler)).address
+        pool = closing(HashClient(test_service, servers=[address], max_threads=threads))
+        return handler, pool
 
     return make
 
 
-def test_work_that_got_no_thread_is_never_done(monkeypatch, workers_of):
-    """`submit` raised: no thread that is free later does the work all the same."""
-    done, may_end = [], threading.Event()
-    workers = workers_of(2)
-    first = workers.submit(may_end.wait, 5)
+def test_a_call_that_got_no_thread_is_never_made(monkeypatch, held):
+    """`submit` raised: no thread that is free later makes the call nevertheless."""
+    handler, pool = held(2)
+    first = pool.submit('getk', 'first')
+    assert handler.begun.wait(5)
 
     def refuse(thread):
         raise RuntimeError("can't start new thread")
@@ -190,25 +205,20 @@ def test_work_that_got_no_thread_is_never_done(monkeypatch, workers_of):
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, 'start', refuse)
         with pytest.raises(RuntimeError, match='new thread'):
-            workers.submit(done.append, 'refused')
-    may_end.set()
-    assert first.result(5)
-    workers.submit(done.append, 'accepted').result(5)
-    assert done == ['accepted']
+            pool.submit('getk', 'refused')
+    handler.may_answer.set()
+    assert first.result(5).value() == 'first'
+    assert pool.submit('getk', 'accepted').result(5).value() == 'accepted'
+    assert handler.keys == ['first', 'accepted']
 
 
-def test_work_that_has_not_begun_is_cancelled_by_close(workers_of):
-    """Its future says so; that of work under way gets its result."""
-    begun, may_end = threading.Event(), threading.Event()
-    workers = workers_of(1)
-
-    def work():
-        begun.set()
-        return may_end.wait(5)
-
-    first, second = workers.submit(work), workers.submit(work)
-    assert begun.wait(5)
-    workers.close()
+def test_close_cancels_the_calls_that_have_not_begun(held):
+    """A call that has begun gets its result."""
+    handler, pool = held(1)
+    first, second = pool.submit('getk', 'first'), pool.submit('getk', 'second')
+    assert handler.begun.wait(5)
+    pool.close()
     assert second.cancelled()
-    may_end.set()
-    assert first.result(5)
+    handler.may_answer.set()
+    assert first.result(5).value() == 'first'
+    assert handler.keys == ['first']
