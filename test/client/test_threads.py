@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from test_if import test_service
-from thrift_client import SimpleClient, ThreadedHashClient
+from thrift_client import HashClient, SimpleClient, ThreadedHashClient
 from thrift_client.testing import serve
 from thrift_client.testing.behaviours import answer
 
@@ -163,3 +163,62 @@ def test_removing_a_server_under_load_closes_its_connections(fault_server, pool_
     run(8, work)
     assert started.is_set()
     server.wait_open(0, 5000)
+
+
+class Held(Echo):
+    """Notes the keys, and answers the first call once it may."""
+
+    def __init__(self):
+        self.keys = []
+        self.begun = threading.Event()
+        self.may_answer = threading.Event()
+
+    def getk(self, key):
+        self.keys.append(key)
+        self.begun.set()
+        self.may_answer.wait(5)
+        return key
+
+
+@pytest.fixture
+def held(closing):
+    """Make a pool with so many threads of a server whose calls are held."""
+
+    def make(threads):
+        handler = Held()
+        address = closing(serve(test_service, handler)).address
+        pool = closing(HashClient(test_service, servers=[address], max_threads=threads))
+        return handler, pool
+
+    return make
+
+
+def test_a_call_that_got_no_thread_is_never_made(monkeypatch, held):
+    """`submit` raised: no thread that is free later makes the call nevertheless."""
+    handler, pool = held(2)
+    first = pool.submit('getk', 'first')
+    assert handler.begun.wait(5)
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, 'start', refuse)
+        with pytest.raises(RuntimeError, match='new thread'):
+            pool.submit('getk', 'refused')
+    handler.may_answer.set()
+    assert first.result(5).value() == 'first'
+    assert pool.submit('getk', 'accepted').result(5).value() == 'accepted'
+    assert handler.keys == ['first', 'accepted']
+
+
+def test_close_cancels_the_calls_that_have_not_begun(held):
+    """A call that has begun gets its result."""
+    handler, pool = held(1)
+    first, second = pool.submit('getk', 'first'), pool.submit('getk', 'second')
+    assert handler.begun.wait(5)
+    pool.close()
+    assert second.cancelled()
+    handler.may_answer.set()
+    assert first.result(5).value() == 'first'
+    assert handler.keys == ['first']

@@ -236,6 +236,21 @@ def test_429_and_503_are_retried_after_what_the_server_asks_for(kind, closing):
     assert len(statuses) == 3
 
 
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'connect_timeout': 1e14},
+        {'retry': RetryPolicy(attempt_timeout=1e14)},
+    ],
+    ids=['connect_timeout', 'attempt_timeout'],
+)
+def test_limits_that_no_system_call_takes(options, fault_server, client_of):
+    """A call without a timeout is made with them as with any others."""
+    server = fault_server(test_service, answer(lambda args: args.key))
+    client = client_of(f'localhost:{server.port}', timeout=None, **options)
+    assert client.getk('k') == 'k'
+
+
 @pytest.mark.parametrize('most', [1, 2, 3])
 def test_most_limits_the_hedges_of_a_call(most, fault_server, balanced):
     """Each on a server that hasn't got it; the call ends within its timeout."""

@@ -13,7 +13,7 @@ import pytest
 
 from rich_if import rich_service
 from test_if import test_service
-from thrift_client import BalancedClient, RetryPolicy, SimpleClient, errors
+from thrift_client import BalancedClient, HashClient, RetryPolicy, SimpleClient, errors
 from wire.http_server import HttpServer, send
 
 
@@ -265,6 +265,20 @@ def test_a_busy_server_is_asked_again(kind, status, retry_after, waits, face):
         with client:
             assert call() == 'pong'
         assert came[1] - came[0] >= waits
+
+
+@pytest.mark.parametrize('retry_after', ['3000000', '999999999999'])
+@pytest.mark.parametrize('is_fan_out', [False, True], ids=['hash pool', 'fan-out'])
+def test_a_busy_server_may_ask_for_a_pause_of_years(is_fan_out, retry_after):
+    """Without a timeout, the call pauses until its client is closed."""
+    with busy_once(503, retry_after) as (address, came):
+        pool = HashClient(test_service, servers=[address], idempotent=True, timeout=None)
+        closer = threading.Timer(0.3, pool.close)
+        closer.start()
+        with pytest.raises(errors.ClientClosed):
+            (pool.all.ping()[0] if is_fan_out else pool.ping()).value()
+        closer.join()
+        assert len(came) == 1
 
 
 @pytest.mark.parametrize('kind', BUSY_CLIENTS)

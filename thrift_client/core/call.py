@@ -2,14 +2,14 @@
 
 Every kind of client makes a call the same way:
 
-    call.begin(now)
     try:
+        call.begin()
         while True:
             endpoint = call.attempt(now)       # None: pause until call.resume_at
             ...exchange one request and reply with the endpoint, until call.until...
             call.failed(error, now)  or  if call.done(result, now): return call.value()
     finally:
-        call.end()
+        call.end(error)                        # None: the call returns a value
 
 Only here is it decided what follows a failed attempt, and only here are the retry budget,
 the breaker, the counts and the events of calls and attempts told. A small call that
@@ -326,9 +326,8 @@ class Call:
                 self.failed(exc, now)
                 continue
             limit = self.options.retry_of(self.method.name).attempt_timeout
-            self.until, self._is_on_time = self.expires, True
-            if limit is not None and (self.expires is None or now + limit / 1000 < self.expires):
-                self.until, self._is_on_time = now + limit / 1000, False
+            self.until = deadlines.expiry(now, limit, self.expires)
+            self._is_on_time = self.until == self.expires
             return endpoint
 
     def _admit(self, endpoint: Any, now: float) -> None:
@@ -411,8 +410,6 @@ class Call:
         if self.picker is not None:
             self.picker.endpoint = endpoint
         self.course.attempts = attempts
-        if self.picker is not None:
-            self.picker.endpoint = endpoint
 
     def give_up(self, error: ThriftClientError) -> None:
         """End the call from outside; its attempt says nothing about the server."""

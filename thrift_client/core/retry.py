@@ -1,8 +1,8 @@
 """When a failed attempt is followed by another one. Pure: told time and random numbers.
 
-Threads share a `RetryBudget` without a lock: each line of `spend` is a step of the interpreter
-under the GIL, and two threads may at most spend the same token. Without the GIL, `spend`
-would need a lock.
+Threads share a `RetryBudget` without a lock: two that call `spend` at once may count the same
+calls, or spend the same token. That allows a few retries too many, which is harmless. Without
+the GIL, `spend` would need a lock.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ class RetryBudget:
     """How many retries a client or pool may make: a share of its calls, and a small floor.
 
     `calls()` counts the calls made so far. It is asked only when something failed, so
-    that a successful call pays nothing for the retry budget. Two threads may spend
-    the same token: one retry too many, which is harmless.
+    that a successful call pays nothing for the retry budget.
     """
 
     __slots__ = ('_calls', '_counted', '_floor', '_saved', '_then')

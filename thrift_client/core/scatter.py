@@ -212,7 +212,6 @@ class Hedged(Scatter):
         first.options = self._options
         self._first = first
         self._hedges = 0
-        self._tried = 1
         self._policy: Any = call.options.hedge
         source = call.picker or call.endpoint.health
         known: dict[Any, Latencies] = source.latencies

@@ -133,14 +133,13 @@ class Raised:
 class Service:
     """A service and its methods by name. `module` is what the user gave for it."""
 
-    __slots__ = ('methods', 'module', 'name', 'wires')
+    __slots__ = ('methods', 'module', 'name')
 
     def __init__(self, service: Any) -> None:
         module = as_module(service)
         _check(module)
         self.module = service
         self.name = module.__name__.rpartition('.')[2]
-        self.wires: dict[tuple[Any, ...], Any] = {}  # of `wire_of`
         self.methods = {
             name: Method(name, function, module.Client)
             for name, function in _functions(module)

@@ -15,6 +15,7 @@ from time import monotonic
 
 from thrift_client.core.classify import timed_out
 from thrift_client.core.failures import is_foreign, is_system_error
+from thrift_client.deadlines import expiry
 from thrift_client.errors import (
     AuthError,
     CallTimeout,
@@ -125,11 +126,7 @@ class Opener:
 
     def ends(self, now: float, expires: float | None) -> float | None:
         """Return when a connect that begins now has to be done."""
-        limit = self.options.connect_timeout
-        if limit is None:
-            return expires
-        end: float = now + limit / 1000
-        return end if expires is None else min(end, expires)
+        return expiry(now, self.options.connect_timeout, expires)
 
     def open(self, now: float, expires: float | None) -> Steps:
         """Open a connection until `expires`, begun at `now`; returns (stream, channel).

@@ -12,6 +12,7 @@ from socket import socket, socketpair
 from time import monotonic
 
 from thrift_client.core.failures import is_foreign, is_system_error
+from thrift_client.deadlines import LONGEST
 from thrift_client.shared.platform import READABLE, new_poller
 from thrift_client.sync.place import Place
 
@@ -99,7 +100,10 @@ class Events:
         return self._woken.popleft()
 
     def wait(self, times: list[float | None]) -> dict[Leg, list[int]]:
-        """Wait for an event, until the soonest of `times`; the legs with what is ready."""
+        """Wait for an event, until the soonest of `times`; the legs with what is ready.
+
+        It waits for LONGEST at most.
+        """
         times.append(self.next_expiry)
         if self._looks_often:
             times.append(monotonic() + LOOK_EVERY)
@@ -107,7 +111,9 @@ class Events:
         if self._woken:
             patience: float | None = 0
         else:
-            patience = None if soonest is None else max(0.0, (soonest - monotonic()) * 1000)
+            patience = None
+            if soonest is not None:
+                patience = min(max(0.0, (soonest - monotonic()) * 1000), LONGEST)
         ready: dict[Leg, list[int]] = {}
         for fd, _ in self._poller.poll(patience):
             leg = self._by_fd.get(fd)

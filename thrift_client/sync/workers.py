@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from contextvars import Context, copy_context
+from functools import partial
 from threading import current_thread
 
 from thrift_client.core.failures import is_foreign
@@ -18,6 +19,7 @@ from thrift_client.shared import fork
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Future, ThreadPoolExecutor
     from typing import Any
 
@@ -51,16 +53,27 @@ class Workers:
 
         Raises ClientClosed after `close`, RuntimeError if no thread can be started.
         """
+        from concurrent.futures import Future
+
+        future: Future[Any] = Future()
+        work = partial(copy_context().run, function, *args, **kwargs)
         try:
             # A thread that this starts keeps nothing of the caller's context, as it would from
             # Python 3.14 on; the work has a copy.
             submit: Any = self._running().submit
-            work = copy_context().run
-            future: Future[Any] = Context().run(submit, work, function, *args, **kwargs)
+            queued: Future[Any] = Context().run(submit, _run, future, work)
         except RuntimeError as exc:
-            if self._closed and not is_foreign(exc):  # by another thread, meanwhile
+            # If no thread can be started, the executor has queued the work nevertheless: unless
+            # it is cancelled, another thread will run it.
+            is_cancelled = future.cancel()
+            if is_foreign(exc):
+                raise
+            if is_cancelled and self._closed:  # by another thread, meanwhile
                 raise ClientClosed('the client is closed') from None
-            raise
+            if is_cancelled:
+                raise
+        else:
+            queued.add_done_callback(lambda done: done.cancelled() and future.cancel())
         self._unfinished.add(future)
         future.add_done_callback(self._unfinished.discard)
         return future
@@ -98,6 +111,19 @@ class Workers:
         _lock = threading.Lock()
         self._executor = None
         self._unfinished.clear()
+
+
+def _run(future: Future[Any], work: Callable[[], Any]) -> None:
+    """Do the work of a future, unless it was cancelled."""
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = work()
+    except BaseException as exc:  # noqa: BLE001 - whoever asks for the result gets it
+        future.set_exception(exc)
+        del future, work  # the exception's traceback holds this frame: a cycle
+    else:
+        future.set_result(result)
 
 
 _lock = threading.Lock()
