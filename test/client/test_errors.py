@@ -222,8 +222,8 @@ def test_a_connection_that_never_worked_may_expect_another_transport(fault_serve
             client.getk('k')
         client.close()
         assert str(caught.value).endswith(
-            'the call may have run; it may expect another transport: '
-            f"try transport='{other}', or run: thrift-client probe {server.address}"
+            'the call may have run; it may expect another transport or TLS: '
+            f"try transport='{other}' or ssl=True, or run: thrift-client probe {server.address}"
         )
 
 

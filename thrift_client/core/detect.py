@@ -116,7 +116,10 @@ def worth_trying(speech: Speech) -> str:
     else:
         other = TRANSPORTS['buffered' if speech.transport == 'framed' else 'framed'].hint
     protocol = '' if speech.protocol in ('', 'binary', 'custom') else " or protocol='binary'"
+    wire, tls = ('transport', '') if speech.tls else ('transport or TLS', ' or ssl=True')
+    if speech.transport == 'http':
+        wire, tls = 'transport', ''
     return (
-        f'it may expect another transport: try {other}{protocol}, '
+        f'it may expect another {wire}: try {other}{protocol}{tls}, '
         f'or run: thrift-client probe {ADDRESS}'
     )
