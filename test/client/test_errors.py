@@ -12,6 +12,7 @@ from thrift.transport.TTransport import TTransportException
 from rich_if import rich_service
 from test_if import test_service
 from thrift_client import ReplicatedClient, SimpleClient, ThreadedHashClient, errors
+from thrift_client.core.classify import with_unit
 from thrift_client.testing import BlackHole, ClosedPort
 from thrift_client.testing.behaviours import (
     application_exception,
@@ -362,3 +363,35 @@ def test_no_bare_error_comes_out_of_a_call(fault_server, closing, name, framed, 
     for error in (caught.value, response.exception):
         assert isinstance(error, errors.ThriftClientError) is (name != 'application')
         assert type(error).__module__.startswith('thrift')
+
+
+@pytest.mark.parametrize(
+    ('options', 'spelling'),
+    [
+        ({'timeout_ms': 5}, 'timeout=5'),
+        ({'servers': ['h:1']}, "a pool, such as BalancedClient(service, servers=['h:1'])"),
+        ({'protocol': 'TCompactProtocol'}, "'compact'"),
+        ({'retry': {'getk': 3}}, "'getk': RetryPolicy(attempts=3)"),
+        ({'ssl': 'ca.pem'}, "ssl=ssl.create_default_context(cafile='ca.pem')"),
+    ],
+)
+def test_a_mistaken_option_is_answered_with_the_right_one(options, spelling):
+    """As other libraries write it, too."""
+    with pytest.raises((TypeError, ValueError)) as caught:
+        SimpleClient(test_service, 'localhost:9090', **options)
+    assert str(caught.value).endswith(f'; did you mean {spelling}?')
+
+
+def test_a_pair_of_host_and_port_is_answered_with_the_address():
+    """As sockets take it."""
+    with pytest.raises(TypeError, match="did you mean 'localhost:9090'"):
+        SimpleClient(test_service, ('localhost', 9090))
+
+
+def test_a_timeout_that_was_meant_in_seconds_names_the_unit():
+    """Once, however often the error is located; a longer timeout is in ms."""
+    once = with_unit('hint', 'timeout=2 ms')
+    assert once == 'timeout= is in ms: for 2 s, set timeout=2000; hint'
+    assert with_unit(once, 'timeout=2 ms') == once
+    assert with_unit(None, 'timeout=50 ms') is None
+    assert with_unit(None, 'deadline()') is None

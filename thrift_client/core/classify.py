@@ -100,7 +100,9 @@ def with_unit(hint: str | None, limit: str | None) -> str | None:
     if ms not in _LIKE_SECONDS:
         return hint
     unit = f'{option}= is in ms: for {ms} s, set {option}={ms}000'
-    return unit if hint is None or hint.startswith(unit) else f'{unit}; {hint}'
+    if hint is None:
+        return unit
+    return hint if hint.startswith(unit) else f'{unit}; {hint}'
 
 
 def lost(exc: BaseException, phase: str) -> ConnectionLost:
