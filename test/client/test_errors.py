@@ -12,7 +12,6 @@ from thrift.transport.TTransport import TTransportException
 from rich_if import rich_service
 from test_if import test_service
 from thrift_client import ReplicatedClient, SimpleClient, ThreadedHashClient, errors
-from thrift_client.core.classify import with_unit
 from thrift_client.testing import BlackHole, ClosedPort
 from thrift_client.testing.behaviours import (
     application_exception,
@@ -389,9 +388,14 @@ def test_a_pair_of_host_and_port_is_answered_with_the_address():
 
 
 def test_a_timeout_that_was_meant_in_seconds_names_the_unit():
-    """Once, however often the error is located; a longer timeout is in ms."""
-    once = with_unit('hint', 'timeout=2 ms')
-    assert once == 'timeout= is in ms: for 2 s, set timeout=2000; hint'
-    assert with_unit(once, 'timeout=2 ms') == once
-    assert with_unit(None, 'timeout=50 ms') is None
-    assert with_unit(None, 'deadline()') is None
+    """Once, before the other hints; a longer timeout is in ms."""
+    unit = 'timeout= is in ms: for 9 s, set timeout=9000'
+    with BlackHole() as hole:
+        for timeout, times in ((9, 1), (50, 0)):
+            with (
+                SimpleClient(test_service, hole.address, timeout=timeout) as client,
+                pytest.raises(errors.CallTimeout) as caught,
+            ):
+                client.ping()
+            assert str(caught.value).count(unit) == times
+            assert caught.value.hint.removeprefix(unit).strip('; ')
