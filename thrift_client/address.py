@@ -5,6 +5,8 @@ Nothing here looks a name up: that happens at each connect.
 
 from __future__ import annotations
 
+from thrift_client.mistakes import of_host
+
 DEFAULT_PORT = 9090
 
 #: URL scheme -> (port where none is given, TLS, HTTP)
@@ -64,7 +66,7 @@ def parse(host: str, port: int | None = None) -> Address:
     right; TypeError if the host is not a str or the port is not an int.
     """
     if not isinstance(host, str):
-        raise TypeError(f'host must be a str like "localhost:9090", not {host!r}')
+        raise TypeError(f'host must be a str like "localhost:9090", not {host!r}{of_host(host)}')
     if host.startswith('unix:'):
         if port is not None:
             raise ValueError(f'a unix socket has no port: {redacted(host)!r} with port {port!r}')

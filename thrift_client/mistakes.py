@@ -17,7 +17,9 @@ _ELSEWHERE = {
     'password': ('sasl', _SASL),
     'pool_size': ('max_connections', 'max_connections=VALUE'),
     'retries': ('retry', 'retry=RetryPolicy(attempts=VALUE)'),
+    'servers': ('transport', 'a pool, such as BalancedClient(service, servers=VALUE)'),
     'ssl_context': ('ssl', 'ssl=context'),
+    'timeout_ms': ('timeout', 'timeout=VALUE'),
     'tls': ('ssl', 'ssl=True'),
     'use_ssl': ('ssl', 'ssl=True'),
     'username': ('sasl', _SASL),
@@ -40,6 +42,12 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return did_you_mean(repr(matches[0])) if matches else ''
 
 
+def of_name(given: str, names: Collection[str]) -> str:
+    """Return the hint for a name that is not one of `names`, such as a class of Apache's."""
+    within = [name for name in names if name in given.lower()]
+    return did_you_mean(repr(within[0])) if within else nearest(given, names)
+
+
 def of_option(name: str, value: Any, names: Collection[str]) -> str:
     """Return the hint for an option that doesn't exist; `names` are those that do."""
     option, spelling = _ELSEWHERE.get(name, ('', ''))
@@ -56,6 +64,26 @@ def of_policy(name: str, kind: Any, value: Any) -> str:
         return did_you_mean(f'{name}={kind.__name__}()')
     if isinstance(value, (int, float)):
         return did_you_mean(f'{name}={kind.__name__}({kind._fields[0]}={value!r})')
+    return ''
+
+
+def of_retry(method: Any, value: Any) -> str:
+    """Return the hint for what a method has in a dict of policies, if it is a number."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        return ''
+    return did_you_mean(f'{method!r}: RetryPolicy(attempts={value!r})')
+
+
+def of_context(value: Any) -> str:
+    """Return the hint for `ssl=` with the path of a CA file."""
+    path = f'ssl=ssl.create_default_context(cafile={value!r})'
+    return did_you_mean(path if isinstance(value, str) and value else '')
+
+
+def of_host(value: Any) -> str:
+    """Return the hint for an address that is a pair of host and port, as sockets take it."""
+    if isinstance(value, (tuple, list)) and len(value) == 2 and isinstance(value[0], str):
+        return did_you_mean(repr(f'{value[0]}:{value[1]}'))
     return ''
 
 

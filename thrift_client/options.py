@@ -84,7 +84,8 @@ def _one_of(names: tuple[str, ...], has: str) -> Callable[[str, Any], Any]:
     def check(name: str, value: Any) -> Any:
         if isinstance(value, str):
             if value not in names:
-                raise wrong(name, value, f'one of {", ".join(names)}', nearest(value, names))
+                known = f'one of {", ".join(names)}'
+                raise wrong(name, value, known, mistakes.of_name(value, names))
         elif not callable(getattr(value, has, None)):
             raise TypeError(
                 f'{name} must be one of {", ".join(names)}, or an Apache {name} factory '
@@ -100,8 +101,8 @@ def _one_of(names: tuple[str, ...], has: str) -> Callable[[str, Any], Any]:
 def _policy(kind: type) -> Callable[[str, Any], Any]:
     def check(name: str, value: Any) -> Any:
         if value is not None and not isinstance(value, kind):
-            hint = mistakes.of_policy(name, kind, value)
-            raise TypeError(f'{name} must be a {kind.__name__}, not {value!r}{hint}')
+            text = f'{name} must be a {kind.__name__}, not {value!r}'
+            raise TypeError(text + mistakes.of_policy(name, kind, value))
         return value
 
     return check
@@ -114,7 +115,8 @@ def _retry(name: str, value: Any) -> Any:
     if isinstance(value, dict) and value:
         for method, policy in value.items():
             if not isinstance(method, str) or not isinstance(policy, RetryPolicy):
-                raise TypeError(f'{name}[{method!r}] must be a RetryPolicy, not {policy!r}')
+                text = f'{name}[{method!r}] must be a RetryPolicy, not {policy!r}'
+                raise TypeError(text + mistakes.of_retry(method, policy))
         return dict(value)
     text = f'{name} must be a RetryPolicy or a dict of them by method, not {value!r}'
     raise TypeError(text + mistakes.of_policy(name, RetryPolicy, value))
@@ -160,9 +162,8 @@ def _tls(name: str, value: Any) -> Any:
     if value is None or value is False:
         return None
     if value is not True and not hasattr(value, 'wrap_socket') and not callable(value):
-        raise TypeError(
-            f'{name} must be True, an ssl.SSLContext or a function that returns one, not {value!r}'
-        )
+        text = f'{name} must be True, an ssl.SSLContext or a function that returns one'
+        raise TypeError(f'{text}, not {value!r}{mistakes.of_context(value)}')
     return value
 
 
@@ -420,11 +421,9 @@ class Options:
 
 def row_of(name: str, value: object = None) -> Option:
     """Return the row of an option, to which `value` is given. Raises TypeError if unknown."""
-    try:
-        return OPTIONS[name]
-    except KeyError:
-        hint = mistakes.of_option(name, value, OPTIONS)
-        raise TypeError(f'unknown option {name!r}{hint}') from None
+    if name not in OPTIONS:
+        raise TypeError(f'unknown option {name!r}{mistakes.of_option(name, value, OPTIONS)}')
+    return OPTIONS[name]
 
 
 def check_methods(given: Mapping[str, Any], methods: Mapping[str, Any]) -> None:

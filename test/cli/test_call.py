@@ -243,7 +243,7 @@ def test_no_compiler_is_needed(cli):
         ('no_such.service', '--gen-py'),
         ('test_if', 'the package has test_if.test_service'),
         ('json', 'json is not a service of gen-py'),
-        ('nothing.thrift', 'there is no file nothing.thrift'),
+        ('nothing.thrift', 'no such file: nothing.thrift'),
     ],
 )
 def test_a_service_that_is_none_is_told(cli, name, said):

@@ -361,3 +361,40 @@ def test_no_bare_error_comes_out_of_a_call(fault_server, closing, name, framed, 
     for error in (caught.value, response.exception):
         assert isinstance(error, errors.ThriftClientError) is (name != 'application')
         assert type(error).__module__.startswith('thrift')
+
+
+@pytest.mark.parametrize(
+    ('options', 'spelling'),
+    [
+        ({'timeout_ms': 5}, 'timeout=5'),
+        ({'servers': ['h:1']}, "a pool, such as BalancedClient(service, servers=['h:1'])"),
+        ({'protocol': 'TCompactProtocol'}, "'compact'"),
+        ({'retry': {'getk': 3}}, "'getk': RetryPolicy(attempts=3)"),
+        ({'ssl': 'ca.pem'}, "ssl=ssl.create_default_context(cafile='ca.pem')"),
+    ],
+)
+def test_a_mistaken_option_is_answered_with_the_right_one(options, spelling):
+    """As other libraries write it, too."""
+    with pytest.raises((TypeError, ValueError)) as caught:
+        SimpleClient(test_service, 'localhost:9090', **options)
+    assert str(caught.value).endswith(f'; did you mean {spelling}?')
+
+
+def test_a_pair_of_host_and_port_is_answered_with_the_address():
+    """As sockets take it."""
+    with pytest.raises(TypeError, match="did you mean 'localhost:9090'"):
+        SimpleClient(test_service, ('localhost', 9090))
+
+
+def test_a_timeout_that_was_meant_in_seconds_names_the_unit():
+    """Once, before the other hints; a longer timeout is in ms."""
+    unit = 'timeout= is in ms: for 9 s, set timeout=9000'
+    with BlackHole() as hole:
+        for timeout, times in ((9, 1), (50, 0)):
+            with (
+                SimpleClient(test_service, hole.address, timeout=timeout) as client,
+                pytest.raises(errors.CallTimeout) as caught,
+            ):
+                client.ping()
+            assert str(caught.value).count(unit) == times
+            assert caught.value.hint.removeprefix(unit).strip('; ')

@@ -120,7 +120,7 @@ class AsyncConnectionPool(ConnectionPool):
             'the client belongs to an event loop that is closed'
             if loop.is_closed()
             else 'the client belongs to another event loop',
-            hint='make one in each loop: asyncio.run() makes a new loop each time',
+            hint='create a client in each loop (asyncio.run() starts a new loop each time)',
         )
 
     def _in_loop(self, function: Callable[[], None]) -> None:

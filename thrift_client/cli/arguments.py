@@ -85,7 +85,7 @@ def parse(text: str) -> Any:
         except RecursionError:
             raise ValueError('it is nested too deeply') from None
         except yaml.YAMLError:
-            raise ValueError(f'neither JSON nor YAML: {as_json_error}') from None
+            raise ValueError(f'the arguments are neither JSON nor YAML: {as_json_error}') from None
 
 
 def read(method: Method, given: Sequence[str]) -> dict[str, Any]:

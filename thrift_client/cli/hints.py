@@ -12,6 +12,7 @@ _ARGUMENT = re.compile(
     rf'\b({"|".join((*OPTIONS, "frame"))})='
     r"""(\{[^}]*\}|'[^']*'(?:(?:,| or) '[^']*')*|\d+(?:\.\d+)?(?: ms\b)?|\w+)?"""
 )
+_CONTEXT = "a context with that CA: ssl.create_default_context(cafile='ca.pem')"
 _SWITCHES = {
     'ssl=True': '--ssl',
     'ssl=None': '--no-ssl',
@@ -23,6 +24,7 @@ _IN_DICT = re.compile(r"'(\w+)': '?([^',}]*)'?")
 
 def for_shell(text: str) -> str:
     """Replace the arguments that a text of the library names by the flags that set them."""
+    text = text.replace(_CONTEXT, '--ca FILE')
     text = text.replace('an http:// URL as host', '-a http://…')
     return _ARGUMENT.sub(_flag, text.replace('a host without http://', '-a without http://'))
 

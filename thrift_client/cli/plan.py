@@ -95,7 +95,7 @@ def _parse(text: str) -> tuple[str, float]:
 def _fleet(servers: list[tuple[str, float]]) -> Fleet:
     names = [name for name, _ in servers]
     if len(set(names)) < len(names):
-        raise click.UsageError(f'a name is there twice: {", ".join(names)}')
+        raise click.UsageError(f'duplicate name: {", ".join(names)}')
     return dict(servers)
 
 

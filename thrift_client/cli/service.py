@@ -111,7 +111,7 @@ def _loaded(file: str, includes: Sequence[str]) -> ModuleType:
     try:
         return thrift_client.load(file, includes)
     except FileNotFoundError:
-        raise click.UsageError(f'there is no file {file}') from None
+        raise click.UsageError(f'no such file: {file}') from None
     except IdlError as exc:
         hint = '; -I names a folder with included files' if 'expected the file' in str(exc) else ''
         raise click.UsageError(f'{exc}{hint}') from None

@@ -24,7 +24,14 @@ Who owns what: a Call belongs to the thread or task that makes the call. What it
 from __future__ import annotations
 
 from thrift_client import deadlines
-from thrift_client.core.classify import annotate, is_failure, lacked_server, timed_out, was_stale
+from thrift_client.core.classify import (
+    annotate,
+    is_failure,
+    lacked_server,
+    timed_out,
+    was_stale,
+    with_unit,
+)
 from thrift_client.core.retry import Course
 from thrift_client.errors import CallTimeout, ThriftClientError
 from thrift_client.options import check_headers
@@ -457,6 +464,7 @@ class Call:
         error.maybe_executed = error.maybe_executed or self.maybe_executed
         if isinstance(error, CallTimeout):
             error.limit = error.limit or self.limit
+            error.hint = with_unit(error.hint, error.limit)
 
     def _counts_timeout(self, health: Any) -> bool:
         """Tell whether a timeout of this attempt counts as a failure of the server."""

@@ -60,6 +60,9 @@ _SERVER_FAILURES = (
 #: The errors of a call that was not sent to the server.
 NOT_TRIED = (CircuitOpen, ClientClosed, ClientDisabledError, PoolExhausted)
 
+#: Timeouts in ms that are more likely meant as seconds.
+_LIKE_SECONDS = frozenset('123456789')
+
 #: How Envoy's answers begin that say that it sent the request to no server.
 _NOT_PASSED_ON = (
     "no healthy upstream for '",
@@ -89,6 +92,17 @@ def timed_out(phase: str) -> CallTimeout:
         maybe_executed=waiting,
         hint='raise timeout= if the server needs longer' if waiting else None,
     )
+
+
+def with_unit(hint: str | None, limit: str | None) -> str | None:
+    """Return the hint for a timeout of a few ms, which was probably meant in seconds."""
+    option, _, ms = (limit or '').removesuffix(' ms').partition('=')
+    if ms not in _LIKE_SECONDS:
+        return hint
+    unit = f'{option}= is in ms: for {ms} s, set {option}={ms}000'
+    if hint is None:
+        return unit
+    return hint if hint.startswith(unit) else f'{unit}; {hint}'
 
 
 def lost(exc: BaseException, phase: str) -> ConnectionLost:

@@ -224,7 +224,8 @@ class _Parser:
         document = Document(self.path)
         while self.kinds[self.at] != 'end':
             if self.take('include'):
-                document.includes.append((self.string("a file's name in quotes"), self.line))
+                line = self.line
+                document.includes.append((self.string("a file's name in quotes"), line))
             elif not self._skipped_header():
                 document.declarations.append(self._declaration())
             self.separator()
@@ -295,7 +296,7 @@ class _Parser:
             self.annotations()
             self.separator()
         self.annotations()
-        self._unique([member for member, _ in members], f'enum {name}', line)
+        self._unique([member for member, _ in members], f'enum {name}', [line] * len(members))
         return EnumNode(name, members, line, doc)
 
     def _senum(self, line: int, doc: str | None) -> TypedefNode:
@@ -325,7 +326,8 @@ class _Parser:
         self.expect('{')
         functions = [self._function() for _ in self.until('}')]
         self.annotations()
-        self._unique([function.name for function in functions], f'service {name}', line)
+        lines = [function.line for function in functions]
+        self._unique([function.name for function in functions], f'service {name}', lines)
         return ServiceNode(name, extends, functions, line, doc)
 
     def _function(self) -> FunctionNode:
@@ -355,8 +357,9 @@ class _Parser:
             if field.id < 0:
                 unnumbered -= 1
             found.append(field)
-        self._unique([field.id for field in found], what, self.line, 'id ')
-        self._unique([field.name for field in found], what, self.line)
+        lines = [field.line for field in found]
+        self._unique([field.id for field in found], what, lines, 'id ')
+        self._unique([field.name for field in found], what, lines)
         return found
 
     def _field(self, unnumbered: int, end: str) -> FieldNode:
@@ -447,11 +450,11 @@ class _Parser:
             self.separator()
         return found
 
-    def _unique(self, names: list[T], what: str, line: int, prefix: str = '') -> None:
+    def _unique(self, names: list[T], what: str, lines: list[int], prefix: str = '') -> None:
         seen: set[T] = set()
-        for name in names:
+        for name, line in zip(names, lines, strict=True):
             if name in seen:
-                wrong = f'expected different names in {what}, but {prefix}{name} is there twice'
+                wrong = f'{prefix}{name} is used twice in {what}'
                 raise IdlError(self.path, line, wrong)
             seen.add(name)
 

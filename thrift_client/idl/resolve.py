@@ -14,6 +14,7 @@ from thrift_client.idl.classes import make_class, make_enum, publish, python_nam
 from thrift_client.idl.service import IdlMethod
 from thrift_client.idl.types import HAS_UUID, UUID, Field, Shape, Type, fill
 from thrift_client.idl.values import Values
+from thrift_client.mistakes import nearest
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -123,7 +124,9 @@ class Program:
         owner, local = self._owner(name.name, 'types')
         declaration = owner.types.get(local)
         if declaration is None:
-            raise IdlError(self.path, name.line, f'expected a type, not {self._what(name.name)}')
+            wrong = f'expected a type, not {self._what(name.name)}'
+            known = (*_BASE, *_CONTAINERS, *owner.types)
+            raise IdlError(self.path, name.line, wrong + nearest(local, known))
         if local in owner.resolved:
             found = owner.resolved[local]
             if found is None:

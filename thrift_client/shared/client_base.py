@@ -187,7 +187,10 @@ class ClientBase:
         return f'<{type(self).__name__} {self._service.name} {name}{self.address}>'
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError('a client has open connections and cannot be copied or pickled')
+        raise TypeError(
+            'a client has open connections and cannot be copied or pickled; '
+            'create one in each process'
+        )
 
     if not TYPE_CHECKING:  # code after it would be unreachable to type checkers
 

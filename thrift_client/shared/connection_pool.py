@@ -139,7 +139,7 @@ class ConnectionPool:
         if 'closed' in self.gate:
             raise ClientClosed('the client is closed')
         if 'disabled' in self.gate:
-            raise ClientDisabledError('the client is disabled', hint='enable() lets calls through')
+            raise ClientDisabledError('the client is disabled', hint='enable() allows calls again')
 
     def is_open(self) -> bool:
         """Tell whether calls may be made."""

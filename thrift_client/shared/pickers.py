@@ -328,7 +328,10 @@ class BalancedPicker(Picker):
             if self._servers.closed:
                 raise ClientClosed('the pool is closed')
             raise NoServersError(
-                f'all {len(endpoints)} servers are disabled', hint='enable() lets calls through'
+                'the only server is disabled'
+                if len(endpoints) == 1
+                else f'all {len(endpoints)} servers are disabled',
+                hint='enable() allows calls again',
             )
         for i in open_:
             if endpoints[i].health.is_due(now):

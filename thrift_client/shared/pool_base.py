@@ -197,7 +197,7 @@ class PoolBase(Generic[S]):
     ) -> S:
         """Return the server of that name, or at that address. Raises InvalidServerName."""
         if name is None and host is None:
-            raise TypeError('a server is named by name=, or by host= and port=')
+            raise TypeError('missing server: pass name=, or host= and port=')
         address = None
         if host is not None:
             parsed = addresses.parse(host, port)
@@ -300,7 +300,10 @@ class PoolBase(Generic[S]):
         return f'<{type(self).__name__} {self._service.name}: {len(self)} servers>'
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError('a pool has open connections and cannot be copied or pickled')
+        raise TypeError(
+            'a pool has open connections and cannot be copied or pickled; '
+            'create one in each process'
+        )
 
     if not TYPE_CHECKING:  # code after it would be unreachable to type checkers
 

@@ -177,7 +177,7 @@ def no_servers(followers: Iterable[Follower] = ()) -> NoServersError:
     """Return the error for a call that no server can serve, with the latest failure of a source."""
     followers = tuple(followers)
     if not followers:
-        return NoServersError('the pool has no servers', hint='add_server() adds one')
+        return NoServersError('the pool has no servers', hint='add one with add_server()')
     failures = [each.failure for each in followers if each.failure is not None]
     reason = 'the source that the pool follows has named no servers'
     if not failures:

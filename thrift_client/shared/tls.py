@@ -18,7 +18,7 @@ _default: ssl.SSLContext | None = None
 
 #: What OpenSSL calls bytes that are not a TLS record.
 NOT_TLS = ('WRONG_VERSION_NUMBER', 'PACKET_LENGTH_TOO_LONG', 'RECORD_LAYER_FAILURE', 'HTTP_REQUEST')
-MAYBE_PLAIN = 'if the server does not use TLS, leave ssl out'
+MAYBE_PLAIN = 'if the server does not use TLS, leave ssl= out'
 
 
 class TLSStream(Stream):
@@ -259,15 +259,28 @@ def context_of(given: Any) -> ssl.SSLContext:
     return _default
 
 
+_PRIVATE_CA = (
+    'if a private CA signed it, use a context with that CA: '
+    "ssl.create_default_context(cafile='ca.pem')"
+)
+_OTHER_NAME = 'if it is the right server, set server_hostname= to a name in the certificate'
+#: What to do about OpenSSL's X509_V_ERR codes: an issuer that isn't known, another name.
+_ADVICE = {
+    **dict.fromkeys((18, 19, 20, 21), _PRIVATE_CA),
+    **dict.fromkeys((62, 64), _OTHER_NAME),
+}
+
+
 def handshake_failed(exc: Exception, session: Any, name: str) -> ThriftClientError:
     """Return what a failed handshake with the server `name` is called."""
     if not isinstance(exc, ssl.SSLCertVerificationError):
         return failed(exc, 'shaking hands')
-    text = f"the certificate for {name!r} isn't accepted: {exc.verify_message}"
+    why = exc.verify_message.removesuffix('.')
+    text = f"the certificate for {name!r} isn't accepted: {why}"
     names = _names(session)
     if names:
         text += f'; it is for {", ".join(names)}'
-    return CertificateError(text, phase='shaking hands')
+    return CertificateError(text, phase='shaking hands', hint=_ADVICE.get(exc.verify_code))
 
 
 def failed(exc: Exception, phase: str) -> ThriftClientError:
@@ -279,7 +292,7 @@ def failed(exc: Exception, phase: str) -> ThriftClientError:
             "the server's first bytes are not TLS",
             phase=phase,
             maybe_executed=sent,
-            hint='leave ssl out',
+            hint='leave ssl= out',
         )
     hint = None
     if 'CERTIFICATE' in reason or 'UNKNOWN_CA' in reason or 'HANDSHAKE_FAILURE' in reason:

@@ -119,7 +119,7 @@ class Http(Channel):
         clear = DecodeError(
             f'{text}: {error.reason}',
             maybe_executed=True,
-            hint='is the path of the URL that of the Thrift service?',
+            hint='check the path of the URL',
         )
         clear.__cause__ = error.__cause__
         return clear
@@ -360,7 +360,7 @@ def _hint(status: int, headers: dict[str, str]) -> str | None:
     if 300 <= status < 400 and 'location' in headers:
         return f'the server points to {headers["location"]!r}; redirects are not followed'
     if status in (404, 405):
-        return 'is the path of the URL that of the Thrift service?'
+        return 'check the path of the URL'
     return None
 
 

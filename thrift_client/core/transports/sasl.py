@@ -73,8 +73,9 @@ def make_client(host: str, given: Mapping[str, Any]) -> Any:
         if is_foreign(exc):
             raise
         raise AuthError(
-            _clean(f'no SASL client: {_in_words(exc)}', given),
+            f'the SASL client cannot start: {_clean(_in_words(exc), given)}',
             phase='logging in',
+            maybe_executed=False,
             hint=_advice(_in_words(exc), named),
         ) from None
 
@@ -165,7 +166,7 @@ def _is_over(client: Any, status: int, challenge: bytes, given: Mapping[str, Any
     if status in (BAD, ERROR):
         text = challenge.decode('utf-8', 'replace')
         raise AuthError(
-            _clean(f'the server refused the login: {text}', given),
+            f'the server refused the login: {_clean(text, given)}',
             phase='logging in',
             hint=_advice(text, given),
         )
