@@ -212,7 +212,8 @@ def _classes_or_function(given: Any) -> Any:
     if isinstance(given, type) and issubclass(given, BaseException):
         return (given,)
     if isinstance(given, (tuple, list)):
-        if all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in given):
+        # A generator would turn the StopIteration of a signal handler into RuntimeError.
+        if all([isinstance(kind, type) and issubclass(kind, BaseException) for kind in given]):  # noqa: C419
             return tuple(given)
     elif callable(given) and not isinstance(given, type):
         return given

@@ -45,16 +45,16 @@ class PoolStats:
 def endpoint_stats(endpoint: Any) -> ClientStats:
     """Return the figures of one server."""
     connections, health = endpoint.connections, endpoint.health
-    idle = len(connections.idle)
+    idle, count = len(connections.idle), connections.count_open()
     return ClientStats(
         name=endpoint.name,
         calls=connections.count_calls(),
         errors=dict(health.errors),
         retries=health.retries,
         opened=connections.opened,
-        discarded=connections.discarded,
+        discarded=max(0, connections.opened - count),
         idle=idle,
-        busy=max(0, connections.count_open() - idle),
+        busy=max(0, count - idle),
         waiting=connections.count_waiting(),
         enabled='disabled' not in connections.gate,
         ejected=health.is_ejected,

@@ -108,7 +108,7 @@ class Everything:
 
     def change(self, n):
         """Add a server to a pool and remove it."""
-        self.changing.add_server('127.0.0.1:1', name=f'change {n}')
+        self.changing.add_server(self.stable[0], name=f'change {n}')
         self.changing.remove_server(name=f'change {n}')
 
     def close(self):

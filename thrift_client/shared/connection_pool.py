@@ -8,7 +8,7 @@ short way ('closed', 'disabled', 'waiting'…) and is empty most of the time; a 
 passed it while another thread closes it finishes, and its connection is looked at once more
 when it comes back. For `max_connections` there are permits: opening a connection takes one,
 and it is freed when the connection is discarded, or garbage-collected after an exception
-in the wrong place. `opened`, `discarded` and `_calls_gone` are statistics: `+=` on
+in the wrong place. `opened` and `_calls_gone` are statistics: `+=` on
 them is one step, too.
 
 Without the GIL, methods of lists, sets and dicts stay single steps, but `+=` would lose
@@ -69,7 +69,7 @@ class ConnectionPool:
     """The idle connections to one server, last in, first out; the base of both kinds."""
 
     __slots__ = (
-        '__weakref__', '_calls_gone', '_live', '_made_at', '_tend_every', 'discarded',
+        '__weakref__', '_calls_gone', '_live', '_made_at', '_tend_every',
         'endpoint', 'gate', 'idle', 'limit', 'max_idle', 'opened', 'pins', 'taken', 'tend_at',
         'told',
     )  # fmt: skip
@@ -81,7 +81,7 @@ class ConnectionPool:
         self.taken: set[ref[Permit]] = set()
         self._live: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._made_at = caller()
-        self._calls_gone = self.opened = self.discarded = 0
+        self._calls_gone = self.opened = 0
         self.idle: list[Any] = []
         self.gate: set[str] = set()
         self.max_idle: int = options.max_idle
@@ -289,7 +289,6 @@ class ConnectionPool:
         """Close a connection for good; with the idle ones if the server broke it."""
         connection.close()
         if self._live.pop(id(connection), None) is not None:
-            self.discarded += 1
             self._calls_gone += connection.calls
         permit, connection.permit = connection.permit, None
         if permit is not None:
