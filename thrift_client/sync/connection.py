@@ -74,6 +74,7 @@ class Connection(ConnectionBase):
             sent = 0  # the same again, to name what is wrong
         if sent != len(request):
             waiting.send(self.stream, memoryview(request)[sent:], expires)
+            wait = 0  # the general way knows how much of the time is left
         if plan.result_spec is None:
             self.sent_oneway()
             return None
