@@ -12,7 +12,7 @@ from time import monotonic
 from thrift_client.options import milliseconds
 
 #: The moment by which all calls in this context must end, on the monotonic
-#: clock in seconds; None where there is no deadline.
+#: clock in seconds; None without a deadline.
 current: ContextVar[float | None] = ContextVar('thrift_client.deadline', default=None)
 
 #: Eleven days in ms: system calls and locks refuse longer timeouts.

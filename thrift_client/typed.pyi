@@ -10,9 +10,10 @@ There is no such module at run time.
 
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, Unpack, overload
 
 from thrift_client.sync import client, pools
+from thrift_client.typed_options import ClientOptions
 
 _Simple_co = TypeVar('_Simple_co', bound=SimpleClient, covariant=True)
 _Replicated_co = TypeVar('_Replicated_co', bound=ReplicatedClient, covariant=True)
@@ -38,7 +39,7 @@ class SimpleClient(client.SimpleClient):
         timeout: float | None = ...,
         *,
         name: str | None = ...,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> _Simple_co: ...
     @overload
     def __new__(
@@ -50,7 +51,7 @@ class SimpleClient(client.SimpleClient):
         timeout: float | None = ...,
         *,
         name: str | None = ...,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> UntypedSimpleClient: ...
 
 class HasReplicated(Protocol[_Replicated_co]):
@@ -67,7 +68,7 @@ class ReplicatedClient(pools.ReplicatedClient):
         *,
         servers: Any = ...,
         max_threads: int | None = ...,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> _Replicated_co: ...
     @overload
     def __new__(
@@ -78,7 +79,7 @@ class ReplicatedClient(pools.ReplicatedClient):
         *,
         servers: Any = ...,
         max_threads: int | None = ...,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> UntypedReplicatedClient: ...
     @property
     def servers(self) -> tuple[SimpleClient, ...]: ...
@@ -112,7 +113,7 @@ class ThreadedReplicatedClient(pools.ThreadedReplicatedClient):
         *,
         servers: Any = ...,
         max_threads: int | None = ...,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> _ThreadedReplicated_co: ...
     @overload
     def __new__(
@@ -123,7 +124,7 @@ class ThreadedReplicatedClient(pools.ThreadedReplicatedClient):
         *,
         servers: Any = ...,
         max_threads: int | None = ...,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> UntypedThreadedReplicatedClient: ...
     @property
     def servers(self) -> tuple[SimpleClient, ...]: ...
@@ -158,7 +159,7 @@ class HashClient(pools.HashClient):
         servers: Any = ...,
         routing: Any = ...,
         max_threads: int | None = ...,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> _Hash_co: ...
     @overload
     def __new__(
@@ -170,7 +171,7 @@ class HashClient(pools.HashClient):
         servers: Any = ...,
         routing: Any = ...,
         max_threads: int | None = ...,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> UntypedHashClient: ...
     @property
     def servers(self) -> tuple[SimpleClient, ...]: ...
@@ -207,7 +208,7 @@ class ThreadedHashClient(pools.ThreadedHashClient):
         servers: Any = ...,
         routing: Any = ...,
         max_threads: int | None = ...,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> _ThreadedHash_co: ...
     @overload
     def __new__(
@@ -219,7 +220,7 @@ class ThreadedHashClient(pools.ThreadedHashClient):
         servers: Any = ...,
         routing: Any = ...,
         max_threads: int | None = ...,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> UntypedThreadedHashClient: ...
     @property
     def servers(self) -> tuple[SimpleClient, ...]: ...
@@ -256,7 +257,7 @@ class BalancedClient(pools.BalancedClient):
         servers: Any = ...,
         balance: Any = ...,
         max_threads: int | None = ...,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> _Balanced_co: ...
     @overload
     def __new__(
@@ -268,7 +269,7 @@ class BalancedClient(pools.BalancedClient):
         servers: Any = ...,
         balance: Any = ...,
         max_threads: int | None = ...,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> UntypedBalancedClient: ...
     @property
     def servers(self) -> tuple[SimpleClient, ...]: ...

@@ -1,9 +1,10 @@
 """The clients of `thrift_client.aio` as type checkers see them: see `thrift_client.typed`."""
 
 from types import ModuleType
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, Unpack, overload
 
 from thrift_client.aio import client, pools
+from thrift_client.typed_options import ClientOptions
 
 _Simple_co = TypeVar('_Simple_co', bound=AsyncSimpleClient, covariant=True)
 _Replicated_co = TypeVar('_Replicated_co', bound=AsyncReplicatedClient, covariant=True)
@@ -25,7 +26,7 @@ class AsyncSimpleClient(client.AsyncSimpleClient):
         timeout: float | None = ...,
         *,
         name: str | None = ...,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> _Simple_co: ...
     @overload
     def __new__(
@@ -37,7 +38,7 @@ class AsyncSimpleClient(client.AsyncSimpleClient):
         timeout: float | None = ...,
         *,
         name: str | None = ...,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> UntypedAsyncSimpleClient: ...
 
 class UntypedAsyncSimpleClient(AsyncSimpleClient):
@@ -56,7 +57,7 @@ class AsyncReplicatedClient(pools.AsyncReplicatedClient):
         timeout: float | None = ...,
         *,
         servers: Any = ...,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> _Replicated_co: ...
     @overload
     def __new__(
@@ -66,7 +67,7 @@ class AsyncReplicatedClient(pools.AsyncReplicatedClient):
         timeout: float | None = ...,
         *,
         servers: Any = ...,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> UntypedAsyncReplicatedClient: ...
 
 class UntypedAsyncReplicatedClient(AsyncReplicatedClient):
@@ -85,7 +86,7 @@ class AsyncHashClient(pools.AsyncHashClient):
         timeout: float | None = ...,
         *,
         servers: Any = ...,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> _Hash_co: ...
     @overload
     def __new__(
@@ -95,7 +96,7 @@ class AsyncHashClient(pools.AsyncHashClient):
         timeout: float | None = ...,
         *,
         servers: Any = ...,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> UntypedAsyncHashClient: ...
     @property
     def all(self) -> AsyncReplicatedClient: ...
@@ -118,7 +119,7 @@ class AsyncBalancedClient(pools.AsyncBalancedClient):
         timeout: float | None = ...,
         *,
         servers: Any = ...,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> _Balanced_co: ...
     @overload
     def __new__(
@@ -128,7 +129,7 @@ class AsyncBalancedClient(pools.AsyncBalancedClient):
         timeout: float | None = ...,
         *,
         servers: Any = ...,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> UntypedAsyncBalancedClient: ...
 
 class UntypedAsyncBalancedClient(AsyncBalancedClient):

@@ -24,7 +24,7 @@ from thrift_client import ThriftResponse, aio
 
 client = thrift_client.SimpleClient(test_service, 'localhost', 9901, timeout=None)
 pool = thrift_client.ThreadedHashClient(test_service, servers=['localhost:9901'])
-rich = thrift_client.BalancedClient(rich_service)
+rich = thrift_client.BalancedClient(rich_service, max_idle=2, idempotent=True)
 waiting = aio.AsyncSimpleClient(test_service, 'localhost', 9901)
 """
 
@@ -65,6 +65,10 @@ pool.setk.set_hash(lambda key: key)
 pool.all.keys()[0].value() + 1
 rich.mirror(ttypes.Everything(text=3))
 thrift_client.SimpleClient(test_service, 9901)
+thrift_client.SimpleClient(test_service, tiemout=5)
+thrift_client.HashClient(test_service, max_idle='few')
+thrift_client.BalancedClient(base_service, max_connection=5)
+aio.AsyncSimpleClient(test_service, tiemout=5)
 waiting.getk(3)
 """
 

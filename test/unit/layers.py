@@ -26,7 +26,7 @@ LAYERS = (
         *('_version', 'errors', 'address', 'options', 'policies', 'deadlines', 'response'),
         'mistakes',
         *('events', 'stats'),
-        *('typed', 'typed_aio'),  # type stubs, without code
+        *('typed', 'typed_aio', 'typed_options'),  # type stubs, without code
     },
     {'core', 'routing', 'idl', 'convert', 'discovery', 'observe'},
     {'shared'},

@@ -1,9 +1,13 @@
 """Options: what each takes, what it refuses, and what a URL says."""
 
+import ast
+from importlib.resources import files
+
 import pytest
 
 from test_if import test_service
 from thrift_client import SimpleClient
+from thrift_client.options import OPTIONS
 
 DURATIONS = ['timeout', 'connect_timeout', 'idle_timeout', 'max_age']
 COUNTS = {
@@ -145,3 +149,11 @@ def test_an_unknown_method_is_a_value_error():
     for option in ({'idempotent': ['gett']}, {'timeouts': {'gett': 5}}):
         with pytest.raises(ValueError, match=r'gett.*getk'):
             make(**option)
+
+
+def test_type_checkers_know_each_option():
+    """The stub that constructors unpack has the table's options; `timeout` is an argument."""
+    tree = ast.parse(files('thrift_client').joinpath('typed_options.pyi').read_text())
+    stub = next(node for node in tree.body if isinstance(node, ast.ClassDef))
+    names = [node.target.id for node in stub.body]
+    assert names == [name for name in OPTIONS if name != 'timeout']

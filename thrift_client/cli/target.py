@@ -113,7 +113,7 @@ class Target:
 
     @property
     def one_server(self) -> bool:
-        """Whether there is no pool to be made."""
+        """Whether one server is called, and not a pool."""
         return len(self.servers) == 1 and self.source is None and not self._given.get('balance')
 
     @property

@@ -1,8 +1,8 @@
 """A daemon thread that does something again and again until it is told to stop.
 
 Who owns what: `step` and `stop` run in the thread alone, `interrupt` in whichever thread ends
-it. `_closed` (what a step still finds is of no interest) and `_ended` (there is no further
-step) become True once and stay so; a wake follows, for a thread that waits meanwhile.
+it. `_closed` (what a step still finds is ignored) and `_ended` (no further step is made)
+become True once and stay so; a wake follows, for a thread that waits meanwhile.
 `_inside` only says how long `close` may wait.
 """
 

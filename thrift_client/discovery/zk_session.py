@@ -101,7 +101,7 @@ class ZooKeeperSession:
         """Return the client of a session that is connected; waits for the first connect alone.
 
         Raises:
-            SourceError: there is no connection. kazoo goes on trying, and wakes us.
+            SourceError: ZooKeeper isn't connected. kazoo goes on trying, and wakes us.
         """
         if self._client is not None and self._client.client_state in _ENDED:
             self.close()

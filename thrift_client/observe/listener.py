@@ -11,7 +11,7 @@ class EventListener:
     """A listener whose method `on_<name of the event's class>` gets the event, if there is one."""
 
     def __call__(self, event: Event) -> None:
-        """Handle an event; one that there is no method for is of no interest."""
+        """Handle an event by the method for its class; ignore it without one."""
         handle = getattr(self, f'on_{type(event).__name__}', None)
         if handle is not None:
             handle(event)

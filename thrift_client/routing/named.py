@@ -36,7 +36,7 @@ def router(routing: str | Router) -> Router:
         The router of this name with its usual settings, or the object that was given.
 
     Raises:
-        ValueError: there is no router of this name.
+        ValueError: no router has this name.
         TypeError: neither a str nor an object with `name` and `table`.
     """
     found: Router = _named('routing', routing, _ROUTERS, 'table(names, weights)')
@@ -53,7 +53,7 @@ def balancer(balance: 'str | Balancer') -> 'Balancer':
         A new balancer of this name, or the object that was given.
 
     Raises:
-        ValueError: there is no balancer of this name.
+        ValueError: no balancer has this name.
         TypeError: neither a str nor an object with `name` and `pick`.
     """
     found: Balancer = _named('balance', balance, _BALANCERS, 'pick(candidates, now, random)')

@@ -47,9 +47,8 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
     to say besides the value goes into `response`; `picker` chooses the endpoints of further
     attempts.
     """
-    now = monotonic() if now is None else now
-    connections, idle, audience = endpoint.connections, endpoint.connections.idle, None
-    plan = options.plans.get(method) or options.plan_of(method)
+    now, connections, audience = now or monotonic(), endpoint.connections, None
+    plan, idle = options.plans.get(method) or options.plan_of(method), connections.idle
     if plan is None or connections.gate:
         if plan is None or connections.gate != HEARD:
             return full_call(endpoint, options, method, arguments, now, response, picker)
