@@ -17,7 +17,7 @@ from thrift_client.core.codec import FIRST_ID, IDS, next_id, read_delimited
 from thrift_client.core.reader import Incomplete, ReplyReader
 from thrift_client.core.service import Raised, service_of
 from thrift_client.options import Options
-from unit.wires import wire_of
+from unit.wires import unpacked, wire_of
 
 SERVICE = service_of(rich_service)
 PROTOCOLS = {'binary': TBinaryProtocol, 'compact': TCompactProtocol}
@@ -100,7 +100,7 @@ def test_a_value_is_unpacked(protocol, name, values, expected):
     """False, 0 and the empty list are values; void is None."""
     method = SERVICE.methods[name]
     data = message(protocol, name, TMessageType.REPLY, SEQID, method.result(**values))
-    assert method.unpack(answer(protocol, name, data)) == expected
+    assert unpacked(method, answer(protocol, name, data)) == expected
 
 
 @every_protocol
@@ -111,7 +111,7 @@ def test_a_declared_exception_is_raised(protocol, field):
     method = SERVICE.methods['find']
     data = message(protocol, 'find', TMessageType.REPLY, SEQID, method.result(**{field: error}))
     with pytest.raises(type(error)) as caught:
-        method.unpack(answer(protocol, 'find', data))
+        unpacked(method, answer(protocol, 'find', data))
     assert caught.value == error
 
 
@@ -121,7 +121,7 @@ def test_no_value_is_a_missing_result(protocol):
     method = SERVICE.methods['echo']
     data = message(protocol, 'echo', TMessageType.REPLY, SEQID, method.result())
     with pytest.raises(TApplicationException) as caught:
-        method.unpack(answer(protocol, 'echo', data))
+        unpacked(method, answer(protocol, 'echo', data))
     assert caught.value.type == TApplicationException.MISSING_RESULT
 
 
@@ -135,7 +135,7 @@ def test_application_exceptions(protocol, type):
         result = answer(protocol, 'echo', data)
         assert isinstance(result, Raised)
         with pytest.raises(TApplicationException, match='text') as caught:
-            SERVICE.methods['echo'].unpack(result)
+            unpacked(SERVICE.methods['echo'], result)
     else:
         with pytest.raises(TApplicationException, match='text') as caught:
             answer(protocol, 'echo', data)

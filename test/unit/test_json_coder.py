@@ -19,7 +19,7 @@ from thrift_client.core.reader import Incomplete, ReplyReader
 from thrift_client.core.service import Raised, service_of
 from thrift_client.options import Options
 from thrift_client.testing import serve
-from unit.wires import wire_of
+from unit.wires import unpacked, wire_of
 
 SERVICE = service_of(rich_service)
 CODEC = wire_of(SERVICE, Options({'protocol': 'json'})).codec
@@ -156,7 +156,7 @@ def test_declared_exceptions(name):
     """With everything in them."""
     error = {'missing': NotFound('k'), 'refused': Refused(1, 'no', [Small(1, 'x')])}[name]
     with pytest.raises(type(error)) as caught:
-        SERVICE.methods['find'].unpack(read('find', reply('find', **{name: error})))
+        unpacked(SERVICE.methods['find'], read('find', reply('find', **{name: error})))
     assert caught.value == error
 
 

@@ -33,3 +33,11 @@ def wire_of(service, options):
 
 
 __all__ = ['SpokenWire', 'service_of', 'wire_of']
+
+
+def unpacked(method, result):
+    """Return the value in a result that was read, or raise the exception in it."""
+    exception = method.exception_in(result)
+    if exception is not None:
+        raise exception
+    return result.success if method.returns else None

@@ -97,13 +97,6 @@ class Method:
         rows = [row for row in self.result.thrift_spec if row and row[2] in self.exceptions]
         return [row[3][0] for row in rows]
 
-    def unpack(self, result: Any) -> Any:
-        """Return the value in a result that was read, or raise the exception in it."""
-        exception = self.exception_in(result)
-        if exception is not None:
-            raise exception
-        return result.success if self.returns else None
-
     def exception_in(self, result: Any) -> BaseException | None:
         """Return the exception that a result holds instead of a value; None if it has a value."""
         if type(result) is Raised:

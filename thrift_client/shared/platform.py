@@ -178,13 +178,3 @@ def single_keys(descriptor: int) -> Callable[[], None] | None:
     except termios.error:
         return None
     return lambda: termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
-
-
-def is_sub_interpreter() -> bool:
-    """Tell whether this is not the main interpreter, where Apache's extension cannot run."""
-    interpreters = sys.modules.get('_interpreters') or sys.modules.get('_xxsubinterpreters')
-    if interpreters is None:
-        return False
-    current = interpreters.get_current()
-    main = interpreters.get_main()
-    return bool(current != main)
