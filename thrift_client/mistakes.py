@@ -25,6 +25,21 @@ _ELSEWHERE = {
     'username': ('sasl', _SASL),
 }
 
+#: The keys of `sasl=`, those of the library for its mechanisms included.
+_SASL_KEYS = (
+    'mechanism', 'username', 'password', 'service', 'host', 'principal', 'identity',
+    'authorization_id', 'callback', 'qops', 'mutual_auth', 'max_buffer',
+)  # fmt: skip
+
+#: Names that these keys have in other libraries.
+_SASL_ELSEWHERE = {
+    'login': 'username',
+    'pass': 'password',
+    'pwd': 'password',
+    'sasl_host': 'host',
+    'user': 'username',
+}
+
 #: What a policy is called if it is to do nothing.
 _OFF = {'retry': 'RetryPolicy(attempts=1)'}
 
@@ -54,6 +69,20 @@ def of_option(name: str, value: Any, names: Collection[str]) -> str:
     if option in names:
         return did_you_mean(spelling.replace('VALUE', repr(value)))
     return nearest(name, names)
+
+
+def of_sasl(given: Iterable[Any]) -> str:
+    """Return a misspelled key of `sasl=` with its hint, '' if there is none.
+
+    A key that is like none of the known ones is for a mechanism of its own.
+    """
+    for key in given:
+        if isinstance(key, str) and key not in _SASL_KEYS:
+            meant = _SASL_ELSEWHERE.get(key)
+            hint = did_you_mean(repr(meant)) if meant else nearest(key, _SASL_KEYS)
+            if hint:
+                return f'{key!r}{hint}'
+    return ''
 
 
 def of_policy(name: str, kind: Any, value: Any) -> str:

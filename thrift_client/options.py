@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
-
 PROTOCOLS = ('binary', 'compact', 'json', 'header')
 TRANSPORTS = ('buffered', 'framed', 'zlib', 'header', 'http')
 
@@ -182,6 +181,8 @@ def check_sasl(name: str, value: Any) -> Any:
     """Check a dict with a mechanism, or a function. No error shows the value: it has a password."""
     if value is None or callable(value):
         return value
+    if isinstance(value, dict) and (misspelled := mistakes.of_sasl(value)):
+        raise TypeError(f'{name} has no key {misspelled}')
     if not isinstance(value, dict) or not isinstance(value.get('mechanism'), str):
         raise TypeError(
             f"{name} must be a dict with 'mechanism' ('PLAIN', …) and what that needs, "

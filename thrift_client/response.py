@@ -53,7 +53,19 @@ class ThriftResponse(Generic[T]):
         name = getattr(self.server, 'name', None)
         return f'<{type(self).__name__} {name}: {self._value!r} in {self.elapsed:.1f} ms>'
 
-    if not TYPE_CHECKING:  # every attribute would be one to type checkers
+    if not TYPE_CHECKING:  # type checkers would accept each of these mistakes
+
+        def __bool__(self) -> bool:
+            return True  # and not by its length
+
+        def __len__(self) -> NoReturn:
+            raise _misused('has no length')
+
+        def __iter__(self) -> NoReturn:
+            raise _misused('is not iterable')
+
+        def __getitem__(self, key: object) -> NoReturn:
+            raise _misused('is not subscriptable')
 
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith('_'):
@@ -61,6 +73,10 @@ class ThriftResponse(Generic[T]):
             raise AttributeError(
                 f'a response has no attribute {name!r}: call .value() for what the server returned'
             )
+
+
+def _misused(what: str) -> TypeError:
+    return TypeError(f'a response {what}: call .value() for what the server returned')
 
 
 _new_response = partial(object.__new__, ThriftResponse)

@@ -125,8 +125,11 @@ def test_hints_are_flags_that_work(cli, server_process, thrift_server):
 @pytest.mark.parametrize(
     ('arguments', 'said'),
     [
-        (('cal',), "there is no command 'cal'; did you mean 'call'?"),
-        (('call', '--transport', 'frammed', 'x'), "no transport 'frammed'; did you mean 'framed'?"),
+        (('cal',), "unknown command 'cal'; did you mean 'call'?"),
+        (
+            ('call', '--transport', 'frammed', 'x'),
+            "unknown transport 'frammed'; did you mean 'framed'?",
+        ),
         (('call', '--retry', 'atempts=2', 'x'), "no 'atempts'; did you mean 'attempts'?"),
         (('call', '--timeout', '-5', 'x'), "'-5' is not a duration: write 500ms, 6s or 2m"),
     ],

@@ -78,7 +78,7 @@ def test_a_wrong_config_file_is_an_error(cli, tmp_path, content, said):
         (('call', '-s', 'test_if.test_service', '-a', 'h:0', 'ping'), 'port 0'),
         (('call', '-s', 'test_if.test_service', '-a', 'h:1', '--idempotent', 'pin', 'ping'), 'pin'),
         (('call', '--retry', 'attempts=[', 'ping'), 'attempts=[ is not a value'),
-        (('cal',), "there is no command 'cal'; did you mean 'call'?"),
+        (('cal',), "unknown command 'cal'; did you mean 'call'?"),
     ],
 )
 def test_a_missing_or_wrong_argument_is_named(cli, arguments, said):

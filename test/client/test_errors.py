@@ -136,6 +136,8 @@ def test_every_error_has_a_docstring_and_the_modules_name():
         ({'tls': True}, 'ssl=True'),
         ({'password': 'secret'}, "sasl={'mechanism': 'PLAIN', 'username': …, 'password': …}"),
         ({'retry': 3}, 'retry=RetryPolicy(attempts=3)'),
+        ({'sasl': {'user': 'me', 'password': 'secret'}}, "'username'"),
+        ({'sasl': {'mechanism': 'PLAIN', 'passwd': 'secret'}}, "'password'"),
         ({'retry': None}, 'retry=RetryPolicy(attempts=1)'),
         ({'hedge': 50}, 'hedge=Hedge(after=50)'),
         ({'circuit_breaker': True}, 'circuit_breaker=CircuitBreaker()'),
@@ -193,14 +195,17 @@ def test_a_value_names_its_unit_and_its_type():
 
 @pytest.mark.parametrize('behaviour', [reply('x'), close()])
 def test_a_response_is_not_its_value(fault_server, behaviour):
-    """An attribute that it doesn't have is probably the value's."""
+    """An attribute or an item that it doesn't have is probably the value's; it is always true."""
     server = fault_server(test_service, behaviour)
     with ThreadedHashClient(test_service, servers=[server.address]) as pool:
         response = pool.getk('k')
     with pytest.raises(AttributeError, match=r"no attribute 'upper': call \.value\(\)"):
         response.upper  # noqa: B018
     assert copy.copy(response).attempts == 1
-    assert not hasattr(response, '__len__')
+    for use in (len, iter, list, lambda given: given[0], lambda given: given['k']):
+        with pytest.raises(TypeError, match=r'a response .*: call \.value\(\)'):
+            use(response)
+    assert response
 
 
 def test_an_argument_is_named_by_its_path():

@@ -293,6 +293,9 @@ def test_an_empty_pool_raises_no_servers(kind, pool_of):
     pool = pool_of([], kind)
     with pytest.raises(errors.NoServersError) as caught:
         pool.getk('k')
+    assert str(caught.value) == (
+        'getk: the pool has no servers; the call did not run; add one with add_server()'
+    )
     assert caught.value.maybe_executed is False
     if kind in HASH:
         with pytest.raises(errors.NoServersError):
@@ -863,6 +866,8 @@ def test_close_is_idempotent_and_closes_what_the_pool_made(kind, fault_server, p
     ):  # fmt: skip
         with pytest.raises(errors.ClientClosed):
             refused()
+    with pytest.raises(errors.ClientClosed, match='getk: the pool is closed; the call did not run'):
+        pool.getk('k')
     if kind in HASH:
         with pytest.raises(errors.ClientClosed):
             pool.all.getk('k')

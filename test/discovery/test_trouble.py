@@ -38,7 +38,7 @@ def refusing_zookeeper(request):
     pytest.importorskip('kazoo')
     address = f'127.0.0.1:{free_port()}'
     url = f'zk://{address}/kv?retry=20&max_retry=40&connect_timeout=100&timeout=200'
-    return url, 'there is no connection'
+    return url, 'not connected to ZooKeeper'
 
 
 def refusing_etcd(request):
@@ -131,7 +131,7 @@ def test_each_new_reason_is_logged(recorder, watch, caplog):
     assert over.wait(LONG)
     recorder.wait_names('kv:1')
     said = [record.getMessage().split(': ')[1] for record in caplog.records[:-1]]
-    assert said == [f'{reason}; there is no list yet' for reason in 'aba']
+    assert said == [f'{reason}; waiting for its first list' for reason in 'aba']
     assert [str(trouble.__cause__) for trouble in recorder.troubles] == ['a']
 
 

@@ -193,7 +193,7 @@ def test_row_05_resolver_hangs(fault_server, way, monkeypatch):
             began = time.monotonic()
             failure = unsent(outcome(client, 'k'), errors.CallTimeout)
             assert time.monotonic() - began < 0.1 + TOLERANCE_S
-            assert failure.phase == 'looking up localhost'
+            assert failure.phase == 'resolving localhost'
         assert len(asked) == 1
         patient = client.with_options(timeout=5000)
         answered.set()

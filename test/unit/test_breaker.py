@@ -262,9 +262,14 @@ def http_error(status):
         (errors.ReplyMismatch('other'), True),
         (errors.WireMismatch('http'), True),
         (errors.CallTimeout('spent', phase='connecting', maybe_executed=False), True),
-        (errors.CallTimeout('spent', phase='shaking hands', maybe_executed=False), True),
-        (errors.CallTimeout('spent', phase='looking up kv.test'), False),
-        (errors.CallTimeout('spent', phase='logging in', maybe_executed=False), True),
+        (
+            errors.CallTimeout(
+                'spent', phase='performing the TLS handshake', maybe_executed=False
+            ),
+            True,
+        ),
+        (errors.CallTimeout('spent', phase='resolving kv.test'), False),
+        (errors.CallTimeout('spent', phase='authenticating', maybe_executed=False), True),
         (errors.CallTimeout('spent', phase='sending'), False),
         (errors.PoolExhausted('all in use', phase='waiting for a connection'), False),
         (errors.EncodeError('bad argument'), False),

@@ -58,12 +58,12 @@ DECISIONS = {
     'password': (error_of(errors.AuthError), NEVER, False),
     'connect timed out': (error_of(errors.CallTimeout, phase='connecting'), IF_CONNECT, True),
     'look-up timed out': (
-        error_of(errors.CallTimeout, phase='looking up kv.test'), IF_CONNECT, True,
+        error_of(errors.CallTimeout, phase='resolving kv.test'), IF_CONNECT, True,
     ),
     'handshake timed out': (
-        error_of(errors.CallTimeout, phase='shaking hands'), IF_CONNECT, True,
+        error_of(errors.CallTimeout, phase='performing the TLS handshake'), IF_CONNECT, True,
     ),
-    'login timed out': (error_of(errors.CallTimeout, phase='logging in'), IF_CONNECT, True),
+    'login timed out': (error_of(errors.CallTimeout, phase='authenticating'), IF_CONNECT, True),
     'a worker was late': (
         error_of(errors.CallTimeout, phase='opening a connection'), IF_CONNECT, True,
     ),

@@ -29,14 +29,14 @@ async def drive(steps: Steps, expires: float | None) -> Any:
             step, given = steps.send, None
             if isinstance(wait, Lookup):
                 try:
-                    await within(told(wait.tell), expires, f'looking up {wait.host}')
+                    await within(told(wait.tell), expires, f'resolving {wait.host}')
                 except CallTimeout as exc:
                     step, given = steps.throw, exc
             elif isinstance(wait, Ready):
                 given = await ready(wait.events, wait.until)  # type: ignore[assignment]
             else:
                 try:
-                    given = await within(wait, expires, 'logging in')
+                    given = await within(wait, expires, 'authenticating')
                 except Exception as exc:  # noqa: BLE001 - its course says what it means
                     step, given = steps.throw, exc  # type: ignore[assignment]
     finally:

@@ -158,7 +158,7 @@ async def greet(
     try:
         value = endpoint.options.on_connect(pin.view())
         if hasattr(value, '__await__'):
-            await within(value, expires, 'logging in')
+            await within(value, expires, 'authenticating')
         pin.take_back()
     except BaseException as exc:
         if not pin.is_lost:

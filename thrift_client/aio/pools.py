@@ -132,7 +132,7 @@ class AsyncThriftPool(PoolBase[AsyncSimpleClient]):
         """
         with self._deadline_of(method):
             await self._listed(None)
-            self._roster()
+            self._roster(method.name)
             return await call(*args)
 
 
@@ -283,7 +283,7 @@ class AsyncHashMethod(KeyedMethod):
         self, method: Method, arguments: Any, values: tuple[Any, ...]
     ) -> ThriftResponse[Any]:
         roster = self._servers.roster
-        if not roster.servers:
+        if not roster.ready:
             first: ThriftResponse[Any] = await self._pool._when_listed(
                 method, self._call, method, arguments, values
             )
@@ -366,7 +366,7 @@ class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
         self, method: Method, arguments: Any, values: tuple[Any, ...]
     ) -> Any:
         """Return the responses of all servers of a call's key."""
-        if not self._servers.roster.servers:
+        if not self._servers.roster.ready:
             return await self._when_listed(
                 method, self._call_replicas, method, arguments, values
             )
@@ -409,7 +409,7 @@ class AsyncBalancedClient(BalancedBase[AsyncSimpleClient], AsyncThriftPool):
         self, method: Method, arguments: Any, values: tuple[Any, ...]
     ) -> ThriftResponse[Any]:
         servers = self._servers
-        if not servers.roster.servers:
+        if not servers.roster.ready:
             first: ThriftResponse[Any] = await self._when_listed(
                 method, self._call, method, arguments, values
             )

@@ -55,7 +55,7 @@ class App(Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that the first word names."""
         if args and args[0] not in COMMANDS and not args[0].startswith('-'):
-            ctx.fail(f'there is no command {args[0]!r}{nearest(args[0], COMMANDS)}')
+            ctx.fail(f'unknown command {args[0]!r}{nearest(args[0], COMMANDS)}')
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:

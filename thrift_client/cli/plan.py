@@ -103,11 +103,11 @@ def _changed(before: Fleet, add: tuple[str, ...], remove: tuple[str, ...]) -> Fl
     gone = [text if text in before else _parse(text)[0] for text in remove]
     for name in gone:
         if name not in before:
-            raise click.UsageError(f'there is no {name} to remove among {", ".join(before)}')
+            raise click.UsageError(f'cannot remove {name}: it is not one of {", ".join(before)}')
     stay = [(name, weight) for name, weight in before.items() if name not in gone]
     after = _fleet([*stay, *map(_parse, add)])
     if not after:
-        raise click.UsageError('no server would be left')
+        raise click.UsageError('all servers are removed: leave at least one')
     return after
 
 

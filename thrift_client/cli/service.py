@@ -137,7 +137,7 @@ def _imported(name: str) -> ModuleType:
         if exc.name is None or not f'{name}.'.startswith(f'{exc.name}.'):
             raise click.UsageError(f'{name} needs {exc.name}, which is not on the path') from None
         raise click.UsageError(
-            f'there is no module {name!r}{_suggestion(name)}. Give -s FILE.thrift, or --gen-py '
+            f'cannot find module {name!r}{_suggestion(name)}. Give -s FILE.thrift, or --gen-py '
             'with the folder that `thrift --gen py` wrote'
         ) from None
     except (ImportError, SyntaxError, ValueError, TypeError) as exc:

@@ -157,7 +157,7 @@ class ShellSession:
     def _command(self, name: str, words: list[str]) -> int:
         run = self._commands.get(name)
         if run is None:
-            raise ValueError(f'there is no command \\{name}{nearest(name, self._commands)}')
+            raise ValueError(f'unknown command \\{name}{nearest(name, self._commands)}')
         run(words)
         return OK
 

@@ -172,7 +172,7 @@ def _choice(name: str, text: str) -> str:
     names = CHOICES[name]
     if text not in names:
         hint = nearest(text, names) or f'; it is one of {", ".join(names)}'
-        raise ValueError(f'there is no {name} {text!r}{hint}')
+        raise ValueError(f'unknown {name} {text!r}{hint}')
     return text
 
 

@@ -36,7 +36,13 @@ if TYPE_CHECKING:
 READING = frozenset(('waiting for the reply', 'reading the reply'))
 
 #: How the phases begin in which a connection is being opened.
-OPENING = ('looking up', 'connecting', 'shaking hands', 'logging in', 'opening a connection')
+OPENING = (
+    'resolving',
+    'connecting',
+    'performing the TLS handshake',
+    'authenticating',
+    'opening a connection',
+)
 
 #: The phase of a call that finds its pinned connection lost.
 PINNED = 'using a pinned connection'
@@ -173,7 +179,7 @@ def is_failure(error: BaseException, *, count_timeout: bool = False) -> bool:
     if isinstance(error, AuthError) or getattr(error, 'phase', None) == PINNED:
         return False
     if isinstance(error, CallTimeout):
-        if (error.phase or '').startswith('looking up'):
+        if (error.phase or '').startswith('resolving'):
             return False  # the resolver is slow, not the server
         return is_late_connect(error) or (count_timeout and error.phase in READING)
     return isinstance(error, _SERVER_FAILURES)

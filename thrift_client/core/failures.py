@@ -125,7 +125,7 @@ def decode_error(exc: BaseException) -> DecodeError | MessageTooLarge:
         )
     if isinstance(exc, MemoryError):
         return MessageTooLarge(
-            'there is not enough memory to decode the reply',
+            'not enough memory to decode the reply',
             maybe_executed=True,
             hint='max_container_length limits what a small message can become',
         )

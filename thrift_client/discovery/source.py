@@ -257,8 +257,10 @@ class _Follower:
         if reason != self._reason:
             self._reason = reason
             kept = self._list.members
-            effect = f'keeping the last {len(kept or ())} servers'
-            logger.warning('%s; %s', trouble, 'there is no list yet' if kept is None else effect)
+            effect = 'waiting for its first list'
+            if kept is not None:
+                effect = f'keeping the last {len(kept)} servers'
+            logger.warning('%s; %s', trouble, effect)
         tell = listener.trouble
         if self._failures > 1:
             tell = getattr(listener, 'trouble_again', _ignore)

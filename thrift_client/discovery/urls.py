@@ -83,7 +83,7 @@ def register(url: str, address: str, **options: Any) -> Registration:
         options = _options(parts, options, etcd.register)
         tls = parts.scheme == 'etcds'
         return etcd.register(parts.netloc, parts.path, address, tls=tls, **options)
-    raise ValueError(f'no server can register at {redacted(url)!r}, only at zk:// and etcd://')
+    raise ValueError(f'cannot register a server at {redacted(url)!r}: use a zk:// or etcd:// URL')
 
 
 def redacted(url: str) -> str:

@@ -114,7 +114,7 @@ class ZooKeeperSession:
         if not client.connected:
             # Later on, how the latest of many tries failed would be another reason each time.
             why = '' if self._was_connected else self._handler.failure
-            raise SourceError(f'there is no connection{why and f": {why}"}')
+            raise SourceError(f'not connected to ZooKeeper{why and f": {why}"}')
         self._was_connected = True
         return client
 
@@ -132,7 +132,7 @@ class ZooKeeperSession:
         except KazooTimeoutError:
             raise SourceError('ZooKeeper does not answer') from None
         except _LOST:
-            raise SourceError('there is no connection') from None
+            raise SourceError('the connection to ZooKeeper was lost') from None
 
     def interrupt(self) -> None:
         """Have a wait that is under way end; from any thread."""

@@ -85,7 +85,7 @@ def check_equal_weights(router: str, names: tuple[str, ...], weights: tuple[floa
 
 def no_servers() -> LookupError:
     """Make the error of a table without servers."""
-    return LookupError('there are no servers')
+    return LookupError('the list of servers is empty')
 
 
 def mix(number: int) -> int:

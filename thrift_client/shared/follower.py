@@ -153,7 +153,7 @@ class Follower:
         if not keeps:
             effect = f'leaving out {len(reasons)} of its servers'
         elif self._listed is None:
-            effect = 'there is no list yet'
+            effect = 'waiting for its first list'
         else:
             effect = f'keeping the last {self._listed} servers'
         if new:

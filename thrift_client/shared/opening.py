@@ -186,7 +186,7 @@ class Opener:
             lookup: Lookup = look_up(host, port)
             while not lookup.done.is_set():
                 if expires is not None and monotonic() >= expires:
-                    raise timed_out(f'looking up {host}')
+                    raise timed_out(f'resolving {host}')
                 yield lookup
             if not lookup.abandoned:
                 break
@@ -211,7 +211,7 @@ class Opener:
         given = yield from _made('sasl', self.options, expires)
         client, talk = link.log_in(given)
         if talk is not None:
-            yield from _converse(talk, stream, expires, 'logging in')
+            yield from _converse(talk, stream, expires, 'authenticating')
         channel: Channel | None = link.channel(client)
         return stream, channel
 
@@ -234,11 +234,11 @@ def _made(option: str, options: Options, expires: float | None) -> Steps:
         if not (isinstance(exc, CallTimeout) and _is_over(expires)):
             raise AuthError(
                 f'the function given as {option}= failed: {type(exc).__name__}: {exc}',
-                phase='logging in',
+                phase='authenticating',
                 maybe_executed=False,
             ) from exc
     if _is_over(expires):
-        raise timed_out('logging in')
+        raise timed_out('authenticating')
     return checked
 
 
@@ -277,7 +277,7 @@ def _begin_tls(stream: Stream, given: Any, name: str, expires: float | None) -> 
             events = secure.shake_hands()
             if events is None:
                 return secure
-            yield from _wait(secure.fileno(), events, expires, 'shaking hands')
+            yield from _wait(secure.fileno(), events, expires, 'performing the TLS handshake')
     except ThriftClientError as exc:
         if isinstance(exc, CallTimeout):
             exc.hint = tls.MAYBE_PLAIN

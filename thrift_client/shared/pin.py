@@ -288,10 +288,10 @@ def greeting_failed(error: BaseException, service: Service) -> ThriftClientError
     what = type(error).__name__
     if refused:
         return AuthError(
-            f'on_connect was refused: {what}: {error}', phase='logging in', maybe_executed=False
+            f'on_connect was refused: {what}: {error}', phase='authenticating', maybe_executed=False
         )
     return ConnectError(
-        f'on_connect failed: {what}: {error}', phase='logging in', maybe_executed=False
+        f'on_connect failed: {what}: {error}', phase='authenticating', maybe_executed=False
     )
 
 

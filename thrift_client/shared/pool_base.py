@@ -358,18 +358,23 @@ class PoolBase(Generic[S]):
             own['ssl'] = self._given.get('ssl') or True
         return self._new_client(address, (self._given, own), member.name)
 
-    def _roster(self) -> Roster:
-        """Return the servers that a call may go to. Raises ClientClosed, NoServersError."""
+    def _roster(self, method: str | None = None) -> Roster:
+        """Return the servers that a call may go to.
+
+        `method` is the call's, for the errors. Raises ClientClosed, NoServersError.
+        """
         if self._servers.closed:
-            raise closed()
+            raise closed(method)
         roster = self._servers.roster
         if not roster.servers and self._servers.followers:
             self._wait_first_list()
             roster = self._servers.roster
             if self._servers.closed:
-                raise closed()
+                raise closed(method)
         if not roster.servers:
-            raise no_servers(self._servers.followers)
+            error = no_servers(self._servers.followers)
+            error.method = method
+            raise error
         return roster
 
     def _timeout_of(self, method: Method) -> float | None:

@@ -186,6 +186,8 @@ def take_turns(found: list[Any]) -> Found:
 
 
 def _resolve_error(host: str, exc: OSError) -> ResolveError:
-    error = ResolveError(f'{host!r} has no address: {exc.strerror or exc}', phase='looking up')
+    error = ResolveError(
+        f'{host!r} has no address: {exc.strerror or exc}', phase='resolving the name'
+    )
     error.errno = exc.errno
     return error

@@ -113,12 +113,13 @@ class Roster:
     router. `place_text` is the same for a str (not an instance of a subclass) and remembers
     the keys asked for lately: few keys make up most calls. The router's table is made at
     first use, because a pool may be filled server by server. `loads` is what is known of
-    each server, if the pool balances. `claims` is what the roster was made from.
+    each server, if the pool balances. `claims` is what the roster was made from. `ready` is
+    False if no call can be made: the pool has no servers or is closed.
     """
 
     __slots__ = (
         '_router', '_table', 'by_name', 'claims', 'endpoints', 'equalized', 'loads', 'place',
-        'place_text', 'servers', 'weights',
+        'place_text', 'ready', 'servers', 'weights',
     )  # fmt: skip
 
     def __init__(
@@ -138,6 +139,7 @@ class Roster:
         self.weights: tuple[float, ...] = tuple(
             1 if equalized else claim.weight for claim in counting
         )
+        self.ready = bool(self.servers)
         self.by_name = {claim.name: claim.server for claim in counting}
         self.loads: tuple[Load, ...] = () if load_of is None else tuple(map(load_of, counting))
         self._router = router
@@ -164,15 +166,6 @@ class Roster:
         return self.place(key)
 
 
-class _Closed(Roster):
-    """The roster of a pool that is closed."""
-
-    __slots__ = ()
-
-    def _place_first(self, key: Any) -> int:  # noqa: ARG002
-        raise closed()
-
-
 def no_servers(followers: Iterable[Follower] = ()) -> NoServersError:
     """Return the error for a call that no server can serve, with the latest failure of a source."""
     followers = tuple(followers)
@@ -187,9 +180,11 @@ def no_servers(followers: Iterable[Follower] = ()) -> NoServersError:
     return error
 
 
-def closed() -> ClientClosed:
-    """Return the error for a call on a closed pool."""
-    return ClientClosed('the pool is closed')
+def closed(method: str | None = None) -> ClientClosed:
+    """Return the error for a call on a closed pool; None for what isn't the call of a method."""
+    error = ClientClosed('the pool is closed')
+    error.method = method
+    return error
 
 
 class ServerList:
@@ -339,7 +334,9 @@ class ServerList:
             claims = self.roster.claims
             if not self.closed:
                 self.closed = True
-                self.roster = _Closed(claims, self._router, self._load_of(self.roster))
+                roster = Roster(claims, self._router, self._load_of(self.roster))
+                roster.ready = False
+                self.roster = roster
         for follower in self.followers:
             follower.close()
         if self.checks is not None:

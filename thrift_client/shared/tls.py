@@ -274,13 +274,15 @@ _ADVICE = {
 def handshake_failed(exc: Exception, session: Any, name: str) -> ThriftClientError:
     """Return what a failed handshake with the server `name` is called."""
     if not isinstance(exc, ssl.SSLCertVerificationError):
-        return failed(exc, 'shaking hands')
+        return failed(exc, 'performing the TLS handshake')
     why = exc.verify_message.removesuffix('.')
     text = f"the certificate for {name!r} isn't accepted: {why}"
     names = _names(session)
     if names:
         text += f'; it is for {", ".join(names)}'
-    return CertificateError(text, phase='shaking hands', hint=_ADVICE.get(exc.verify_code))
+    return CertificateError(
+        text, phase='performing the TLS handshake', hint=_ADVICE.get(exc.verify_code)
+    )
 
 
 def failed(exc: Exception, phase: str) -> ThriftClientError:
@@ -300,7 +302,7 @@ def failed(exc: Exception, phase: str) -> ThriftClientError:
         hint = 'it may want a client certificate that it trusts (context.load_cert_chain)'
     elif isinstance(exc, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError)):
         text = 'the server closed the connection'
-        if phase == 'shaking hands':
+        if phase == 'performing the TLS handshake':
             text, hint = f'{text} during the handshake', MAYBE_PLAIN
     else:
         text = f'TLS failed: {reason}'

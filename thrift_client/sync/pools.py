@@ -119,7 +119,7 @@ class ThriftPool(PoolBase[SimpleClient]):
         Raises ClientClosed, NoServersError.
         """
         with self._deadline_of(method):
-            self._roster()
+            self._roster(method.name)
             return call(*args)
 
     def _blocking_workers(self) -> Workers | None:
@@ -202,7 +202,7 @@ class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
         """
         kind = type(self._method(method))
         arguments, _ = bind(kind, args, kwargs)
-        if not self._servers.roster.servers:
+        if not self._servers.roster.ready:
             first: Responses = self._when_listed(
                 kind.method, self._as_they_come, kind.method, arguments
             )
@@ -274,7 +274,7 @@ class HashMethod(KeyedMethod):
         self, method: Method, arguments: Any, values: tuple[Any, ...]
     ) -> ThriftResponse[Any]:
         roster = self._servers.roster
-        if not roster.servers:
+        if not roster.ready:
             first: ThriftResponse[Any] = self._pool._when_listed(
                 method, self._call, method, arguments, values
             )
@@ -353,7 +353,7 @@ class HashClient(HashBase[SimpleClient], ThriftPool):
 
     def _call_replicas(self, method: Method, arguments: Any, values: tuple[Any, ...]) -> Any:
         """Return the responses of all servers of a call's key."""
-        if not self._servers.roster.servers:
+        if not self._servers.roster.ready:
             return self._when_listed(method, self._call_replicas, method, arguments, values)
         return self.all._call_all(self._replicas(method, values), method, arguments)
 
@@ -393,7 +393,7 @@ class BalancedMethod(PoolMethod):
         self, method: Method, arguments: Any, values: tuple[Any, ...]
     ) -> ThriftResponse[Any]:
         roster = self._servers.roster
-        if not roster.servers:
+        if not roster.ready:
             first: ThriftResponse[Any] = self._pool._when_listed(
                 method, self._call, method, arguments, values
             )

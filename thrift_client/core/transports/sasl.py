@@ -74,7 +74,7 @@ def make_client(host: str, given: Mapping[str, Any]) -> Any:
             raise
         raise AuthError(
             f'the SASL client cannot start: {_clean(_in_words(exc), given)}',
-            phase='logging in',
+            phase='authenticating',
             maybe_executed=False,
             hint=_advice(_in_words(exc), named),
         ) from None
@@ -106,7 +106,7 @@ def with_principal(host: str, given: Mapping[str, Any]) -> dict[str, Any]:
         raise AuthError(
             f'a function given as sasl= returned a {type(given).__name__} in place of a dict '
             "with 'mechanism'",
-            phase='logging in',
+            phase='authenticating',
             maybe_executed=False,
         )
     service, _, instance = str(given.get('service') or 'thrift').partition('/')
@@ -137,7 +137,7 @@ def log_in(client: Any, given: Mapping[str, Any]) -> Generator[bytes, bytes, Non
         if not received:
             raise AuthError(
                 'the server closed the connection during the SASL negotiation',
-                phase='logging in',
+                phase='authenticating',
                 hint='it may refuse the mechanism, or not speak SASL at all',
             )
         data += received
@@ -151,12 +151,12 @@ def log_in(client: Any, given: Mapping[str, Any]) -> Generator[bytes, bytes, Non
             steps += 1
             if _is_over(client, status, challenge, given):
                 if data:
-                    raise AuthError('bytes follow the SASL negotiation', phase='logging in')
+                    raise AuthError('bytes follow the SASL negotiation', phase='authenticating')
                 return
             if steps > MAX_STEPS:
                 raise AuthError(
                     f'the server sent {steps} SASL challenges without an end',
-                    phase='logging in',
+                    phase='authenticating',
                 )
             to_send += _message(OK, _respond(client, challenge, given))
 
@@ -167,7 +167,7 @@ def _is_over(client: Any, status: int, challenge: bytes, given: Mapping[str, Any
         text = challenge.decode('utf-8', 'replace')
         raise AuthError(
             f'the server refused the login: {_clean(text, given)}',
-            phase='logging in',
+            phase='authenticating',
             hint=_advice(text, given),
         )
     if status == OK:
@@ -175,7 +175,7 @@ def _is_over(client: Any, status: int, challenge: bytes, given: Mapping[str, Any
     if challenge:
         _respond(client, challenge, given)
     if not client.complete:
-        raise AuthError('the server ended the negotiation too early', phase='logging in')
+        raise AuthError('the server ended the negotiation too early', phase='authenticating')
     return True
 
 
@@ -185,7 +185,7 @@ def _check(status: int, size: int, data: bytes, given: Mapping[str, Any]) -> Non
         beginning = data.replace(password, b'***') if password else data
         raise AuthError(
             f'the server does not negotiate SASL: it began with {beginning[:16]!r}',
-            phase='logging in',
+            phase='authenticating',
             hint='leave sasl= out if it needs no login',
         )
 
@@ -199,7 +199,7 @@ def _respond(client: Any, challenge: bytes | None, given: Mapping[str, Any]) -> 
         words = _in_words(exc)
         raise AuthError(
             _clean(f'{client.mechanism} failed: {words}{_whose(given)}', given),
-            phase='logging in',
+            phase='authenticating',
             hint=_advice(words, given),
         ) from None
 
