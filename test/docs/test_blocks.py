@@ -118,6 +118,14 @@ def test_the_python_of_a_page_runs(name, servers, capsys, monkeypatch):
             client.close()
 
 
+def unnamed(text, command, ports, files):
+    """Return the ports and files that the paragraph with the command doesn't name."""
+    said = next(part for part in text.split('\n\n') if command in part)
+    ranges = [range(int(a), int(b) + 1) for a, b in re.findall(r'(\d{4,5}) to (\d{4,5})', said)]
+    named = {*map(int, re.findall(r'\b\d{4,5}\b', said)), *(n for each in ranges for n in each)}
+    return [*({*ports} - named), *(name for name in files if f'`{name}`' not in said)]
+
+
 @pytest.mark.parametrize('name', WITH_PYTHON)
 def test_a_page_says_what_starts_its_servers(name, how_to):
     """Before its first code that needs a server or a file, a page names the command for it."""
@@ -127,6 +135,7 @@ def test_a_page_says_what_starts_its_servers(name, how_to):
         command = f'make how-to PAGE={PAGES[name].stem}`'
         assert command in text.partition('```python')[0], command
         assert how_to.path_of(PAGES[name].stem) == PAGES[name]
+        assert not unnamed(text, command, ports, files)
     named = set(map(int, re.findall(r'localhost:(\d+)', how_to.code_of(text))))
     assert named - {1} <= set(ports), 'a port that nothing starts'
 
