@@ -66,7 +66,7 @@ def _calls(axes: Axes, figures: Sequence[Figure]) -> None:
     axes.set_xticks(range(len(cases)), [case.removeprefix('small call, ') for case in cases])
     axes.set_ylabel('CPU of the client, µs a call')
     axes.set_title('A small call, client and server on one processor')
-    axes.legend(frameon=False, ncols=2)
+    axes.legend(frameon=False, ncols=5, loc='upper center', bbox_to_anchor=(0.5, -0.08))
 
 
 def _curves(axes: Axes, figures: Sequence[Figure], points: Sequence[float]) -> None:
