@@ -1,9 +1,9 @@
 """Structs to plain dicts and JSON, and back, for every kind of service.
 
-In JSON a struct is an object with the fields that are set, a set a list, binary base64, an
-enum its number (its name is read, too), a double that JSON has no number for "NaN",
-"Infinity" or "-Infinity", and a map an object: a key that isn't a string is the JSON text of
-the key.
+In JSON, a struct is an object with the fields that are set, a set is a list, binary is base64,
+and an enum is its number (its name is read, too). NaN and infinite doubles are "NaN",
+"Infinity" and "-Infinity". A map is an object; a key that isn't a string is written as the JSON
+text of the key.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _TEXTS = frozenset((TType.STRING, UUID_CODE))
 def to_dict(value: Any) -> dict[str, Any]:
     """Convert a struct to a dict, and the structs in it.
 
-    Fields that are not set are left out. Where a dict or a list can't be, as an element of
-    a set or a key of a map, a set becomes a list and a map a list of (key, value) tuples.
-    Raises TypeError if it is not a struct, ValueError if a value in it is not of its type.
+    Fields that are not set are left out. Where Python allows no dict or list (an element of a
+    set, a key of a map), a set becomes a list and a map a list of (key, value) tuples. Raises
+    TypeError if it is not a struct, ValueError if a value in it is not of its type.
     """
     shape = _shape(type(value), 'a struct')
     result: dict[str, Any] = _To(json=False).struct(shape, value, _root(shape))
@@ -84,7 +84,7 @@ def columns(row_set: Any, schema: Any = None) -> dict[str, Any]:
 
 
 def equal(a: Any, b: Any) -> bool:
-    """Tell whether two structs are equal that have numpy arrays in them, at any depth.
+    """Tell whether two structs with numpy arrays in them, at any depth, are equal.
 
     An array is equal to one with equal elements, and to such a list. Needs the extra
     `arrays`.
@@ -173,7 +173,7 @@ class _To:
                 inner = getattr(value, field.name)
             except AttributeError:
                 raise wrong(path, _a(shape.name), value) from None
-            # None in a field that has a default is not what leaving it out would give.
+            # None in a field with a default differs from leaving the field out.
             if inner is not None:
                 found[field.name] = self.value(field.type, inner, f'{path}.{field.name}')
             elif field.default is not None:
@@ -353,7 +353,7 @@ def _integer(type_: Type, value: Any, path: str) -> int:
 
 def _named(type_: Type, name: str, path: str) -> int:
     """Return the number of a member, called `RED` or `Color.RED`."""
-    if type_.names is None:  # gen-py doesn't tell which enum it is, or whether it is one
+    if type_.names is None:  # gen-py doesn't say which enum it is, or whether it is one
         try:
             return enum_value(name)
         except ValueError as exc:
@@ -370,7 +370,7 @@ def _named(type_: Type, name: str, path: str) -> int:
 def enum_value(name: str) -> int:
     """Return the number of a member, called `RED` or `Color.RED`, of any enum of gen-py's.
 
-    For types that don't tell their enum. Raises ValueError if no enum has such a member, or
+    For types that don't name their enum. Raises ValueError if no enum has such a member, or
     several have it with different numbers.
     """
     enum, _, member = name.rpartition('.')

@@ -33,11 +33,9 @@ def expiry(now: float, timeout: float | None, deadline_ends: float | None) -> fl
 class deadline:  # noqa: N801 - reads as a statement: `with deadline(2000):`
     """Set one deadline for all calls made in a `with` block.
 
-    `ms`: milliseconds from the start of the block; None: no deadline of its own. If
-    deadlines are nested, the earlier one applies. It holds for blocking, fan-out and
-    asyncio calls made in this context, and for nothing else. Raises ValueError for 0 or
-    less. A class and not a generator: declared exceptions of newer gen-py are immutable,
-    which `contextlib.contextmanager` cannot handle.
+    `ms`: milliseconds from the start of the block; None: no deadline of its own. If deadlines
+    are nested, the earlier one applies. It holds for blocking, fan-out and asyncio calls made
+    in this context, and for nothing else. Raises ValueError for 0 or less.
     """
 
     __slots__ = ('_ends', '_ms', '_token')

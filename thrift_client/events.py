@@ -116,7 +116,7 @@ class ServerChecked(Event):
 
 @dataclass(frozen=True, slots=True)
 class ServerRestored(Event):
-    """A probe or a check succeeded: the server gets its calls again."""
+    """A probe or a check succeeded: the server gets calls again."""
 
 
 @dataclass(frozen=True, slots=True)

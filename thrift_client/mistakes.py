@@ -25,7 +25,7 @@ _ELSEWHERE = {
     'username': ('sasl', _SASL),
 }
 
-#: The keys of `sasl=`, those of the library for its mechanisms included.
+#: The keys of `sasl=`, including those of single mechanisms.
 _SASL_KEYS = (
     'mechanism', 'username', 'password', 'service', 'host', 'principal', 'identity',
     'authorization_id', 'callback', 'qops', 'mutual_auth', 'max_buffer',
@@ -74,7 +74,7 @@ def of_option(name: str, value: Any, names: Collection[str]) -> str:
 def of_sasl(given: Iterable[Any]) -> str:
     """Return a misspelled key of `sasl=` with its hint, '' if there is none.
 
-    A key that is like none of the known ones is for a mechanism of its own.
+    Any other unknown key is passed on to the mechanism.
     """
     for key in given:
         if isinstance(key, str) and key not in _SASL_KEYS:

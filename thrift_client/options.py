@@ -1,9 +1,9 @@
 """The options of clients and pools: one table, checked once, frozen.
 
-A value that was not given is absent, which is not the same as None: a pool passes what it
-was given to its SimpleClients, `add_server` and then a URL override it, and only what is
-left gets the default of the table. The documentation, the URL's query, the command line's
-flags and the type `OptionsDict` come from this table.
+A value that was not given is absent, which is not the same as None: a pool passes what it was
+given to its SimpleClients, `add_server` and then a URL override it, and the rest gets the
+defaults of the table. The documentation, the URL's query, the command line's flags and the type
+`OptionsDict` come from this table.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _retry(name: str, value: Any) -> Any:
 
 
 def _elements(value: Any) -> tuple[Any, ...] | None:
-    """Return what a list, or a generator that gives it once, holds; None for what holds nothing."""
+    """Return the elements of a list or an iterator; None for what can't be iterated over."""
     return tuple(value) if hasattr(value, '__iter__') else None
 
 
@@ -178,7 +178,7 @@ def _host_name(name: str, value: Any) -> str | None:
 
 
 def check_sasl(name: str, value: Any) -> Any:
-    """Check a dict with a mechanism, or a function. No error shows the value: it has a password."""
+    """Check a dict with a mechanism, or a function. Errors never show it: it has a password."""
     if value is None or callable(value):
         return value
     if isinstance(value, dict) and (misspelled := mistakes.of_sasl(value)):
@@ -428,7 +428,7 @@ def row_of(name: str, value: object = None) -> Option:
 
 
 def check_methods(given: Mapping[str, Any], methods: Mapping[str, Any]) -> None:
-    """Raise ValueError if an option (checked) names a method that is missing, or can't be it."""
+    """Raise ValueError if a checked option names a method that doesn't exist or doesn't fit."""
     check = getattr(given.get('circuit_breaker'), 'check', None)
     named = {key: given.get(key) or () for key in ('idempotent', 'timeouts', 'retry')}
     named['check'] = (check,) if isinstance(check, str) else ()
@@ -489,7 +489,7 @@ def from_query(query: Iterable[tuple[str, str]]) -> dict[str, Any]:
 
 
 def from_text(name: str, text: str) -> Any:
-    """Return the value that a text stands for. Raises ValueError if a text can't set the option."""
+    """Return the value that a text means. Raises ValueError if a text can't set the option."""
     row = row_of(name)
     if row.read is None:
         raise ValueError(f'{name} cannot be set by a text in a URL: pass {name}= in Python')

@@ -185,9 +185,9 @@ class CircuitBreaker(PolicyBase):
 
 
 class Hedge(PolicyBase):
-    """When a slow call of an idempotent method is begun once more, in parallel.
+    """When a slow call of an idempotent method is sent a second time, in parallel.
 
-    `after`: how many ms after the attempt before; None: the time within which `percentile`
+    `after`: how many ms after the previous attempt; None: the time within which `percentile`
     percent of the method's recent calls ended. `most`: how many hedges one call may start.
     Raises TypeError and ValueError for values that make no sense.
     """

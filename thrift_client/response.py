@@ -56,7 +56,7 @@ class ThriftResponse(Generic[T]):
     if not TYPE_CHECKING:  # type checkers would accept each of these mistakes
 
         def __bool__(self) -> bool:
-            return True  # and not by its length
+            return True  # not decided by `__len__`
 
         def __len__(self) -> NoReturn:
             raise _misused('has no length')

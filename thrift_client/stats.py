@@ -12,8 +12,8 @@ class ClientStats:
     """The counters of one server's client since it was created, and its present state.
 
     `calls` were sent, `errors` counts by the name of the exception, `retries` are attempts
-    after the first. `opened` and `discarded` connections are counted over all; `idle`,
-    `busy` and `waiting` (calls that wait for a connection) are as they are now.
+    after the first. `opened` and `discarded` connections are counted over all; `idle`, `busy`
+    (in use) and `waiting` (calls that wait for a connection) are current values.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""The course of a call without any I/O: shared by blocking clients, fan-outs and asyncio.
+"""The decisions about calls, without any I/O: shared by blocking clients, fan-outs and asyncio.
 
-Read in this order: service (methods of a service), wire and codec (a call to bytes and
-back), reply (bytes in pieces), transports/ (what goes around messages); call (the course of
-a call), classify, retry, breaker, hedge for its decisions; scatter (several calls at once),
+Read in this order: service (methods of a service), wire and codec (a call to bytes and back),
+reply (bytes in pieces), transports/ (what goes around messages); call (the state machine of a
+call), classify, retry, breaker, hedge for its decisions; scatter (several calls at once),
 split; detect and failures for what goes wrong.
 """

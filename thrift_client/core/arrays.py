@@ -1,11 +1,10 @@
 """Lists of numbers as numpy arrays, decoded without an object for each number.
 
 The C decoder reads everything else. It is given specs in which each field that holds such a
-list, at any depth, has details that it refuses: it stops there, right behind the field's
-header. What stopped it is read here, lists of numbers with `frombuffer`, and the C decoder
-goes on at the next field. That takes a message that is all in memory, and a protocol whose
-field headers and numbers have a fixed width: binary. Elsewhere the decoded lists are copied
-into arrays.
+list, at any depth, has details that it refuses: it stops right after the field's header. The
+field is then read here (lists of numbers with `frombuffer`), and the C decoder goes on with the
+next field. This needs a whole message in memory and a protocol whose field headers and numbers
+have a fixed width: binary. With other protocols, the decoded lists are copied into arrays.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     Read = Callable[[Any], Any]
 
-#: By Thrift's type, what the arrays have in them.
+#: The dtypes of the arrays, by Thrift type.
 DTYPES = {
     TType.BOOL: np.dtype('bool'),
     TType.I08: np.dtype('int8'),
@@ -33,9 +32,9 @@ DTYPES = {
     TType.I64: np.dtype('int64'),
     TType.DOUBLE: np.dtype('float64'),
 }
-#: The C decoder's words for details of a field that it refuses.
+#: How the C decoder's error begins when it refuses the details of a field.
 _REFUSAL = 'expecting '
-#: What it refuses, for a struct and for any container.
+#: Details that it refuses, for structs and for containers.
 _TRAP: tuple[Any, ...] = ()
 #: The bytes of a field's header: its type and its id.
 _HEADER = 3
@@ -44,9 +43,9 @@ _HEADER = 3
 class ArrayDecoder:
     """Decodes the messages of one codec, with arrays for lists of numbers.
 
-    `fast` is the C decoder, `decode(value, protocol, details)`; None where there is none, or
-    it doesn't take the classes of a service. `make_fast(transport)` makes a protocol with the
-    C decoder, and is None for protocols other than binary.
+    `fast` is the C decoder, `decode(value, protocol, details)`; None without the C extension,
+    or if it can't decode the service's classes. `make_fast(transport)` makes a protocol with
+    the C decoder, and is None for protocols other than binary.
     """
 
     def __init__(self, fast: Any, make_fast: Callable[[Any], Any] | None) -> None:
@@ -89,13 +88,13 @@ class ArrayDecoder:
 def _struct_of(cls: Any) -> _ArrayStruct | None:
     try:
         shape = shape_of(cls)
-    except TypeError:  # fields without ids: nothing tells their types
+    except TypeError:  # fields without ids: their types are unknown
         return None
     return _ArrayStructs().of(shape) if _holds_arrays_in(shape, set()) else None
 
 
 def is_array(type_: Type) -> bool:
-    """Tell whether values of a type are arrays: lists of numbers that are not enums' members."""
+    """Tell whether values of a type are arrays: lists of numbers, but not of enum members."""
     element = type_.value
     return (
         type_.code == TType.LIST
@@ -122,7 +121,7 @@ def _holds_arrays(type_: Type, under: set[Shape]) -> bool:
 
 def _holds_arrays_in(shape: Shape, under: set[Shape]) -> bool:
     if shape in under:
-        return False  # what it has besides itself decides
+        return False  # its other fields decide
     return any(_holds_arrays(field.type, under | {shape}) for field in shape.fields)
 
 

@@ -1,4 +1,4 @@
-"""Whether a server is ejected for a while. Pure: gets time and random numbers.
+"""Decides when a server is ejected, and for how long. Pure: time and random numbers are arguments.
 
     CLOSED ──enough failures──▶ EJECTED ──its time is over──▶ PROBING
        ▲                           ▲                             │
@@ -17,18 +17,18 @@ from thrift_client.policies import CircuitBreaker
 
 CLOSED, EJECTED, PROBING = 'closed', 'ejected', 'probing'
 
-#: From how many calls on a share of failures is significant.
+#: The minimum number of calls for which a share of failures is significant.
 ENOUGH_CALLS = 10
 
-#: Ejections in a row after which the time is the longest anyway; 2**1024 would overflow.
+#: Further doublings of the ejection time exceed every limit; 2**1024 would overflow.
 MOST_DOUBLINGS = 60
 
 
 class Probe:
     """The right to find out whether an ejected server is back.
 
-    Held by one call or check. When its holder lets go of it without a result, however that
-    happens, the breaker is due for another probe: nothing has to be given back.
+    Held by one call or check. If the holder drops it without a result, for whatever reason,
+    another probe becomes due: nothing has to be released explicitly.
     """
 
     __slots__ = ('__weakref__',)
@@ -54,7 +54,7 @@ class Breaker:
         self.policy = policy
         self.until = 0.0  # while EJECTED: when a probe may go through; monotonic seconds
         self.ejections = 0  # in a row, without a success in between
-        #: Whether calls have to probe although the policy has a `check`: nothing can run it.
+        #: Whether calls have to probe although the policy has a `check`: it can't be run.
         self.unchecked = False
         self._is_ejected = False
         self._probe: ref[Probe] | None = None
@@ -126,13 +126,13 @@ class Breaker:
         span = min(policy.max_eject, policy.eject * 2.0**doublings)
         if policy.check is not None and not self.unchecked:
             span = min(span, policy.check_every)
-        self.until = now + span * (0.5 + random) / 1000  # mean: span; clients come back apart
+        self.until = now + span * (0.5 + random) / 1000  # mean: span
         self.ejections += 1
         self._is_ejected = True
         return True
 
     def check_failed(self, now: float, random: float, *, may_eject: bool) -> None:
-        """Note that a check found the server as it was, unless a call has brought it back.
+        """Note that a check failed, unless a call has restored the server meanwhile.
 
         The next one is due after `check_every`. `random` and `may_eject` are as for `failed`:
         a server that has become indispensable doesn't stay ejected.
@@ -142,7 +142,7 @@ class Breaker:
         self.until = now + self.policy.check_every * (0.9 + random / 5) / 1000
 
     def forget_probe(self) -> None:
-        """Renew it in a forked child: the call that probes is the parent's."""
+        """Drop the probe in a forked child: it belongs to a call of the parent."""
         self._probe = None
 
     def _count(self, now: float, calls: int) -> None:

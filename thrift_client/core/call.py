@@ -1,4 +1,4 @@
-"""The course of one call, from its first attempt to its end, without any I/O.
+"""The state machine of one call, from its first attempt to its end, without any I/O.
 
 Every kind of client makes a call the same way:
 
@@ -11,10 +11,10 @@ Every kind of client makes a call the same way:
     finally:
         call.end(error)                        # None: the call returns a value
 
-Only here is it decided what follows a failed attempt, and only here are the retry budget,
-the breaker, the counts and the events of calls and attempts told. A small call that
-succeeds on an open connection needs none of that and has no Call; one that fails comes
-here with its failure.
+Only this module decides what follows a failed attempt, and only this module updates the retry
+budget, the breaker and the counts and reports the events of calls and attempts. A small call
+that succeeds on an open connection needs none of that and has no Call. If it fails, a Call
+takes over with its failure.
 
 Who owns what: a Call belongs to the thread or task that makes the call. What it acquires
 (the right to probe an ejected server, a picker's counts of calls in flight) is released by
@@ -51,9 +51,10 @@ if TYPE_CHECKING:
 class CallOptions:
     """The call options of a client or a view; shared by all its calls.
 
-    `codec` encodes and decodes the messages of its service. `plans` are the methods that
-    may go the short way of a small call; those of `is_plain` options need nothing but one
-    exchange until their timeout. `source` is where connections come from: None is the
+    `codec` encodes and decodes the messages of its service. `is_plain` says that calls need
+    nothing but one exchange within their timeout: no headers, no pinned connection, no limit
+    for attempts. `plans` are the methods whose calls may take the short path of
+    `sync/client.py`, without a Call. `source` is where connections come from: None is the
     endpoint's pool, else a pinned connection.
     """
 
@@ -117,7 +118,7 @@ class CallOptions:
         self.plans: dict[Method, Any] = self.codec.plans if is_small else {}
 
     def plan_of(self, method: Method) -> Any:
-        """Return the plan of a method that is called for the first time; None: no short way."""
+        """Return the plan of a method that is called for the first time; None: no short path."""
         return self.codec.plan(method) if self.plans is self.codec.plans else None
 
     def timeout_of(self, method: str) -> float | None:
@@ -197,7 +198,7 @@ class Call:
         self.picker = picker
         self.response = response
         pin = options.source
-        #: Whether the call says nothing of the server's health and isn't kept from it.
+        #: Whether the call bypasses the breaker: not stopped by it, and not counted.
         self._bypasses = pin is not None and pin.bypasses
         self._attempts_before = attempts_before
         self.outer = outer and not (pin is not None and pin.silent)
@@ -280,7 +281,7 @@ class Call:
         return request
 
     def begin(self) -> None:
-        """Tell that the call begins, and then ask for its headers: a trace goes with them.
+        """Report that the call begins, then get its headers, which may carry a trace.
 
         Raises as `announce` and `set_headers`, and what a `headers=` function raises.
         """
@@ -290,9 +291,9 @@ class Call:
             self.set_headers(given() if callable(given) else given)
 
     def announce(self) -> None:
-        """Tell that the call begins, and record it.
+        """Report that the call begins, and write it to the request log.
 
-        Raises ValueError if it has headers that the server's transport has no place for.
+        Raises ValueError if it has headers that the server's transport can't carry.
         """
         endpoint, options = self.endpoint, self.options
         if self.outer and not self.is_announced and endpoint.health.listeners:
@@ -381,7 +382,7 @@ class Call:
         self._go_on(error, now, answered=False)
 
     def done(self, result: Any, now: float) -> bool:
-        """Take the result that was read; False if the policy wants another attempt after it."""
+        """Accept the result that was read; False if the policy asks for another attempt."""
         health = self.endpoint.health
         self._probe = None
         self._result = result
@@ -424,7 +425,7 @@ class Call:
         self._probe = None
 
     def end(self, error: BaseException | None = None) -> None:
-        """Release what the call holds, and tell how it ended. May be called once.
+        """Release what the call holds, and report how it ended. May be called once.
 
         `error` is what the call raises; None if it returns a value.
         """
@@ -456,7 +457,7 @@ class Call:
         self._error = self._exception = self._result = self._reason = None
 
     def locate(self, error: ThriftClientError, elapsed: float) -> None:
-        """Tell an error where it happened; `elapsed` is ms."""
+        """Set on an error where it happened; `elapsed` is in ms."""
         error.server = self.endpoint.client
         error.method = self.method.name
         error.elapsed = elapsed

@@ -1,4 +1,4 @@
-"""The meaning of an outcome: may the call have run, did the server fail, may another serve it.
+"""Classifies outcomes: may the call have run, did the server fail, may another server serve it.
 
 Pure: every function looks at an error and nothing else. `call.py` decides what to do
 about it, `retry.py` when to try again.
@@ -60,7 +60,7 @@ _SERVER_FAILURES = (
     MessageTooLarge,
     ReplyMismatch,
     WireMismatch,
-    TApplicationException,  # one that ends an attempt: the server is out of step
+    TApplicationException,  # one that ends an attempt: the server is out of sync
 )
 
 #: The errors of a call that was not sent to the server.
@@ -69,7 +69,7 @@ NOT_TRIED = (CircuitOpen, ClientClosed, ClientDisabledError, PoolExhausted)
 #: Timeouts in ms that are more likely meant as seconds.
 _LIKE_SECONDS = frozenset('123456789')
 
-#: How Envoy's answers begin that say that it sent the request to no server.
+#: How Envoy's answers begin if it didn't send the request to any server.
 _NOT_PASSED_ON = (
     "no healthy upstream for '",
     "unknown cluster '",
@@ -131,7 +131,7 @@ def was_stale(error: BaseException) -> bool:
     """Tell whether a used connection was found dead before it took a call.
 
     No server can have run a call whose last byte was not accepted, and the connection has
-    worked before: this says more about itself than about the server.
+    worked before: the failure doesn't count against the server.
     """
     return isinstance(error, ConnectionLost) and error.reused and not error.maybe_executed
 
@@ -144,7 +144,7 @@ def may_have_run(error: BaseException) -> bool:
 
 
 def was_not_passed_on(error: BaseException) -> bool:
-    """Tell whether a proxy answered that it sent the request to no server (Envoy)."""
+    """Tell whether a proxy (Envoy) answered that it didn't send the request to any server."""
     return isinstance(error, TApplicationException) and (error.message or '').startswith(
         _NOT_PASSED_ON
     )
@@ -162,7 +162,7 @@ def is_of_proxy(error: BaseException) -> bool:
 
 
 def lacked_server(error: BaseException) -> bool:
-    """Tell whether a proxy answered because it found no server, which the next try may."""
+    """Tell whether a proxy answered because it found no server; the next attempt may find one."""
     return is_of_proxy(error) and error.type == TApplicationException.INTERNAL_ERROR  # type: ignore[attr-defined]
 
 
@@ -200,8 +200,8 @@ def is_out_of_reach(error: BaseException) -> bool:
 def may_retry(error: Any, *, idempotent: bool, connect: bool) -> bool:
     """Tell whether a failed attempt may be followed by another one on the same server.
 
-    Only what no server can have run, or what may safely run twice. `connect`: whether a
-    failed connect is tried again.
+    That is so if no server can have run the call, or if it may safely run twice. `connect`:
+    whether a failed connect is tried again.
     """
     if not isinstance(error, ThriftClientError):
         return idempotent and lacked_server(error)
@@ -220,10 +220,10 @@ def may_retry(error: Any, *, idempotent: bool, connect: bool) -> bool:
 
 
 def annotate(answer: BaseException, client: Any, *, ran: bool = False) -> BaseException:
-    """Tell a TApplicationException whose it is, and whether a server may have run the call.
+    """Set on a TApplicationException its server, and whether a server may have run the call.
 
-    `ran` says that one may have in an earlier attempt. An exception that the IDL declares
-    stays as it is: an attribute would change its equality.
+    `ran` says that one may have in an earlier attempt. An exception that the IDL declares is
+    left unchanged: an attribute would change its equality.
     """
     if isinstance(answer, TApplicationException):
         answer.server = client

@@ -1,12 +1,11 @@
 """A call to request bytes, and reply bytes to a value: Apache's protocols over memory.
 
-Nothing of Thrift's encoding is written here. What a message header looks like is learned
-from the protocol itself, once per method, with each of the few sequence ids that go round.
-With the C extension a request is then two pieces put together, and a reply to it is
-recognized by comparing its first bytes with the header that it must have: the same
-method, the same sequence id, a reply.
+Thrift's encoding is not implemented here. The bytes of a message header are taken from the
+protocol itself, once per method, for each of the few sequence ids. With the C extension, a
+request is then two pieces joined together, and a reply is recognized by comparing its first
+bytes with the expected header: same method, same sequence id, a reply.
 
-Threads share codecs and their plans without a lock: what two make at once is alike. Without
+Threads share codecs and their plans without a lock: what two create at once is equal. Without
 the GIL, `next_id` would need a lock.
 """
 
@@ -43,12 +42,12 @@ if TYPE_CHECKING:
     from thrift_client.core.json_coder import JsonCoder
     from thrift_client.core.wire import Wire
 
-#: Sequence ids go round among these, all of one encoded length in every protocol. Few
-#: enough that each one's headers are kept for a method, more than a connection can mix up:
-#: it carries one call at a time and is gone after any doubt.
+#: Sequence ids cycle through these, which have the same encoded length in every protocol. They
+#: are few, so that a method can keep the headers for each. They are enough, because a
+#: connection carries one call at a time and is closed after any doubt.
 FIRST_ID, IDS = 1 << 21, 1 << 5
 
-#: A TApplicationException about this call, after which the server is still in step.
+#: The types of a TApplicationException about this call, after which the server is in sync.
 IN_STEP = frozenset(
     (
         TApplicationException.UNKNOWN,
@@ -83,9 +82,9 @@ class MethodPlan:
         self.new_result = method.new_result
         calls = codec.numbered(codec.call_name(method), method.message_type)
         replies = codec.numbered(method.wire_name, TMessageType.REPLY)
-        #: By sequence id the message header of a call, and that which its reply must have.
+        #: By sequence id, the message header of a call, and the one that its reply must have.
         self.headers = {i: (calls[i], replies[i]) for i in calls}
-        #: What goes behind the header: the arguments, and in JSON the end of the message.
+        #: Encodes what follows the header: the arguments, and in JSON the end of the message.
         self.encode: Any = codec.encoder
         self.decode: Any = codec.decoder
         self.encode_spec = [method.arguments, method.arguments.thrift_spec]
@@ -103,8 +102,8 @@ class _Sink(TTransportBase):
 class Codec:
     """A service's messages on one protocol, shared by all connections that speak it.
 
-    `wire` says how its server is spoken to. `service_name` is what a multiplexed service is
-    called at its server.
+    `wire` says how to talk to the server. `service_name` is the name under which a multiplexed
+    service is registered there.
     """
 
     def __init__(self, service: Service, wire: Wire, service_name: str | None = None) -> None:
@@ -151,7 +150,7 @@ class Codec:
     def refills(self) -> bool:
         """Whether decoding a reply may read more of it from a blocking socket.
 
-        Where it may not, only an `IncomingReply` reads what has no end of its own.
+        If not, replies that don't carry their length are read with an `IncomingReply`.
         """
         return (
             self.json is None and self._guard is None and self.arrays is None and self.streams
@@ -185,7 +184,7 @@ class Codec:
         return f'{self.service_name}:{method.wire_name}'
 
     def plan(self, method: Method) -> MethodPlan | None:
-        """Return how `method` goes over this protocol fast; None where nothing makes it fast."""
+        """Return the plan for coding `method` fast on this protocol; None if it can't be."""
         plan = self.plans.get(method)
         if plan is None and self.encoder is not None and method.has_specs:
             if self.json is not None and not _has_learnt(self.json, method):
@@ -208,9 +207,9 @@ class Codec:
         return headers
 
     def request(self, method: Method, arguments: Any, seqid: int) -> bytes:
-        """Return the bytes of a call, without what the transport puts around them.
+        """Return the bytes of a call, without the transport's framing.
 
-        Raises EncodeError for an argument that can't be encoded; nothing has happened then.
+        Raises EncodeError for an argument that can't be encoded; nothing was sent then.
         """
         try:
             plan = self.plan(method)
@@ -231,8 +230,8 @@ class Codec:
     def answer(self, method: Method, seqid: int, protocol: Any) -> Any:
         """Read one whole reply: the result, or `Raised` for an exception about the call.
 
-        Raises Incomplete where the bytes run out, and what makes the connection unfit:
-        DecodeError, ReplyMismatch, MessageTooLarge, other TApplicationExceptions.
+        Raises Incomplete if the bytes run out, and errors after which the connection can't be
+        used: DecodeError, ReplyMismatch, MessageTooLarge, other TApplicationExceptions.
         """
         try:
             plan = self.plan(method)
@@ -264,7 +263,7 @@ class Codec:
         return result
 
     def _read(self, method: Method, result: Any, protocol: Any) -> None:
-        """Read a result of which nothing but the beginning of its message is known."""
+        """Read a result without a plan; the header of its message has been read."""
         if self.arrays is not None and self.json is None:
             self.arrays(result, protocol, [method.result, method.result.thrift_spec])
             return
@@ -330,7 +329,7 @@ def _raised(exception: TApplicationException) -> Raised:
 
 
 def _has_learnt(json: JsonCoder, method: Method) -> bool:
-    """Tell whether all that a method takes and returns can be coded fast, which it then is."""
+    """Prepare the fast JSON code for a method; False if one of its types isn't supported."""
     from thrift_client.core.json_coder import Unsupported
 
     try:
@@ -352,8 +351,8 @@ class _Probe:
 def _can_refill(codec: Codec) -> bool:
     """Tell whether the C decoder can ask for more bytes in the middle of a message.
 
-    That of thrift 0.20 to 0.22 fails to in compact integers, since it passes a length in a
-    way that Python 3.10 gave up (PY_SSIZE_T_CLEAN).
+    The decoder of thrift 0.20 to 0.22 fails within compact integers, because it passes a length
+    in a way that Python 3.10 removed (PY_SSIZE_T_CLEAN).
     """
     details = [_Probe, _Probe.spec]
     data = codec.encoder(_Probe(), details)
@@ -387,7 +386,7 @@ def unversioned_header(reader: ReplyReader) -> tuple[str, int, int] | None:
     if not 0 < size <= _LONGEST_NAME:
         return None
     first = reader.peek(5)[4:]
-    if not (first.isalpha() or first == b'_'):  # a frame's length, and a header behind it
+    if not (first.isalpha() or first == b'_'):  # a frame's length, followed by a header
         return None
     header = reader.read(size + 9)
     return header[4:-5].decode(), header[-5], _INT.unpack(header[-4:])[0]

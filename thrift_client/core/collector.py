@@ -1,13 +1,13 @@
-"""The garbage collector is paused while a large message is decoded.
+"""Pauses the garbage collector while a large message is decoded.
 
-It runs for each few hundred objects that are made, and goes through all the young ones: of
-100,000 structs it takes two thirds of the time, and finds nothing, as a message has no
-cycles. It is only paused around bytes that are all in memory, which takes a bounded time.
+The collector runs after every few hundred new objects and scans all young ones. When 100,000
+structs are decoded, that takes two thirds of the time and finds nothing, because a message has
+no cycles. It is only paused around bytes that are all in memory, which takes a bounded time.
 Other threads may run in between, since decoding calls the constructors of structs.
 
-Going on, it would go through the new objects at once. `gc.freeze` and `gc.unfreeze` take
-them to the old ones instead, where nothing of the user's is frozen. That resets the counts
-by which a full collection becomes due, so it isn't done too often without one.
+When resumed, it would scan the new objects at once. `gc.freeze` and `gc.unfreeze` move them to
+the oldest generation instead, unless the user has frozen objects. That resets the counts that
+trigger a full collection, so it is done only a limited number of times between two of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-#: The least bytes of a message that is worth it.
+#: The minimum size in bytes of a message for which the pause pays.
 LARGE = 1 << 14
 
 #: How often young objects are made old between two full collections, at most.
@@ -32,7 +32,7 @@ _aged = [0, 0]
 
 
 def without_collector(decode: Callable[..., Any], *arguments: Any) -> Any:
-    """Return `decode(*arguments)`, made while the collector is paused if it is on."""
+    """Return `decode(*arguments)`; the collector is paused meanwhile."""
     if not gc.isenabled():
         return decode(*arguments)
     try:
@@ -45,7 +45,7 @@ def without_collector(decode: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _make_old() -> None:
-    """Have the collector take all objects for old ones, if that is due and harmless."""
+    """Move all objects to the oldest generation, if that is due and harmless."""
     full = gc.get_stats()[2]['collections']
     if full != _aged[0]:
         _aged[:] = full, 0
@@ -63,7 +63,7 @@ def _resume() -> None:
 
 
 class PausedCollector:
-    """What a forked child renews: no thread is left there that would resume the collector."""
+    """Resumes the collector in a forked child, which lacks the thread that would do it."""
 
     def renew_after_fork(self) -> None:
         """Have the collector go on in a forked child."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-#: What encoding raises for values that don't fit: the contract's list for this phase.
+#: What encoding raises for values that don't fit.
 ENCODING = (
     TypeError,
     ValueError,
@@ -34,12 +34,12 @@ DECODING = (*ENCODING, EOFError, zlib.error, SystemError)
 
 #: The bytes that may arrive in a row without any of a message in them.
 MOST_IDLE = 1 << 15
-#: How many bytes may arrive for each byte of a message, beyond which the rest is idle.
+#: How many bytes may arrive for each byte of a message; the rest count as idle.
 OVERHEAD = 2
 
 
 def is_foreign(exc: BaseException) -> bool:
-    """Tell whether an exception comes from a signal handler, not from the call itself.
+    """Tell whether an exception is foreign: from a signal handler, not from the call itself.
 
     A handler is a frame that was called with the frame that it interrupted, which is the
     one before it in the traceback.
@@ -105,7 +105,7 @@ def too_large(what: str, limit: int) -> MessageTooLarge:
 
 
 def trailing_bytes() -> DecodeError:
-    """Return the error for bytes behind the end of a reply."""
+    """Return the error for bytes after the end of a reply."""
     return DecodeError(
         'bytes follow the reply: a second reply, or a frame that holds more than one',
         maybe_executed=True,

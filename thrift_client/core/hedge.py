@@ -1,14 +1,14 @@
-"""When a slow call is begun a second time. Pure: gets the times that calls took.
+"""Decides when a slow call is sent a second time. Pure: the times of calls are arguments.
 
-Threads share `Latencies` without a lock: of two that note at once one may be lost. Without the
-GIL nothing would have to change: the steps are methods of lists, which are single steps there.
+Threads share `Latencies` without a lock: if two note a time at once, one may be lost. The same
+holds without the GIL, where methods of lists are atomic, too.
 """
 
 from __future__ import annotations
 
 from thrift_client.policies import Hedge
 
-#: How many calls of a method are remembered, and from how many on they say something.
+#: How many calls of a method are remembered, and how many a percentile needs.
 REMEMBERED, ENOUGH = 256, 20
 #: After how many calls the remembered ones are sorted again.
 RENEWED = 16
@@ -44,5 +44,5 @@ class Latencies:
 
 
 def patience(hedge: Hedge, latencies: Latencies) -> float | None:
-    """Return how many ms a call is waited for before it is begun again; None: not known yet."""
+    """Return the ms after which a call is sent again; None: not known yet."""
     return hedge.after if hedge.after is not None else latencies.percentile(hedge.percentile)

@@ -1,9 +1,9 @@
 """Thrift's JSON at the speed of the standard library's: structs to text, parsed text to structs.
 
-What Apache's TJSONProtocol writes and reads one character at a time is written here from
-one text for each field, and read out of what `json` has parsed. What each struct needs is
-worked out from its `thrift_spec` on first use. Both give the same bytes and values, but for
-NaN and infinite doubles, which are sent as the texts that other implementations expect.
+Apache's TJSONProtocol writes and reads one character at a time. Here, a struct is written as
+one text for each field, and read from what `json` has parsed. What each struct needs is derived
+from its `thrift_spec` on first use. Both give the same bytes and values, except for NaN and
+infinite doubles, which are sent as the texts that other implementations expect.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _ESCAPES = str.maketrans(ESCAPE_CHAR_VALS)
 
 #: Not strict: other implementations send control characters unescaped.
 _parse = JSONDecoder(strict=False).raw_decode
-#: What may be the beginning of a number that the rest was cut from.
+#: What may be the beginning of a number whose rest is missing.
 _CUT = re.compile(r'[-+.0-9eE]*')
-#: The length of an escape: one that is broken less than this before the end may be cut.
+#: The length of an escape: one that is broken less than this before the end may be incomplete.
 _ESCAPE = len(r'\u0000')
 _SURROGATE = re.compile(r'[\ud800-\udfff]')
 
@@ -60,7 +60,7 @@ class JsonCoder:
         self._readers: dict[Any, _Reader] = {}
 
     def learn(self, details: Any) -> None:
-        """Work out how to code the struct that `details` describe, and those within it.
+        """Prepare the code for the struct that `details` describe, and for those within it.
 
         Raises Unsupported. Two threads may do it at the same time: only what is complete
         gets into the dicts that others look at.
@@ -83,8 +83,8 @@ class JsonCoder:
     def decode(self, value: Any, protocol: Any, details: Any) -> None:
         """Read the rest of a message, from the struct on, into `value`.
 
-        Raises Incomplete where the message goes on behind the end of the buffer, and
-        ValueError for what is not Thrift's JSON.
+        Raises Incomplete if the message continues after the end of the buffer, and ValueError
+        for what is not Thrift's JSON.
         """
         tree = _parsed(protocol.trans, _struct_and_end)
         self.fill(value, tree, details)
@@ -217,7 +217,7 @@ class JsonCoder:
 
 
 class _Writer:
-    """What writes one class: the name, the beginning and the writer of each field."""
+    """Writes one class: it has the name, the beginning and the writer of each field."""
 
     __slots__ = ('fields',)
 
@@ -234,7 +234,7 @@ class _Writer:
 
 
 class _Reader:
-    """What reads one class: by number, the type, the name and the reader of each field."""
+    """Reads one class: it has, by number, the type, the name and the reader of each field."""
 
     __slots__ = ('_cls', 'fields')
 
@@ -289,7 +289,7 @@ def _has_enums(cls: Any) -> bool:
 
 
 def _parsed(reader: Any, parse: Callable[[str], tuple[Any, int]]) -> Any:
-    """Return what is next in a reader's buffer, whose position is then behind it."""
+    """Return what is next in a reader's buffer, and move its position to the end of that."""
     while True:
         buffer = reader.cstringio_buf
         data = buffer.read()
@@ -302,7 +302,7 @@ def _parsed(reader: Any, parse: Callable[[str], tuple[Any, int]]) -> Any:
             reader.cstringio_refill(data, len(data) + 1)
             continue
         if end < len(text):
-            buffer.seek(-1, 2)  # not at the end, which is all that is asked
+            buffer.seek(-1, 2)  # any position before the end will do
         if '\\' in text and _has_lone_surrogates(tree):
             raise ValueError('half of a character in an escape')
         return tree
@@ -367,7 +367,7 @@ def _write_double(value: Any) -> str:
 
 def _write_text(value: Any) -> str:
     text = encode_basestring(value)
-    if '\\u00' in text:  # for control characters, which Apache's protocol writes as they are
+    if '\\u00' in text:  # for control characters, which Apache's protocol doesn't escape
         text = f'"{value.translate(_ESCAPES)}"'
     return text
 

@@ -1,4 +1,4 @@
-"""Apache's JSON, where structs need it, but for doubles that are not numbers."""
+"""Apache's JSON protocol, for structs that need it; NaN and infinite doubles are corrected."""
 
 from __future__ import annotations
 

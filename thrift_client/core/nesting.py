@@ -1,9 +1,9 @@
 """A guard for releases of thrift whose C decoder crashes on deeply nested data.
 
-Those before 0.25 recurse without a limit (0.24: only through unknown fields) until the
-stack ends, which takes 20,000 levels of structs at least. Each level begins with a byte that
-says so. A message that has fewer of such bytes is decoded by the C extension, and any
-other one in Python, which has a limit.
+Those before 0.25 recurse without a limit (0.24: only through unknown fields) until the stack
+overflows, at 20,000 levels of structs or more. Each level begins with a byte of a struct's or
+container's type. A message with fewer such bytes is decoded by the C extension, any other one
+in Python, which has a limit.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def has_limit(protocol: Any) -> bool:
         protocol._fast_decode(_Nothing(), protocol, [_Nothing, ()])
     except TProtocolException as exc:
         return is_depth_limit(exc)
-    except DECODING:  # it is the end of the data that it doesn't get past
+    except DECODING:  # the data ended, and no limit was reached
         pass
     return False
 

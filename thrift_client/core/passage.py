@@ -77,7 +77,7 @@ class Written:
 class Passage(Codec):
     """Reads replies only to find their ends: a result is the buffer with the whole message."""
 
-    #: The bytes of a message are kept, so it is never read on with in place of them.
+    #: The bytes of a message are kept, so more bytes must not replace them.
     refills = False
 
     def __init__(self, wire: Wire) -> None:
@@ -101,8 +101,8 @@ def passage_of(wire: Wire) -> Passage:
 def request_in(chunks: Sequence[bytes]) -> Written:
     """Return the request that was written in these chunks.
 
-    Where an argument couldn't be encoded, half a request is left in front of the next one:
-    it is passed over. Raises EncodeError for anything that is not one whole request.
+    Where an argument couldn't be encoded, half a request is left before the next one: it is
+    skipped. Raises EncodeError for anything that is not one whole request.
     """
     data = b''.join(chunks)
     position = 0
@@ -150,7 +150,7 @@ def _is_unversioned(data: bytes) -> bool:
     return 0 < size < 256 and name.isascii() and name.decode().isprintable() and kind in _KINDS
 
 
-#: The byte behind the name in a request without the version header.
+#: The byte after the name in a request without the version header.
 _KINDS = tuple(bytes((kind,)) for kind in _CALLS)
 
 

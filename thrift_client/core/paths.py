@@ -75,7 +75,7 @@ def _string_fault(value: Any, args: Any, path: str) -> str | None:
     try:
         value.encode()
     except UnicodeEncodeError as exc:
-        return f'{path} has a character that UTF-8 has not: {value[exc.start]!r} at {exc.start}'
+        return f'{path} cannot be encoded in UTF-8: {value[exc.start]!r} at {exc.start}'
     return None
 
 

@@ -2,9 +2,9 @@
 
 The C decoder takes its bytes straight from `cstringio_buf`, which has to be a real
 `io.BytesIO`, and asks `cstringio_refill` for more; pure Python protocols use `read` and
-`readAll`. Where the bytes run out, `more` says what happens: a blocking connection
-reads on, anything else raises `Incomplete`. Never does a read return less than was asked
-for, because `TJSONProtocol` would spin for ever on that.
+`readAll`. If the bytes run out, `more` decides: a blocking connection reads on, anything else
+raises `Incomplete`. A read never returns less than was asked for, because `TJSONProtocol` would
+then loop forever.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ReplyReader(TTransportBase, CReadableTransport):
         self._before = -buffer.tell()
 
     def disconnect(self) -> None:
-        """Let go of `more`, and of what it belongs to."""
+        """Drop the reference to `more`, and so to its owner."""
         self.more = _incomplete
 
     def at_end(self) -> bool:
@@ -75,7 +75,7 @@ class ReplyReader(TTransportBase, CReadableTransport):
     readAll = read  # noqa: N815 - Apache's name
 
     def peek(self, size: int) -> bytes:
-        """Return the next `size` bytes, which stay to be read."""
+        """Return the next `size` bytes without consuming them."""
         data = self.read(size)
         self.cstringio_buf.seek(-size, 1)
         return data

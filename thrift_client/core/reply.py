@@ -1,10 +1,10 @@
 """One reply arriving in arbitrary pieces, for callers that must not block meanwhile.
 
-A delimited reply is put together and then decoded once. Of an unframed one only decoding
-tells the end: it is tried, and tried again when that has a chance and is cheap: when the
-bytes that the last try asked for are there, and as much time has passed as the last try
-took. So while a reply arrives faster than it can be decoded, hardly any decoding is
-repeated; otherwise at most half of the time that it takes to arrive.
+A delimited reply is collected and then decoded once. The end of an unframed reply is found only
+by decoding it. If the bytes run out, decoding is tried again when the bytes that the last try
+asked for have arrived and as much time has passed as that try took. So while a reply arrives
+faster than it can be decoded, hardly any decoding is repeated; otherwise repeated decoding
+takes at most half of the time in which the reply arrives.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class IncomingReply:
 
     @property
     def space(self) -> memoryview | None:
-        """Where the next bytes are best received into, where that is known."""
+        """The buffer for the next bytes; None if it isn't known."""
         return self._assembler.space if self._assembler is not None else None
 
     def filled(self, count: int) -> bool:
@@ -97,8 +97,8 @@ class IncomingReply:
     def feed(self, data: bytes) -> bool:
         """Take bytes in; True once the reply is whole, and `result` is what it says.
 
-        Raises what makes the connection unfit: DecodeError, ReplyMismatch, WireMismatch,
-        MessageTooLarge, TApplicationExceptions that are not about this call.
+        Raises errors after which the connection can't be used: DecodeError, ReplyMismatch,
+        WireMismatch, MessageTooLarge, TApplicationExceptions that are not about this call.
         """
         if len(self._beginning) < ENOUGH:
             self._beginning = (self._beginning + data)[:ENOUGH]
@@ -141,7 +141,7 @@ class IncomingReply:
         self._buffer.seek(0)
         self._reader.load(self._buffer)
         try:
-            # Each time a new protocol: one that broke off in the middle can't go on.
+            # Each time a new protocol: one that stopped in the middle can't continue.
             protocol = self._codec.make_streaming(self._reader)
             if self._size < LARGE:
                 self.result = self._codec.answer(self._method, self._seqid, protocol)

@@ -1,4 +1,4 @@
-"""When a failed attempt is followed by another one. Pure: told time and random numbers.
+"""Decides when another attempt follows a failed one. Pure: time and random numbers are arguments.
 
 Threads share a `RetryBudget` without a lock: two that call `spend` at once may count the same
 calls, or spend the same token. That allows a few retries too many, which is harmless. Without
@@ -14,9 +14,9 @@ TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Retries that a client or pool always has in hand, and how many come back in a second.
+#: The retries that a client or pool has without any calls, and how many are added each second.
 FLOOR, FLOOR_A_SECOND = 10, 1
-#: Retries that can be saved up: a quiet minute doesn't pay for a storm.
+#: The most retries that can be saved up: a minute without failures doesn't permit a storm.
 SAVED = 100
 #: A backoff doubled so often is above every limit; 2.0**1024 would overflow.
 MOST_DOUBLINGS = 60
@@ -39,7 +39,7 @@ class RetryBudget:
         self._then = now
 
     def spend(self, share: float, now: float, *, keep: int = 0) -> bool:
-        """Take one retry out; False if there is none left.
+        """Spend one retry; False if none is left.
 
         `share` is how many retries each call adds, `now` monotonic seconds. `keep` is how
         many must be left afterwards.
@@ -97,12 +97,12 @@ class Course:
     ) -> float | None:
         """Return how long to pause before the next attempt, in seconds; None: there is none.
 
-        `now` is monotonic seconds, `random` drawn evenly from 0 to 1. `elsewhere` says that
-        a server which this call has not tried can serve it as well: if this one was out
-        of reach, moving there costs no pause, no attempt and no retry budget, and a
-        Retry-After of this one doesn't concern it. `answered` says that `error` is an
-        answer which is worth another attempt; a proxy's answer that no server is reachable
-        costs no retry budget, because it is a failed connect.
+        `now` is monotonic seconds, `random` drawn evenly from 0 to 1. `elsewhere` says that a
+        server which this call has not tried can serve it as well: if this one was out of reach,
+        moving there costs no pause, no attempt and no retry budget, and a Retry-After of this
+        one doesn't apply. `answered` says that `error` is an answer which is worth another
+        attempt; a proxy's answer that no server is reachable costs no retry budget, because it
+        is a failed connect.
         """
         policy = self._policy
         self.maybe_executed = self.maybe_executed or may_have_run(error)

@@ -30,8 +30,8 @@ WAITS = ('all', 'first', 'quorum')
 class Leg:
     """A call to `endpoint`, one of several; `position` is its place among the responses.
 
-    `call` is its course, made only once something is not a small exchange on an open
-    connection. `response` is there when it has ended. The rest is its driver's.
+    `call` is its state machine, created only if the leg is more than a small exchange on an
+    open connection. `response` is there when it has ended. The rest is its driver's.
     """
 
     __slots__ = (
@@ -76,7 +76,7 @@ class Leg:
         self.waits_for: tuple[int, ...] = ()
 
     def join(self, failure: Exception | None = None) -> Call:
-        """Go the whole course from here on; `failure` is how the first attempt ended."""
+        """Continue with a whole Call; `failure` is how the first attempt ended."""
         call = self.call
         if call is None:
             call = self.new_call()
@@ -86,7 +86,7 @@ class Leg:
         return call
 
     def new_call(self) -> Call:
-        """Make the course of this leg, which has not begun."""
+        """Create the Call of this leg, which has not begun."""
         call = self.call = Call(
             self.endpoint, self.options, self.method, self.arguments, self.started,
             seqid=self.seqid, picker=self.picker, outer=self.outer,
@@ -181,7 +181,7 @@ class Scatter:
 
 
 class Quorum(Scatter):
-    """Legs of which as many good ones are waited for as `wait_for` says."""
+    """Legs that end when as many have good responses as `wait_for` says."""
 
     def __init__(self, legs: list[Leg], wait_for: str | int) -> None:
         super().__init__(legs)
@@ -267,7 +267,7 @@ class Hedged(Scatter):
         return self._missing > 0
 
     def ring(self, now: float) -> None:
-        """Begin a hedge, if that is worth a retry and there is where."""
+        """Begin a hedge, if the retry budget and the servers allow one."""
         call = self._call
         budget = (call.picker or call.endpoint).retry_budget
         share = call.options.retry_of(call.method.name).budget
@@ -291,7 +291,7 @@ class Hedged(Scatter):
         self._set_alarm(now)
 
 
-#: How an attempt ended that was not begun.
+#: The outcome of an attempt that was not begun.
 NOT_STARTED = GeneratorExit()
 
 

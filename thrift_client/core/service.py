@@ -1,12 +1,12 @@
-"""What is known of a service, read once: its methods and how they look on the wire.
+"""What is known about a service, read once: its methods and how they look on the wire.
 
 Services that were loaded from `.thrift` files look like modules of gen-py, and those of
 thriftpy2 are made to.
 
 The generated client is the authority. Each of its `send_…` methods is run once against a
-protocol that only takes notes, which tells the wire name and message type whatever the
-method is called in Python; the classes of arguments and result are found in the module
-that defines it, so that inherited methods come from the parent service's module.
+protocol that only takes notes. That gives the wire name and the message type, whatever the
+method is called in Python; the classes of arguments and result are found in the module that
+defines it, so that inherited methods come from the parent service's module.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Method:
         if not self.oneway:
             self.result = _class_of(module, name, self.wire_name, 'result')
             fields = _fields(self.result)
-        if 'IntEnum' in module:  # gen-py with enum classes, which the C extension knows nothing of
+        if 'IntEnum' in module:  # gen-py with enum classes, which the C extension doesn't support
             from thrift_client.idl.foreign import with_members
 
             self.arguments, self.result = with_members(name, self.arguments, self.result)
@@ -117,7 +117,7 @@ class Method:
 
 
 class Raised:
-    """Stands for a result where the server answered with a TApplicationException."""
+    """Takes the place of a result if the server answered with a TApplicationException."""
 
     __slots__ = ('exception',)
 

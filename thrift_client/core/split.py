@@ -1,4 +1,4 @@
-"""One call over a collection as several, each with a share of it, and one reply of theirs."""
+"""Splits a call over a collection into calls with a share each, and merges their replies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-#: What a merge may be called: by name, by type, or as the function that does it.
+#: The values of `merge`: a name, a type, or a built-in function.
 _KINDS: dict[Any, str] = {
     'list': 'list', list: 'list',
     'set': 'set', set: 'set',
@@ -20,7 +20,7 @@ _KINDS: dict[Any, str] = {
 
 
 class Share:
-    """What one server gets of the collection: `keys`, from these `positions` of the whole.
+    """One server's part of the collection: `keys`, from these `positions` of the whole.
 
     `endpoint` is whose share it is, `response` its answer once there is one.
     """
@@ -42,7 +42,7 @@ class Share:
         return self.endpoint.client
 
     def add(self, position: int, key: Any) -> None:
-        """Take a key in."""
+        """Add a key."""
         self.positions.append(position)
         self.keys.append(key)
 
@@ -76,7 +76,7 @@ class Split:
         self.merge: str | Callable[[list[Any]], Any] | None = kind or merge
 
     def check(self, whole: Any) -> None:
-        """Raise TypeError for what can't be split: no list, set or map, nor None."""
+        """Raise TypeError if it is not a list, set, map or None."""
         if whole is not None and not isinstance(whole, (list, tuple, AbstractSet, Mapping)):
             raise TypeError(
                 f'{self.argument} is split by key: a list, set or map is needed, not {whole!r}'

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Wire:
-    """How one server is spoken to, whatever the service; shared by all that look the same.
+    """How to talk to one server, whatever the service; shared by servers with equal options.
 
     `channel` is the one that serves all connections, if messages look the same on each
     (`plain`); elsewhere it is None, and each connection has its own. `framed` says that the
@@ -65,10 +65,9 @@ _wires: WeakValueDictionary[tuple[Any, ...], Wire] = WeakValueDictionary()
 
 
 def wire_of(options: Options) -> Wire:
-    """Return the wire for these options, shared as long as anybody uses it.
+    """Return the wire for these options, shared as long as it is in use.
 
-    One with a factory of the user's is made each time, since the end of such an object
-    isn't known.
+    A wire with a user's factory is created each time, because such a factory may be temporary.
     """
     if not (isinstance(options.protocol, str) and isinstance(options.transport, str)):
         return Wire(options)
@@ -90,9 +89,9 @@ def _protocol_maker(
 ) -> Callable[[Any], Any]:
     """Return `getProtocol` of the protocol that the options name, with their limits.
 
-    An element takes a byte at least, so no honest container has more elements than the
-    message may have bytes; old runtimes allocate whatever a container claims.
-    `ours` is False for a user's own transport, which the C decoder may not get along with.
+    An element takes at least one byte, so no honest container has more elements than the
+    message may have bytes; old runtimes allocate whatever a container claims. `ours` is False
+    for a user's own transport, which the C decoder may not get along with.
     """
     if not isinstance(options.protocol, str):
         return options.protocol.getProtocol  # type: ignore[no-any-return]
