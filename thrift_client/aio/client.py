@@ -59,8 +59,9 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
     loop = _running_loop()
     if plan is None or connections.gate or connections.loop is not loop:
         return full_call(endpoint, options, method, arguments, now, response, picker)
+    seqid = next_id()
     try:
-        body = plan.encode(arguments, plan.encode_spec)
+        message = plan.headers[seqid][0] + plan.encode(arguments, plan.encode_spec)
     except ENCODING as exc:
         if is_foreign(exc):
             raise
@@ -86,9 +87,8 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
                 connection = connections.take_checked()
         if connection is None and (connections.limit is None or connections.permits):
             return full_call(endpoint, options, method, arguments, now, response, picker)
-    seqid = next_id()
     exchange = AsyncExchange(
-        connections, plan, None, plan.headers[seqid][0] + body, seqid, expires, Future(loop=loop)
+        connections, plan, None, message, seqid, expires, Future(loop=loop)
     )
     if connection is not None:
         connection.start(exchange)
@@ -271,6 +271,10 @@ class AsyncSimpleClient(ClientBase):
     @staticmethod
     def _functions_of(service: Service) -> dict[str, Any]:
         return functions_of(service)
+
+    @staticmethod
+    def _load_hedging() -> None:
+        import thrift_client.aio.fanout  # noqa: F401
 
     async def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the service by its name, also one that the client hides.

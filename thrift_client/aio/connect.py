@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from thrift_client.aio.stream import ready, told, within
 from thrift_client.errors import CallTimeout
-from thrift_client.shared.opening import Ready
+from thrift_client.shared.opening import Ready, advance
 from thrift_client.shared.resolve import Lookup
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -19,25 +19,25 @@ async def drive(steps: Steps, expires: float | None) -> Any:
 
     Waits until `expires` (monotonic seconds; None: no limit), and raises what it raises.
     """
+    given: Any = None
+    failure: Exception | None = None
     try:
-        step, given = steps.send, None
         while True:
-            try:
-                wait = step(given)
-            except StopIteration as end:
-                return end.value
-            step, given = steps.send, None
+            wait, result = advance(steps, given, failure)
+            given = failure = None
+            if result is not None:
+                return result
             if isinstance(wait, Lookup):
                 try:
                     await within(told(wait.tell), expires, f'resolving {wait.host}')
                 except CallTimeout as exc:
-                    step, given = steps.throw, exc
+                    failure = exc
             elif isinstance(wait, Ready):
-                given = await ready(wait.events, wait.until)  # type: ignore[assignment]
+                given = await ready(wait.events, wait.until)
             else:
                 try:
                     given = await within(wait, expires, 'authenticating')
                 except Exception as exc:  # noqa: BLE001 - its course says what it means
-                    step, given = steps.throw, exc  # type: ignore[assignment]
+                    failure = exc
     finally:
         steps.close()

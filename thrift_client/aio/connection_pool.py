@@ -19,6 +19,7 @@ from weakref import ref
 from thrift_client.aio.connect import drive
 from thrift_client.aio.connection import AsyncConnection, AsyncExchange, AsyncPlace, running_loop
 from thrift_client.core.classify import FAILURES
+from thrift_client.core.failures import is_foreign
 from thrift_client.errors import WrongLoop
 from thrift_client.response import set_headers
 from thrift_client.shared.connection_pool import MADE_ROOM, ConnectionPool, Permit
@@ -337,8 +338,10 @@ class AsyncConnectionPool(ConnectionPool):
         if self.line and self.loop is not None:
             try:
                 self.loop.call_soon_threadsafe(self._serve)
-            except RuntimeError:
-                pass  # the loop is closed, and no call waits any more
+            except RuntimeError as exc:
+                if is_foreign(exc):
+                    raise
+                # The loop is closed, and no call waits any more.
 
     def abandon(self, place: AsyncPlace) -> None:
         """Give up a call that was cancelled: its place, or what it has got."""
@@ -353,8 +356,9 @@ class AsyncConnectionPool(ConnectionPool):
         else:
             try:
                 self.line.remove(place)
-            except ValueError:
-                pass  # it has ended
+            except ValueError as exc:  # it has ended
+                if is_foreign(exc):
+                    raise
 
     async def pause(self, until: float) -> None:
         """Wait until `until` (monotonic seconds), or until the client is closed or disabled."""
@@ -377,7 +381,9 @@ class AsyncConnectionPool(ConnectionPool):
         """Discard an idle connection that the server closed or wrote to; False if it isn't idle."""
         try:
             self.idle.remove(connection)
-        except ValueError:
+        except ValueError as exc:
+            if is_foreign(exc):
+                raise
             return False
         self.discard(connection, 'the server closed it, or wrote to it, while it was idle')
         return True

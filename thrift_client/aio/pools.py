@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from thrift_client import deadlines
 from thrift_client.aio.client import AsyncSimpleClient, make_call
+from thrift_client.aio.fanout import AsyncFanOut
 from thrift_client.aio.stream import told, within
 from thrift_client.core.classify import FAILURES
+from thrift_client.core.scatter import Scatter
 from thrift_client.errors import CallTimeout
 from thrift_client.options import check_max_threads
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse, begun
@@ -27,8 +29,7 @@ from thrift_client.shared.pool_base import PoolBase, is_raised
 from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
 
 if TYPE_CHECKING:
-    from thrift_client.aio.fanout import AsyncFanOut
-    from thrift_client.core.scatter import Leg, Scatter
+    from thrift_client.core.scatter import Leg
     from thrift_client.core.service import Method
     from thrift_client.shared.endpoint import Endpoint
     from thrift_client.shared.pickers import BalancedPicker
@@ -199,8 +200,6 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
         return self._as_they_come(kind.method, arguments)
 
     def _as_they_come(self, method: Method, arguments: Any) -> AsyncResponses:
-        from thrift_client.aio.fanout import AsyncFanOut
-
         if self._servers.followers and not self._servers.roster.servers:
             return self._once_listed(method, arguments)
         scatter = self._scatter(self._roster().endpoints, method, arguments)
@@ -215,9 +214,6 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
 
     def _once_listed(self, method: Method, arguments: Any) -> AsyncResponses:
         """Return the responses of servers that a source has still to name."""
-        from thrift_client.aio.fanout import AsyncFanOut
-        from thrift_client.core.scatter import Scatter
-
         ends = deadlines.expiry(
             monotonic(), self._timeout_of(method), deadlines.current.get()
         )
@@ -250,8 +246,6 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
         self, endpoints: Sequence[Endpoint], method: Method, arguments: Any
     ) -> Any:
         """Return the responses of the servers in their order, or what `merge` makes of them."""
-        from thrift_client.aio.fanout import AsyncFanOut
-
         scatter = self._scatter(endpoints, method, arguments)
         fan_out = AsyncFanOut(scatter)
         responses: list[Any] = [None] * len(endpoints)
@@ -345,8 +339,6 @@ class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
 
     def _map(self, kind: type[KeyedMethod], items: Iterable[Any]) -> AsyncResponses:
         """Return the responses of a call for each item: see `KeyedMethod.map`."""
-        from thrift_client.aio.fanout import AsyncFanOut
-
         mapped = self._mapped(kind, items)
         fan_out = AsyncFanOut(mapped)
         timeout = self._timeout_of(kind.method)
@@ -376,8 +368,6 @@ class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
         self, method: Method, values: tuple[Any, ...]
     ) -> ThriftResponse[Any]:
         """Call each server with its share of the argument that is split, and merge."""
-        from thrift_client.aio.fanout import AsyncFanOut
-
         call = self._split_call(method, values)
         fan_out = AsyncFanOut(call)
         try:

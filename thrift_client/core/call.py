@@ -32,6 +32,7 @@ from thrift_client.core.classify import (
     was_stale,
     with_unit,
 )
+from thrift_client.core.failures import is_foreign
 from thrift_client.core.retry import Course
 from thrift_client.errors import CallTimeout, ThriftClientError
 from thrift_client.options import check_headers
@@ -409,8 +410,10 @@ class Call:
         """Return the value and the exception of the call, of which one is None."""
         try:
             return self.value(), None
-        except Exception as exc:  # noqa: BLE001 - the server's answer
-            return None, exc
+        except Exception as exc:
+            if is_foreign(exc):
+                raise
+            return None, exc  # the server's answer
 
     def take_over(self, endpoint: Any, attempts: int) -> None:
         """End with the outcome of one of the call's parts, on its endpoint."""

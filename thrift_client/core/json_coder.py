@@ -274,10 +274,9 @@ def _fields(cls: Any, spec: Any) -> list[Any]:
 
 
 def _name_of(kind: int) -> str:
-    try:
-        name: str = CTYPES[kind]
-    except KeyError:
-        raise Unsupported(f'type {kind}') from None
+    name: str | None = CTYPES.get(kind)
+    if name is None:
+        raise Unsupported(f'type {kind}')
     return name
 
 

@@ -67,13 +67,19 @@ class Ready:
         self.until = until
 
 
-def advance(steps: Steps, answer: Any) -> tuple[Any, Any]:
+def advance(
+    steps: Steps, answer: Any, failure: Exception | None = None
+) -> tuple[Any, Any]:
     """Go on with a course; return what it waits for, or None and its result.
+
+    `answer` is what its wait came to, `failure` what that raised.
 
     A generator turns the StopIteration of a signal handler into RuntimeError, or is left by
     it as if it had ended: both are raised as what they were.
     """
     try:
+        if failure is not None:
+            return steps.throw(failure), None
         return steps.send(answer), None
     except StopIteration as end:
         if end.value is None or is_foreign(end):
@@ -113,6 +119,8 @@ class Opener:
 
             self._link = Link(address, options, wire, time)
             self._host, self._port = self._link.dial
+            if self._link.tls_name is not None:
+                import thrift_client.shared.tls  # noqa: F401 - a connect may leave no descriptor
         self._numeric: Found | None = None
         if self._port is not None:
             self._numeric = numeric(self._host, self._port)

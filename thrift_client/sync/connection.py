@@ -21,7 +21,7 @@ from thrift_client.errors import (
     ReplyMismatch,
     ThriftClientError,
 )
-from thrift_client.shared.connection import ConnectionBase, frame_length
+from thrift_client.shared.connection import UNFRAMED, ConnectionBase, frame_length, unframed
 from thrift_client.sync import stream as waiting
 from thrift_client.sync.stream import CHUNK, SLICE
 
@@ -60,11 +60,14 @@ class Connection(ConnectionBase):
         the result that was read, None for oneway; raises as `exchange`.
         """
         head, reply_head = plan.headers[seqid]
-        request = head + body
-        if not self._plain:
-            request = self.channel.wrap(request, seqid, None)
-        elif self._framed:
-            request = frame_length(len(request)) + request
+        try:
+            request = head + body
+            if not self._plain:
+                request = self.channel.wrap(request, seqid, None)
+            elif self._framed:
+                request = frame_length(len(request)) + request
+        except UNFRAMED as exc:
+            raise unframed(exc, len(head) + len(body)) from exc
         self.calls += 1
         try:
             sent = self._send(request)
@@ -112,7 +115,7 @@ class Connection(ConnectionBase):
         until: float | None,
     ) -> Any:
         """Exchange an encoded request and a reply that `codec` reads; see `exchange`."""
-        data = self.channel.wrap(request, seqid, headers)
+        data = self.wrapped(request, seqid, headers)
         self.calls += 1
         waiting.send(self.stream, data, until)
         if method.oneway:

@@ -299,7 +299,7 @@ class FanOut(FanOutBase):
         fd = connection.stream.fileno()
         try:
             headers = None if leg.call is None else leg.call.headers
-            request = connection.channel.wrap(message, leg.seqid, headers)
+            request = connection.wrapped(message, leg.seqid, headers)
             sent = connection.stream.try_send(request)
         except ThriftClientError as exc:
             self._lose(leg, exc)

@@ -23,6 +23,7 @@ from thrift_client.shared.hash_base import HashBase, KeyedMethod, default_key
 from thrift_client.shared.pool_base import PoolBase, is_raised
 from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
 from thrift_client.sync.client import SimpleClient, make_call
+from thrift_client.sync.fanout import FanOut
 from thrift_client.sync.workers import Workers
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from thrift_client.core.service import Method
     from thrift_client.shared.endpoint import Endpoint
     from thrift_client.shared.pickers import BalancedPicker
-    from thrift_client.sync.fanout import FanOut
 
 
 class ThriftPool(PoolBase[SimpleClient]):
@@ -230,8 +230,6 @@ class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
     def _fan_out(
         self, endpoints: Sequence[Endpoint], method: Method, arguments: Any
     ) -> tuple[Scatter, FanOut]:
-        from thrift_client.sync.fanout import FanOut
-
         scatter = self._scatter(endpoints, method, arguments)
         return scatter, FanOut(scatter, self._blocking_workers())
 
@@ -336,8 +334,6 @@ class HashClient(HashBase[SimpleClient], ThriftPool):
 
     def _map(self, kind: type[KeyedMethod], items: Iterable[Any]) -> Responses:
         """Return the responses of a call for each item: see `KeyedMethod.map`."""
-        from thrift_client.sync.fanout import FanOut
-
         mapped = self._mapped(kind, items)
         fan_out = FanOut(mapped, self._blocking_workers())
 
@@ -359,8 +355,6 @@ class HashClient(HashBase[SimpleClient], ThriftPool):
 
     def _call_split(self, method: Method, values: tuple[Any, ...]) -> ThriftResponse[Any]:
         """Call each server with its share of the argument that is split, and merge."""
-        from thrift_client.sync.fanout import FanOut
-
         call = self._split_call(method, values)
         fan_out = FanOut(call, self._blocking_workers())
         try:
