@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-#: The bytes that are decoded between two looks at the clock: 0.1 s for the smallest structs.
-PIECE = 1 << 18
+#: The bytes that are decoded between two looks at the clock: 10 ms for the smallest structs.
+PIECE = 1 << 16
 #: The reads of a protocol in pure Python between two looks at the clock, less one.
 _READS = 0xFF
 
