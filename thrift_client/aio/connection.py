@@ -350,7 +350,7 @@ class AsyncConnection(ConnectionBase):
         else:
             call = exchange.call
             codec, method = call.endpoint.codec_of(call.options.codec), call.method
-        reply = self._reply = self.reply(codec, method, exchange.seqid)
+        reply = self._reply = self.reply(codec, method, exchange.seqid, exchange.expires)
         return reply
 
     def _read_on(self, exchange: AsyncExchange, reply: IncomingReply, data: bytes | None) -> None:

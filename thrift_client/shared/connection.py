@@ -154,10 +154,13 @@ class ConnectionBase:
         plan = codec.plan(method)
         return None if plan is None else self.read_small(plan, plan.headers[seqid][1], data)
 
-    def reply(self, codec: Codec, method: Method, seqid: int) -> IncomingReply:
-        """Return the assembler of the reply to a call, for callers that must not block."""
+    def reply(
+        self, codec: Codec, method: Method, seqid: int, expires: float | None
+    ) -> IncomingReply:
+        """Return the assembler of the reply to a call that ends at `expires`."""
+        wire, channel, fresh = self.wire, self.channel, self.calls <= 1
         return IncomingReply(
-            self.wire, codec, method, seqid, monotonic, self.channel, fresh=self.calls <= 1
+            wire, codec, method, seqid, monotonic, channel, expires=expires, fresh=fresh
         )
 
     def read_available(self, reply: IncomingReply, data: bytes | None, times: int) -> bool:

@@ -133,7 +133,7 @@ class Connection(ConnectionBase):
         """Return the result of a reply that begins with `data` and may go on."""
         if self._plain and not self._framed and codec.refills:
             return self._read_unframed(codec, method, seqid, data, expires)
-        reply = self.reply(codec, method, seqid)
+        reply = self.reply(codec, method, seqid, expires)
         try:
             whole = reply.feed(data) if data else reply.end()
             while not whole:
@@ -171,7 +171,7 @@ class Connection(ConnectionBase):
         if codec.make_protocol is not self.wire.make_protocol:
             protocol = codec.make_protocol(reader)
         reader.load(BytesIO(data))
-        reader.more = self._read_on
+        reader.more, reader.look = self._read_on, self._look
         try:
             result = codec.answer(method, seqid, protocol)
         except (CallTimeout, ConnectionLost, DecodeError, MessageTooLarge, ReplyMismatch) as exc:
@@ -204,9 +204,12 @@ class Connection(ConnectionBase):
                 raise closed_by_server(partial=True)
             space = space[count:]
 
-    def _receive_more(self) -> bytes:
+    def _look(self) -> None:
         if self._expires is not None and monotonic() >= self._expires:
             raise timed_out('reading the reply')
+
+    def _receive_more(self) -> bytes:
+        self._look()
         data = waiting.receive(self.stream, CHUNK, self._expires, 'reading the reply')
         if not data:
             raise closed_by_server(partial=True)

@@ -348,7 +348,7 @@ class FanOut(FanOutBase):
                 if result is not None:
                     self._settle(leg, result)
                     return
-                leg.reply = connection.reply(codec, leg.method, leg.seqid)
+                leg.reply = connection.reply(codec, leg.method, leg.seqid, leg.expires)
                 if not data:
                     leg.reply.end()
             if connection.read_available(leg.reply, data, READS_IN_A_ROW):

@@ -376,9 +376,9 @@ class Sasl(Channel):
             position += LENGTH.size
             whole.append(self._unwrap(bytes(self._data[position : position + size])))
             position += size
+            self._meter.count(LENGTH.size + size, len(whole[-1]))
         del self._data[:position]
         unwrapped = b''.join(whole)
-        self._meter.count(position, len(unwrapped))
         if len(self.inner) < _BEGINNING:
             self.inner = (self.inner + unwrapped)[:_BEGINNING]
         return unwrapped
