@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 import traceback
-from collections import deque
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -23,6 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 import thrift_client
+from stalls import Stalls
 from test_if import test_service
 from thrift_client import (
     BalancedClient,
@@ -59,43 +59,6 @@ OPTIONS = {
 
 class Interrupt(Exception):
     """An exception from outside."""
-
-
-class Stalls(threading.Thread):
-    """Measures for how long threads of this process wait for their turn on a loaded machine."""
-
-    TICK_S = 0.002
-
-    def __init__(self):
-        super().__init__(daemon=True)
-        self._over = threading.Event()
-        self._late = deque(maxlen=10_000)  # the end of each tick, and how late it came
-        self._began = time.monotonic()
-
-    def run(self):
-        """Tick until told to stop."""
-        while not self._over.is_set():
-            self._began = time.monotonic()
-            time.sleep(self.TICK_S)
-            now = time.monotonic()
-            self._late.append((now, now - self._began - self.TICK_S))
-
-    def since(self, began):
-        """Return the seconds that threads waited for their turn since then (monotonic)."""
-        late = [max(0.0, time.monotonic() - self._began - self.TICK_S)]
-        for ended, seconds in reversed(self._late.copy()):
-            if ended < began:
-                break
-            late.append(seconds)
-        return sum(late)
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *exc_info):
-        self._over.set()
-        self.join()
 
 
 class Calls:
