@@ -5,8 +5,13 @@ import asyncio
 import pytest
 
 from test_if import test_service
-from thrift_client import RetryPolicy, errors
-from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient, AsyncSimpleClient
+from thrift_client import Hedge, RetryPolicy, errors
+from thrift_client.aio import (
+    AsyncBalancedClient,
+    AsyncHashClient,
+    AsyncReplicatedClient,
+    AsyncSimpleClient,
+)
 from thrift_client.events import RetryPlanned
 from thrift_client.testing import BlackHole
 from thrift_client.testing.behaviours import answer, close, first_bytes, hold, reply
@@ -190,6 +195,25 @@ async def test_a_fan_out(fault_server):
         await cancelled(task)
         gate.open()
         assert [r.value() for r in await pool.getk('next')] == ['next', 'next']
+
+
+@pytest.mark.parametrize('options', [{}, {'listeners': [lambda event: None]}])
+@pytest.mark.parametrize('kind', [AsyncReplicatedClient, AsyncBalancedClient])
+async def test_a_coroutine_that_is_closed(fault_server, kind, options):
+    """As those are that wait when their loop ends: it may not wait for anything then."""
+    gate = hold()
+    server = fault_server(test_service, [gate + GOOD, GOOD])
+    options = {'idempotent': True, 'hedge': Hedge(after=5000), **options}
+    async with kind(test_service, servers=[server.address], **options) as pool:
+        call = pool.getk('k').__await__()
+        call.send(None)
+        await reached(gate)
+        call.close()
+        while pool.servers[0].stats().busy:
+            await asyncio.sleep(0)
+        gate.open()
+        got = await pool.getk('next')
+        assert (got[0] if isinstance(got, list) else got).value() == 'next'
 
 
 async def test_a_map(fault_server):

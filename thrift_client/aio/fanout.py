@@ -12,6 +12,7 @@ fan-out: what listeners and policies do happens there. `close` releases whatever
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from time import monotonic
 
@@ -81,7 +82,14 @@ class AsyncFanOut(FanOutBase):
             await self._wait()
 
     async def close(self) -> list[Leg]:
-        """Give up whatever is still under way; the legs whose responses say so."""
+        """Give up whatever is still under way; the legs whose responses say so.
+
+        Waits for their tasks to end, unless the coroutine that runs the fan-out is closed, as at
+        the end of its loop: that may wait for nothing.
+        """
+        if isinstance(sys.exception(), GeneratorExit):
+            self.abandon()
+            return []
         given_up = [*self.give_up()]
         if self._tasks:
             given_up += self._tasks.values()
@@ -110,7 +118,7 @@ class AsyncFanOut(FanOutBase):
         return given_up
 
     def abandon(self) -> None:
-        """Give up what is under way, as its owner is garbage. May run in any thread."""
+        """Give up what is under way, as its owner is gone. May run in any thread."""
         if not self._active:
             return
         try:
