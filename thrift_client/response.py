@@ -105,3 +105,15 @@ class ThriftExceptionResponse(ThriftResponse[T]):
     def __repr__(self) -> str:
         name = getattr(self.server, 'name', None)
         return f'<{type(self).__name__} {name}: {self.exception!r} in {self.elapsed:.1f} ms>'
+
+
+def failed(
+    response: ThriftResponse[Any], error: BaseException, elapsed: float
+) -> ThriftExceptionResponse[Any]:
+    """Return the response of a call that has failed in place of the one that it began with."""
+    failure: ThriftExceptionResponse[Any] = ThriftExceptionResponse(
+        response.server, error, elapsed
+    )
+    failure.attempts = response.attempts
+    failure._headers = response.headers
+    return failure
