@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from thrift_client.aio.stream import ready, told, within
 from thrift_client.errors import CallTimeout
-from thrift_client.shared.opening import Ready
-from thrift_client.shared.resolve import Lookup
+from thrift_client.shared.opening import Named, Ready
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -14,10 +13,10 @@ if TYPE_CHECKING:
     from thrift_client.shared.opening import Steps
 
 
-async def drive(steps: Steps, expires: float | None) -> Any:
-    """Do what a course yields until it is over; returns its value.
+async def drive(steps: Steps) -> Any:
+    """Do what a course yields until it is over, each wait in turn; returns its value.
 
-    Waits until `expires` (monotonic seconds; None: no limit), and raises what it raises.
+    Raises what the course raises.
     """
     try:
         step, given = steps.send, None
@@ -27,16 +26,17 @@ async def drive(steps: Steps, expires: float | None) -> Any:
             except StopIteration as end:
                 return end.value
             step, given = steps.send, None
-            if isinstance(wait, Lookup):
+            if isinstance(wait, Named):
                 try:
-                    await within(told(wait.tell), expires, f'looking up {wait.host}')
+                    lookup = wait.lookup
+                    await within(told(lookup.tell), wait.until, f'looking up {lookup.host}')
                 except CallTimeout as exc:
                     step, given = steps.throw, exc
             elif isinstance(wait, Ready):
                 given = await ready(wait.events, wait.until)  # type: ignore[assignment]
             else:
                 try:
-                    given = await within(wait, expires, 'logging in')
+                    given = await within(wait.awaitable, wait.until, 'logging in')
                 except Exception as exc:  # noqa: BLE001 - its course says what it means
                     step, given = steps.throw, exc  # type: ignore[assignment]
     finally:

@@ -17,9 +17,9 @@ from thrift_client import deadlines
 from thrift_client.aio.client import AsyncSimpleClient, make_call
 from thrift_client.aio.stream import told, within
 from thrift_client.core.classify import FAILURES
-from thrift_client.errors import CallTimeout
+from thrift_client.errors import CallTimeout, EncodeError, WrongLoop
 from thrift_client.options import check_max_threads
-from thrift_client.response import ThriftExceptionResponse, ThriftResponse, begun
+from thrift_client.response import ThriftResponse, begun, failed
 from thrift_client.shared.balanced_base import BalancedBase, balanced_failure
 from thrift_client.shared.bound_methods import ForwardedMethod, bind
 from thrift_client.shared.hash_base import HashBase, KeyedMethod, default_key
@@ -28,6 +28,7 @@ from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
 
 if TYPE_CHECKING:
     from thrift_client.aio.fanout import AsyncFanOut
+    from thrift_client.core.call import CallOptions
     from thrift_client.core.scatter import Leg, Scatter
     from thrift_client.core.service import Method
     from thrift_client.shared.endpoint import Endpoint
@@ -250,6 +251,11 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
         self, endpoints: Sequence[Endpoint], method: Method, arguments: Any
     ) -> Any:
         """Return the responses of the servers in their order, or what `merge` makes of them."""
+        if len(endpoints) == 1:
+            endpoint = endpoints[0]
+            options = endpoint.view(self._overrides)
+            if options.hedge is None:
+                return self._merged([await _call_one(endpoint, options, method, arguments)])
         from thrift_client.aio.fanout import AsyncFanOut
 
         scatter = self._scatter(endpoints, method, arguments)
@@ -264,6 +270,23 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
             for leg in await fan_out.close():
                 responses[leg.position] = leg.response
         return self._merged(responses)
+
+
+async def _call_one(
+    endpoint: Endpoint, options: CallOptions, method: Method, arguments: Any
+) -> ThriftResponse[Any]:
+    """Return the response of the only server of a call: it goes the way of a client's call."""
+    response, started = begun(endpoint.client), monotonic()
+    try:
+        response._value = await make_call(
+            endpoint, options, method, arguments, started, response
+        )
+    except (*FAILURES, *method.answers) as exc:
+        if isinstance(exc, (EncodeError, WrongLoop)):
+            raise
+        return failed(response, exc, (monotonic() - started) * 1000)
+    response.elapsed = (monotonic() - started) * 1000
+    return response
 
 
 async def _next_of(scatter: Scatter, fan_out: AsyncFanOut) -> ThriftResponse[Any] | None:
@@ -311,8 +334,9 @@ class AsyncHashMethod(KeyedMethod):
         except (*FAILURES, *method.answers) as exc:
             if is_raised(exc, self._servers):
                 raise
-            server = endpoint.client if picker is None else picker.endpoint.client
-            return ThriftExceptionResponse(server, exc, (monotonic() - started) * 1000)
+            if picker is not None:
+                response.server = picker.endpoint.client
+            return failed(response, exc, (monotonic() - started) * 1000)
         if picker is not None:
             response.server = picker.endpoint.client
         response.elapsed = (monotonic() - started) * 1000

@@ -24,9 +24,8 @@ from thrift_client.core.failures import is_foreign
 from thrift_client.errors import ClientClosed, EncodeError, ThriftClientError
 from thrift_client.shared.connection_pool import Permit
 from thrift_client.shared.fanout_base import FanOutBase
-from thrift_client.shared.opening import Ready, advance
+from thrift_client.shared.opening import Named, Ready, advance
 from thrift_client.shared.platform import READABLE, WRITABLE
-from thrift_client.shared.resolve import Lookup
 from thrift_client.sync.events import Events, LegOpening, LegPlace
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -208,12 +207,11 @@ class FanOut(FanOutBase):
             connections = leg.endpoint.connections
             self._send(leg, connections.connected(result, opening.began, permit))
             return
-        if isinstance(wait, Lookup):
-            opening.until = leg.expires
-            wait.tell(lambda: self._events.wake(leg, opening))
+        opening.until = wait.until
+        if isinstance(wait, Named):
+            wait.lookup.tell(lambda: self._events.wake(leg, opening))
         else:
             assert isinstance(wait, Ready)
-            opening.until = wait.until
             self._events.listen(leg, wait.events)
         self._events.expect(opening.until)
 
