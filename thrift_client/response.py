@@ -107,6 +107,15 @@ class ThriftExceptionResponse(ThriftResponse[T]):
         return f'<{type(self).__name__} {name}: {self.exception!r} in {self.elapsed:.1f} ms>'
 
 
+def answered(
+    response: ThriftResponse[T], value: T, elapsed: float
+) -> ThriftResponse[T]:
+    """Complete the response of a call that has begun with its value."""
+    response._value = value
+    response.elapsed = elapsed
+    return response
+
+
 def failed(
     response: ThriftResponse[Any], error: BaseException, elapsed: float
 ) -> ThriftExceptionResponse[Any]:
@@ -115,5 +124,5 @@ def failed(
         response.server, error, elapsed
     )
     failure.attempts = response.attempts
-    failure._headers = response.headers
+    set_headers(failure, response.headers)
     return failure

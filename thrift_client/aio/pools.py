@@ -19,7 +19,7 @@ from thrift_client.aio.stream import told, within
 from thrift_client.core.classify import FAILURES
 from thrift_client.errors import CallTimeout, EncodeError, WrongLoop
 from thrift_client.options import check_max_threads
-from thrift_client.response import ThriftResponse, begun, failed
+from thrift_client.response import ThriftResponse, answered, begun, failed
 from thrift_client.shared.balanced_base import BalancedBase, balanced_failure
 from thrift_client.shared.bound_methods import ForwardedMethod, bind
 from thrift_client.shared.hash_base import HashBase, KeyedMethod, default_key
@@ -278,15 +278,12 @@ async def _call_one(
     """Return the response of the only server of a call: it goes the way of a client's call."""
     response, started = begun(endpoint.client), monotonic()
     try:
-        response._value = await make_call(
-            endpoint, options, method, arguments, started, response
-        )
+        value = await make_call(endpoint, options, method, arguments, started, response)
     except (*FAILURES, *method.answers) as exc:
         if isinstance(exc, (EncodeError, WrongLoop)):
             raise
         return failed(response, exc, (monotonic() - started) * 1000)
-    response.elapsed = (monotonic() - started) * 1000
-    return response
+    return answered(response, value, (monotonic() - started) * 1000)
 
 
 async def _next_of(scatter: Scatter, fan_out: AsyncFanOut) -> ThriftResponse[Any] | None:
@@ -307,17 +304,17 @@ class AsyncHashMethod(KeyedMethod):
     ) -> ThriftResponse[Any]:
         roster = self._servers.roster
         if not roster.servers:
-            first: ThriftResponse[Any] = await self._pool._when_listed(
+            first: ThriftResponse[Any] = await self._when_listed(
                 method, self._call, method, arguments, values
             )
             return first
         if self._splits and method.name in self._splits:
-            split: ThriftResponse[Any] = await self._pool._call_split(method, values)
+            split: ThriftResponse[Any] = await self._call_split(method, values)
             return split
         key = self._keys.get(method.name, default_key)(*values)
         picker = None
         if self._failover:
-            picker = self._pool._picker(key)
+            picker = self._new_picker(key)
             endpoint = picker.endpoint
         else:
             place = roster.place_text if type(key) is str else roster.place

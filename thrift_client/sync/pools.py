@@ -17,7 +17,7 @@ from thrift_client import deadlines
 from thrift_client.core.classify import FAILURES
 from thrift_client.errors import EncodeError
 from thrift_client.options import check_max_threads
-from thrift_client.response import ThriftResponse, begun, failed
+from thrift_client.response import ThriftResponse, answered, begun, failed
 from thrift_client.shared.balanced_base import BalancedBase, balanced_failure
 from thrift_client.shared.bound_methods import ForwardedMethod, PoolMethod, bind
 from thrift_client.shared.hash_base import HashBase, KeyedMethod, default_key
@@ -271,13 +271,12 @@ def _call_one(
     """Return the response of the only server of a call: it goes the way of a client's call."""
     response, started = begun(endpoint.client), monotonic()
     try:
-        response._value = make_call(endpoint, options, method, arguments, started, response)
+        value = make_call(endpoint, options, method, arguments, started, response)
     except (*FAILURES, *method.answers) as exc:
         if isinstance(exc, EncodeError):
             raise
         return failed(response, exc, (monotonic() - started) * 1000)
-    response.elapsed = (monotonic() - started) * 1000
-    return response
+    return answered(response, value, (monotonic() - started) * 1000)
 
 
 class ThreadedReplicatedClient(ReplicatedClient):
@@ -297,17 +296,17 @@ class HashMethod(KeyedMethod):
     ) -> ThriftResponse[Any]:
         roster = self._servers.roster
         if not roster.servers:
-            first: ThriftResponse[Any] = self._pool._when_listed(
+            first: ThriftResponse[Any] = self._when_listed(
                 method, self._call, method, arguments, values
             )
             return first
         if self._splits and method.name in self._splits:
-            split: ThriftResponse[Any] = self._pool._call_split(method, values)
+            split: ThriftResponse[Any] = self._call_split(method, values)
             return split
         key = self._keys.get(method.name, default_key)(*values)
         picker = None
         if self._failover:
-            picker = self._pool._picker(key)
+            picker = self._new_picker(key)
             endpoint = picker.endpoint
         else:
             place = roster.place_text if type(key) is str else roster.place
@@ -406,18 +405,18 @@ class ThreadedHashClient(HashClient):
 class BalancedMethod(PoolMethod):
     """A method of the service on a balanced pool."""
 
-    __slots__ = ('_new_picker', '_overrides', '_servers')
+    __slots__ = ('_new_picker', '_overrides', '_servers', '_when_listed')
 
     def __init__(self, pool: Any) -> None:
         super().__init__(pool)
-        self._servers, self._overrides, self._new_picker = pool._picking()
+        self._servers, self._overrides, self._new_picker, self._when_listed = pool._picking()
 
     def _call(
         self, method: Method, arguments: Any, values: tuple[Any, ...]
     ) -> ThriftResponse[Any]:
         roster = self._servers.roster
         if not roster.servers:
-            first: ThriftResponse[Any] = self._pool._when_listed(
+            first: ThriftResponse[Any] = self._when_listed(
                 method, self._call, method, arguments, values
             )
             return first
