@@ -167,3 +167,24 @@ class ThriftExceptionResponse(ThriftResponse[T]):
             fields['server'] = _name(self.server)
         parts = type(exception), exception.args, fields
         return _restored_with, (kind, state | {'_traceback': None}, parts)
+
+
+def answered(
+    response: ThriftResponse[T], value: T, elapsed: float
+) -> ThriftResponse[T]:
+    """Complete the response of a call that has begun with its value."""
+    response._value = value
+    response.elapsed = elapsed
+    return response
+
+
+def failed(
+    response: ThriftResponse[Any], error: BaseException, elapsed: float
+) -> ThriftExceptionResponse[Any]:
+    """Return the response of a call that has failed in place of the one that it began with."""
+    failure: ThriftExceptionResponse[Any] = ThriftExceptionResponse(
+        response.server, error, elapsed
+    )
+    failure.attempts = response.attempts
+    set_headers(failure, response.headers)
+    return failure

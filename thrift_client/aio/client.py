@@ -1,8 +1,8 @@
 """AsyncSimpleClient: one server of a service, for the tasks of one event loop.
 
 A call goes one of two ways, as in `sync/client.py`. The small call takes an idle connection,
-or its place in the line for one, and waits for one future. Everything else follows the
-course of `core/call.py`, which a small call that failed joins as its first attempt.
+a new one, or its place in the line for one, and waits for one future. Everything else follows
+the course of `core/call.py`, which a small call that failed joins as its first attempt.
 """
 
 from __future__ import annotations
@@ -51,13 +51,15 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
     """Begin a call at `now`, with its arguments in an instance of the generated class.
 
     Returns the exchange of a small call, which has been sent or is in the line, or else what
-    makes the whole call when it is awaited. Raises EncodeError. `response` and `picker`: see
-    `make_call`.
+    makes the whole call when it is awaited. Raises EncodeError, WrongLoop. `response` and
+    `picker`: see `make_call`.
     """
     connections = endpoint.connections
-    plan = options.plans.get(method)
+    plan = options.plans.get(method) or options.plan_of(method)
     loop = _running_loop()
-    if plan is None or connections.gate or connections.loop is not loop:
+    if connections.loop is not loop:
+        connections.bind()
+    if plan is None or connections.gate:
         return full_call(endpoint, options, method, arguments, now, response, picker)
     seqid = next_id()
     try:
@@ -79,19 +81,18 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
         if expires <= now:
             return full_call(endpoint, options, method, arguments, now, response, picker)
     line, idle, connection = connections.line, connections.idle, None
-    if not line:
-        if idle:
-            connection = idle.pop()
-            if now >= connection.look_at:
-                idle.append(connection)
-                connection = connections.take_checked()
-        if connection is None and (connections.limit is None or connections.permits):
-            return full_call(endpoint, options, method, arguments, now, response, picker)
+    if not line and idle:
+        connection = idle.pop()
+        if now >= connection.look_at:
+            idle.append(connection)
+            connection = connections.take_checked()
     exchange = AsyncExchange(
         connections, plan, None, message, seqid, expires, Future(loop=loop)
     )
     if connection is not None:
         connection.start(exchange)
+    elif connections.may_open_for(exchange):
+        return end_call(exchange, endpoint, options, method, arguments, now, response, picker)
     else:
         line.append(exchange)
     if expires is not None and expires < connections.alarm_at:
@@ -143,8 +144,8 @@ async def end_call(
     picker: Any = None,
 ) -> Any:
     """Return or raise what a small call came to, or go on with it: see `make_call`."""
-    if exchange.claimed is not None:
-        await endpoint.connections.open_for(exchange)
+    if exchange.future is None or exchange.claimed is not None:
+        await _exchange_on_new(exchange, endpoint, response)
     failure = exchange.failure
     if failure is not None:
         if not isinstance(failure, FAILURES):
@@ -165,6 +166,23 @@ async def end_call(
     raise annotate(exception, endpoint.client)
 
 
+async def _exchange_on_new(
+    exchange: AsyncExchange, endpoint: Endpoint, response: ThriftResponse[Any] | None
+) -> None:
+    """Make a small exchange on a connection of its own; what goes wrong is its `failure`."""
+    connections = endpoint.connections
+    await connections.open_for(exchange)
+    if exchange.failure is not None:
+        return
+    try:
+        await exchange.future  # type: ignore[misc]
+    except BaseException:
+        connections.abandon(exchange)
+        raise
+    if response is not None and endpoint.carries_headers:
+        set_headers(response, exchange.reply_headers)
+
+
 async def full_call(
     endpoint: Endpoint,
     options: CallOptions,
@@ -181,7 +199,6 @@ async def full_call(
 
     `failure` or `result` is how a small call ended that was its first attempt.
     """
-    endpoint.connections.bind()
     hedges = options.hedge is not None and failure is None and options.may_hedge(method)
     if hedges and (picker is None or not picker.forced):
         return await _hedged_call(endpoint, options, method, arguments, started, response, picker)

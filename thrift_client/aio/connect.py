@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from thrift_client.aio.stream import ready, told, within
 from thrift_client.errors import CallTimeout
-from thrift_client.shared.opening import Ready, advance
-from thrift_client.shared.resolve import Lookup
+from thrift_client.shared.opening import Named, Ready, advance
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -14,10 +13,10 @@ if TYPE_CHECKING:
     from thrift_client.shared.opening import Steps
 
 
-async def drive(steps: Steps, expires: float | None) -> Any:
-    """Do what a course yields until it is over; returns its value.
+async def drive(steps: Steps) -> Any:
+    """Do what a course yields until it is over, each wait in turn; returns its value.
 
-    Waits until `expires` (monotonic seconds; None: no limit), and raises what it raises.
+    Raises what the course raises.
     """
     given: Any = None
     failure: Exception | None = None
@@ -27,16 +26,17 @@ async def drive(steps: Steps, expires: float | None) -> Any:
             given = failure = None
             if result is not None:
                 return result
-            if isinstance(wait, Lookup):
+            if isinstance(wait, Named):
                 try:
-                    await within(told(wait.tell), expires, f'resolving {wait.host}')
+                    lookup = wait.lookup
+                    await within(told(lookup.tell), wait.until, f'resolving {lookup.host}')
                 except CallTimeout as exc:
                     failure = exc
             elif isinstance(wait, Ready):
                 given = await ready(wait.events, wait.until)
             else:
                 try:
-                    given = await within(wait, expires, 'authenticating')
+                    given = await within(wait.awaitable, wait.until, 'authenticating')
                 except Exception as exc:  # noqa: BLE001 - its course says what it means
                     failure = exc
     finally:

@@ -260,7 +260,7 @@ class AsyncConnection(ConnectionBase):
     def _hear(self) -> None:
         """Have the loop tell of what arrives."""
         self._is_heard = True
-        self._loop.add_reader(self.stream.fileno(), _readable, ref(self))
+        self._loop.add_reader(self.stream.sock.fileno(), _readable, ref(self))
 
     def _unhear(self) -> None:
         """Stop listening to the socket."""

@@ -221,24 +221,26 @@ class AsyncConnectionPool(ConnectionPool):
             set_headers(call.response, exchange.reply_headers)
         return exchange.result
 
-    async def open_for(self, exchange: AsyncExchange) -> None:
-        """Make a small exchange that got a permit on a connection of its own.
+    def may_open_for(self, exchange: AsyncExchange) -> bool:
+        """Tell whether a small exchange may have a new connection, and leave that to `open_for`."""
+        if self.limit is not None:
+            exchange.claimed = None if self.line else self.try_reserve()
+            if exchange.claimed is None:
+                return False
+        exchange.future = None
+        return True
 
-        Raises nothing of the call's: that is its `failure`.
-        """
+    async def open_for(self, exchange: AsyncExchange) -> None:
+        """Open a connection for a small exchange and begin that; what fails is its `failure`."""
         permit, exchange.claimed = exchange.claimed, None
         try:
             connection = await self.open(exchange.expires, permit)
         except FAILURES as exc:
             exchange.failure = exc
             return
-        exchange.future = self.bind().create_future()
+        exchange.future = asyncio.Future(loop=self.loop)
+        self.watch(exchange.expires)
         connection.start(exchange)
-        try:
-            await exchange.future
-        except BaseException:
-            self.abandon(exchange)
-            raise
 
     def try_open(self) -> tuple[bool, Permit | None]:
         """Tell whether a connection may be opened now; with its permit if one is needed."""
@@ -267,8 +269,7 @@ class AsyncConnectionPool(ConnectionPool):
         try:
             began = monotonic()
             loop = self.bind()
-            ends = self.opener.ends(began, expires)
-            stream, channel = await drive(self.opener.open(began, expires), ends)
+            stream, channel = await drive(self.opener.open(began, expires))
             connection = AsyncConnection(self, loop, self.endpoint.wire, stream, channel, began)
             connection.permit = permit
             if pin is None or not pin.silent:
@@ -278,7 +279,7 @@ class AsyncConnectionPool(ConnectionPool):
             if self.endpoint.options.on_connect is not None:
                 from thrift_client.aio.pin import greet
 
-                await greet(self, connection, ends, pin)
+                await greet(self, connection, self.opener.ends(began, expires), pin)
             return connection
         finally:
             if connection is None and permit is not None:
@@ -286,18 +287,19 @@ class AsyncConnectionPool(ConnectionPool):
 
     def give_back(self, connection: AsyncConnection) -> None:
         """Have a clean connection carry the next call, or make it idle."""
-        if connection.wire.plain and connection.calls > 1 and not self.gate:
+        now = monotonic()
+        if connection.wire.plain and now < connection.retire_at and not self.gate:
             # What the general way comes to, for less.
-            now = monotonic()
-            connection.used(now)
             line = self.line
             if not line:
+                connection.used(now)
                 idle = self.idle
                 idle.append(connection)
                 if len(idle) > self.max_idle or now > self.tend_at:
                     self.tend(now)
                 return
-            if not self._is_serving and now < connection.retire_at and not self.idle:
+            if not self._is_serving and connection.calls > 1 and not self.idle:
+                connection.used(now)
                 place = line.popleft()
                 while line and place.is_over:
                     place = line.popleft()

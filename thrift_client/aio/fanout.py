@@ -135,19 +135,17 @@ class AsyncFanOut(FanOutBase):
         """Send on an idle connection, or go the whole course."""
         endpoint, options = leg.endpoint, leg.options
         connections = endpoint.connections
-        codec = endpoint.codec_of(options.codec)
         is_free = connections.loop is self._loop and not connections.gate and not connections.line
         if options.is_plain and is_free:
             timeout = options.timeout_of(leg.method.name)
             leg.expires = deadlines.expiry(leg.started, timeout, self._deadline)
-            message = self._request(leg, codec)
+            self._encode(leg)
             connection = None
             if leg.expires is None or leg.expires > leg.started:
                 connection = connections.take_checked()
             if connection is not None:
-                plan = codec.plan(leg.method)
                 exchange = leg.place = _Sent(
-                    connections, plan, leg, message, leg.seqid, leg.expires, None
+                    connections, leg.plan, leg, leg.message, leg.seqid, leg.expires, None
                 )
                 exchange.fan_out = self
                 connections.watch(leg.expires)
@@ -155,8 +153,9 @@ class AsyncFanOut(FanOutBase):
                 return
         connections.bind()
         if not callable(options.headers):
-            leg.join()
-            self._request(leg, codec)  # what can't be encoded is the caller's
+            call = leg.join()
+            self._encode(leg)  # what can't be encoded is the caller's
+            call.encoded(leg.message)
         self._course(leg, None)
 
     # How it ends.

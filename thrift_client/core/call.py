@@ -32,7 +32,6 @@ from thrift_client.core.classify import (
     was_stale,
     with_unit,
 )
-from thrift_client.core.failures import is_foreign
 from thrift_client.core.retry import Course
 from thrift_client.errors import CallTimeout, ThriftClientError
 from thrift_client.options import check_headers
@@ -281,6 +280,10 @@ class Call:
             )
         return request
 
+    def encoded(self, request: bytes) -> None:
+        """Take what `request` returns for this endpoint: it is encoded already."""
+        self._requests[self.endpoint.wire] = request
+
     def begin(self) -> None:
         """Report that the call begins, then get its headers, which may carry a trace.
 
@@ -335,7 +338,9 @@ class Call:
                 self.failed(exc, now)
                 continue
             limit = self.options.retry_of(self.method.name).attempt_timeout
-            self.until = deadlines.expiry(now, limit, self.expires)
+            self.until = self.expires
+            if limit is not None:
+                self.until = deadlines.expiry(now, limit, self.expires)
             self._is_on_time = self.until == self.expires
             return endpoint
 
@@ -408,12 +413,8 @@ class Call:
 
     def outcome(self) -> tuple[Any, BaseException | None]:
         """Return the value and the exception of the call, of which one is None."""
-        try:
-            return self.value(), None
-        except Exception as exc:
-            if is_foreign(exc):
-                raise
-            return None, exc  # the server's answer
+        exception = self._exception
+        return (self.value(), None) if exception is None else (None, exception)
 
     def take_over(self, endpoint: Any, attempts: int) -> None:
         """End with the outcome of one of the call's parts, on its endpoint."""

@@ -42,11 +42,17 @@ class KeyedMethod(PoolMethod):
     every look dear.
     """
 
-    __slots__ = ('_failover', '_keys', '_overrides', '_servers', '_splits')
+    __slots__ = (
+        '_call_split', '_failover', '_keys', '_new_picker', '_overrides', '_servers', '_splits',
+        '_when_listed',
+    )  # fmt: skip
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
-        self._servers, self._keys, self._splits, self._failover, self._overrides = pool._keying()
+        (
+            self._servers, self._keys, self._splits, self._failover, self._overrides,
+            self._new_picker, self._when_listed, self._call_split,
+        ) = pool._keying()  # fmt: skip
 
     def set_hash(self, function: KeyFunction) -> Any:
         """Route this method's calls by `function(*arguments)`, the key; returns the pool.
@@ -128,7 +134,14 @@ class HashBase(PoolBase[S]):
 
     def _keying(self) -> tuple[Any, ...]:
         """Return what each call needs of the pool: see `KeyedMethod`."""
-        return self._servers, self._keys, self._splits, self._failover, self._overrides
+        return (
+            self._servers, self._keys, self._splits, self._failover, self._overrides,
+            self._picker, self._when_listed, self._call_split,
+        )  # fmt: skip
+
+    def _call_split(self, method: Method, values: tuple[Any, ...]) -> Any:
+        """Call each server with its share of the argument that is split, and merge."""
+        raise NotImplementedError
 
     def _mapped(self, kind: type[KeyedMethod], items: Iterable[Any]) -> Mapped:
         """Return the calls of a method for each item, none of which has begun."""
