@@ -1,4 +1,4 @@
-"""The state machine of one call, from its first attempt to its end, without any I/O.
+"""The course of one call: a state machine from its first attempt to its end, without any I/O.
 
 Every kind of client makes a call the same way:
 

@@ -1,8 +1,8 @@
 """What a fan-out waits for: descriptors, other threads, and times.
 
-Who owns what: everything belongs to the thread that runs the fan-out, but for `wake`, which
-any thread may call: it appends to a deque, which is one step of the interpreter under the GIL,
-and writes to a socket pair. Without the GIL nothing would have to change.
+Who owns what: everything belongs to the thread that runs the fan-out, except `wake`, which any
+thread may call: it appends to a deque, which is atomic with and without the GIL, and writes to
+a socket pair.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from thrift_client.shared.opening import Steps
     from thrift_client.sync.place import Line
 
-#: Seconds between two looks where nothing can wake the fan-out.
+#: Seconds between two checks if nothing can wake the fan-out.
 LOOK_EVERY = 0.01
 
 
@@ -61,7 +61,7 @@ class Events:
         leg.waits_for = ()
 
     def expect(self, until: float | None) -> None:
-        """Look for what is over at `until` (monotonic seconds; None: never)."""
+        """Check for timeouts at `until` (monotonic seconds; None: never)."""
         if until is not None and (self.next_expiry is None or until < self.next_expiry):
             self.next_expiry = until
 
@@ -77,7 +77,7 @@ class Events:
                     raise
 
     def prepare_to_wake(self) -> None:
-        """Make what other threads wake the fan-out by; without it, it looks often."""
+        """Create the socket pair by which other threads wake the fan-out; without one, it polls."""
         if self._pair is None:
             try:
                 self._pair = socketpair()
@@ -96,7 +96,7 @@ class Events:
         return bool(self._woken)
 
     def next_woken(self) -> tuple[Leg, Any]:
-        """Return what another thread wants looked at, the first first."""
+        """Return the first leg that another thread has woken, and why."""
         return self._woken.popleft()
 
     def wait(self, times: list[float | None]) -> dict[Leg, list[int]]:
@@ -124,7 +124,7 @@ class Events:
         return ready
 
     def close(self) -> None:
-        """Let go of what other threads wake the fan-out by."""
+        """Close the socket pair by which other threads wake the fan-out."""
         if self._pair is not None:
             pair, self._pair = self._pair, None
             pair[0].close()
@@ -144,7 +144,7 @@ class LegPlace(Place):
         self.__enter__()
 
     def wake(self) -> None:
-        """Let the leg look again."""
+        """Have the leg check again."""
         self._events.wake(self._leg, None)
 
 
