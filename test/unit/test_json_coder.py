@@ -285,7 +285,7 @@ def test_noise_is_a_reply_or_an_error_of_ours(data, place, bit):
         ('texts', {'value': 7}, 'value must be list, not int'),
         ('tree', {'root': Tree('a', [Tree(5)])}, 'root.children[0].label must be str, not int'),
         ('store', {'smalls': {'a': 5}}, "smalls['a'] must be Small, not int"),
-        ('echo', {'s': '\ud800'}, 's has a character'),
+        ('echo', {'s': '\ud800'}, 's cannot be encoded in UTF-8'),
     ],
 )
 @pytest.mark.parametrize('protocol', ['binary', 'compact', 'json'])

@@ -1,4 +1,4 @@
-"""The base of both drivers of several calls at once: everything but the waiting."""
+"""The base of both drivers of several calls at once: everything except the waiting."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class FanOutBase:
     def _request(self, leg: Leg, codec: Codec) -> bytes:
         """Return the message of a leg, encoded once for legs with the same arguments.
 
-        Raises EncodeError, told where.
+        Raises EncodeError with server and method.
         """
         key = codec, leg.seqid
         known = self._requests.get(key)
@@ -61,7 +61,7 @@ class FanOutBase:
         return message
 
     def _has_settled(self, leg: Leg, result: Any, headers: Any) -> bool:
-        """End a leg with a result, unless its policy wants another attempt: then False."""
+        """End a leg with a result; False if its policy asks for another attempt."""
         method = leg.method
         exception = None if result is None else method.exception_in(result)
         if exception is not None and leg.options.reconsiders(method, exception):
