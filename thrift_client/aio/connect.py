@@ -1,4 +1,4 @@
-"""Opening a connection on the event loop, which waits for each step of its course."""
+"""Opens a connection on the event loop, which waits for each step (`shared/opening.py`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def drive(steps: Steps, expires: float | None) -> Any:
-    """Do what a course yields until it is over; returns its value.
+    """Wait for what the steps of an opening yield, until they end; returns their value.
 
     Waits until `expires` (monotonic seconds; None: no limit), and raises what it raises.
     """
