@@ -105,7 +105,7 @@ def test_what_is_not_a_request_is_left_out_and_named(cli, thrift_server, tmp_pat
     done = cli('replay', *target, '--speed', 'max', '--json', 'log')
     assert seen == ['a', 'b', 'c'], done.stderr
     assert list(json.loads(done.stdout)['skipped']) == ['2', '3', '4', '5', '7']
-    assert 'log, line 2: left out: 40 characters of a torn request' in done.stderr
+    assert 'log, line 2: left out: 40 characters of an incomplete request' in done.stderr
     assert 'log, line 4: left out: it is nested too deeply' in done.stderr
     assert 'Traceback' not in done.stderr
 

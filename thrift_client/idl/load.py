@@ -76,9 +76,8 @@ def load(
     into `sys.modules`, unless a module that was not loaded from a file has that name. If
     neither the file nor its includes have changed, the same module is returned again.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        IdlError: a mistake in it or in an included file, or an included file that is missing.
+    Raises FileNotFoundError (the file doesn't exist) and IdlError (a mistake in it or in an
+    included file, or an included file that is missing).
     """
     file = os.path.realpath(path)
     folders = tuple(os.path.realpath(folder) for folder in include_dirs)
