@@ -92,7 +92,7 @@ def _call_one(module: Any, server: Server) -> None:
 
 
 def _spread_keys(pool: Any) -> None:
-    _headline(3, 'ThreadedHashClient: set_hash: the word chooses its server')
+    _headline(3, 'ThreadedHashClient with set_hash: the word chooses its server')
     pool.setk.set_hash(lambda key, _: key)
     names = ''.join(f'{server.name:<10}' for server in pool)
     click.echo(f'   {"":<12}{names}getk() finds')
