@@ -1,4 +1,4 @@
-"""Measure the results of HiveServer2: a client's CPU for each row, compared with PyHive's and impyla's.
+"""Measure the results of HiveServer2: CPU for each row, compared with PyHive and impyla.
 
 `python -m bench.columns [ROWS]` prints the figures. The replies are recorded: a server in
 another process sends the same one for each 100,000 rows.

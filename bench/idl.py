@@ -1,4 +1,4 @@
-"""Measure loaded services and thriftpy2's, compared with gen-py's: calls, decoding, JSON, loading.
+"""Measure loaded services and thriftpy2's, compared with gen-py.
 
     python -m bench.idl [ROUNDS]
 

@@ -212,7 +212,7 @@ def plot(placements: list[Placement], fleets: list[list[Balance]], folder: Path)
             plt.plot([i / 10 for i in range(1, 1000)], cuts, label=b.balancer)
         best = balances[-1]
         healthy = quantiles(best.healthy, n=1000)
-        label = f'{best.balancer}, healthy fleet'
+        label = f'{best.balancer}, healthy servers'
         plt.plot([i / 10 for i in range(1, 1000)], healthy, 'k:', label=label)
         plt.yscale('log')
         plt.xlim(50, 100)

@@ -111,7 +111,7 @@ def test_what_is_not_a_request_is_left_out_and_named(cli, thrift_server, tmp_pat
 
 
 def test_a_log_imports_no_module(cli, tmp_path):
-    """Without -s, the services are named and the module in the folder is left alone."""
+    """Without -s, the services are named and the module in the folder is not imported."""
     (line, *_) = logged(tmp_path / 'log', 'a')
     (tmp_path / 'log').write_text(line.replace('test_if.test_service', 'trap.service'))
     (tmp_path / 'trap').mkdir()

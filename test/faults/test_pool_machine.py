@@ -1,7 +1,7 @@
 """Threads that call a pool while its servers come, go, die and return, in any order.
 
 Whatever happens: no wrong value, no call past its timeout, and once all calls are over nothing
-is held and each server that is well gets calls again.
+is held and each healthy server gets calls again.
 """
 
 from __future__ import annotations

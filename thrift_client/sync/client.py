@@ -106,7 +106,7 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
 def _limits(
     timeout: float | None, now: float, ends: float | None
 ) -> tuple[float | None, float]:
-    """When a call has to end, and how many ms it may wait."""
+    """Return when a call has to end, and how many ms it may wait."""
     expires = deadlines.expiry(now, timeout, ends)
     return expires, SLICE if expires is None else (expires - now) * 1000
 

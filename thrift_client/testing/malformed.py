@@ -20,7 +20,7 @@ SSH_BANNER = b'SSH-2.0-OpenSSH_9.7\r\n'
 
 
 def _forged(write_body: Callable[[Any, bool], None]) -> Reply:
-    """Make a reply with the right header; the body's writer is told whether it is compact."""
+    """Make a reply with the right header; the body's writer gets whether it is compact."""
 
     def payload(exchange: Exchange) -> bytes:
         request = exchange.request
