@@ -1,4 +1,4 @@
-"""The course of one call: a state machine from its first attempt to its end, without any I/O.
+"""The course of one call: a state machine from its first attempt to its end, without I/O.
 
 Every kind of client makes a call the same way:
 

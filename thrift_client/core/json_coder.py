@@ -1,4 +1,4 @@
-"""Thrift's JSON at the speed of the standard library's: structs to text, parsed text to structs.
+"""Thrift's JSON as fast as the standard library's: structs to text, parsed text to structs.
 
 Apache's TJSONProtocol writes and reads one character at a time. Here, a struct is written as
 one text for each field, and read from what `json` has parsed. What each struct needs is derived

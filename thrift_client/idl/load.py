@@ -69,7 +69,7 @@ def load(
     include_dirs: Iterable[str | os.PathLike[str]] = (),
     module_name: str | None = None,
 ) -> ModuleType:
-    """Load a `.thrift` file as a module with its services, structs, enums, constants and typedefs.
+    """Load a `.thrift` file as a module of its services, structs, enums, constants and typedefs.
 
     Includes are looked for in the folder of the file that includes them, then in
     `include_dirs`. `module_name` defaults to the file's stem plus `_thrift`. The module is put

@@ -1,4 +1,4 @@
-"""The choice of servers: stable hashes of keys, routers that place keys, balancers without keys.
+"""The choice of servers: stable hashes of keys, routers for keys, balancers without keys.
 
 The names below are imported from their modules at first use: a client of one server hashes
 nothing, so it doesn't load the code for that.

@@ -1,4 +1,4 @@
-"""Jump consistent hashing: perfectly even and without memory, for pools that grow at their end."""
+"""Jump consistent hashing: perfectly even, without memory, for pools that grow at their end."""
 from thrift_client.routing.base import check_equal_weights, mix, no_servers
 from thrift_client.routing.keys import key_hash
 

@@ -1,4 +1,4 @@
-"""Canonical bytes of a key, and their 64-bit hash: the same in every process, on every platform.
+"""Canonical bytes of a key and their 64-bit hash: the same in every process and platform.
 
 A key's canonical bytes are one tag byte and a content. What `key_hash` returns is the BLAKE2b
 digest of these bytes with a digest size of 8 (no key, salt or personalisation), read as a

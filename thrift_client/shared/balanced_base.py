@@ -80,7 +80,7 @@ class BalancedBase(PoolBase[S]):
 def balanced_failure(
     picker: BalancedPicker | None, error: BaseException, method: Method, started: float
 ) -> ThriftExceptionResponse[Any]:
-    """Return the response of a failed call, with the reason of each server that was out of reach.
+    """Return the response of a failed call, with the reason of each unreachable server.
 
     `picker` is None if no server could be chosen.
     """

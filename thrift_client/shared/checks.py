@@ -1,4 +1,4 @@
-"""Checks in the background whether ejected servers are healthy again: `CircuitBreaker(check=…)`.
+"""Checks in the background whether ejected servers recovered: `CircuitBreaker(check=…)`.
 
 Who owns what: one Checks for each pool, and one for each client in no pool. It has a thread or
 task only while a server is ejected. `_lock` guards which servers those are, so that a thread

@@ -1,4 +1,4 @@
-"""The objects that a forked child renews, and what a fork waits for: one list for the package.
+"""The objects that a forked child renews, and what a fork waits for: one list for all.
 
 A child has its parent's memory but only the thread that forked. Locks that other threads held,
 counts of their calls and their connections would never change again, so every object that has

@@ -1,4 +1,4 @@
-"""Opens a connection for every kind of client: resolve, connect, TLS handshake, authenticate.
+"""Opens connections for all kinds of client: resolve, connect, TLS handshake, authenticate.
 
 The steps are a generator that never blocks: it yields what has to be waited for, and the
 blocking client, the fan-out and the event loop each wait in their own way. It holds no lock.

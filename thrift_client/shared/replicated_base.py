@@ -1,4 +1,4 @@
-"""Pools that make each call on all of their servers, and their responses, without the waiting."""
+"""Pools that make each call on all of their servers, and their responses; without waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ApacheTransport: this library's connections for code that makes its own protocol and client.
+"""ApacheTransport: connections for code that makes its own Thrift protocol and client.
 
 The service is unknown. The method is read from the request that was written. The reply is only
 checked for what allows to reuse the connection: that it is whole, that it is the answer to this

@@ -108,7 +108,7 @@ def reply(
     name: str | None = None,
     message_type: int = TMessageType.REPLY,
 ) -> Reply:
-    """Answer with a value; None leaves the result empty, as `void` or a handler without one does.
+    """Answer with a value; None leaves the result empty, as a `void` method does.
 
     `value`: what the method returns. `seqid_by`: added to the request's sequence id. `name`:
     instead of the method's; None is the method's. `message_type`: any number that the protocol

@@ -1,4 +1,4 @@
-"""Replies that no honest server sends: values for a fault server, like those of `behaviours`."""
+"""Malformed replies for a fault server: values like those of `behaviours`."""
 
 import struct
 from collections.abc import Callable

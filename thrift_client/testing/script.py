@@ -41,7 +41,7 @@ class Cue:
 
 
 def per_connection(*scripts: Behaviour | Sequence[Behaviour]) -> Callable[[Turn], Behaviour]:
-    """Give the first connection the first script, and so on; the last one is for all that follow.
+    """Give the first connection the first script, and so on; the last one serves all others.
 
     A sequence goes by the requests of its connection.
 
