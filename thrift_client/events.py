@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from thrift_client.outside import is_foreign
+
 __all__ = [
     'AttemptFailed',
     'CallFinished',
@@ -211,7 +213,9 @@ def _tell(handlers: Iterable[Handler], event: Any) -> None:
     for handle, listener in handlers:
         try:
             handle(event)
-        except Exception:
+        except Exception as exc:
+            if is_foreign(exc):
+                raise
             if id(listener) not in _broken:
                 _broken[id(listener)] = listener
                 log.exception('a listener failed (logged only once): %r', listener)

@@ -50,8 +50,19 @@ class ThriftResponse(Generic[T]):
         return False
 
     def __repr__(self) -> str:
-        name = getattr(self.server, 'name', None)
-        return f'<{type(self).__name__} {name}: {self._value!r} in {self.elapsed:.1f} ms>'
+        what = f'{self._value!r} in {self.elapsed:.1f} ms'
+        return f'<{type(self).__name__} {_name(self.server)}: {what}>'
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        headers = self.headers
+        state = {
+            'server': _name(self.server),
+            '_value': self._value,
+            'elapsed': self.elapsed,
+            'attempts': self.attempts,
+            '_headers': None if headers is None else dict(headers),
+        }
+        return _restored, (type(self), state)
 
     if not TYPE_CHECKING:  # type checkers would accept each of these mistakes
 
@@ -77,6 +88,29 @@ class ThriftResponse(Generic[T]):
 
 def _misused(what: str) -> TypeError:
     return TypeError(f'a response {what}: call .value() for what the server returned')
+
+
+def _name(server: Any) -> Any:
+    """Return the name of a server, whose client can't be pickled."""
+    return getattr(server, 'name', server)
+
+
+def _restored(kind: type[ThriftResponse[Any]], state: dict[str, Any]) -> ThriftResponse[Any]:
+    response = object.__new__(kind)
+    for name, value in state.items():
+        setattr(response, name, value)
+    return response
+
+
+def _restored_with(
+    kind: type[ThriftExceptionResponse[Any]],
+    state: dict[str, Any],
+    parts: tuple[type[BaseException], tuple[Any, ...], dict[str, Any]],
+) -> ThriftResponse[Any]:
+    of, args, fields = parts
+    exception = of.__new__(of, *args)
+    exception.__dict__.update(fields)
+    return _restored(kind, state | {'exception': exception})
 
 
 _new_response = partial(object.__new__, ThriftResponse)
@@ -119,5 +153,38 @@ class ThriftExceptionResponse(ThriftResponse[T]):
         return True
 
     def __repr__(self) -> str:
-        name = getattr(self.server, 'name', None)
-        return f'<{type(self).__name__} {name}: {self.exception!r} in {self.elapsed:.1f} ms>'
+        what = f'{self.exception!r} in {self.elapsed:.1f} ms'
+        return f'<{type(self).__name__} {_name(self.server)}: {what}>'
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        restored, (kind, state) = super().__reduce__()
+        exception = self.exception
+        if exception is None or isinstance(exception, ThriftClientError):
+            return restored, (kind, state | {'exception': exception, '_traceback': None})
+        # Taken apart: one that gen-py made can't be modified, not even by pickle.
+        fields = dict(exception.__dict__)
+        if 'server' in fields and isinstance(exception, TApplicationException):
+            fields['server'] = _name(self.server)
+        parts = type(exception), exception.args, fields
+        return _restored_with, (kind, state | {'_traceback': None}, parts)
+
+
+def answered(
+    response: ThriftResponse[T], value: T, elapsed: float
+) -> ThriftResponse[T]:
+    """Complete the response of a call that has begun with its value."""
+    response._value = value
+    response.elapsed = elapsed
+    return response
+
+
+def failed(
+    response: ThriftResponse[Any], error: BaseException, elapsed: float
+) -> ThriftExceptionResponse[Any]:
+    """Return the response of a call that has failed in place of the one that it began with."""
+    failure: ThriftExceptionResponse[Any] = ThriftExceptionResponse(
+        response.server, error, elapsed
+    )
+    failure.attempts = response.attempts
+    set_headers(failure, response.headers)
+    return failure

@@ -5,8 +5,13 @@ import asyncio
 import pytest
 
 from test_if import test_service
-from thrift_client import RetryPolicy, errors
-from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient, AsyncSimpleClient
+from thrift_client import Hedge, RetryPolicy
+from thrift_client.aio import (
+    AsyncBalancedClient,
+    AsyncHashClient,
+    AsyncReplicatedClient,
+    AsyncSimpleClient,
+)
 from thrift_client.events import RetryPlanned
 from thrift_client.testing import BlackHole
 from thrift_client.testing.behaviours import answer, close, first_bytes, hold, reply
@@ -95,7 +100,7 @@ async def test_while_waiting_for_a_connection(fault_server):
 
 async def test_with_a_permit_to_connect(fault_server):
     """The permit passes to the next in the queue."""
-    server = fault_server(test_service, [close(), GOOD])
+    server = fault_server(test_service, GOOD)
     options = {'max_connections': 1, 'retry': RetryPolicy(attempts=1)}
     async with AsyncSimpleClient(test_service, server.address, **options) as client:
         first = asyncio.create_task(client.getk('first'))
@@ -107,7 +112,7 @@ async def test_with_a_permit_to_connect(fault_server):
         results = await asyncio.gather(first, second, third, return_exceptions=True)
         assert isinstance(results[0], asyncio.CancelledError)
         assert isinstance(results[1], asyncio.CancelledError)
-        assert isinstance(results[2], errors.ConnectionLost)
+        assert results[2] == 'third'
         assert await client.getk('next') == 'next'
 
 
@@ -190,6 +195,25 @@ async def test_a_fan_out(fault_server):
         await cancelled(task)
         gate.open()
         assert [r.value() for r in await pool.getk('next')] == ['next', 'next']
+
+
+@pytest.mark.parametrize('options', [{}, {'listeners': [lambda event: None]}])
+@pytest.mark.parametrize('kind', [AsyncReplicatedClient, AsyncBalancedClient])
+async def test_a_coroutine_that_is_closed(fault_server, kind, options):
+    """As those are that wait when their loop ends: it may not wait for anything then."""
+    gate = hold()
+    server = fault_server(test_service, [gate + GOOD, GOOD])
+    options = {'idempotent': True, 'hedge': Hedge(after=5000), **options}
+    async with kind(test_service, servers=[server.address], **options) as pool:
+        call = pool.getk('k').__await__()
+        call.send(None)
+        await reached(gate)
+        call.close()
+        while pool.servers[0].stats().busy:  # noqa: ASYNC110 - closing tells no one
+            await asyncio.sleep(0)
+        gate.open()
+        got = await pool.getk('next')
+        assert (got[0] if isinstance(got, list) else got).value() == 'next'
 
 
 async def test_a_map(fault_server):

@@ -16,7 +16,13 @@ from thrift.transport.TTransport import TTransportException
 from on_loop import OnLoop
 from plain_gen_py import connected
 from test_if import test_service
-from thrift_client import ReplicatedClient, SimpleClient, ThreadedReplicatedClient, errors
+from thrift_client import (
+    Hedge,
+    ReplicatedClient,
+    SimpleClient,
+    ThreadedReplicatedClient,
+    errors,
+)
 from thrift_client.aio import AsyncReplicatedClient, AsyncSimpleClient
 from thrift_client.testing.behaviours import (
     answer,
@@ -118,6 +124,10 @@ def call_all(pool):
 
 WAYS = {
     'client': lambda address, **options: SimpleClient(test_service, address, **options),
+    # Its calls go the general way, although a method that isn't idempotent is never hedged.
+    'hedging client': lambda address, **options: SimpleClient(
+        test_service, address, hedge=Hedge(after=5000), **options
+    ),
     'fan-out': lambda address, **options: ReplicatedClient(
         test_service, servers=[address], **options
     ),

@@ -9,6 +9,7 @@ import time
 import pytest
 from thrift.transport.TTransport import TBufferedTransport
 
+from stalls import Took
 from test_if import test_service
 from thrift_client import (
     HashClient,
@@ -60,20 +61,9 @@ new_and_used = pytest.mark.parametrize(
 )
 
 
-class Took:
+def within(timeout, tolerance=TOLERANCE):
     """Check that a block takes as long as a timeout in ms, and hardly longer."""
-
-    def __init__(self, timeout, tolerance=TOLERANCE):
-        self._timeout, self._tolerance = timeout / 1000, tolerance
-
-    def __enter__(self):
-        self._began = time.monotonic()
-        return self
-
-    def __exit__(self, kind, error, trace):
-        if kind is None:
-            took = time.monotonic() - self._began
-            assert self._timeout - 0.005 <= took <= self._timeout + self._tolerance
+    return Took(timeout / 1000 + tolerance, timeout / 1000 - 0.005)
 
 
 def outcome(client, key):
@@ -121,7 +111,7 @@ def test_a_slow_server_ends_at_the_timeout(fault_server, way, slow, framed, warm
     with WAYS[way](test_service, server.address, frame=framed, timeout=80) as client:
         if warm:
             assert outcome(patient(client), 'warm') == 'warm'
-        with Took(80):
+        with within(80):
             failure = outcome(client, 'slow')
         assert isinstance(failure, errors.CallTimeout)
         assert failure.maybe_executed is executed
@@ -133,7 +123,7 @@ def test_a_slow_server_ends_at_the_timeout(fault_server, way, slow, framed, warm
 def test_a_frame_that_never_comes_ends_at_the_timeout(fault_server, way):
     """Its length was sent and nothing else."""
     server = fault_server(test_service, frame_length(100) + silence(), framed=True)
-    with WAYS[way](test_service, server.address, frame=True, timeout=80) as client, Took(80):
+    with WAYS[way](test_service, server.address, frame=True, timeout=80) as client, within(80):
         assert isinstance(outcome(client, 'k'), errors.CallTimeout)
 
 
@@ -144,7 +134,7 @@ def test_a_server_that_does_not_read_ends_at_the_timeout(fault_server, way, warm
     with WAYS[way](test_service, server.address, timeout=300) as client:
         if warm:
             assert outcome(patient(client), 'warm') == 'warm'
-        with Took(300, tolerance=1):
+        with within(300, tolerance=1):
             failure = outcome(client, LARGE)
     assert isinstance(failure, errors.CallTimeout)
     assert failure.maybe_executed is False
@@ -164,14 +154,14 @@ def test_sending_and_waiting_share_the_timeout(fault_server, way, warm):
     with WAYS[way](test_service, server.address, timeout=500) as client:
         if warm:
             assert outcome(patient(client), 'warm') == 'warm'
-        with Took(500, ENCODING):
+        with within(500, ENCODING):
             assert isinstance(outcome(client, LARGE), errors.CallTimeout)
 
 
 @every_way
 def test_a_black_hole_ends_at_the_timeout(black_hole, way):
     """Nobody answers the connect; nothing can have run."""
-    with WAYS[way](test_service, black_hole, timeout=100) as client, Took(100):
+    with WAYS[way](test_service, black_hole, timeout=100) as client, within(100):
         failure = outcome(client, 'k')
     assert isinstance(failure, errors.CallTimeout)
     assert failure.maybe_executed is False
@@ -182,7 +172,7 @@ def test_a_black_hole_ends_at_the_timeout(black_hole, way):
 def test_connect_timeout_limits_a_connect(black_hole, way):
     """Within a longer timeout."""
     options = {'timeout': 20_000, 'connect_timeout': 80}
-    with WAYS[way](test_service, black_hole, **options) as client, Took(80):
+    with WAYS[way](test_service, black_hole, **options) as client, within(80):
         failure = outcome(client, 'k')
     assert isinstance(failure, (errors.CallTimeout, errors.ConnectError))
     assert failure.maybe_executed is False
@@ -198,7 +188,7 @@ def test_connect_timeout_limits_all_of_a_connect(fault_server, client_of, option
     server = fault_server(test_service, GOOD, on_connect=silence())
     retry = RetryPolicy(attempts=2, backoff=1, connect=True)
     client = client_of(server.address, timeout=20_000, connect_timeout=100, retry=retry, **options)
-    with Took(200), pytest.raises(errors.CallTimeout, match='connect_timeout=100 ms') as caught:
+    with within(200), pytest.raises(errors.CallTimeout, match='connect_timeout=100 ms') as caught:
         client.getk('k')
     assert caught.value.attempts == 2
     assert caught.value.maybe_executed is False
@@ -220,7 +210,7 @@ def test_a_look_up_that_hangs_ends_at_the_timeout(client_of, monkeypatch):
 
     monkeypatch.setattr('socket.getaddrinfo', getaddrinfo)
     try:
-        with Took(100), pytest.raises(errors.CallTimeout) as caught:
+        with within(100), pytest.raises(errors.CallTimeout) as caught:
             client_of('kv.test', timeout=100).ping()
         assert caught.value.maybe_executed is False
     finally:
@@ -265,7 +255,7 @@ def test_a_fan_out_tells_which_phase_took_the_time(closing, monkeypatch):
 def test_warm_up_is_bounded(black_hole, client_of):
     """By the client's timeout."""
     client = client_of(black_hole, timeout=100)
-    with Took(100), pytest.raises(errors.CallTimeout):
+    with within(100), pytest.raises(errors.CallTimeout):
         client.warm_up()
 
 
@@ -281,7 +271,7 @@ def test_an_interval_timer_does_not_stretch_a_call(fault_server, client_of, warm
     before = signal.signal(signal.SIGALRM, lambda *_: None)
     signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
     try:
-        with Took(200), pytest.raises(errors.CallTimeout):
+        with within(200), pytest.raises(errors.CallTimeout):
             client.getk('k')
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -305,7 +295,7 @@ def test_signals_do_not_stretch_a_call(fault_server, client_of, name):
     sender = threading.Thread(target=send)
     sender.start()
     try:
-        with Took(200), pytest.raises(errors.CallTimeout):
+        with within(200), pytest.raises(errors.CallTimeout):
             client.getk('k')
     finally:
         over.set()
@@ -372,7 +362,7 @@ def test_timeouts_of_methods_may_be_in_a_url(fault_server, client_of):
     server = fault_server(test_service, [delay(100) + reply(['x']), silence()])
     url = f'thrift://{server.address}?timeouts=getk=50,keys=none'
     assert client_of(f'{url}&timeout=50').keys() == ['x']
-    with Took(50), pytest.raises(errors.CallTimeout):
+    with within(50), pytest.raises(errors.CallTimeout):
         client_of(f'{url}&timeout=20000').getk('k')
     with pytest.raises(ValueError, match='timeouts must be a number'):
         SimpleClient(test_service, 'thrift://h:1?timeouts=getk')

@@ -6,17 +6,20 @@ import re
 
 import pytest
 from thrift.protocol.TProtocol import TProtocolException
-from thrift.Thrift import TException
+from thrift.Thrift import TApplicationException, TException
 from thrift.transport.TTransport import TTransportException
 
 from rich_if import rich_service
+from rich_if.ttypes import Refused
 from test_if import test_service
-from thrift_client import ReplicatedClient, SimpleClient, ThreadedHashClient, errors
+from thrift_client import HashClient, ReplicatedClient, SimpleClient, ThreadedHashClient, errors
+from thrift_client.aio import AsyncHashClient
 from thrift_client.testing import BlackHole, ClosedPort
 from thrift_client.testing.behaviours import (
     application_exception,
     close,
     first_bytes,
+    raise_declared,
     raw,
     reply,
     reset,
@@ -206,6 +209,33 @@ def test_a_response_is_not_its_value(fault_server, behaviour):
         with pytest.raises(TypeError, match=r'a response .*: call \.value\(\)'):
             use(response)
     assert response
+
+
+@pytest.mark.parametrize('kind', [HashClient, AsyncHashClient])
+@pytest.mark.parametrize(
+    ('behaviour', 'outcome'),
+    [
+        (reply('value'), 'value'),
+        (application_exception(TApplicationException.INTERNAL_ERROR, 'no'), TApplicationException),
+        (raise_declared(Refused(4, 'no')), Refused),
+        (close(), errors.ConnectionLost),
+    ],
+)
+def test_a_response_pickles(fault_server, pool_of, behaviour, outcome, kind):
+    """With the name of its server; an exception with it."""
+    server = fault_server(rich_service, behaviour)
+    response = pool_of([server.address], kind, service=rich_service).find(key='k', refuse=True)
+    again = pickle.loads(pickle.dumps(response))
+    assert (type(again), repr(again)) == (type(response), repr(response))
+    assert again.server == response.server.name
+    assert (again.elapsed, again.attempts) == (response.elapsed, response.attempts)
+    if isinstance(outcome, str):
+        assert again.value() == outcome
+        return
+    with pytest.raises(outcome) as caught:
+        again.value()
+    assert str(caught.value) == str(response.exception)
+    assert getattr(caught.value, 'server', again.server) == again.server
 
 
 def test_an_argument_is_named_by_its_path():

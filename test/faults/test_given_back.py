@@ -164,7 +164,8 @@ def waiting_calls(client, gate, count):
         outcomes.append((key, called(client, key)))
 
     for n in range(count + 1):
-        threads.append(threading.Thread(target=work, args=(f'call {n}',)))
+        # A daemon, so that one that hangs fails its test and nothing else.
+        threads.append(threading.Thread(target=work, args=(f'call {n}',), daemon=True))
         threads[-1].start()
         if not n:
             gate.wait_reached(5000)
@@ -222,7 +223,9 @@ def test_a_pause_before_a_retry_ends(kind, fault_server):
     options = {'timeout': None, 'idempotent': True, 'retry': policy}
     with made(kind, server.address, **options) as client:
         outcomes = []
-        thread = threading.Thread(target=lambda: outcomes.append(called(client, 'k')))
+        thread = threading.Thread(
+            target=lambda: outcomes.append(called(client, 'k')), daemon=True
+        )
         thread.start()
         wait_until(lambda: first_of(client).stats().retries)
         time.sleep(0.01)
@@ -232,7 +235,7 @@ def test_a_pause_before_a_retry_ends(kind, fault_server):
         else:
             client.close()
         thread.join(2)
-        assert not thread.is_alive()
+        assert not thread.is_alive(), 'it goes on to pause'
         assert isinstance(outcomes[0], errors.ClientClosed)
         assert time.process_time() - before < 0.5  # it doesn't spin
 

@@ -93,7 +93,7 @@ def test_row_80_on_connect_fails_or_hangs(check):
 def test_row_81_silent_with_attempt_timeout(check, idempotent):
     """The second attempt is answered."""
     servers = check.servers([silence(), GOOD])
-    policy = RetryPolicy(attempts=2, backoff=1, attempt_timeout=80)
+    policy = RetryPolicy(attempts=2, backoff=1, attempt_timeout=300)
     with check.client(servers, timeout=5000, retry=policy, idempotent=idempotent) as client:
         got = outcome(client, 'k')
         assert got == 'k' if idempotent else isinstance(got, errors.CallTimeout)

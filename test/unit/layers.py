@@ -24,7 +24,7 @@ FUNCTION_LINES = 60
 LAYERS = (
     {
         *('_version', 'errors', 'address', 'options', 'policies', 'deadlines', 'response'),
-        'mistakes',
+        *('mistakes', 'outside'),
         *('events', 'stats'),
         *('typed', 'typed_aio', 'typed_options'),  # type stubs, without code
     },

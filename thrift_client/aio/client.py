@@ -1,9 +1,9 @@
 """AsyncSimpleClient: one server of a service, for the tasks of one event loop.
 
 A call takes one of two paths, as in `sync/client.py`. The short path is for small calls: it
-takes an idle connection, or a place in the line for one, and waits for one future. Everything
-else follows the course of `core/call.py`. If a small call fails, its exchange counts as the
-first attempt of that.
+takes an idle connection, a new one, or a place in the line for one, and waits for one future.
+Everything else follows the course of `core/call.py`. If a small call fails, its exchange counts
+as the first attempt of that.
 """
 
 from __future__ import annotations
@@ -52,16 +52,19 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
     """Begin a call at `now`, with its arguments in an instance of the generated class.
 
     Returns the exchange of a small call, which has been sent or is in the line, or else a
-    coroutine that makes the whole call. Raises EncodeError. `response` and `picker`: see
-    `make_call`.
+    coroutine that makes the whole call. Raises EncodeError, WrongLoop. `response` and `picker`:
+    see `make_call`.
     """
     connections = endpoint.connections
-    plan = options.plans.get(method)
+    plan = options.plans.get(method) or options.plan_of(method)
     loop = _running_loop()
-    if plan is None or connections.gate or connections.loop is not loop:
+    if connections.loop is not loop:
+        connections.bind()
+    if plan is None or connections.gate:
         return full_call(endpoint, options, method, arguments, now, response, picker)
+    seqid = next_id()
     try:
-        body = plan.encode(arguments, plan.encode_spec)
+        message = plan.headers[seqid][0] + plan.encode(arguments, plan.encode_spec)
     except ENCODING as exc:
         if is_foreign(exc):
             raise
@@ -79,20 +82,18 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
         if expires <= now:
             return full_call(endpoint, options, method, arguments, now, response, picker)
     line, idle, connection = connections.line, connections.idle, None
-    if not line:
-        if idle:
-            connection = idle.pop()
-            if now >= connection.look_at:
-                idle.append(connection)
-                connection = connections.take_checked()
-        if connection is None and (connections.limit is None or connections.permits):
-            return full_call(endpoint, options, method, arguments, now, response, picker)
-    seqid = next_id()
+    if not line and idle:
+        connection = idle.pop()
+        if now >= connection.look_at:
+            idle.append(connection)
+            connection = connections.take_checked()
     exchange = AsyncExchange(
-        connections, plan, None, plan.headers[seqid][0] + body, seqid, expires, Future(loop=loop)
+        connections, plan, None, message, seqid, expires, Future(loop=loop)
     )
     if connection is not None:
         connection.start(exchange)
+    elif connections.may_open_for(exchange):
+        return end_call(exchange, endpoint, options, method, arguments, now, response, picker)
     else:
         line.append(exchange)
     if expires is not None and expires < connections.alarm_at:
@@ -143,8 +144,8 @@ async def end_call(
     picker: Any = None,
 ) -> Any:
     """Return or raise the result of a small call, or go on with it: see `make_call`."""
-    if exchange.claimed is not None:
-        await endpoint.connections.open_for(exchange)
+    if exchange.future is None or exchange.claimed is not None:
+        await _exchange_on_new(exchange, endpoint, response)
     failure = exchange.failure
     if failure is not None:
         if not isinstance(failure, FAILURES):
@@ -165,6 +166,23 @@ async def end_call(
     raise annotate(exception, endpoint.client)
 
 
+async def _exchange_on_new(
+    exchange: AsyncExchange, endpoint: Endpoint, response: ThriftResponse[Any] | None
+) -> None:
+    """Make a small exchange on a connection of its own; what goes wrong is its `failure`."""
+    connections = endpoint.connections
+    await connections.open_for(exchange)
+    if exchange.failure is not None:
+        return
+    try:
+        await exchange.future  # type: ignore[misc]
+    except BaseException:
+        connections.abandon(exchange)
+        raise
+    if response is not None and endpoint.carries_headers:
+        set_headers(response, exchange.reply_headers)
+
+
 async def full_call(
     endpoint: Endpoint,
     options: CallOptions,
@@ -181,7 +199,6 @@ async def full_call(
 
     `failure` or `result` is the outcome of a small call, which was its first attempt.
     """
-    endpoint.connections.bind()
     hedges = options.hedge is not None and failure is None and options.may_hedge(method)
     if hedges and (picker is None or not picker.forced):
         return await _hedged_call(endpoint, options, method, arguments, started, response, picker)
@@ -272,6 +289,10 @@ class AsyncSimpleClient(ClientBase):
     @staticmethod
     def _functions_of(service: Service) -> dict[str, Any]:
         return functions_of(service)
+
+    @staticmethod
+    def _load_hedging() -> None:
+        import thrift_client.aio.fanout  # noqa: F401
 
     async def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the service by its name, also one that the client hides.

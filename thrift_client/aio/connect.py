@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from thrift_client.aio.stream import ready, told, within
 from thrift_client.errors import CallTimeout
-from thrift_client.shared.opening import Ready
-from thrift_client.shared.resolve import Lookup
+from thrift_client.shared.opening import Named, Ready, advance
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -14,30 +13,31 @@ if TYPE_CHECKING:
     from thrift_client.shared.opening import Steps
 
 
-async def drive(steps: Steps, expires: float | None) -> Any:
+async def drive(steps: Steps) -> Any:
     """Wait for what the steps of an opening yield, until they end; returns their value.
 
-    Waits until `expires` (monotonic seconds; None: no limit), and raises what it raises.
+    Raises what the steps raise.
     """
+    given: Any = None
+    failure: Exception | None = None
     try:
-        step, given = steps.send, None
         while True:
-            try:
-                wait = step(given)
-            except StopIteration as end:
-                return end.value
-            step, given = steps.send, None
-            if isinstance(wait, Lookup):
+            wait, result = advance(steps, given, failure)
+            given = failure = None
+            if result is not None:
+                return result
+            if isinstance(wait, Named):
                 try:
-                    await within(told(wait.tell), expires, f'resolving {wait.host}')
+                    lookup = wait.lookup
+                    await within(told(lookup.tell), wait.until, f'resolving {lookup.host}')
                 except CallTimeout as exc:
-                    step, given = steps.throw, exc
+                    failure = exc
             elif isinstance(wait, Ready):
-                given = await ready(wait.events, wait.until)  # type: ignore[assignment]
+                given = await ready(wait.events, wait.until)
             else:
                 try:
-                    given = await within(wait, expires, 'authenticating')
+                    given = await within(wait.awaitable, wait.until, 'authenticating')
                 except Exception as exc:  # noqa: BLE001 - its course says what it means
-                    step, given = steps.throw, exc  # type: ignore[assignment]
+                    failure = exc
     finally:
         steps.close()

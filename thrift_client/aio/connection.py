@@ -18,7 +18,7 @@ from thrift_client.aio.stream import ready
 from thrift_client.core.classify import timed_out
 from thrift_client.core.failures import is_foreign
 from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError
-from thrift_client.shared.connection import ConnectionBase, frame_length
+from thrift_client.shared.connection import UNFRAMED, ConnectionBase, frame_length, unframed
 from thrift_client.shared.platform import READABLE, WRITABLE
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -162,18 +162,21 @@ class AsyncConnection(ConnectionBase):
         """When its exchange must end; None: there is none, or it is unlimited."""
         return self._exchange.expires if self._exchange is not None else None
 
-    def start(self, exchange: AsyncExchange) -> None:
+    def start(self, exchange: AsyncExchange) -> None:  # noqa: C901 - a call less
         """Send a request, whose reply then ends the exchange. Errors of the call end it, too."""
         self._exchange = exchange
         exchange.connection = self
         self.calls += 1
         try:
             request = exchange.message
-            if not self._plain:
-                headers = None if exchange.call is None else exchange.call.headers
-                request = self.channel.wrap(request, exchange.seqid, headers)
-            elif self._framed:
-                request = frame_length(len(request)) + request
+            try:
+                if not self._plain:
+                    headers = None if exchange.call is None else exchange.call.headers
+                    request = self.channel.wrap(request, exchange.seqid, headers)
+                elif self._framed:
+                    request = frame_length(len(request)) + request
+            except UNFRAMED as exc:
+                raise unframed(exc, len(request)) from exc
             try:
                 sent = self._send(request)
             except OSError as exc:
@@ -257,7 +260,7 @@ class AsyncConnection(ConnectionBase):
     def _hear(self) -> None:
         """Listen to the socket."""
         self._is_heard = True
-        self._loop.add_reader(self.stream.fileno(), _readable, ref(self))
+        self._loop.add_reader(self.stream.sock.fileno(), _readable, ref(self))
 
     def _unhear(self) -> None:
         """Stop listening to the socket."""
@@ -347,7 +350,7 @@ class AsyncConnection(ConnectionBase):
         else:
             call = exchange.call
             codec, method = call.endpoint.codec_of(call.options.codec), call.method
-        reply = self._reply = self.reply(codec, method, exchange.seqid)
+        reply = self._reply = self.reply(codec, method, exchange.seqid, exchange.expires)
         return reply
 
     def _read_on(self, exchange: AsyncExchange, reply: IncomingReply, data: bytes | None) -> None:

@@ -19,6 +19,7 @@ from weakref import ref
 from thrift_client.aio.connect import drive
 from thrift_client.aio.connection import AsyncConnection, AsyncExchange, AsyncPlace, running_loop
 from thrift_client.core.classify import FAILURES
+from thrift_client.core.failures import is_foreign
 from thrift_client.errors import WrongLoop
 from thrift_client.response import set_headers
 from thrift_client.shared.connection_pool import MADE_ROOM, ConnectionPool, Permit
@@ -219,8 +220,17 @@ class AsyncConnectionPool(ConnectionPool):
             set_headers(call.response, exchange.reply_headers)
         return exchange.result
 
+    def may_open_for(self, exchange: AsyncExchange) -> bool:
+        """Tell whether a small exchange may have a new connection; `open_for` then opens it."""
+        if self.limit is not None:
+            exchange.claimed = None if self.line else self.try_reserve()
+            if exchange.claimed is None:
+                return False
+        exchange.future = None
+        return True
+
     async def open_for(self, exchange: AsyncExchange) -> None:
-        """Open a connection for a small exchange that got a permit, and send it.
+        """Open a connection for a small exchange, and send it.
 
         An error of the call is not raised: it is set as its `failure`.
         """
@@ -230,13 +240,9 @@ class AsyncConnectionPool(ConnectionPool):
         except FAILURES as exc:
             exchange.failure = exc
             return
-        exchange.future = self.bind().create_future()
+        exchange.future = asyncio.Future(loop=self.loop)
+        self.watch(exchange.expires)
         connection.start(exchange)
-        try:
-            await exchange.future
-        except BaseException:
-            self.abandon(exchange)
-            raise
 
     def try_open(self) -> tuple[bool, Permit | None]:
         """Tell whether a connection may be opened now; with its permit if one is needed."""
@@ -265,8 +271,7 @@ class AsyncConnectionPool(ConnectionPool):
         try:
             began = monotonic()
             loop = self.bind()
-            ends = self.opener.ends(began, expires)
-            stream, channel = await drive(self.opener.open(began, expires), ends)
+            stream, channel = await drive(self.opener.open(began, expires))
             connection = AsyncConnection(self, loop, self.endpoint.wire, stream, channel, began)
             connection.permit = permit
             if pin is None or not pin.silent:
@@ -276,7 +281,7 @@ class AsyncConnectionPool(ConnectionPool):
             if self.endpoint.options.on_connect is not None:
                 from thrift_client.aio.pin import greet
 
-                await greet(self, connection, ends, pin)
+                await greet(self, connection, self.opener.ends(began, expires), pin)
             return connection
         finally:
             if connection is None and permit is not None:
@@ -284,18 +289,19 @@ class AsyncConnectionPool(ConnectionPool):
 
     def give_back(self, connection: AsyncConnection) -> None:
         """Send the next waiting call on a clean connection, or make it idle."""
-        if connection.wire.plain and connection.calls > 1 and not self.gate:
+        now = monotonic()
+        if connection.wire.plain and now < connection.retire_at and not self.gate:
             # The same as the general code, but cheaper.
-            now = monotonic()
-            connection.used(now)
             line = self.line
             if not line:
+                connection.used(now)
                 idle = self.idle
                 idle.append(connection)
                 if len(idle) > self.max_idle or now > self.tend_at:
                     self.tend(now)
                 return
-            if not self._is_serving and now < connection.retire_at and not self.idle:
+            if not self._is_serving and connection.calls > 1 and not self.idle:
+                connection.used(now)
                 place = line.popleft()
                 while line and place.is_over:
                     place = line.popleft()
@@ -336,8 +342,10 @@ class AsyncConnectionPool(ConnectionPool):
         if self.line and self.loop is not None:
             try:
                 self.loop.call_soon_threadsafe(self._serve)
-            except RuntimeError:
-                pass  # the loop is closed, and no call waits any more
+            except RuntimeError as exc:
+                if is_foreign(exc):
+                    raise
+                # The loop is closed, and no call waits any more.
 
     def abandon(self, place: AsyncPlace) -> None:
         """Give up a cancelled call: remove its place, or pass on what it got."""
@@ -352,8 +360,9 @@ class AsyncConnectionPool(ConnectionPool):
         else:
             try:
                 self.line.remove(place)
-            except ValueError:
-                pass  # it has ended
+            except ValueError as exc:  # it has ended
+                if is_foreign(exc):
+                    raise
 
     async def pause(self, until: float) -> None:
         """Wait until `until` (monotonic seconds), or until the client is closed or disabled."""
@@ -376,7 +385,9 @@ class AsyncConnectionPool(ConnectionPool):
         """Discard an idle connection that the server closed or wrote to; False if it isn't idle."""
         try:
             self.idle.remove(connection)
-        except ValueError:
+        except ValueError as exc:
+            if is_foreign(exc):
+                raise
             return False
         self.discard(connection, 'the server closed it, or wrote to it, while it was idle')
         return True

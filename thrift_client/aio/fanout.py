@@ -12,6 +12,7 @@ fan-out: listeners and policies are called there. `close` releases whatever legs
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from time import monotonic
 
@@ -81,7 +82,14 @@ class AsyncFanOut(FanOutBase):
             await self._wait()
 
     async def close(self) -> list[Leg]:
-        """Give up whatever is still under way; the legs whose responses say so."""
+        """Give up whatever is still under way; the legs whose responses say so.
+
+        Waits for their tasks to end, unless the coroutine that runs the fan-out is closed, as at
+        the end of its loop: that may wait for nothing.
+        """
+        if isinstance(sys.exception(), GeneratorExit):
+            self.abandon()
+            return []
         given_up = [*self.give_up()]
         if self._tasks:
             given_up += self._tasks.values()
@@ -127,19 +135,17 @@ class AsyncFanOut(FanOutBase):
         """Send on an idle connection, or follow the whole course of a call."""
         endpoint, options = leg.endpoint, leg.options
         connections = endpoint.connections
-        codec = endpoint.codec_of(options.codec)
         is_free = connections.loop is self._loop and not connections.gate and not connections.line
         if options.is_plain and is_free:
             timeout = options.timeout_of(leg.method.name)
             leg.expires = deadlines.expiry(leg.started, timeout, self._deadline)
-            message = self._request(leg, codec)
+            self._encode(leg)
             connection = None
             if leg.expires is None or leg.expires > leg.started:
                 connection = connections.take_checked()
             if connection is not None:
-                plan = codec.plan(leg.method)
                 exchange = leg.place = _Sent(
-                    connections, plan, leg, message, leg.seqid, leg.expires, None
+                    connections, leg.plan, leg, leg.message, leg.seqid, leg.expires, None
                 )
                 exchange.fan_out = self
                 connections.watch(leg.expires)
@@ -147,8 +153,9 @@ class AsyncFanOut(FanOutBase):
                 return
         connections.bind()
         if not callable(options.headers):
-            leg.join()
-            self._request(leg, codec)  # an EncodeError is the caller's mistake
+            call = leg.join()
+            self._encode(leg)  # an EncodeError is the caller's mistake
+            call.encoded(leg.message)
         self._course(leg, None)
 
     # How it ends.

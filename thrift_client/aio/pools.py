@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from thrift_client import deadlines
 from thrift_client.aio.client import AsyncSimpleClient, make_call
+from thrift_client.aio.fanout import AsyncFanOut
 from thrift_client.aio.stream import told, within
 from thrift_client.core.classify import FAILURES
-from thrift_client.errors import CallTimeout
+from thrift_client.core.scatter import Scatter
+from thrift_client.errors import CallTimeout, EncodeError, WrongLoop
 from thrift_client.options import check_max_threads
-from thrift_client.response import ThriftExceptionResponse, ThriftResponse, begun
+from thrift_client.response import ThriftResponse, answered, begun, failed
 from thrift_client.shared.balanced_base import BalancedBase, balanced_failure
 from thrift_client.shared.bound_methods import ForwardedMethod, bind
 from thrift_client.shared.hash_base import HashBase, KeyedMethod, default_key
@@ -27,8 +29,8 @@ from thrift_client.shared.pool_base import PoolBase, is_raised
 from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
 
 if TYPE_CHECKING:
-    from thrift_client.aio.fanout import AsyncFanOut
-    from thrift_client.core.scatter import Leg, Scatter
+    from thrift_client.core.call import CallOptions
+    from thrift_client.core.scatter import Leg
     from thrift_client.core.service import Method
     from thrift_client.shared.endpoint import Endpoint
     from thrift_client.shared.pickers import BalancedPicker
@@ -199,8 +201,6 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
         return self._as_they_come(kind.method, arguments)
 
     def _as_they_come(self, method: Method, arguments: Any) -> AsyncResponses:
-        from thrift_client.aio.fanout import AsyncFanOut
-
         if self._servers.followers and not self._servers.roster.servers:
             return self._once_listed(method, arguments)
         scatter = self._scatter(self._roster().endpoints, method, arguments)
@@ -215,9 +215,6 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
 
     def _once_listed(self, method: Method, arguments: Any) -> AsyncResponses:
         """Return the responses of servers that a source has still to name."""
-        from thrift_client.aio.fanout import AsyncFanOut
-        from thrift_client.core.scatter import Scatter
-
         ends = deadlines.expiry(
             monotonic(), self._timeout_of(method), deadlines.current.get()
         )
@@ -250,8 +247,11 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
         self, endpoints: Sequence[Endpoint], method: Method, arguments: Any
     ) -> Any:
         """Return the responses of the servers in their order, or what `merge` makes of them."""
-        from thrift_client.aio.fanout import AsyncFanOut
-
+        if len(endpoints) == 1:
+            endpoint = endpoints[0]
+            options = endpoint.view(self._overrides)
+            if options.hedge is None:
+                return self._merged([await _call_one(endpoint, options, method, arguments)])
         scatter = self._scatter(endpoints, method, arguments)
         fan_out = AsyncFanOut(scatter)
         responses: list[Any] = [None] * len(endpoints)
@@ -264,6 +264,20 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
             for leg in await fan_out.close():
                 responses[leg.position] = leg.response
         return self._merged(responses)
+
+
+async def _call_one(
+    endpoint: Endpoint, options: CallOptions, method: Method, arguments: Any
+) -> ThriftResponse[Any]:
+    """Return the response of the only server of a call: it goes the way of a client's call."""
+    response, started = begun(endpoint.client), monotonic()
+    try:
+        value = await make_call(endpoint, options, method, arguments, started, response)
+    except (*FAILURES, *method.answers) as exc:
+        if isinstance(exc, (EncodeError, WrongLoop)):
+            raise
+        return failed(response, exc, (monotonic() - started) * 1000)
+    return answered(response, value, (monotonic() - started) * 1000)
 
 
 async def _next_of(scatter: Scatter, fan_out: AsyncFanOut) -> ThriftResponse[Any] | None:
@@ -284,17 +298,17 @@ class AsyncHashMethod(KeyedMethod):
     ) -> ThriftResponse[Any]:
         roster = self._servers.roster
         if not roster.ready:
-            first: ThriftResponse[Any] = await self._pool._when_listed(
+            first: ThriftResponse[Any] = await self._when_listed(
                 method, self._call, method, arguments, values
             )
             return first
         if self._splits and method.name in self._splits:
-            split: ThriftResponse[Any] = await self._pool._call_split(method, values)
+            split: ThriftResponse[Any] = await self._call_split(method, values)
             return split
         key = self._keys.get(method.name, default_key)(*values)
         picker = None
         if self._failover:
-            picker = self._pool._picker(key)
+            picker = self._new_picker(key)
             endpoint = picker.endpoint
         else:
             place = roster.place_text if type(key) is str else roster.place
@@ -311,8 +325,9 @@ class AsyncHashMethod(KeyedMethod):
         except (*FAILURES, *method.answers) as exc:
             if is_raised(exc, self._servers):
                 raise
-            server = endpoint.client if picker is None else picker.endpoint.client
-            return ThriftExceptionResponse(server, exc, (monotonic() - started) * 1000)
+            if picker is not None:
+                response.server = picker.endpoint.client
+            return failed(response, exc, (monotonic() - started) * 1000)
         if picker is not None:
             response.server = picker.endpoint.client
         response.elapsed = (monotonic() - started) * 1000
@@ -345,8 +360,6 @@ class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
 
     def _map(self, kind: type[KeyedMethod], items: Iterable[Any]) -> AsyncResponses:
         """Return the responses of a call for each item: see `KeyedMethod.map`."""
-        from thrift_client.aio.fanout import AsyncFanOut
-
         mapped = self._mapped(kind, items)
         fan_out = AsyncFanOut(mapped)
         timeout = self._timeout_of(kind.method)
@@ -376,8 +389,6 @@ class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
         self, method: Method, values: tuple[Any, ...]
     ) -> ThriftResponse[Any]:
         """Call each server with its share of the argument that is split, and merge."""
-        from thrift_client.aio.fanout import AsyncFanOut
-
         call = self._split_call(method, values)
         fan_out = AsyncFanOut(call)
         try:

@@ -78,11 +78,9 @@ class ArrayDecoder:
 
     def _struct(self, cls: Any) -> _ArrayStruct | None:
         """Return how a class is read; None if it holds no arrays."""
-        try:
-            return self._structs[cls]
-        except KeyError:
-            struct = self._structs[cls] = _struct_of(cls)
-            return struct
+        if cls not in self._structs:
+            self._structs[cls] = _struct_of(cls)
+        return self._structs[cls]
 
 
 def _struct_of(cls: Any) -> _ArrayStruct | None:

@@ -280,6 +280,10 @@ class Call:
             )
         return request
 
+    def encoded(self, request: bytes) -> None:
+        """Take what `request` returns for this endpoint: it is encoded already."""
+        self._requests[self.endpoint.wire] = request
+
     def begin(self) -> None:
         """Report that the call begins, then get its headers, which may carry a trace.
 
@@ -334,7 +338,9 @@ class Call:
                 self.failed(exc, now)
                 continue
             limit = self.options.retry_of(self.method.name).attempt_timeout
-            self.until = deadlines.expiry(now, limit, self.expires)
+            self.until = self.expires
+            if limit is not None:
+                self.until = deadlines.expiry(now, limit, self.expires)
             self._is_on_time = self.until == self.expires
             return endpoint
 
@@ -407,10 +413,8 @@ class Call:
 
     def outcome(self) -> tuple[Any, BaseException | None]:
         """Return the value and the exception of the call, of which one is None."""
-        try:
-            return self.value(), None
-        except Exception as exc:  # noqa: BLE001 - the server's answer
-            return None, exc
+        exception = self._exception
+        return (self.value(), None) if exception is None else (None, exception)
 
     def take_over(self, endpoint: Any, attempts: int) -> None:
         """End with the outcome of one of the call's parts, on its endpoint."""

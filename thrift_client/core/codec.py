@@ -412,7 +412,7 @@ def read_delimited(
     codec: Codec, method: Method, seqid: int, data: BytesIO, reader: ReplyReader, protocol: Any
 ) -> Any:
     """Read a reply whose bytes are all there, from the position of `data` to its end."""
-    reader.load(data)
+    reader.load(data, divide=codec.refills)
     try:
         if data.getbuffer().nbytes < LARGE:
             result = codec.answer(method, seqid, protocol)

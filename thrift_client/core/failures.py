@@ -10,11 +10,13 @@ from thrift.Thrift import TException
 from thrift.transport.TTransport import TTransportException
 
 from thrift_client.errors import ConnectionLost, DecodeError, MessageTooLarge
+from thrift_client.outside import is_foreign as is_foreign  # noqa: PLC0414 - for all that convert
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from types import FrameType
-    from typing import Any
+    from typing import Any, TypeVar
+
+    T = TypeVar('T')
 
 #: What encoding raises for values that don't fit.
 ENCODING = (
@@ -38,24 +40,20 @@ MOST_IDLE = 1 << 15
 OVERHEAD = 2
 
 
-def is_foreign(exc: BaseException) -> bool:
-    """Tell whether an exception is foreign: from a signal handler, not from the call itself.
+def popped(items: list[T], index: int = -1) -> T | None:
+    """Return an item that it removes from a list; None where another thread left none."""
+    try:
+        return items.pop(index)
+    except IndexError as exc:
+        unless_foreign(exc)
+        return None
 
-    A handler is a frame that was called with the frame that it interrupted, which is the
-    one before it in the traceback.
-    """
-    interrupted: FrameType | None = None
-    entry = exc.__traceback__
-    while entry is not None:
-        frame = entry.tb_frame
-        if interrupted is not None:
-            for value in frame.f_locals.values():
-                given: Any = value if type(value) is tuple else (value,)  # of `*args`
-                for each in given:
-                    if each is interrupted:  # `in` would compare the values of a call
-                        return True
-        interrupted, entry = frame, entry.tb_next
-    return False
+
+def unless_foreign(exc: BaseException) -> Any:
+    """Return None for an exception of the call itself; raise that of a signal handler."""
+    if is_foreign(exc):
+        raise exc
+    return None
 
 
 def is_system_error(exc: OSError) -> bool:

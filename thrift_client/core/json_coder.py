@@ -4,6 +4,9 @@ Apache's TJSONProtocol writes and reads one character at a time. Here, a struct 
 one text for each field, and read from what `json` has parsed. What each struct needs is derived
 from its `thrift_spec` on first use. Both give the same bytes and values, except for NaN and
 infinite doubles, which are sent as the texts that other implementations expect.
+
+`json` parses a text in one go, 16 MB of the worst text in a second. Making structs of the result
+takes longer, and looks at the clock meanwhile.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode, b64encode
 from enum import EnumMeta
+from itertools import islice
 from json import JSONDecodeError, JSONDecoder
 from json.encoder import encode_basestring
 from operator import index
@@ -20,9 +24,10 @@ from thrift.Thrift import TFrozenDict, TType
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
+    Look = Callable[[], None] | None
     Write = Callable[[Any], str]
     Read = Callable[[Any], Any]
 
@@ -37,6 +42,10 @@ _ESCAPES = str.maketrans(ESCAPE_CHAR_VALS)
 
 #: Not strict: other implementations send control characters unescaped.
 _parse = JSONDecoder(strict=False).raw_decode
+#: The bytes of a message from which on the clock is looked at while structs are made of it.
+_LONG = 1 << 16
+#: The elements of a container between two looks at the clock.
+_MANY = 1000
 #: What may be the beginning of a number whose rest is missing.
 _CUT = re.compile(r'[-+.0-9eE]*')
 #: The length of an escape: one that is broken less than this before the end may be incomplete.
@@ -52,10 +61,12 @@ class JsonCoder:
     """The structs of one service in JSON.
 
     `encode` and `decode` have the arguments of the C extension's functions, and know the
-    structs that `learn` was given.
+    structs that `learn` was given. `look` is called often while structs are made, and may
+    raise.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, look: Look = None) -> None:
+        self._look = look
         self._writers: dict[Any, _Writer] = {}
         self._readers: dict[Any, _Reader] = {}
 
@@ -87,7 +98,7 @@ class JsonCoder:
         for what is not Thrift's JSON.
         """
         tree = _parsed(protocol.trans, _struct_and_end)
-        self.fill(value, tree, details)
+        self.fill(value, tree, details, _look_of(protocol.trans))
 
     def message(self, protocol: Any) -> tuple[str, int, int, Any]:
         """Read a whole message: its name, type and sequence id, and the struct as parsed.
@@ -99,9 +110,14 @@ class JsonCoder:
             raise ValueError(f'version {version!r} of JSON messages')
         return _text(name), _integer(message_type), _integer(seqid), tree
 
-    def fill(self, value: Any, tree: Any, details: Any) -> None:
-        """Set the fields of `value` to those of a parsed struct."""
-        for name, field in self._readers[details[0]].values(tree).items():
+    def fill(self, value: Any, tree: Any, details: Any, look: Look = None) -> None:
+        """Set the fields of `value` to those of a parsed struct.
+
+        `look` is called meanwhile, and what it raises ends it.
+        """
+        # A reader that calls `look` is made for this message only.
+        reader = self._readers[details[0]] if look is None else JsonCoder(look)._reader(*details)
+        for name, field in reader.values(tree).items():
             setattr(value, name, field)
 
     def _writer(self, cls: Any, spec: Any) -> _Writer:
@@ -117,7 +133,7 @@ class JsonCoder:
     def _reader(self, cls: Any, spec: Any) -> _Reader:
         reader = self._readers.get(cls)
         if reader is None:
-            reader = self._readers[cls] = _Reader(cls)
+            reader = self._readers[cls] = _Reader(cls, self._look)
             reader.fields = {
                 str(number): (_name_of(kind), name, self._read(kind, args))
                 for number, kind, name, args, _ in _fields(cls, spec)
@@ -177,6 +193,7 @@ class JsonCoder:
         immutable = args[2]
         made: Any = (frozenset if immutable else set) if kind == TType.SET else tuple
         plain_list = kind == TType.LIST and not immutable
+        look = self._look
 
         def read(tree: Any) -> Any:
             _check_type(tree, list)
@@ -188,7 +205,7 @@ class JsonCoder:
                     raise ValueError('an element that is not an integer')
                 values = tree
             else:
-                values = list(map(element, tree))
+                values = list(_each(element, tree, look))
             return values if plain_list else made(values)
 
         return read
@@ -196,13 +213,17 @@ class JsonCoder:
     def _map_reader(self, args: Any) -> Read:
         key, value = self._read_key(*args[:2]), self._read(*args[2:4])
         made: Any = TFrozenDict if args[4] else dict
+        look = self._look
+
+        def entry(pair: tuple[Any, Any]) -> tuple[Any, Any]:
+            return key(pair[0]), value(pair[1])
 
         def read(tree: Any) -> Any:
             key_kind, value_kind, size, entries = tree
             _check_type(entries, dict)
             if size != len(entries) or key_kind not in JTYPES or value_kind not in JTYPES:
                 raise ValueError(f'{len(entries)} entries in a map of {size!r}')
-            return made([(key(k), value(v)) for k, v in entries.items()])
+            return made(_each(entry, entries.items(), look))
 
         return read
 
@@ -236,17 +257,20 @@ class _Writer:
 class _Reader:
     """Reads one class: it has, by number, the type, the name and the reader of each field."""
 
-    __slots__ = ('_cls', 'fields')
+    __slots__ = ('_cls', '_look', 'fields')
 
     fields: dict[str, tuple[str, str, Read]]
 
-    def __init__(self, cls: Any) -> None:
+    def __init__(self, cls: Any, look: Look) -> None:
         self._cls = cls
+        self._look = look
 
     def values(self, tree: Any) -> dict[str, Any]:
         """Return the fields by name; unknown ones and those of another type are left out."""
         _check_type(tree, dict)
         values = {}
+        if self._look is not None:
+            self._look()
         for number, typed in tree.items():
             ((kind, field),) = typed.items()
             known = self.fields.get(number)
@@ -274,10 +298,9 @@ def _fields(cls: Any, spec: Any) -> list[Any]:
 
 
 def _name_of(kind: int) -> str:
-    try:
-        name: str = CTYPES[kind]
-    except KeyError:
-        raise Unsupported(f'type {kind}') from None
+    name: str | None = CTYPES.get(kind)
+    if name is None:
+        raise Unsupported(f'type {kind}')
     return name
 
 
@@ -293,6 +316,9 @@ def _parsed(reader: Any, parse: Callable[[str], tuple[Any, int]]) -> Any:
     while True:
         buffer = reader.cstringio_buf
         data = buffer.read()
+        look = _look_of(reader)
+        if look is not None:
+            look()
         try:
             text = data.decode()
             tree, end = parse(text)
@@ -303,7 +329,7 @@ def _parsed(reader: Any, parse: Callable[[str], tuple[Any, int]]) -> Any:
             continue
         if end < len(text):
             buffer.seek(-1, 2)  # any position before the end will do
-        if '\\' in text and _has_lone_surrogates(tree):
+        if '\\' in text and _has_lone_surrogates(tree, look):
             raise ValueError('half of a character in an escape')
         return tree
 
@@ -327,17 +353,38 @@ def _is_cut(exc: JSONDecodeError | UnicodeDecodeError) -> bool:
     return bool(_CUT.fullmatch(exc.doc, exc.pos))
 
 
-def _has_lone_surrogates(tree: Any) -> bool:
+def _has_lone_surrogates(tree: Any, look: Look) -> bool:
     left = [tree]
     while left:
-        each = left.pop()
-        if isinstance(each, dict):
-            left += [*each, *each.values()]
-        elif isinstance(each, list):
-            left += each
-        elif isinstance(each, str) and _SURROGATE.search(each):
-            return True
+        if look is not None:
+            look()
+        for _ in range(min(len(left), _MANY)):
+            each = left.pop()
+            if isinstance(each, dict):
+                left += [*each, *each.values()]
+            elif isinstance(each, list):
+                left += each
+            elif isinstance(each, str) and _SURROGATE.search(each):
+                return True
     return False
+
+
+def _look_of(reader: Any) -> Look:
+    """Return what is to be called while structs are made of what `reader` has; None for little."""
+    look: Look = getattr(reader, 'look', None)
+    return look if look is not None and reader.cstringio_buf.tell() > _LONG else None
+
+
+def _each(function: Read, values: Iterable[Any], look: Look) -> Iterable[Any]:
+    """Return an iterator of a function's results."""
+    return map(function, values) if look is None else _looking(function, values, look)
+
+
+def _looking(function: Read, values: Iterable[Any], look: Callable[[], None]) -> Iterator[Any]:
+    left = iter(values)
+    while some := [*map(function, islice(left, _MANY))]:
+        look()
+        yield from some
 
 
 def _check_type(tree: Any, expected: type) -> None:

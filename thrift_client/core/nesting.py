@@ -12,7 +12,7 @@ from thrift.protocol.TCompactProtocol import CompactType, TCompactProtocol
 from thrift.protocol.TProtocol import TProtocolException
 from thrift.Thrift import TType
 
-from thrift_client.core.failures import DECODING, is_depth_limit
+from thrift_client.core.failures import DECODING, is_depth_limit, is_foreign
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -46,8 +46,9 @@ def has_limit(protocol: Any) -> bool:
         protocol._fast_decode(_Nothing(), protocol, [_Nothing, ()])
     except TProtocolException as exc:
         return is_depth_limit(exc)
-    except DECODING:  # the data ended, and no limit was reached
-        pass
+    except DECODING as exc:  # the data ended, and no limit was reached
+        if is_foreign(exc):
+            raise
     return False
 
 

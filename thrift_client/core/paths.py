@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from thrift.Thrift import TType
 
-from thrift_client.core.failures import ENCODING
+from thrift_client.core.failures import ENCODING, is_foreign
 from thrift_client.errors import EncodeError
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -28,7 +28,9 @@ def encode_error(method: Method, arguments: Any, exc: BaseException) -> EncodeEr
         try:
             value = getattr(arguments, field[2], None)
             fault = None if value is None else _fault(value, field[1], field[3], field[2], _DEPTH)
-        except ENCODING:  # of a value that can't even be looked at
+        except ENCODING as failure:  # of a value that can't even be looked at
+            if is_foreign(failure):
+                raise
             fault = None
         if fault is not None:
             text = f'{fault} (argument {position} of {service}.{method.name})'

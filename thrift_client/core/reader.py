@@ -4,7 +4,8 @@ The C decoder takes its bytes straight from `cstringio_buf`, which has to be a r
 `io.BytesIO`, and asks `cstringio_refill` for more; pure Python protocols use `read` and
 `readAll`. If the bytes run out, `more` decides: a blocking connection reads on, anything else
 raises `Incomplete`. A read never returns less than was asked for, because `TJSONProtocol` would
-then loop forever.
+then loop forever. A large message can be given in pieces, so that a look at the clock ends a
+decoding that takes too long.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+#: The bytes that are decoded between two looks at the clock: 10 ms for the smallest structs.
+PIECE = 1 << 16
+#: The reads of a protocol in pure Python between two looks at the clock, less one.
+_READS = 0xFF
+
+
 class Incomplete(Exception):
     """The message goes on; `needed` more bytes are the least that can end it."""
 
@@ -33,6 +40,7 @@ class ReplyReader(TTransportBase, CReadableTransport):
 
     `limit` bounds the bytes of a message. `more(partial, needed)` returns a buffer that
     begins with `partial` and holds `needed` bytes or more; None: there are no more.
+    `look` raises CallTimeout when the call's time is over; None: it has no end.
     """
 
     # In the base class this is a property; the C code only gets it.
@@ -41,32 +49,56 @@ class ReplyReader(TTransportBase, CReadableTransport):
     def __init__(self, limit: int, more: Callable[[bytes, int], BytesIO] | None = None) -> None:
         self.limit = limit
         self.more = more or _incomplete
+        self.look: Callable[[], None] | None = None
         self._before = 0  # bytes of this message in buffers that are used up
+        self._rest: BytesIO | None = None  # of a message that is given in pieces
+        self._reads = 0
 
-    def load(self, buffer: BytesIO) -> None:
-        """Begin a message at the position of `buffer`."""
+    def load(self, buffer: BytesIO, *, divide: bool = False) -> None:
+        """Begin a message at the position of `buffer`, which has all that there is of it.
+
+        With `divide`, a large one is given in pieces, if there is a `look`.
+        """
         self.cstringio_buf = buffer
         self._before = -buffer.tell()
+        self._rest = None
+        if divide and self.look is not None:
+            left = buffer.getbuffer().nbytes + self._before
+            if left > PIECE:
+                self.cstringio_buf, self._rest = BytesIO(buffer.read(PIECE)), buffer
+                self._before = 0
 
     def disconnect(self) -> None:
-        """Drop the reference to `more`, and so to its owner."""
+        """Drop the references to `more` and `look`, and so to their owners."""
         self.more = _incomplete
+        self.look = None
 
     def at_end(self) -> bool:
         """Tell whether everything that was received is used up."""
-        return not self.cstringio_buf.read(1)
+        return not (self.cstringio_buf.read(1) or (self._rest is not None and self._rest.read(1)))
 
     def cstringio_refill(self, partial: bytes, needed: int) -> BytesIO:
         """Return a buffer that starts with `partial` and holds `needed` bytes or more."""
         used = self._before + self.cstringio_buf.tell() - len(partial)
         if used + needed > self.limit:
             raise too_large(f'at least {used + needed} bytes', self.limit)
-        self.cstringio_buf = self.more(partial, needed)
+        more = self.more if self._rest is None else self._next_piece
+        self.cstringio_buf = more(partial, needed)
         self._before = used
         return self.cstringio_buf
 
+    def _next_piece(self, partial: bytes, needed: int) -> BytesIO:
+        assert self._rest is not None
+        if self.look is not None:
+            self.look()
+        data = partial + self._rest.read(max(PIECE, needed - len(partial)))
+        return BytesIO(data) if len(data) >= needed else self.more(data, needed)
+
     def read(self, size: int) -> bytes:
         """Return exactly `size` bytes, under both names that protocols use."""
+        self._reads += 1
+        if self.look is not None and not self._reads & _READS:
+            self.look()
         data = self.cstringio_buf.read(size)
         if len(data) == size:
             return data

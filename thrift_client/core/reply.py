@@ -4,18 +4,20 @@ A delimited reply is collected and then decoded once. The end of an unframed rep
 by decoding it. If the bytes run out, decoding is tried again when the bytes that the last try
 asked for have arrived and as much time has passed as that try took. So while a reply arrives
 faster than it can be decoded, hardly any decoding is repeated; otherwise repeated decoding
-takes at most half of the time in which the reply arrives.
+takes at most half of the time in which the reply arrives. Decoding that is not done in time
+is broken off, and decoding that would not be is not begun.
 """
 
 from __future__ import annotations
 
 from io import BytesIO
 
+from thrift_client.core.classify import timed_out
 from thrift_client.core.codec import Codec, read_delimited
 from thrift_client.core.collector import LARGE, without_collector
 from thrift_client.core.detect import ENOUGH
 from thrift_client.core.failures import closed_by_server, too_large, trailing_bytes
-from thrift_client.core.reader import Incomplete, ReplyReader
+from thrift_client.core.reader import PIECE, Incomplete, ReplyReader
 from thrift_client.core.service import Method
 from thrift_client.core.wire import Wire
 from thrift_client.errors import DecodeError, MessageTooLarge, ReplyMismatch
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
 class IncomingReply:
     """The reply to one call on one connection.
 
-    `clock` returns monotonic seconds, `channel` is the connection's. `fresh` says that no
+    `clock` returns monotonic seconds, `expires` is when the call must end (None: never), and
+    `channel` is the connection's. `fresh` says that no
     reply has been understood on this connection so far. After each `feed`, `due` says when
     to feed again even if nothing more arrives (where that is in the past, at once); None if
     there is nothing to try without more bytes. One `feed` of 64 KB works for less than
@@ -41,8 +44,8 @@ class IncomingReply:
     """
 
     __slots__ = (
-        '_assembler', '_beginning', '_buffer', '_channel', '_clock', '_codec', '_fresh',
-        '_method', '_reader', '_seqid', '_size', '_wanted', '_wire', 'due', 'result',
+        '_assembler', '_beginning', '_buffer', '_channel', '_clock', '_codec', '_expires',
+        '_fresh', '_method', '_reader', '_seqid', '_size', '_wanted', '_wire', 'due', 'result',
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +57,7 @@ class IncomingReply:
         clock: Callable[[], float],
         channel: Channel,
         *,
+        expires: float | None = None,
         fresh: bool = False,
     ) -> None:
         self._fresh = fresh
@@ -62,6 +66,7 @@ class IncomingReply:
         self._method = method
         self._seqid = seqid
         self._clock = clock
+        self._expires = expires
         self._reader = ReplyReader(wire.limit)
         self._channel = channel
         self._assembler: Assembler | None = channel.assembler() if channel.delimited else None
@@ -137,9 +142,14 @@ class IncomingReply:
             return False
         return self._try(now)
 
+    def _look(self) -> None:
+        if self._expires is not None and self._clock() >= self._expires:
+            raise timed_out('reading the reply')
+
     def _try(self, now: float) -> bool:
         self._buffer.seek(0)
-        self._reader.load(self._buffer)
+        self._reader.look = self._look
+        self._reader.load(self._buffer, divide=self._codec.refills)
         try:
             # Each time a new protocol: one that stopped in the middle can't continue.
             protocol = self._codec.make_streaming(self._reader)
@@ -153,7 +163,12 @@ class IncomingReply:
             ended = self._clock()
             self._wanted = self._size + exc.needed
             self.due = ended + (ended - now)
+            if self._size > PIECE and self._expires is not None:
+                is_late = self.due + (ended - now) > self._expires
+                self.due = self._expires if is_late else self.due
             return False
+        finally:
+            self._reader.look = None  # no cycle with it
         if not self._reader.at_end():
             raise trailing_bytes()
         return True
@@ -163,12 +178,15 @@ class IncomingReply:
             return False
         codec, start = self._codec, message.tell()
         protocol = codec.protocol(self._reader)
+        self._reader.look = self._look
         try:
             self.result = read_delimited(
                 codec, self._method, self._seqid, message, self._reader, protocol
             )
         except DecodeError as exc:
             raise self._channel.clarify(exc, message.getvalue()[start:]) from exc.__cause__
+        finally:
+            self._reader.look = None
         return True
 
     def _check_size(self) -> None:

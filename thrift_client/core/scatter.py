@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.core.call import CallOptions
+    from thrift_client.core.codec import Codec, MethodPlan
     from thrift_client.core.service import Method
 
 WAITS = ('all', 'first', 'quorum')
@@ -35,9 +36,9 @@ class Leg:
     """
 
     __slots__ = (
-        'arguments', 'attempts_before', 'call', 'connection', 'endpoint', 'expires', 'method',
-        'opening', 'options', 'outer', 'permit', 'picker', 'place', 'position', 'reply',
-        'response', 'seqid', 'started', 'unsent', 'waits_for',
+        'arguments', 'attempts_before', 'call', 'codec', 'connection', 'endpoint', 'expires',
+        'message', 'method', 'opening', 'options', 'outer', 'permit', 'picker', 'place', 'plan',
+        'position', 'reply', 'response', 'seqid', 'started', 'unsent', 'waits_for',
     )  # fmt: skip
 
     def __init__(
@@ -66,6 +67,10 @@ class Leg:
         self.attempts_before = 0
         self.call: Call | None = None
         self.response: ThriftResponse[Any] | None = None
+        #: The encoded request, and what encoded it and reads the reply.
+        self.message = b''
+        self.codec: Codec | None = None
+        self.plan: MethodPlan | None = None
         self.connection: Any = None
         self.unsent: memoryview | None = None
         self.reply: Any = None

@@ -35,6 +35,8 @@ class _ModuloTable:
                 return int.__mod__(key, self._count)
             return key_hash(key) % self._count
         except ZeroDivisionError:
+            if self._count:  # a signal handler's
+                raise
             raise no_servers() from None
 
     def ranked(self, key: object, n: int) -> list[int]:

@@ -52,7 +52,7 @@ class BalancedBase(PoolBase[S]):
 
     def _picking(self) -> tuple[Any, ...]:
         """Return what each call needs of the pool."""
-        return self._servers, self._overrides, self._new_picker
+        return self._servers, self._overrides, self._new_picker, self._when_listed
 
     def _new_picker(self, roster: Roster, now: float) -> BalancedPicker:
         """Return the object that chooses the servers of a call begun at `now`."""

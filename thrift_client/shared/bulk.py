@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from thrift_client.core.classify import is_out_of_reach
 from thrift_client.core.codec import next_id
+from thrift_client.core.failures import is_foreign
 from thrift_client.core.scatter import Leg, Scatter
 from thrift_client.core.split import Share, shown
 from thrift_client.errors import ThriftClientError
@@ -138,10 +139,15 @@ class Mapped(Scatter):
                 item.arguments, values = bind(self._kind, args, {})
                 item.key = self._key(*values)
                 self._queue(item)
-            except StopIteration:
+            except StopIteration as exc:
+                if is_foreign(exc):
+                    raise
                 self._all_read = True
                 return
-            except Exception as exc:  # noqa: BLE001 - the caller's, raised when its turn comes
+            except Exception as exc:
+                if is_foreign(exc):
+                    raise
+                # The caller's, raised when its turn comes.
                 item.outcome = exc
                 self._all_read = True
             self._ahead.append(item)

@@ -13,6 +13,7 @@ from threading import RLock
 from weakref import ref
 
 from thrift_client.core.classify import FAILURES
+from thrift_client.core.failures import is_foreign
 from thrift_client.errors import server_label
 from thrift_client.shared import fork
 
@@ -56,8 +57,10 @@ class ChecksBase:
             self._watched[id(endpoint)] = ref(endpoint)
             try:
                 self._start(endpoint)
-            except RuntimeError:  # no thread can be started, or no event loop runs
+            except RuntimeError as exc:  # no thread can be started, or no event loop runs
                 del self._watched[id(endpoint)]
+                if is_foreign(exc):
+                    raise
                 return False
         return True
 

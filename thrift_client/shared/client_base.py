@@ -66,6 +66,8 @@ class ClientBase:
         self._endpoint = Endpoint(self, of, address, options, name, self._new_connections)
         self._options = self._endpoint.call_options
         self._begin()
+        if options.hedge is not None:
+            self._load_hedging()
 
     @staticmethod
     def _new_connections(endpoint: Endpoint) -> Any:
@@ -79,6 +81,11 @@ class ClientBase:
 
     def _begin(self) -> None:
         """Create the state that views don't have."""
+
+    @staticmethod
+    def _load_hedging() -> None:
+        """Import what hedged calls need: when one begins, no descriptor may be left to read it."""
+        raise NotImplementedError
 
     @property
     def service(self) -> ModuleType:
@@ -126,6 +133,8 @@ class ClientBase:
         """
         given = check_call_options(options)
         check_methods(given, self._service.methods)
+        if given.get('hedge') is not None:
+            self._load_hedging()
         view: Self = self._view(self._options.replace(given))
         return view
 
@@ -200,10 +209,10 @@ class ClientBase:
             raise unknown_method(service, type(self).__name__, name)
 
     def _function(self, method: str) -> Any:
-        try:
-            return self._functions_of(self._service)[method]
-        except KeyError:
-            raise unknown_method(self._service, type(self).__name__, method) from None
+        function = self._functions_of(self._service).get(method)
+        if function is None:
+            raise unknown_method(self._service, type(self).__name__, method)
+        return function
 
 
 #: Options that name methods of the service.

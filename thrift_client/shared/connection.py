@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import struct
 from io import BytesIO
-from struct import Struct
 from time import monotonic
 
 from thrift_client.core.classify import is_of_proxy
@@ -12,7 +12,7 @@ from thrift_client.core.failures import DECODING, is_foreign
 from thrift_client.core.reader import Incomplete, ReplyReader
 from thrift_client.core.reply import IncomingReply
 from thrift_client.core.service import Raised
-from thrift_client.errors import ConnectionLost, ThriftClientError
+from thrift_client.errors import ConnectionLost, EncodeError, ThriftClientError
 from thrift_client.shared.stream import CHUNK
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from thrift_client.shared.connection_pool import Permit
     from thrift_client.shared.stream import Stream
 
-frame_length = Struct('!i').pack
+frame_length = struct.Struct('!i').pack
+#: What is raised for a request that is too large to be put together.
+UNFRAMED = (MemoryError, struct.error)
 _NEVER = float('inf')
 _UNREADABLE = (*DECODING, Incomplete, ThriftClientError)
 
@@ -152,10 +154,13 @@ class ConnectionBase:
         plan = codec.plan(method)
         return None if plan is None else self.read_small(plan, plan.headers[seqid][1], data)
 
-    def reply(self, codec: Codec, method: Method, seqid: int) -> IncomingReply:
-        """Return the assembler of the reply to a call, for callers that must not block."""
+    def reply(
+        self, codec: Codec, method: Method, seqid: int, expires: float | None
+    ) -> IncomingReply:
+        """Return the assembler of the reply to a call that ends at `expires`."""
+        wire, channel, fresh = self.wire, self.channel, self.calls <= 1
         return IncomingReply(
-            self.wire, codec, method, seqid, monotonic, self.channel, fresh=self.calls <= 1
+            wire, codec, method, seqid, monotonic, channel, expires=expires, fresh=fresh
         )
 
     def read_available(self, reply: IncomingReply, data: bytes | None, times: int) -> bool:
@@ -180,6 +185,13 @@ class ConnectionBase:
                 if reply.feed(data) if data else reply.end():
                     return True
         return False
+
+    def wrapped(self, message: bytes, seqid: int, headers: Mapping[str, str] | None) -> bytes:
+        """Return the bytes to send for a message. Raises EncodeError."""
+        try:
+            return self.channel.wrap(message, seqid, headers)
+        except MemoryError as exc:
+            raise unframed(exc, len(message)) from exc
 
     def sent_oneway(self) -> None:
         """Note that a oneway call was sent; an answer may arrive nevertheless."""
@@ -226,3 +238,14 @@ class ConnectionBase:
     def close(self, *, forked: bool = False) -> None:
         """Close it; in a forked child only drop it."""
         self.stream.close(forked=forked)
+
+
+def unframed(exc: BaseException, size: int) -> EncodeError:
+    """Return the error for a request that is too large; raise the exception of a signal handler."""
+    if is_foreign(exc):
+        raise exc
+    if isinstance(exc, MemoryError):
+        return EncodeError(f'there is not enough memory to send a request of {size} bytes')
+    from thrift_client.core.transports.framed import too_large_to_frame
+
+    return too_large_to_frame(size)

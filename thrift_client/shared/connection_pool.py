@@ -22,6 +22,7 @@ from time import monotonic
 from typing import Any
 from weakref import WeakValueDictionary, ref
 
+from thrift_client.core.failures import popped
 from thrift_client.errors import ClientClosed, ClientDisabledError, ConnectionLost, PoolExhausted
 from thrift_client.shared import fork
 
@@ -169,9 +170,8 @@ class ConnectionPool:
         unsettled = []
         try:
             while True:
-                try:
-                    connection = self.idle.pop()
-                except IndexError:
+                connection = popped(self.idle)
+                if connection is None:
                     return None
                 if connection.is_unsettled and not connection.settle():
                     unsettled.append(connection)
@@ -230,9 +230,8 @@ class ConnectionPool:
             permit = self.try_reserve()
             if permit is not None:
                 return permit
-            try:
-                connection = self.idle.pop(0)
-            except IndexError:
+            connection = popped(self.idle, 0)
+            if connection is None:
                 return None
             self.discard(connection, MADE_ROOM)
 
@@ -266,9 +265,8 @@ class ConnectionPool:
         self.serve()
         keep = 0 if 'closed' in self.gate or 'retired' in self.gate else self.max_idle
         while True:
-            try:
-                connection = self.idle.pop(0)
-            except IndexError:
+            connection = popped(self.idle, 0)
+            if connection is None:
                 return
             if len(self.idle) < keep and self._why_not(connection, now) is None:
                 self.idle.insert(0, connection)
@@ -278,9 +276,8 @@ class ConnectionPool:
     def drop_idle(self) -> None:
         """Close all idle connections."""
         while True:
-            try:
-                connection = self.idle.pop()
-            except IndexError:
+            connection = popped(self.idle)
+            if connection is None:
                 return
             self.discard(connection, 'the client is closed, or the server was removed')
 

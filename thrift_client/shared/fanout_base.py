@@ -43,36 +43,39 @@ class FanOutBase:
     def _begin(self, leg: Leg) -> None:
         raise NotImplementedError
 
-    def _request(self, leg: Leg, codec: Codec) -> bytes:
-        """Return the message of a leg, encoded once for legs with the same arguments.
+    def _encode(self, leg: Leg) -> None:
+        """Give a leg the message for its endpoint, encoded once for legs with the same arguments.
 
         Raises EncodeError with server and method.
         """
+        codec = leg.options.codec
+        if codec.wire is not leg.endpoint.wire:
+            codec = leg.endpoint.codec
         key = codec, leg.seqid
         known = self._requests.get(key)
-        if known is not None and known[0] is leg.arguments:
-            return known[1]
-        try:
-            message = codec.request(leg.method, leg.arguments, leg.seqid)
-        except EncodeError as exc:
-            leg.endpoint.located(exc, leg.method.name, leg.started)
-            raise
-        self._requests[key] = leg.arguments, message
-        return message
+        if known is None or known[0] is not leg.arguments:
+            try:
+                message = codec.request(leg.method, leg.arguments, leg.seqid)
+            except EncodeError as exc:
+                leg.endpoint.located(exc, leg.method.name, leg.started)
+                raise
+            known = self._requests[key] = leg.arguments, message
+        leg.codec, leg.plan, leg.message = codec, codec.plans.get(leg.method), known[1]
 
     def _has_settled(self, leg: Leg, result: Any, headers: Any) -> bool:
         """End a leg with a result; False if its policy asks for another attempt."""
-        method = leg.method
-        exception = None if result is None else method.exception_in(result)
-        if exception is not None and leg.options.reconsiders(method, exception):
-            leg.join()
-        if leg.call is not None and not leg.call.done(result, leg.endpoint.clock()):
-            return False
-        if exception is not None:
-            response = leg.failed(exception)
-        else:
-            value = result.success if result is not None and method.returns else None
-            response = leg.answered(value)
+        method, call, value = leg.method, leg.call, None
+        if call is None:
+            exception = None if result is None else method.exception_in(result)
+            if exception is not None and leg.options.reconsiders(method, exception):
+                call = leg.join()
+            elif result is not None and method.returns:
+                value = result.success
+        if call is not None:
+            if not call.done(result, leg.endpoint.clock()):
+                return False
+            value, exception = call.outcome()
+        response = leg.answered(value) if exception is None else leg.failed(exception)
         if headers is not None:
             set_headers(response, headers)
         self._end(leg)

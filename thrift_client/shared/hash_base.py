@@ -12,6 +12,7 @@ from thrift_client.core.split import Share, Split
 from thrift_client.options import check_count
 from thrift_client.routing.named import router
 from thrift_client.shared.bound_methods import PoolMethod, bind
+from thrift_client.shared.bulk import Mapped, SplitCall
 from thrift_client.shared.pickers import FailoverPicker, serving
 from thrift_client.shared.pool_base import PoolBase, S
 from thrift_client.shared.server_list import ServerList
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from thrift_client.core.service import Method
     from thrift_client.routing.explain import Explanation, Plan
-    from thrift_client.shared.bulk import Mapped, SplitCall
     from thrift_client.shared.endpoint import Endpoint
     from thrift_client.shared.pickers import Picker
     from thrift_client.shared.server_list import Roster
@@ -42,11 +42,17 @@ class KeyedMethod(PoolMethod):
     access there slow.
     """
 
-    __slots__ = ('_failover', '_keys', '_overrides', '_servers', '_splits')
+    __slots__ = (
+        '_call_split', '_failover', '_keys', '_new_picker', '_overrides', '_servers', '_splits',
+        '_when_listed',
+    )  # fmt: skip
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
-        self._servers, self._keys, self._splits, self._failover, self._overrides = pool._keying()
+        (
+            self._servers, self._keys, self._splits, self._failover, self._overrides,
+            self._new_picker, self._when_listed, self._call_split,
+        ) = pool._keying()  # fmt: skip
 
     def set_hash(self, function: KeyFunction) -> Any:
         """Route this method's calls by `function(*arguments)`, the key; returns the pool.
@@ -128,19 +134,22 @@ class HashBase(PoolBase[S]):
 
     def _keying(self) -> tuple[Any, ...]:
         """Return what each call needs of the pool: see `KeyedMethod`."""
-        return self._servers, self._keys, self._splits, self._failover, self._overrides
+        return (
+            self._servers, self._keys, self._splits, self._failover, self._overrides,
+            self._picker, self._when_listed, self._call_split,
+        )  # fmt: skip
+
+    def _call_split(self, method: Method, values: tuple[Any, ...]) -> Any:
+        """Call each server with its share of the argument that is split, and merge."""
+        raise NotImplementedError
 
     def _mapped(self, kind: type[KeyedMethod], items: Iterable[Any]) -> Mapped:
         """Return the calls of a method for each item, none of which has begun."""
-        from thrift_client.shared.bulk import Mapped
-
         key = self._keys.get(kind.method.name, default_key)
         return Mapped(self._roster, kind, key, items, self._overrides, self._failover)
 
     def _split_call(self, method: Method, values: tuple[Any, ...]) -> SplitCall:
         """Return a call that sends each server its share of one argument."""
-        from thrift_client.shared.bulk import SplitCall
-
         shares = partial(self._shares, method=method.name, values=values)
         return SplitCall(
             self._roster(), shares, self._splits[method.name], method, values,

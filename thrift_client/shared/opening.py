@@ -15,7 +15,6 @@ from time import monotonic
 
 from thrift_client.core.classify import timed_out
 from thrift_client.core.failures import is_foreign, is_system_error
-from thrift_client.deadlines import expiry
 from thrift_client.errors import (
     AuthError,
     CallTimeout,
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     #: Yields what to wait for, and is sent the descriptors that are ready, or a value.
     Steps = Generator[Any, Any, Any]
 
+INFINITY = float('inf')
 #: RFC 8305: how many seconds an attempt has before the next address is tried in parallel.
 NEXT_ADDRESS_AFTER = 0.25
 #: The errors of a connect that has begun; Windows has the last.
@@ -58,7 +58,7 @@ _GOING_ON = (EINPROGRESS, EAGAIN, EWOULDBLOCK)
 
 
 class Ready:
-    """A wait: for one of `events` (by descriptor), or until `until` (monotonic seconds)."""
+    """A wait for one of `events` (by descriptor), until `until` (monotonic seconds)."""
 
     __slots__ = ('events', 'until')
 
@@ -67,13 +67,39 @@ class Ready:
         self.until = until
 
 
-def advance(steps: Steps, answer: Any) -> tuple[Any, Any]:
+class Named:
+    """A wait for the end of a look-up, until `until` (monotonic seconds)."""
+
+    __slots__ = ('lookup', 'until')
+
+    def __init__(self, lookup: Lookup, until: float | None) -> None:
+        self.lookup = lookup
+        self.until = until
+
+
+class Promised:
+    """A wait for what an option's coroutine function returns, until `until`."""
+
+    __slots__ = ('awaitable', 'until')
+
+    def __init__(self, awaitable: Any, until: float | None) -> None:
+        self.awaitable = awaitable
+        self.until = until
+
+
+def advance(
+    steps: Steps, answer: Any, failure: Exception | None = None
+) -> tuple[Any, Any]:
     """Go on with the steps; return what they wait for, or None and their result.
+
+    `answer` is the result of the last wait, `failure` the exception that it raised.
 
     A generator converts the StopIteration of a signal handler to RuntimeError, or ends as if it
     had returned: in both cases, the original exception is raised.
     """
     try:
+        if failure is not None:
+            return steps.throw(failure), None
         return steps.send(answer), None
     except StopIteration as end:
         if end.value is None or is_foreign(end):
@@ -95,8 +121,8 @@ class Opener:
     """
 
     __slots__ = (
-        '_host', '_keeps', '_last_found', '_link', '_numeric', '_port', 'is_direct', 'options',
-        'wire',
+        '_host', '_keeps', '_last_found', '_link', '_numeric', '_patience', '_port', 'is_direct',
+        'options', 'wire',
     )  # fmt: skip
 
     def __init__(self, address: Address, wire: Wire, options: Options) -> None:
@@ -105,6 +131,8 @@ class Opener:
         self._link: Link | None = None
         self._host, self._port = address.host, address.port
         self._last_found: Found = []
+        timeout = options.connect_timeout
+        self._patience = INFINITY if timeout is None else timeout / 1000
         self._keeps = options.max_idle > 0 or options.timeout is None
         if not wire.plain or options.ssl is not None:
             from time import time
@@ -113,6 +141,8 @@ class Opener:
 
             self._link = Link(address, options, wire, time)
             self._host, self._port = self._link.dial
+            if self._link.tls_name is not None:
+                import thrift_client.shared.tls  # noqa: F401 - a connect may leave no descriptor
         self._numeric: Found | None = None
         if self._port is not None:
             self._numeric = numeric(self._host, self._port)
@@ -126,7 +156,8 @@ class Opener:
 
     def ends(self, now: float, expires: float | None) -> float | None:
         """Return when a connect that begins now has to end."""
-        return expiry(now, self.options.connect_timeout, expires)
+        ends = now + self._patience
+        return expires if ends == INFINITY or (expires is not None and expires < ends) else ends
 
     def open(self, now: float, expires: float | None) -> Steps:
         """Open a connection until `expires`, begun at `now`; returns (stream, channel).
@@ -187,7 +218,7 @@ class Opener:
             while not lookup.done.is_set():
                 if expires is not None and monotonic() >= expires:
                     raise timed_out(f'resolving {host}')
-                yield lookup
+                yield Named(lookup, expires)
             if not lookup.abandoned:
                 break
         try:
@@ -224,7 +255,7 @@ def _made(option: str, options: Options, expires: float | None) -> Steps:
     try:
         value = given()
         if hasattr(value, '__await__'):
-            value = yield value
+            value = yield Promised(value, expires)
         checked = OPTIONS[option].check(option, value)
         if checked is None or callable(checked):
             raise TypeError(f'{option}= must not return {value!r}')
@@ -373,6 +404,8 @@ class Race:
         try:
             sock = _new_socket(family)
             code = sock.connect_ex(address)
+            if code in _GOING_ON and _is_connected(sock):
+                code = 0
         except BaseException as exc:
             if sock is not None:
                 sock.close()
@@ -410,6 +443,17 @@ def _new_socket(family: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _is_connected(sock: socket.socket) -> bool:
+    """Tell whether a connect is done already, as it mostly is to a server on this machine."""
+    try:
+        sock.getpeername()
+    except OSError as exc:
+        if is_foreign(exc):
+            raise
+        return False
+    return True
 
 
 def connect_error(failed: list[tuple[Any, OSError]]) -> ConnectError:

@@ -16,7 +16,7 @@ from thrift.Thrift import TException
 from thrift.transport.TTransport import TTransportException
 
 from thrift_client.core.classify import PINNED, is_out_of_reach
-from thrift_client.core.failures import is_foreign
+from thrift_client.core.failures import is_foreign, popped
 from thrift_client.errors import (
     AuthError,
     ClientClosed,
@@ -45,10 +45,8 @@ class PinTurn(list['ref[PinBase]']):
 
     def release(self) -> None:
         """Give it back. May be repeated, and run at any moment (a finalizer)."""
-        try:
-            pin = self.pop()()
-        except IndexError:
-            return
+        reference = popped(self)
+        pin = None if reference is None else reference()
         if pin is not None:
             pin.turns.append(PinTurn((ref(pin),)))
             pin.wake()
@@ -125,13 +123,11 @@ class PinBase:
         Raises ClientClosed, ConnectionLost.
         """
         self.check()
-        try:
-            return self.idle.pop()
-        except IndexError:
-            if self._last is None or self.replaces:
-                return None
+        connection = popped(self.idle)
+        if connection is None and self._last is not None and not self.replaces:
             self.is_lost = True  # by a call that a foreign exception has ended
-            raise lost() from None
+            raise lost()
+        return connection
 
     def prepare(self, connection: Any) -> None:
         """Give a connection that was opened for the pin the pin's cookies."""
@@ -155,10 +151,8 @@ class PinBase:
     def take_back(self) -> None:
         """Take the connection back after `on_connect`. Raises ConnectionLost if it isn't clean."""
         self.closed = True
-        try:
-            self.idle.pop()
-        except IndexError:
-            raise lost() from None
+        if popped(self.idle) is None:
+            raise lost()
 
     def put_back(self, connections: Any, connection: Any) -> None:
         """Keep a clean connection for the next call, unless the block has ended."""
@@ -212,9 +206,8 @@ class PinBase:
     def drop_idle(self, connections: Any) -> None:
         """Close the connection, if no call uses it."""
         while True:
-            try:
-                connection = self.idle.pop()
-            except IndexError:
+            connection = popped(self.idle)
+            if connection is None:
                 return
             self.drop(connections, connection, 'the block that pinned it, or the client, has ended')
 

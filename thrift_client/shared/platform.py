@@ -15,6 +15,8 @@ import sys
 from errno import EBADF, ENOTSOCK
 from time import sleep
 
+from thrift_client.core.failures import is_foreign
+
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +107,7 @@ class SelectPoller:
             # A failed connect shows on Windows as an exceptional condition alone.
             ready = select.select(readers, writers, writers, seconds)
         except OSError as exc:
-            if exc.errno not in (EBADF, ENOTSOCK):
+            if exc.errno not in (EBADF, ENOTSOCK) or is_foreign(exc):
                 raise
             return list(self._wanted.items())
         found: dict[int, int] = dict.fromkeys(ready[0], READABLE)

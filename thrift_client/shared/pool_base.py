@@ -388,6 +388,10 @@ class PoolBase(Generic[S]):
         """Return the timeout of a call as a deadline, for a wait before it has a server."""
         return deadline(self._timeout_of(method))
 
+    def _when_listed(self, method: Method, call: Callable[..., Any], *args: Any) -> Any:
+        """Make `call(*args)` once a source has named servers; the wait is part of the call."""
+        raise NotImplementedError
+
     def _wait_first_list(self) -> None:
         """Wait within the call's timeout for a source to name servers, if the client may block."""
 

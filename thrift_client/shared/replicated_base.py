@@ -30,10 +30,10 @@ class ReplicatedBase(PoolBase[S]):
     ) -> Scatter:
         """Return a call on each of these servers, and how many good responses end the wait."""
         now, seqid, overrides = monotonic(), next_id(), self._overrides
-        legs = [
-            Leg(position, endpoint, endpoint.view(overrides), method, arguments, now, seqid)
-            for position, endpoint in enumerate(endpoints)
-        ]
+        legs = []
+        for position, endpoint in enumerate(endpoints):
+            options = endpoint.call_options if overrides is None else endpoint.view(overrides)
+            legs.append(Leg(position, endpoint, options, method, arguments, now, seqid))
         wait_for = self._fan_options.get('wait_for', 'all')
         return Scatter(legs) if wait_for == 'all' else Quorum(legs, wait_for)
 

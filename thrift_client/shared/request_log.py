@@ -21,6 +21,8 @@ from weakref import WeakValueDictionary
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.transport.TTransport import TMemoryBuffer
 
+from thrift_client.core.failures import is_foreign
+
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from typing import Any
@@ -73,8 +75,10 @@ class RequestLog:
             written = (b'\n' if self._torn else b'') + dumps(line).encode() + b'\n'
             count = os.write(self._file, written)
             self._torn = count < len(written)
-        except Exception as exc:  # noqa: BLE001 - a full disk must not fail a call
-            self._warn(exc)
+        except Exception as exc:
+            if is_foreign(exc):
+                raise
+            self._warn(exc)  # a full disk must not fail a call
 
     def close(self) -> None:
         """Close the file; what is recorded afterwards is dropped. May be repeated."""

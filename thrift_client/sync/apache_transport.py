@@ -256,8 +256,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
             waiting.wait(connection.stream, READABLE, expires, 'sending')
 
     def _connect(self, now: float, expires: float | None) -> Connection:
-        ends = self._opener.ends(now, expires)
-        stream, channel = drive(self._opener.open(now, expires), ends)
+        stream, channel = drive(self._opener.open(now, expires))
         return Connection(self._wire, stream, channel, now)
 
     def _drop(self) -> None:

@@ -14,7 +14,7 @@ from thrift_client import deadlines
 from thrift_client.core.call import Call, CallOptions
 from thrift_client.core.classify import FAILURES, annotate
 from thrift_client.core.codec import next_id
-from thrift_client.core.failures import ENCODING, is_foreign
+from thrift_client.core.failures import ENCODING, is_foreign, unless_foreign
 from thrift_client.core.service import Method, Service, bind_functions
 from thrift_client.errors import ThriftClientError
 from thrift_client.response import set_headers
@@ -62,9 +62,9 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
     else:
         expires, wait = _limits(options.timeout_of(method.name), now, ends)
     try:
-        connection = idle.pop()
-    except IndexError:
-        connection = None
+        connection = idle.pop() if idle else None
+    except IndexError as exc:  # another thread was faster
+        connection = unless_foreign(exc)
     if wait <= 0 or connection is None or now >= connection.look_at:
         connection, failure = connections.take_at_once(connection, now, expires, audience)
         if connection is None:
@@ -245,6 +245,11 @@ class SimpleClient(ClientBase):
 
     def _begin(self) -> None:
         self._workers = Workers()
+
+    @staticmethod
+    def _load_hedging() -> None:
+        import thrift_client.core.scatter
+        import thrift_client.sync.fanout  # noqa: F401
 
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the service by its name, also one that the client hides.

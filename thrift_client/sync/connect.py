@@ -9,9 +9,8 @@ from thrift_client.core.classify import timed_out
 from thrift_client.core.failures import is_foreign
 from thrift_client.deadlines import LONGEST
 from thrift_client.errors import ConnectError
-from thrift_client.shared.opening import NEXT_ADDRESS_AFTER, Ready, advance, connect_error
+from thrift_client.shared.opening import NEXT_ADDRESS_AFTER, Named, Ready, advance, connect_error
 from thrift_client.shared.platform import new_poller, tune
-from thrift_client.shared.resolve import Lookup
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -21,10 +20,10 @@ if TYPE_CHECKING:
     from thrift_client.shared.resolve import Found
 
 
-def drive(steps: Steps, expires: float | None) -> Any:
+def drive(steps: Steps) -> Any:
     """Wait for what the steps of an opening yield, until they end; returns their value.
 
-    Waits until `expires` (monotonic seconds; None: no limit), and raises what it raises.
+    Raises what the steps raise, ConnectError for what only an event loop can wait for.
     """
     answer: Any = None
     try:
@@ -33,14 +32,15 @@ def drive(steps: Steps, expires: float | None) -> Any:
             answer = None
             if result is not None:
                 return result
-            if isinstance(wait, Lookup):
-                wait.done.wait(None if expires is None else max(0.0, expires - monotonic()))
+            if isinstance(wait, Named):
+                left = None if wait.until is None else max(0.0, wait.until - monotonic())
+                wait.lookup.done.wait(left)
             elif isinstance(wait, Ready):
                 answer = _wait(wait)
             else:
                 raise ConnectError(
-                    f'a function given as an option returned {wait!r}: coroutine functions are '
-                    'for asyncio clients',
+                    f'a function given as an option returned {wait.awaitable!r}: coroutine '
+                    'functions are for asyncio clients',
                     phase='connecting',
                 )
     finally:

@@ -21,7 +21,7 @@ from thrift_client.errors import (
     ReplyMismatch,
     ThriftClientError,
 )
-from thrift_client.shared.connection import ConnectionBase, frame_length
+from thrift_client.shared.connection import UNFRAMED, ConnectionBase, frame_length, unframed
 from thrift_client.sync import stream as waiting
 from thrift_client.sync.stream import CHUNK, SLICE
 
@@ -60,11 +60,14 @@ class Connection(ConnectionBase):
         that was read, None for oneway; raises as `exchange`.
         """
         head, reply_head = plan.headers[seqid]
-        request = head + body
-        if not self._plain:
-            request = self.channel.wrap(request, seqid, None)
-        elif self._framed:
-            request = frame_length(len(request)) + request
+        try:
+            request = head + body
+            if not self._plain:
+                request = self.channel.wrap(request, seqid, None)
+            elif self._framed:
+                request = frame_length(len(request)) + request
+        except UNFRAMED as exc:
+            raise unframed(exc, len(head) + len(body)) from exc
         self.calls += 1
         try:
             sent = self._send(request)
@@ -112,7 +115,7 @@ class Connection(ConnectionBase):
         until: float | None,
     ) -> Any:
         """Exchange an encoded request and a reply that `codec` reads; see `exchange`."""
-        data = self.channel.wrap(request, seqid, headers)
+        data = self.wrapped(request, seqid, headers)
         self.calls += 1
         waiting.send(self.stream, data, until)
         if method.oneway:
@@ -130,7 +133,7 @@ class Connection(ConnectionBase):
         """Return the result of a reply that begins with `data` and may go on."""
         if self._plain and not self._framed and codec.refills:
             return self._read_unframed(codec, method, seqid, data, expires)
-        reply = self.reply(codec, method, seqid)
+        reply = self.reply(codec, method, seqid, expires)
         try:
             whole = reply.feed(data) if data else reply.end()
             while not whole:
@@ -168,7 +171,7 @@ class Connection(ConnectionBase):
         if codec.make_protocol is not self.wire.make_protocol:
             protocol = codec.make_protocol(reader)
         reader.load(BytesIO(data))
-        reader.more = self._read_on
+        reader.more, reader.look = self._read_on, self._look
         try:
             result = codec.answer(method, seqid, protocol)
         except (CallTimeout, ConnectionLost, DecodeError, MessageTooLarge, ReplyMismatch) as exc:
@@ -201,9 +204,12 @@ class Connection(ConnectionBase):
                 raise closed_by_server(partial=True)
             space = space[count:]
 
-    def _receive_more(self) -> bytes:
+    def _look(self) -> None:
         if self._expires is not None and monotonic() >= self._expires:
             raise timed_out('reading the reply')
+
+    def _receive_more(self) -> bytes:
+        self._look()
         data = waiting.receive(self.stream, CHUNK, self._expires, 'reading the reply')
         if not data:
             raise closed_by_server(partial=True)

@@ -140,12 +140,11 @@ class SyncConnectionPool(ConnectionPool):
         connection = None
         try:
             began = monotonic()
-            ends = self.opener.ends(began, expires)
             if self.endpoint.wire.apache is not None:
-                connection = self._open_apache(ends, began)
+                connection = self._open_apache(self.opener.ends(began, expires), began)
                 connection.permit = permit
             else:
-                stream, channel = drive(self.opener.open(began, expires), ends)
+                stream, channel = drive(self.opener.open(began, expires))
                 connection = Connection(self.endpoint.wire, stream, channel, began)
                 connection.permit = permit
             if pin is None or not pin.silent:
@@ -155,7 +154,7 @@ class SyncConnectionPool(ConnectionPool):
             if self.endpoint.options.on_connect is not None:
                 from thrift_client.sync.pin import greet
 
-                greet(self, connection, ends, pin)
+                greet(self, connection, self.opener.ends(began, expires), pin)
             return connection
         finally:
             if connection is None and permit is not None:
@@ -209,7 +208,7 @@ class SyncConnectionPool(ConnectionPool):
         from thrift_client.sync.apache import ApacheConnection
 
         def connect(until: float | None) -> Stream:
-            stream: Stream = drive(self.opener.open(began, until), until)[0]
+            stream: Stream = drive(self.opener.open(began, until))[0]
             return stream
 
         return ApacheConnection(self.endpoint.wire, connect, expires, began)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.core.scatter import Leg
-    from thrift_client.shared.opening import Steps
     from thrift_client.sync.place import Line
 
 #: Seconds between two checks if nothing can wake the fan-out.
@@ -30,12 +29,15 @@ LOOK_EVERY = 0.01
 
 
 class Events:
-    """The events of legs; `next_expiry` is the soonest time that was asked for."""
+    """The events of legs; `next_expiry` is the soonest time that was asked for.
+
+    `woken` is what other threads want looked at, the first first.
+    """
 
     def __init__(self) -> None:
         self._poller = new_poller()
         self._by_fd: dict[int, Leg] = {}
-        self._woken: deque[tuple[Leg, Any]] = deque()
+        self.woken: deque[tuple[Leg, Any]] = deque()
         self._pair: tuple[socket, socket] | None = None
         self._looks_often = False
         self.next_expiry: float | None = None
@@ -67,7 +69,7 @@ class Events:
 
     def wake(self, leg: Leg, what: Any) -> None:
         """Have the fan-out look at a leg; may be called in any thread."""
-        self._woken.append((leg, what))
+        self.woken.append((leg, what))
         pair = self._pair
         if pair is not None:
             try:
@@ -90,15 +92,6 @@ class Events:
             self._pair[1].setblocking(False)
             self._poller.register(self._pair[0], READABLE)
 
-    @property
-    def has_woken(self) -> bool:
-        """Whether another thread wants a leg looked at."""
-        return bool(self._woken)
-
-    def next_woken(self) -> tuple[Leg, Any]:
-        """Return the first leg that another thread has woken, and why."""
-        return self._woken.popleft()
-
     def wait(self, times: list[float | None]) -> dict[Leg, list[int]]:
         """Wait for an event, until the soonest of `times`; the legs with what is ready.
 
@@ -108,7 +101,7 @@ class Events:
         if self._looks_often:
             times.append(monotonic() + LOOK_EVERY)
         soonest = min([time for time in times if time is not None], default=None)
-        if self._woken:
+        if self.woken:
             patience: float | None = 0
         else:
             patience = None
@@ -146,14 +139,3 @@ class LegPlace(Place):
     def wake(self) -> None:
         """Have the leg check again."""
         self._events.wake(self._leg, None)
-
-
-class LegOpening:
-    """A connection that is being opened for a leg; `until` is when to look at it again."""
-
-    __slots__ = ('began', 'steps', 'until')
-
-    def __init__(self, steps: Steps, began: float) -> None:
-        self.steps = steps
-        self.began = began
-        self.until: float | None = None

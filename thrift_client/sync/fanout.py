@@ -23,16 +23,16 @@ from thrift_client.core.failures import is_foreign
 from thrift_client.errors import ClientClosed, EncodeError, ThriftClientError
 from thrift_client.shared.connection_pool import Permit
 from thrift_client.shared.fanout_base import FanOutBase
-from thrift_client.shared.opening import Ready, advance
-from thrift_client.shared.platform import READABLE, WRITABLE
-from thrift_client.shared.resolve import Lookup
-from thrift_client.sync.events import Events, LegOpening, LegPlace
+from thrift_client.shared.opening import Named, Ready, advance
+from thrift_client.shared.platform import READABLE
+from thrift_client.sync.events import Events, LegPlace
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.core.scatter import Leg, Scatter
+    from thrift_client.shared.opening import Steps
     from thrift_client.sync.connection import Connection
     from thrift_client.sync.workers import Workers
 
@@ -41,6 +41,17 @@ if TYPE_CHECKING:
 READS_IN_A_ROW = 16
 #: Seconds after the end of an attempt in which its worker may still report what it waited for.
 LAST_WORD = 0.04
+
+
+class LegOpening:
+    """A connection that is being opened for a leg; `until` is when to look at it again."""
+
+    __slots__ = ('began', 'steps', 'until')
+
+    def __init__(self, steps: Steps, began: float) -> None:
+        self.steps = steps
+        self.began = began
+        self.until: float | None = None
 
 
 class FanOut(FanOutBase):
@@ -59,7 +70,8 @@ class FanOut(FanOutBase):
     def run(self) -> Leg | None:
         """Go on until a leg ends, and return it; None once none is under way."""
         while True:
-            self.begin()
+            if self._scatter.legs:
+                self.begin()
             if self._ended:
                 leg = self._ended.popleft()
                 mistake = None if leg.response is None else leg.response.exception
@@ -100,11 +112,11 @@ class FanOut(FanOutBase):
         endpoint, options = leg.endpoint, leg.options
         connections = endpoint.connections
         if options.is_plain and endpoint.wire.apache is None and not connections.gate:
-            timeout = options.timeout_of(leg.method.name)
-            leg.expires = deadlines.expiry(leg.started, timeout, self._deadline)
-            self._request(leg, leg.endpoint.codec_of(options.codec))  # what can't be encoded
-            connection = connections.take_checked()
+            self._encode(leg)  # what can't be encoded is the caller's
+            connection = connections.take_checked() if connections.idle else None
             if connection is not None:
+                timeout = options.timeout_of(leg.method.name)
+                leg.expires = deadlines.expiry(leg.started, timeout, self._deadline)
                 if leg.expires is None or leg.expires > leg.started:
                     self._send(leg, connection)
                     return
@@ -120,14 +132,16 @@ class FanOut(FanOutBase):
             leg.failed(exc)
             self._end(leg)
             return
-        leg.endpoint = call.endpoint
+        if leg.endpoint is not call.endpoint:
+            leg.endpoint, leg.codec = call.endpoint, None
         if endpoint is None:
             self._pause(leg)
             return
         leg.expires = call.until
-        self._request(leg, endpoint.codec_of(call.options.codec))
+        if leg.codec is None:
+            self._encode(leg)
         connection = None
-        if endpoint.wire.apache is None:
+        if endpoint.wire.apache is None and endpoint.connections.idle:
             connection = endpoint.connections.take_idle()
         if connection is not None:
             self._send(leg, connection)
@@ -155,10 +169,10 @@ class FanOut(FanOutBase):
     def _open(self, leg: Leg) -> None:
         connections = leg.endpoint.connections
         may_open, permit = connections.try_open()
-        self._events.prepare_to_wake()
         if may_open:
             self._open_with(leg, permit)
             return
+        self._events.prepare_to_wake()
         leg.place = LegPlace(connections.line, connections.left_line, self._events, leg)
         self._events.expect(leg.expires)
         self._look(leg)
@@ -194,7 +208,8 @@ class FanOut(FanOutBase):
 
     def _open_on(self, leg: Leg, opening: LegOpening, answer: Any) -> None:
         """Go on opening a connection until it has to wait, is open, or has failed."""
-        self._events.unlisten(leg)
+        if leg.waits_for:
+            self._events.unlisten(leg)
         try:
             wait, result = advance(opening.steps, answer)
         except FAILURES as exc:
@@ -207,12 +222,12 @@ class FanOut(FanOutBase):
             connections = leg.endpoint.connections
             self._send(leg, connections.connected(result, opening.began, permit))
             return
-        if isinstance(wait, Lookup):
-            opening.until = leg.expires
-            wait.tell(lambda: self._events.wake(leg, opening))
+        opening.until = wait.until
+        if isinstance(wait, Named):
+            self._events.prepare_to_wake()
+            wait.lookup.tell(lambda: self._events.wake(leg, opening))
         else:
             assert isinstance(wait, Ready)
-            opening.until = wait.until
             self._events.listen(leg, wait.events)
         self._events.expect(opening.until)
 
@@ -240,8 +255,7 @@ class FanOut(FanOutBase):
         connections = leg.endpoint.connections
         if leg.endpoint.wire.apache is None:
             return connections.take(call.until)
-        message = self._request(leg, call.endpoint.codec_of(call.options.codec))
-        return connections.exchange(call, message)
+        return connections.exchange(call, leg.message)
 
     def _attempted(self, leg: Leg, result: Any) -> None:
         if leg.endpoint.wire.apache is None:
@@ -293,40 +307,31 @@ class FanOut(FanOutBase):
     def _send(self, leg: Leg, connection: Connection) -> None:
         """Put a leg on a connection and begin to send."""
         leg.connection = connection
-        message = self._request(leg, leg.endpoint.codec_of(leg.options.codec))
         connection.calls += 1
-        fd = connection.stream.fileno()
         try:
-            headers = None if leg.call is None else leg.call.headers
-            request = connection.channel.wrap(message, leg.seqid, headers)
-            sent = connection.stream.try_send(request)
+            headers = None if leg.options.is_plain else leg.headers
+            request = connection.wrapped(leg.message, leg.seqid, headers)
         except ThriftClientError as exc:
             self._lose(leg, exc)
             return
         self._events.expect(leg.expires)
-        if sent == len(request):
-            self._events.listen(leg, {fd: READABLE})
-            if leg.method.oneway:
-                connection.sent_oneway()
-                self._settle(leg, None)
-        else:
-            leg.unsent = memoryview(request)[max(sent, 0) :]
-            self._events.listen(leg, {fd: WRITABLE})
+        self._send_on(leg, request)
 
-    def _send_on(self, leg: Leg, unsent: memoryview) -> None:
+    def _send_on(self, leg: Leg, unsent: bytes | memoryview) -> None:
+        """Send what the kernel takes; once that is all, wait for the reply."""
         connection = leg.connection
+        stream = connection.stream
         try:
-            sent = connection.stream.try_send(unsent)
+            sent = stream.try_send(unsent)
         except ThriftClientError as exc:
             self._lose(leg, exc)
             return
-        fd = connection.stream.fileno()
         if sent < len(unsent):
-            leg.unsent = unsent[max(sent, 0) :]
-            self._events.listen(leg, {fd: connection.stream.to_send})
+            leg.unsent = memoryview(unsent)[max(sent, 0) :]
+            self._events.listen(leg, {stream.sock.fileno(): stream.to_send})
             return
         leg.unsent = None
-        self._events.listen(leg, {fd: READABLE})
+        self._events.listen(leg, {stream.sock.fileno(): READABLE})
         if leg.method.oneway:
             connection.sent_oneway()
             self._settle(leg, None)
@@ -342,12 +347,13 @@ class FanOut(FanOutBase):
                 data = connection.stream.try_receive(connection.first_read)
                 if data is None:
                     return
-                codec = leg.endpoint.codec_of(leg.options.codec)
-                result = connection.read_first(codec, leg.method, leg.seqid, data)
-                if result is not None:
-                    self._settle(leg, result)
-                    return
-                leg.reply = connection.reply(codec, leg.method, leg.seqid)
+                plan = leg.plan
+                if plan is not None:
+                    result = connection.read_small(plan, plan.headers[leg.seqid][1], data)
+                    if result is not None:
+                        self._settle(leg, result)
+                        return
+                leg.reply = connection.reply(leg.codec, leg.method, leg.seqid, leg.expires)
                 if not data:
                     leg.reply.end()
             if connection.read_available(leg.reply, data, READS_IN_A_ROW):
@@ -412,7 +418,7 @@ class FanOut(FanOutBase):
     def _step(self) -> None:
         """Wait until something is ready, and handle it."""
         events = self._events
-        if self._blocking and not events.has_woken:
+        if self._blocking and not events.woken:
             self._block_here(self._blocking.popleft())
             return
         times = [self._scatter.alarm]
@@ -425,8 +431,8 @@ class FanOut(FanOutBase):
                 self._send_on(leg, leg.unsent)
             else:
                 self._receive(leg)
-        while events.has_woken:
-            self._hear(*events.next_woken())
+        while events.woken:
+            self._hear(*events.woken.popleft())
         now = monotonic()
         if events.next_expiry is not None and now >= events.next_expiry:
             self._expire(now)

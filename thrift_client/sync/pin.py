@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from thrift_client.core.failures import popped
 from thrift_client.errors import ThriftClientError
 from thrift_client.response import set_headers
 from thrift_client.shared.pin import PinBase, PinTurn, greeting_failed, moved
@@ -82,10 +83,9 @@ class Pin(PinBase):
         """Return the turn, in order of arrival."""
         self.introduce(connections)
         if not self._line and self.turns:
-            try:
-                return self.turns.pop()
-            except IndexError:
-                pass  # another thread was faster
+            turn = popped(self.turns)
+            if turn is not None:  # no other thread was faster
+                return turn
         with Place(self._line, self.wake) as place:
             while True:
                 self.check()

@@ -35,7 +35,9 @@ class Line:
         """Return the place of the call that has waited longest."""
         try:
             place = self.places[0]()
-        except IndexError:
+        except IndexError as exc:  # the line is empty
+            if is_foreign(exc):
+                raise
             return None
         return place if place is not None else next(iter(self._all()), None)
 

@@ -15,24 +15,26 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from thrift_client import deadlines
 from thrift_client.core.classify import FAILURES
+from thrift_client.errors import EncodeError
 from thrift_client.options import check_max_threads
-from thrift_client.response import ThriftExceptionResponse, ThriftResponse, begun
+from thrift_client.response import ThriftResponse, answered, begun, failed
 from thrift_client.shared.balanced_base import BalancedBase, balanced_failure
 from thrift_client.shared.bound_methods import ForwardedMethod, PoolMethod, bind
 from thrift_client.shared.hash_base import HashBase, KeyedMethod, default_key
 from thrift_client.shared.pool_base import PoolBase, is_raised
 from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
 from thrift_client.sync.client import SimpleClient, make_call
+from thrift_client.sync.fanout import FanOut
 from thrift_client.sync.workers import Workers
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from thrift_client.core.call import CallOptions
     from thrift_client.core.scatter import Leg, Scatter
     from thrift_client.core.service import Method
     from thrift_client.shared.endpoint import Endpoint
     from thrift_client.shared.pickers import BalancedPicker
-    from thrift_client.sync.fanout import FanOut
 
 
 class ThriftPool(PoolBase[SimpleClient]):
@@ -230,8 +232,6 @@ class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
     def _fan_out(
         self, endpoints: Sequence[Endpoint], method: Method, arguments: Any
     ) -> tuple[Scatter, FanOut]:
-        from thrift_client.sync.fanout import FanOut
-
         scatter = self._scatter(endpoints, method, arguments)
         return scatter, FanOut(scatter, self._blocking_workers())
 
@@ -245,6 +245,11 @@ class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
 
     def _call_all(self, endpoints: Sequence[Endpoint], method: Method, arguments: Any) -> Any:
         """Return the responses of the servers in their order, or what `merge` makes of them."""
+        if len(endpoints) == 1:
+            endpoint = endpoints[0]
+            options = endpoint.view(self._overrides)
+            if options.hedge is None and not endpoint.must_block:
+                return self._merged([_call_one(endpoint, options, method, arguments)])
         scatter, fan_out = self._fan_out(endpoints, method, arguments)
         responses: list[Any] = [None] * len(endpoints)
         try:
@@ -256,6 +261,20 @@ class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
             for leg in fan_out.close():
                 responses[leg.position] = leg.response
         return self._merged(responses)
+
+
+def _call_one(
+    endpoint: Endpoint, options: CallOptions, method: Method, arguments: Any
+) -> ThriftResponse[Any]:
+    """Return the response of the only server of a call: it goes the way of a client's call."""
+    response, started = begun(endpoint.client), monotonic()
+    try:
+        value = make_call(endpoint, options, method, arguments, started, response)
+    except (*FAILURES, *method.answers) as exc:
+        if isinstance(exc, EncodeError):
+            raise
+        return failed(response, exc, (monotonic() - started) * 1000)
+    return answered(response, value, (monotonic() - started) * 1000)
 
 
 class ThreadedReplicatedClient(ReplicatedClient):
@@ -275,17 +294,17 @@ class HashMethod(KeyedMethod):
     ) -> ThriftResponse[Any]:
         roster = self._servers.roster
         if not roster.ready:
-            first: ThriftResponse[Any] = self._pool._when_listed(
+            first: ThriftResponse[Any] = self._when_listed(
                 method, self._call, method, arguments, values
             )
             return first
         if self._splits and method.name in self._splits:
-            split: ThriftResponse[Any] = self._pool._call_split(method, values)
+            split: ThriftResponse[Any] = self._call_split(method, values)
             return split
         key = self._keys.get(method.name, default_key)(*values)
         picker = None
         if self._failover:
-            picker = self._pool._picker(key)
+            picker = self._new_picker(key)
             endpoint = picker.endpoint
         else:
             place = roster.place_text if type(key) is str else roster.place
@@ -302,8 +321,9 @@ class HashMethod(KeyedMethod):
         except (*FAILURES, *method.answers) as exc:
             if is_raised(exc, self._servers):
                 raise
-            server = endpoint.client if picker is None else picker.endpoint.client
-            return ThriftExceptionResponse(server, exc, (monotonic() - started) * 1000)
+            if picker is not None:
+                response.server = picker.endpoint.client
+            return failed(response, exc, (monotonic() - started) * 1000)
         if picker is not None:
             response.server = picker.endpoint.client
         response.elapsed = (monotonic() - started) * 1000
@@ -336,8 +356,6 @@ class HashClient(HashBase[SimpleClient], ThriftPool):
 
     def _map(self, kind: type[KeyedMethod], items: Iterable[Any]) -> Responses:
         """Return the responses of a call for each item: see `KeyedMethod.map`."""
-        from thrift_client.sync.fanout import FanOut
-
         mapped = self._mapped(kind, items)
         fan_out = FanOut(mapped, self._blocking_workers())
 
@@ -359,8 +377,6 @@ class HashClient(HashBase[SimpleClient], ThriftPool):
 
     def _call_split(self, method: Method, values: tuple[Any, ...]) -> ThriftResponse[Any]:
         """Call each server with its share of the argument that is split, and merge."""
-        from thrift_client.sync.fanout import FanOut
-
         call = self._split_call(method, values)
         fan_out = FanOut(call, self._blocking_workers())
         try:
@@ -383,18 +399,18 @@ class ThreadedHashClient(HashClient):
 class BalancedMethod(PoolMethod):
     """A method of the service on a balanced pool."""
 
-    __slots__ = ('_new_picker', '_overrides', '_servers')
+    __slots__ = ('_new_picker', '_overrides', '_servers', '_when_listed')
 
     def __init__(self, pool: Any) -> None:
         super().__init__(pool)
-        self._servers, self._overrides, self._new_picker = pool._picking()
+        self._servers, self._overrides, self._new_picker, self._when_listed = pool._picking()
 
     def _call(
         self, method: Method, arguments: Any, values: tuple[Any, ...]
     ) -> ThriftResponse[Any]:
         roster = self._servers.roster
         if not roster.ready:
-            first: ThriftResponse[Any] = self._pool._when_listed(
+            first: ThriftResponse[Any] = self._when_listed(
                 method, self._call, method, arguments, values
             )
             return first

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
 
+from thrift_client.core.failures import is_foreign
+
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -116,5 +118,7 @@ def seconds_of_date(text: str) -> float | None:
         return None
     try:
         return parsedate_to_datetime(text).timestamp()
-    except (TypeError, ValueError, LookupError, ArithmeticError):
+    except (TypeError, ValueError, LookupError, ArithmeticError) as exc:
+        if is_foreign(exc):
+            raise
         return None

@@ -20,7 +20,7 @@ from thrift_client.core.failures import (
     too_large,
 )
 from thrift_client.core.transports.base import Channel
-from thrift_client.core.transports.framed import LENGTH
+from thrift_client.core.transports.framed import LARGEST, LENGTH
 from thrift_client.errors import AuthError, DecodeError, EncodeError
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -83,6 +83,7 @@ def make_client(host: str, given: Mapping[str, Any]) -> Any:
 def check_installed(given: Mapping[str, Any]) -> None:
     """Raise ImportError that names the extra if a package for the option `sasl` is missing."""
     try:
+        import puresasl.client  # noqa: F401 - so that logging in needs no descriptor to read it
         from puresasl.mechanisms import mechanisms
     except ImportError as exc:
         raise ImportError(
@@ -307,17 +308,17 @@ class Sasl(Channel):
         data = self._inner.wrap(message, seqid, headers)
         most = self._most_in_a_frame()
         pieces = (
-            (data,) if most is None or len(data) <= most
+            (data,) if len(data) <= most
             else (data[start : start + most] for start in range(0, len(data), most))
         )  # fmt: skip
         return b''.join(map(self._frame, pieces))
 
-    def _most_in_a_frame(self) -> int | None:
-        """Return the most bytes that a frame may hold; None if the mechanism wraps nothing."""
+    def _most_in_a_frame(self) -> int:
+        """Return the most bytes that a frame may hold."""
         mechanism = getattr(self._client, '_chosen_mech', None)  # it has no public name
         buffer: int | None = getattr(mechanism, 'max_buffer', None)
         if buffer is None or getattr(mechanism, 'qop', b'auth') == b'auth':
-            return None
+            return LARGEST  # it wraps nothing
         return max(1, buffer - min(_WRAPPING, buffer // 2))
 
     def _frame(self, data: bytes) -> bytes:
@@ -375,9 +376,9 @@ class Sasl(Channel):
             position += LENGTH.size
             whole.append(self._unwrap(bytes(self._data[position : position + size])))
             position += size
+            self._meter.count(LENGTH.size + size, len(whole[-1]))
         del self._data[:position]
         unwrapped = b''.join(whole)
-        self._meter.count(position, len(unwrapped))
         if len(self.inner) < _BEGINNING:
             self.inner = (self.inner + unwrapped)[:_BEGINNING]
         return unwrapped

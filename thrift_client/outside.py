@@ -1,0 +1,28 @@
+"""Exceptions from outside of a call: whether a signal handler raised one."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
+
+
+def is_foreign(exc: BaseException) -> bool:
+    """Tell whether an exception is foreign: from a signal handler, not from the call itself.
+
+    A handler is a frame that was called with the frame that it interrupted, which is the
+    one before it in the traceback.
+    """
+    interrupted: FrameType | None = None
+    entry = exc.__traceback__
+    while entry is not None:
+        frame = entry.tb_frame
+        if interrupted is not None:
+            for value in frame.f_locals.values():
+                given: Any = value if type(value) is tuple else (value,)  # of `*args`
+                for each in given:
+                    if each is interrupted:  # `in` would compare the values of a call
+                        return True
+        interrupted, entry = frame, entry.tb_next
+    return False
