@@ -169,7 +169,7 @@ async def end_call(
 async def _exchange_on_new(
     exchange: AsyncExchange, endpoint: Endpoint, response: ThriftResponse[Any] | None
 ) -> None:
-    """Make a small exchange on a connection of its own; what goes wrong is its `failure`."""
+    """Make a small exchange on a new connection; an error is set as its `failure`."""
     connections = endpoint.connections
     await connections.open_for(exchange)
     if exchange.failure is not None:

@@ -162,7 +162,7 @@ class AsyncConnection(ConnectionBase):
         """When its exchange must end; None: there is none, or it is unlimited."""
         return self._exchange.expires if self._exchange is not None else None
 
-    def start(self, exchange: AsyncExchange) -> None:  # noqa: C901 - a call less
+    def start(self, exchange: AsyncExchange) -> None:  # noqa: C901 - saves a call
         """Send a request, whose reply then ends the exchange. Errors of the call end it, too."""
         self._exchange = exchange
         exchange.connection = self

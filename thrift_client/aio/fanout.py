@@ -82,10 +82,10 @@ class AsyncFanOut(FanOutBase):
             await self._wait()
 
     async def close(self) -> list[Leg]:
-        """Give up whatever is still under way; the legs whose responses say so.
+        """Give up whatever is still under way; return the legs whose responses say so.
 
-        Waits for their tasks to end, unless the coroutine that runs the fan-out is closed, as at
-        the end of its loop: that may wait for nothing.
+        Waits for their tasks to end, unless the coroutine that runs the fan-out is closed, as
+        at the end of its loop: a closed coroutine may not wait.
         """
         if isinstance(sys.exception(), GeneratorExit):
             self.abandon()

@@ -269,7 +269,7 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
 async def _call_one(
     endpoint: Endpoint, options: CallOptions, method: Method, arguments: Any
 ) -> ThriftResponse[Any]:
-    """Return the response of the only server of a call: it goes the way of a client's call."""
+    """Make a call on its only server, as a client does; returns the response."""
     response, started = begun(endpoint.client), monotonic()
     try:
         value = await make_call(endpoint, options, method, arguments, started, response)

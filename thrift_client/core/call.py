@@ -281,7 +281,7 @@ class Call:
         return request
 
     def encoded(self, request: bytes) -> None:
-        """Take what `request` returns for this endpoint: it is encoded already."""
+        """Set the request for this endpoint, which is already encoded."""
         self._requests[self.endpoint.wire] = request
 
     def begin(self) -> None:

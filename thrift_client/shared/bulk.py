@@ -147,7 +147,7 @@ class Mapped(Scatter):
             except Exception as exc:
                 if is_foreign(exc):
                     raise
-                # The caller's, raised when its turn comes.
+                # The caller's mistake, raised when its turn comes.
                 item.outcome = exc
                 self._all_read = True
             self._ahead.append(item)

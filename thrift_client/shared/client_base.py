@@ -84,7 +84,7 @@ class ClientBase:
 
     @staticmethod
     def _load_hedging() -> None:
-        """Import what hedged calls need: when one begins, no descriptor may be left to read it."""
+        """Import what hedged calls need: once one begins, no descriptor may be free to do so."""
         raise NotImplementedError
 
     @property

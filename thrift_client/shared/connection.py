@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from thrift_client.shared.stream import Stream
 
 frame_length = struct.Struct('!i').pack
-#: What is raised for a request that is too large to be put together.
+#: The errors for a request that is too large to be built in memory.
 UNFRAMED = (MemoryError, struct.error)
 _NEVER = float('inf')
 _UNREADABLE = (*DECODING, Incomplete, ThriftClientError)

@@ -142,7 +142,7 @@ class Opener:
             self._link = Link(address, options, wire, time)
             self._host, self._port = self._link.dial
             if self._link.tls_name is not None:
-                import thrift_client.shared.tls  # noqa: F401 - a connect may leave no descriptor
+                import thrift_client.shared.tls  # noqa: F401 - a connect may take the last descriptor
         self._numeric: Found | None = None
         if self._port is not None:
             self._numeric = numeric(self._host, self._port)
@@ -446,7 +446,7 @@ def _new_socket(family: int) -> socket.socket:
 
 
 def _is_connected(sock: socket.socket) -> bool:
-    """Tell whether a connect is done already, as it mostly is to a server on this machine."""
+    """Tell whether a connect has already finished; to a server on this machine, it mostly has."""
     try:
         sock.getpeername()
     except OSError as exc:

@@ -389,7 +389,7 @@ class PoolBase(Generic[S]):
         return deadline(self._timeout_of(method))
 
     def _when_listed(self, method: Method, call: Callable[..., Any], *args: Any) -> Any:
-        """Make `call(*args)` once a source has named servers; the wait is part of the call."""
+        """Make `call(*args)` once a source has given servers; the call includes the wait."""
         raise NotImplementedError
 
     def _wait_first_list(self) -> None:

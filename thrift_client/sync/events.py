@@ -31,7 +31,7 @@ LOOK_EVERY = 0.01
 class Events:
     """The events of legs; `next_expiry` is the soonest time that was asked for.
 
-    `woken` is what other threads want looked at, the first first.
+    `woken` holds the legs that other threads want to be checked, and why, in order.
     """
 
     def __init__(self) -> None:

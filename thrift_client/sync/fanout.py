@@ -44,7 +44,7 @@ LAST_WORD = 0.04
 
 
 class LegOpening:
-    """A connection that is being opened for a leg; `until` is when to look at it again."""
+    """A connection that is being opened for a leg; `until` is when to check it again."""
 
     __slots__ = ('began', 'steps', 'until')
 
@@ -112,7 +112,7 @@ class FanOut(FanOutBase):
         endpoint, options = leg.endpoint, leg.options
         connections = endpoint.connections
         if options.is_plain and endpoint.wire.apache is None and not connections.gate:
-            self._encode(leg)  # what can't be encoded is the caller's
+            self._encode(leg)  # an EncodeError is the caller's mistake
             connection = connections.take_checked() if connections.idle else None
             if connection is not None:
                 timeout = options.timeout_of(leg.method.name)

@@ -266,7 +266,7 @@ class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
 def _call_one(
     endpoint: Endpoint, options: CallOptions, method: Method, arguments: Any
 ) -> ThriftResponse[Any]:
-    """Return the response of the only server of a call: it goes the way of a client's call."""
+    """Make a call on its only server, as a client does; returns the response."""
     response, started = begun(endpoint.client), monotonic()
     try:
         value = make_call(endpoint, options, method, arguments, started, response)

@@ -83,7 +83,7 @@ def make_client(host: str, given: Mapping[str, Any]) -> Any:
 def check_installed(given: Mapping[str, Any]) -> None:
     """Raise ImportError that names the extra if a package for the option `sasl` is missing."""
     try:
-        import puresasl.client  # noqa: F401 - so that logging in needs no descriptor to read it
+        import puresasl.client  # noqa: F401 - now, as authentication may find no free descriptor to import it
         from puresasl.mechanisms import mechanisms
     except ImportError as exc:
         raise ImportError(
