@@ -1,4 +1,4 @@
-"""For tools that know no pyproject.toml, where everything is declared."""
+"""For tools without support for pyproject.toml, which declares everything."""
 
 from setuptools import setup
 

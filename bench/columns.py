@@ -1,4 +1,4 @@
-"""Measure the results of HiveServer2: a client's CPU for each row, beside PyHive's and impyla's.
+"""Measure the results of HiveServer2: CPU for each row, compared with PyHive and impyla.
 
 `python -m bench.columns [ROWS]` prints the figures. The replies are recorded: a server in
 another process sends the same one for each 100,000 rows.
@@ -28,13 +28,13 @@ TABLES = {
     '7 columns of numbers and 3 of strings': 'iiiidddsss',
     '10 columns of strings': 'ssssssssss',
 }
-#: CPU beside the faster of the others: what must be, and the aim.
+#: CPU relative to the faster of the others: the bound, and the aim.
 BOUNDS = {'10 columns of numbers': (0.33, 0.08)}
 OTHERWISE = (1.0, 0.65)
 
 
 def _reply(kinds: str) -> bytes:
-    """The body of a reply of FetchResults, behind its message header."""
+    """The body of a reply of FetchResults, after its message header."""
     from TCLIService import ttypes
     from TCLIService.TCLIService import FetchResults_result
     from thrift.protocol.TBinaryProtocol import TBinaryProtocol
@@ -56,7 +56,7 @@ def _reply(kinds: str) -> bytes:
 
 
 class _Hive:
-    """Answers what comes before and behind the results."""
+    """Answers the calls before and after the results."""
 
     def __init__(self, kinds: str) -> None:
         from TCLIService import ttypes

@@ -1,4 +1,4 @@
-"""The ways of calling that production uses: each function makes a contestant of one fleet.
+"""The ways of calling that production uses: each function makes a contestant.
 
 Names of functions that begin with `apache_` are Apache's generated client on the same wire.
 """

@@ -18,7 +18,7 @@ class Wire:
 
     protocol: str = 'binary'
     framed: bool = False
-    #: What is around the messages, one of `bench.speakers.SPEAKERS`.
+    #: The framing of the messages, one of `bench.speakers.SPEAKERS`.
     around: str = 'nothing'
 
     def __str__(self) -> str:

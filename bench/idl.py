@@ -1,10 +1,10 @@
-"""What loaded services and thriftpy2's cost beside gen-py's: calls, decoding, JSON, loading.
+"""Measure loaded services and thriftpy2's, compared with gen-py.
 
     python -m bench.idl [ROUNDS]
 
 Each row is measured in processes of its own, one for each kind of service in turn, so that
-what the machine does meanwhile concerns all of them. A figure is the least CPU time of the
-rounds, in microseconds. Needs the thrift compiler, and thriftpy2.
+other load on the machine affects all of them. A figure is the least CPU time of the rounds, in
+microseconds. Needs the thrift compiler, and thriftpy2.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Simulate routers and balancers on a large fleet, and plot what they do to keys and to latency.
+"""Simulate routers and balancers with many servers, and plot the effects on keys and latency.
 
 `python -m bench.routing_simulation --plots docs/plots` prints, for each router, how evenly it
-spreads keys and skewed traffic over the servers and how many keys move when a server goes or comes,
-beside the theory; and, for each balancer, how long calls take with a healthy fleet and with one
-slow server. Nothing is sent anywhere. The plots need matplotlib.
+spreads keys and skewed traffic over the servers and how many keys move when a server is removed
+or added, compared with the theory; and, for each balancer, how long calls take with healthy
+servers and with one slow server. Nothing is sent anywhere. The plots need matplotlib.
 """
 
 import argparse
@@ -24,7 +24,7 @@ PAIRS = 50_000_000
 
 
 class Placement(NamedTuple):
-    """What a router did to the keys; shares are relative to the mean of all servers."""
+    """The placement of keys by a router; shares are relative to the mean of all servers."""
 
     router: str
     keys: int
@@ -37,7 +37,7 @@ class Placement(NamedTuple):
 
 
 class Balance(NamedTuple):
-    """How long calls took in ms with a healthy fleet and with one slow server."""
+    """How long calls took in ms with healthy servers and with one slow server."""
 
     balancer: str
     servers: int
@@ -47,7 +47,7 @@ class Balance(NamedTuple):
 
 
 def placed(name: str, servers: int, keys: int) -> Placement:
-    """Place keys on a fleet, on the same without one server, and with one more."""
+    """Place keys on the servers, on the same without one server, and with one more."""
     if name == 'rendezvous':
         keys = min(keys, PAIRS // servers // 3)
     names = [f'10.{number // 256}.{number % 256}.1:9090' for number in range(servers)]
@@ -58,8 +58,8 @@ def placed(name: str, servers: int, keys: int) -> Placement:
     before = [table.index(f'user:{key}') for key in range(keys)]
     looked_up = perf_counter()
 
-    # Zipf's law: the key of rank r is asked for in proportion to 1 / r. The first three per mille
-    # are left out, as no router can do anything about a key that is hot on its own.
+    # Zipf's law: the key of rank r is asked for in proportion to 1 / r. The first three per
+    # mille are left out, because no router can spread a single hot key.
     skip = keys * 3 // 1000
     key_counts, traffic = [0.0] * servers, [0.0] * servers
     for key, server in enumerate(before):
@@ -74,7 +74,7 @@ def placed(name: str, servers: int, keys: int) -> Placement:
             for key, server in enumerate(before)
         )
 
-    # Jump knows positions only, so that its fleet changes at the end of the list.
+    # Jump only uses positions, so its servers change at the end of the list.
     gone = names[:-1] if name == 'jump' else names[: servers // 2] + names[servers // 2 + 1 :]
     return Placement(
         name,
@@ -95,7 +95,7 @@ def relative(numbers: list[float]) -> list[float]:
 
 
 def balanced(name: str, servers: int, calls: int, slowdown: float) -> Balance:
-    """Run the same calls on a healthy fleet and on one whose first server is slow."""
+    """Run the same calls on healthy servers and with a slow first server."""
     healthy, _ = call_all(name, [1.0] * servers, calls)
     with_slow, slow_calls = call_all(name, [slowdown] + [1.0] * (servers - 1), calls)
     return Balance(name, servers, healthy, with_slow, slow_calls / calls)
@@ -119,7 +119,7 @@ def call_all(name: str, latencies: list[float], calls: int) -> tuple[list[float]
             at, _, server, taken = heappop(ends)
             loads[server].done(at, taken, failed=False)
         server = balancer.pick(loads, now, random.random)
-        # A busy server shares its time among its calls.
+        # A server shares its time among its calls.
         taken = latencies[server] * random.uniform(0.8, 1.2) * (1 + loads[server].in_flight / 4)
         loads[server].start()
         heappush(ends, (now + taken / 1000, next(order), server, taken))
@@ -129,7 +129,7 @@ def call_all(name: str, latencies: list[float], calls: int) -> tuple[list[float]
 
 
 def percentile(times: list[float], of_1000: int) -> float:
-    """Tell the time within which so many of 1000 calls ended."""
+    """Return the time within which so many of 1000 calls ended."""
     return quantiles(times, n=1000)[of_1000 - 1]
 
 
@@ -212,7 +212,7 @@ def plot(placements: list[Placement], fleets: list[list[Balance]], folder: Path)
             plt.plot([i / 10 for i in range(1, 1000)], cuts, label=b.balancer)
         best = balances[-1]
         healthy = quantiles(best.healthy, n=1000)
-        label = f'{best.balancer}, healthy fleet'
+        label = f'{best.balancer}, healthy servers'
         plt.plot([i / 10 for i in range(1, 1000)], healthy, 'k:', label=label)
         plt.yscale('log')
         plt.xlim(50, 100)

@@ -1,8 +1,8 @@
 """Run the benchmarks: `python -m bench.run [--quick] [--only SECTION]`.
 
-A full run writes results.md, results.json and the plots; quick and partial runs only print.
-On any other Python than MAIN it makes the sections of calls alone, and writes them into a
-file of that version, which results.md shows beside its own rows.
+A full run writes results.md, results.json and the plots; quick and partial runs only print. On
+any other Python than MAIN it makes the sections of calls alone, and writes them into a file of
+that version, which results.md shows next to its own rows.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What servers put around their prepared replies: TLS, HTTP, zlib or THeader frames."""
+"""The framing of prepared replies: TLS, HTTP, zlib or THeader frames."""
 
 import os
 import socket
@@ -78,12 +78,12 @@ class Http(Speaker):
 
 
 class ClosingHttp(Http):
-    """The same for a server that closes the connection behind each response."""
+    """The same for a server that closes the connection after each response."""
 
     closes = True
 
     def serve(self) -> bool:
-        """Answer what has arrived, and close the connection behind the response."""
+        """Answer what has arrived, and close the connection after the response."""
         is_open = super().serve()
         if is_open and not self._received:
             self.connection.close()

@@ -53,7 +53,7 @@ class Figure:
 
 @dataclass
 class Table:
-    """All that was measured."""
+    """All measurements."""
 
     rows: list[Row] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Table:
             self.figures.append(Figure(name, case, placement, cpu, wall))
 
     def extend(self, other: 'Table') -> None:
-        """Add what another table holds."""
+        """Add the rows of another table."""
         self.rows += other.rows
         self.figures += other.figures
         self.notes += other.notes

@@ -1,4 +1,4 @@
-"""Measure every way of calling that production uses, beside Apache's client on the same wire."""
+"""Measure every way of calling that production uses, compared with Apache's client."""
 
 import sys
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Maker = Callable[[Fleet], Contestant]
 
 
 class Way(NamedTuple):
-    """One way of calling, what it is measured beside, and the bounds of the ratio."""
+    """One way of calling, what it is compared with, and the bounds of the ratio."""
 
     work: str
     ours: Maker

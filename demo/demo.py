@@ -1,4 +1,4 @@
-"""The README's story against four real servers: python demo/demo.py, in a clone."""
+"""The README's examples with four real servers: python demo/demo.py, in a clone."""
 
 import sys
 from contextlib import ExitStack
@@ -17,12 +17,12 @@ RAN = {False: 'did not run', True: 'may have run'}
 
 
 def headline(number, text):
-    """Begin a part of the story."""
+    """Begin a part of the demonstration."""
     print(f'\n{number}. {text}\n')
 
 
 def row(left, right):
-    """Print what was done beside what came of it."""
+    """Print a step and its result."""
     print(f'   {left:<32}{right}')
 
 
@@ -73,7 +73,7 @@ def spread_keys(pool):
 
 
 def choose_one(pool):
-    """Take one server out of the pool and call it alone."""
+    """Get one server from the pool and call it."""
     headline(4, 'get_server: one server of the pool, by its name')
     row("get_server('server-2').ping()", repr(pool.get_server('server-2').ping()))
 
@@ -86,7 +86,7 @@ def ask_all(pool):
 
 
 def lose_one(pool, servers):
-    """Kill a server and show who notices."""
+    """Kill a server and show which calls fail."""
     servers[VICTIM].kill()
     headline(6, f'{VICTIM} is killed: all.keys() still has an answer or an error from each')
     ask_all(pool)

@@ -1,8 +1,8 @@
 """Servers in ZooKeeper that change under load: python examples/zookeeper_fleet.py HOST:PORT.
 
-Four Thrift servers, each a process, register as members of a ServerSet. A hash pool with
-ketama follows it while threads call an idempotent method all the time. Servers come, go and
-are killed. The exit status is 0 if no call failed.
+Four Thrift servers, each a process, register as members of a ServerSet. A hash pool with ketama
+follows it while threads call an idempotent method all the time. Servers are added, removed and
+killed. The exit status is 0 if no call failed.
 """
 
 import signal
@@ -24,7 +24,7 @@ from thrift_client.testing import Server
 KEYS = [f'user:{number}' for number in range(4000)]
 THREADS = 4
 PATIENCE = 30  # seconds for a change to arrive, on a slow machine too
-DRAIN = 0.5  # seconds from the leave of a server, which clients hear of, to its end
+DRAIN = 0.5  # seconds from the removal of a server's entry to its end
 
 
 # A server: this file, run with `serve URL`.
@@ -68,7 +68,7 @@ class Process:
         return address
 
     def leave(self):
-        """Have it leave in good order; idempotent."""
+        """Remove its entry, then end it; idempotent."""
         with self._process:  # waits, once its input has ended
             self._process.stdin.close()
 
@@ -117,7 +117,7 @@ def places(pool):
 
 @contextmanager
 def change(load, pool, what, name, theory):
-    """Wait until the pool follows a change of one server, and tell what it moved."""
+    """Wait until the pool follows a change of one server, and print what it moved."""
     before, calls = places(pool), sum(load.calls)
     comes = name is None
     names = {server.name for server in pool}

@@ -190,7 +190,7 @@ def _left(sockets, threads, children):
 def leaves_nothing(request):
     """Fail a test after which sockets, non-daemon threads or children are left that were not there.
 
-    What was thrown away may need the garbage collector, and what was told to end a moment.
+    Dropped objects may need the garbage collector, and stopped threads may need a moment.
     """
     if request.node.get_closest_marker('leaves') is not None:
         yield

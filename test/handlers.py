@@ -78,7 +78,7 @@ class Rich:
         with self._lock:
             return list(self._fired)
 
-    # What comes back as it went.
+    # Methods that return their argument.
 
     echo = mirror = tree = choice = options = flag = tiny = small = medium = large = _same
     real = raw = color = nested = tags = texts = stamped = _same

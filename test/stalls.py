@@ -1,4 +1,4 @@
-"""How late the machine itself is, which is no fault of a call that is late."""
+"""How late the machine itself is, to tell that from a call that is late."""
 
 from __future__ import annotations
 

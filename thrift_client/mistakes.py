@@ -1,4 +1,4 @@
-"""The correct spelling of options and values that callers get wrong, for the texts of errors."""
+"""The correct spelling of options and values that callers get wrong, for error texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exceptions from outside of a call: whether a signal handler raised one."""
+"""Foreign exceptions, which a signal handler has raised while a call ran."""
 
 from __future__ import annotations
 

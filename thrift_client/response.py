@@ -91,7 +91,7 @@ def _misused(what: str) -> TypeError:
 
 
 def _name(server: Any) -> Any:
-    """Return the name of a server, whose client can't be pickled."""
+    """Return the name of a server, for pickling: its client can't be pickled."""
     return getattr(server, 'name', server)
 
 
@@ -161,7 +161,7 @@ class ThriftExceptionResponse(ThriftResponse[T]):
         exception = self.exception
         if exception is None or isinstance(exception, ThriftClientError):
             return restored, (kind, state | {'exception': exception, '_traceback': None})
-        # Taken apart: one that gen-py made can't be modified, not even by pickle.
+        # Pickled in parts, as a generated exception can't be modified, not even by pickle.
         fields = dict(exception.__dict__)
         if 'server' in fields and isinstance(exception, TApplicationException):
             fields['server'] = _name(self.server)

@@ -68,7 +68,7 @@ class Picture:
         )
 
     def save(self, name: str) -> None:
-        """Write the picture beside this file."""
+        """Write the picture next to this file."""
         (HERE / f'{name}.svg').write_text('\n'.join([*self._parts, '</svg>\n']))
 
 

@@ -1,4 +1,4 @@
-"""Photograph terminals: python docs/pictures/terminals.py writes the SVGs in terminals/.
+"""Draw terminals: python docs/pictures/terminals.py writes the SVGs in terminals/.
 
 Every picture is a real run on a pseudo-terminal of 80 columns, against servers that this
 script starts on the ports 9901 to 9903 of this machine.

@@ -1,7 +1,7 @@
-"""The same course of a call has the same events, counts, states and errors in both kinds of client.
+"""The same sequence of faults gives the same events, counts, states and errors in both clients.
 
-Each course is a script of what servers do and which calls are made, played once with the
-blocking clients and once on an event loop.
+Each course is a script of the behaviour of servers and of calls, run once with the blocking
+clients and once on an event loop.
 """
 
 import asyncio
@@ -273,7 +273,7 @@ async def play_on_loop(course, addresses, recorder):
 @pytest.mark.parametrize('listening', [False, True], ids=['quiet', 'listening'])
 @pytest.mark.parametrize('name', COURSES)
 async def test_a_course_is_the_same(fault_server, closing, name, listening):
-    """Outcomes, figures and, if somebody listens, events."""
+    """Outcomes, statistics and, with a listener, events."""
     course = COURSES[name]
     results = []
     for kind in ('blocking', 'asyncio'):

@@ -47,7 +47,7 @@ def test_a_failed_connect_goes_to_the_next_server(three):
 
 @each_kind
 def test_failover_goes_no_further_than_it_may(kind, fault_server, closing, pool_of):
-    """The second of the key's servers is dead too, and one may be tried beside the key's own."""
+    """The second of the key's servers is dead too, and one may be tried after the key's own."""
     dead = [closing(ClosedPort()).address for _ in range(2)]
     alive = fault_server(test_service, reply('z')).address
     for failover, served in [(0, False), (1, False), (2, True), (9, True)]:

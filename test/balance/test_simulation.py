@@ -1,4 +1,4 @@
-"""What balancers do to latency, in a simulated fleet."""
+"""The effect of balancers on latency, in a simulation."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the package refuses where Linux's own names are missing, and that the rest is there."""
+"""What the package refuses on systems without Linux's own names, and that the rest works."""
 
 import importlib
 import pkgutil
@@ -33,7 +33,7 @@ def test_every_module_can_be_imported():
     ],
 )
 def test_apaches_modules_can_be_imported(name):
-    """What stands beside the package in a program is not in its way."""
+    """Other modules of a program don't disturb the package."""
     importlib.import_module(f'thrift.{name}')
 
 

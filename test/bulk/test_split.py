@@ -69,7 +69,7 @@ def test_the_result_is_that_of_one_server(split, ids, keys, prefix, texts):
 
 @each_kind
 def test_each_server_gets_its_share_once(kind, fault_server, pool_of):
-    """The keys that belong to it, and the other arguments as they are."""
+    """The keys that belong to it, and the other arguments unchanged."""
     got = []
 
     def present(args):

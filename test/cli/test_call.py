@@ -123,7 +123,7 @@ def test_no_connection_ends_in_3(cli, unused_port):
 
 
 def test_a_time_out_ends_in_4(rich):
-    """A method that takes longer than the budget."""
+    """A method that takes longer than the timeout."""
     done = rich('call', '--timeout', '200', 'sleep_ms', '[5000]')
     assert done.returncode == 4
     assert 'CallTimeout' in done.stderr
@@ -216,7 +216,7 @@ def test_an_idl_file_is_a_service(process, rich_server):
 
 
 def test_a_folder_may_be_named_like_an_idl_file(process, tmp_path):
-    """The file is what the path ends in, and the service what stands behind it."""
+    """The path ends with the file, and the service follows it."""
     (tmp_path / 'acme.thrift').mkdir()
     (tmp_path / 'acme.thrift' / 'kv.thrift').write_text('service kv { void ping() }')
     for name in ('acme.thrift/kv.thrift', 'acme.thrift/kv.thrift:kv'):
@@ -247,7 +247,7 @@ def test_no_compiler_is_needed(cli):
     ],
 )
 def test_a_service_that_is_none_is_told(cli, name, said):
-    """Names that can't be imported, packages and modules that are no service."""
+    """Names that can't be imported, and packages and modules that are not services."""
     done = cli('list', '-s', name)
     assert done.returncode == 2
     assert said in done.stderr

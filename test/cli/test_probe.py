@@ -147,7 +147,7 @@ def test_another_kind_of_server_is_recognized(cli, greeting, answer, code, said)
         done = cli('probe', address, '--timeout', '100')
     assert monotonic() - started < 10
     assert done.returncode == code, done.stdout
-    assert 'no transport and protocol fits' in done.stdout
+    assert 'no transport and protocol works' in done.stdout
     assert said in done.stdout
 
 

@@ -85,7 +85,7 @@ def test_plan_draws_bars(cli):
         (('-a', 'h1:1', '--remove', 'h9:1'), 'cannot remove h9:1: it is not one of'),
         (('-a', 'h1:1', '--remove', 'h1:1'), 'leave at least one'),
         (('-a', 'h1:1', '--add', 'h1:1'), 'duplicate name'),
-        (('-a', 'h1:1', '--add', 'h2:1@2', '--routing', 'jump'), 'knows no weights'),
+        (('-a', 'h1:1', '--add', 'h2:1@2', '--routing', 'jump'), 'supports no weights'),
         (('-a', 'h1:99999', '--add', 'h2:1'), 'port 99999'),
     ],
 )

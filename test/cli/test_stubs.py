@@ -75,7 +75,7 @@ waiting.getk(3)
 
 @pytest.fixture(scope='module')
 def project(tmp_path_factory):
-    """Write a user's project: gen-py with stubs beside its modules, and two programs."""
+    """Write a user's project: gen-py with stubs next to its modules, and two programs."""
     folder = tmp_path_factory.mktemp('project')
     shutil.copytree(TEST / 'gen-py', folder / 'gen-py')
     shutil.rmtree(folder / 'gen-py' / '__pycache__', ignore_errors=True)
@@ -144,7 +144,7 @@ def test_pyright_knows_every_client(project):
 
 
 def test_stubs_go_to_a_folder_as_packages(cli, tmp_path):
-    """With --out nothing is written beside the modules, and each folder is a package."""
+    """With --out nothing is written next to the modules, and each folder is a package."""
     done = cli('stubs', '-o', 'out', 'rich_if.rich_service')
     assert done.returncode == 0, done.stderr
     written = {str(path.relative_to(tmp_path / 'out')) for path in tmp_path.rglob('*.pyi')}

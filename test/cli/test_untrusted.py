@@ -105,13 +105,13 @@ def test_what_is_not_a_request_is_left_out_and_named(cli, thrift_server, tmp_pat
     done = cli('replay', *target, '--speed', 'max', '--json', 'log')
     assert seen == ['a', 'b', 'c'], done.stderr
     assert list(json.loads(done.stdout)['skipped']) == ['2', '3', '4', '5', '7']
-    assert 'log, line 2: left out: 40 characters of a torn request' in done.stderr
+    assert 'log, line 2: left out: 40 characters of an incomplete request' in done.stderr
     assert 'log, line 4: left out: it is nested too deeply' in done.stderr
     assert 'Traceback' not in done.stderr
 
 
 def test_a_log_imports_no_module(cli, tmp_path):
-    """Without -s, the services are named and the module in the folder is left alone."""
+    """Without -s, the services are named and the module in the folder is not imported."""
     (line, *_) = logged(tmp_path / 'log', 'a')
     (tmp_path / 'log').write_text(line.replace('test_if.test_service', 'trap.service'))
     (tmp_path / 'trap').mkdir()

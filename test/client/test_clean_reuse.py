@@ -56,7 +56,7 @@ DECODE, MISMATCH, LARGE, LOST = (
 LIMIT = 10_000
 GOOD = answer(lambda args: args.key)
 
-#: What a server does instead of answering, and the error that the contract names for it.
+#: What a server does instead of answering, and the error that it causes.
 FAULTS = {
     'sequence id': (reply('x', seqid_by=1), MISMATCH),
     'sequence id 0': (reply('x', seqid_by=-(2**21)), MISMATCH),
@@ -178,7 +178,7 @@ def make(way, address, **options):
 
 
 def is_right(failure, error):
-    """Whether an exception is the one that the contract names."""
+    """Whether an exception is the expected one."""
     if error is None:
         return type(failure) is TApplicationException
     return isinstance(failure, error) and failure.maybe_executed and failure.method == 'getk'
@@ -301,7 +301,7 @@ def test_an_interrupted_call_leaves_nothing_to_the_next(fault_server, way):
 
     def interrupt():
         gate.wait_reached(5000)
-        time.sleep(0.02)  # by then the main thread waits; nothing tells of it
+        time.sleep(0.02)  # by then the main thread waits; no event shows it
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     with pool:

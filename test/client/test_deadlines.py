@@ -263,7 +263,7 @@ def test_warm_up_is_bounded(black_hole, client_of):
 @pytest.mark.parametrize('seconds', [0.05, 0.002])
 @pytest.mark.parametrize('warm', [False, True], ids=['new', 'used'])
 def test_an_interval_timer_does_not_stretch_a_call(fault_server, client_of, warm, seconds):
-    """Its signals interrupt the wait, and don't begin it anew."""
+    """Its signals interrupt the wait, and don't restart its timeout."""
     server = fault_server(test_service, [GOOD, silence()] if warm else silence())
     client = client_of(server.address, timeout=200)
     if warm:

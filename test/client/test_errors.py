@@ -30,7 +30,7 @@ from thrift_client.testing.malformed import GARBAGE, frame_length
 
 T, P = TTransportException, TProtocolException
 
-#: Name: (what it also is, `.type`), as the contract draws the tree.
+#: Name: (what it also is, `.type`).
 TREE = {
     'ConnectError': ((errors.ThriftClientError, T, ConnectionError), T.NOT_OPEN),
     'ResolveError': ((errors.ConnectError,), T.NOT_OPEN),

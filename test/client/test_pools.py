@@ -1,4 +1,4 @@
-"""The pools: each sentence of their contract."""
+"""The pools: each promise of their documentation."""
 
 import copy
 import inspect
@@ -97,7 +97,7 @@ def test_add_server_overrides_frame(kind, pool_of):
 
 @either_face
 def test_add_server_takes_an_existing_client(kind, pool_of):
-    """Of the same service; the pool uses it as it is, under its name."""
+    """Of the same service; the pool uses it unchanged, under its name."""
     client = single(kind)(test_service, 'h:1', name='mine', timeout=3)
     pool = pool_of(['h:2'], kind)
     assert pool.add_server(server=client) is client

@@ -1,4 +1,4 @@
-"""SimpleClient: each sentence of its contract."""
+"""SimpleClient: each promise of its documentation."""
 
 import contextlib
 import copy
@@ -455,13 +455,13 @@ def test_a_bad_address_is_a_value_error_that_quotes_it(address):
 
 @pytest.mark.parametrize(('host', 'port'), [('localhost', 0), ('h', 65536), ('h:1', 2), ('h', -5)])
 def test_a_bad_port_is_a_value_error_that_quotes_it(host, port):
-    """Outside 1…65535, or one beside another."""
+    """Outside 1…65535, or two that differ."""
     with pytest.raises(ValueError, match=str(port)):
         SimpleClient(test_service, host, port)
 
 
 def test_the_same_port_twice_is_not_a_contradiction():
-    """In the address and beside it."""
+    """In the address and as an argument."""
     assert SimpleClient(test_service, 'h:9901', 9901).port == 9901
 
 

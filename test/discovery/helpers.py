@@ -22,7 +22,7 @@ def free_port(kind=socket.SOCK_STREAM):
 
 
 def wait_until(condition):
-    """Wait for what another thread or a server does, if nothing tells of it."""
+    """Wait for what another thread or a server does, if there is no event for it."""
     end = time.monotonic() + LONG
     while not condition():
         assert time.monotonic() < end
@@ -135,7 +135,7 @@ class ZooKeeper(Daemon):
 
     @property
     def expired(self):
-        """How many sessions ended for want of a sign of life."""
+        """How many sessions ended without a heartbeat."""
         return (self.folder / 'log').read_text().count('Expiring session')
 
     def wait_expired(self, before):
@@ -143,7 +143,7 @@ class ZooKeeper(Daemon):
         end = time.monotonic() + LONG
         while self.expired == before:
             assert time.monotonic() < end
-            time.sleep(0.02)  # a log file tells of no change
+            time.sleep(0.02)  # a log file has no events
 
 
 class Etcd(Daemon):
@@ -194,5 +194,5 @@ class Dnsmasq(Daemon):
         while len(seen) < number and time.monotonic() < end:
             count = (self.folder / 'log').read_text().count(': query[A]')
             seen += [time.monotonic()] * (count - len(seen))
-            time.sleep(0.02)  # a log file tells of no change
+            time.sleep(0.02)  # a log file has no events
         return seen

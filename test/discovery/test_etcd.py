@@ -23,7 +23,7 @@ from thrift_client.testing import ClosedPort, ToxicProxy
 from thrift_client.testing.toxics import Down, HalfOpen
 
 FAST = {'retry': 50, 'max_retry': 100, 'grace': 0}
-#: Long enough that only the watch can have told of a change.
+#: Long enough that only the watch can have reported a change.
 WATCHED = FAST | {'interval': 60_000}
 POLLED = FAST | {'interval': 50, 'watch': False}
 SOON = {'interval': 200}
@@ -43,7 +43,7 @@ def register(server, prefix, address, **options):
 
 
 def client_of(server):
-    """A client of somebody else's."""
+    """A foreign client."""
     import etcd3gw
 
     return etcd3gw.client(host='127.0.0.1', port=server.port, timeout=5)
@@ -123,7 +123,7 @@ def test_a_name_is_not_taken_from_another_server(etcd, operator, prefix, caplog)
         end = time.monotonic() + LONG
         while 'registered already, by another server' not in caplog.text:
             assert time.monotonic() < end
-            time.sleep(0.01)  # a log tells of no news
+            time.sleep(0.01)  # a log has no events
         assert not second.wait(50)
         assert b'kv:1' in operator.get(f'{prefix}/one')[0]
         first.close()
@@ -183,7 +183,7 @@ def gateway():
 
 
 def test_a_watch_that_ends_at_once_makes_no_storm(gateway, recorder, watch):
-    """It is opened anew once in a second, with a reading or two for each."""
+    """It is opened again once in a second, with a reading or two for each."""
     watch(EtcdSource(f'127.0.0.1:{gateway.server_port}', '/kv/', **WATCHED))
     recorder.wait_names('one')
     time.sleep(2.5)  # what is counted is how often something happens in a time
@@ -315,7 +315,7 @@ def test_close_is_prompt(proxy, prefix, recorder, state):
 
 
 def test_users(tmp_path, recorder, watch, caplog):
-    """A user's name and password are needed, a token that is lost is asked for anew, none shown."""
+    """A user's name and password are needed, a lost token is replaced, and none is shown."""
     caplog.set_level(1)
     with etcd_in(tmp_path) as server:
         operator = client_of(server)

@@ -1,4 +1,4 @@
-"""The example of a fleet in ZooKeeper, run as a user runs it."""
+"""The example with servers in ZooKeeper, run as a user runs it."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ CHANGES = {'a fifth server comes': 5, 'one leaves': 4, 'one is killed': 3, 'anot
 
 @pytest.mark.long
 def test_no_idempotent_call_fails_while_the_fleet_changes(zookeeper):
-    """Servers come, go and are killed under load; only the keys move that theory says must."""
+    """Servers are added, removed and killed under load; only the expected share of keys moves."""
     done = subprocess.run(
         [sys.executable, EXAMPLE, zookeeper.address],
         capture_output=True,

@@ -98,7 +98,7 @@ def of_function(request, addresses):
 
 @contextmanager
 def of_file(request, addresses):
-    """A JSON file that is written anew."""
+    """A JSON file that is written again."""
     path = request.getfixturevalue('tmp_path') / 'servers.json'
     path.write_text(json.dumps(addresses))
     yield f'file:{path}?interval=20', lambda: path.write_text(json.dumps(addresses[:1]))
@@ -606,7 +606,7 @@ def test_a_fork_amid_a_change(one, two):
 @forks
 @pytest.mark.needs('fork')
 def test_a_closed_pool_follows_nothing_in_a_child(one):
-    """A fork begins no watch anew that was closed."""
+    """A fork doesn't restart a closed watch."""
     pool = HashClient(rich_service, servers=CallableSource(lambda: [one], interval=20))
     pool.close()
 

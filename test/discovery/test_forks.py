@@ -21,7 +21,7 @@ pytestmark = [
 
 
 class Told:
-    """A source that tells what a test says."""
+    """A source whose lists are set by a test."""
 
     def watch(self, listener):
         self.listener = listener

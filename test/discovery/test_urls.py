@@ -126,7 +126,7 @@ def test_bad_objects(value, options, error):
 
 def test_only_some_can_be_registered_in():
     """DNS and files are written by others."""
-    with pytest.raises(ValueError, match='only at zk'):
+    with pytest.raises(ValueError, match='use a zk:// or etcd:// URL'):
         discovery.register('dns://kv.test', 'kv:1')
     with pytest.raises(ValueError, match='unix socket'):
         discovery.register('zk://h:1/kv', 'unix:/run/kv')

@@ -91,7 +91,7 @@ def test_what_is_lost_keeps_working(source, recorder, watch, caplog, trouble):
     recorder.wait_for(lambda: recorder.troubles)
     end = time.monotonic() + LONG
     while source.reads < before + 3 and time.monotonic() < end:
-        time.sleep(0.01)  # nothing tells of a try that fails like the one before
+        time.sleep(0.01)  # no event shows a try that fails like the one before
     assert source.reads >= before + 3
     source.says = ['kv:2', 'kv:3']
     recorder.wait_names('kv:2', 'kv:3')

@@ -34,7 +34,7 @@ def path():
 
 @pytest.fixture
 def operator(zookeeper):
-    """A client of somebody else's."""
+    """A foreign client."""
     client = KazooClient(hosts=zookeeper.address)
     client.start()
     yield client
@@ -210,7 +210,7 @@ def test_a_server_registers(zookeeper, operator, path, recorder, watch):
 
 
 def test_a_deleted_node_is_made_anew(zookeeper, operator, path):
-    """A registration notices that somebody removed its node."""
+    """A registration notices that its node was removed."""
     with register(zookeeper, path, 'kv:1') as registration:
         assert registration.wait(LONG * 1000)
         (node,) = operator.get_children(path)

@@ -21,7 +21,7 @@ import thrift_client
 from docs.blocks import ROOT, blocks, pages, shows
 
 PAGES = pages()
-#: What a page's examples need beside the package and the tests' own tools.
+#: What a page's examples need in addition to the package and the tests' own tools.
 NEEDS = {
     'howto/bulk.md': ('thrift_client.sync.pools:HashMethod.map',),
     'howto/arrays.md': ('numpy',),

@@ -86,3 +86,5 @@ def test_python_is_read_by_its_texts():
     source = '"""It is no\nserver."""\nbeside = fleet = 1  # a fleet\nx = f\'{beside} in vain\'\n'
     found = [(each.line, each.rule.name) for each in words.found_in(source, python=True)]
     assert found == [(1, 'is no X'), (3, 'fleet'), (4, 'in vain')]
+    found = words.found_in(source, python=True, strings=False)
+    assert [each.rule.name for each in found] == ['is no X', 'fleet']

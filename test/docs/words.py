@@ -1,6 +1,6 @@
 """Terms and patterns that texts avoid: `python test/docs/words.py [FILE…]` prints where they occur.
 
-Without files it prints what is left in the package and the pages, with what to write instead, and
+Without files it prints what is left in sources and pages, with what to write instead, and
 with `--write` it lowers the numbers of words_left.json, which allows what is left (without that
 file, it writes the numbers of now, for a merge of branches). Texts are Markdown pages without
 their code, and the docstrings, comments and strings of Python.
@@ -47,7 +47,9 @@ RULES = (
     _rule('time-out', r'\btime-outs?\b', 'timeout'),
     _rule('cap', r'\bcaps?\b', 'maximum, limit'),
     _rule(
-        'budget', r'(?<!retry )(?<!-)\bbudgets?\b(?! ?[=)`:])', 'timeout, deadline, retry budget'
+        'budget',
+        r"(?<!retry )(?<![-'])\bbudgets?\b(?! ?[=)`:'])",
+        'timeout, deadline, retry budget',
     ),
     _rule('fleet', r'\bfleets?\b', 'pool, servers'),
     _rule('well', r"\b(?:not|is|are|isn't|aren't) well\b(?!-| known)", 'healthy, unhealthy'),
@@ -110,22 +112,26 @@ def _prose_of_markdown(text: str) -> list[str]:
     return _CODE.sub(' x ', text).split('\n')
 
 
-def _prose_of_python(text: str) -> list[str]:
-    """The comments and strings of a source, each in its line, and nothing else."""
+def _prose_of_python(text: str, *, strings: bool) -> list[str]:
+    """The comments, docstrings and `strings` of a source, each in its line, and nothing else."""
     lines = [''] * (text.count('\n') + 2)
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type in (tokenize.COMMENT, tokenize.STRING):
+        is_doc = token.type == tokenize.STRING and token.line.lstrip().startswith(('"""', 'r"""'))
+        if token.type == tokenize.COMMENT or is_doc or (strings and token.type == tokenize.STRING):
             parts = _CODE.sub(' x ', token.string).split('\n')
             for line, part in enumerate(parts, token.start[0] - 1):
                 lines[line] += f' {part.strip("# ")}'
-        elif token.type == getattr(tokenize, 'FSTRING_MIDDLE', None):
+        elif strings and token.type == getattr(tokenize, 'FSTRING_MIDDLE', None):
             lines[token.start[0] - 1] += f' {token.string} x'
     return lines
 
 
-def found_in(text: str, *, python: bool = False) -> list[Find]:
-    """Return the places of a text that break a rule, in order; a phrase may cross lines."""
-    lines = _prose_of_python(text) if python else _prose_of_markdown(text)
+def found_in(text: str, *, python: bool = False, strings: bool = True) -> list[Find]:
+    """Return the places of a text that break a rule, in order; a phrase may cross lines.
+
+    `strings` of a source count, too, and not only its docstrings.
+    """
+    lines = _prose_of_python(text, strings=strings) if python else _prose_of_markdown(text)
     words = [(number, word) for number, line in enumerate(lines, 1) for word in line.split()]
     starts, length = [], 0
     for _, word in words:
@@ -153,13 +159,22 @@ def nouns_in(text: str) -> list[Find]:
 
 
 def texts() -> list[Path]:
-    """Return the pages and the package's sources, without what is generated."""
+    """Return the pages and the sources, without what is generated, and this list of words."""
     pages = [*ROOT.glob('*.md'), *(ROOT / 'docs').rglob('*.md')]
     sources = [path for path in PACKAGE.rglob('*.py*') if path.suffix in ('.py', '.pyi')]
-    sources += (ROOT / 'examples').glob('*.py')
-    left_out = (WRITTEN, ROOT / 'docs' / '_build')
-    found = [path for path in pages if not any(each in path.parents for each in left_out)]
-    return sorted(found) + sorted(sources)
+    for folder in ('bench', 'demo', 'docs', 'examples', 'test'):
+        sources += (ROOT / folder).rglob('*.py')
+    found = [path for path in pages + sources if not _is_left_out(path)]
+    return sorted(found, key=lambda path: (path.suffix != '.md', path))
+
+
+def _is_left_out(path: Path) -> bool:
+    names = path.relative_to(ROOT).parts
+    return (
+        WRITTEN in path.parents
+        or any(name.startswith(('_build', 'gen-')) for name in names)
+        or path.name in ('words.py', 'test_words.py')
+    )
 
 
 def found_in_file(path: Path) -> list[Find]:
@@ -167,6 +182,8 @@ def found_in_file(path: Path) -> list[Find]:
     text = path.read_text(encoding='utf-8')
     if path.suffix == '.md':
         return found_in(text)
+    if PACKAGE not in path.parents:  # tests have words as data, and docstrings that are claims
+        return found_in(text, python=True, strings=False)
     return sorted(found_in(text, python=True) + nouns_in(text), key=lambda each: each.line)
 
 

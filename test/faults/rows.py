@@ -30,7 +30,7 @@ ROWS = {
     14: ('The certificate is of an unknown authority', 'CertificateError, never tried again'),
     15: ('TLS on one side only', 'an error that says so, and which option to set'),
     16: ('The handshake hangs, or is reset', 'CallTimeout at the deadline; TLSError'),
-    17: ('The server wants a certificate', 'TLSError, which is no lost connection'),
+    17: ('The server wants a certificate', 'TLSError, not ConnectionLost'),
     18: ("The server's certificate is replaced", 'new connections work'),
     19: ('The credentials are refused', 'AuthError, never tried again, without the password'),
     20: ("An argument can't be encoded", 'EncodeError; nothing is sent, the connection stays'),

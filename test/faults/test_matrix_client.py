@@ -91,7 +91,7 @@ def test_row_60_fork(servers, way):
 
 @each_way
 def test_row_61_storm_of_threads(servers, way):
-    """Fifty threads, eight connections, and everybody gets their own reply."""
+    """Fifty threads, eight connections, and each thread gets its own reply."""
     wrong = []
     with a_client(way, servers, max_connections=8) as client:
 
@@ -431,7 +431,7 @@ def test_row_71_the_main_thread_is_gone(servers):
 
 
 def test_row_72_gevent(fault_server):
-    """A patched process gets the same results, and its calls wait beside each other."""
+    """A patched process gets the same results, and its calls wait in parallel."""
     pytest.importorskip('gevent')
     server = fault_server(test_service, [delay(100) + GOOD] * 8)
     port = fault_server(test_service, silence())

@@ -2,7 +2,7 @@
 
 Each row is one combination. Any two values of two columns are in some row together, which some
 80 rows do. A row makes calls before, while and after something happens, and checks what holds
-whatever the options: no wrong value, an error of the contract in time, and afterwards a client
+whatever the options: no wrong value, a documented error in time, and afterwards a client
 that holds nothing and whose calls are answered.
 """
 
@@ -301,7 +301,7 @@ NO_ERROR = ('closes before', 'closes after')
 
 @pytest.mark.parametrize('row', ROWS, ids=lambda row: f'{row["way"]}-{row["event"]}')
 def test_row(row, contexts):
-    """Nothing but the call's own value or an error of the contract, in time; then all is well."""
+    """Only the call's own value or a documented error, in time; afterwards, calls succeed."""
     if row['event'] in ('handler raises', 'forks') and 'asyncio' in row['way']:
         pytest.skip('a loop in a thread gets no signals, and is not in a child')
     scene = Scene(row, contexts)
@@ -328,7 +328,7 @@ def test_row(row, contexts):
 
 
 def recovers(client, scene, row):
-    """The server is well again, and so is the client: it holds nothing, and gets answers."""
+    """The server is healthy again, and so is the client: it holds nothing, and gets answers."""
     if row['event'] not in ('closes before', 'closes after', 'disabled', 'forks', 'restarts'):
         scene.restart()
     scene.behaviour = GOOD

@@ -40,7 +40,7 @@ TOXICS = (
 
 
 class Tally(Ledger):
-    """A ledger that forgets what it has counted: a million executions take no memory."""
+    """A ledger that only counts: a million executions take no memory."""
 
     def __init__(self):
         super().__init__()
@@ -90,7 +90,7 @@ class Figures:
 
 
 def sealed(number):
-    """A key that tells whether a bit of it was flipped: Thrift has no checksums."""
+    """A key that shows whether a bit of it was flipped: Thrift has no checksums."""
     return f'{number} {zlib.crc32(str(number).encode())}'
 
 

@@ -19,7 +19,7 @@ def field_values(spec, depth=0):
 
 
 def values(kind, details, depth):
-    """A strategy for what a type and the details beside it in a `thrift_spec` describe."""
+    """A strategy for the values of a type and its details in a `thrift_spec`."""
     if kind == TType.BOOL:
         return st.booleans()
     if kind in _INTEGERS:

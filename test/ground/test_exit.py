@@ -282,7 +282,7 @@ def descriptors():
 
 
 def test_an_unclosed_client_says_where_it_was_made(kv_server):
-    """A client that is forgotten with open connections warns of the line that made it."""
+    """A client that is dropped with open connections warns and names the line that created it."""
     before = descriptors()
     here = []
 

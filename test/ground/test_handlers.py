@@ -273,7 +273,7 @@ KINDS = {
 @pytest.mark.parametrize('phase', [*PHASES, 'connect', 'a connection'])
 @pytest.mark.parametrize('kind', KINDS)
 def test_while_it_waits(kind, phase, made, alarm):
-    """A real signal in each phase: what its handler raises is no error of the call."""
+    """A real signal in each phase: what its handler raises is not an error of the call."""
     made = made()
     options = {'timeout': 5000, 'max_connections': 1}
     if phase == 'the retry':

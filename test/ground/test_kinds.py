@@ -139,7 +139,7 @@ def test_immutable_structs_are_keys(parts, client):
 
 
 def test_declared_exceptions_come_through(parts, client):
-    """Mutable and immutable exceptions of either module are raised as they are."""
+    """Mutable and immutable exceptions of either module are raised unchanged."""
     with pytest.raises(parts.types.Loose) as loose:
         client.find('loose')
     assert loose.value == parts.types.Loose(3, [parts.types.Small(1, 'a')])

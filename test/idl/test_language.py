@@ -75,7 +75,7 @@ def test_arguments_have_the_defaults_of_the_idl(write):
 
 
 def test_a_default_names_a_constant(write):
-    """The compiler forgets such defaults of containers; here they are those of the constant."""
+    """The compiler drops such defaults of containers; here they are those of the constant."""
     module = load(write("""
         struct S { 1: list<i32> l = L, 2: list<i32> m = [ONE, E.B], 3: double d = ONE }
         const list<i32> L = [ONE, 2]

@@ -39,7 +39,7 @@ def test_the_same_file_is_the_same_module(write, tmp_path, monkeypatch):
 
 
 def test_a_missing_file(tmp_path):
-    """Python's own error for it; a folder is no file either."""
+    """Python's own error for it; a folder is not a file, either."""
     for path in (tmp_path / 'none.thrift', tmp_path):
         with pytest.raises(FileNotFoundError):
             load(path)

@@ -1,4 +1,4 @@
-"""thriftpy2's own service classes: with every client and server, and beside loaded ones."""
+"""thriftpy2's own service classes: with every client and server, and together with loaded ones."""
 
 from __future__ import annotations
 

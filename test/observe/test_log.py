@@ -46,7 +46,7 @@ def test_connections_are_told_of(kv_server, records):
 
 
 def test_a_failed_call_and_an_ejection_are_warnings(records):
-    """A call without an answer and a server that is left alone stand out."""
+    """A call without an answer and an ejected server are warnings."""
     with ClosedPort() as address:
         client = thrift_client.SimpleClient(
             test_service,

@@ -351,7 +351,7 @@ def traced_http_server(provider):
 
 
 def test_a_trace_goes_through_an_http_server(observed):
-    """The context travels in an HTTP header, beside headers of the user's own."""
+    """The context is sent in an HTTP header, together with the user's own headers."""
     own = {'x-user': 'someone'}
     with traced_http_server(observed.provider) as address, thrift_client.SimpleClient(
         test_service,

@@ -346,7 +346,7 @@ def test_the_deadline_goes_along_in_headers(closing, client_of):
 
 
 def test_headers_of_ones_own_names(closing, client_of):
-    """Those that are named, beside the call's own headers."""
+    """Those that are named, in addition to the call's own headers."""
     server = closing(HttpServer())
     client = client_of(
         f'http://127.0.0.1:{server.port}/', propagate_deadline={'deadline': 'X-Left'},

@@ -228,7 +228,7 @@ def test_threads_that_connect_at_once_are_greeted_one_by_one(fault_server, clien
 
 @pytest.mark.parametrize('kind', BALANCED, ids=name)
 def test_a_balanced_pool_tries_others_unless_it_is_refused(kind, fault_server, closing):
-    """A password that one server refuses is no better at the next."""
+    """A password that one server refuses is not tried at the next."""
     good = fault_server(test_service, ECHO)
     for script, moves in ((close(), True), (application_exception(6, 'no'), False)):
         bad = fault_server(test_service, script)

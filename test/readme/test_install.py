@@ -1,4 +1,4 @@
-"""What `pip install` of a release gives: its files, and a client that works beside thrift alone."""
+"""What `pip install` of a release gives: its files, and a client that needs only thrift."""
 
 import importlib.util
 import os

@@ -106,7 +106,7 @@ def test_round_robin_takes_turns():
 
 
 def test_round_robins_of_many_processes_begin_at_different_servers():
-    """A fleet of clients that starts at once shall not call one server."""
+    """Clients that start at the same time must not all call the same server."""
     loads = [routing.Load() for _ in range(4)]
     random = Random(5).random
 
@@ -271,7 +271,7 @@ def test_calls_in_flight_are_counted_exactly_between_threads():
 
 
 def test_p2c_hardly_feels_one_slow_server_of_five():
-    """Its p99 stays near that of a healthy fleet; taking turns it is that of the slow server."""
+    """Its p99 stays near that of healthy servers; with round robin it is the slow server's."""
     healthy, _ = simulated('p2c', [1] * 5)
     with_slow_one, places = simulated('p2c', [10] + [1] * 4)
     in_turns, _ = simulated('round_robin', [10] + [1] * 4)

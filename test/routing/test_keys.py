@@ -179,7 +179,7 @@ def test_keys_that_count_as_another_hash_like_it(key, base):
 
 
 def test_a_field_that_was_never_assigned_is_left_out():
-    """A slot without a value raises AttributeError, and is no field."""
+    """A slot without a value raises AttributeError, and is not a field."""
     key = WithSlots.__new__(WithSlots)
     key.id = 1
 
@@ -273,7 +273,7 @@ def test_the_order_of_sets_and_dicts_does_not_matter(pairs, random):
 
 @pytest.mark.parametrize('key', [object(), Small, 1j, range(3), [object()], {'k': iter(())}, len])
 def test_another_key_is_refused_with_advice(key):
-    """The error tells what a function for set_hash may return."""
+    """The error says what a function for set_hash may return."""
     with pytest.raises(TypeError, match=r'set_hash return a str, bytes, int.*tuple'):
         canonical_bytes(key)
     with pytest.raises(TypeError, match='no stable hash'):
@@ -324,7 +324,7 @@ def test_a_key_may_contain_the_same_object_twice():
 
 
 def test_a_key_nested_too_deeply_is_refused():
-    """A hundred levels are a key, more an error that is no RecursionError."""
+    """A hundred levels are a key, more are an error other than RecursionError."""
     key = 'a'
     for _ in range(100):
         key = [key]

@@ -142,7 +142,7 @@ def test_a_plan_reads_well(pool_of):
 
 
 def test_a_plan_that_changes_nothing(pool_of):
-    """No keys move, and none are no mistake."""
+    """No keys move; an empty list of keys is allowed."""
     assert pool_of().plan(keys=KEYS).moves == ()
     assert repr(pool_of().plan(add=['f'], keys=[])) == '<Plan for modulo: 0 of 0 keys move (0.0%)>'
 
@@ -158,6 +158,6 @@ def test_a_plan_that_changes_nothing(pool_of):
     ],
 )
 def test_wrong_plans_are_errors(change, error, pool_of):
-    """Names that are taken or unknown, an empty fleet, weights that the router can't have."""
+    """Names that are taken or unknown, no servers, weights that the router can't use."""
     with pytest.raises(error):
         pool_of().plan(**change, keys=KEYS)

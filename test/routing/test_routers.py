@@ -237,7 +237,7 @@ def test_modulo_takes_an_enum_that_is_an_int_as_its_number():
 
 @pytest.mark.parametrize('key', [True, False, 'user:1', b'user:1', 1.0, None, ('a', 1)])
 def test_modulo_hashes_every_other_key(key):
-    """A bool is no int here."""
+    """A bool doesn't count as an int here."""
     table = routing.Modulo().table(fleet(97), equal(fleet(97)))
 
     assert table.index(key) == routing.key_hash(key) % 97
@@ -278,7 +278,7 @@ def test_a_server_of_tiny_weight_is_still_a_last_resort(name):
 
 
 def test_ketama_places_keys_as_another_library_does():
-    """What uhashring answered is in a file beside, with the script that asked it."""
+    """The answers of uhashring are in a file, next to the script that wrote it."""
     vectors = json.loads((HERE / 'ketama_vectors.json').read_text())
 
     for placed in vectors['placed']:

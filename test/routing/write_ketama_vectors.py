@@ -17,7 +17,7 @@ KEYS = [f'user:{i}' for i in range(200)] + ['', 'é', '日本', '42']
 
 
 def placed(fleet: dict[str, int]) -> dict[str, object]:
-    """Place all keys on one fleet."""
+    """Place all keys on one set of servers."""
     ring = HashRing({name: {'weight': weight} for name, weight in fleet.items()}, hash_fn='ketama')
     return {'fleet': fleet, 'servers': [ring.get_node(key) for key in KEYS]}
 

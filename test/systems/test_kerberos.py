@@ -81,7 +81,7 @@ def test_a_reply_that_is_not_encrypted_as_agreed(realm, face):
 
 @pytest.mark.parametrize('returned', [None, 'GSSAPI', {'service': 'kv'}])
 def test_a_function_that_returns_no_login(returned, face):
-    """An AuthError that says what it returned; None is no login."""
+    """An AuthError that says what it returned; None is not a login."""
     pytest.importorskip('puresasl')
     with (
         DigestServer('me', 'secret') as server,

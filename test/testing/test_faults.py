@@ -131,7 +131,7 @@ def test_half_a_request_is_not_executed(fault_server):
 )
 @pytest.mark.parametrize('framed', [False, True], ids=['buffered', 'framed'])
 def test_what_is_no_request_is_kept_as_malformed(fault_server, framed, bad):
-    """Bytes that are no request end the connection and are not executed."""
+    """Bytes that are not a request end the connection and are not executed."""
     server = fault_server(test_service, reply('pong'), framed=framed)
     if framed and len(bad) > 4:
         bad = struct.pack('!i', len(bad)) + bad
@@ -155,7 +155,7 @@ def test_two_requests_in_one_frame_are_malformed(fault_server):
 
 
 def test_a_multiplexed_name_is_answered_bare(fault_server):
-    """The service's name is no part of the method's, as in Apache's servers."""
+    """The service's name is not part of the method's, as in Apache's servers."""
     server = fault_server(test_service, reply('pong') + close())
     with dialled(server.address) as connection:
         connection.sendall(PING.replace(b'\x04ping', b'\x07kv:ping'))
@@ -366,7 +366,7 @@ def test_inherited_methods_are_known(fault_server):
 
 
 def test_oneway_requests_get_no_reply(fault_server):
-    """A message that is no call is executed and not answered."""
+    """A message of another type than CALL is executed and not answered."""
     server = fault_server(test_service, reply('pong') + close())
     with dialled(server.address) as connection:
         connection.sendall(PING.replace(b'\1\0\0\0\4', bytes((TMessageType.ONEWAY, 0, 0, 0, 4))))
@@ -410,7 +410,7 @@ def test_a_script_can_be_a_choice(fault_server):
 
 @pytest.mark.parametrize('script', [[], 'ping', [reply(), 'ping'], None])
 def test_a_script_is_checked_at_once(script):
-    """What is no script is refused by the constructor."""
+    """An invalid script is refused by the constructor."""
     with pytest.raises((TypeError, ValueError)):
         FaultServer(test_service, script)
 

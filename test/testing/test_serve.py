@@ -241,7 +241,7 @@ def test_listens_on_a_unix_socket(kind, tmp_path):
 
 @pytest.mark.parametrize('kind', WITH_TLS)
 def test_speaks_tls(kind):
-    """A context of one's own is all that TLS needs."""
+    """TLS needs only a context."""
     ours, theirs = tls_contexts()
     with (
         serve(test_if.test_service, KeyValue(), kind, ssl=ours) as server,

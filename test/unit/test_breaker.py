@@ -106,7 +106,7 @@ def test_transition(state, event):
 
 
 def test_failures_in_a_row_eject():
-    """So many, and a success between them begins the count anew."""
+    """So many; a success between them resets the count."""
     breaker = Breaker(CircuitBreaker(failures=3))
     assert [failed(breaker) for _ in range(2)] == [False, False]
     breaker.succeeded()
@@ -155,7 +155,7 @@ def test_a_new_window_forgets_the_old_one():
 
 @pytest.mark.parametrize('random', [0.0, 0.5, 1.0])
 def test_each_ejection_in_a_row_lasts_twice_as_long(random):
-    """From `eject` to `max_eject` ms, by 0.5 to 1.5 times that; a success begins anew."""
+    """From `eject` to `max_eject` ms, by 0.5 to 1.5 times that; a success resets it."""
     breaker = Breaker(POLICY)
     now, spans = NOW, []
     failed(breaker, now, random)

@@ -49,7 +49,7 @@ def test_what_the_user_has_frozen_stays_frozen():
 
 
 def test_full_collections_still_become_due():
-    """Making objects old begins the counts anew, so it is done so often at most."""
+    """Making objects old resets the counts, so it is limited."""
     gc.collect()
     for _ in range(collector.MOST_AGED):
         collector.without_collector(list)

@@ -106,7 +106,7 @@ def test_values_are_not_compared():
 
 @every_protocol
 def test_a_handlers_exception_goes_through_encoding(protocol):
-    """It is raised as it is, though its type is one that is converted."""
+    """It is raised unchanged, although its type is one that is converted."""
     codec = wire_of(SERVICE, Options({'protocol': protocol})).codec
     arguments = SERVICE.methods['structs'].arguments()
 

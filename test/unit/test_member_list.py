@@ -23,8 +23,8 @@ def names(members):
 # Each step: the time in ms, what the source lists (None: only the time passes), what is told.
 COURSES = {
     'a first list is told': ({}, [(0, 'ab', 'ab')]),
-    'the same list is no news': ({}, [(0, 'ab', 'ab'), (1, 'ab', None)]),
-    'another order is no news where order means nothing': ({}, [(0, 'ab', 'ab'), (1, 'ba', None)]),
+    'the same list is not a change': ({}, [(0, 'ab', 'ab'), (1, 'ab', None)]),
+    'another order is no change for sorted lists': ({}, [(0, 'ab', 'ab'), (1, 'ba', None)]),
     'who joins is told at once': ({'grace': 100}, [(0, 'a', 'a'), (1, 'ab', 'ab')]),
     'without grace who leaves is gone at once': ({}, [(0, 'ab', 'ab'), (1, 'a', 'a')]),
     'who leaves stays for the grace': (
@@ -39,14 +39,14 @@ COURSES = {
         {'grace': 100},
         [(0, 'ab', 'ab'), (10, 'a', None), (90, 'a', None), (110, 'a', 'a')],
     ),
-    'grace begins anew for who came back': (
+    'grace begins again for a returned member': (
         {'grace': 100},
         [
             *[(0, 'ab', 'ab'), (10, 'a', None), (50, 'ab', None), (60, 'a', None)],
             *[(120, None, None), (160, None, 'a')],
         ],
     ),
-    'a missing member keeps its place beside one that joins': (
+    'a missing member keeps its place next to one that joins': (
         {'grace': 100},
         [(0, 'ac', 'ac'), (10, 'ab', 'abc'), (110, None, 'ab')],
     ),
@@ -75,7 +75,7 @@ def test_what_is_told(policy, steps):
 
 
 def test_order_is_kept_where_it_means_something():
-    """A user's order is told as it is; any other is by name, the same in every process."""
+    """A user's order is kept; any other is by name, the same in every process."""
     assert names(MemberList(Policy(), ordered=True).update(fleet('b', 'a'), 0)) == 'ba'
     assert names(MemberList(Policy(), ordered=False).update(fleet('b', 'a'), 0)) == 'ab'
 

@@ -54,7 +54,7 @@ def test_the_end_of_a_connection_is_an_event(pair):
 
 
 def test_a_descriptor_that_was_closed_is_ready(pair):
-    """Using it tells what happened, as with select.poll."""
+    """Using it shows what happened, as with select.poll."""
     poller = SelectPoller()
     number = pair[0].fileno()
     poller.register(pair[0], READABLE)

@@ -235,7 +235,7 @@ def test_no_move_after_the_deadline(now, moves):
 
 
 def spent(of, share, now=NOW):
-    """Return how many retries a budget grants at one moment."""
+    """Return how many retries a retry budget grants at one moment."""
     return sum(iter(lambda: of.spend(share, now), False))
 
 

@@ -176,7 +176,7 @@ def test_a_reply_arrives_in_any_pieces(transport, protocol, sasl, count, ends):
         reply = way.begin(n == count)
         try:
             assert feed(reply, way.reply(n), ends)
-        except LeftOver:  # what flushed a deflated message is no part of it
+        except LeftOver:  # the flush of a deflated message is not part of it
             assert transport == 'zlib'
             return
         assert reply.result.success == [Small(i, 'small') for i in range(n)]
@@ -368,7 +368,7 @@ def test_a_reply_without_the_version_header(transport):
     'data', [bytes(64), b'\0\0\0\7structs\0' + bytes(50), b'\0\0\0\7structs\1\0\x20\0\0' + bytes(9)]
 )
 def test_what_is_like_a_reply_without_the_version_header(transport, data):
-    """Zeros, and a message that is no reply."""
+    """Zeros, and a message that is not a reply."""
     way = Way(transport)
     with pytest.raises((errors.DecodeError, errors.ReplyMismatch, errors.WireMismatch)):
         feed(way.begin(), way.wrapped(data))

@@ -107,7 +107,7 @@ FEW = [
     if call[0] in {'version', 'require', 'blob', 'mirror', 'find', 'fail', 'nothing', 'flag'}
 ]
 
-#: Methods without a reply, and the one that tells what they were sent.
+#: Methods without a reply, and the one that returns what they were sent.
 ONEWAY, ASKED = ('fire', 'note'), 'fired'
 ARRIVES_WITHIN_S = 5.0
 

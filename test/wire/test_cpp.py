@@ -60,7 +60,7 @@ def build(folder):
 
 @pytest.fixture(scope='module')
 def program(request, tmp_path_factory):
-    """Compile the server, once for as long as its sources stay as they are."""
+    """Compile the server, once, until its sources change."""
     version = subprocess.check_output(['thrift', '--version'])
     sources = version + SOURCE.read_bytes() + IDL.read_bytes()
     name = f'cpp-server-{hashlib.sha256(sources).hexdigest()[:16]}'

@@ -298,7 +298,7 @@ def test_a_busy_server_is_not_asked_again(kind, status, retry_after, idempotent,
 
 
 def test_a_balanced_call_leaves_a_busy_server_at_once():
-    """For one that isn't busy, however long the first wants to be left alone."""
+    """To one that isn't overloaded, whatever the Retry-After of the first."""
     with busy_once(503, '60') as (busy, _), HttpServer() as free:
         servers = [busy, f'http://127.0.0.1:{free.port}/kv']
         options = {'timeout': 5000, 'idempotent': True, 'balance': 'round_robin'}

@@ -147,7 +147,7 @@ def test_equal_wires_work(wire, rich_servers, certificates):
             assert client.version() == '1.0'
 
 
-#: What is no Thrift service, in what its connections begin with: what the error says it looks like.
+#: How other services begin their connections, and what the error says that it looks like.
 STRANGE = {
     'HTTP': b'HTTP/1.1 400 Bad Request\r\n\r\n',
     'TLS': b'\x15\x03\x03\x00\x02\x02\x46',
@@ -158,7 +158,7 @@ STRANGE = {
 }
 
 
-@pytest.mark.parametrize('hangs_up', [False, True], ids=['stays', 'hangs up'])
+@pytest.mark.parametrize('hangs_up', [False, True], ids=['stays', 'closes'])
 @pytest.mark.parametrize('looks', STRANGE)
 def test_a_client_says_what_the_server_looks_like(looks, hangs_up, face):
     """Whether it then closes or waits; test/unit has all that can be told from first bytes."""

@@ -86,7 +86,7 @@ def test_a_mechanism_that_does_not_fit_is_an_auth_error(mechanism, face):
 
 
 def test_a_server_without_sasl(kv_server, face):
-    """It hangs up or answers something else; the error says what may be wrong."""
+    """It closes the connection or answers something else; the error says what may be wrong."""
     with (
         face.client(test_service, kv_server.address, sasl=PLAIN, timeout=300) as client,
         pytest.raises(errors.ThriftClientError) as caught,

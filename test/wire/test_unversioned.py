@@ -163,7 +163,7 @@ def answering(make, *, framed):
 @pytest.mark.parametrize('framed', [False, True], ids=['buffered', 'framed'])
 @pytest.mark.parametrize('name', REFUSED)
 def test_a_reply_to_another_call_is_refused(name, framed, face):
-    """By name, sequence id and message type, and so are bytes that are no message."""
+    """By name, sequence id and message type, and so are bytes that are not a message."""
     make, error = REFUSED[name]
     with answering(make, framed=framed) as address:
         options = {'frame': framed, 'timeout': 1000}

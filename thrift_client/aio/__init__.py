@@ -1,4 +1,4 @@
-"""The clients for asyncio: `async with AsyncSimpleClient(…) as client: await client.getk('k')`.
+"""The asyncio clients: `async with AsyncSimpleClient(…) as client: await client.getk('k')`.
 
 The modules are those of `thrift_client.sync`, on the same core. To read them in the order of
 a call: `pools` (which servers), `client` (one call), `connection_pool` (which connection),

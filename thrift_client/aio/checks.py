@@ -44,7 +44,7 @@ class AsyncChecks(ChecksBase):
             self._loop.call_soon_threadsafe(function)
 
     def _wake(self) -> None:
-        """Have the task look, or begin it."""
+        """Wake the task, or start it."""
         if self.closed:
             return
         if self._task is None:
@@ -57,7 +57,7 @@ class AsyncChecks(ChecksBase):
         self._task = None
 
     def close(self) -> None:
-        """Begin no other check, and end the one under way."""
+        """Begin no further check, and end the one under way."""
         super().close()
         self._soon(self._cancel)
 
@@ -85,7 +85,7 @@ class AsyncChecks(ChecksBase):
                 else:
                     await self._check(*due)
         finally:
-            if not self.closed:  # cancelled with the loop: then calls probe
+            if not self.closed:  # cancelled with the loop: calls probe from then on
                 self.give_up()
 
     async def _sleep(self, seconds: float) -> None:

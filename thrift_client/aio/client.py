@@ -1,8 +1,9 @@
 """AsyncSimpleClient: one server of a service, for the tasks of one event loop.
 
-A call goes one of two ways, as in `sync/client.py`. The small call takes an idle connection,
-a new one, or its place in the line for one, and waits for one future. Everything else follows
-the course of `core/call.py`, which a small call that failed joins as its first attempt.
+A call takes one of two paths, as in `sync/client.py`. The short path is for small calls: it
+takes an idle connection, a new one, or a place in the line for one, and waits for one future.
+Everything else follows the course of `core/call.py`. If a small call fails, its exchange counts
+as the first attempt of that.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _NOTHING: Any = object()
 
-# Bound once, as a call looks up as little as it can. Every loop's create_future() makes a Future.
+# Bound once, because attribute access costs time in each call.
 _running_loop = asyncio.get_running_loop
 _ends = deadlines.current.get
 
@@ -50,9 +51,9 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
 ) -> AsyncExchange | Coroutine[Any, Any, Any]:
     """Begin a call at `now`, with its arguments in an instance of the generated class.
 
-    Returns the exchange of a small call, which has been sent or is in the line, or else what
-    makes the whole call when it is awaited. Raises EncodeError, WrongLoop. `response` and
-    `picker`: see `make_call`.
+    Returns the exchange of a small call, which has been sent or is in the line, or else a
+    coroutine that makes the whole call. Raises EncodeError, WrongLoop. `response` and `picker`:
+    see `make_call`.
     """
     connections = endpoint.connections
     plan = options.plans.get(method) or options.plan_of(method)
@@ -111,9 +112,8 @@ async def make_call(
 ) -> Any:
     """Make a call begun at `now`, with its arguments in an instance of the generated class.
 
-    Returns the value, or raises what the server answered or what went wrong. What there is
-    to say besides the value goes into `response`; `picker` chooses the endpoints of further
-    attempts.
+    Returns the value, or raises the server's exception or the error. Everything but the value
+    is set on `response`; `picker` chooses the endpoints of further attempts.
     """
     begun = start_call(endpoint, options, method, arguments, now, response, picker)
     if type(begun) is not AsyncExchange:
@@ -143,7 +143,7 @@ async def end_call(
     response: ThriftResponse[Any] | None = None,
     picker: Any = None,
 ) -> Any:
-    """Return or raise what a small call came to, or go on with it: see `make_call`."""
+    """Return or raise the result of a small call, or go on with it: see `make_call`."""
     if exchange.future is None or exchange.claimed is not None:
         await _exchange_on_new(exchange, endpoint, response)
     failure = exchange.failure
@@ -169,7 +169,7 @@ async def end_call(
 async def _exchange_on_new(
     exchange: AsyncExchange, endpoint: Endpoint, response: ThriftResponse[Any] | None
 ) -> None:
-    """Make a small exchange on a connection of its own; what goes wrong is its `failure`."""
+    """Make a small exchange on a new connection; an error is set as its `failure`."""
     connections = endpoint.connections
     await connections.open_for(exchange)
     if exchange.failure is not None:
@@ -195,9 +195,9 @@ async def full_call(
     failure: Exception | None = None,
     result: Any = _NOTHING,
 ) -> Any:
-    """Follow the whole course of a call that began at `started`.
+    """Make a call that began at `started` through the whole course of `core/call.py`.
 
-    `failure` or `result` is how a small call ended that was its first attempt.
+    `failure` or `result` is the outcome of a small call, which was its first attempt.
     """
     hedges = options.hedge is not None and failure is None and options.may_hedge(method)
     if hedges and (picker is None or not picker.forced):
@@ -234,7 +234,7 @@ async def _hedged_call(
 ) -> Any:
     """Make a call that is hedged if its answer takes long; the first answer counts.
 
-    An error of the server or the network counts only if no other attempt is left.
+    A failure counts only if no other attempt is under way.
     """
     from thrift_client.aio.fanout import AsyncFanOut
     from thrift_client.core.scatter import Hedged, Leg
@@ -269,16 +269,17 @@ async def _hedged_call(
 class AsyncSimpleClient(ClientBase):
     """A client of one server, whose attributes are the methods of the service, as coroutines.
 
-    `service`: a module that `thrift --gen py` wrote, or what else the documentation names.
-    `host`: `'localhost'`, `'localhost:9090'`, `'[::1]:9090'`, `'unix:/run/kv.sock'` or a URL
-    like `'thrift://h:9090?frame=1&protocol=compact'`; `port` if it has none. `frame=True` is
-    `transport='framed'`. `timeout` is the limit of a whole call in ms, None for no limit.
-    `name` defaults to the address. `options`: those of the table in `thrift_client.options`.
+    `service`: a module that `thrift --gen py` wrote, a service of `thrift_client.load`, or a
+    service class of thriftpy2. `host`: `'localhost'`, `'localhost:9090'`, `'[::1]:9090'`,
+    `'unix:/run/kv.sock'` or a URL like `'thrift://h:9090?frame=1&protocol=compact'`; `port` if
+    it has none. `frame=True` is `transport='framed'`. `timeout` is the limit of a whole call in
+    ms, None for no limit. `name` defaults to the address. `options`: those of the table in
+    `thrift_client.options`.
 
-    Opens nothing before the first call, keeps its connections open between calls, and
-    belongs to the event loop of its first call: in any other a call raises RuntimeError. A
-    call that is cancelled closes its connection. Raises TypeError if `service` is not a
-    service and for an unknown option, ValueError for a bad address or value.
+    Opens nothing before the first call, keeps its connections open between calls, and belongs
+    to the event loop of its first call: in any other loop, calls raise WrongLoop, a
+    RuntimeError. A call that is cancelled closes its connection. Raises TypeError if `service`
+    is not a service and for an unknown option, ValueError for a bad address or value.
     """
 
     @staticmethod
@@ -310,10 +311,10 @@ class AsyncSimpleClient(ClientBase):
         return _running_loop().create_task(self._function(method)(self, *args, **kwargs))
 
     async def warm_up(self) -> None:
-        """Connect, so that the next call needn't; waits within `timeout`.
+        """Connect before the first call; waits within `timeout`.
 
-        An open idle connection is enough, and so are as many in use as there may be.
-        Raises ConnectError, CallTimeout, ClientClosed or ClientDisabledError.
+        Does nothing if a connection is idle, or if `max_connections` are in use. Raises
+        ConnectError, CallTimeout, ClientClosed or ClientDisabledError.
         """
         started = monotonic()
         connections = self._endpoint.connections
@@ -357,7 +358,7 @@ class AsyncSimpleClient(ClientBase):
         await self.close()
 
 
-#: The body of a method: `make_call`, written out, since each coroutine less is felt.
+#: The body of a method: `make_call` inlined, because each further coroutine costs time.
 _BODY = """__now, __endpoint, __options = __monotonic(), self._endpoint, self._options
  __begun = __start(__endpoint, __options, __method, __arguments, __now)
  if __type(__begun) is not __Exchange:
@@ -378,7 +379,7 @@ _functions: dict[Service, dict[str, Any]] = {}
 
 
 def functions_of(service: Service) -> dict[str, Any]:
-    """Return a coroutine function, which takes a client, for each method of the service."""
+    """Return, for each method, a coroutine function that takes a client."""
     functions = _functions.get(service)
     if functions is None:
         functions = bind_functions(

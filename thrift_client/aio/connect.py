@@ -1,4 +1,4 @@
-"""Opening a connection on the event loop, which waits for each step of its course."""
+"""Opens a connection on the event loop, which waits for each step (`shared/opening.py`)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 async def drive(steps: Steps) -> Any:
-    """Do what a course yields until it is over, each wait in turn; returns its value.
+    """Wait for what the steps of an opening yield, until they end; returns their value.
 
-    Raises what the course raises.
+    Raises what the steps raise.
     """
     given: Any = None
     failure: Exception | None = None

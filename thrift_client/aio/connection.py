@@ -1,10 +1,10 @@
-"""One connection on an event loop: one exchange at a time, and the proof that it is clean.
+"""One connection on an event loop: one exchange at a time, and the checks that it is clean.
 
-Who owns what: a connection that carries an exchange belongs to it until the reply is whole
-or something has failed. It then returns to its pool or is discarded by itself, before the
-task that made the call runs again. So the next call in the line is sent at once, and a task
-that is cancelled finds nothing half done. The loop holds an open connection weakly: one that
-is garbage-collected is closed.
+Who owns what: a connection that carries an exchange belongs to it until the reply is whole or
+something has failed. It then returns to its pool or is discarded by itself, before the task
+that made the call runs again. So the next call in the line is sent at once, and cancelling a
+task leaves nothing half done. The loop holds an open connection weakly: one that is
+garbage-collected is closed.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ READS_IN_A_ROW = 16
 
 
 class AsyncPlace:
-    """A call's place in the line for a connection; `future` is done once it has got something.
+    """A call's place in the line for a connection; `future` is done once it is served.
 
-    That is `claimed`, a connection or a permit to open one, or `failure`.
+    It is served with `claimed`, a connection or a permit to open one, or with `failure`.
     """
 
     __slots__ = ('claimed', 'expires', 'failure', 'future')
@@ -54,31 +54,31 @@ class AsyncPlace:
 
     @property
     def is_over(self) -> bool:
-        """Whether its call has got something, or was cancelled."""
+        """Whether its call was served or cancelled."""
         return self.future is not None and self.future.done()
 
     def take(self, claimed: Any) -> None:
-        """Get what was waited for."""
+        """Serve the call with a connection or a permit."""
         self.claimed = claimed
         self.wake()
 
     def fail(self, error: BaseException) -> None:
-        """Get an error instead."""
+        """End the wait with an error."""
         self.failure = error
         self.wake()
 
     def wake(self) -> None:
-        """Let the call go on."""
+        """Wake the call."""
         if self.future is not None and not self.future.done():
             self.future.set_result(None)
 
 
 class AsyncExchange(AsyncPlace):
-    """A request and its reply: `message` goes out, `result` (None for oneway) is what was read.
+    """A request and its reply: `message` is sent, `result` (None for oneway) is what was read.
 
     `call` is a Call or a Leg, None for a small call, which has a `plan`. `source` is what its
-    connection returns to. It ends when `wake` is called; whoever waits otherwise than for a
-    future overrides that.
+    connection returns to. It ends when `wake` is called; subclasses that don't wait for a
+    future override that.
     """
 
     __slots__ = (
@@ -108,7 +108,7 @@ class AsyncExchange(AsyncPlace):
         self.failure = None
 
     def take(self, claimed: Any) -> None:
-        """Go out on a connection, or wake the call to open one."""
+        """Send it on a connection, or wake the call to open one."""
         if isinstance(claimed, AsyncConnection):
             claimed.start(self)
         else:
@@ -143,16 +143,16 @@ class AsyncConnection(ConnectionBase):
         self._reply: IncomingReply | None = None
         self._unsent: memoryview | None = None
         self._waits_to_send = False
-        self._retry: TimerHandle | None = None  # of decoding what may be whole
+        self._retry: TimerHandle | None = None  # of decoding a reply that may be whole
         self._is_heard = False
         self._send, self._receive = stream.send, stream.receive
         self._hear()
 
-    # How a call goes out and ends.
+    # How a call is sent and ends.
 
     @property
     def phase(self) -> str:
-        """The phase of its exchange, as errors call it."""
+        """The phase of its exchange, for errors."""
         if self._unsent is not None:
             return 'sending'
         return 'waiting for the reply' if self._reply is None else 'reading the reply'
@@ -162,8 +162,8 @@ class AsyncConnection(ConnectionBase):
         """When its exchange must end; None: there is none, or it is unlimited."""
         return self._exchange.expires if self._exchange is not None else None
 
-    def start(self, exchange: AsyncExchange) -> None:  # noqa: C901 - a call less
-        """Send a request, whose reply then ends the exchange. Raises nothing of the call's."""
+    def start(self, exchange: AsyncExchange) -> None:  # noqa: C901 - saves a call
+        """Send a request, whose reply then ends the exchange. Errors of the call end it, too."""
         self._exchange = exchange
         exchange.connection = self
         self.calls += 1
@@ -182,7 +182,7 @@ class AsyncConnection(ConnectionBase):
             except OSError as exc:
                 if is_foreign(exc):
                     raise
-                sent = 0  # the same again, to name what is wrong
+                sent = 0  # repeated, to find the error
             if not self._is_heard:
                 self._hear()
             if sent != len(request):
@@ -200,13 +200,13 @@ class AsyncConnection(ConnectionBase):
         self._fail(timed_out(self.phase))
 
     def give_up(self) -> None:
-        """End its exchange, whose result is not needed any more."""
+        """End its exchange, because the result is not needed any more."""
         exchange = self._let_go()
         if exchange is not None:
             exchange.source.discard(self, 'its call was given up')
 
     def _sent(self) -> None:
-        """Note that the kernel has the whole request; that is all for a oneway call."""
+        """Note that the kernel has the whole request; this ends a oneway call."""
         exchange = self._exchange
         assert exchange is not None
         method = exchange.call.method if exchange.plan is None else exchange.plan.method
@@ -255,10 +255,10 @@ class AsyncConnection(ConnectionBase):
             self._retry.cancel()
             self._retry = None
 
-    # What the loop says.
+    # Callbacks of the loop.
 
     def _hear(self) -> None:
-        """Have the loop tell of what arrives."""
+        """Listen to the socket."""
         self._is_heard = True
         self._loop.add_reader(self.stream.sock.fileno(), _readable, ref(self))
 
@@ -273,7 +273,7 @@ class AsyncConnection(ConnectionBase):
         self._is_heard = self._waits_to_send = False
 
     def _send_on(self) -> None:
-        """Send what is left of the request, or wait for room for it."""
+        """Send the rest of the request, or wait until the kernel accepts it."""
         unsent = self._unsent
         while unsent:
             sent = self.stream.try_send(unsent)
@@ -289,7 +289,7 @@ class AsyncConnection(ConnectionBase):
         self._sent()
 
     def _wait_to_send(self) -> None:
-        """Have the loop say when more can be sent; until then nothing is read."""
+        """Have the loop report when more can be sent; until then nothing is read."""
         fd = self.stream.fileno()
         if self.stream.to_send == WRITABLE:
             if not self._waits_to_send:
@@ -312,7 +312,7 @@ class AsyncConnection(ConnectionBase):
                 raise
 
     def on_readable(self) -> None:
-        """Take in what has arrived; a small reply in one go."""
+        """Read what has arrived; a small reply is read in one step."""
         exchange = self._exchange
         if exchange is None:
             self._unasked()
@@ -354,7 +354,7 @@ class AsyncConnection(ConnectionBase):
         return reply
 
     def _read_on(self, exchange: AsyncExchange, reply: IncomingReply, data: bytes | None) -> None:
-        """Take in a reply that arrives in parts, with `data` already read of it."""
+        """Read a reply that arrives in parts, of which `data` has been read."""
         whole = False
         if data is not None:
             whole = reply.feed(data) if data else reply.end()
@@ -369,7 +369,7 @@ class AsyncConnection(ConnectionBase):
             self._retry = self._loop.call_later(delay, _retry, ref(self))
 
     def on_retry(self) -> None:
-        """Try to decode what may be whole and has waited as long as it had to."""
+        """Try to decode a reply that may be whole, when its waiting time is over."""
         self._retry = None
         exchange, reply = self._exchange, self._reply
         if exchange is None or reply is None:
@@ -385,7 +385,7 @@ class AsyncConnection(ConnectionBase):
                 raise
 
     def _unasked(self) -> None:
-        """Take in what no call waits for: an answer to a oneway call, or the end."""
+        """Read what no call waits for: an answer to a oneway call, or the end."""
         if self._unanswered is not None:
             if not self.settle() or self.reusable:
                 return
@@ -393,10 +393,10 @@ class AsyncConnection(ConnectionBase):
             return
         pool = self._pool()
         if pool is None or not pool.dropped(self):
-            self._unhear()  # whoever has it will find out when they use it
+            self._unhear()  # its owner will notice when using it
 
     async def settled(self, until: float | None) -> None:
-        """Wait for what may still come for a oneway call. Raises CallTimeout at `until`."""
+        """Wait for an answer to a oneway call. Raises CallTimeout at `until`."""
         while self.is_unsettled and not self.settle():
             self._unhear()
             try:
@@ -417,7 +417,7 @@ class AsyncConnection(ConnectionBase):
         self.stream.close(forked=forked)
 
     def release(self) -> None:
-        """Close it as garbage, in whatever thread: at the loop's next turn if that is another."""
+        """Close it as garbage, in any thread: if it is not the loop's, at the loop's next step."""
         fd = self.stream.sock.detach()
         if fd < 0:
             return
@@ -431,7 +431,7 @@ class AsyncConnection(ConnectionBase):
         _close(loop, fd)
 
     def __del__(self) -> None:
-        # Nobody has it any more: an exception came between taking it and giving it back.
+        # Nothing refers to it any more: an exception occurred between taking and returning it.
         if hasattr(self, '_loop'):
             self.release()
 
@@ -443,7 +443,7 @@ def _close(loop: AbstractEventLoop, fd: int) -> None:
 
 
 def running_loop() -> AbstractEventLoop | None:
-    """Return the loop that runs in this thread; None where none does."""
+    """Return the loop that runs in this thread, or None."""
     try:
         return get_running_loop()
     except RuntimeError:

@@ -1,12 +1,12 @@
 """The connections to one server, for the tasks of one event loop.
 
-Who owns what: see `shared/connection_pool.py`; everything runs in the thread of the loop
-that the first call ran on. A call that finds no connection and may open none has an `AsyncPlace`
-in `line`, a small call its `AsyncExchange`. Whoever frees something hands it to the first place:
-a connection then carries the exchange before its task runs. What was handed to a task that
-was cancelled meanwhile is passed on (`abandon`). One timer serves all calls: it is set for
-the earliest timeout; when it fires, calls that are over are ended and it is set again, so a
-call that ends in time costs none.
+Who owns what: see `shared/connection_pool.py`; everything runs in the thread of the loop that
+the first call ran on. A call that finds no connection and may open none has an `AsyncPlace` in
+`line`, a small call its `AsyncExchange`. A freed connection or permit is given to the first
+place: a connection then carries the exchange before its task runs. If the task was cancelled
+meanwhile, it is passed on (`abandon`). One timer serves all calls: it is set for the earliest
+timeout; when it fires, calls that are over are ended and it is set again, so a call that ends
+in time costs none.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from thrift_client.core.call import Call
     from thrift_client.shared.endpoint import Endpoint
 
-#: Seconds between two looks for calls whose time is over, at least.
+#: The minimum seconds between two searches for calls whose time is over.
 LOOK_EVERY = 0.005
 NEVER = float('inf')
 
 
 class _NewPlace(AsyncPlace):
-    """The place of a pin, which opens a connection of its own: an idle one makes room for it."""
+    """The place of a pin, which opens its own connection; an idle one may be closed for it."""
 
     __slots__ = ('_pool',)
 
@@ -52,7 +52,7 @@ class _NewPlace(AsyncPlace):
         self._pool = pool
 
     def take(self, claimed: Any) -> None:
-        """Get a permit, if need be that of an idle connection."""
+        """Serve the call with a permit, if necessary that of an idle connection."""
         if not isinstance(claimed, Permit):
             connection, claimed = claimed, claimed.permit
             connection.permit = None
@@ -94,8 +94,7 @@ class AsyncConnectionPool(ConnectionPool):
     def bind(self) -> asyncio.AbstractEventLoop:
         """Return the loop that the client belongs to: that of its first call.
 
-        Raises WrongLoop in any other, RuntimeError where none runs or for one that can't
-        watch sockets.
+        Raises WrongLoop in any other, RuntimeError if none runs or if it can't watch sockets.
         """
         running = asyncio.get_running_loop()
         if self.loop is None:
@@ -131,7 +130,7 @@ class AsyncConnectionPool(ConnectionPool):
             return
         try:
             self.loop.call_soon_threadsafe(function)
-        except RuntimeError:  # the loop is closed, and nothing waits there any more
+        except RuntimeError:  # the loop is closed, and nothing waits there
             function()
 
     # How calls get a connection.
@@ -143,7 +142,7 @@ class AsyncConnectionPool(ConnectionPool):
         return AsyncPin(self.endpoint)
 
     def new_checks(self) -> AsyncChecks:
-        """Return what checks the server in the background while it is ejected."""
+        """Return the object that checks the server in the background while it is ejected."""
         from thrift_client.aio.checks import AsyncChecks
 
         return AsyncChecks()
@@ -172,7 +171,7 @@ class AsyncConnectionPool(ConnectionPool):
         return claimed  # type: ignore[no-any-return]
 
     async def _wait(self, place: AsyncPlace) -> Any:
-        """Wait in line for what a place gets."""
+        """Wait in line until a place is served; return the connection or permit."""
         self.line.append(place)
         self.watch(place.expires)
         try:
@@ -186,10 +185,10 @@ class AsyncConnectionPool(ConnectionPool):
         return place.claimed
 
     async def exchange(self, call: Call, request: bytes) -> Any:
-        """Make one attempt: lease a connection, send the request, read the result.
+        """Make one attempt: take a connection, send the request, read the result.
 
-        The connection is given back or discarded, whatever happens. Raises as `take`, and
-        what makes a connection unfit.
+        The connection is given back or discarded, whatever happens. Raises as `take` and as
+        `Connection.exchange`.
         """
         pin = call.options.source
         if pin is not None:
@@ -222,7 +221,7 @@ class AsyncConnectionPool(ConnectionPool):
         return exchange.result
 
     def may_open_for(self, exchange: AsyncExchange) -> bool:
-        """Tell whether a small exchange may have a new connection, and leave that to `open_for`."""
+        """Tell whether a small exchange may have a new connection; `open_for` then opens it."""
         if self.limit is not None:
             exchange.claimed = None if self.line else self.try_reserve()
             if exchange.claimed is None:
@@ -231,7 +230,10 @@ class AsyncConnectionPool(ConnectionPool):
         return True
 
     async def open_for(self, exchange: AsyncExchange) -> None:
-        """Open a connection for a small exchange and begin that; what fails is its `failure`."""
+        """Open a connection for a small exchange, and send it.
+
+        An error of the call is not raised: it is set as its `failure`.
+        """
         permit, exchange.claimed = exchange.claimed, None
         try:
             connection = await self.open(exchange.expires, permit)
@@ -286,10 +288,10 @@ class AsyncConnectionPool(ConnectionPool):
                 permit.release()
 
     def give_back(self, connection: AsyncConnection) -> None:
-        """Have a clean connection carry the next call, or make it idle."""
+        """Send the next waiting call on a clean connection, or make it idle."""
         now = monotonic()
         if connection.wire.plain and now < connection.retire_at and not self.gate:
-            # What the general way comes to, for less.
+            # The same as the general code, but cheaper.
             line = self.line
             if not line:
                 connection.used(now)
@@ -319,8 +321,8 @@ class AsyncConnectionPool(ConnectionPool):
         self._serve()
 
     def _serve(self) -> None:
-        """Hand idle connections, or permits, to the calls that wait longest."""
-        if self._is_serving:  # what one place got was free again at once
+        """Give idle connections, or permits, to the calls that have waited longest."""
+        if self._is_serving:  # what one place got became free again at once
             return
         self._is_serving = True
         try:
@@ -336,7 +338,7 @@ class AsyncConnectionPool(ConnectionPool):
             self._is_serving = False
 
     def serve(self) -> None:
-        """Have the call that waits longest served soon. May run in a finalizer, in any thread."""
+        """Serve the call that has waited longest soon. May run in a finalizer, in any thread."""
         if self.line and self.loop is not None:
             try:
                 self.loop.call_soon_threadsafe(self._serve)
@@ -346,7 +348,7 @@ class AsyncConnectionPool(ConnectionPool):
                 # The loop is closed, and no call waits any more.
 
     def abandon(self, place: AsyncPlace) -> None:
-        """Give up a call that was cancelled: its place, or what it has got."""
+        """Give up a cancelled call: remove its place, or pass on what it got."""
         if isinstance(place, AsyncExchange) and place.connection is not None:
             place.connection.give_up()
             return
@@ -391,20 +393,20 @@ class AsyncConnectionPool(ConnectionPool):
         return True
 
     def discard(self, connection: Any, reason: BaseException | str) -> None:
-        """Close a connection for good; with the idle ones if the server broke it."""
+        """Close a connection; if the server broke it, also close the idle ones."""
         super().discard(connection, reason)
         if not self._live and self.closed:
             self._end_alarm()
 
     def wake_all(self) -> None:
-        """Let every call that waits, for a connection or to retry, look at the gate."""
+        """Wake all calls that wait for a connection or before a retry."""
         if self.line or self._pausing:
             self._in_loop(self._turn_away)
         if self.pins:
             self._in_loop(self.wake_pins)
 
     def _turn_away(self) -> None:
-        """End the waiting of calls that the gate lets through no more."""
+        """End the wait of calls that the gate no longer allows."""
         while self.line:
             place = self.line[0]
             try:
@@ -418,7 +420,7 @@ class AsyncConnectionPool(ConnectionPool):
             place.wake()
 
     def set_retired(self, retired: bool) -> None:
-        """Keep no connection open any longer, though calls still may be made; or do again.
+        """Stop keeping idle connections, while calls may still be made; or keep them again.
 
         May be called in any thread: a pool's source does.
         """
@@ -443,10 +445,10 @@ class AsyncConnectionPool(ConnectionPool):
         super().renew_after_fork()
         self._reset()
 
-    # How time ends calls.
+    # How calls time out.
 
     def watch(self, expires: float | None) -> None:
-        """See to it that calls are ended at `expires` (monotonic seconds) or sooner."""
+        """Set the timer so that it fires at `expires` (monotonic seconds) or sooner."""
         if expires is None or expires >= self.alarm_at or self.loop is None:
             return
         if self._alarm is not None:

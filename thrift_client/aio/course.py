@@ -1,4 +1,4 @@
-"""The course of a call that one task makes: its attempts, and the pauses between them."""
+"""Drives the course of a call in one task: its attempts, and the pauses between them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def begin(call: Call) -> None:
-    """Begin a call, and await its headers if a coroutine function gives them.
+    """Begin a call, and await its headers if a coroutine function returns them.
 
     Raises as `Call.begin`.
     """

@@ -1,12 +1,12 @@
 """Several calls at once, on the event loop.
 
-The requests are sent at once on all idle connections, and one future waits for all replies.
-What takes more than that (no idle connection, a listener, a failure) goes the whole course of
-a call in a task of its own.
+The requests are sent at once on all idle connections, and one future waits for all replies. All
+other legs (no idle connection, a listener, a failure) follow the whole course of a call, each
+in a task.
 
 Who owns what: a leg's exchange (`leg.place`) or task (`leg.opening`) belongs to the fan-out.
 Connections and tasks only append to `landed` and to `_ended`, and wake the task that runs the
-fan-out: what listeners and policies do happens there. `close` releases whatever legs hold.
+fan-out: listeners and policies are called there. `close` releases whatever legs hold.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 
 class _Sent(AsyncExchange):
-    """The exchange of a leg, which the fan-out hears of."""
+    """The exchange of a leg, which notifies the fan-out."""
 
     __slots__ = ('fan_out',)
 
     fan_out: AsyncFanOut
 
     def wake(self) -> None:
-        """Have the fan-out look at what has come."""
+        """Notify the fan-out that the exchange has ended."""
         self.fan_out.landed.append(self)
         self.fan_out.wake()
 
@@ -54,7 +54,7 @@ class AsyncFanOut(FanOutBase):
         self._trouble: tuple[Leg, BaseException | None] | None = None
         self.landed: deque[AsyncExchange] = deque()
 
-    # What its owner calls.
+    # Methods that its owner calls.
 
     def follow(self, scatter: Scatter) -> None:
         """Take the legs of another scatter from now on."""
@@ -82,10 +82,10 @@ class AsyncFanOut(FanOutBase):
             await self._wait()
 
     async def close(self) -> list[Leg]:
-        """Give up whatever is still under way; the legs whose responses say so.
+        """Give up whatever is still under way; return the legs whose responses say so.
 
-        Waits for their tasks to end, unless the coroutine that runs the fan-out is closed, as at
-        the end of its loop: that may wait for nothing.
+        Waits for their tasks to end, unless the coroutine that runs the fan-out is closed, as
+        at the end of its loop: a closed coroutine may not wait.
         """
         if isinstance(sys.exception(), GeneratorExit):
             self.abandon()
@@ -118,7 +118,7 @@ class AsyncFanOut(FanOutBase):
         return given_up
 
     def abandon(self) -> None:
-        """Give up what is under way, as its owner is gone. May run in any thread."""
+        """Give up what is under way, because its owner is garbage. May run in any thread."""
         if not self._active:
             return
         try:
@@ -132,7 +132,7 @@ class AsyncFanOut(FanOutBase):
     # How a leg begins.
 
     def _begin(self, leg: Leg) -> None:
-        """Send on an idle connection, or go the whole course."""
+        """Send on an idle connection, or follow the whole course of a call."""
         endpoint, options = leg.endpoint, leg.options
         connections = endpoint.connections
         is_free = connections.loop is self._loop and not connections.gate and not connections.line
@@ -154,14 +154,14 @@ class AsyncFanOut(FanOutBase):
         connections.bind()
         if not callable(options.headers):
             call = leg.join()
-            self._encode(leg)  # what can't be encoded is the caller's
+            self._encode(leg)  # an EncodeError is the caller's mistake
             call.encoded(leg.message)
         self._course(leg, None)
 
     # How it ends.
 
     def _land(self, exchange: AsyncExchange) -> None:
-        """Take what an exchange came to."""
+        """Take the outcome of an exchange."""
         leg: Leg = exchange.call
         leg.place = None
         failure = exchange.failure
@@ -174,7 +174,7 @@ class AsyncFanOut(FanOutBase):
             self._course(leg, None)
 
     def _course(self, leg: Leg, failure: Exception | None) -> None:
-        """Have a leg go the whole course, in a task."""
+        """Have a leg follow the whole course of a call, in a task."""
         task = leg.opening = self._loop.create_task(self._go(leg, failure))
         self._tasks[task] = leg
         task.add_done_callback(self._gone)
@@ -204,7 +204,7 @@ class AsyncFanOut(FanOutBase):
             set_headers(response, carrier.headers)
 
     def _gone(self, task: asyncio.Task[None]) -> None:
-        """Take what the task of a leg came to."""
+        """Take the outcome of a leg's task."""
         leg = self._tasks.pop(task)
         leg.opening = None
         was_wanted = leg in self._active
@@ -222,7 +222,7 @@ class AsyncFanOut(FanOutBase):
     # How it waits.
 
     def wake(self) -> None:
-        """Let `run` look again."""
+        """Wake `run`."""
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)

@@ -31,7 +31,7 @@ class AsyncPin(PinBase):
         """Make one attempt on the connection, once it is the call's turn.
 
         `connections` are those of the server that the call would go to. Raises PoolExhausted,
-        ClientClosed, ConnectionLost for a connection that was lost before, and as
+        ClientClosed, ConnectionLost if the connection was lost before, and as
         `AsyncConnectionPool.exchange`.
         """
         turn = await self._take_turn(connections, call.until)
@@ -41,7 +41,7 @@ class AsyncPin(PinBase):
                 request = call.request()
             connection = await self._take(connections, call.until)
             exchange = connections.exchange_on(connection, self, call, request)
-            if self.silent:  # the pool, which ends calls in time, doesn't know the connection
+            if self.silent:  # the pool, whose timer ends calls, doesn't know the connection
                 return await within(exchange, call.until, 'waiting for the reply')
             return await exchange
         finally:
@@ -55,7 +55,7 @@ class AsyncPin(PinBase):
         finally:
             turn.release()
 
-    # What a connection returns to when its exchange ends.
+    # The methods that a connection calls when its exchange ends.
 
     def give_back(self, connection: Any) -> None:
         """Keep a clean connection for the next call."""
@@ -111,7 +111,7 @@ class AsyncPin(PinBase):
             self.wake_first()
 
     def wake(self) -> None:
-        """Let the call that waits longest look. May run in a finalizer, in any thread."""
+        """Wake the call that has waited longest. May run in a finalizer, in any thread."""
         loop = None if self.known is None else self.known.loop
         if not self._line or loop is None:
             return
@@ -124,12 +124,12 @@ class AsyncPin(PinBase):
             pass  # the loop is closed, and no call waits any more
 
     def wake_first(self) -> None:
-        """Let the call that waits longest look again."""
+        """Wake the call that has waited longest."""
         if self._line:
             self._line[0].wake()
 
     def wake_all(self) -> None:
-        """Let every call that waits look at what has changed."""
+        """Wake all waiting calls."""
         for place in list(self._line):
             place.wake()
 

@@ -178,11 +178,11 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
     A call returns a list of ThriftResponses in the order of the pool's servers, each with
     its server's answer or error.
 
-    `with_options(wait_for=…)` lets a call return as soon as that many good responses are
-    there ('all', 'first', 'quorum': more than half, or a number). What is still under way
-    is then given up: its connections are closed, and its responses say so. If there aren't
-    enough good ones, the call waits for all, each until its deadline. With `merge=function`
-    the call returns `function(responses)`.
+    `with_options(wait_for=…)` lets a call return as soon as that many good responses are there
+    ('all', 'first', 'quorum': more than half, or a number). The calls that are still under way
+    are then given up: their connections are closed, and their responses say so. If there aren't
+    enough good ones, the call waits for all, each until its deadline. With `merge=function` the
+    call returns `function(responses)`.
     """
 
     _method_type = ForwardedMethod
@@ -192,8 +192,8 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
     ) -> AsyncIterator[ThriftResponse[Any]]:
         """Make a call and yield each response as it arrives.
 
-        The call begins here. What has not come when the iterator is closed, or when there
-        are as many good ones as `wait_for` asks for, is given up and its connections are
+        The call begins here. When the iterator is closed, or when there are as many good
+        responses as `wait_for` asks for, the other calls are given up and their connections are
         closed. Raises what the call itself does.
         """
         kind = type(self._method(method))
@@ -269,7 +269,7 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
 async def _call_one(
     endpoint: Endpoint, options: CallOptions, method: Method, arguments: Any
 ) -> ThriftResponse[Any]:
-    """Return the response of the only server of a call: it goes the way of a client's call."""
+    """Make a call on its only server, as a client does; returns the response."""
     response, started = begun(endpoint.client), monotonic()
     try:
         value = await make_call(endpoint, options, method, arguments, started, response)
@@ -337,10 +337,10 @@ class AsyncHashMethod(KeyedMethod):
 class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
     """A pool that sends each call to one server, chosen by the call's key.
 
-    The key is what `set_hash` says, else the only argument, else the tuple of all.
-    `routing` says how keys are placed: 'modulo' takes an int key modulo the number of
-    servers, and any other by a stable 64-bit hash (`thrift_client.routing.keys`). A
-    disabled server keeps its keys.
+    The key is what the function given to `set_hash` returns. Without one, it is the only
+    argument, or the tuple of all arguments. `routing` says how keys are placed: 'modulo' takes
+    an int key modulo the number of servers, and any other by a stable 64-bit hash
+    (`thrift_client.routing.keys`). A disabled server keeps its keys.
 
     `failover`: how many of the next servers in the routing's order may serve a call while
     its own is unavailable (disabled, ejected, or not to be connected to), because they are
@@ -408,10 +408,10 @@ class AsyncBalancedClient(BalancedBase[AsyncSimpleClient], AsyncThriftPool):
     `thrift_client.routing`. All respect weights. The other arguments are those of
     AsyncThriftPool.
 
-    A call whose server can't be connected to goes on to the others at once; a retry goes
-    to a server that wasn't tried, if there is one. If none can be reached the response is
-    a NoServersError with the reason of each. Disabled and ejected servers get no calls,
-    unless all are ejected; when an ejection is over the next call probes the server.
+    If a server can't be connected to, the call goes to another one at once; a retry goes to a
+    server that wasn't tried, if there is one. If none can be reached the response is a
+    NoServersError with the reason of each. Disabled and ejected servers get no calls, unless
+    all are ejected; when an ejection is over the next call probes the server.
     """
 
     _method_type = ForwardedMethod

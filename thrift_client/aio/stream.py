@@ -1,6 +1,6 @@
-"""Waiting on the event loop: for descriptors, for other threads, for an end.
+"""Waits on the event loop: for descriptors, for other threads, until a given time.
 
-Everything is told when to stop. Whatever is cancelled leaves nothing registered.
+Every wait has an end, and a cancelled wait leaves nothing registered.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def ready(events: dict[int, int], until: float | None) -> list[int]:
-    """Wait for events by descriptor; those that are ready, none at `until` (monotonic seconds)."""
+    """Wait for events of descriptors; return the ready ones, or none at `until` (monotonic s)."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[None] = loop.create_future()
     found: list[int] = []
@@ -47,7 +47,7 @@ async def ready(events: dict[int, int], until: float | None) -> list[int]:
 
 
 async def told(ask: Callable[[Callable[[], object]], object]) -> None:
-    """Wait until a listener is called: `ask(listener)` has that done, in whatever thread."""
+    """Wait until a listener is called, in any thread; `ask(listener)` registers it."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[None] = loop.create_future()
 
@@ -55,7 +55,7 @@ async def told(ask: Callable[[Callable[[], object]], object]) -> None:
         try:
             loop.call_soon_threadsafe(_wake, future)
         except RuntimeError:
-            pass  # the loop has been closed, and no call waits any more
+            pass  # the loop is closed, and no call waits
 
     ask(listener)
     await future

@@ -1,4 +1,4 @@
-"""The command `thrift-client`: calls, questions and measurements from a terminal."""
+"""The command `thrift-client`: call, inspect and measure servers from a terminal."""
 
 from __future__ import annotations
 

@@ -13,14 +13,14 @@ from thrift_client.cli import output, versions
 from thrift_client.cli.exits import EXCEPTION, INTERRUPTED, OK
 from thrift_client.cli.ui import Group, click, nearest
 
-#: Command -> its module here and what it does, so that a list of them imports none.
+#: Command: its module and what it does, so that listing the commands imports none.
 COMMANDS = {
     'call': ('call', 'Call a method, on one server or on the one of a pool that the key chooses.'),
     'all': ('fan_out', 'Call a method on all servers at once; --watch repeats it.'),
     'shell': ('shell', 'Call methods at a prompt, over connections that stay open.'),
     'list': ('describe', 'List services, or the methods of one.'),
     'describe': ('describe', 'Show methods, structs and enums as the IDL declares them.'),
-    'probe': ('probe', 'Find out what a server speaks.'),
+    'probe': ('probe', "Detect a server's transport, protocol and TLS."),
     'bench': ('bench', 'Measure calls a second and latency.'),
     'route': ('route', 'Show which server would serve a call, and why.'),
     'plan': ('plan', 'Show which keys move when servers are added or removed.'),
@@ -28,7 +28,7 @@ COMMANDS = {
     'stubs': ('stubs', 'Write types of a service for editors, mypy and pyright.'),
     'options': ('options', 'Show all client options as flags, variables and config keys.'),
     'doctor': ('doctor', 'Show versions, extras, and what is missing or unsafe.'),
-    'demo': ('demo', 'Watch it work, against four servers on this machine.'),
+    'demo': ('demo', 'Demonstrate clients and pools with four servers on this machine.'),
     'completion': ('completion', 'Print the script that completes commands in a shell.'),
 }
 COMPLETE = '_THRIFT_CLIENT_COMPLETE'
@@ -79,7 +79,7 @@ def _code(run: Callable[[], Any]) -> int:
         _show(exc)
         return exc.exit_code
     except BrokenPipeError:
-        # Who read the output has gone: what is still buffered has nowhere to go.
+        # The reader of the output has closed it: drop what is still buffered.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXCEPTION
     return code if isinstance(code, int) else OK
@@ -111,4 +111,4 @@ def _show_versions(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     help='Show the versions that a bug report needs.',
 )
 def app() -> None:
-    """Call, question and measure Apache Thrift servers."""
+    """Call, inspect and measure Apache Thrift servers."""

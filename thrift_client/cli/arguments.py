@@ -18,12 +18,12 @@ from thrift_client.cli.safe import as_json
 from thrift_client.cli.ui import click, nearest
 from thrift_client.core.service import Method, Service
 
-#: What stands for the number of the request, from 1.
+#: The placeholder for the number of the request, from 1.
 COUNTER = '{{n}}'
 
 
 class _YamlLoader(yaml.SafeLoader):
-    """YAML whose words mean what they say: `no` and `2026-01-01` are strings, as in JSON."""
+    """YAML in which words stay strings, as in JSON: `no`, `2026-01-01`."""
 
 
 _YamlLoader.yaml_implicit_resolvers = {
@@ -44,10 +44,10 @@ class InputLine(NamedTuple):
 
 
 class Requests:
-    """The arguments of calls of one method, for call number 1, 2, …: the requests go round.
+    """The arguments of calls of one method, by the number of the call; requests are repeated.
 
-    A reader makes the arguments of one request for the number of a call: for each call if
-    the requests are `counting`, else once. A usage error is raised at once.
+    A reader returns the arguments of one request for the number of a call: for each call if the
+    requests are `counting`, otherwise once. A usage error is raised at once.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Requests:
 
 
 def find_method(service: Service, name: str) -> Method:
-    """Return the method of that name, `service.name` too. A usage error where there is none."""
+    """Return the method of that name, or of `service.name`. A usage error if there is none."""
     wanted = name.removeprefix(f'{service.name}.')
     method = service.methods.get(wanted)
     if method is None:
@@ -74,7 +74,7 @@ def find_method(service: Service, name: str) -> Method:
 
 
 def parse(text: str) -> Any:
-    """Return what a text in JSON or YAML says. Raises ValueError."""
+    """Parse a text in JSON or YAML. Raises ValueError."""
     try:
         return json.loads(text, object_pairs_hook=_object)
     except RecursionError:
@@ -89,10 +89,10 @@ def parse(text: str) -> Any:
 
 
 def read(method: Method, given: Sequence[str]) -> dict[str, Any]:
-    """Return the arguments of a call by name, from what the command line says.
+    """Return the arguments of a call by name, from the command line.
 
-    An object names them, a list or words give them by position; what is left out has its
-    default. A usage error for what doesn't fit the method.
+    An object names them; a list or words give them by position. Omitted arguments have their
+    defaults. A usage error if they don't fit the method.
     """
     try:
         return bind(method, _value_of(method, given))
@@ -141,7 +141,7 @@ def from_words(method: Method, words: Sequence[str]) -> list[Any]:
 
 
 def skeleton(method: Method) -> dict[str, Any]:
-    """Return the arguments of a method, to be filled in."""
+    """Return the arguments of a method, to fill in."""
     return schema.struct_skeleton(schema.shape(method.arguments))
 
 
@@ -163,7 +163,7 @@ def bind(method: Method, given: Any) -> dict[str, Any]:
     try:
         made = schema.from_json(method.arguments, given)
     except ValueError as exc:
-        # Who calls a method knows nothing of the struct that holds its arguments.
+        # Users don't know the struct that holds a method's arguments.
         text = str(exc).removeprefix(f'{known.name}.')
         unknown = f'{known.name}: {known.name} has no field'
         raise ValueError(text.replace(unknown, f'{method.name} has no argument')) from None

@@ -30,7 +30,7 @@ PERCENTILES = (50, 75, 90, 95, 99, 99.9)
 @option('--duration', type=Duration(least_plain=100), help='how long: 500ms, 10s, 2m')
 @option(
     '--rate', type=click.FloatRange(min=0, min_open=True), metavar='CALLS/S',
-    help='calls that are due each second, whatever the server does (open loop)',
+    help='calls to begin each second, independent of replies (open loop)',
 )
 @option(
     '--data', metavar='@FILE',

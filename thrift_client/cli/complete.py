@@ -1,6 +1,6 @@
-"""What shells and the interactive prompt complete: services, methods, types, servers.
+"""Completions for shells and the interactive prompt: services, methods, types, servers.
 
-Nothing here may fail: who presses Tab wants names or silence, not a traceback.
+Nothing here may fail: the Tab key must never show a traceback.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Names = list[str]
 
 
 def _quiet(function: Callable[..., Iterator[str]]) -> Callable[..., Names]:
-    """Give the names that begin as what was typed, none where they can't be found out."""
+    """Yield the names that begin with what was typed; none if they can't be determined."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> Names:
         try:

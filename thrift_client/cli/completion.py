@@ -13,8 +13,8 @@ from click.shell_completion import (
 
 from thrift_client.cli.ui import click, command
 
-#: bash breaks words at `:` and `=`, which addresses and services have. So the whole line is
-#: handed over, and of each answer only what bash takes for the current word is given back.
+#: bash splits words at `:` and `=`, which addresses and services contain. So the whole line is
+#: passed, and of each answer only the part that is bash's current word is returned.
 _BASH = """\
 %(complete_func)s() {
     local IFS=$'\\n' line="${COMP_LINE:0:COMP_POINT}" cur response type value
@@ -39,7 +39,7 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 
 
 class LineComplete(BashComplete):
-    """bash, which gives its line unchanged, up to the cursor, where COMP_CWORD is -1."""
+    """Completion for bash, which passes its line up to the cursor if COMP_CWORD is -1."""
 
     source_template = _BASH
 

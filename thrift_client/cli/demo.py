@@ -1,4 +1,4 @@
-"""`demo`: the story of the README, against four servers in this process."""
+"""`demo`: the steps of the README, against four servers in this process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VICTIM = 'server-3'
 
 
 class Store:
-    """A server's handler: what setk() keeps, getk() returns."""
+    """A server's handler: getk() returns what setk() has stored."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -30,7 +30,7 @@ class Store:
         return 'pong'
 
     def setk(self, key: str, value: str) -> None:
-        """Keep a word."""
+        """Store a word."""
         with self._lock:
             self._words[key] = value
 
@@ -47,7 +47,7 @@ class Store:
 
 @command('demo')
 def demo_command() -> None:
-    """Watch it work: a client, a pool, keys, responses, and a server that dies."""
+    """Demonstrate a client, a pool, keys, responses, and a server that fails."""
     module = thrift_client.load(Path(__file__).with_name('demo.thrift')).KeyValue
     with ExitStack() as stack:
         servers = _start_servers(stack, module)
@@ -92,7 +92,7 @@ def _call_one(module: Any, server: Server) -> None:
 
 
 def _spread_keys(pool: Any) -> None:
-    _headline(3, 'ThreadedHashClient: set_hash makes the word choose its server')
+    _headline(3, 'ThreadedHashClient with set_hash: the word chooses its server')
     pool.setk.set_hash(lambda key, _: key)
     names = ''.join(f'{server.name:<10}' for server in pool)
     click.echo(f'   {"":<12}{names}getk() finds')
@@ -110,9 +110,9 @@ def _ask_all(pool: Any) -> None:
 
 
 def _lose_one(pool: Any) -> None:
-    _headline(6, f'{VICTIM} is gone: all.keys() still has an answer or an error from each')
+    _headline(6, f'{VICTIM} has failed: all.keys() still returns an answer or an error from each')
     _ask_all(pool)
-    click.echo('\n   Words that live elsewhere are found; for the others the response says why:\n')
+    click.echo('\n   Words on other servers are found; for the rest, the response says why not:\n')
     for word in ('banana', 'cherry'):
         response = pool.getk(word)
         _row(f'getk({word!r})', f'{_told(response)} ({response.server.name})')

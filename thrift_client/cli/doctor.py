@@ -1,4 +1,4 @@
-"""`doctor`: versions, extras, and what is missing or unsafe, with what it costs."""
+"""`doctor`: versions, extras, and what is missing or unsafe, with the consequences."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COSTS = {
     'zookeeper': 'no zk:// sources',
 }
 
-#: The first release that stands each attack: what a server can do to the process before it.
+#: The first release that resists each attack, and what a server can do to older ones.
 SAFE_RELEASES = (
     ((0, 24), 'a reply with a struct nested 20,000 deep ends the process'),
     ((0, 25), 'a reply with unknown fields nested 200,000 deep ends the process'),
@@ -61,7 +61,7 @@ def doctor_command(as_json: bool) -> None:
 
 
 def problems(thrift: str, c_extension: bool, compiler: str | None) -> list[str]:
-    """Return what is unsafe, slow or missing, with the way out."""
+    """Return what is unsafe, slow or missing, with the solution."""
     found = []
     attacks = unsafe(thrift)
     if attacks:

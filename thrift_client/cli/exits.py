@@ -1,4 +1,4 @@
-"""Exit codes, and which error ends in which.
+"""Exit codes of errors.
 
 0    ok
 1    the server answered with an exception, or no call was made
@@ -19,7 +19,7 @@ from thrift_client import errors
 OK, EXCEPTION, USAGE, CONNECT, TIMEOUT, WIRE, TLS = range(7)
 INTERRUPTED = 130
 
-#: The first that fits counts: a TLSError is also a ConnectError.
+#: The first match counts: a TLSError is also a ConnectError.
 _CODES: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
     ((errors.TLSError,), TLS),
     ((errors.CallTimeout,), TIMEOUT),

@@ -1,8 +1,8 @@
-"""Flags for everything that a client can be told, generated from the table of options.
+"""Flags for all options of clients, generated from the table of options.
 
-Each can stand in a config file (its name with underscores) and in the environment
-(THRIFT_CLIENT_ and its name in capitals). A flag overrides the environment, that the file, that
-the option's default.
+Each can also be set in a config file (its name with underscores) and in the environment
+(THRIFT_CLIENT_ and its name in capitals). A flag overrides the environment, which overrides the
+file, which overrides the option's default.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Flag(NamedTuple):
 
     @property
     def default_text(self) -> str:
-        """Its default as one would write it; empty where it is nothing."""
+        """Its default as it is written; empty if it has none."""
         if self.default is None or self.default is False or self.default in ((), ''):
             return ''
         if self.name in OPTIONS and is_duration(self.name):
@@ -94,7 +94,7 @@ def tls_rows() -> list[Flag]:
 
 
 def pool_rows() -> list[Flag]:
-    """Return the flags that pools understand besides."""
+    """Return the further flags of pools."""
     parameters: dict[str, inspect.Parameter] = {}
     for kind in (thrift_client.HashClient, thrift_client.BalancedClient):
         parameters |= inspect.signature(kind.__init__).parameters
@@ -195,6 +195,6 @@ def default_config() -> Path:
 
 
 def _known() -> set[str]:
-    """Return what may stand in a config file whichever command reads it."""
+    """Return the keys of a config file that all commands accept."""
     rows = (*client_rows(), *tls_rows(), *pool_rows())
     return {'service', 'server', 'gen_py', 'include', *(row.name for row in rows)}

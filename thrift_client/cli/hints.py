@@ -23,14 +23,14 @@ _IN_DICT = re.compile(r"'(\w+)': '?([^',}]*)'?")
 
 
 def for_shell(text: str) -> str:
-    """Replace the arguments that a text of the library names by the flags that set them."""
+    """Replace the Python arguments in a text of the library by flags."""
     text = text.replace(_CONTEXT, '--ca FILE')
     text = text.replace('an http:// URL as host', '-a http://…')
     return _ARGUMENT.sub(_flag, text.replace('a host without http://', '-a without http://'))
 
 
 def is_about_the_wire(text: str) -> bool:
-    """Tell whether a hint names transports to try, which `probe` does by itself."""
+    """Tell whether a hint names transports to try, which `probe` tests itself."""
     return 'transport=' in text or 'ssl=True' in text
 
 

@@ -35,7 +35,7 @@ class Histogram:
         self.total += value
 
     def add(self, other: Histogram) -> None:
-        """Count all that another one has."""
+        """Add the counts of another histogram."""
         if not other.count:
             return
         for index, count in other.counts.items():
@@ -61,7 +61,7 @@ class Histogram:
         return 0
 
     def buckets(self) -> Iterator[tuple[int, int]]:
-        """Return each bucket that has something in it: its upper end in µs, and its count."""
+        """Return each bucket that isn't empty: its upper end in µs, and its count."""
         for index in sorted(self.counts):
             yield _upper(index), self.counts[index]
 

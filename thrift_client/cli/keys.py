@@ -15,8 +15,8 @@ from thrift_client.shared.platform import READABLE, new_poller, single_keys
 class Keys:
     """Reads keys while it is entered; without a terminal, or on Windows, it only waits.
 
-    The terminal is as before when it is left, whatever ended it. One that is not `active`
-    leaves it alone: a process in the background that changes its terminal is stopped.
+    When it is left, the terminal is always restored. If it is not `active`, it doesn't touch
+    the terminal: a background process that changes its terminal is stopped.
     """
 
     def __init__(self, *, active: bool) -> None:
@@ -41,7 +41,7 @@ class Keys:
             self._restore()
 
     def wait(self, seconds: float) -> str:
-        """Wait for a key, no longer than that; returns it, or '' if there was none."""
+        """Wait for a key for at most `seconds`; return it, or ''."""
         if self._restore is None:
             sleep(max(seconds, 0))
             return ''

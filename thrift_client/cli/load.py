@@ -1,8 +1,8 @@
-"""Load on a client: calls from many threads, closed or open loop, and their outcomes.
+"""Puts load on a client: calls from many threads, closed or open loop, and their outcomes.
 
-Closed loop: each thread calls again when it has its answer. Open loop (`rate`): calls are due at
-fixed times whatever the server does, and a latency counts from then, so that a server that
-stalls shows it in all the calls that it delayed.
+Closed loop: each thread calls again when it has its answer. Open loop (`rate`): calls are due
+at fixed times, independent of replies. Latencies count from these times, so a stall of the
+server shows in all calls that it delayed.
 
 Who owns what: each worker has its own Tally, which nobody else writes; the main thread adds
 them up when the workers have ended, and before that reads only their counts.
@@ -40,7 +40,7 @@ class Tally:
         self.timeline: dict[int, Histogram] = {}
 
     def add(self, other: Tally) -> None:
-        """Count all that another one has."""
+        """Add the counts of another tally."""
         self.latencies.add(other.latencies)
         self.errors.update(other.errors)
         self.first_errors = other.first_errors | self.first_errors
@@ -71,9 +71,10 @@ class Tally:
 class LoadRun:
     """A run of calls.
 
-    `call(arguments)` makes one with what `prepare(number)` made for it, before its time counts;
-    so many `threads` make them. `number` is how many to make and `seconds` how long to go on
-    (None: no limit, of one of them); `rate` calls are due in each second, None for a closed loop.
+    `call(arguments)` makes one call with the result of `prepare(number)`, which is not timed;
+    `threads` is how many threads call. `number` is how many calls to make and `seconds` how
+    long to continue (None: no limit; one of them is set); `rate` calls are due in each second,
+    None for a closed loop.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class LoadRun:
             thread.start()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the end, no longer than that; returns whether it has come."""
+        """Wait for the end for at most `seconds`; tell whether it has been reached."""
         until = perf_counter() + seconds
         for thread in self._threads:
             thread.join(max(0.0, until - perf_counter()))
@@ -128,13 +129,13 @@ class LoadRun:
         return over
 
     def stop(self) -> None:
-        """Make no more calls; those that run end as they do."""
+        """Begin no more calls; those under way finish."""
         self._stopped.set()
 
     def result(self) -> Tally:
-        """Return what came of all calls; before the end has come, of those until now.
+        """Return the outcomes of all calls so far.
 
-        Raises what ended a worker: a request that doesn't fit the method.
+        Raises the error that ended a worker: a request that doesn't fit the method.
         """
         if self._failure is not None:
             raise self._failure
@@ -164,7 +165,7 @@ class LoadRun:
             tally.record_outcome(outcome, round((ended - due) * 1e6), ended - self._started)
 
     def _due(self, number: int) -> float | None:
-        """Return when the call counts from, waiting until then; None if the run is over."""
+        """Wait until the call is due and return that time; None if the run is over."""
         now = perf_counter()
         due = now if self._rate is None else self._started + number / self._rate
         ends = None if self._seconds is None else self._started + self._seconds

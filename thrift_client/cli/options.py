@@ -7,7 +7,7 @@ from textwrap import fill, indent
 from thrift_client.cli import flags, output
 from thrift_client.cli.ui import PANELS, TERMINAL, click, command, option
 
-#: From this width on, a table of all columns can be read.
+#: The minimum width for a readable table of all columns.
 _WIDE = 140
 
 _TARGET = (
@@ -57,7 +57,7 @@ def _object(row: flags.Flag) -> dict[str, str]:
 
 
 def _print_blocks(rows: list[flags.Flag]) -> None:
-    """Print what a terminal can't show side by side: two lines for each option."""
+    """Print two lines for each option, for terminals that are too narrow for a table."""
     width, pad = output.console().width, ' ' * 6
     for panel in PANELS:
         output.echo(panel, bold=True)

@@ -1,4 +1,4 @@
-"""What commands print: tables and JSON, in colour on a terminal and plain elsewhere.
+"""The output of commands: tables and JSON, coloured on a terminal and plain elsewhere.
 
 Everything goes through `safe`: no text of a server reaches the terminal unchanged.
 """
@@ -21,7 +21,7 @@ _NARROW = 12
 
 
 def console(*, error: bool = False) -> Console:
-    """Make what prints on a terminal, with regard to NO_COLOR and poor terminals."""
+    """Create a console for the terminal, with regard to NO_COLOR and limited terminals."""
     from rich.console import Console
 
     return Console(stderr=error, highlight=False)
@@ -33,7 +33,7 @@ def echo(text: str = '', *, error: bool = False, bold: bool = False, newline: bo
 
 
 def flush() -> None:
-    """Hand what was printed to who reads it."""
+    """Flush the output."""
     sys.stdout.flush()
 
 
@@ -63,7 +63,7 @@ def print_line(value: Any) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Make a table for a terminal: what doesn't fit is folded, never cut."""
+    """Create a table for a terminal: text that doesn't fit is wrapped, never cut off."""
     from rich.table import Table
     from rich.text import Text
 
@@ -97,7 +97,7 @@ def bar(share: float, width: int = 30) -> str:
 
 
 def print_raw(value: Any) -> None:
-    """Print text and bytes as they are into a pipe, and with escapes on a terminal."""
+    """Print text and bytes unchanged into a pipe, and with escapes on a terminal."""
     if sys.stdout.isatty():
         shown = value.decode('utf-8', 'backslashreplace') if isinstance(value, bytes) else value
         echo(shown if isinstance(shown, str) else repr(shown))
@@ -105,12 +105,12 @@ def print_raw(value: Any) -> None:
         sys.stdout.flush()
         sys.stdout.buffer.write(value)
         sys.stdout.buffer.flush()
-    else:  # not by click, which takes out what looks like a colour
+    else:  # not by click, which removes colour codes
         sys.stdout.write(f'{value if isinstance(value, str) else repr(value)}\n')
 
 
 def print_error(text: str) -> None:
-    """Print what went wrong, on stderr."""
+    """Print an error on stderr."""
     shown = safe.text(text)
     if TERMINAL:
         from rich.text import Text
@@ -122,5 +122,5 @@ def print_error(text: str) -> None:
 
 
 def print_warning(text: str) -> None:
-    """Print what is doubtful, on stderr."""
+    """Print a warning on stderr."""
     click.secho(f'Warning: {safe.text(text)}', err=True, fg='yellow')

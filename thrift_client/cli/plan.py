@@ -26,7 +26,7 @@ def _named(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list
 @option(
     '-a', '--server', 'server', multiple=True, required=True, metavar='[NAME=]ADDRESS[@WEIGHT]',
     panel='Server pool', shell_complete=complete.servers,
-    help='the present servers, in the order of the pool',
+    help='the current servers, in the order of the pool',
 )
 @option(
     '--add', multiple=True, metavar='[NAME=]ADDRESS[@WEIGHT]', panel='Server pool',
@@ -38,12 +38,12 @@ def _named(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list
 )
 @option(
     '--routing', multiple=True, type=click.Choice(ROUTERS), default=ROUTERS, panel='Server pool',
-    help='how keys are placed; without it, all ways are compared',
+    help='how keys are placed; without it, all routers are compared',
 )
 @option('--keys', type=click.File('r'), help='a file of keys, one on each line')
 @option(
     '--count', type=click.IntRange(1), default=20000, show_default=True,
-    help='how many keys to make up without --keys',
+    help='how many keys to generate without --keys',
 )
 @option('--json', 'as_json', is_flag=True, panel='Output', help='print a list of objects')
 def plan_command(
@@ -55,7 +55,7 @@ def plan_command(
     count: int,
     as_json: bool,
 ) -> None:
-    """Show which keys move when servers are added or removed, and who has how many then."""
+    """Show which keys move when servers are added or removed, and how many each server has then."""
     if not add and not remove:
         raise click.UsageError('Missing change: use --add or --remove')
     before = _fleet([_parse(text) for text in server])

@@ -1,4 +1,4 @@
-"""`probe`: find out a server's transport and protocol by calling it with each in turn."""
+"""`probe`: detect a server's transport and protocol by calling it with each in turn."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from thrift_client.cli.wires import WIRES, WireFormat, answers, request
 from thrift_client.core.detect import STRANGERS, recognize
 from thrift_client.shared.platform import AF_UNIX
 
-#: What a multiplexed server may be told by, and how to go on.
+#: How to recognize a multiplexed server, and what to try.
 _MULTIPLEXED = (
-    'A multiplexed server closes the connection, too, where a call names no service: '
+    'A multiplexed server also closes the connection if a call names no service: '
     'if it is one, try --service-name NAME'
 )
 
@@ -68,7 +68,7 @@ class WireProbe:
         return found + self._try(list(rest), tls=tls, every=every)
 
     def has_tls(self) -> bool:
-        """Tell whether the server shakes hands; any certificate will do."""
+        """Tell whether a TLS handshake succeeds; any certificate is accepted."""
         try:
             self._connect(trusting()).close()
         except OSError:
@@ -142,7 +142,7 @@ class WireProbe:
 
 
 def trusting() -> ssl.SSLContext:
-    """Return a context that takes any certificate, for any name."""
+    """Return a context that accepts any certificate, for any name."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -150,7 +150,7 @@ def trusting() -> ssl.SSLContext:
 
 
 def kind_of(data: bytes) -> str | None:
-    """Return what else than Thrift begins like this; None for what isn't known."""
+    """Return which other protocol begins like this; None if unknown."""
     found = recognize(data)
     return found[0] if isinstance(found, tuple) else None
 
@@ -171,7 +171,7 @@ def described(data: bytes) -> str:
 )
 @option('--service-name', metavar='NAME', help='the name of the service on a multiplexed server')
 @option('--every', is_flag=True, help='go on after the first wire that fits')
-@option('-v', '--verbose', is_flag=True, panel='Output', help='show what came of each try')
+@option('-v', '--verbose', is_flag=True, panel='Output', help='show the result of each attempt')
 @option('--json', 'as_json', is_flag=True, panel='Output', help='print an object')
 @click.argument('server', metavar='ADDRESS', shell_complete=complete.servers)
 @click.pass_context
@@ -184,10 +184,10 @@ def probe_command(
     as_json: bool,
     server: str,
 ) -> None:
-    """Find out what the server at ADDRESS speaks, and print the options to set.
+    """Detect transport, protocol and TLS of the server at ADDRESS; print the options to set.
 
-    Calls a method that no server has, on each transport and protocol, with and without TLS:
-    a server that answers it understands. Nothing is run.
+    Calls a method that no server has, on each transport and protocol, with and without TLS: if
+    the server answers, it understands them. No method is run.
     """
     try:
         target = address.parse(server)
@@ -271,9 +271,9 @@ def _print(report: dict[str, Any], *, verbose: bool) -> None:
             output.echo(f'  also    transport {other["transport"]}, protocol {other["protocol"]}')
         if report.get('distrust'):
             output.echo(f'  The certificate is not trusted here: {report["distrust"]}.')
-            output.echo('  --insecure skips the check; --ca FILE names the authority and keeps it')
+            output.echo('  --insecure skips the check; --ca FILE trusts another authority')
     else:
-        output.echo(f'{report["server"]}: no transport and protocol fits; this was seen:')
+        output.echo(f'{report["server"]}: no transport and protocol works; observed:')
     if verbose:
         output.print_table(
             ('transport', 'protocol', 'TLS', 'saw'),

@@ -48,19 +48,19 @@ class Prompt:
 
 
 class _Candidates(Completer):
-    """Hands what may come next to prompt_toolkit."""
+    """Passes completions to prompt_toolkit."""
 
     def __init__(self, session: ShellSession) -> None:
         self._session = session
 
     def get_completions(self, document: Document, _event: CompleteEvent) -> Iterator[Completion]:
-        """Return what may come next where the cursor is."""
+        """Return the completions at the cursor."""
         for each in candidates(self._session, document.text_before_cursor):
             yield Completion(each.text, -each.length, display_meta=each.meta)
 
 
 class _PrivateHistory(FileHistory):
-    """Keeps no line that begins with a space, as shells do."""
+    """Doesn't keep lines that begin with a space, like shells."""
 
     def store_string(self, string: str) -> None:
         """Append a line to the file."""
@@ -81,7 +81,7 @@ def history() -> History:
 
 
 def _keys() -> KeyBindings:
-    """Enter runs a line whose brackets are closed, and else begins a new one."""
+    """Have Enter run a line if its brackets are closed, and otherwise begin a new one."""
     bindings = KeyBindings()
 
     @bindings.add('enter')

@@ -69,8 +69,8 @@ def replay_command(
     Requests of other services than those of -s and --also are left out; -s FILE.thrift takes
     all services of the file. Lines that are not requests are named and left out.
 
-    Reports what came of each method. Exceptions that the service declares are answers: they
-    are counted and timed. The exit code tells the worst.
+    Reports the results of each method. Exceptions that the service declares are answers: they
+    are counted and timed. The exit code is that of the worst result.
     """
     factor = _factor(speed)
     log = _Log(file)

@@ -12,7 +12,7 @@ from thrift_client.cli.histogram import Histogram
 from thrift_client.cli.load import TICK, Tally
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 760, 240, 64, 28, 12
-#: As many points as a line has at most; a longer run has wider ones.
+#: The maximum number of points of a line; a longer run has wider ones.
 POINTS = 240
 
 _STYLE = """
@@ -34,7 +34,7 @@ svg text.is50 { fill: var(--p50) } svg text.is99 { fill: var(--p99) }
 
 
 class Run(NamedTuple):
-    """What was measured: a method, what came of its calls, s, threads and calls due a second."""
+    """What was measured: a method, the outcomes of its calls, s, threads and calls due a second."""
 
     method: str
     tally: Tally

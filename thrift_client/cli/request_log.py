@@ -1,7 +1,7 @@
 """Reads the log that `log_filename=` writes, even if lines of it are damaged.
 
-A full disk leaves half a line, which the next request is appended to; a log may also come from
-a stranger. What is not a request is left out and named, and the requests around it are read.
+A full disk leaves half a line, to which the next request is appended; a log may also be
+untrusted. Invalid parts are skipped and reported, and the requests around them are read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.transport.TTransport import TMemoryBuffer
 
-#: How each line begins; behind a torn line, the next request does.
+#: How each request begins, also after an incomplete line.
 _BEGIN = '{"time":'
 
 _KEYS: dict[str, Any] = {
@@ -72,7 +72,7 @@ def read(path: str, skipped: Callable[[int, str], None]) -> Iterator[LoggedReque
                 except ValueError:
                     skipped(number, str(exc))
                     continue
-                skipped(number, f'{begin} characters of a torn request before another one')
+                skipped(number, f'{begin} characters of an incomplete request before another one')
             yield request
 
 

@@ -24,9 +24,9 @@ class Outcome(NamedTuple):
 
 
 def call(caller: Any, method: str, /, *args: Any, **kwargs: Any) -> Outcome:
-    """Call a client or a pool, and return what came of it instead of raising it.
+    """Call a client or a pool, and return its outcome instead of raising it.
 
-    What no server is to blame for (Ctrl-C, a mistake in the call) is raised.
+    Ctrl-C and mistakes in the call are raised.
     """
     server: Any = caller
     value: Any = None

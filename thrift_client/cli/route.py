@@ -47,7 +47,7 @@ def route_command(
 
 
 def _object(explanation: Explanation) -> dict[str, Any]:
-    """Return the server of a key, what became of the key, and who would be next."""
+    """Return the server of a key, its hash, and the servers that would be next."""
     key = explanation.key
     found: dict[str, Any] = {
         'server': server_label(explanation.server),

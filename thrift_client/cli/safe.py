@@ -10,8 +10,8 @@ import json
 import re
 from typing import Any
 
-#: C0 without tab and line feed, DEL, C1, line separators, what changes the direction of
-#: writing, and halves of surrogate pairs, which no output can encode.
+#: C0 without tab and line feed, DEL, C1, line separators, characters that change the direction
+#: of text, and halves of surrogate pairs, which no output can encode.
 _UNSAFE = re.compile(
     '[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]'
 )

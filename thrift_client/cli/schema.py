@@ -1,4 +1,4 @@
-"""What commands know of a service's types, whichever kind of service it is."""
+"""The types of a service for commands, whichever kind of service it is."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def shape(kind: Any) -> Shape:
 
 
 def is_required(of: Shape, field: Field) -> bool:
-    """Tell whether a struct can't be sent without a field. gen-py tells it only by `validate`."""
+    """Tell whether a struct can't be sent without a field. With gen-py, only `validate` knows."""
     if field.required is not None or of.kind == 'union':
         return bool(field.required)
     probe = of.cls.__new__(of.cls)
@@ -103,7 +103,7 @@ def struct_to_json(value: Any) -> dict[str, Any]:
 
 
 def from_json(kind: Any, given: dict[str, Any]) -> Any:
-    """Make a struct of an object, checked. Raises ValueError that names the path."""
+    """Create a struct from an object and check it. Raises ValueError that names the path."""
     try:
         made = convert.from_json(kind, json.dumps(given))
     except RecursionError:
@@ -123,7 +123,7 @@ def defaults(of: Shape) -> dict[str, Any]:
 
 
 def named(type_: Type, value: Any) -> Any:
-    """Return a value of JSON with the names of members in the place of their numbers."""
+    """Return a value of JSON with the names of enum members instead of numbers."""
     if type_.names:
         return next((name for name, number in type_.names.items() if number == value), value)
     if type_.key is None and type_.value is not None and isinstance(value, list):
@@ -152,7 +152,7 @@ def skeleton(type_: Type, within: tuple[Shape, ...] = ()) -> Any:
 def struct_skeleton(of: Shape, within: tuple[Shape, ...] = ()) -> dict[str, Any]:
     """Return a struct to fill in: the IDL's defaults, else what is empty; of a union one member."""
     if of in within:
-        return {}  # a tree needs no second level to be understood
+        return {}  # a recursive struct is shown only once
     within = (*within, of)
     if of.kind == 'union':
         return {field.name: skeleton(field.type, within) for field in of.fields[:1]}

@@ -1,4 +1,4 @@
-"""The service that a command is about: of a `.thrift` file, or a gen-py module."""
+"""Finds the service of a command: in a `.thrift` file, or a gen-py module."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from thrift_client.core.service import Service, service_of
 from thrift_client.errors import IdlError
 from thrift_client.idl.load import LoadedModule
 
-#: Where the compiler writes unless told otherwise; on the path if it is there.
+#: The compiler's default folder; it is on the path if it exists.
 DEFAULT_GEN_PY = 'gen-py'
 
 _DEFINES_SERVICE = re.compile(r'^class Iface\b', re.MULTILINE)
@@ -27,8 +27,8 @@ _IDL = re.compile(r'(.+?\.thrift)(?::(.*))?')
 def load(name: str, includes: Sequence[str] = (), folders: Sequence[str] = ()) -> Service:
     """Load the service that a user named: FILE.thrift, FILE.thrift:SERVICE or a module.
 
-    Includes are looked for in `includes`, modules also in `folders` and ./gen-py. A usage
-    error says what is wrong where there is none.
+    Includes are looked for in `includes`, modules also in `folders` and ./gen-py. A usage error
+    says what is wrong if there is none.
     """
     idl = _IDL.fullmatch(name)
     if idl:
@@ -145,7 +145,7 @@ def _imported(name: str) -> ModuleType:
 
 
 def _suggestion(name: str) -> str:
-    """Name the service here that a user may have meant: by its last part, or a similar one."""
+    """Return the service that a user may have meant: by its last part, or a similar name."""
     known = find([*search_path(), *(path for path in sys.path if path.endswith(DEFAULT_GEN_PY))])
     for file in files():
         known.append(file)

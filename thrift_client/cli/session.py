@@ -1,4 +1,4 @@
-r"""What a shell does with a line: a call, `all` and a call, or a command with a backslash."""
+r"""Runs the lines of a shell: a call, `all` and a call, or a command with a backslash."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from thrift_client.core.service import Method
 from thrift_client.errors import server_label
 from thrift_client.options import OPTIONS
 
-#: What stands for a value that must not be shown.
+#: Options whose values must not be shown.
 _SECRET = {'sasl', 'headers'}
 
 
@@ -106,7 +106,7 @@ class ShellSession:
         self._caller = self._everyone = None
 
     def run(self, line: str) -> int:
-        """Run one line; prints what comes of it, errors too, and returns an exit code."""
+        """Run one line; print its result or error, and return an exit code."""
         text = line.strip()
         if not text or text.startswith('#'):
             return OK
@@ -189,7 +189,7 @@ class ShellSession:
             output.echo('all options have their defaults; \\options --timeout 2s sets one')
 
     def _reopen(self, given: dict[str, Any]) -> None:
-        """Use a target with other flags, if a client or pool can be made of it."""
+        """Use a target with other flags, if a client or pool can be created from it."""
         before = self.target
         self.target = before.changed(given)
         try:

@@ -1,7 +1,7 @@
 """The stub of a service: its own classes, and a class for each kind of client.
 
-The classes with an underscore don't exist at run time. They are what type checkers take a
-client to be: `thrift_client.typed` says how they find them.
+The classes with an underscore don't exist at run time. Type checkers see clients as instances
+of them: `thrift_client.typed` says how they find them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from thrift_client.response import ThriftResponse
 
 
 class Kind(NamedTuple):
-    """A class of clients: where it is, what its calls give, and what `all` is."""
+    """A class of clients: its module, the type of its calls, and the type of `all`."""
 
     name: str
     home: str = 'thrift_client'
@@ -51,7 +51,7 @@ class Kind(NamedTuple):
 _ONE, _ALL = 'ThriftResponse[{}]', 'list[ThriftResponse[{}]]'
 _AIO = 'thrift_client.aio'
 
-#: An `everyone` stands before what refers to it.
+#: An `everyone` is defined before what refers to it.
 KINDS = (
     Kind('SimpleClient'),
     Kind('ReplicatedClient', gives=_ALL),
@@ -98,7 +98,7 @@ def _star_imports(service: Service) -> list[str]:
 
 
 def _client(kind: Kind, methods: list[Method]) -> list[str]:
-    """Return a class of clients, and before it those of its methods where they are objects."""
+    """Return a class of clients, after the classes of its methods if those are objects."""
     base = getattr(import_module(kind.home), kind.name)
     own = [method for method in methods if not hasattr(base, method.name)]
     lines = []
@@ -142,7 +142,7 @@ def _keyed_method(kind: Kind, method: Method) -> list[str]:
 def _methods(
     methods: list[Method], gives: str, *, waits: bool = False, name: str | None = None
 ) -> list[str]:
-    """Write definitions of methods; one called like a built-in type hides it from the others."""
+    """Write definitions of methods; one named like a built-in type hides it from the others."""
     hidden = {method.name for method in methods} if name is None else set()
     lines = []
     for method in methods:

@@ -29,7 +29,7 @@ import uuid
 
 
 def annotation(type_: Type | None, hidden: Collection[str] = (), own: str = '') -> str:
-    """Return a type in Python's words; None is that of a method without a result.
+    """Return a type as a Python annotation; None is that of a method without a result.
 
     `hidden` are names of built-in types that mean something else where it will be, `own`
     is the module whose classes need no module before their names there.
@@ -131,7 +131,7 @@ def result(method: Method, hidden: Collection[str] = ()) -> str:
 
 
 def argument(field: Field, hidden: Collection[str] = ()) -> str:
-    """Return the annotation of an argument: one that the IDL calls optional may be None."""
+    """Return the annotation of an argument: an optional one may be None."""
     written = annotation(field.type, hidden)
     return f'{written} | None' if field.required is False else written
 
@@ -167,7 +167,7 @@ def _enum(cls: Any) -> list[str]:
 
 
 def _struct(shape: Shape, module: str) -> list[str]:
-    """Return a class whose fields may be None, but for required ones and those with a default."""
+    """Return a class whose fields may be None, except required ones and those with a default."""
     base = '(Exception)' if shape.kind == 'exception' else ''
     hidden = {field.name for field in shape.fields}
     written, arguments, leading = [], '', True

@@ -21,7 +21,7 @@ from thrift_client.cli.ui import click, command, option
 )
 @option(
     '-o', '--out', type=click.Path(file_okay=False, path_type=Path), metavar='DIR', panel='Output',
-    help='where to write; without it, next to the .thrift file or module that each is about',
+    help='where to write; without it, next to the .thrift file or module of each stub',
 )
 @click.argument(
     'names', nargs=-1, required=True, metavar='FILE.thrift|MODULE…',
@@ -32,7 +32,7 @@ def stubs_command(
 ) -> None:
     """Write .pyi files for services and for the structs that they use.
 
-    Type checkers then know the methods of every client and pool that is made of them, with
+    Type checkers then know the methods of all clients and pools of these services, with
     arguments and results. The stub of kv.thrift is the package kv_thrift, which is what
     thrift_client.load('kv.thrift') returns.
     """

@@ -1,4 +1,4 @@
-"""What a command works on, made of its flags: the service, the servers, a client or a pool."""
+"""The target of a command, from its flags: the service, the servers, a client or a pool."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from thrift_client.options import OPTIONS
 _SOURCES = ('zk:', 'etcd:', 'etcds:', 'dns:', 'srv:', 'file:')
 _NAMED = re.compile(r'([A-Za-z0-9_.-]+)=(.+)')
 
-#: What making a client or a pool raises for options that cannot be.
+#: What creating a client or a pool raises for invalid options.
 _REFUSED = (ValueError, TypeError, ImportError, OSError)
 
 
@@ -50,13 +50,13 @@ class ServerArgument(NamedTuple):
 
 
 class Target:
-    """What the flags of a command say; things are made of it when they are asked for."""
+    """The flags of a command; clients and pools are created from it on demand."""
 
     def __init__(self, given: dict[str, Any]) -> None:
         self._given = given
 
     def default(self, name: str, value: Any) -> None:
-        """Set a client option where no flag, variable or file has."""
+        """Set a client option if no flag, variable or file has set it."""
         if self._given.get(name) is None:
             self._given[name] = Given(value)
 
@@ -92,7 +92,7 @@ class Target:
 
     @property
     def service_name(self) -> str:
-        """What `-s` says; empty where there is none."""
+        """The value of `-s`; empty if there is none."""
         return self._given.get('service') or ''
 
     @functools.cached_property
@@ -105,7 +105,7 @@ class Target:
 
     @property
     def source(self) -> str | None:
-        """The discovery URL that takes the place of a list of servers."""
+        """The discovery URL that replaces a list of servers."""
         urls = [s.address for s in self.servers if s.address.startswith(_SOURCES)]
         if urls and len(self.servers) > 1:
             raise click.UsageError('a discovery URL replaces the list of servers: give one -a')
@@ -156,7 +156,7 @@ class Target:
     def pool(self, kind: str, **more: Any) -> Any:
         """Return a pool, of a class of thrift_client, with all servers; `more` are its options.
 
-        A usage error for options or servers that cannot be.
+        A usage error for invalid options or servers.
         """
         made: Any = None
         try:
@@ -174,7 +174,7 @@ class Target:
         return made
 
     def keyed_pool(self, method: Method | None = None, key: str | None = None) -> Any:
-        """Make the pool that places calls: by `key` (arguments of `method`), or by load."""
+        """Create the pool for calls: routed by `key` (arguments of `method`), or by load."""
         given = self._given
         if given.get('balance'):
             return self.pool('BalancedClient', balance=given['balance'])
@@ -192,7 +192,7 @@ class Target:
         return self.client() if self.one_server else self.keyed_pool(method, key)
 
     def load_caller(self, method: Method, key: str | None) -> SimpleClient | ThriftPool:
-        """Return the same, but a pool balances unless a flag says that keys choose."""
+        """Return the same, but a pool balances unless a flag asks for routing by key."""
         if self.one_server or key is not None or self.is_keyed or self._given.get('balance'):
             return self.caller(method, key)
         balanced: ThriftPool = self.pool('BalancedClient')
@@ -254,7 +254,7 @@ _printer = _Printer()
 
 
 def _show_what_discovery_logs() -> None:
-    """Print on standard error what keeps a source from naming servers."""
+    """Print on standard error why a source names no servers."""
     logging.getLogger('thrift_client.discovery').addHandler(_printer)
 
 
@@ -273,7 +273,8 @@ def with_target(*kinds: str) -> Callable[[Callable[..., Any]], Callable[..., Any
             try:
                 return function(Target(rest), **{n: v for n, v in given.items() if n in own})
             except TException as exc:
-                # click's context managers would change it, and gen-py's exceptions refuse.
+                # click's context managers would change it, and gen-py's exceptions are
+                # immutable.
                 raise Failed(error_text(exc), code_of(exc)) from None
 
         decorated: Any = run

@@ -1,4 +1,4 @@
-"""The values of client options as a command line, a file or the environment writes them."""
+"""The values of client options as texts on a command line, in a file or in the environment."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TRUE, FALSE = ('1', 'true', 'yes', 'on'), ('0', 'false', 'no', 'off')
 
 
 class Meaning(NamedTuple):
-    """What the help says of an option, for who writes it in a shell."""
+    """The help text of an option for shell users."""
 
     panel: str
     text: str
@@ -65,7 +65,7 @@ def meaning(name: str) -> Meaning:
 
 
 class Given:
-    """A value that was given: it may be None, which click takes for not given."""
+    """A given value, which may be None (for click, None means not given)."""
 
     __slots__ = ('value',)
 
@@ -108,7 +108,7 @@ class OptionType(click.ParamType):  # type: ignore[type-arg]
 
 
 def reader(name: str) -> Callable[[str], Any]:
-    """Return what makes an option's value of its text. It raises ValueError."""
+    """Return a function that parses an option's text. It raises ValueError."""
     if name in POLICIES:
         return lambda text: _policy(name, _values(pairs(text)))
     if name in CHOICES:
@@ -135,14 +135,14 @@ def pairs(text: str) -> dict[str, str]:
 
 
 def flag(text: str) -> bool:
-    """Return the truth of a text like `1`, `true` or `off`. Raises ValueError."""
+    """Parse a text like `1`, `true` or `off`. Raises ValueError."""
     if text.lower() not in TRUE + FALSE:
         raise ValueError(f'{text!r} is not one of {", ".join(TRUE + FALSE)}')
     return text.lower() in TRUE
 
 
 def _values(given: dict[str, str]) -> dict[str, Any]:
-    """Return what texts say as YAML, or as durations with their units."""
+    """Parse texts as YAML, or as durations with their units."""
     found = {}
     for key, text in given.items():
         try:
@@ -227,7 +227,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
 
 
 def _kind(name: str) -> str:
-    """Return how a flag's value is called in the help."""
+    """Return the name of a flag's value in the help."""
     default = OPTIONS[name].default
     if name in POLICIES or name in ('sasl', 'timeouts'):
         return 'KEY=VALUE,…'

@@ -1,4 +1,4 @@
-"""What the prompt completes: commands, methods, and inside JSON fields and enum members."""
+"""Completions of the prompt: commands, methods, and within JSON fields and enum members."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WORD = re.compile(r'"?[^\s{}\[\]:,"]*\Z')
 
 
 class Candidate(NamedTuple):
-    """A text that may be where the last `length` characters are, and what it is."""
+    """A text that may replace the last `length` characters, and its description."""
 
     text: str
     length: int

@@ -1,4 +1,4 @@
-"""click, with the looks of rich-click on a terminal and plain text in a pipe.
+"""click, styled by rich-click on a terminal, and plain text in a pipe.
 
 `click` has one interface either way. Without a terminal, rich isn't even imported.
 """

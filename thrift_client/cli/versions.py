@@ -1,4 +1,4 @@
-"""What is installed, for a bug report: needs only `thrift`, so that it works without the extra."""
+"""Installed versions for a bug report; needs only `thrift`, so it works without the extra."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def compiler() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Return what runs here, by name."""
+    """Return the versions of thrift_client, thrift, Python and the system, by name."""
     return {
         'thrift_client': thrift_client.__version__,
         'thrift': version_of('thrift') or 'not installed as a distribution',

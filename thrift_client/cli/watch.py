@@ -22,7 +22,7 @@ COLUMNS = ('server', 'state', 'ms', 'answer or error', 'errors')
 
 
 class WatchedCall:
-    """Calls one method on all servers again and again, and shows the outcomes."""
+    """Calls one method on all servers repeatedly, and shows the outcomes."""
 
     def __init__(
         self, pool: Any, method: Method, values: dict[str, Any], interval: float

@@ -1,7 +1,7 @@
 """One call on every known wire: its bytes, and whether the reply answers it.
 
-The call names a method that no server has. A server that understands it says so, with an
-exception that repeats the name: nothing is run, and nothing else looks like it.
+The call names a method that no server has. A server that understands it answers with an
+exception that repeats the name. No method is run, and nothing else looks like this answer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from thrift.transport.THeaderTransport import THeaderClientType, THeaderSubproto
 from thrift.transport.TTransport import TMemoryBuffer, TTransportBase
 
 METHOD = 'thrift_client_probe'
-SEQUENCE_ID = 1 << 21  # encoded in as many bytes as those of the client's own calls
+SEQUENCE_ID = 1 << 21  # has the same encoded length as the client's sequence ids
 
 _PROTOCOLS = {'binary': TBinaryProtocol, 'compact': TCompactProtocol, 'json': TJSONProtocol}
 _IN_HEADER = {'binary': THeaderSubprotocolID.BINARY, 'compact': THeaderSubprotocolID.COMPACT}
@@ -131,13 +131,13 @@ class _Socket:
 
 
 class _Bytes(TTransportBase):
-    """Bytes to read, which end in an error: the JSON decoder would wait for ever for more."""
+    """Bytes to read, which end in an error: the JSON decoder would wait forever for more."""
 
     def __init__(self, data: bytes) -> None:
         self._data = BytesIO(data)
 
     def read(self, size: int) -> bytes:
-        """Read up to `size` bytes. Raises EOFError where there are none."""
+        """Read up to `size` bytes. Raises EOFError at the end."""
         found = self._data.read(size)
         if size and not found:
             raise EOFError

@@ -1,4 +1,4 @@
-"""The decisions about calls, without any I/O: shared by blocking clients, fan-outs and asyncio.
+"""The decisions about calls, without I/O: shared by blocking clients, fan-outs and asyncio.
 
 Read in this order: service (methods of a service), wire and codec (a call to bytes and back),
 reply (bytes in pieces), transports/ (what goes around messages); call (the state machine of a

@@ -1,4 +1,4 @@
-"""Decides when a server is ejected, and for how long. Pure: time and random numbers are arguments.
+"""Decides when a server is ejected and for how long; time and random numbers are arguments.
 
     CLOSED ──enough failures──▶ EJECTED ──its time is over──▶ PROBING
        ▲                           ▲                             │

@@ -1,4 +1,4 @@
-"""The state machine of one call, from its first attempt to its end, without any I/O.
+"""The course of one call: a state machine from its first attempt to its end, without I/O.
 
 Every kind of client makes a call the same way:
 
@@ -281,7 +281,7 @@ class Call:
         return request
 
     def encoded(self, request: bytes) -> None:
-        """Take what `request` returns for this endpoint: it is encoded already."""
+        """Set the request for this endpoint, which is already encoded."""
         self._requests[self.endpoint.wire] = request
 
     def begin(self) -> None:

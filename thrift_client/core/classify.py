@@ -1,4 +1,4 @@
-"""Classifies outcomes: may the call have run, did the server fail, may another server serve it.
+"""Classifies outcomes: may the call have run, did the server fail, may another one serve it.
 
 Pure: every function looks at an error and nothing else. `call.py` decides what to do
 about it, `retry.py` when to try again.

@@ -1,4 +1,4 @@
-"""The columns of a HiveServer2 row set as masked arrays, and equality of structs with arrays."""
+"""Columns of a HiveServer2 row set as masked arrays, and equality of structs with arrays."""
 
 from __future__ import annotations
 

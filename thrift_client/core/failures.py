@@ -10,7 +10,7 @@ from thrift.Thrift import TException
 from thrift.transport.TTransport import TTransportException
 
 from thrift_client.errors import ConnectionLost, DecodeError, MessageTooLarge
-from thrift_client.outside import is_foreign as is_foreign  # noqa: PLC0414 - for all that convert
+from thrift_client.outside import is_foreign as is_foreign  # noqa: PLC0414 - for modules that convert errors
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ OVERHEAD = 2
 
 
 def popped(items: list[T], index: int = -1) -> T | None:
-    """Return an item that it removes from a list; None where another thread left none."""
+    """Remove and return an item of a list; None if other threads have emptied it."""
     try:
         return items.pop(index)
     except IndexError as exc:

@@ -1,12 +1,12 @@
-"""Thrift's JSON at the speed of the standard library's: structs to text, parsed text to structs.
+"""Thrift's JSON as fast as the standard library's: structs to text, parsed text to structs.
 
 Apache's TJSONProtocol writes and reads one character at a time. Here, a struct is written as
 one text for each field, and read from what `json` has parsed. What each struct needs is derived
 from its `thrift_spec` on first use. Both give the same bytes and values, except for NaN and
 infinite doubles, which are sent as the texts that other implementations expect.
 
-`json` parses a text in one go, 16 MB of the worst text in a second. Making structs of the result
-takes longer, and looks at the clock meanwhile.
+`json` parses a text in one go, 16 MB of the worst text in a second. Making structs of the
+result takes longer; meanwhile, the time is checked (`look`).
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ _ESCAPES = str.maketrans(ESCAPE_CHAR_VALS)
 
 #: Not strict: other implementations send control characters unescaped.
 _parse = JSONDecoder(strict=False).raw_decode
-#: The bytes of a message from which on the clock is looked at while structs are made of it.
+#: The size of a message, in bytes, above which the time is checked while structs are made of
+#: it.
 _LONG = 1 << 16
-#: The elements of a container between two looks at the clock.
+#: The elements of a container between two checks of the time.
 _MANY = 1000
 #: What may be the beginning of a number whose rest is missing.
 _CUT = re.compile(r'[-+.0-9eE]*')
@@ -113,9 +114,9 @@ class JsonCoder:
     def fill(self, value: Any, tree: Any, details: Any, look: Look = None) -> None:
         """Set the fields of `value` to those of a parsed struct.
 
-        `look` is called meanwhile, and what it raises ends it.
+        `look` is called meanwhile; an exception that it raises ends this.
         """
-        # Readers that look are made anew.
+        # A reader that calls `look` is made for this message only.
         reader = self._readers[details[0]] if look is None else JsonCoder(look)._reader(*details)
         for name, field in reader.values(tree).items():
             setattr(value, name, field)
@@ -370,7 +371,7 @@ def _has_lone_surrogates(tree: Any, look: Look) -> bool:
 
 
 def _look_of(reader: Any) -> Look:
-    """Return what is to be called while structs are made of what `reader` has; None for little."""
+    """Return the function that checks the time of a reader; None if its message is small."""
     look: Look = getattr(reader, 'look', None)
     return look if look is not None and reader.cstringio_buf.tell() > _LONG else None
 

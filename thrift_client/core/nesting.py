@@ -46,7 +46,7 @@ def has_limit(protocol: Any) -> bool:
         protocol._fast_decode(_Nothing(), protocol, [_Nothing, ()])
     except TProtocolException as exc:
         return is_depth_limit(exc)
-    except DECODING as exc:  # the data ended, and no limit was reached
+    except DECODING as exc:  # the data ended before a limit was reached
         if is_foreign(exc):
             raise
     return False

@@ -1,4 +1,4 @@
-"""Messages of services that only the caller knows: what is in their headers, and where they end.
+"""Messages of services that only the caller knows: their headers, and where they end.
 
 The C decoder of a protocol skips fields that it doesn't know. Given a struct without fields
 it therefore finds the end of any message, at the speed at which it decodes.

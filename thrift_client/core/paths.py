@@ -28,7 +28,7 @@ def encode_error(method: Method, arguments: Any, exc: BaseException) -> EncodeEr
         try:
             value = getattr(arguments, field[2], None)
             fault = None if value is None else _fault(value, field[1], field[3], field[2], _DEPTH)
-        except ENCODING as failure:  # of a value that can't even be looked at
+        except ENCODING as failure:  # of a value that can't even be inspected
             if is_foreign(failure):
                 raise
             fault = None

@@ -4,7 +4,7 @@ The C decoder takes its bytes straight from `cstringio_buf`, which has to be a r
 `io.BytesIO`, and asks `cstringio_refill` for more; pure Python protocols use `read` and
 `readAll`. If the bytes run out, `more` decides: a blocking connection reads on, anything else
 raises `Incomplete`. A read never returns less than was asked for, because `TJSONProtocol` would
-then loop forever. A large message can be given in pieces, so that a look at the clock ends a
+then loop forever. A large message can be given in pieces, so that a check of the time can end a
 decoding that takes too long.
 """
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-#: The bytes that are decoded between two looks at the clock: 10 ms for the smallest structs.
+#: The bytes that are decoded between two checks of the time: 10 ms for the smallest structs.
 PIECE = 1 << 16
-#: The reads of a protocol in pure Python between two looks at the clock, less one.
+#: The reads of a protocol in pure Python between two checks of the time, less one.
 _READS = 0xFF
 
 
@@ -38,9 +38,9 @@ class Incomplete(Exception):
 class ReplyReader(TTransportBase, CReadableTransport):
     """The bytes of one reply.
 
-    `limit` bounds the bytes of a message. `more(partial, needed)` returns a buffer that
-    begins with `partial` and holds `needed` bytes or more; None: there are no more.
-    `look` raises CallTimeout when the call's time is over; None: it has no end.
+    `limit` bounds the bytes of a message. `more(partial, needed)` returns a buffer that begins
+    with `partial` and holds `needed` bytes or more; None: there are no more. `look` raises
+    CallTimeout once the call's timeout has passed; None: it has none.
     """
 
     # In the base class this is a property; the C code only gets it.
@@ -55,7 +55,7 @@ class ReplyReader(TTransportBase, CReadableTransport):
         self._reads = 0
 
     def load(self, buffer: BytesIO, *, divide: bool = False) -> None:
-        """Begin a message at the position of `buffer`, which has all that there is of it.
+        """Begin a message at the position of `buffer`, which has all bytes received so far.
 
         With `divide`, a large one is given in pieces, if there is a `look`.
         """

@@ -4,8 +4,8 @@ A delimited reply is collected and then decoded once. The end of an unframed rep
 by decoding it. If the bytes run out, decoding is tried again when the bytes that the last try
 asked for have arrived and as much time has passed as that try took. So while a reply arrives
 faster than it can be decoded, hardly any decoding is repeated; otherwise repeated decoding
-takes at most half of the time in which the reply arrives. Decoding that is not done in time
-is broken off, and decoding that would not be is not begun.
+takes at most half of the time in which the reply arrives. Decoding that has not finished at the
+timeout is ended, and decoding that could not finish by then is not begun.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Decides when another attempt follows a failed one. Pure: time and random numbers are arguments.
+"""Decides when another attempt follows a failed one; time and random numbers are arguments.
 
 Threads share a `RetryBudget` without a lock: two that call `spend` at once may count the same
 calls, or spend the same token. That allows a few retries too many, which is harmless. Without

@@ -1,4 +1,4 @@
-"""Who is in the pool: sources of servers, and the registration of servers in them."""
+"""Service discovery: sources of servers for pools, and the registration of servers."""
 
 from thrift_client.discovery.dns import DnsSource, SrvSource
 from thrift_client.discovery.etcd import EtcdSource

@@ -1,4 +1,4 @@
-"""Names whose addresses are the servers (A, AAAA), and SRV records."""
+"""DNS names whose addresses are the servers (A, AAAA), and SRV records."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FAMILIES = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 class _Pace(NamedTuple):
-    """Bounds in ms for the time to live that an answer gives."""
+    """Limits in ms for the time to live of an answer."""
 
     shortest: float
     longest: float
@@ -41,22 +41,16 @@ class DnsSource(Source):
 
     With TLS, the servers' certificates must be for the name.
 
-    Args:
-        host: the name.
-        port: of every server.
-        family: 4 or 6 for addresses of one kind; None for both, where a server that has both
-            counts twice.
-        nameservers: `'ip'` or `'ip:port'`, asked instead of the system's resolver, which
-            needs dnspython.
-        interval: the longest time between look-ups in ms. The system's resolver tells no time
-            to live and is asked at this pace.
-        min_interval: the shortest one, whatever time to live an answer gives.
-        timeout: ms for one look-up; the system's resolver has its own.
-        policy: see `Policy`.
+    `host`: the name. `port`: the port of every server. `family`: 4 or 6 for addresses of one
+    kind; None for both, where a server that has both counts twice. `nameservers`: `'ip'` or
+    `'ip:port'`, asked instead of the system's resolver, which needs dnspython. `interval`: the
+    longest time between look-ups in ms. The system's resolver reports no time to live and is
+    asked at this interval. `min_interval`: the shortest one, whatever time to live an answer
+    gives. `timeout`: ms for one look-up; the system's resolver has its own. `policy`: see
+    `Policy`.
 
-    Raises:
-        ValueError: an argument that can't be right.
-        ImportError: nameservers are given and dnspython is not installed.
+    Raises ValueError (an argument that can't be right) and ImportError (nameservers are given
+    and dnspython is not installed).
     """
 
     def __init__(
@@ -80,7 +74,7 @@ class DnsSource(Source):
         super().__init__(f'dns://{self._target.label}', Policy(**(_GRACE | policy)))
 
     def open(self, wake: Callable[[], None]) -> FunctionReader:
-        """Make a reader that looks the name up."""
+        """Create a reader that looks the name up."""
         del wake
         return FunctionReader(self._look_up)
 
@@ -102,19 +96,16 @@ class DnsSource(Source):
 class SrvSource(Source):
     """Follows SRV records: the targets of the best priority, with their weights (RFC 2782).
 
-    A target is named `host:port`. A weight of 0 counts as 1, since a pool has none that is
-    never used. With nameservers of its own, the targets' addresses are asked there as well.
-    With TLS, a server's certificate must be for its target.
+    A target is named `host:port`. A weight of 0 counts as 1, because weights of a pool are
+    above 0. With `nameservers`, the targets' addresses are looked up there, too. With TLS, a
+    server's certificate must be for its target.
 
-    Args:
-        name: such as `_thrift._tcp.kv.example.com`.
-        nameservers, interval, min_interval, timeout: as for `DnsSource`; without nameservers
-            those of `/etc/resolv.conf` are asked.
-        policy: see `Policy`.
+    `name`: such as `_thrift._tcp.kv.example.com`. `nameservers`, `interval`, `min_interval`,
+    `timeout`: as for `DnsSource`; without nameservers those of `/etc/resolv.conf` are asked.
+    `policy`: see `Policy`.
 
-    Raises:
-        ValueError: an argument that can't be right.
-        ImportError: dnspython is not installed.
+    Raises ValueError (an argument that can't be right) and ImportError (dnspython is not
+    installed).
     """
 
     def __init__(
@@ -136,7 +127,7 @@ class SrvSource(Source):
         super().__init__(f'srv://{name}', Policy(**(_GRACE | policy)))
 
     def open(self, wake: Callable[[], None]) -> FunctionReader:
-        """Make a reader that asks for the records."""
+        """Create a reader that asks for the records."""
         del wake
         return FunctionReader(self._look_up)
 
@@ -146,7 +137,7 @@ class SrvSource(Source):
             if not self.policy.allow_empty:
                 raise SourceError(f'{self._name} has no SRV records')
             return Reading((), self._pace.longest)
-        # A target of '.' says that the service is not to be had here.
+        # A target of '.' means that the service is not available.
         records = [record for record in answer if str(record.target) != '.']
         best = min((record.priority for record in records), default=0)
         members = tuple(self._members([r for r in records if r.priority == best]))
@@ -194,7 +185,7 @@ def _of_system(host: str, family: int) -> list[str]:
 
 
 def _addresses(resolver: Resolver, host: str, family: int | None) -> tuple[list[str], float]:
-    """Return the sorted addresses of a name, and for how many seconds they hold."""
+    """Return the sorted addresses of a name, and for how many seconds they are valid."""
     kinds = {None: ('A', 'AAAA'), 4: ('A',), 6: ('AAAA',)}[family]
     answers = [answer for kind in kinds if (answer := _ask(resolver, host, kind)) is not None]
     found = sorted({record.address for answer in answers for record in answer})
@@ -216,7 +207,7 @@ def _ask(resolver: Resolver, name: str, kind: str) -> Answer | None:
     except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
         return None
     except dns.exception.Timeout:
-        # The text of the exception has the time it took, which is another one each time.
+        # The text of the exception contains a duration, which differs each time.
         raise SourceError(f'cannot look up {name} {kind}: no name server answered') from None
     except (dns.exception.DNSException, OSError) as exc:
         raise SourceError(f'cannot look up {name} {kind}: {exc}') from exc

@@ -24,28 +24,24 @@ if TYPE_CHECKING:
 
 _PORT = 2379
 
-#: A server whose lease expired while etcd was away comes back when it registers again.
+#: A server whose lease expired while etcd was unavailable returns when it registers again.
 _GRACE: PolicyOptions = {'grace': 2_000}
 
 
 class EtcdSource(Source):
     """Follows the keys under a prefix.
 
-    Args:
-        hosts: of the cluster, `'etcd1:2379,etcd2:2379'`; the next is asked when one fails.
-        prefix: such as `/services/kv/`, with or without the slash at its end. The one in a
-            URL begins with a slash.
-        tls: whether to speak TLS; the server's certificate and name are checked.
-        ca, cert, key: paths of PEM files; without `ca` the usual authorities are trusted.
-        username, password: of etcd's own users.
-        watch: whether etcd reports changes at once; else the next question finds them.
-        interval: ms between questions for the whole list, which also notice a lost server.
-        timeout: ms for one connect, and for each wait for an answer.
-        policy: see `Policy`.
+    `hosts`: those of the cluster, `'etcd1:2379,etcd2:2379'`; if one fails, the next is asked.
+    `prefix`: such as `/services/kv/`, with or without the slash at its end. The one in a URL
+    begins with a slash. `tls`: whether to use TLS; the server's certificate and name are
+    checked. `ca`, `cert`, `key`: paths of PEM files; without `ca` the usual authorities are
+    trusted. `username`, `password`: of etcd's own users. `watch`: whether etcd reports changes
+    at once; otherwise the next request finds them. `interval`: ms between requests for the
+    whole list, which also detect a lost server. `timeout`: ms for one connect, and for each
+    wait for an answer. `policy`: see `Policy`.
 
-    Raises:
-        ValueError: an argument that can't be right.
-        ImportError: etcd3gw is not installed.
+    Raises ValueError (an argument that can't be right) and ImportError (etcd3gw is not
+    installed).
     """
 
     def __init__(
@@ -80,7 +76,7 @@ class EtcdSource(Source):
         self._interval = checked_duration('interval', interval)
 
     def open(self, wake: Callable[[], None]) -> EtcdReader:
-        """Make a reader that connects when it first reads."""
+        """Create a reader that connects when it first reads."""
         tell = wake if self._watch else None
         return EtcdReader(_session(self._access), self._prefix, self._interval, tell)
 
@@ -97,7 +93,7 @@ class EtcdReader:
         self._wake = wake
 
     def read(self) -> Reading:
-        """Return the members that are there now."""
+        """Return the current members."""
         found = {
             entry['key'].decode('utf-8', 'replace'): value
             for value, entry in self._session.ask(lambda client: client.get_prefix(self._prefix))
@@ -125,8 +121,7 @@ class EtcdReader:
 def decode(value: bytes, name: str) -> Member:
     """Read a key's value.
 
-    Raises:
-        ValueError: it is neither an address nor a JSON object that names one.
+    Raises ValueError (it is neither an address nor a JSON object that names one).
     """
     text = value.decode().strip()
     return Member.of(json.loads(text) if text.startswith('{') else text, name)
@@ -149,20 +144,17 @@ def register(
     password: str | None = None,
     timeout: float = 2_000,
 ) -> Registration:
-    """Register a server under a prefix: a key with a lease, kept alive and made again when lost.
+    """Register a server under a prefix: a key with a lease, which is kept alive and restored.
 
-    Returns at once; the key is made in the background. A name that another server has
-    registered is not taken from it: the log warns, and the key is made once that one is gone.
+    Returns at once; the key is created in the background. If another server has registered the
+    name, the log warns, and the key is created once the other one is removed.
 
-    Args:
-        hosts, prefix and how to connect: as for `EtcdSource`.
-        address: where clients reach the server.
-        name, weight, metadata: as for `Member`.
-        ttl: ms after which etcd drops a server that it no longer hears of, in whole seconds.
+    hosts, prefix and how to connect: as for `EtcdSource`. `address`: where clients reach the
+    server. `name`, `weight`, `metadata`: as for `Member`. `ttl`: ms without contact after which
+    etcd drops a server, in whole seconds.
 
-    Raises:
-        ValueError: an argument that can't be right.
-        ImportError: etcd3gw is not installed.
+    Raises ValueError (an argument that can't be right) and ImportError (etcd3gw is not
+    installed).
     """
     member = Member(address, name, weight, metadata or {})
     if ttl < 1000:
@@ -200,9 +192,9 @@ class _Key:
         self._lease: Any = None
 
     def hold(self) -> float:
-        """Keep the lease alive and see that the key is there."""
+        """Keep the lease alive, and create the key if it is missing."""
         self._session.ask(self._keep)
-        # Two tries may fail before the lease is gone.
+        # Two tries may fail before the lease expires.
         return self._ttl * 1000 / 3
 
     def interrupt(self) -> None:
@@ -211,7 +203,7 @@ class _Key:
 
     def leave(self) -> None:
         """End the lease, and with it the key."""
-        self._session.close()  # an interrupted client is of no more use
+        self._session.close()  # an interrupted client can't be used again
         try:
             if self._lease is not None:
                 self._session.ask(self._revoke)

@@ -1,10 +1,10 @@
 """Requests to etcd through etcd3gw.
 
-It and `etcd_wire` import etcd3gw, so they are imported only where etcd is asked for.
+It and `etcd_wire` import etcd3gw, so they are imported only if etcd is used.
 
-Who owns what: a session is used by one thread, but for `interrupt`. That shortens the timeout
-before it cuts the adapter, while a new client gets its adapter before its timeout: whichever
-comes first, its requests are cut or short.
+Who owns what: a session is used by one thread, except for `interrupt`. That shortens the
+timeout before it cuts the adapter, while a new client gets its adapter before its timeout. In
+either order, its requests are cut or short.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ class EtcdAccess:
     timeout: float  # ms
 
 
-#: What a request may take when all is to end, in ms.
+#: The timeout of a request at the end, in ms.
 _GOODBYE = 300
 
-#: The least time between two streams of changes, in ms.
+#: The minimum time between two streams of changes, in ms.
 _STREAM_INTERVAL = 1000
 
 
 class EtcdSession:
-    """A client of one of the hosts, with the next host's turn after a failure."""
+    """A client of one of the hosts; after a failure, the next host is used."""
 
     def __init__(self, access: EtcdAccess) -> None:
         self._access = access
@@ -62,10 +62,9 @@ class EtcdSession:
         self._opened_at = -inf
 
     def ask(self, question: Callable[[Etcd3Client], T]) -> T:
-        """Ask something of a client that is logged in; a failure ends that client.
+        """Send a request with a client that is logged in; a failure ends that client.
 
-        Raises:
-            SourceError: etcd can't be reached, refuses, or says something else than it should.
+        Raises SourceError (etcd can't be reached, refuses, or sends an unexpected answer).
         """
         host = self._access.hosts[self._turn % len(self._access.hosts)]
         try:
@@ -76,18 +75,17 @@ class EtcdSession:
             reason = _reason(exc)
         self.close()
         self._turn += 1
-        # Raised outside of the handler: the words of the server may repeat what it was asked,
-        # and the frames of the failure hold its connections open for as long as it is kept.
+        # Raised outside of the handler: the server's text may repeat the request, and the
+        # frames of the failure keep its connections open.
         raise SourceError(f'{host} {reason}')
 
     def listen(self, prefix: str, wake: Callable[[], None]) -> float:
         """Have `wake` called when a key under `prefix` changes, and once at the start.
 
-        Call it after each question that was answered: a stream may end. One that does is
-        opened again, but not more often than once in a second.
+        Call it after each answered request, because a stream may end. It is then opened again,
+        but at most once in a second.
 
-        Returns:
-            After how many ms it is to be called again, if nothing has woken before.
+        Returns the ms after which it has to be called again, if nothing has woken before.
         """
         if self._stream is not None and not self._stream.alive:
             self._stream.close()
@@ -118,7 +116,7 @@ class EtcdSession:
         access = self._access
         parsed = addresses.parse(host)
         session = requests.Session()
-        # A proxy or a .netrc of the environment is not for the inside of a data centre, and
+        # A proxy or a .netrc of the environment is not meant for servers in a data centre, and
         # .netrc would overwrite the token.
         session.trust_env = False
         session.verify = access.ca or True
@@ -150,7 +148,7 @@ class EtcdSession:
 
 
 def _reason(exc: BaseException) -> str:
-    """Return what went wrong, in words that hold no secret."""
+    """Return what went wrong, as a text without secrets."""
     if isinstance(exc, Etcd3Exception) and exc.detail_text:
         try:
             said = json.loads(exc.detail_text)

@@ -1,11 +1,11 @@
 """Connections to etcd that can be cut, and the stream that reports changes.
 
 etcd3gw's own watch runs on threads that keep the interpreter from exiting and opens its
-connection without a timeout; hence a stream of our own in addition to its client.
+connection without a timeout; so this module has its own stream.
 
-Who owns what: a stream's connection is its thread's. `close` says that it is closed before it
-looks for a socket to shut, the thread looks whether it is closed once it has a socket: so one
-of them ends it, however they meet.
+Who owns what: a stream's connection belongs to its thread. `close` marks the stream as closed,
+then looks for a socket to shut down; the thread checks that mark once it has a socket. So one
+of them ends it in any order.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from thrift_client.discovery.source import MOST_DATA
 
 
 class CutAdapter(HTTPAdapter):
-    """Knows the sockets of the connections that it opens, so that a request can be ended."""
+    """Knows the sockets of its connections, so that a request can be ended."""
 
     def __init__(self) -> None:
         self._opened: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -38,7 +38,7 @@ class CutAdapter(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the connections, as requests asks for it, of classes that tell of their sockets."""
+        """Use connection classes that report their sockets; called by requests."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {
             scheme: _tracked(pool, self._on_opened)
@@ -46,13 +46,13 @@ class CutAdapter(HTTPAdapter):
         }
 
     def send(self, *args: Any, **kwargs: Any) -> Any:
-        """Send a request as requests asks for it, and let its answer be read only so far."""
+        """Send a request, and limit the size of its answer; called by requests."""
         response = super().send(*args, **kwargs)
         response.raw = _Bounded(response.raw)
         return response
 
     def cut(self) -> None:
-        """End every connection, for good; from any thread. A connect goes on until it is made."""
+        """End all connections; from any thread. A connect under way is ended once it is open."""
         self._over = True
         for each in list(self._opened):
             _shut(each)
@@ -95,8 +95,8 @@ class _Bounded:
 class WatchStream:
     """One watch request, whose answer never ends, read by a thread of its own.
 
-    The first thing that etcd says is that the watch exists: what changed before is seen by
-    the reading that this wakes.
+    etcd first reports that the watch exists. This wakes a reading, which sees all changes
+    before it.
     """
 
     def __init__(self, client: Etcd3Client, prefix: str, wake: Callable[[], None]) -> None:
@@ -118,7 +118,7 @@ class WatchStream:
 
     @property
     def alive(self) -> bool:
-        """Whether changes are still told."""
+        """Whether changes are still reported."""
         return self._thread.is_alive()
 
     def close(self) -> None:

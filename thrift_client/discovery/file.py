@@ -20,21 +20,19 @@ from thrift_client.discovery.polled import checked_duration
 from thrift_client.discovery.source import MOST_DATA, Reading, Source, SourceError
 from thrift_client.discovery.stable import Policy, PolicyOptions
 
-#: A file changed less than this ago may be written again within one tick of its time stamp.
+#: A file that was changed less than this ago may change again within one tick of its time
+#: stamp.
 _FRESH_NS = 2_000_000_000
 
 
 class FileSource(Source):
-    """Follows a file, replaced or written in place; its order is kept.
+    """Follows a file, which may be replaced or written in place; its order is kept.
 
-    Args:
-        path: of a `.yaml` or `.yml` file, which needs PyYAML, or of a JSON file.
-        interval: ms between looks at the file; one that failed is looked at again as often.
-        policy: see `Policy`.
+    `path`: of a `.yaml` or `.yml` file, which needs PyYAML, or of a JSON file. `interval`: ms
+    between checks of the file, also after a failure. `policy`: see `Policy`.
 
-    Raises:
-        ValueError: a duration that can't be right.
-        ImportError: a YAML file, and PyYAML is not installed.
+    Raises ValueError (a duration that can't be right) and ImportError (a YAML file, and PyYAML
+    is not installed).
     """
 
     ordered = True
@@ -49,13 +47,13 @@ class FileSource(Source):
         super().__init__(f'file:{path}', Policy(**(patience | policy)))
 
     def open(self, wake: Callable[[], None]) -> FileReader:
-        """Make a reader of the file."""
+        """Create a reader of the file."""
         del wake
         return FileReader(self._path, self._load, self._interval)
 
 
 class FileReader:
-    """Reads the file when it is not the one that it was."""
+    """Reads the file when it has changed."""
 
     def __init__(self, path: Path, load: Callable[[str], Any], interval: float) -> None:
         self._path = path
@@ -65,7 +63,7 @@ class FileReader:
         self._found: tuple[tuple[Member, ...], tuple[str, ...]] = (), ()
 
     def read(self) -> Reading:
-        """Return the list that the file holds."""
+        """Return the list in the file."""
         try:
             with self._path.open(encoding='utf-8') as file:
                 seen = _identity(file.fileno())
@@ -89,7 +87,7 @@ class FileReader:
 
 
 def _identity(descriptor: int) -> tuple[int, ...] | None:
-    """Return what tells this content of the file from another; None while that is in doubt."""
+    """Return an identity of the file's content; None while it may still change unnoticed."""
     stat = os.fstat(descriptor)
     if abs(time.time_ns() - stat.st_mtime_ns) < _FRESH_NS:
         return None

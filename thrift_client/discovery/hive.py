@@ -1,8 +1,8 @@
-"""The nodes that HiveServer2 keeps in ZooKeeper, and servers that register as it does.
+"""The nodes that HiveServer2 and similar servers keep in ZooKeeper.
 
-A node's name tells the address: `serverUri=hs2-1:10000;version=3.1.3;sequence=0000000012`
-(Kyuubi: `serviceUri=`). Its data is the address again, or the server's settings, of which
-those for HTTP and TLS count:
+A node's name contains the address: `serverUri=hs2-1:10000;version=3.1.3;sequence=0000000012`
+(Kyuubi: `serviceUri=`). Its data is the address again, or the server's settings, of which those
+for HTTP and TLS count:
 
     hive.server2.transport.mode=http;hive.server2.thrift.http.path=cliservice;…
 """
@@ -12,15 +12,14 @@ from __future__ import annotations
 from thrift_client import address as addresses
 from thrift_client.discovery.member import Member
 
-#: What the names of the nodes begin with.
+#: How the names of the nodes begin.
 PREFIXES = ('serverUri=', 'serviceUri=')
 
 
 def decode(name: str, data: bytes) -> Member:
     """Read a node.
 
-    Raises:
-        ValueError: its name has no address, or its settings make no URL.
+    Raises ValueError (its name has no address, or its settings make no URL).
     """
     said = dict(part.split('=', 1) for part in name.split(';') if '=' in part)
     uri = said.get('serverUri', said.get('serviceUri', ''))

@@ -1,9 +1,9 @@
-"""A daemon thread that does something again and again until it is told to stop.
+"""A daemon thread that repeats a step until it is stopped.
 
 Who owns what: `step` and `stop` run in the thread alone, `interrupt` in whichever thread ends
-it. `_closed` (what a step still finds is ignored) and `_ended` (no further step is made)
-become True once and stay so; a wake follows, for a thread that waits meanwhile.
-`_inside` only says how long `close` may wait.
+it. `_closed` (results of a step are ignored) and `_ended` (no further step is made) become True
+and stay so; a wake follows, for a waiting thread. `_inside` only says how long `close` may
+wait.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from contextvars import Context
 
-#: How many ms `close` waits for a thread that is not inside a step, so it ends at once.
+#: How many ms `close` waits for a thread that is not inside a step and so ends at once.
 _IDLE_TIMEOUT = 20
 
 #: What a step returns when nothing is left to do.
@@ -22,15 +22,12 @@ DONE = -1.0
 
 
 class Loop:
-    """Calls `step` when it is due or woken, in a thread of its own.
+    """Calls `step` in its own thread when it is due or woken.
 
-    Args:
-        name: of the thread.
-        step: takes whether it was woken; returns ms until it is due again, None to wait until
-            woken, or `DONE`. It must not raise.
-        interrupt: called in any thread when the loop is to end, to have a step that is under
-            way return soon. It must not block.
-        stop: called last, in the thread.
+    `name`: of the thread. `step`: takes whether it was woken; returns ms until it is due again,
+    None to wait until woken, or `DONE`. It must not raise. `interrupt`: called in any thread
+    when the loop is to end, to have a step that is under way return soon. It must not block.
+    `stop`: called last, in the thread.
     """
 
     def __init__(
@@ -44,7 +41,7 @@ class Loop:
         self._interrupt = interrupt
         self._stop = stop
         # Its `put` may interrupt any other code of the same thread, a get or put included: a
-        # garbage collector's callback can happen anywhere. An Event would block for ever.
+        # garbage collector's callback can happen anywhere. An Event would block forever.
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._closed = False
         self._ended = False
@@ -56,16 +53,16 @@ class Loop:
         """Start the thread; `step` is due at once.
 
         Raises RuntimeError if it can't be started, or if the main thread has ended: a process
-        that waits for the user's last threads gets no new ones.
+        that waits for the user's last threads must not get new ones.
         """
         if not threading.main_thread().is_alive():
             raise RuntimeError('the main thread has ended')
-        # From Python 3.14 on, a thread may begin in the context of whoever starts it. A deadline()
-        # around the call that starts it is not for what the thread does from then on.
+        # From Python 3.14 on, a thread may begin in the context of whoever starts it. A
+        # deadline() around the call that starts it must not apply to the thread.
         Context().run(self._thread.start)
 
     def wake(self) -> None:
-        """Have `step` called soon: now, or right after the call that is under way."""
+        """Have `step` called soon: now, or right after the step that is under way."""
         self._wakes.put(None)
 
     def abandon(self) -> None:
@@ -100,7 +97,7 @@ class Loop:
         if not self.alive:
             return
         self._interrupt()
-        # Only now, so that no interruption hits what `stop` does.
+        # Only now, so that `stop` is not interrupted.
         self.abandon()
         if not self._inside:
             self.join(_IDLE_TIMEOUT)

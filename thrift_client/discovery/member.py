@@ -1,4 +1,4 @@
-"""One server as a source names it."""
+"""One server in the list of a source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from thrift_client import address as addresses
 #: Characters of the reason why a member can't be read that are shown.
 SHOWN = 300
 
-#: What a member's URL may say of how its server is called.
+#: The options that a member's URL may set.
 MAY_SAY = ('frame', 'protocol', 'transport', 'service_name')
 
 _KEYS = frozenset({'name', 'address', 'Addr', 'host', 'port', 'weight', 'metadata', 'Metadata'})
@@ -22,20 +22,15 @@ _KEYS = frozenset({'name', 'address', 'Addr', 'host', 'port', 'weight', 'metadat
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One server that a source lists; two that are equal need no change in a pool.
+    """One server that a source lists. A pool compares members to find changes.
 
-    Args:
-        address: what a pool's `add_server` takes: `'host:port'`, `'[::1]:9090'`, `'unix:/path'`
-            or a URL.
-        name: what stays the same when the rest changes; '' means the address without query
-            and credentials.
-        weight: its share of the work relative to the others, above 0.
-        metadata: whatever else the source says of it.
-        server_hostname: the name that its certificate must contain, if that is not the host
-            of the address. No entry in a registry or a file can set it.
+    `address`: what a pool's `add_server` takes: `'host:port'`, `'[::1]:9090'`, `'unix:/path'`
+    or a URL. `name`: the stable name of the server; '' means the address without query and
+    credentials. `weight`: its share of the work relative to the others, above 0. `metadata`:
+    other data of the source. `server_hostname`: the name that its certificate must contain, if
+    that is not the host of the address. No entry in a registry or a file can set it.
 
-    Raises:
-        ValueError: an address, weight or name that can't be right.
+    Raises ValueError (an address, weight or name that can't be right).
     """
 
     address: str = field(repr=False)
@@ -69,15 +64,13 @@ class Member:
 
     @classmethod
     def of(cls, value: object, name: str = '') -> Member:
-        """Read a member from any of the forms in which people write one.
+        """Create a member from any of the accepted forms.
 
-        Args:
-            value: a Member, an address, a `(host, port)` pair, or a mapping with `address`
-                (or `host` and `port`) and perhaps `name`, `weight` and `metadata`.
-            name: its name where `value` has none.
+        `value`: a Member, an address, a `(host, port)` pair, or a mapping with `address` (or
+        `host` and `port`) and perhaps `name`, `weight` and `metadata`. `name`: its name where
+        `value` has none.
 
-        Raises:
-            ValueError: it is none of these.
+        Raises ValueError (it is none of these).
         """
         if isinstance(value, Member):
             return value
@@ -91,14 +84,13 @@ class Member:
 
 
 def permitted(member: Member) -> tuple[str, tuple[tuple[str, str], ...], tuple[str, ...]]:
-    """Take the URL of a member apart: what it says of its server, and what it may not say.
+    """Split the URL of a member into what it may set and what it may not set.
 
-    A source is not trusted with more than where a server is and which wire it uses: nothing
-    that it says can weaken a pool's TLS, login or limits, or have a file written.
+    A source may only say where a server is and which wire it uses: it can't weaken a pool's
+    TLS, login or limits, or cause a file to be written.
 
-    Returns:
-        The address without query and credentials; the keys and values of the query that a
-        member may have; the names of everything else, which is to be ignored.
+    Returns the address without query and credentials; the keys and values of the query that a
+    member may have; the names of everything else, which is to be ignored.
     """
     if '://' not in member.address:
         return member.address, (), ()
@@ -153,10 +145,9 @@ def _joined(host: object, port: object) -> str:
 
 
 def members_of(values: object) -> tuple[Member, ...]:
-    """Read a whole list, in its order.
+    """Create the members of a whole list, in its order.
 
-    Raises:
-        ValueError: one of them is not a server, or two have the same name.
+    Raises ValueError (one of them is not a server, or two have the same name).
     """
     members, broken = readable_of(values)
     if broken:
@@ -165,13 +156,10 @@ def members_of(values: object) -> tuple[Member, ...]:
 
 
 def readable_of(values: object) -> tuple[tuple[Member, ...], tuple[str, ...]]:
-    """Read what can be read of a list, in its order.
+    """Create the members of a list as far as they are valid, in its order.
 
-    Returns:
-        The members, and for each that can't be read the reason.
-
-    Raises:
-        ValueError: this is not a list, or two members have the same name.
+    Returns the members, and for each that can't be read the reason. Raises ValueError (this is
+    not a list, or two members have the same name).
     """
     if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
         raise ValueError(f'servers must be a list, not {type(values).__name__}')

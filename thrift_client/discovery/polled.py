@@ -1,4 +1,4 @@
-"""A function that is asked for the list now and then."""
+"""A function that is called for the list at intervals."""
 
 from __future__ import annotations
 
@@ -13,15 +13,12 @@ from thrift_client.discovery.stable import Policy, PolicyOptions
 class CallableSource(Source):
     """Calls a function for the list, in the watch's thread.
 
-    Args:
-        function: takes nothing and returns a list of what `Member.of` takes, whose order is
-            kept; what it raises counts as a failure of the source.
-        interval: ms between calls.
-        policy: see `Policy`.
+    `function`: takes nothing and returns a list of what `Member.of` accepts, whose order is
+    kept; an exception counts as a failure of the source. `interval`: ms between calls.
+    `policy`: see `Policy`.
 
-    Raises:
-        TypeError: `function` can't be called.
-        ValueError: a duration that can't be right.
+    Raises TypeError (`function` can't be called) and ValueError (a duration that can't be
+    right).
     """
 
     ordered = True
@@ -41,7 +38,7 @@ class CallableSource(Source):
         self._interval = checked_duration('interval', interval)
 
     def open(self, wake: Callable[[], None]) -> FunctionReader:
-        """Make a reader that calls the function."""
+        """Create a reader that calls the function."""
         del wake
         return FunctionReader(self._ask)
 

@@ -1,7 +1,7 @@
-"""A server's own entry where its clients look for it, kept there until it is closed.
+"""The entry of a server in a registry, which is kept there until it is closed.
 
-Who owns what: the entry and the count of failures are the thread's of the `Loop`; any other
-only wakes or closes it, and waits for `_there`.
+Who owns what: the entry and the count of failures belong to the thread of the `Loop`; other
+threads only wake or close it, and wait for `_there`.
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ from thrift_client.discovery.loop import Loop
 from thrift_client.discovery.source import logger
 from thrift_client.discovery.stable import Policy, backoff
 
-#: How many ms `close` waits for the entry to be taken away.
+#: How many ms `close` waits until the entry is removed.
 _CLOSE_TIMEOUT = 700
 
 
 class Entry(Protocol):
-    """How an entry is kept in one kind of registry; `hold` and `leave` run in one thread."""
+    """Keeps an entry in one kind of registry; `hold` and `leave` run in one thread."""
 
     def hold(self) -> float | None:
-        """See that the entry is there, in bounded time; raises if that can't be had.
+        """Create the entry if it is missing, in bounded time; raises if that fails.
 
-        Returns:
-            Ms until the next step is due; None: when the registry wakes us.
+        Returns the ms until the next step is due; None: when the registry wakes it.
         """
 
     def interrupt(self) -> None:
@@ -40,14 +39,12 @@ class Entry(Protocol):
 class Registration:
     """Keeps an entry in a registry, in the background, from its construction to `close`.
 
-    An entry that is lost (session or lease expired, node deleted, registry restarted) is made
-    again, tried at growing, jittered intervals. It is taken away by `close` and at the
-    interpreter's exit, but not by a forked child.
+    An entry that is lost (session or lease expired, node deleted, registry restarted) is
+    created again, with tries at growing, jittered intervals. It is removed by `close` and at
+    the interpreter's exit, but not by a forked child.
 
-    Args:
-        label: its name in logs: no secrets.
-        open_entry: makes the entry, without I/O, given a function that makes the next step due.
-        policy: the intervals between tries.
+    `label`: its name in logs, without secrets. `open_entry`: creates the entry, without I/O; it
+    gets a function that makes the next step due. `policy`: the intervals between tries.
     """
 
     def __init__(
@@ -65,10 +62,9 @@ class Registration:
         self._loop.start()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the entry is there or never will be, at most `timeout` ms; None: no limit.
+        """Wait until the entry exists or the registration is closed, at most `timeout` ms.
 
-        Returns:
-            Whether it is there; False once the registration is closed, and in a forked child.
+        `timeout` None: no limit. Returns whether the entry exists; False in a forked child.
         """
         if self._loop.inherited:
             return False
@@ -76,9 +72,9 @@ class Registration:
         return there and not self._loop.closed
 
     def close(self) -> None:
-        """Take the entry away. Waits less than a second. Idempotent.
+        """Remove the entry. Waits less than a second. Idempotent.
 
-        Let clients notice before the server stops: they follow with the delay of their
+        Close it some time before the server stops: clients notice with the delay of their
         source's `grace`.
         """
         atexit.unregister(self.close)
@@ -116,4 +112,4 @@ class Registration:
 
     def _stop(self) -> None:
         self._entry.leave()
-        self._there.set()  # waiting threads find it closed
+        self._there.set()  # waiting threads see that it is closed

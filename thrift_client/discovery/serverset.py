@@ -3,8 +3,8 @@
     {"serviceEndpoint": {"host": "kv-1", "port": 9090}, "additionalEndpoints": {},
      "status": "ALIVE", "shard": 3, "metadata": {"weight": "2"}}
 
-The format is that of twitter.common.zookeeper's JSON codec, in which metadata maps strings
-to strings; the weight goes there.
+The format is that of twitter.common.zookeeper's JSON codec, in which metadata maps strings to
+strings; the weight is stored there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from thrift_client import address as addresses
 from thrift_client.discovery.member import Member
 
-#: What the names of the nodes begin with.
+#: How the names of the nodes begin.
 PREFIX = 'member_'
 
 _WEIGHT = 'weight'
@@ -25,15 +25,11 @@ _WEIGHT = 'weight'
 def decode(data: bytes, endpoint: str | None, *, by_shard: bool) -> Member | None:
     """Read a node.
 
-    Args:
-        endpoint: one of the additional endpoints; None for the service's own.
-        by_shard: whether the server is named by its shard rather than its address.
+    `endpoint`: one of the additional endpoints; None for the service's own. `by_shard`: whether
+    the server is named by its shard rather than its address.
 
-    Returns:
-        None for a server that says it isn't alive.
-
-    Raises:
-        ValueError: this is not such a node, or it lacks the endpoint or the shard.
+    Returns None for a server that says it isn't alive. Raises ValueError (this is not such a
+    node, or it lacks the endpoint or the shard).
     """
     node = _mapping(json.loads(data), 'node')
     if node.get('status', 'ALIVE') != 'ALIVE':

@@ -1,16 +1,16 @@
 """Sources that list servers, and their listeners: the protocol between pools and sources.
 
-    watch = source.watch(listener)      # returns at once
-    listener.update((Member, ...))      # every list that differs from the one before
-    listener.trouble(SourceError)       # the source was lost, or says nothing usable
-    watch.close()                       # returns at once
+    watch = source.watch(listener)      # returns at once listener.update((Member, ...))      #
+    every list that differs from the one before listener.trouble(SourceError)       # the source
+    is unavailable, or its list is not usable watch.close()                       # returns at
+    once
 
-A pool follows lists by `stable.diff`. It needs nothing of a source but `watch`; an own one
-can be any object that has it, or a subclass of `Source` that says how to read a list.
+A pool follows lists by `stable.diff`. It needs only the method `watch` of a source. Your own
+source can be any object with that method, or a subclass of `Source` that reads a list.
 
-Who owns what: a watch's reader and its `MemberList` are its thread's alone, which also tells
-the listener. Any other thread only wakes or closes the `Loop`; what had begun to be told when
-it was closed is told to its end. The listener is held weakly, and the watch ends with it.
+Who owns what: a watch's reader and its `MemberList` belong to its thread, which also calls the
+listener. Other threads only wake or close the `Loop`; a call of the listener that had begun
+before is finished. The listener is held weakly, and the watch ends with it.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from thrift_client.errors import ThriftClientError
 logger = logging.getLogger('thrift_client.discovery')
 logger.addHandler(logging.NullHandler())
 
-#: The most bytes that are read of what a source says (of a file: characters), and the most
-#: servers that it may list: it may be broken or hostile.
+#: The most bytes that are read from a source (of a file: characters), and the most servers that
+#: it may list, because it may be broken or hostile.
 MOST_DATA = 16_000_000
 MOST_MEMBERS = 10_000
 
-#: The least time in ms between two readings that the source itself asks for.
+#: The minimum time in ms between two readings that the source itself asks for.
 LEAST_INTERVAL = 100
 
 #: Characters of a failure's text, and members that can't be read, that a message shows.
@@ -47,26 +47,26 @@ _REASONS = 3
 
 
 class SourceError(ThriftClientError):
-    """A source can't be reached, or what it says is not a list of servers."""
+    """A source can't be reached, or its answer is not a list of servers."""
 
 
 class Listener(Protocol):
-    """Who is told; its methods run in the source's thread, one at a time."""
+    """Gets lists and failures; its methods run in the source's thread, one at a time."""
 
     def update(self, members: tuple[Member, ...]) -> None:
-        """Take the present servers, in an order that is the same in every process."""
+        """Take the current servers, in an order that is the same in every process."""
 
     def trouble(self, exception: SourceError) -> None:
         """Note that the source failed; the servers stay. Called once until it works again.
 
-        A listener that has `trouble_again(exception)` is told there of each further try that
-        fails. One whose attribute `whole_lists` is True keeps its list while a member of a
-        new one can't be read; for the others, such a member is left out.
+        If a listener has `trouble_again(exception)`, that is called for each further failure.
+        One whose attribute `whole_lists` is True keeps its list while a member of a new one
+        can't be read; for the others, such a member is left out.
         """
 
 
 class Watch(Protocol):
-    """One listener's following of one source."""
+    """The connection between one listener and one source."""
 
     def close(self) -> None:
         """Stop; no more calls of the listener follow. Returns at once. Idempotent."""
@@ -77,16 +77,16 @@ class Watchable(Protocol):
     """All that a pool needs of a source."""
 
     def watch(self, listener: Listener) -> Watch:
-        """Start to follow, in the background."""
+        """Start to follow the source, in the background."""
 
 
 class Reading(NamedTuple):
-    """What a source said, and when to ask again."""
+    """The answer of a source, and when to ask again."""
 
     members: tuple[Member, ...]
-    #: ms; None: when the source wakes us; `DONE`: it never changes
+    #: ms; None: when the source wakes the watch; `DONE`: it never changes
     again: float | None
-    #: why members that are there are not in the list: they can't be read
+    #: the reasons why invalid members are not in the list
     broken: tuple[str, ...] = ()
 
 
@@ -97,13 +97,13 @@ class Reader(Protocol):
     """
 
     def read(self) -> Reading:
-        """Get the whole list, in bounded time; raises if it can't be had."""
+        """Return the whole list, in bounded time; raises if that fails."""
 
     def interrupt(self) -> None:
         """Have a `read` that is under way end soon, if anything can; from any thread."""
 
     def close(self) -> None:
-        """Let go of every connection and thread. Never raises."""
+        """Close all connections and end all threads. Never raises."""
 
 
 class FunctionReader:
@@ -122,12 +122,10 @@ class FunctionReader:
 class Source(ABC):
     """A provider of lists of servers; it does nothing until it is watched.
 
-    Args:
-        label: its name in logs and errors: no secrets.
-        policy: how carefully it is believed.
+    `label`: its name in logs and errors, without secrets. `policy`: how its lists are filtered.
     """
 
-    #: Whether the order of its lists is the user's; see `MemberList`.
+    #: Whether the order of its lists is significant; see `MemberList`.
     ordered = False
 
     def __init__(self, label: str, policy: Policy) -> None:
@@ -136,10 +134,10 @@ class Source(ABC):
 
     @abstractmethod
     def open(self, wake: Callable[[], None]) -> Reader:
-        """Make a reader, without I/O; `wake` has it read soon, from any thread."""
+        """Create a reader, without I/O; `wake` has it read soon, from any thread."""
 
     def watch(self, listener: Listener) -> SourceWatch:
-        """Start to tell `listener`, which is held weakly: with it the watch ends."""
+        """Start to notify `listener`, which is held weakly: the watch ends with it."""
         return SourceWatch(self, listener)
 
     def __repr__(self) -> str:
@@ -147,7 +145,7 @@ class Source(ABC):
 
 
 class SourceWatch:
-    """Reads a source in a thread of its own and tells a listener what matters."""
+    """Reads a source in its own thread and notifies a listener of changes."""
 
     def __init__(self, source: Source, listener: Listener) -> None:
         follower = _Follower(source)
@@ -171,7 +169,7 @@ class SourceWatch:
 
 
 class _Follower:
-    """The steps of a watch. It knows its listener weakly, so that it keeps no pool alive."""
+    """The steps of a watch. It holds its listener weakly, so that it keeps no pool alive."""
 
     def __init__(self, source: Source) -> None:
         self._label = source.label
@@ -190,12 +188,11 @@ class _Follower:
         self._listener = weakref.ref(listener, lambda _: loop.abandon())
 
     def step(self, woken: bool) -> float | None:
-        """Read the source if that is due, and tell the listener what changed.
+        """Read the source if that is due, and notify the listener of changes.
 
-        Returns:
-            When to step again, in ms from now; None: when woken; DONE: never.
+        Returns when to step again, in ms from now; None: when woken; DONE: never.
         """
-        # What follows might start threads, which must not happen while the process ends.
+        # Reading might start threads, which must not happen while the process ends.
         if not threading.main_thread().is_alive():
             return DONE
         now = _now()
@@ -281,12 +278,12 @@ class _Follower:
 
 
 def _ignore(exception: SourceError) -> None:
-    """Do nothing for a listener that needn't know."""
+    """Do nothing, for a listener without `trouble_again`."""
     del exception
 
 
 def _named_twice(members: tuple[Member, ...]) -> tuple[str, ...]:
-    """Return what to say of names that two members with different addresses have."""
+    """Return a text for each name that two members with different addresses have."""
     addresses: dict[str, str] = {}
     return tuple(
         f'two servers are called {member.name!r}'

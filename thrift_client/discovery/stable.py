@@ -1,8 +1,7 @@
-"""Which of a source's readings a pool gets: decisions, given time and random numbers.
+"""Filters the lists of a source for a pool. Pure: time and random numbers are arguments.
 
-A source's list is believed with care. A failure or an empty list changes nothing, a member
-that is missing stays for a while in case it comes back, and what fails is tried again at
-growing, jittered intervals.
+A failure or an empty list changes nothing, a missing member is kept for a while in case it
+returns, and a failed reading is tried again at growing, jittered intervals.
 """
 
 from __future__ import annotations
@@ -25,16 +24,13 @@ class PolicyOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How carefully a source is believed.
+    """How the lists of a source are filtered.
 
-    Args:
-        allow_empty: whether an empty list may empty the pool.
-        grace: ms for which a missing member stays, in case it comes back; 0 for not at all.
-        retry: ms to the first new try after a failure, before jitter.
-        max_retry: ms that no wait between tries exceeds.
+    `allow_empty`: whether an empty list may empty the pool. `grace`: ms for which a missing
+    member is kept, in case it returns; 0: not at all. `retry`: ms until the first retry after a
+    failure, before jitter. `max_retry`: the longest wait between tries in ms.
 
-    Raises:
-        ValueError: a duration that can't be right.
+    Raises ValueError (a duration that can't be right).
     """
 
     allow_empty: bool = False
@@ -54,12 +50,10 @@ class Policy:
 def backoff(failures: int, policy: Policy, chance: float) -> float:
     """Return the ms until the next try.
 
-    Half of the wait is fixed so that a source is never hammered, half is chance so that a
-    crowd of clients that lost it together does not come back together.
+    Half of the wait is fixed, so that a source is never flooded; half is random, so that
+    clients that lost it at the same time don't return at the same time.
 
-    Args:
-        failures: tries in a row that failed, 1 or more.
-        chance: a random number from 0 to 1.
+    `failures`: tries in a row that failed, 1 or more. `chance`: a random number from 0 to 1.
     """
     # The exponent is bounded because a float overflows after 1024 doublings.
     whole = min(policy.max_retry, policy.retry * 2.0 ** min(failures - 1, 32))
@@ -94,7 +88,7 @@ def in_place(
 ) -> tuple[Member, ...]:
     """Add to a new list the members that are kept of the old one, at their old places.
 
-    Each comes behind the member that it followed in the old list, or first.
+    Each is put after the member that it followed in the old list, or first.
     """
     listed = {member.name: member for member in new}
     behind: dict[str | None, list[Member]] = {None: []}
@@ -111,12 +105,11 @@ def in_place(
 
 
 class MemberList:
-    """The list that a listener was last told, and the members that only might have left.
+    """The last list of a listener, and the members that may have left.
 
-    Args:
-        policy: how carefully the source is believed.
-        ordered: whether the source's order means something; if not, members are sorted by
-            name, so that every process that follows the source has the same order.
+    `policy`: how lists are filtered. `ordered`: whether the source's order is significant; if
+    not, members are sorted by name, so that every process that follows the source has the same
+    order.
     """
 
     def __init__(self, policy: Policy, *, ordered: bool) -> None:
@@ -128,16 +121,14 @@ class MemberList:
         self.members: tuple[Member, ...] | None = None
 
     def update(self, snapshot: Iterable[Member], now: float) -> tuple[Member, ...] | None:
-        """Take in a list.
+        """Take a new list.
 
-        Of two members of one name the later one counts: an ephemeral node of a lost session
-        may exist next to that of the session that followed.
+        If two members have the same name, the later one counts: an ephemeral node of a lost
+        session may exist next to that of the session that followed.
 
-        Args:
-            now: ms on any clock that only goes forward.
+        `now`: ms on any clock that only goes forward.
 
-        Returns:
-            The list to tell, or None if there is nothing new.
+        Returns the list for the listener, or None if nothing has changed.
         """
         by_name = {member.name: member for member in snapshot}
         if not by_name and not self._policy.allow_empty:

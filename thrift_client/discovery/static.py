@@ -1,4 +1,4 @@
-"""A list that never changes, where a source is asked for."""
+"""A fixed list as a source."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from thrift_client.discovery.stable import Policy
 
 
 class StaticSource(Source):
-    """Tells one list, once.
+    """A source with one fixed list.
 
-    Args:
-        servers: in any of the forms that `Member.of` takes; their order is kept.
+    `servers`: in any of the forms that `Member.of` takes; their order is kept.
 
-    Raises:
-        ValueError: one of them is not a server, two have the same name, or there is none.
+    Raises ValueError (one of them is not a server, two have the same name, or there is none).
     """
 
     ordered = True
@@ -30,6 +28,6 @@ class StaticSource(Source):
         super().__init__(f'static:{",".join(m.name for m in self._members)}', Policy())
 
     def open(self, wake: Callable[[], None]) -> FunctionReader:
-        """Make a reader of the list."""
+        """Create a reader of the list."""
         del wake
         return FunctionReader(lambda: Reading(self._members, DONE))

@@ -32,25 +32,21 @@ from thrift_client.discovery.zookeeper import ZooKeeperSource
 
 
 def source(value: object, **options: Any) -> Watchable:
-    """Make a source of what a user wrote.
+    """Create a source from a URL, a list or a function.
 
-    Args:
-        value: a URL, a list of servers, a function that returns one, or a source.
-        options: keyword arguments of the source's class, for what should not stand in a URL.
+    `value`: a URL, a list of servers, a function that returns one, or a source. `options`:
+    keyword arguments of the source's class, for what should not be in a URL.
 
-    Returns:
-        A source, which does nothing until it is watched; a source is returned unchanged.
-
-    Raises:
-        ValueError: a URL, a server or an option that can't be right.
-        TypeError: `value` is none of these, or options for a source that is made already.
-        ImportError: the source needs an extra that is not installed.
+    Returns a source, which does nothing until it is watched; a source is returned unchanged.
+    Raises ValueError (a URL, a server or an option that can't be right), TypeError (`value` is
+    none of these, or options for a source that exists already), ImportError (the source needs
+    an extra that is not installed).
     """
     if isinstance(value, str):
         return _of_url(value, options)
     if isinstance(value, Watchable):
         if options:
-            raise TypeError(f'{value!r} is made already and takes no options')
+            raise TypeError(f'{value!r} is a source already and takes no options')
         return value
     if isinstance(value, list | tuple):
         return StaticSource(value, **options)
@@ -64,16 +60,11 @@ def source(value: object, **options: Any) -> Watchable:
 def register(url: str, address: str, **options: Any) -> Registration:
     """Register the server at `address` where `zk://` and `etcd://` sources find it.
 
-    Args:
-        url: as for `source`.
-        address: where clients reach the server.
-        options: keyword arguments of `zookeeper.register` or `etcd.register`.
+    `url`: as for `source`. `address`: where clients reach the server. `options`: keyword
+    arguments of `zookeeper.register` or `etcd.register`.
 
-    Returns:
-        At once, the registration; it is kept until it is closed.
-
-    Raises:
-        ValueError, TypeError, ImportError: as `source`.
+    Returns the registration at once; it is kept until it is closed. Raises ValueError,
+    TypeError, ImportError (as `source`).
     """
     parts = _split(url)
     if parts.scheme == 'zk':
@@ -87,13 +78,13 @@ def register(url: str, address: str, **options: Any) -> Registration:
 
 
 def redacted(url: str) -> str:
-    """Return a URL without credentials, for messages; also one that can't be taken apart."""
+    """Return a URL without credentials, for messages; also for invalid URLs."""
     without = re.sub(r'://.*@', '://***@', url, flags=re.DOTALL)
     return re.sub(r'((?:password|username)=)[^&#]*', r'\1***', without)
 
 
 class _Parts(NamedTuple):
-    """A URL taken apart."""
+    """The parts of a URL."""
 
     url: str
     scheme: str
@@ -144,7 +135,7 @@ def _split(url: str) -> _Parts:
         # The text of that error may quote the credentials.
         raise ValueError(f'not a URL: {redacted(url)!r}') from None
     if '@' in url and '@' not in split.netloc and scheme != 'file':
-        # What looks like a host or an option is a part of the credentials then.
+        # What looks like a host or an option is then a part of the credentials.
         raise ValueError(f'credentials need / ? and # written as %2F %3F %23: {redacted(url)!r}')
     if split.fragment:
         raise ValueError(f'a source has no fragment: {redacted(url)!r}')
@@ -159,7 +150,7 @@ def _split(url: str) -> _Parts:
 
 
 def _name(parts: _Parts) -> str:
-    """Return the name that a URL without a path is about; `dns:///name` is how gRPC writes it."""
+    """Return the name in a URL without a path; gRPC writes `dns:///name`."""
     name = parts.netloc or parts.path.removeprefix('/')
     if not name or (parts.netloc and parts.path not in ('', '/')) or '/' in name:
         raise ValueError(f'expected one name: {redacted(parts.url)!r}')
@@ -169,7 +160,7 @@ def _name(parts: _Parts) -> str:
 def _options(
     parts: _Parts, given: Mapping[str, Any], made_by: Callable[..., object]
 ) -> dict[str, Any]:
-    """Return what the URL says, as the types that `made_by` takes, and what was given besides."""
+    """Return the options in the URL, with the types of `made_by`, and those that were given."""
     known = _known(made_by)
     options: dict[str, Any] = {}
     for key, text in parts.options.items():
@@ -185,7 +176,7 @@ def _options(
 
 
 def _known(made_by: Callable[..., object]) -> list[str]:
-    """Return the keyword arguments that a URL can say."""
+    """Return the keyword arguments that a URL can set."""
     parameters = inspect.signature(made_by).parameters.values()
     names = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):

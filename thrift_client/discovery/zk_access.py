@@ -1,4 +1,4 @@
-"""What is checked of how ZooKeeper is reached before kazoo is imported for it."""
+"""Checks of ZooKeeper's addresses and options, before kazoo is imported."""
 
 from __future__ import annotations
 
@@ -33,9 +33,8 @@ def access(
 ) -> ZooKeeperAccess:
     """Return how to reach an ensemble.
 
-    Raises:
-        ValueError: hosts, credentials or a duration that can't be right.
-        ImportError: kazoo is not installed.
+    Raises ValueError (hosts, credentials or a duration that can't be right) and ImportError
+    (kazoo is not installed).
     """
     try:
         import kazoo  # noqa: F401

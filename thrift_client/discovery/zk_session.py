@@ -1,10 +1,10 @@
-"""A ZooKeeper session through kazoo that tells when it changes and ends promptly.
+"""A ZooKeeper session through kazoo that reports changes of its state and ends promptly.
 
-It imports kazoo when it is loaded, so it is loaded only where ZooKeeper is asked for.
+It imports kazoo when it is loaded, so it is loaded only if ZooKeeper is used.
 
-Who owns what: a session is used by one thread, but for `interrupt`. kazoo's threads only set
-`_news` and call `wake`; a wait looks at what it waits for after it has cleared `_news`, so
-news that come in between are not lost.
+Who owns what: a session is used by one thread, except for `interrupt`. kazoo's threads only set
+`_news` and call `wake`; a wait clears `_news` before it checks its condition, so no change is
+missed.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _GOODBYE = 200
 _LOST = (ConnectionClosedError, ConnectionLoss, SessionExpiredError)
 _ENDED = (KeeperState.CLOSED, KeeperState.AUTH_FAILED)
 
-# kazoo logs requests at DEBUG, the one that carries the password too, and warns of every
-# try to connect, where one warning for each change of state is told by the watch.
+# kazoo logs requests at DEBUG, including the one with the password, and warns of every try to
+# connect. The watch logs one warning for each change of state instead.
 _quiet = logging.getLogger('thrift_client.discovery.kazoo')
 _quiet.addFilter(lambda record: record.levelno >= logging.ERROR)
 
@@ -51,7 +51,7 @@ class ZooKeeperAccess:
 
 
 class _Handler(SequentialThreadingHandler):
-    """kazoo's threads, with connects that are bounded and a connection that can be cut."""
+    """kazoo's threads, with limited connect times and a connection that can be cut."""
 
     def __init__(self, connect_timeout: float) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class _Handler(SequentialThreadingHandler):
 
     def create_connection(self, *args: Any, **kwargs: Any) -> socket.socket:
         """Connect as kazoo asks for it, in `connect_timeout` at most; keeps the socket."""
-        # kazoo allows a connect the whole session timeout, in which it can't be stopped.
+        # kazoo allows the whole session timeout for a connect, which can't be stopped.
         kwargs['timeout'] = min(kwargs['timeout'], self._connect_timeout)
         try:
             connected: socket.socket = super().create_connection(*args, **kwargs)
@@ -84,8 +84,7 @@ class _Handler(SequentialThreadingHandler):
 class ZooKeeperSession:
     """One session after another, for one thread; replaced when kazoo gives up on it.
 
-    Args:
-        wake: called in kazoo's threads whenever the session's state changes.
+    `wake`: called in kazoo's threads whenever the session's state changes.
     """
 
     def __init__(self, access: ZooKeeperAccess, wake: Callable[[], None]) -> None:
@@ -100,8 +99,7 @@ class ZooKeeperSession:
     def client(self) -> KazooClient:
         """Return the client of a session that is connected; waits for the first connect alone.
 
-        Raises:
-            SourceError: ZooKeeper isn't connected. kazoo goes on trying, and wakes us.
+        Raises SourceError (ZooKeeper isn't connected. kazoo goes on trying, and wakes us).
         """
         if self._client is not None and self._client.client_state in _ENDED:
             self.close()
@@ -112,7 +110,7 @@ class ZooKeeperSession:
             client = self._client = self._started()
             self._wait(lambda: bool(client.connected))
         if not client.connected:
-            # Later on, how the latest of many tries failed would be another reason each time.
+            # Later, the reasons of single tries would differ each time.
             why = '' if self._was_connected else self._handler.failure
             raise SourceError(f'not connected to ZooKeeper{why and f": {why}"}')
         self._was_connected = True
@@ -121,9 +119,8 @@ class ZooKeeperSession:
     def ask(self, request: Any) -> Any:
         """Return the result of one of kazoo's asynchronous requests.
 
-        Raises:
-            KazooException: what the server or the session says; those that only tell of a
-                lost connection come as a SourceError.
+        Raises KazooException (the error of the server or the session; SourceError for a lost
+        connection).
         """
         request.rawlink(lambda _: self._news.set())
         self._wait(request.ready)
@@ -144,7 +141,7 @@ class ZooKeeperSession:
         client, self._client = self._client, None
         if client is None:
             return
-        # A server that hangs would hold us until the session's timeout.
+        # A server that hangs would block this until the session's timeout.
         scissors = threading.Timer(_GOODBYE / 1000, self._handler.cut)
         scissors.daemon = True
         try:

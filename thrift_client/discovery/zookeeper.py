@@ -1,4 +1,4 @@
-"""Servers in ZooKeeper: ServerSets, as Finagle and Aurora keep them, and HiveServer2's nodes."""
+"""Servers in ZooKeeper: the ServerSets of Finagle and Aurora, and HiveServer2's nodes."""
 
 from __future__ import annotations
 
@@ -17,33 +17,28 @@ from thrift_client.discovery.zk_access import checked_path, session
 if TYPE_CHECKING:
     from thrift_client.discovery.zk_session import ZooKeeperSession
 
-#: The most bytes of a node that are looked at.
+#: The maximum size of a node in bytes.
 MOST_NODE = 65536
 
-#: A server that registers again after its session expired is away for a moment.
+#: A server is missing for a moment when it registers again after its session expired.
 _GRACE: PolicyOptions = {'grace': 2_000}
 
 
 class ZooKeeperSource(Source):
     """Follows the members of a ServerSet, or the instances of HiveServer2.
 
-    Args:
-        hosts: of the ensemble, `'zk1:2181,zk2:2181'`.
-        path: the node whose children are the servers; it need not exist yet.
-        format: `'serverset'` for the children `member_*` of a ServerSet, `'hive'` for the
-            children `serverUri=…` of HiveServer2's namespace.
-        username, password: for the digest scheme; they only count where ACLs ask for them.
-        endpoint: one of the additional endpoints; None for the service's own.
-        by_shard: whether servers are named by their shard, so that one that moves to another
-            host keeps its keys, rather than by address.
-        session_timeout: ms without contact after which ZooKeeper expires the session.
-        connect_timeout: ms for one connect.
-        timeout: ms for one request.
-        policy: see `Policy`.
+    `hosts`: those of the ensemble, `'zk1:2181,zk2:2181'`. `path`: the node whose children are
+    the servers; it need not exist yet. `format`: `'serverset'` for the children `member_*` of a
+    ServerSet, `'hive'` for the children `serverUri=…` of HiveServer2's namespace. `username`,
+    `password`: for the digest scheme; they are only needed if ACLs require them. `endpoint`:
+    one of the additional endpoints; None for the service's own. `by_shard`: whether servers are
+    named by their shard instead of their address, so that one that moves to another host keeps
+    its keys. `session_timeout`: ms without contact after which ZooKeeper expires the session.
+    `connect_timeout`: ms for one connect. `timeout`: ms for one request. `policy`: see
+    `Policy`.
 
-    Raises:
-        ValueError: an argument that can't be right.
-        ImportError: kazoo is not installed.
+    Raises ValueError (an argument that can't be right) and ImportError (kazoo is not
+    installed).
     """
 
     def __init__(
@@ -81,7 +76,7 @@ class ZooKeeperSource(Source):
         )
 
     def open(self, wake: Callable[[], None]) -> ZooKeeperReader:
-        """Make a reader that connects when it first reads."""
+        """Create a reader that connects when it first reads."""
         reached = session(self._access, wake)
         if self._format == 'hive':
             return ZooKeeperReader(reached, self._path, hive.PREFIXES, hive.decode, wake)
@@ -92,7 +87,7 @@ class ZooKeeperSource(Source):
 
 
 class ZooKeeperReader:
-    """Reads the children of a node, and of those only the ones that changed."""
+    """Reads the children of a node; of the children, only those that have changed."""
 
     def __init__(
         self,
@@ -107,10 +102,10 @@ class ZooKeeperReader:
         self._prefixes = prefixes
         self._decode = decode
         self._wake = wake
-        # What each node says: a member, that it isn't alive, or why it can't be read.
+        # The content of each node: a member, None if it isn't alive, or why it can't be read.
         self._known: dict[str, Member | str | None] = {}
         # Names of nodes that changed since they were read, None for all: filled by kazoo's
-        # threads, emptied by ours before it reads, so that no change falls between.
+        # threads, emptied by the watch's thread before it reads, so that no change is missed.
         self._changed: set[str | None] = set()
 
     def read(self) -> Reading:
@@ -153,7 +148,7 @@ class ZooKeeperReader:
                 )
                 return names
             except NoNodeError:
-                # A watch for its creation can only be left by asking whether it exists.
+                # Only a request whether it exists can set a watch for its creation.
                 if self._session.ask(client.exists_async(self._path, watch=self._on_event)) is None:
                     return ()
 
@@ -169,10 +164,10 @@ class ZooKeeperReader:
             try:
                 data, _ = self._session.ask(request)
             except NoNodeError:
-                continue  # it left between the two questions
+                continue  # it was removed between the two requests
             except NoAuthError:
-                # No watch was left, so nobody tells when it becomes readable: ask each time.
-                found[name] = f'{node} must not be read with these credentials'
+                # No watch was set, so nothing reports when it becomes readable: ask each time.
+                found[name] = f'{node} cannot be read with these credentials'
                 continue
             self._known[name] = found[name] = self._read_node(name, data)
         return found
@@ -194,7 +189,7 @@ class ZooKeeperReader:
                 self._known.pop(name, None)
 
     def _on_event(self, event: Any) -> None:
-        # An event without a path tells that kazoo lost the connection, and our watches.
+        # An event without a path means that kazoo lost the connection and all watches.
         self._changed.add(posixpath.basename(event.path) if event.path else None)
         self._wake()
 
@@ -219,22 +214,18 @@ def register(
     connect_timeout: float = 2_000,
     timeout: float = 3_000,
 ) -> Registration:
-    """Register a server as a member of a ServerSet: an ephemeral node, made again when lost.
+    """Register a server as a member of a ServerSet: an ephemeral node, which is restored.
 
-    Returns at once; the node is made in the background, with the path to it.
+    Returns at once; the node and the path to it are created in the background.
 
-    Args:
-        hosts, path, username, password and the durations: as for `ZooKeeperSource`.
-        address: where clients reach the server, `'host:port'`.
-        shard: its number, if the servers have shards.
-        weight: its share of the work; clients of other makes ignore it.
-        additional: further endpoints' addresses by name.
-        acl: of kazoo's making, for the node and the path. None: anyone may do anything, but
-            with a username all but reading is left to its owner.
+    hosts, path, username, password and the durations: as for `ZooKeeperSource`. `address`:
+    where clients reach the server, `'host:port'`. `shard`: its number, if the servers have
+    shards. `weight`: its share of the work; other clients ignore it. `additional`: further
+    endpoints' addresses by name. `acl`: kazoo's ACLs for the node and the path. None:
+    everything is allowed to all; with a username, only reading is.
 
-    Raises:
-        ValueError: an argument that can't be right.
-        ImportError: kazoo is not installed.
+    Raises ValueError (an argument that can't be right) and ImportError (kazoo is not
+    installed).
     """
     member = Member.of({'address': address, 'weight': weight})
     if member.port is None:
@@ -290,7 +281,7 @@ class _Node:
         self._node: str | None = None
 
     def hold(self) -> None:
-        """See that the node is there, and be woken when it goes."""
+        """Create the node if it is missing, and set a watch for its removal."""
         from kazoo.exceptions import KazooException
 
         try:
@@ -321,5 +312,5 @@ class _Node:
         if self._node is None:
             return False
         stat = self._session.ask(client.exists_async(self._node, watch=lambda _: self._wake()))
-        # A node of the session before goes when ZooKeeper notices that it expired.
+        # ZooKeeper removes a node of the previous session when that has expired.
         return stat is not None and stat.owner_session_id == client.client_id[0]

@@ -1,8 +1,8 @@
 """Python classes of structs, unions, exceptions and enums that behave like gen-py's.
 
-Their `__init__` is generated. The C extension gives numbers where the IDL has enums; members
-are made of them afterwards (`types`). Names within generated code contain an `ø`, so that no
-IDL's name is one of them.
+Their `__init__` is generated. The C extension returns numbers for enums; they are converted to
+members afterwards (`types`). Names within generated code contain an `ø`, so that they can't be
+names of an IDL.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TAKEN = frozenset((*keyword.kwlist, 'self'))
 
 
 def python_name(name: str, taken: Iterable[str] = ()) -> str:
-    """Append `_` to a name that Python or `taken` has already."""
+    """Append `_` to a name that is a keyword or in `taken`."""
     if name in _TAKEN:
         name += '_'
     while name in taken:
@@ -35,11 +35,11 @@ def python_name(name: str, taken: Iterable[str] = ()) -> str:
 
 
 class StructType(type):
-    """The type of the classes here, which are pickled by where they were loaded from."""
+    """The metaclass of loaded structs: classes are pickled by the file they were loaded from."""
 
 
 class Struct(metaclass=StructType):
-    """What all loaded structs are: read and written by their shape, compared by their fields."""
+    """The base of loaded structs: read and written by their shape, compared by their fields."""
 
     __slots__ = ('__dict__', '__weakref__')
 
@@ -63,7 +63,7 @@ class Struct(metaclass=StructType):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
 
-    if not TYPE_CHECKING:  # a subclass has one
+    if not TYPE_CHECKING:  # a subclass has a hash
         __hash__ = None
 
     def __repr__(self) -> str:
@@ -72,7 +72,7 @@ class Struct(metaclass=StructType):
 
 
 class Frozen(Struct):
-    """What exceptions are, and structs marked so: declared fields can't be set, and hash."""
+    """The base of exceptions and immutable structs: fields can't be set, and it can be hashed."""
 
     __slots__ = ()
 
@@ -89,7 +89,7 @@ class Frozen(Struct):
 
     @classmethod
     def read(cls, iprot: Any) -> Any:
-        """Make an instance of what a protocol reads."""
+        """Create an instance from what a protocol reads."""
         return wire.decode_new(cls.__thrift_shape__, iprot)
 
     def __eq__(self, other: object) -> bool:
@@ -104,7 +104,7 @@ class Frozen(Struct):
         return f'{type(self).__name__}({inner})'
 
 
-# Functions, since a field may have any name that a method here could have.
+# Functions, because a field may have the name of any method.
 
 
 def _refuse_declared(instance: Frozen, name: str) -> None:
@@ -119,25 +119,25 @@ def _values(instance: Frozen) -> tuple[Any, ...]:
 
 
 class FrozenError(Frozen, TException):
-    """What loaded exceptions are."""
+    """The base of loaded exceptions."""
 
     def __str__(self) -> str:
         return repr(self)
 
 
 class OpenError(Struct, TException):
-    """What exceptions marked as mutable are."""
+    """The base of exceptions that are marked as mutable."""
 
     def __str__(self) -> str:
         return repr(self)
 
 
 class LoadedEnumType(EnumType):
-    """The type of loaded enums, which are pickled by where they were loaded from."""
+    """The metaclass of loaded enums: they are pickled by the file they were loaded from."""
 
 
 class LoadedEnum(IntEnum, metaclass=LoadedEnumType):
-    """What all loaded enums are."""
+    """The base of loaded enums."""
 
 
 def make_enum(
@@ -158,7 +158,7 @@ def make_enum(
 
 
 def _member_name(enum: str, name: str) -> str:
-    """Return the name, changed where Python's enums would take it for something else."""
+    """Return the name, changed if it has a special meaning in Python's enums."""
     special = name.startswith('_') and (name.endswith('_') or name.startswith(f'_{enum}__'))
     return f'{name}__' if special else python_name(name, ('mro',))
 
@@ -171,12 +171,12 @@ def _set_args(error: Any, value: Any) -> None:
     error.__dict__['args'] = value
 
 
-#: A field called `args`, in place of Python's own attribute, which takes nothing but tuples.
+#: A field called `args`, in place of Python's own attribute, which accepts only tuples.
 _ARGS = property(_args_of, _set_args)
 
 
 def make_class(shape: Shape, namespace: dict[str, Any]) -> type:
-    """Make the class of a shape whose fields are known; `publish` sets its `thrift_spec`."""
+    """Create the class of a shape whose fields are known; `publish` sets its `thrift_spec`."""
     if shape.kind == 'exception':
         base: type = FrozenError if shape.frozen else OpenError
     else:
@@ -213,11 +213,11 @@ def _init(shape: Shape) -> Callable[..., None]:
 
 
 class _Maker:
-    """The base of classes that stand in for others whose `__init__` loses values.
+    """The base of classes that replace others whose `__init__` loses values.
 
-    What their constructor makes is an instance of the other class. The C extension takes
-    nothing but classes, and gives the fields to the constructor if attributes are set or
-    deleted in Python.
+    Their constructor creates an instance of the other class. The C extension accepts only
+    classes, and passes the fields to the constructor if a class sets or deletes attributes in
+    Python.
     """
 
     __slots__ = ()
@@ -227,7 +227,7 @@ class _Maker:
 
 
 def make_maker(shape: Shape) -> type:
-    """Return a class that makes instances of the shape's class, with members for numbers."""
+    """Return a class that creates instances of the shape's class, with enum members for numbers."""
     scope: dict[str, Any] = {'setø': object.__setattr__, 'newø': shape.cls.__new__}
     scope['clsø'] = shape.cls
     parameters, lines = _parameters(shape, scope)
@@ -242,7 +242,7 @@ def make_maker(shape: Shape) -> type:
 
 
 def _parameters(shape: Shape, scope: dict[str, Any]) -> tuple[str, list[str]]:
-    """Return the parameters of a constructor, and the lines that make new defaults."""
+    """Return the parameters of a constructor, and the lines that create new defaults."""
     parameters, lines = [], []
     for i, field in enumerate(shape.fields):
         default = 'None'

@@ -1,4 +1,4 @@
-"""Services that others made, as services of this package: thriftpy2's, and gen-py's with enums."""
+"""Services of other packages as services of this one: thriftpy2's, and gen-py's with enums."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def _thriftpy2_method(service: Any, name: str, shapes: dict[Any, Shape]) -> IdlM
 
 
 def with_members(name: str, arguments: Any, result: Any) -> tuple[Any, Any]:
-    """Return the classes of a generated method's arguments and result that give enums' members.
+    """Return classes for a generated method's arguments and result that have enum members.
 
-    They are those of gen-py where it has no enums, or no types to go by. `result` None is oneway.
+    They are gen-py's own if it has no enums, or doesn't say its types. `result` None is oneway.
     """
     shapes: dict[Any, Shape] = {}
     try:
@@ -72,7 +72,7 @@ def with_members(name: str, arguments: Any, result: Any) -> tuple[Any, Any]:
 
 
 def processor_with_members(generated: Any, methods: Iterable[tuple[str, str, Any, Any]]) -> Any:
-    """Return a generated `Processor` that gives its handler members of enums, and takes them.
+    """Return a generated `Processor` whose handler gets and returns enum members.
 
     `methods` are (name, wire name, class of arguments, class of result) for each method.
     """
@@ -93,7 +93,7 @@ def processor_with_members(generated: Any, methods: Iterable[tuple[str, str, Any
 
 
 def _result(fields: tuple[Field, ...]) -> tuple[Type | None, tuple[Field, ...]]:
-    """Return what a result class returns, and the exceptions in it."""
+    """Return the type of the value in a result class, and its exceptions."""
     success = next((field.type for field in fields if field.name == 'success'), None)
     return success, tuple(field for field in fields if field.name != 'success')
 

@@ -1,8 +1,8 @@
-"""Which fields of gen-py's classes are enums, for code of compilers that write enum classes.
+"""Finds the fields of gen-py's classes that are enums, if the compiler wrote enum classes.
 
-`thrift_spec` says i32 for them, and the C extension decodes numbers; only the generated
-`read` knows the enums. So it is run over a protocol that has each field once, with stand-ins
-for the enum classes that note which number was meant for which of them.
+`thrift_spec` says i32 for them, and the C extension decodes numbers; only the generated `read`
+knows the enums. So it is run over a protocol that has each field once, with stand-ins for the
+enum classes that record which number was converted to which enum.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def has_enums(module: dict[str, Any]) -> bool:
 
 
 def find_enums(cls: Any, fields: list[Field]) -> None:
-    """Set the enums in the types of a generated class's fields, where it has any."""
+    """Set the enums in the types of a generated class's fields."""
     read = getattr(cls, 'read', None)
     function = getattr(read, '__func__', read)
     if not isinstance(function, FunctionType) or not has_enums(function.__globals__):
@@ -54,7 +54,7 @@ def _numbers(type_: Type) -> Iterator[Type]:
 
 
 class _Number:
-    """An i32 that was read, and the enum that it was given to."""
+    """An i32 that was read, and the enum that it was passed to."""
 
     enum: Any = None
 

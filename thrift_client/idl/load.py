@@ -1,4 +1,4 @@
-"""Modules of `.thrift` files: where the files are, and what was made of them before."""
+"""Loads `.thrift` files as modules: finds the files, and caches the modules."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     Stamp = tuple[int, int, int] | None
     Origin = tuple[str, tuple[str, ...], str]
 
-#: How many files may include each other in a row.
+#: The maximum depth of includes.
 MAX_INCLUDES = 64
 
-#: One for each process: that of the parent may be held by a thread that a child doesn't have.
+#: One for each process: a thread that a forked child doesn't have may hold the parent's.
 _locks: dict[int, threading.RLock] = {}
 _modules: dict[Origin, LoadedModule] = {}
 
 
 class LoadedModule(ModuleType):
-    """What a `.thrift` file declares, as attributes. Pickled by the file's path."""
+    """The declarations of a `.thrift` file as attributes. Pickled by the file's path."""
 
     def __init__(self, origin: Origin, program: Program, stamps: dict[str, Stamp]) -> None:
         super().__init__(origin[2])
@@ -50,7 +50,7 @@ class LoadedModule(ModuleType):
         self.__thrift_stamps__ = stamps
 
     def __getattr__(self, name: str) -> Any:
-        # A constant that can't be made raises where it is used, and not when it is loaded.
+        # A constant that can't be created raises when it is used, not when it is loaded.
         later = self.__dict__.get('__thrift_later__', {})
         if name in later:
             return later[name].new()
@@ -69,16 +69,15 @@ def load(
     include_dirs: Iterable[str | os.PathLike[str]] = (),
     module_name: str | None = None,
 ) -> ModuleType:
-    """Make a module of a `.thrift` file: its services, structs, enums, constants and typedefs.
+    """Load a `.thrift` file as a module of its services, structs, enums, constants and typedefs.
 
     Includes are looked for in the folder of the file that includes them, then in
-    `include_dirs`. `module_name` None is the file's stem and `_thrift`. The module is put into
-    `sys.modules`, unless a module that was not loaded from a file has that name. A file that
-    hasn't changed, nor have its includes, gives the same module again.
+    `include_dirs`. `module_name` defaults to the file's stem plus `_thrift`. The module is put
+    into `sys.modules`, unless a module that was not loaded from a file has that name. If
+    neither the file nor its includes have changed, the same module is returned again.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        IdlError: a mistake in it or in an included file, or an included file that is missing.
+    Raises FileNotFoundError (the file doesn't exist) and IdlError (a mistake in it or in an
+    included file, or an included file that is missing).
     """
     file = os.path.realpath(path)
     folders = tuple(os.path.realpath(folder) for folder in include_dirs)
@@ -96,7 +95,7 @@ def load(
 
 
 def _register(module: ModuleType) -> None:
-    """Let a module be imported, unless that would hide one that was not loaded from a file."""
+    """Make a module importable, unless that would hide a module from elsewhere."""
     taken = sys.modules.get(module.__name__)
     if taken is None or isinstance(taken, (LoadedModule, ServiceModule)):
         sys.modules[module.__name__] = module
@@ -124,7 +123,7 @@ class _FileLoader:
         self._loading: list[str] = []
 
     def module(self, file: str, name: str | None = None) -> LoadedModule:
-        """Return the module of a file, made unless what was made before is still true.
+        """Return the module of a file; a cached one if the file hasn't changed.
 
         `name` None is that of an included file: the module that the file has already, or a new
         one whose name is free.
@@ -216,7 +215,7 @@ _PYTHON_TYPES = {
 
 
 def _python_type(type_: Type) -> Any:
-    """Give the class, enum or Python type that a typedef is another name of."""
+    """Return the class, enum or Python type that a typedef stands for."""
     if type_.shape is not None:
         return type_.shape.cls
     if type_.enum is not None:
@@ -231,7 +230,7 @@ def _python_type(type_: Type) -> Any:
 def _fill(
     module: LoadedModule, program: Program, includes: dict[str, list[LoadedModule]]
 ) -> None:
-    """Give a module its attributes."""
+    """Set a module's attributes."""
     attributes: dict[str, Any] = {}
     later = {}
     for name, declared in program.types.items():
@@ -262,7 +261,7 @@ def _service(
     modules: dict[Program, LoadedModule],
     within: tuple[str, ...],
 ) -> Any:
-    """Make a service after the one that it extends."""
+    """Create a service after the one that it extends."""
     attribute = python_name(name)
     if attribute in made:
         return made[attribute]
@@ -289,7 +288,7 @@ def _service(
 
 
 def _reduce_class(cls: Any) -> Any:
-    """Pickle a loaded class by its file; a subclass that a program made, as Python does it."""
+    """Pickle a loaded class by its file; a program's subclass, as Python does it."""
     origin = vars(cls).get('__thrift_origin__')
     return str(cls.__qualname__) if origin is None else (find, (*origin, cls.__qualname__))
 

@@ -1,4 +1,4 @@
-"""The text of a `.thrift` file to its declarations, by recursive descent.
+"""Parses the text of a `.thrift` file into declarations, by recursive descent.
 
 Accepts what Apache's compiler accepts, its leniencies too: a byte order mark, text that is
 not UTF-8, list separators anywhere, fields without ids, `async` for oneway, `&`, and the
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     T = TypeVar('T')
 
-#: How deep types and values may be nested; a limit of our own, so that no text exhausts the stack.
+#: How deep types and values may be nested; this library's limit, so that no text exhausts the
+#: stack.
 MAX_DEPTH = 64
 #: Longer numbers are out of range anyway, and Python refuses to read very long ones.
 MAX_DIGITS = 100
@@ -132,7 +133,7 @@ class _Parser:
         self.texts.append('the end of the file')
         self.lines.append(line)
 
-    # What stands at the current place, and steps on from it.
+    # The current token, and steps over it.
 
     @property
     def line(self) -> int:
@@ -211,7 +212,7 @@ class _Parser:
             self.take(';')
 
     def until(self, end: str) -> Iterator[None]:
-        """Go on until the closing symbol, which is stepped over."""
+        """Iterate until the closing symbol, and step over it."""
         while not self.take(end):
             if self.kinds[self.at] == 'end':
                 raise self.failure(repr(end))
@@ -232,7 +233,7 @@ class _Parser:
         return document
 
     def _skipped_header(self) -> bool:
-        """Step over what only other languages' code needs."""
+        """Skip a declaration that only other languages use."""
         if self.take('cpp_include'):
             self.string("a file's name in quotes")
         elif self.take('namespace'):
@@ -369,7 +370,7 @@ class _Parser:
             if given > 32767:
                 wrong = f"expected a field's id of at most 32767, not {given}"
                 raise IdlError(self.path, line, wrong)
-            # As Apache's compiler does it: ids that aren't positive are its own to give.
+            # As in Apache's compiler: it assigns the ids that aren't positive.
             number = given if given > 0 else unnumbered
             self.expect(':')
         required = True if self.take('required') else False if self.take('optional') else None

@@ -1,7 +1,7 @@
-"""What the names in a file mean: its types, classes, constants and services.
+"""Resolves the names in a file: types, classes, constants and services.
 
-Declarations may be used before they are declared. What contains itself, as types, constants,
-defaults or services, is found and refused.
+Declarations may be used before they are declared. Types, constants, defaults and services that
+contain themselves are refused.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _CONTAINERS = {'list': TType.LIST, 'set': TType.SET, 'map': TType.MAP}
 
 
 class Program:
-    """One file and those that it includes, by the names that it calls them.
+    """One file, and the files that it includes by their names in it.
 
     `namespace` is put into each class: the module that it is in, and where it was loaded from.
     """
@@ -145,9 +145,9 @@ class Program:
         return Type(_CONTAINERS[name.name], key=key, value=inner[-1], frozen=name.frozen)
 
     def _owner(self, name: str, table: str) -> tuple[Program, str]:
-        """Return the file that a dotted name is about, and the name within it.
+        """Return the file that a dotted name refers to, and the name within it.
 
-        Of two included files with one name, it is the first that declares the name.
+        If two included files have the same name, it is the first that declares the name.
         """
         at = name.rfind('.')
         while at > 0:
@@ -167,7 +167,7 @@ class Program:
         return repr(name)
 
     def _fields(self, declared: Iterable[syntax.FieldNode]) -> tuple[Field, ...]:
-        """Return the fields without their defaults, which come with the class."""
+        """Return the fields without their defaults, which are resolved with the class."""
         fields: list[Field] = []
         names: set[str] = set()
         for each in declared:
@@ -178,7 +178,7 @@ class Program:
         return tuple(fields)
 
     def _set_defaults(self, fields: tuple[Field, ...], declared: list[syntax.FieldNode]) -> int:
-        """Resolve the defaults of fields; how many values they come to."""
+        """Resolve the defaults of fields; return how many values they contain."""
         size = 1
         for field, each in zip(fields, declared, strict=True):
             if each.default is not None:
@@ -192,7 +192,7 @@ class Program:
         return size
 
     def class_of(self, shape: Shape, line: int) -> Any:
-        """Return the class of a struct, made when it is first needed."""
+        """Return the class of a struct, created when it is first needed."""
         if shape.cls is not None:
             return shape.cls
         if shape in self._making:
@@ -211,9 +211,9 @@ class Program:
     def find_value(
         self, name: str, type_: Type, line: int
     ) -> int | tuple[Program, syntax.ConstNode] | None:
-        """Return what a name means where a value of the type is expected.
+        """Return what a name means as a value of the type.
 
-        An enum's number, or a constant and its file, or None if it means nothing.
+        That is an enum's number, or a constant and its file, or None if the name is unknown.
         """
         owner, local = self._owner(name, 'consts')
         const = owner.consts.get(local)

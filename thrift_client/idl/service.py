@@ -80,7 +80,7 @@ class Processor(Interface, TProcessor):
         self._on_message_begin: Any = None
 
     def on_message_begin(self, func: Any) -> None:
-        """Have a function called with the name, type and sequence id of each request."""
+        """Set a function that is called with the name, type and sequence id of each request."""
         self._on_message_begin = func
 
     def process(self, iprot: Any, oprot: Any) -> bool | None:
@@ -101,7 +101,7 @@ class Processor(Interface, TProcessor):
 
 
 def server(method: IdlMethod, arguments: Any, result_class: Any) -> Callable[..., None]:
-    """Return what a processor serves a method by, like the functions in gen-py's `_processMap`."""
+    """Return the function that serves a method, like those in gen-py's `_processMap`."""
 
     def serve(processor: Any, seqid: int, iprot: Any, oprot: Any) -> None:
         given = arguments()
@@ -145,7 +145,7 @@ def _send(protocol: Any, name: str, message_type: int, seqid: int, body: Any) ->
 
 
 def _receive(protocol: Any, method: IdlMethod, result_class: Any) -> Any:
-    """Read a reply: its value, or raise what it has instead."""
+    """Read a reply; return its value or raise its exception."""
     _, message_type, _ = protocol.readMessageBegin()
     if message_type == TMessageType.EXCEPTION:
         error = TApplicationException()
@@ -172,7 +172,7 @@ def make_service(
     parents: Sequence[Any],
     namespace: dict[str, Any],
 ) -> ServiceModule:
-    """Fill the module of a service that has these methods besides those of its parents.
+    """Fill the module of a service with these methods and those of its parents.
 
     `namespace` is put into the classes of arguments and results.
     """
@@ -210,7 +210,7 @@ def message_classes(method: IdlMethod, namespace: dict[str, Any]) -> tuple[Any, 
     for field in result.__thrift_shape__.fields:
         convert = converter(field.type)
         if convert is not None:
-            # The C extension sets a result's attributes, and nothing sees it after that.
+            # The C extension sets a result's attributes; nothing else runs afterwards.
             setattr(result, field.name, _converting(field.name, convert))
     return arguments, result
 
@@ -226,7 +226,7 @@ def _message_class(name: str, fields: Sequence[Field], namespace: dict[str, Any]
 
 
 def _converting(name: str, convert: Callable[[Any], Any]) -> property:
-    """Return an attribute that makes members of the numbers in what it is set to."""
+    """Return an attribute that converts the numbers in its value to enum members."""
 
     def get(self: Struct) -> Any:
         return self.__dict__.get(name)
@@ -242,8 +242,8 @@ def _functions(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the functions of Iface and of Client, as source: that gives exact signatures.
 
-    Their globals are `scope`, with the classes of arguments and results as in gen-py; what
-    else they need is put there and not into the module.
+    Their globals are `scope`, with the classes of arguments and results as in gen-py; other
+    names that they need are put there and not into the module.
     """
     helpers: dict[str, Any] = {}
     iface: list[str] = []
@@ -267,7 +267,7 @@ def _signature(number: int, method: IdlMethod, helpers: dict[str, Any]) -> list[
     parameters = []
     optional = len(method.arguments)
     while optional and method.arguments[optional - 1].default is not None:
-        optional -= 1  # Python's defaults are those of the last arguments
+        optional -= 1  # in Python, only the last arguments can have defaults
     for i, field in enumerate(method.arguments):
         default = ''
         if i >= optional:

@@ -1,6 +1,6 @@
-"""The shape of any class of Thrift's: loaded, thriftpy2's, or gen-py's.
+"""The shape of any Thrift class: loaded, thriftpy2's, or gen-py's.
 
-The shapes of classes that others made are found once and kept with the class.
+The shapes of thriftpy2's and gen-py's classes are determined once and kept with the class.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _KEPT = '__thrift_shape__'
-#: What thriftpy2 has for binary, which on the wire is a string.
+#: thriftpy2's type for binary, which on the wire is a string.
 _THRIFTPY2_BINARY = 18
 
 
@@ -133,6 +133,6 @@ def _thriftpy2_type(code: Any, details: Any, shapes: dict[Any, Shape]) -> Type:
         return Type(code, value=_thriftpy2_type(details, None, shapes))
     if code == _THRIFTPY2_BINARY:
         return Type(TType.STRING, binary=True)
-    # Its enums' values are ints; what they are called is known all the same.
+    # Its enums' values are ints; their names are known nevertheless.
     names = getattr(details, '_NAMES_TO_VALUES', {})
     return Type(code, names=names, label=details.__name__ if names else '')

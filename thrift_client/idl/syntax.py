@@ -1,4 +1,4 @@
-"""What a `.thrift` file declares, as it is written: the output of `parse`."""
+"""The declarations of a `.thrift` file as they are written: the output of `parse`."""
 
 from __future__ import annotations
 

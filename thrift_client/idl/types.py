@@ -1,8 +1,8 @@
-"""The types of structs of every kind of service, and what encoding needs to know of them.
+"""The types of structs of every kind of service, with what encoding needs.
 
-A `Shape` describes one class: its fields with their types, how Thrift's C extension gets
-them (`spec`), and how an instance is made of decoded values (`factory`). The C extension
-gives numbers where the IDL has enums; a `Type` knows how such values become members.
+A `Shape` describes one class: its fields with their types, how they are passed to Thrift's C
+extension (`spec`), and how an instance is created from decoded values (`factory`). The C
+extension returns numbers for enums; a `Type` knows how to convert them to members.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _NAMES = {
 class Type:
     """One type. What it is made of depends on `code`, one of `TType`'s numbers.
 
-    `binary` tells binary from string. `enum` is the class of an i32's members, or None.
-    `shape` describes a struct. `key` and `value` are what a map holds, `value` also what a
-    list or set holds. `frozen` containers are decoded as tuples, frozensets and TFrozenDicts,
-    which can be keys. `size` is how many types it is made of. `names` are the numbers of an
-    i32's members, whose enum is called `label`: none if it is not an enum, and None if gen-py
-    doesn't tell what it is.
+    `binary` tells binary from string. `enum` is the class of an i32's members, or None. `shape`
+    describes a struct. `key` and `value` are what a map holds, `value` also what a list or set
+    holds. `frozen` containers are decoded as tuples, frozensets and TFrozenDicts, which can be
+    keys. `size` is how many types it is made of. `names` are the numbers of an i32's members,
+    whose enum is called `label`: empty if it is not an enum, and None if gen-py doesn't say
+    whether it is one.
     """
 
     __slots__ = (
@@ -122,9 +122,9 @@ class Type:
 class Field:
     """A field of a struct, or an argument of a method.
 
-    `make_default` makes a new value where the IDL's default is a container or a struct;
-    `default` is one such value then, and None where there is no default. `required` is None
-    where the IDL says neither `required` nor `optional`.
+    `make_default` creates a new value if the IDL's default is a container or a struct;
+    `default` is one such value then. It is None if there is no default. `required` is None if
+    the IDL says neither `required` nor `optional`.
     """
 
     __slots__ = ('default', 'doc', 'id', 'make_default', 'name', 'required', 'type')
@@ -150,11 +150,11 @@ class Field:
 
 
 class Shape:
-    """What is known of the class of a struct, in the order of its declaration.
+    """What is known about the class of a struct, in the order of its declaration.
 
-    `details` is what the C extension is given, `[factory, spec]`: one list that others refer
-    to before it is filled, so that structs may contain themselves. `spec` is None where the C
-    extension can't serve it: it, or a struct in it, has fields without ids.
+    `details` is what the C extension is given, `[factory, spec]`: one list that other shapes
+    refer to before it is filled, so that structs may contain themselves. `spec` is None if the
+    C extension can't decode it: it, or a struct in it, has fields without ids.
     """
 
     __slots__ = (
@@ -183,18 +183,18 @@ class Shape:
         self.fields: tuple[Field, ...] = ()
         self.details: list[Any] = [None, None]
         self.cls: Any = None
-        self.size = 1  # how many values a new instance comes to, by its defaults
-        self.in_place = True  # whether members are made in instances once they are decoded
-        self.members = False  # whether it holds an enum's members, at any depth
-        #: What makes members of the numbers in an instance, and in each of several. None if
-        #: there are none, or not in place: the factories do it.
+        self.size = 1  # how many values a new instance contains, by its defaults
+        self.in_place = True  # whether enum members are set in instances after decoding
+        self.members = False  # whether it contains enum members, at any depth
+        #: Functions that convert numbers to enum members in one instance, and in several. None
+        #: if it has none, or if the factories do it.
         self.walkers: tuple[Callable[[Any], Any], Callable[[Any], Any]] | None = None
-        self.readers: Any = None  # what `wire` makes of the fields when it needs to
+        self.readers: Any = None  # what `wire` derives from the fields when it is needed
         self.writers: Any = None
 
     @property
     def factory(self) -> Callable[..., Any]:
-        """Makes an instance of decoded values, given by field name."""
+        """Creates an instance from decoded values, given by field name."""
         return self.details[0]  # type: ignore[no-any-return]
 
     @property
@@ -216,7 +216,7 @@ class Shape:
 
 
 def fill(shapes: Iterable[Shape]) -> None:
-    """Make the specs of shapes whose fields are known.
+    """Create the specs of shapes whose fields are known.
 
     The structs that they contain must be among them, or filled already.
     """
@@ -296,7 +296,7 @@ def members_of(enum: type[IntEnum]) -> dict[int, Any]:
 
 
 def converter(type_: Type) -> Callable[[Any], Any] | None:
-    """Return what makes members of the numbers in a decoded value; None if it has none to make.
+    """Return a function that converts numbers to enum members; None if the type has none.
 
     Structs are changed in place, containers are replaced.
     """
@@ -313,7 +313,7 @@ def _struct_converter(shape: Shape, walker: int) -> Callable[[Any], Any] | None:
     if not shape.members or not shape.in_place:
         return None
 
-    def convert(value: Any) -> Any:  # its walkers are made later, where it contains itself
+    def convert(value: Any) -> Any:  # its walkers are created later if it contains itself
         return shape.walkers[walker](value)  # type: ignore[index]
 
     return convert
@@ -346,7 +346,7 @@ def _map_converter(type_: Type) -> Callable[[Any], Any] | None:
 
 
 def conversion(field: Field, number: int, scope: dict[str, Any]) -> str | None:
-    """Return the source of an expression that makes members of the numbers in `valueø`.
+    """Return the source of an expression that converts the numbers in `valueø` to enum members.
 
     None if the field has none. What the source needs is put into `scope`.
     """
@@ -362,7 +362,7 @@ def conversion(field: Field, number: int, scope: dict[str, Any]) -> str | None:
 
 
 def _walkers(shape: Shape) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    """Make functions for one instance and for several; they return their argument."""
+    """Create functions for one instance and for several; they return their argument."""
     scope: dict[str, Any] = {'setø': object.__setattr__}
     lines = []
     for i, field in enumerate(shape.fields):

@@ -1,7 +1,7 @@
-"""The values of constants and defaults: checked against their types, and made of them.
+"""Resolves the values of constants and defaults, and checks them against their types.
 
-A value that can change (a list, a struct) is made again for each instance that has it as
-a default, so what is resolved is how to make it.
+A mutable value (a list, a struct) is created separately for each instance that has it as a
+default, so the result is a function that creates it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from thrift_client.idl.types import Field, Shape
 
     class Names(Protocol):
-        """What the values of a file need of its names (`resolve.Program`)."""
+        """What resolving values needs from the names of a file (`resolve.Program`)."""
 
         path: str
         values: Values
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         ) -> tuple[Names, ConstNode] | int | None:
             """See `Program.find_value`."""
 
-#: How many values one constant may come to, through the constants and defaults that it names.
+#: The maximum number of values in one constant, with the constants and defaults that it names.
 MAX_SIZE = 100_000
 
 _BITS = {TType.I08: 8, TType.I16: 16, TType.I32: 32, TType.I64: 64}
@@ -47,7 +47,7 @@ _TRUTH = {'true': 1, 'false': 0}
 
 
 class Made:
-    """A resolved value. `make` makes a new one where it can change, and is None elsewhere."""
+    """A resolved value. `make` creates a new one if it is mutable; otherwise it is None."""
 
     __slots__ = ('make', 'size', 'value')
 
@@ -59,7 +59,7 @@ class Made:
         self.size = size
 
     def new(self) -> Any:
-        """Make a value that is not shared. Raises TypeError if a key in it can't be hashed."""
+        """Create a value that is not shared. Raises TypeError if a key in it can't be hashed."""
         return self.value if self.make is None else self.make()
 
 

@@ -1,4 +1,4 @@
-"""Structs over protocols that the C extension doesn't serve, driven by their shapes.
+"""Reads and writes structs on protocols without the C extension, by their shapes.
 
 One reader and one writer for all classes: those that were loaded, thriftpy2's, and gen-py's
 with enums. They call the protocol exactly as generated code does.
@@ -35,7 +35,7 @@ _CALLS = {
 
 
 def decode(shape: Shape, value: Any, protocol: Any) -> None:
-    """Read a struct's fields into an instance, by the C extension where it can be done."""
+    """Read a struct's fields into an instance, with the C extension if possible."""
     if (
         protocol._fast_decode is not None
         and shape.spec is not None
@@ -50,7 +50,7 @@ def decode(shape: Shape, value: Any, protocol: Any) -> None:
 
 
 def decode_new(shape: Shape, protocol: Any) -> Any:
-    """Read a struct whose fields can't be set: an instance of what was read."""
+    """Read a struct whose fields can't be set; return a new instance."""
     if (
         protocol._fast_decode is not None
         and shape.spec is not None
@@ -62,7 +62,7 @@ def decode_new(shape: Shape, protocol: Any) -> Any:
 
 
 def encode(shape: Shape, value: Any, protocol: Any) -> None:
-    """Write a struct, by the C extension where it can be done."""
+    """Write a struct, with the C extension if possible."""
     if protocol._fast_encode is not None and shape.spec is not None:
         protocol.trans.write(protocol._fast_encode(value, shape.details))
     else:
@@ -70,7 +70,7 @@ def encode(shape: Shape, value: Any, protocol: Any) -> None:
 
 
 def read_fields(shape: Shape, protocol: Any) -> dict[str, Any]:
-    """Read a struct in Python: the fields that are there, by name."""
+    """Read a struct in Python; return the fields that are set, by name."""
     readers = shape.readers
     if readers is None:
         readers = shape.readers = _readers_of(shape)
@@ -125,7 +125,7 @@ _UNKNOWN: tuple[int, str, Any] = (TType.STOP, '', None)
 
 
 def _nothing() -> None:
-    """Replace the count of a struct's depth, which older thrift doesn't limit."""
+    """Do nothing: replaces the depth counter that older thrift doesn't have."""
 
 
 def _readers_of(shape: Shape) -> dict[int, tuple[int, str, Read]]:

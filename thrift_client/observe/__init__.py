@@ -1,7 +1,7 @@
 """Adapters that turn events into log records, metrics and traces; each is a listener.
 
-Each name is imported from its module when it is first used, and the library that it feeds
-when one is made: a library is needed only if its adapter is used.
+Each name is imported from its module when it is first used, and its library when an adapter is
+created: a library is needed only if its adapter is used.
 """
 
 from __future__ import annotations

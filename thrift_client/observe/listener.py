@@ -1,4 +1,4 @@
-"""What the adapters share: an event finds the method that handles it, by its class's name."""
+"""The base of the adapters: calls the method for an event's class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class EventListener:
             handle(event)
 
     def handler_of(self, kind: str) -> Any:
-        """Return what handles an event of the class named `kind`; None: nothing does."""
+        """Return the method that handles events of the class named `kind`, or None."""
         if type(self).__call__ is not EventListener.__call__:
             return self
         return getattr(self, f'on_{kind}', None)

@@ -3,9 +3,9 @@
 The names are those of the semantic conventions for RPC clients:
 https://opentelemetry.io/docs/specs/semconv/rpc/rpc-spans/ and …/rpc-metrics/.
 
-A span begins with CallStarted and ends with CallFinished, which come in the context (thread
-or task) of the caller. `_open` holds the spans that have begun there, innermost last; it is
-a tuple that is never changed, so that a context copied for other work keeps its own.
+A span begins with CallStarted and ends with CallFinished, which are sent in the context (thread
+or task) of the caller. `_open` holds the spans that have begun there, innermost last; it is a
+tuple that is never changed, so that a context copied for other work keeps its own.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _open: ContextVar[tuple[_Begun, ...]] = ContextVar('thrift_client_spans', defaul
 
 
 class Telemetry(EventListener):
-    """A listener that makes a span of each call and measures its time.
+    """A listener that records a span for each call and measures its time.
 
-    `tracer_provider`, `meter_provider`: None is the process's own. Give the method
-    `headers` as the option of that name to let the servers go on with the trace, where the
-    transport has headers. Raises ImportError where opentelemetry-api isn't installed.
+    `tracer_provider`, `meter_provider`: None is the process's own. Pass the method `headers` as
+    the option of that name so that servers continue the trace, if the transport has headers.
+    Raises ImportError if opentelemetry-api isn't installed.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Telemetry(EventListener):
         self, event: CallFinished, begun: _Begun | None, attributes: dict[str, str | int]
     ) -> Context:
         """End the call's span; return the context that it was in."""
-        if begun is None:  # it began in another context, such as that of an iterator's maker
+        if begun is None:  # it began in another context, such as that of an iterator's creator
             span = self._start(event, time.time_ns() - int(event.elapsed * 1e6))
         else:
             span = begun.span

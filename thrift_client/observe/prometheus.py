@@ -76,7 +76,7 @@ ROWS = {
         (*SERVER, 'healthy'),
     ),
     'ejected': MetricRow(
-        'Gauge', 'thrift_client_ejected', '1 while the breaker leaves the server alone.', SERVER
+        'Gauge', 'thrift_client_ejected', '1 while the breaker has ejected the server.', SERVER
     ),
 }
 
@@ -95,7 +95,7 @@ class _Series:
         self._lock = Lock()
 
     def labelled(self, key: str, server: Any, labels: tuple[str, ...]) -> Any:
-        """Return the series of a metric with these labels, from now on one of the server's."""
+        """Return the series of a metric with these labels, and note that it is the server's."""
         name = service_name(server), server.name
         with self._lock:
             self._of.setdefault(name, set()).add((key, labels))
@@ -118,7 +118,7 @@ class _Series:
 
 
 class _Known:
-    """What counts the calls of one server, by method and kind of error; goes with the server."""
+    """The counters for the calls of one server, by method and kind of error."""
 
     __slots__ = ('counts', 'server')
 
@@ -131,10 +131,9 @@ class _Known:
 class Metrics(EventListener):
     """A listener that counts and times calls and connections in a registry.
 
-    `registry`: a CollectorRegistry; None is prometheus-client's own. One may serve any
-    number of clients, and two of the same registry share its metrics. The series of a server
-    end when its last pool removes it. Raises ImportError where prometheus-client isn't
-    installed.
+    `registry`: a CollectorRegistry; None is prometheus-client's own. One may serve any number
+    of clients, and two of the same registry share its metrics. The series of a server end when
+    its last pool removes it. Raises ImportError if prometheus-client isn't installed.
     """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
@@ -196,7 +195,7 @@ class Metrics(EventListener):
         self._of_server('checks', event, str(event.healthy).lower()).inc()
 
     def on_ServerRestored(self, event: ServerRestored) -> None:
-        """Note that the server gets its calls again."""
+        """Note that the server gets calls again."""
         self._of_server('ejected', event).set(0)
 
     def on_ServerLeft(self, event: ServerLeft) -> None:

@@ -1,7 +1,7 @@
-"""Which server serves a call: stable hashes of keys, routers that place keys, balancers that don't.
+"""The choice of servers: stable hashes of keys, routers for keys, balancers without keys.
 
-The names below are imported from their modules at first use: a client of one server hashes nothing
-and shall not pay for loading what hashes.
+The names below are imported from their modules at first use: a client of one server hashes
+nothing, so it doesn't load the code for that.
 """
 from importlib import import_module
 from typing import TYPE_CHECKING

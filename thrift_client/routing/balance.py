@@ -1,21 +1,21 @@
-"""Which of several servers that can all serve a call gets it, judged by what each did so far.
+"""Balancers: choose one of several servers by how they have served calls so far.
 
 No lock is held anywhere. What threads share, and why their races do no harm:
 
 * The calls in flight at a server are the elements of a set, which a call enters and leaves in one
-  atomic step each. The interpreter itself takes out one that is garbage, so no end is ever lost,
-  whatever exception comes where: a lost one would weigh on a server for ever.
-* `ewma` and `stamp` are written one after the other. Of two calls that end at once one may be
-  missing in the average, or be weighed by the other's time; the next call puts that right.
-* Two threads may both pick a server before either has started its call there. That is the error
-  that two random choices allow for.
-* Of two calls that find a server out of reach at once, one may be missing in `losses`; of two that
-  find its pause over at once, both try it.
-* The turns of `RoundRobin` come from one atomic counter. Of two that the first picks make at once
-  one is dropped, with the turn that it gave.
+  atomic step each. The interpreter itself removes one that is garbage, so no exception can lose
+  the end of a call, which would make a server look loaded forever.
+* `ewma` and `stamp` are written one after the other. If two calls end at once, one may be missing
+  in the average, or be weighted by the other's time; the next call corrects that.
+* Two threads may both pick a server before either has started its call there. Two random choices
+  tolerate that.
+* If two calls find a server out of reach at once, one may be missing in `losses`; if two find its
+  pause over at once, both try it.
+* The turns of `RoundRobin` come from one atomic counter. If the first picks create two at once,
+  one of them is dropped, with its turn.
 
-What is called atomic is one step of the interpreter under the GIL. Without the GIL, `append` and
-`pop` stay atomic, but the counter of `RoundRobin` would need a lock.
+Atomic means one step of the interpreter under the GIL. Without the GIL, `append` and `pop` stay
+atomic, but the counter of `RoundRobin` would need a lock.
 
 `now` is always monotonic seconds, `random` a function that returns a float from 0 up to but not
 including 1. Weights are finite numbers above 0.
@@ -33,14 +33,14 @@ __all__ = ['Balancer', 'First', 'LeastLoaded', 'Load', 'Random', 'RoundRobin', '
 
 # Finagle's: after so many seconds without a call a server's latency counts for 1/e of what it was.
 _DECAY = 10.0
-# A failed call counts as this many ms or as twice the latency so far, up to the most: an error that
-# comes at once shall not make a server look fast.
+# A failed call counts as this many ms or as twice the latency so far, up to the most: an
+# immediate error must not make a server look fast.
 _LEAST_FAILURE = 1000.0
 _MOST_FAILURE = 60000.0
 # The latency in ms of a server that has never answered, for every call but the first.
 _UNTRIED = 1e9
-# Seconds for which `First` passes over a server that was out of reach: doubled each time that it
-# still is, up to the most.
+# Seconds for which `First` skips a server that was out of reach: doubled each time that it
+# still is, up to the maximum.
 _LEAST_PAUSE = 1.0
 _MOST_PAUSE = 60.0
 _MOST_DOUBLINGS = 6
@@ -50,17 +50,16 @@ Randomness = Callable[[], float]
 
 
 class Load:
-    """What is known of one server: its calls in flight and how long its calls take.
+    """What is known about one server: its calls in flight and how long its calls take.
 
-    The average is a peak-sensitive one: a call slower than it replaces it, a faster one lowers it
-    by a part that grows with the time since the last. It also falls while no calls come, so that a
-    server that was slow or dead is tried again: after a minute and a half at the latest if
-    the others take a millisecond. `ewma` is this average in ms as of `stamp`, when the last call
-    ended; that is None for a server that has never answered. `losses` counts how often in a row it
-    was out of reach, the last time at `lost_at`.
+    The average is sensitive to peaks: a slower call replaces it, a faster one lowers it by a
+    part that grows with the time since the last. It also falls while no calls are made, so that
+    a server that was slow or dead is tried again: after a minute and a half at the latest if
+    the others take a millisecond. `ewma` is this average in ms as of `stamp`, when the last
+    call ended; that is None for a server that has never answered. `losses` counts how often in
+    a row it was out of reach, the last time at `lost_at`.
 
-    Args:
-        weight: the server's share of the calls in proportion to the other servers' weights.
+    `weight`: the server's share of the calls in proportion to the other servers' weights.
     """
 
     __slots__ = ('_flights', '_started', 'ewma', 'losses', 'lost_at', 'stamp', 'weight')
@@ -88,18 +87,16 @@ class Load:
         self._started.append(Flight(self))
 
     def done(self, now: float, elapsed: float, failed: bool) -> None:
-        """Learn how a started call ended.
+        """Note how a started call ended.
 
-        Args:
-            now: when it ended.
-            elapsed: how many ms it took.
-            failed: whether the server or the network failed it; a declared exception is an answer.
+        `now`: when it ended. `elapsed`: how many ms it took. `failed`: whether the server or
+        the network failed it; a declared exception is an answer.
         """
         self._started.pop()
         self.learn(now, elapsed, failed)
 
     def learn(self, now: float, elapsed: float, failed: bool) -> None:
-        """Learn how a call ended that is not in flight any more; otherwise as `done`."""
+        """Note how a call ended that is no longer in flight; otherwise as `done`."""
         if failed:
             elapsed = max(elapsed, _LEAST_FAILURE, min(2 * self.ewma, _MOST_FAILURE))
         else:
@@ -113,7 +110,7 @@ class Load:
         self.stamp = now
 
     def lost(self, now: float) -> None:
-        """Learn that the server was out of reach: not connected to, or its connection broke."""
+        """Note that the server was out of reach: no connection, or it broke."""
         self.losses += 1
         self.lost_at = now
 
@@ -122,7 +119,7 @@ class Load:
         self._started.pop()
 
     def renew(self) -> None:
-        """Drop the times of calls: the server returns as if it were new."""
+        """Drop the times of calls, as if the server were new."""
         self.ewma = 0.0
         self.stamp = None
         self.losses = 0
@@ -133,12 +130,10 @@ class Load:
         A server that has never answered costs nothing without a call in flight and more than any
         other with one: it gets single calls until it has answered.
 
-        Args:
-            now: the time of the estimate.
-            unit: the weight of a server whose calls in flight count once.
+        `now`: the time of the estimate. `unit`: the weight of a server whose calls in flight
+        count once.
 
-        Returns:
-            The latency in ms, times one more than the calls in flight.
+        Returns the latency in ms, times one more than the calls in flight.
         """
         waiting = len(self._flights) * unit / self.weight
         if self.stamp is None:
@@ -157,17 +152,17 @@ class Flight:
         flights.update(map(ref, (self,), (flights.discard,)))  # in one step of the interpreter
 
     def end(self) -> None:
-        """Count it no longer; may be repeated."""
+        """Stop counting it; may be repeated."""
         self.load._flights.discard(ref(self))
 
     def land(self, now: float, elapsed: float, failed: bool) -> None:
-        """End it, and have the server's load learn how it ended (see `Load.done`)."""
+        """End it, and note in the server's load how it ended (see `Load.done`)."""
         self.end()
         self.load.learn(now, elapsed, failed)
 
 
 def _decayed(seconds: float) -> float:
-    # Another thread's later stamp may lie ahead of this one's time.
+    # Another thread's stamp may be later than this thread's time.
     return exp(-seconds / _DECAY) if seconds > 0 else 1.0
 
 
@@ -179,24 +174,20 @@ class Balancer(Protocol):
     def pick(self, candidates: Sequence[Load], now: float, random: Randomness, /) -> int:
         """Choose the server of the next call.
 
-        Args:
-            candidates: the servers that may serve; one that is ejected is not among them.
-            now: the current time.
-            random: the source of chance.
+        `candidates`: the servers that may serve; one that is ejected is not among them. `now`:
+        the current time. `random`: the source of random numbers.
 
-        Returns:
-            The chosen one's position in `candidates`.
-
-        Raises:
-            LookupError: there are no candidates.
+        Returns the chosen one's position in `candidates`. Raises LookupError (there are no
+        candidates).
         """
 
 
 class First:
     """The first server in the pool's order that is in reach; weights don't matter.
 
-    One that was out of reach is passed over for a second, and for twice as long each time that it
-    still is, up to a minute. Then a single call tries it, and all return to it once it answers.
+    One that was out of reach is skipped for a second, and for twice as long each time that it
+    still is, up to a minute. Then a single call tries it, and all calls return to it once it
+    answers.
     """
 
     name = 'first'
@@ -207,7 +198,7 @@ class First:
             raise no_servers()
         due = [load.lost_at + _pause(load.losses) if load.losses else now for load in candidates]
         chosen = next((i for i, when in enumerate(due) if when <= now), due.index(min(due)))
-        # Of the calls that begin before the one that tries it has ended, none follows it there.
+        # Until the call that tries it has ended, other calls skip it.
         if candidates[chosen].losses:
             candidates[chosen].lost_at = now
         return chosen
@@ -229,7 +220,7 @@ class RoundRobin:
         """Choose the server whose turn it is; see `Balancer.pick`."""
         turns = self._turns
         if turns is None:
-            # Processes that start together shall not all begin with the first server.
+            # Processes that start together must not all begin with the first server.
             turns = self._turns = count(int(random() * 2**16))
         turn = next(turns)
         weights = _unequal_weights(candidates)
@@ -255,8 +246,8 @@ class Random:
 class LeastLoaded:
     """The server with the fewest calls in flight for its weight; among equals a random one.
 
-    How fast a server answers counts only by how its calls pile up, so one that fails at once is
-    liked best: eject it, or use `TwoChoices`.
+    The speed of a server counts only by how its calls accumulate, so a server that fails at
+    once gets most calls: use a circuit breaker, or `TwoChoices`.
     """
 
     name = 'least_loaded'
@@ -274,12 +265,11 @@ class LeastLoaded:
 class TwoChoices:
     """The better of two random servers by `Load.cost`: latency times calls in flight.
 
-    Where weights differ, both are drawn in proportion to them, calls in flight count relative to
+    If weights differ, both are drawn in proportion to them, calls in flight count relative to
     them, and the second has to cost less than half of the first.
 
-    Source:
-        Mitzenmacher: The Power of Two Choices in Randomized Load Balancing, 2001; the cost is that
-        of Finagle's peak-EWMA balancer.
+    Source: Mitzenmacher: The Power of Two Choices in Randomized Load Balancing, 2001; the cost
+    is that of Finagle's peak-EWMA balancer.
     """
 
     name = 'p2c'
@@ -319,7 +309,7 @@ def _better_weighted(
 
 
 def _unequal_weights(candidates: Sequence[Load]) -> list[float] | None:
-    """Collect the weights, or None where they don't matter."""
+    """Return the weights, or None if they are equal."""
     weights = [load.weight for load in candidates]
     if not weights:
         raise no_servers()
@@ -329,5 +319,5 @@ def _unequal_weights(candidates: Sequence[Load]) -> list[float] | None:
 def _drawn(weights: list[float], chance: float) -> int:
     """Find the position at which a chance from 0 to 1 falls; a weight of 0 is never hit."""
     sums = list(accumulate(weights))
-    # Rounding may put the product at the very end, behind the last position that has a weight.
+    # Rounding may put the product at the very end, after the last position that has a weight.
     return min(bisect_right(sums, chance * sums[-1]), bisect_left(sums, sums[-1]))

@@ -1,4 +1,4 @@
-"""What a router is: a name, and a table for each list of servers."""
+"""The interface of a router: a name, and a table for each list of servers."""
 from typing import Protocol
 
 __all__ = ['Router', 'Table']
@@ -7,31 +7,23 @@ _64_BITS = 2**64 - 1
 
 
 class Table(Protocol):
-    """Where keys go among one list of servers; immutable, so any thread may use it."""
+    """The placement of keys on one list of servers; immutable, so any thread may use it."""
 
     def index(self, key: object, /) -> int:
         """Find the server of a key.
 
-        Returns:
-            The server's position in the list that the table was made of.
-
-        Raises:
-            LookupError: the list is empty.
-            TypeError, ValueError: the key has no stable hash.
+        Returns the server's position in the list that the table was made of. Raises LookupError
+        (the list is empty) and TypeError, ValueError (the key has no stable hash).
         """
 
     def ranked(self, key: object, n: int, /) -> list[int]:
         """Find the servers that a key prefers.
 
-        Args:
-            key: any key that `index` takes.
-            n: how many servers; more than there are gives all of them.
+        `key`: any key that `index` takes. `n`: how many servers; more than there are gives all
+        of them.
 
-        Returns:
-            Distinct positions, the most preferred first; the first is that of `index`.
-
-        Raises:
-            TypeError, ValueError: the key has no stable hash.
+        Returns distinct positions, the most preferred first; the first is that of `index`.
+        Raises TypeError, ValueError (the key has no stable hash).
         """
 
 
@@ -43,24 +35,19 @@ class Router(Protocol):
     def table(self, names: tuple[str, ...], weights: tuple[float, ...], /) -> Table:
         """Prepare the placement on a list of servers.
 
-        Args:
-            names: the servers' names, no two equal.
-            weights: as many finite numbers above 0; the servers' shares of the keys are
-                proportional to them.
+        `names`: the servers' names, no two equal. `weights`: as many finite numbers above 0;
+        the servers' shares of the keys are proportional to them.
 
-        Returns:
-            A table whose positions are those of `names`.
-
-        Raises:
-            ValueError: the weights don't fit the names, or the router can't respect them.
+        Returns a table whose positions are those of `names`. Raises ValueError (the weights
+        don't fit the names, or the router can't respect them).
         """
 
 
 def check_weights(names: tuple[str, ...], weights: tuple[float, ...]) -> None:
     """Refuse weights that are not usable.
 
-    Raises:
-        ValueError: there are not as many weights as names, or one is not a finite number above 0.
+    Raises ValueError (there are not as many weights as names, or one is not a finite number
+    above 0).
     """
     if len(names) != len(weights):
         raise ValueError(f'{len(names)} servers but {len(weights)} weights')
@@ -70,15 +57,14 @@ def check_weights(names: tuple[str, ...], weights: tuple[float, ...]) -> None:
 
 
 def check_equal_weights(router: str, names: tuple[str, ...], weights: tuple[float, ...]) -> None:
-    """Refuse weights that a router could only ignore.
+    """Refuse weights that a router would have to ignore.
 
-    Raises:
-        ValueError: the weights are not usable, or they differ.
+    Raises ValueError (the weights are not usable, or they differ).
     """
     check_weights(names, weights)
     if len(set(weights)) > 1:
         raise ValueError(
-            f"routing {router!r} knows no weights and the servers' weights differ: "
+            f"routing {router!r} supports no weights, and the servers' weights differ: "
             "use 'ketama', 'maglev' or 'rendezvous', or give all servers one weight"
         )
 
@@ -91,8 +77,7 @@ def no_servers() -> LookupError:
 def mix(number: int) -> int:
     """Spread the bits of a number over 64 bits: the finaliser of SplitMix64.
 
-    Source:
-        Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014.
+    Source: Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014.
     """
     number = (number ^ (number >> 30)) * 0xBF58476D1CE4E5B9 & _64_BITS
     number = (number ^ (number >> 27)) * 0x94D049BB133111EB & _64_BITS

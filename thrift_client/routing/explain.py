@@ -1,4 +1,4 @@
-"""Answers about where keys go: which server a call would reach and why, and what would move."""
+"""Explains routing: which server a call would reach and why, and which keys would move."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ['Explanation', 'Move', 'Plan']
 class Explanation:
     """Where a call would go.
 
-    `key` is what its key function returned and `hash` that key's stable 64-bit hash, None
-    where the router takes an int itself. `replicas` are all the servers of the key, in the
-    order in which they may serve it; `server` is the one that would get the call now: the
-    first, unless it is out and the pool was given `failover`. `why` says it in words.
+    `key` is what its key function returned and `hash` that key's stable 64-bit hash, None if
+    the router takes an int itself. `replicas` are all the servers of the key, in the order in
+    which they may serve it; `server` is the one that would get the call now: the first, unless
+    it is unavailable and the pool has `failover`. `why` is the reason as text.
     """
 
     method: str
@@ -50,7 +50,7 @@ class Move(NamedTuple):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Plan:
-    """Which of the sampled keys move when servers come and go.
+    """Which of the sampled keys move when servers are added or removed.
 
     `keys` is how many were sampled, `moves` those that change their server, `before` and
     `after` count the keys of each server by its name.
@@ -69,7 +69,7 @@ class Plan:
 
     @property
     def paths(self) -> dict[tuple[str, str], int]:
-        """How many keys move from which server to which, the most first."""
+        """How many keys move between which servers, the largest number first."""
         return dict(Counter((move.source, move.target) for move in self.moves).most_common())
 
     def __repr__(self) -> str:
@@ -102,7 +102,7 @@ def explain(
         position = (key if number is None else number) % count
         why = f'{said} % {count} servers = {position}, and {replicas[0].name} is number {position}'
     if server is not replicas[0]:
-        why += f'; it is unavailable, so that failover={failover} lets {server.name} serve'
+        why += f'; it is unavailable, so failover={failover} lets {server.name} serve'
     return Explanation(method, key, number, router, server, replicas, why)
 
 
@@ -113,9 +113,9 @@ def plan(
     remove: Iterable[str],
     keys: Iterable[Any],
 ) -> Plan:
-    """Say what moves when servers come and go in a pool of servers with these weights.
+    """Return what moves when servers are added to or removed from a pool with these weights.
 
-    Raises ValueError for a name that would be there twice.
+    Raises ValueError for a name that would occur twice.
     """
     after = dict(before)
     for name in remove:
@@ -138,7 +138,7 @@ def compare(
 ) -> Plan:
     """Return which keys move from one list of servers (weights by name) to another.
 
-    ValueError for weights that the router can't have.
+    Raises ValueError for weights that the router can't use.
     """
     sample = list(keys)
     old, new = (router.table(tuple(fleet), tuple(fleet.values())) for fleet in (before, after))

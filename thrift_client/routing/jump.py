@@ -1,4 +1,4 @@
-"""Jump consistent hashing: perfectly even and without memory, for pools that grow at their end."""
+"""Jump consistent hashing: perfectly even, without memory, for pools that grow at their end."""
 from thrift_client.routing.base import check_equal_weights, mix, no_servers
 from thrift_client.routing.keys import key_hash
 
@@ -11,11 +11,10 @@ _GOLDEN_GAMMA = 0x9E3779B97F4A7C15
 class Jump:
     """Place a key by jump consistent hashing of its `key_hash`.
 
-    Positions decide, not names: only a server added or removed at the end of the list moves its
-    share alone; one removed from the middle renumbers those behind it. Weights must be equal.
+    Positions decide, not names: a server added or removed at the end of the list moves only its
+    share; one removed from the middle renumbers those after it. Weights must be equal.
 
-    Source:
-        Lamping, Veach: A Fast, Minimal Memory, Consistent Hash Algorithm, 2014.
+    Source: Lamping, Veach: A Fast, Minimal Memory, Consistent Hash Algorithm, 2014.
     """
 
     name = 'jump'
@@ -41,9 +40,9 @@ class _JumpTable:
     def ranked(self, key: object, n: int) -> list[int]:
         """Find the servers that a key prefers; see `Table.ranked`.
 
-        The first is the key's own; further ones are where it jumps with its hash mixed again, so
-        that the keys of one server have their second choices on all others. Where that finds no
-        new one for long, the positions that follow fill the list.
+        The first is the key's own; further ones are where it jumps with its hash mixed again,
+        so that the keys of one server have their second choices on all others. If that finds no
+        new server for long, the positions that follow fill the list.
         """
         n = min(n, self._count)
         if n <= 0:
@@ -61,7 +60,7 @@ class _JumpTable:
 
 
 def jump(number: int, count: int) -> int:
-    """Find the bucket of a 64-bit number among `count` of them, of which there is at least one."""
+    """Find the bucket of a 64-bit number among `count` buckets, at least one."""
     bucket, following = -1, 0
     while following < count:
         bucket = following

@@ -1,4 +1,4 @@
-"""Canonical bytes of a key, and their 64-bit hash: the same in every process, on every platform.
+"""Canonical bytes of a key and their 64-bit hash: the same in every process and platform.
 
 A key's canonical bytes are one tag byte and a content. What `key_hash` returns is the BLAKE2b
 digest of these bytes with a digest size of 8 (no key, salt or personalisation), read as a
@@ -32,8 +32,8 @@ Sorting compares bytes as unsigned numbers, a prefix before what it is a prefix 
 
 What follows from the table, and why:
 
-* Two keys have the same bytes only if they are the same key: lengths and tags leave no second
-  reading. ``1``, ``1.0``, ``True`` and ``'1'`` differ, and so do ``'a'`` and ``b'a'``.
+* Two keys have the same bytes only if they are the same key: lengths and tags make it so. ``1``,
+  ``1.0``, ``True`` and ``'1'`` differ, and so do ``'a'`` and ``b'a'``.
 * A tuple and a list of the same elements are one key, as a set and a frozenset are: they are the
   same on the wire.
 * An instance of a subclass counts as its base class (`OrderedDict`, a named tuple…). An `IntEnum`,
@@ -62,14 +62,10 @@ _from_bytes = int.from_bytes
 def key_hash(key: object) -> int:
     """Hash a key to a number that is the same in every process, on every platform and Python.
 
-    Args:
-        key: any key that `canonical_bytes` takes.
+    `key`: any key that `canonical_bytes` takes.
 
-    Returns:
-        A number from 0 to 2**64 - 1.
-
-    Raises:
-        TypeError, ValueError: as `canonical_bytes` does.
+    Returns a number from 0 to 2**64 - 1. Raises TypeError, ValueError (as `canonical_bytes`
+    does).
     """
     content = b'b' + key if type(key) is bytes else canonical_bytes(key)
     return _from_bytes(blake2b(content, digest_size=8).digest(), 'big')
@@ -78,16 +74,12 @@ def key_hash(key: object) -> int:
 def canonical_bytes(key: object) -> bytes:
     """Write a key as bytes that are the same wherever the key is the same.
 
-    Args:
-        key: a str, bytes, int, float, bool, None, UUID, enum member or generated struct, or a
-            tuple, list, set or dict of such.
+    `key`: a str, bytes, int, float, bool, None, UUID, enum member or generated struct, or a
+    tuple, list, set or dict of such.
 
-    Returns:
-        The bytes that the table at the top of this module describes.
-
-    Raises:
-        TypeError: the key, or something in it, has no canonical bytes.
-        ValueError: a container contains itself or is nested too deeply.
+    Returns the bytes that the table at the top of this module describes. Raises TypeError (the
+    key, or something in it, has no canonical bytes) and ValueError (a container contains itself
+    or is nested too deeply).
     """
     return _encode(key, ())
 
@@ -142,7 +134,7 @@ _SCALARS: dict[type, Callable[[Any], bytes]] = {
 def _rare_scalar(key: object, parents: tuple[int, ...]) -> bytes:
     if isinstance(key, Enum):
         return b'e' + _encode(key.value, parents)
-    # uuid takes a while to import, and code that passes a UUID has imported it.
+    # importing uuid takes time, and code that passes a UUID has imported it.
     from uuid import UUID
 
     if isinstance(key, UUID):
@@ -189,7 +181,7 @@ def _struct(key: Any, parents: tuple[int, ...]) -> bytes:
 
 
 class _GeneratedStruct:
-    """Stands for the classes that gen-py writes, which share no base class."""
+    """Represents the classes that gen-py writes, which share no base class."""
 
 
 _CONTAINERS: dict[type, Callable[[Any, tuple[int, ...]], bytes]] = {

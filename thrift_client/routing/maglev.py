@@ -18,15 +18,13 @@ class Maglev:
     and so on. Names decide, not positions. A change of servers moves their share of the keys and a
     few more, the fewer the larger the table is. Filling 65537 slots takes some tenths of a second.
 
-    Args:
-        size: how many slots the table has, a prime number; shares are even to about
-            ``servers / size``, so a hundred times as many as servers is a good choice.
+    `size`: how many slots the table has, a prime number; shares are even to about ``servers /
+    size``, so a hundred times as many as servers is a good choice.
 
-    Raises:
-        ValueError: `size` is not a prime number.
+    Raises ValueError (`size` is not a prime number).
 
-    Source:
-        Eisenbud et al.: Maglev: A Fast and Reliable Software Network Load Balancer, NSDI 2016.
+    Source: Eisenbud et al.: Maglev: A Fast and Reliable Software Network Load Balancer, NSDI
+    2016.
     """
 
     name = 'maglev'
@@ -39,8 +37,7 @@ class Maglev:
     def table(self, names: tuple[str, ...], weights: tuple[float, ...]) -> '_MaglevTable':
         """Prepare the placement on a list of servers; see `Router.table`.
 
-        Raises:
-            ValueError: as there, or there are more servers than slots.
+        Raises ValueError (as there, or there are more servers than slots).
         """
         check_weights(names, weights)
         if len(names) > self._size:
@@ -93,14 +90,11 @@ def _slots(
 def fill(offsets: list[int], skips: list[int], turns: list[float], size: int) -> 'array[int]':
     """Let servers take slots in turns until none is free.
 
-    Args:
-        offsets: the slot that each server wants first.
-        skips: how many slots on each finds the one it wants next; from 1 to `size` - 1.
-        turns: which part of the turns each takes; 1 for at least one server.
-        size: how many slots there are, a prime number.
+    `offsets`: the slot that each server wants first. `skips`: how many slots on each finds the
+    one it wants next; from 1 to `size` - 1. `turns`: which part of the turns each takes; 1 for
+    at least one server. `size`: how many slots there are, a prime number.
 
-    Returns:
-        For each slot the number of the server that took it.
+    Returns for each slot the number of the server that took it.
     """
     slots = array('i', [-1]) * size
     wanted = list(offsets)

@@ -6,10 +6,10 @@ __all__ = ['Modulo']
 
 
 class Modulo:
-    """Place an int key on server ``key % n`` as Python does it, any other on ``key_hash(key) % n``.
+    """Place an int key on server ``key % n``, any other on ``key_hash(key) % n``.
 
-    A bool doesn't count as an int, an `IntEnum` does. Positions decide, not names; weights must be
-    equal.
+    The remainder is Python's, so never negative. A bool doesn't count as an int, an `IntEnum` does.
+    Positions decide, not names; weights must be equal.
     """
 
     name = 'modulo'

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 __all__ = ['balancer', 'router']
 
-# Name: module and class. A module is loaded only by those who use what is in it.
+# Name: module and class. A module is loaded only if it is used.
 _ROUTERS = {
     'jump': ('jump', 'Jump'),
     'ketama': ('ring', 'Ketama'),
@@ -29,15 +29,11 @@ _BALANCERS = {
 def router(routing: str | Router) -> Router:
     """Find a router by its name.
 
-    Args:
-        routing: a name, or an object that is a router itself.
+    `routing`: a name, or an object that is a router itself.
 
-    Returns:
-        The router of this name with its usual settings, or the object that was given.
-
-    Raises:
-        ValueError: no router has this name.
-        TypeError: neither a str nor an object with `name` and `table`.
+    Returns the router of this name with its usual settings, or the object that was given.
+    Raises ValueError (no router has this name) and TypeError (neither a str nor an object with
+    `name` and `table`).
     """
     found: Router = _named('routing', routing, _ROUTERS, 'table(names, weights)')
     return found
@@ -46,15 +42,10 @@ def router(routing: str | Router) -> Router:
 def balancer(balance: 'str | Balancer') -> 'Balancer':
     """Find a balancer by its name.
 
-    Args:
-        balance: a name, or an object that is a balancer itself.
+    `balance`: a name, or an object that is a balancer itself.
 
-    Returns:
-        A new balancer of this name, or the object that was given.
-
-    Raises:
-        ValueError: no balancer has this name.
-        TypeError: neither a str nor an object with `name` and `pick`.
+    Returns a new balancer of this name, or the object that was given. Raises ValueError (no
+    balancer has this name) and TypeError (neither a str nor an object with `name` and `pick`).
     """
     found: Balancer = _named('balance', balance, _BALANCERS, 'pick(candidates, now, random)')
     return found

@@ -16,9 +16,8 @@ class Rendezvous:
     ``-weight / log((number + 0.5) / 2**64)``. Names decide, not positions. A look-up takes time in
     proportion to the number of servers.
 
-    Source:
-        Thaler, Ravishankar: A Name-Based Mapping Scheme for Rendezvous, 1996; Schindelhauer,
-        Schomaker: Weighted Distributed Hash Tables, 2005.
+    Source: Thaler, Ravishankar: A Name-Based Mapping Scheme for Rendezvous, 1996;
+    Schindelhauer, Schomaker: Weighted Distributed Hash Tables, 2005.
     """
 
     name = 'rendezvous'

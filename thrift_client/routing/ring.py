@@ -25,8 +25,7 @@ class Ketama:
     one point of two servers belongs to the name that sorts first. Where weights differ, a change
     alters how many points the others have, so that some of their keys move too.
 
-    Source:
-        libmemcached's weighted ketama, whose servers are called ``host:port``.
+    Source: libmemcached's weighted ketama, whose servers are called ``host:port``.
     """
 
     name = 'ketama'

@@ -1,4 +1,4 @@
-"""Pools of which any server can serve any call: which one gets it, without the calls."""
+"""Pools in which any server can serve any call: the choice of the server, without the calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class BalancedBase(PoolBase[S]):
-    """A pool that sends each call to one server, whichever is best."""
+    """A pool that sends each call to the server that is best at that moment."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class BalancedBase(PoolBase[S]):
         return self._servers, self._overrides, self._new_picker, self._when_listed
 
     def _new_picker(self, roster: Roster, now: float) -> BalancedPicker:
-        """Return what chooses the servers of a call begun at `now`."""
+        """Return the object that chooses the servers of a call begun at `now`."""
         pin = None if self._overrides is None else self._overrides.given.get('source')
         return BalancedPicker(
             self._servers, roster, self._balance, self._retry_budget, self._latencies, now, pin
@@ -63,14 +63,14 @@ class BalancedBase(PoolBase[S]):
 
     @staticmethod
     def _new_pin() -> Any:
-        """Return a pinned connection, to a server that is not chosen yet."""
+        """Return a pinned connection whose server is not chosen yet."""
         raise NotImplementedError
 
     def pinned(self) -> Self:
         """Return a view whose calls all use one new connection of its own.
 
-        The first call chooses the server, and goes on to others while none can be connected
-        to; the rest is as SimpleClient's `pinned` says.
+        The first call chooses the server, and tries others if it can't be connected to. For the
+        rest, see SimpleClient's `pinned`.
         """
         pin = self._new_pin()
         before = {} if self._overrides is None else self._overrides.given
@@ -80,7 +80,7 @@ class BalancedBase(PoolBase[S]):
 def balanced_failure(
     picker: BalancedPicker | None, error: BaseException, method: Method, started: float
 ) -> ThriftExceptionResponse[Any]:
-    """Return the response of a call that failed, with why for each server that was out of reach.
+    """Return the response of a failed call, with the reason of each unreachable server.
 
     `picker` is None if no server could be chosen.
     """

@@ -17,10 +17,9 @@ _classes: dict[tuple[type, Service], type] = {}
 def class_for(cls: type, service: Service, make: Callable[[], dict[str, Any]]) -> type:
     """Return the subclass of `cls` for a service, made once.
 
-    `make()` gives an attribute for each method; those that `cls` has itself are
-    kept. A user's subclass comes before the methods, so that it may override them and call
-    them with `super()`. Two threads that are first at the same time make two and keep the
-    same one.
+    `make()` returns an attribute for each method; attributes that `cls` has itself are kept. A
+    user's subclass comes before the methods, so that it may override them and call them with
+    `super()`. If two threads create the class at the same time, both keep the same one.
     """
     if '_service' in vars(cls):
         return cls
@@ -79,7 +78,7 @@ class PoolMethod:
 
     @property
     def __func__(self) -> Any:
-        """What makes the call, by which `unittest.mock` sees whether it is awaited."""
+        """The function that makes the call; `unittest.mock` asks whether it is a coroutine's."""
         return self._call  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
@@ -120,7 +119,7 @@ def bind(
 
 
 class Attribute:
-    """Gives a pool its method objects, each made when it is first looked up."""
+    """Gives a pool its method objects, each created on first access."""
 
     __slots__ = ('_kind', '_name')
 

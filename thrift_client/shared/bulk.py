@@ -1,9 +1,9 @@
 """Many calls at once on a hash pool: `map` over arguments, and one call split by key.
 
-Both are scatters (`core/scatter.py`) whose legs are calls of the pool. In a `map` every
-server has one call at a time, on one connection, and as soon as that is answered the next.
-What is ahead of the response that comes next is bounded, so that a generator of any length
-is read no faster than its responses are taken.
+Both are scatters (`core/scatter.py`) whose legs are calls of the pool. In a `map`, every server
+has one call at a time, on one connection; the next begins when it is answered. The number of
+calls ahead of the next response is bounded, so that a generator of any length is read no faster
+than its responses are taken.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from thrift_client.shared.pool_base import Overrides
     from thrift_client.shared.server_list import Roster
 
-#: How many calls are read ahead for each server, and at least.
+#: How many calls are read ahead for each server, and the minimum in all.
 AHEAD, LEAST_AHEAD = 32, 128
 
 
@@ -67,7 +67,7 @@ class _Item:
 
 
 class Mapped(Scatter):
-    """The calls of one `map`, made in the order of the items as servers get free.
+    """The calls of one `map`, made in the order of the items as servers become free.
 
     `roster()` gives the pool's servers, `kind` is the method's class, `key` its key function.
     """
@@ -95,11 +95,11 @@ class Mapped(Scatter):
 
     @property
     def waits(self) -> bool:
-        """Whether calls are under way; if not, and nothing is due, that was all."""
+        """Whether calls are under way; if not, and nothing is due, the `map` is finished."""
         return bool(self._under_way)
 
     def due(self) -> ThriftResponse[Any] | None:
-        """Return the response whose turn it is, if it is there; begins what can be begun.
+        """Return the response whose turn it is, if it has arrived; begin calls that can begin.
 
         Raises the mistake in an item when its turn comes.
         """
@@ -127,7 +127,7 @@ class Mapped(Scatter):
         item.outcome = response
 
     def _read(self) -> None:
-        """Read items as far ahead as is allowed, and begin what can be begun."""
+        """Read items as far ahead as allowed, and begin the calls that can begin."""
         while not self._all_read:
             most = max(LEAST_AHEAD, AHEAD * len(self._roster().servers))
             if len(self._ahead) >= most:
@@ -147,7 +147,7 @@ class Mapped(Scatter):
             except Exception as exc:
                 if is_foreign(exc):
                     raise
-                # The caller's, raised when its turn comes.
+                # The caller's mistake, raised when its turn comes.
                 item.outcome = exc
                 self._all_read = True
             self._ahead.append(item)
@@ -175,7 +175,7 @@ class Mapped(Scatter):
             del self._queues[endpoint]
 
     def refused(self, leg: Leg, mistake: Exception) -> None:
-        """Have a call whose arguments can't be encoded raise that in its turn, and go on."""
+        """Raise the error of arguments that can't be encoded when the call's turn comes."""
         self._under_way.pop(leg.position).outcome = mistake
         self._next(leg.endpoint)
 
@@ -183,7 +183,7 @@ class Mapped(Scatter):
 class SplitResponse(ThriftResponse[Any]):
     """The merged answer of several servers, each to its share; `shares` are those.
 
-    `server` is the one that answered, None where several did.
+    `server` is the one that answered; None if several did.
     """
 
     __slots__ = ('shares',)
@@ -194,7 +194,7 @@ class SplitResponse(ThriftResponse[Any]):
 class SplitExceptionResponse(ThriftExceptionResponse[Any]):
     """A split call of which a share failed: `keys` are the keys of all failed shares.
 
-    `exception` and `server` are those of the first; `shares` has every answer.
+    `exception` and `server` are those of the first failed share; `shares` has every answer.
     """
 
     __slots__ = ('keys', 'shares')
@@ -206,8 +206,8 @@ class SplitExceptionResponse(ThriftExceptionResponse[Any]):
 class SplitCall(Scatter):
     """One call, of which each server gets its share of the argument that is split.
 
-    `shares_of(roster, failed, positions)` distributes the argument. Where a server is out of
-    reach and the pool has failover, its share goes to others.
+    `shares_of(roster, failed, positions)` distributes the argument. If a server is out of reach
+    and the pool has failover, its share goes to others.
     """
 
     def __init__(
@@ -257,7 +257,7 @@ class SplitCall(Scatter):
             self._move_on()
 
     def _move_on(self) -> None:
-        """Have what found its server out of reach served by others, as far as they may."""
+        """Send shares whose server was out of reach to other servers, as far as failover allows."""
         lost = [
             share
             for share in self._shares

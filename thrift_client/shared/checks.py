@@ -1,10 +1,9 @@
-"""Finding out in the background whether ejected servers are back: `CircuitBreaker(check=…)`.
+"""Checks in the background whether ejected servers recovered: `CircuitBreaker(check=…)`.
 
-Who owns what: one Checks for each pool, and one for each client in no pool. It has a thread
-or task only while a server is ejected. `_lock` guards which servers those are, so that a
-thread that ends and a server that is ejected just then don't miss each other; no lock is
-held while a check runs. Servers are held weakly: a client that nobody has any more isn't
-kept by its checks.
+Who owns what: one Checks for each pool, and one for each client in no pool. It has a thread or
+task only while a server is ejected. `_lock` guards which servers those are, so that a thread
+that ends and a server that is ejected just then don't miss each other; no lock is held while a
+check runs. Servers are held weakly: checks don't keep an unused client alive.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger('thrift_client')
 
-#: ms that a check may take at least, however often it is made.
+#: The minimum timeout of a check in ms, however often checks are made.
 LEAST_TIMEOUT = 1000.0
-#: Seconds between two looks whether the main thread still runs.
+#: Seconds between two tests whether the main thread still runs.
 LOOK_EVERY = 1.0
 #: The name of the thread or task.
 NAME = 'thrift_client checks'
@@ -40,7 +39,7 @@ _broken: dict[int, Any] = {}
 
 
 class ChecksBase:
-    """The ejected servers of one pool or client, and what to do about them when."""
+    """The ejected servers of one pool or client, and when to check them."""
 
     __slots__ = ('__weakref__', '_lock', '_watched', 'closed')
 
@@ -66,12 +65,12 @@ class ChecksBase:
         return True
 
     def forget(self, endpoint: Endpoint) -> None:
-        """Check a server no longer."""
+        """Stop checking a server."""
         with self._lock:
             self._watched.pop(id(endpoint), None)
 
     def _start(self, endpoint: Endpoint) -> None:
-        """Begin to work, or look at once. Raises RuntimeError."""
+        """Start the thread or task, or wake it. Raises RuntimeError."""
         raise NotImplementedError
 
     def _ends(self) -> None:
@@ -79,13 +78,13 @@ class ChecksBase:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Begin no other check, and end the one under way."""
+        """Begin no further check, and end the one under way."""
         with self._lock:
             self.closed = True
             self._watched.clear()
 
     def due(self, now: float) -> tuple[Endpoint, Probe] | float | None:
-        """Return the server to check now, with its probe; or seconds to wait; None: all done."""
+        """Return the server to check now and its probe; or seconds to wait; None: nothing to do."""
         if fork.is_main_thread_gone():
             self.give_up()
         with self._lock:
@@ -106,7 +105,7 @@ class ChecksBase:
             return None
 
     def give_up(self) -> None:
-        """Leave it to calls to probe the servers: no thread may go on."""
+        """Have calls probe the servers, because no thread may run."""
         with self._lock:
             given_up = [reference() for reference in self._watched.values()]
             self._watched.clear()
@@ -130,9 +129,9 @@ class ChecksBase:
 
 
 def check_view(endpoint: Endpoint, pin: Any, now: float) -> Any:
-    """Return the view of a server's client that a check gets: on a connection of its own.
+    """Return the view of a server's client for a check: on a separate connection.
 
-    Its calls are in no events, figures and logs of requests, and are limited by the client's
+    Its calls are not in events, statistics and the request log, and are limited by the client's
     timeout and by `check_every`, if that is at least a second.
     """
     assert endpoint.health.breaker is not None
@@ -143,14 +142,14 @@ def check_view(endpoint: Endpoint, pin: Any, now: float) -> Any:
 
 
 def begin(endpoint: Endpoint, view: Any) -> Any:
-    """Call what the policy names; False says that the server isn't healthy, like an exception."""
+    """Call the check of the policy; a result of False means unhealthy, like an exception."""
     assert endpoint.health.breaker is not None
     check = endpoint.health.breaker.policy.check
     return view.call(check) if isinstance(check, str) else check(view)  # type: ignore[misc]
 
 
 def log_once(endpoint: Endpoint, error: BaseException) -> None:
-    """Log, once, an exception of a check function that is not a failed call."""
+    """Log an exception of a check function, once, unless it is the error of a call."""
     assert endpoint.health.breaker is not None
     check = endpoint.health.breaker.policy.check
     if not isinstance(error, FAILURES) and id(check) not in _broken:

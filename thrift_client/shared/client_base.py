@@ -1,4 +1,4 @@
-"""The base of blocking and asyncio clients of one server: everything but the waiting."""
+"""The base of blocking and asyncio clients of one server: everything except the waiting."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ClientBase:
     calls; `_is_view` means that it owns nothing.
     """
 
-    _service: Service  # of the class that is made for each service
+    _service: Service  # of the class that is created for each service
     _endpoint: Endpoint
     _options: CallOptions
     _is_view = False
@@ -80,11 +80,11 @@ class ClientBase:
         raise NotImplementedError
 
     def _begin(self) -> None:
-        """Make what only a client that is not a view has."""
+        """Create the state that views don't have."""
 
     @staticmethod
     def _load_hedging() -> None:
-        """Import what hedged calls need: when one begins, no descriptor may be left to read it."""
+        """Import what hedged calls need: once one begins, no descriptor may be free to do so."""
         raise NotImplementedError
 
     @property
@@ -141,9 +141,8 @@ class ClientBase:
     def for_service(self, service: ModuleType, service_name: str | None = None) -> Any:
         """Return a view of the same server for another multiplexed service.
 
-        `service`: as for the client; `service_name`: its name at the server, None if calls
-        carry none. The view has the same connections, breaker and stats, and owns
-        nothing.
+        `service`: as for the client; `service_name`: its name at the server; None: calls carry
+        no name. The view has the same connections, breaker and stats, and owns nothing.
         """
         of = service_of(service)
         endpoint = self._endpoint
@@ -156,12 +155,12 @@ class ClientBase:
         """Return a view whose calls all use one new connection of its own.
 
         For servers that keep a session, a transaction or prepared state per connection: `with
-        client.pinned() as one:`. The first call opens the connection, which takes a permit
-        of `max_connections` until the block ends; `idle_timeout`, `max_age` and `max_idle`
-        don't apply to it. Concurrent calls wait for their turn within their timeouts.
-        Nothing is retried after a loss or hedged: the call that loses the connection reports
-        it, and every later call raises ConnectionLost without having run. Over HTTP the
-        view has cookies of its own, and its connection may be replaced.
+        client.pinned() as one:`. The first call opens the connection, which takes a permit of
+        `max_connections` until the block ends; `idle_timeout`, `max_age` and `max_idle` don't
+        apply to it. Concurrent calls wait for their turn within their timeouts. Calls are not
+        hedged, and not retried after a loss: the call that loses the connection reports it, and
+        every later call raises ConnectionLost without having run. Over HTTP the view has
+        cookies of its own, and its connection may be replaced.
         """
         pin = self._endpoint.connections.new_pin()
         view: Self = self._view(self._options.replace({'source': pin}), pin=pin)
@@ -174,21 +173,21 @@ class ClientBase:
         return view
 
     def stats(self) -> ClientStats:
-        """Return a snapshot of what the client has done and holds; waits for nothing."""
+        """Return a snapshot of the client's counters and connections, without waiting."""
         from thrift_client.stats import endpoint_stats
 
         return endpoint_stats(self._endpoint)
 
     def enable(self) -> None:
-        """Let calls through again, at once."""
+        """Allow calls again, at once."""
         self._endpoint.connections.set_disabled(False)
 
     def disable(self) -> None:
-        """Make calls raise ClientDisabledError, also those that wait; those in flight finish."""
+        """Make calls raise ClientDisabledError, even waiting ones; calls in flight finish."""
         self._endpoint.connections.set_disabled(True)
 
     def is_enabled(self) -> bool:
-        """Tell whether calls are let through."""
+        """Tell whether calls are allowed: `disable()` was not called."""
         return 'disabled' not in self._endpoint.connections.gate
 
     def __repr__(self) -> str:

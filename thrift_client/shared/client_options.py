@@ -1,4 +1,4 @@
-"""What a client's options come to: its own, its pool's and its URL's, compared and merged."""
+"""Merges a client's options: its own, its pool's and its URL's; finds contradictions."""
 
 from __future__ import annotations
 

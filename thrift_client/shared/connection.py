@@ -1,4 +1,4 @@
-"""The base of blocking and asyncio connections: their record, and how replies are read."""
+"""The base of blocking and asyncio connections: their state, and how replies are read."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
     from thrift_client.shared.stream import Stream
 
 frame_length = struct.Struct('!i').pack
-#: What is raised for a request that is too large to be put together.
+#: The errors for a request that is too large to be built in memory.
 UNFRAMED = (MemoryError, struct.error)
 _NEVER = float('inf')
 _UNREADABLE = (*DECODING, Incomplete, ThriftClientError)
 
-#: Seconds since the last use after which a connection is looked at before it is used again:
-#: within them, after back-to-back calls, a look would tell nothing.
+#: Seconds since the last use after which a connection is checked before it is used again.
+#: Within them, between back-to-back calls, a check is not worth its cost.
 QUIET = 0.005
 
 
 class ConnectionBase:
-    """A connection's record, and how it reads a small reply.
+    """A connection's state, and how it reads a small reply.
 
-    `calls`: how many it has carried. `look_at`: from when on a use looks first whether the
-    server has closed it; `retire_at`: when it is too old (monotonic seconds). `permit`: its
-    share of `max_connections`. `is_plain_use` says that a use which ends well only puts off the
-    next look: the connection has no maximum age, nothing can have made it unfit, and it is not
-    a new one, whose second use looks, as the server may close after one call.
+    `calls`: how many it has carried. `look_at`: from this moment, a use first checks whether
+    the server has closed it; `retire_at`: when it is too old (monotonic seconds). `permit`: its
+    share of `max_connections`. `is_plain_use` says that a successful use only moves `look_at`:
+    the connection has no maximum age, nothing can have made it unusable, and it is not new.
+    (The second use of a new one is checked, because the server may close after one call.)
     """
 
     __slots__ = (
@@ -63,8 +63,8 @@ class ConnectionBase:
         self._framed = wire.framed
         self._reader = ReplyReader(wire.limit)
         self._protocol = wire.make_protocol(self._reader)
-        self._unanswered: Assembler | None = None  # what may still come for a oneway call
-        self._ended = False  # by what came for a oneway call
+        self._unanswered: Assembler | None = None  # the answer to a oneway call
+        self._ended = False  # by the answer to a oneway call
         self.calls = 0
         self.look_at = now
         self.retire_at = _NEVER
@@ -73,18 +73,18 @@ class ConnectionBase:
         self.permit: Permit | None = None
 
     def speak(self, wire: Wire) -> None:
-        """Carry another protocol's messages from now on; `wire` differs in nothing else."""
+        """Use another protocol from now on; `wire` differs in nothing else."""
         self.wire = wire
         self._protocol = wire.make_protocol(self._reader)
 
     @property
     def reusable(self) -> bool:
-        """Whether the server takes another call on it."""
+        """Whether the server accepts another call on it."""
         return self.channel.reusable and not self._ended
 
     @property
     def is_unsettled(self) -> bool:
-        """Whether something may still come for a oneway call."""
+        """Whether an answer to a oneway call may still arrive."""
         return self._unanswered is not None
 
     @property
@@ -95,15 +95,15 @@ class ConnectionBase:
     def used(self, now: float) -> None:
         """Note that a use begins or ended at `now`."""
         if self._unanswered is not None or self.calls <= 1:
-            self.look_at = now  # the next use looks what has come
+            self.look_at = now  # the next use reads what has arrived
             return
         self.look_at = min(now + QUIET, self.retire_at)
         self.is_plain_use = self._is_steady and self.retire_at == _NEVER
 
     def judged(self, result: Any) -> Any:
-        """Return a result that was read, having noted whether the server takes another call.
+        """Return a result that was read, after noting whether the server accepts another call.
 
-        A proxy that reaches no server answers itself, then closes the connection.
+        A proxy that reaches no server answers by itself, then closes the connection.
         """
         lost = type(result) is Raised and is_of_proxy(result.exception)
         if lost or not self.channel.reusable:
@@ -111,17 +111,17 @@ class ConnectionBase:
         return result
 
     def _end(self) -> None:
-        """Note that it takes no other call, also for code that reads only `look_at`."""
+        """Note that it accepts no other call, also for code that reads only `look_at`."""
         self._ended = True
         self.is_plain_use = False
         self.look_at = self.retire_at = 0.0
 
     def idle_since(self) -> float:
-        """Return when it was last used (monotonic seconds), as far as that matters."""
+        """Return roughly when it was last used (monotonic seconds)."""
         return self.look_at - QUIET
 
     def read_small(self, plan: MethodPlan, head: bytes, data: bytes) -> Any:
-        """Return the result in `data`, if that is just the whole reply to this call, else None.
+        """Return the result in `data`, if that is exactly the reply to this call, else None.
 
         `head` is the message header that the reply must have.
         """
@@ -146,11 +146,11 @@ class ConnectionBase:
         except _UNREADABLE as exc:
             if is_foreign(exc):
                 raise
-            return None  # read again from its beginning, to name what is wrong
+            return None  # read again from the beginning, to find the error
         return None if buffer.read(1) else result
 
     def read_first(self, codec: Codec, method: Method, seqid: int, data: bytes) -> Any:
-        """Return the result in `data`, if that is just the whole reply; else None."""
+        """Return the result in `data`, if that is exactly the reply; else None."""
         plan = codec.plan(method)
         return None if plan is None else self.read_small(plan, plan.headers[seqid][1], data)
 
@@ -194,12 +194,12 @@ class ConnectionBase:
             raise unframed(exc, len(message)) from exc
 
     def sent_oneway(self) -> None:
-        """Note that a call was sent which needs no answer, though one may come."""
+        """Note that a oneway call was sent; an answer may arrive nevertheless."""
         if self.channel.answers_oneway:
             self._unanswered = self.channel.assembler()
 
     def blame(self, error: ThriftClientError) -> ThriftClientError:
-        """Tell an error whether this connection had worked before."""
+        """Set on an error whether this connection had worked before."""
         if isinstance(error, ConnectionLost):
             error.reused = self.calls > 1
         if self.calls <= 1:
@@ -207,10 +207,10 @@ class ConnectionBase:
         return error
 
     def settle(self) -> bool:
-        """Take in what has come for a oneway call; False while something still may.
+        """Read the answer to a oneway call; False while one may still arrive.
 
-        What comes is an empty answer, or an error that nobody waits for; whatever it is
-        but a whole answer ends the connection.
+        It is an empty answer, or an error that no call waits for. Anything but a whole answer
+        ends the connection.
         """
         try:
             while self._unanswered is not None:
@@ -232,7 +232,7 @@ class ConnectionBase:
         return self.stream.is_quiet()
 
     def interrupt(self) -> None:
-        """Have what another thread waits for on it end at once, as at the end of the stream."""
+        """End at once what another thread waits for on it, as at the end of the stream."""
         self.stream.interrupt()
 
     def close(self, *, forked: bool = False) -> None:

@@ -1,18 +1,17 @@
-"""The connections to one server: those that are idle, and a record of all that are open.
+"""The connections to one server: the idle ones, and a list of all open ones.
 
 Who owns what: an idle connection belongs to the pool, a taken one to the call that took it,
-which gives it back or discards it. No lock is held anywhere. What threads share are lists
-and dicts whose `append`, `pop` and lookups are single steps of the interpreter under the
-GIL: two threads can't pop the same connection. `gate` holds what keeps a call from the
-short way ('closed', 'disabled', 'waiting'…) and is empty most of the time; a call that has
-passed it while another thread closes it finishes, and its connection is looked at once more
-when it comes back. For `max_connections` there are permits: opening a connection takes one,
-and it is freed when the connection is discarded, or garbage-collected after an exception
-in the wrong place. `opened` and `_calls_gone` are statistics: `+=` on
-them is one step, too.
+which returns it or discards it. No lock is held anywhere. Threads share lists and dicts whose
+`append`, `pop` and lookups are atomic under the GIL: two threads can't pop the same connection.
+The *gate* is a set of reasons why calls can't take the short path ('closed', 'disabled',
+'waiting'…); it is empty most of the time. A call that has passed the gate before another thread
+closes it finishes; its connection is checked once more when it is returned. `max_connections`
+is the number of permits: opening a connection takes one, and it is freed when the connection is
+discarded, or garbage-collected after an exception at any point. `opened` and `_calls_gone` are
+statistics: `+=` on them is atomic, too.
 
-Without the GIL, methods of lists, sets and dicts stay single steps, but `+=` would lose
-counts: the statistics would need a lock.
+Without the GIL, methods of lists, sets and dicts stay atomic, but `+=` would lose counts: the
+statistics would need a lock.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
     from thrift_client.shared.endpoint import Endpoint
 
-#: Seconds between two looks for connections that are idle for too long, at most.
+#: The maximum seconds between two searches for connections that were idle for too long.
 TEND_EVERY = 1.0
 #: The part of `max_age` by which connections differ, so that they don't all reconnect at once.
 AGE_SPREAD = 0.1
@@ -44,8 +43,8 @@ MADE_ROOM = 'a pinned connection needs its place'
 class Permit:
     """The right to have one connection open. It ends with `release`, or when it is collected.
 
-    It is the pool's `taken` that counts, from which the interpreter itself removes a permit
-    that is garbage: no exception, wherever it comes, can take one away for good.
+    The pool's `taken` is what counts. The interpreter itself removes a permit that is garbage,
+    so no exception, at whatever point, can lose one.
     """
 
     __slots__ = ('__weakref__', '_pool')
@@ -89,9 +88,9 @@ class ConnectionPool:
         self.tend_at = float('inf')  # until there is a connection
         limits = [ms for ms in (options.idle_timeout, options.max_age) if ms is not None]
         self._tend_every = min([TEND_EVERY, *(ms / 1000 for ms in limits)])
-        #: References to the pins whose connections are from here.
+        #: References to the pins that hold connections of this pool.
         self.pins: tuple[ref[Any], ...] = ()
-        self.told: Callable[..., None] | None = None  # hears of what happens to connections
+        self.told: Callable[..., None] | None = None  # reports events of connections
         fork.register(self)
 
     def __repr__(self) -> str:
@@ -119,7 +118,7 @@ class ConnectionPool:
         raise NotImplementedError
 
     def new_checks(self) -> Any:
-        """Return what checks the server in the background while it is ejected."""
+        """Return the object that checks the server in the background while it is ejected."""
         raise NotImplementedError
 
     def count_open(self) -> int:
@@ -147,7 +146,7 @@ class ConnectionPool:
         return self.gate.isdisjoint(('closed', 'disabled'))
 
     def set_disabled(self, disabled: bool) -> None:
-        """Let no call begin, also none of those that wait; or let calls begin again."""
+        """Refuse new and waiting calls; or allow calls again."""
         if disabled:
             self.gate.add('disabled')
             self.wake_all()
@@ -155,7 +154,7 @@ class ConnectionPool:
             self.gate.discard('disabled')
 
     def set_retired(self, retired: bool) -> None:
-        """Keep no connection open any longer, though calls still may be made; or do again."""
+        """Stop keeping idle connections, while calls may still be made; or keep them again."""
         if retired:
             self.gate.add('retired')
             self.drop_idle()
@@ -165,8 +164,8 @@ class ConnectionPool:
     def take_checked(self) -> Any:
         """Return an idle connection that passes inspection; None if there is none.
 
-        One that may still be answered a oneway call stays, as long as there are others: its
-        server may not have read the call yet, and closing it could take the call away.
+        A connection with an unanswered oneway call is kept as long as there are others: the
+        server may not have read the call yet, and closing the connection could lose it.
         """
         unsettled = []
         try:
@@ -196,7 +195,7 @@ class ConnectionPool:
         return True
 
     def _why_not(self, connection: Any, now: float) -> str | None:
-        """Return why a connection may not be kept, whatever the server did; None: it may."""
+        """Return why a connection may not be kept, apart from what the server did; None: it may."""
         if not connection.reusable:
             return 'the server takes no other call on it'
         if now >= connection.retire_at:
@@ -212,10 +211,10 @@ class ConnectionPool:
         return max(0, (self.limit or 0) - len(self.taken))
 
     def try_reserve(self) -> Permit | None:
-        """Take a permit for a new connection; None if there is none.
+        """Take a permit for a new connection; None if none is left.
 
-        Two threads that both try for the last one may both fail. Who waits longest is then
-        woken once more, and gets it.
+        If two threads try to take the last one, both may fail. The call that has waited longest
+        is then woken once more and gets it.
         """
         if not self.permits:
             return None
@@ -226,7 +225,7 @@ class ConnectionPool:
         return None
 
     def make_room(self) -> Permit | None:
-        """Take a permit, for which an idle connection may be closed; None if all are in use."""
+        """Take a permit; an idle connection may be closed for it. None if all are in use."""
         while True:
             permit = self.try_reserve()
             if permit is not None:
@@ -237,20 +236,20 @@ class ConnectionPool:
             self.discard(connection, MADE_ROOM)
 
     def register(self, connection: Any, began: float) -> None:
-        """Take a new connection into the record; opening it began at `began`."""
+        """Add a new connection to the list of open ones; opening it began at `began`."""
         now = monotonic()
         max_age = self.endpoint.options.max_age
         if max_age is not None:
             connection.retire_at = began + max_age * (1 - AGE_SPREAD * random()) / 1000
         self.tend_at = min(self.tend_at, now + self._tend_every)
-        connection.look_at = now  # its second use looks: the server may close after one call
+        connection.look_at = now  # its second use checks it: the server may close after one call
         self._live[id(connection)] = connection
         self.opened += 1
         if self.told is not None:
             self.told('ConnectionOpened', elapsed=(now - began) * 1000)
 
     def give_back(self, connection: Any) -> None:
-        """Make a clean connection idle, if there is room and use for it."""
+        """Make a clean connection idle, or close it if it may not be kept."""
         now = monotonic()
         if not connection.reusable or not self.max_idle or now >= connection.retire_at:
             self.discard(connection, self._why_not(connection, now) or 'no idle one is kept')
@@ -280,10 +279,10 @@ class ConnectionPool:
             connection = popped(self.idle)
             if connection is None:
                 return
-            self.discard(connection, 'the client is closed, or the server has gone')
+            self.discard(connection, 'the client is closed, or the server was removed')
 
     def discard(self, connection: Any, reason: BaseException | str) -> None:
-        """Close a connection for good; with the idle ones if the server broke it."""
+        """Close a connection; if the server broke it, also close the idle ones."""
         connection.close()
         if self._live.pop(id(connection), None) is not None:
             self._calls_gone += connection.calls
@@ -309,7 +308,7 @@ class ConnectionPool:
                 pin.drop_idle(self)
 
     def wake_pins(self) -> None:
-        """Let every call that waits for a pinned connection look at the gate."""
+        """Wake every call that waits for a pinned connection."""
         for reference in self.pins:
             pin = reference()
             if pin is not None:
@@ -334,11 +333,11 @@ class ConnectionPool:
         )
 
     def serve(self) -> None:
-        """Let the call that waits longest look for a connection. May run in a finalizer."""
+        """Wake the call that has waited longest for a connection. May run in a finalizer."""
         raise NotImplementedError
 
     def wake_all(self) -> None:
-        """Let every call that waits, for a connection or to retry, look at the gate."""
+        """Wake all calls that wait for a connection or before a retry."""
         raise NotImplementedError
 
     def warn_unclosed(self) -> None:
@@ -352,7 +351,7 @@ class ConnectionPool:
 
 
 def caller() -> str:
-    """Return the file and line outside of this package that is being run."""
+    """Return the file and line of the innermost frame outside of this package."""
     frame = sys._getframe(1)
     while frame.f_back is not None and _is_ours(frame.f_globals.get('__name__', '')):
         frame = frame.f_back

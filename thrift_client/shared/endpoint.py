@@ -1,8 +1,8 @@
-"""One server as calls see it: everything that its client, its views and its pools share.
+"""The internal object of one server, which its client, its views and its pools share.
 
-No user sees an Endpoint. A client has one in its only private attribute that others read,
-`_endpoint`: names of services leave no room for more. Calls, pickers, fan-outs and pools
-take endpoints, never clients.
+Endpoints are not public. A client has one in `_endpoint`, its only private attribute that other
+modules read: any other name could be a method of the service. Calls, pickers, fan-outs and
+pools take endpoints, never clients.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ REMEMBERED_VIEWS = 64
 class Endpoint:
     """A server's address, wire, connections, health, and the options of its calls.
 
-    `client` is what users see of it, in responses, errors and events. `codec` is that of the
-    service that the client was made for. `clock` and `random` are what the decisions of the
-    core are told.
+    `client` is the public object, in responses, errors and events. `codec` is that of the
+    service that the client was created for. `clock` and `random` are passed to the decisions of
+    the core.
     """
 
     clock = staticmethod(monotonic)
@@ -67,13 +67,13 @@ class Endpoint:
         self.wire = wire_of(options)
         self.codec: Codec = codec_of(service, self.wire, options.service_name)
         self.carries_headers = carries_headers(options)
-        #: Whether opening a connection runs code that blocks, of the user's.
+        #: Whether opening a connection runs the user's own blocking code.
         self.must_block = self.wire.apache is not None or options.on_connect is not None
         self.connections = new_connections(self)
         self.health = Health(self, self.connections)
         self.retry_budget = RetryBudget(self.connections.count_calls, monotonic())
         self.call_options = CallOptions(self.codec, options)
-        self.is_owned = False  # by a pool that made its client, and closes it
+        self.is_owned = False  # by a pool that created its client, and closes it
         self._views: dict[Any, CallOptions] = {}
         self.checks: Any = None
         if options.circuit_breaker is not None and options.circuit_breaker.check is not None:
@@ -99,13 +99,13 @@ class Endpoint:
         return addresses.join(self.address.host, self.address.port)
 
     def codec_of(self, codec: Codec) -> Codec:
-        """Return the codec for this server, for calls that another server was chosen for first."""
+        """Return the codec for this server, for calls that were first sent to another server."""
         return codec if codec.wire is self.wire else self.codec
 
     def located(
         self, error: ThriftClientError, method: str, started: float
     ) -> ThriftClientError:
-        """Tell the error of a call that was never begun where it happened."""
+        """Set on the error of a call that never began where it happened."""
         error.server = self.client
         error.method = method
         error.elapsed = (monotonic() - started) * 1000
@@ -113,7 +113,7 @@ class Endpoint:
         return error
 
     def view(self, overrides: Any) -> CallOptions:
-        """Return the call options of a pool's view; `overrides` has them, checked, as `given`."""
+        """Return the call options of a pool's view; `overrides.given` has them, checked."""
         if overrides is None:
             return self.call_options
         found = self._views.get(overrides)
@@ -131,7 +131,7 @@ class Endpoint:
     def joined(
         self, group: Callable[[], Iterable[Health]], check: Callable[[Endpoint], bool]
     ) -> None:
-        """Note that a pool has the server; `group()` gives the Healths of all its servers.
+        """Note that a pool has the server; `group()` returns the Healths of all its servers.
 
         `check` has the server checked while it is ejected.
         """
@@ -143,9 +143,9 @@ class Endpoint:
     def left(
         self, group: Callable[[], Iterable[Health]], check: Callable[[Endpoint], bool]
     ) -> None:
-        """Note that a pool has the server no longer.
+        """Note that a pool no longer has the server.
 
-        Its connections are closed, each when its call is done, if the pool made its client
+        Its connections are closed, each when its call is done, if the pool created its client
         and no other pool has it.
         """
         health = self.health
@@ -159,7 +159,7 @@ class Endpoint:
             health.tell('ServerLeft')
 
     def _check(self, _: Endpoint) -> bool:
-        """Have the server checked for its client alone, which is in no pool; False if it is."""
+        """Have the server checked for its client, if it is in no pool; False if it is in one."""
         if self.is_owned or self.connections.closed:
             return False
         if self.checks is None:
@@ -167,7 +167,7 @@ class Endpoint:
         return self.checks.watch(self)  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """Close the connections, and check the server no longer."""
+        """Close the connections, and stop checking the server."""
         self.connections.close()
         if self.checks is not None:
             self.checks.close()

@@ -1,4 +1,4 @@
-"""The base of both drivers of several calls at once: everything but the waiting."""
+"""The base of both drivers of several calls at once: everything except the waiting."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class FanOutBase:
     def _encode(self, leg: Leg) -> None:
         """Give a leg the message for its endpoint, encoded once for legs with the same arguments.
 
-        Raises EncodeError, told where.
+        Raises EncodeError with server and method.
         """
         codec = leg.options.codec
         if codec.wire is not leg.endpoint.wire:
@@ -63,7 +63,7 @@ class FanOutBase:
         leg.codec, leg.plan, leg.message = codec, codec.plans.get(leg.method), known[1]
 
     def _has_settled(self, leg: Leg, result: Any, headers: Any) -> bool:
-        """End a leg with a result, unless its policy wants another attempt: then False."""
+        """End a leg with a result; False if its policy asks for another attempt."""
         method, call, value = leg.method, leg.call, None
         if call is None:
             exception = None if result is None else method.exception_in(result)

@@ -1,10 +1,10 @@
 """A pool that follows a source of servers: `pool.follow('zk://…')`.
 
-Who owns what: the source's watch calls `update` and `trouble` in its own thread, one call at
-a time; the pool's `ServerList` makes each list the pool's own. `_first` is set once a call
-has nothing more to wait for: this or another source of the pool has named servers, none is to
-come, or two tries to get a list have failed. The watch holds its listener weakly, so the list
-keeps the Follower.
+Who owns what: the source's watch calls `update` and `trouble` in its own thread, one call at a
+time; the pool's `ServerList` makes each list the pool's own. `_first` is set once calls need
+not wait any more: this or another source of the pool has named servers, no list will arrive, or
+two attempts to get one have failed. The watch holds its listener weakly, so the server list
+keeps the Follower alive.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Follower:
     def begin(self) -> None:
         """Start to follow, in the background.
 
-        If no thread can be started, that is the failure that calls report.
+        If no thread can be started, calls report that failure.
         """
         try:
             self._watch = self._source.watch(self)
@@ -72,10 +72,10 @@ class Follower:
             self._watch.close()
 
     def update(self, members: tuple[Member, ...]) -> None:
-        """Make a new list the pool's.
+        """Replace the pool's list.
 
-        Members that the pool can't have are left out. If it routes by key, or if there are no
-        others, it keeps its last list instead.
+        Members that the pool can't use are left out. If it routes by key, or if no usable
+        member is left, it keeps its last list instead.
         """
         found = list(self._servers.claims_of(members))
         usable = [claim for claim in found if isinstance(claim, Claim)]
@@ -96,11 +96,11 @@ class Follower:
                 follower._end_waiting()
 
     def trouble(self, exception: SourceError) -> None:
-        """Keep the reason, for calls that find no server; the servers stay."""
+        """Keep the reason, for calls that find no server. The servers stay."""
         self.trouble_again(exception)
 
     def trouble_again(self, exception: SourceError) -> None:
-        """Let calls wait for a first list no longer once two tries to get one have failed."""
+        """Stop calls from waiting for a first list once two attempts to get one have failed."""
         self.failure = exception
         self._failures += 1
         if self._failures > 1:
@@ -129,7 +129,7 @@ class Follower:
         self._end_waiting()
 
     def renew_after_fork(self) -> Callable[[], None] | None:
-        """Drop the parent's thread and the calls that waited there; then follow again."""
+        """Drop the parent's thread and waiting calls in a forked child; then follow again."""
         self._lock = RLock()
         self._listeners = WeakSet()
         self._first = Event()

@@ -1,12 +1,12 @@
-"""What a forked child renews, and what a fork waits for: one list for the whole package.
+"""The objects that a forked child renews, and what a fork waits for: one list for all.
 
-A child has its parent's memory but only the thread that forked. Locks that other threads
-held, counts of their calls and their connections would stay as they were for ever, so
-every object that has such things registers here when it is created.
+A child has its parent's memory but only the thread that forked. Locks that other threads held,
+counts of their calls and their connections would never change again, so every object that has
+such things registers here when it is created.
 
-Registering takes no lock: storing into a dict is one step of the interpreter under the GIL.
-Without the GIL, `register` and the callbacks of weak references would need one, because
-`WeakValueDictionary` is written in Python.
+Registering takes no lock: storing into a dict is atomic under the GIL. Without the GIL,
+`register` and the callbacks of weak references would need one, because `WeakValueDictionary` is
+written in Python.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Renewable(Protocol):
     """An object that a forked child makes usable again."""
 
     def renew_after_fork(self) -> Callable[[], None] | None:
-        """Replace what was the parent's; return what to do once all objects are renewed."""
+        """Replace the parent's state; return a function to call once all objects are renewed."""
 
 
 log = logging.getLogger('thrift_client')
@@ -36,8 +36,8 @@ log = logging.getLogger('thrift_client')
 #: Seconds that a fork waits at most for all changes that are under way.
 PATIENCE = 1.0
 
-# By id, in the order of registration: `valuerefs` copies a dict in one step, while
-# iterating over a WeakSet fails if another thread adds to it.
+# By id, in the order of registration: `valuerefs` copies a dict atomically, while iterating
+# over a WeakSet fails if another thread adds to it.
 _registered: WeakValueDictionary[int, Any] = WeakValueDictionary()
 _locks: WeakValueDictionary[int, Any] = WeakValueDictionary()
 _held = local()
@@ -46,8 +46,8 @@ _held = local()
 def register(obj: Renewable) -> None:
     """Have `obj.renew_after_fork()` called in every forked child while `obj` lives.
 
-    Objects are renewed in the order in which they were registered, without a lock. What one
-    needs of others that are renewed already (starting a thread), it returns as a function.
+    Objects are renewed in the order in which they were registered, without a lock. If a step
+    needs other renewed objects (starting a thread), the method returns it as a function.
     """
     _registered[id(obj)] = obj
 

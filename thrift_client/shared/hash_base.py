@@ -1,4 +1,4 @@
-"""Pools whose servers a call's key chooses: keys, routing and placement, without calls."""
+"""Pools that choose the server by a call's key: keys, routing and placement, without calls."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def default_key(*arguments: Any) -> Any:
 
 
 class KeyedMethod(PoolMethod):
-    """A method of the service on a pool that knows keys.
+    """A method of the service on a pool that routes by key.
 
-    It has at hand what each call needs of its pool, where a hook for unknown methods makes
-    every look dear.
+    It copies what each call needs from the pool, because `__getattr__` makes every attribute
+    access there slow.
     """
 
     __slots__ = (
@@ -64,19 +64,19 @@ class KeyedMethod(PoolMethod):
     def set_split(self, argument: str, merge: Any = None) -> Any:
         """Split this method's calls by the keys in one argument; returns the pool.
 
-        `argument` names a list, set or map. Each element, of a map each key, belongs to the
-        server that its key function says, called with the element in the argument's place;
-        without one the element is the key itself. A call then reaches each server once at
-        most, with its share; a failed share's response has `keys`, and each response has
-        `shares`. `merge`: 'list' (in the order of the argument's elements where each has
-        one in the reply), 'set', 'map', 'sum', or a function of the list of the servers'
-        values; None goes by their type. Raises ValueError for an unknown argument.
+        `argument` names a list, set or map. Each element (of a map, each key) is routed by the
+        key function, called with the element in place of the argument; without a key function,
+        the element is the key itself. A call then reaches each server once at most, with its
+        share; a failed share's response has `keys`, and each response has `shares`. `merge`:
+        'list' (in the order of the argument's elements where each has one in the reply), 'set',
+        'map', 'sum', or a function of the list of the servers' values; None: chosen by the type
+        of the values. Raises ValueError for an unknown argument.
         """
         self._splits[self.method.name] = Split(self.method.parameters, argument, merge)
         return self._pool
 
     def map(self, items: Iterable[Any]) -> Any:
-        """Call the method for each item; the responses, in the order of the items.
+        """Call the method for each item; return the responses, in the order of the items.
 
         A tuple is the arguments of a call, anything else is the only argument. The servers
         are called in parallel, each with one call at a time. Items are read as responses
@@ -90,8 +90,8 @@ class KeyedMethod(PoolMethod):
     def on_replicas(self, *args: Any, **kwargs: Any) -> Any:
         """Make the call on all servers of its key at once, as a write to several needs it.
 
-        A list of responses in the order of the routing; `with_options(wait_for=…, merge=…)`
-        holds for it as for `all`. Raises NoServersError, and what the key function does.
+        Returns a list of responses in the order of the routing; `with_options(wait_for=…,
+        merge=…)` applies as for `all`. Raises NoServersError, and what the key function raises.
         """
         return self._pool._call_replicas(self.method, *bind(type(self), args, kwargs))
 
@@ -171,8 +171,8 @@ class HashBase(PoolBase[S]):
     def set_hash(self, method: str, function: KeyFunction) -> Self:
         """Route a method's calls by `function(*arguments)`, the key; returns the pool.
 
-        The function always gets the arguments by position, in the order of the IDL, and
-        returns the key: a str, an int, bytes, or what else `canonical_bytes` takes. Raises
+        The function always gets the arguments by position, in the order of the IDL, and returns
+        the key: a str, an int, bytes, or another type that `canonical_bytes` accepts. Raises
         AttributeError for an unknown method, TypeError if it isn't a function.
         """
         self._method(method)
@@ -190,7 +190,8 @@ class HashBase(PoolBase[S]):
     def servers_for(self, method: str, /, *args: Any, **kwargs: Any) -> tuple[S, ...]:
         """Return the servers of this call's key, in the order of the routing, the key's own first.
 
-        As many as `replicas` says, or `failover` and one more. Raises NoServersError.
+        Their number is `replicas`, or `failover` plus one if that is more. Raises
+        NoServersError.
         """
         ranked = self._roster().ranked(self._key_for(method, args, kwargs), self._copies)
         return tuple(endpoint.client for endpoint in ranked)
@@ -219,11 +220,11 @@ class HashBase(PoolBase[S]):
         remove: Iterable[Any] = (),
         keys: Iterable[Any],
     ) -> Plan:
-        """Return which of these keys would move from where to where; change nothing.
+        """Return which of these keys would move, and between which servers; change nothing.
 
-        `add`: names of servers to come, or (name, weight); `remove`: servers of the pool,
-        their names or addresses; `keys`: a sample of what key functions return. Raises
-        ValueError for a name that is taken, InvalidServerName for one that isn't there.
+        `add`: names of servers to add, or (name, weight); `remove`: servers of the pool, their
+        names or addresses; `keys`: a sample of what key functions return. Raises ValueError for
+        a name that is taken, InvalidServerName for one that the pool doesn't have.
         """
         from thrift_client.routing.explain import plan
 
@@ -233,7 +234,7 @@ class HashBase(PoolBase[S]):
         return plan(self._router, weights, add, leaving, keys)
 
     def _name_of(self, server: Any) -> str:
-        """Return the name of a server that is given by it, by itself, or by its address."""
+        """Return the name of a server, given as a name, a client or an address."""
         if not isinstance(server, str):
             name: str = server.name
             return name
@@ -247,7 +248,7 @@ class HashBase(PoolBase[S]):
         return function(*values)
 
     def _picker(self, key: Any) -> Picker:
-        """Return what chooses the servers of a call that others of its key may serve."""
+        """Return the object that chooses the servers of a call with failover."""
         return FailoverPicker(self._roster(), key, self._failover + 1)
 
     def _shares(

@@ -1,11 +1,10 @@
-"""How healthy one server is, as its calls show: breaker, counts, log, and events.
+"""The health of one server, as its calls show it: breaker, counts, log, and events.
 
-Who owns what: one Health per endpoint, shared by all views of its client. `_lock` guards
-the breaker and the error counts; it is held for a decision, never while listeners or the
-log run. A call that succeeds doesn't come here unless something was wrong before: then
-'unhealthy' is in the gate of the server's connections. `retries` and `ejections` are
-counted without a lock: their `+=` is one step of the interpreter under the GIL.
-Without the GIL, `retries` would have to be counted under `_lock`.
+Who owns what: one Health per endpoint, shared by all views of its client. `_lock` guards the
+breaker and the error counts; it is held for a decision, never while listeners or the log run. A
+successful call reports here only if something was wrong before: then 'unhealthy' is in the gate
+of the server's connections. `retries` and `ejections` are counted without a lock: their `+=` is
+atomic under the GIL. Without the GIL, `retries` would have to be counted under `_lock`.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger('thrift_client')
 log.addHandler(logging.NullHandler())
 
-#: Seconds between two log lines about a server that stays down, or comes and goes.
+#: Seconds between two log lines about a server that is down or changes its state often.
 LOG_EVERY = 1.0
 
 
@@ -56,13 +55,14 @@ class Health:
         self.breaker = Breaker(policy) if policy is not None else None
         self.listeners: tuple[Callable[[Any], object], ...] = options.listeners
         self.groups: tuple[Callable[[], Iterable[Health]], ...] = ()
-        #: Who would check the server while it is ejected, the last first: False if they can't.
+        #: Functions that check the server while it is ejected, the last added first; False if
+        #: one can't.
         self.checkers: tuple[Callable[[Endpoint], bool], ...] = ()
         self.errors: dict[str, int] = {}
         self.latencies: dict[Any, Latencies] = {}  # by method, of calls that may be hedged
         self.retries = self.ejections = 0
         self._logged_at = -LOG_EVERY
-        self._said_down = False  # in the log, and not taken back since
+        self._said_down = False  # in the log, without a later line that it is healthy
         self.audience: Audience | None = None
         if self.listeners:
             from thrift_client.events import Audience
@@ -87,7 +87,7 @@ class Health:
         return self.breaker is not None and self.breaker.is_due(now)
 
     def admit(self, now: float) -> Probe | None:
-        """Let an attempt through; the result is the probe that it holds, if it is one.
+        """Let an attempt through; return the probe that it holds, if it is one.
 
         Raises CircuitOpen while the server is ejected.
         """
@@ -123,7 +123,7 @@ class Health:
     ) -> None:
         """Note a failed attempt; `is_failure` means that it counts against the server.
 
-        `probe` is what the attempt held. A probe that says nothing is simply let go.
+        `probe` is what the attempt held. A probe without a result is simply dropped.
         """
         if not is_failure:
             self._count(error)
@@ -151,7 +151,7 @@ class Health:
     def _note_failure(
         self, error: BaseException, peers: list[list[Health]], now: float, probe: Probe | None
     ) -> bool:
-        """Count the failure, and eject the server if it is one too many; whether it was."""
+        """Count the failure, and eject the server if it is one too many; tell whether it was."""
         name = type(error).__name__
         self.errors[name] = self.errors.get(name, 0) + 1
         self._connections.gate.add('unhealthy')
@@ -197,14 +197,14 @@ class Health:
         breaker.unchecked = not found
 
     def set_unchecked(self) -> None:
-        """Have calls probe the server, as no check can run any more."""
+        """Have calls probe the server, because checks can't run any more."""
         if self.breaker is not None:
             self.breaker.unchecked = True
 
     def checked(
         self, probe: Probe, elapsed: float, error: BaseException | None, *, is_healthy: bool
     ) -> None:
-        """Note what a check came to that held `probe`, after `elapsed` ms.
+        """Note the result of a check that held `probe`, after `elapsed` ms.
 
         `error` is what it raised.
         """
@@ -221,7 +221,7 @@ class Health:
         del probe  # held until here
 
     def start_check(self, now: float) -> Probe | None:
-        """Begin to find out whether an ejected server is back; None if it isn't time."""
+        """Begin a check of an ejected server; None if it isn't due."""
         breaker = self.breaker
         if breaker is None:
             return None
@@ -233,7 +233,7 @@ class Health:
         self.retries += 1
 
     def tell(self, event: str, **details: Any) -> None:
-        """Tell the listeners of an event, by the name of its class."""
+        """Notify the listeners of an event, given by the name of its class."""
         if self.audience is not None:
             self.audience.tell(event, details)
 

@@ -1,9 +1,9 @@
-"""How a connection is opened: look up, connect, TLS, log in. One course for every kind of client.
+"""Opens connections for all kinds of client: resolve, connect, TLS handshake, authenticate.
 
-The course is a generator that never blocks: it yields what has to be waited for, and the
-blocking client, the fan-out and the event loop each wait in their own way. It holds no
-lock; closing it closes the sockets that it has: those of a race are its own until `close`
-or until one has won.
+The steps are a generator that never blocks: it yields what has to be waited for, and the
+blocking client, the fan-out and the event loop each wait in their own way. It holds no lock.
+Closing the generator closes its sockets: those of a `Race` belong to it until `close`, or until
+one has connected.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 INFINITY = float('inf')
 #: RFC 8305: how many seconds an attempt has before the next address is tried in parallel.
 NEXT_ADDRESS_AFTER = 0.25
-#: What a connect says that has only begun; Windows says the last.
+#: The errors of a connect that has begun; Windows has the last.
 _GOING_ON = (EINPROGRESS, EAGAIN, EWOULDBLOCK)
 
 
@@ -90,12 +90,12 @@ class Promised:
 def advance(
     steps: Steps, answer: Any, failure: Exception | None = None
 ) -> tuple[Any, Any]:
-    """Go on with a course; return what it waits for, or None and its result.
+    """Go on with the steps; return what they wait for, or None and their result.
 
-    `answer` is what its wait came to, `failure` what that raised.
+    `answer` is the result of the last wait, `failure` the exception that it raised.
 
-    A generator turns the StopIteration of a signal handler into RuntimeError, or is left by
-    it as if it had ended: both are raised as what they were.
+    A generator converts the StopIteration of a signal handler to RuntimeError, or ends as if it
+    had returned: in both cases, the original exception is raised.
     """
     try:
         if failure is not None:
@@ -112,12 +112,12 @@ def advance(
 
 
 class Opener:
-    """The way to new connections to one server.
+    """Opens connections to one server.
 
-    It remembers the addresses that the name had last: a name server that fails for a
-    while doesn't take a reachable server away. Raises ImportError, when it is made, for an
-    extra that the options need and that is not installed; ValueError for a proxy in the
-    environment that is not one, and for a unix socket where the system has none.
+    It remembers the last addresses of the name, so that a server stays reachable while a name
+    server fails. Creating it raises ImportError for a missing extra that the options need;
+    ValueError for an invalid proxy in the environment, and for a unix socket on a system
+    without them.
     """
 
     __slots__ = (
@@ -142,20 +142,20 @@ class Opener:
             self._link = Link(address, options, wire, time)
             self._host, self._port = self._link.dial
             if self._link.tls_name is not None:
-                import thrift_client.shared.tls  # noqa: F401 - a connect may leave no descriptor
+                import thrift_client.shared.tls  # noqa: F401 - a connect may take the last descriptor
         self._numeric: Found | None = None
         if self._port is not None:
             self._numeric = numeric(self._host, self._port)
         else:
             require_unix(self._host)
-        #: Whether a connection that is connected is open: no TLS, proxy or login follows.
+        #: Whether a connected socket is ready for calls: no TLS, proxy or login follows.
         self.is_direct = options.sasl is None and (
             self._link is None
             or (self._link.tls_name is None and self._link.before_tls() is None)
         )
 
     def ends(self, now: float, expires: float | None) -> float | None:
-        """Return when a connect that begins now has to be done."""
+        """Return when a connect that begins now has to end."""
         ends = now + self._patience
         return expires if ends == INFINITY or (expires is not None and expires < ends) else ends
 
@@ -248,7 +248,7 @@ class Opener:
 
 
 def _made(option: str, options: Options, expires: float | None) -> Steps:
-    """Yield the value of `ssl=` or `sasl=`, or what it returns. Raises AuthError, CallTimeout."""
+    """Return `ssl=` or `sasl=`, or what that function returns. Raises AuthError, CallTimeout."""
     given = getattr(options, option)
     if not callable(given):
         return given
@@ -278,7 +278,7 @@ def _is_over(expires: float | None) -> bool:
 
 
 def _connect(found: Found, expires: float | None) -> Steps:
-    """Race the addresses; return the socket that won."""
+    """Connect to the first address that answers; return the socket."""
     race = Race(found)
     writable: list[int] = []
     try:
@@ -298,7 +298,7 @@ def _connect(found: Found, expires: float | None) -> Steps:
 
 
 def _begin_tls(stream: Stream, given: Any, name: str, expires: float | None) -> Steps:
-    """Shake hands on a connected stream; return the stream in TLS."""
+    """Perform the TLS handshake on a connected stream; return the stream in TLS."""
     from thrift_client.shared import tls
 
     secure: tls.TLSStream | None = None
@@ -320,7 +320,7 @@ def _begin_tls(stream: Stream, given: Any, name: str, expires: float | None) -> 
 
 
 def _converse(talk: Any, stream: Stream, expires: float | None, phase: str) -> Steps:
-    """Send what a talk yields, and hand it what arrives, until it is over."""
+    """Send what a negotiation yields, and pass it what arrives, until it ends."""
     try:
         to_send = next(talk, None)
         while to_send is not None:
@@ -355,7 +355,7 @@ def _wait(fd: int, events: int, expires: float | None, phase: str) -> Steps:
 
 
 class Race:
-    """Connects to whichever of `found` answers first, each with a head start over the next.
+    """Connects to whichever of `found` answers first, each with a head start before the next.
 
     `waits_for` are the descriptors that have to become writable; `next_at` is when the next
     address is tried in parallel (monotonic seconds), None if there is none left.
@@ -373,7 +373,7 @@ class Race:
         return list(self._trying)
 
     def step(self, now: float, writable: list[int]) -> socket.socket | None:
-        """Go on as far as possible; return the socket that won, if one has.
+        """Go on as far as possible; return the socket that has connected, if one has.
 
         `writable` are the descriptors that became so. Raises ConnectError that names every
         address tried.
@@ -394,7 +394,7 @@ class Race:
         return None
 
     def close(self) -> None:
-        """Close the sockets that have not won."""
+        """Close the other sockets."""
         for sock, _ in self._trying.values():
             sock.close()
         self._trying.clear()
@@ -411,16 +411,16 @@ class Race:
                 sock.close()
             if not isinstance(exc, OSError) or not is_system_error(exc):
                 raise
-            # Another one, as this one's traceback would make a cycle with all that it holds.
+            # A new exception, because the traceback of this one would make a reference cycle.
             self._failed.append((address, OSError(exc.errno, exc.strerror)))
             return None
         return self._sort(sock, address, code)
 
     def _sort(self, sock: socket.socket, address: Any, code: int) -> socket.socket | None:
-        """Return a socket that is connected; put it to those that are not yet, or failed."""
+        """Return the socket if it is connected; else note that it is pending or has failed."""
         if not code:
             return sock
-        # A unix socket whose server has a full backlog says EAGAIN, and goes on with nothing.
+        # On a unix socket, EAGAIN means a full backlog: nothing is pending.
         if code in _GOING_ON and sock.family != AF_UNIX:
             self._trying[sock.fileno()] = sock, address
             return None
@@ -446,7 +446,7 @@ def _new_socket(family: int) -> socket.socket:
 
 
 def _is_connected(sock: socket.socket) -> bool:
-    """Tell whether a connect is done already, as it mostly is to a server on this machine."""
+    """Tell whether a connect has already finished; to a server on this machine, it mostly has."""
     try:
         sock.getpeername()
     except OSError as exc:

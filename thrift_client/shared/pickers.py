@@ -1,11 +1,11 @@
-"""Which server gets each attempt of a call that several can serve.
+"""Chooses the server of each attempt of a call that several servers can serve.
 
 A picker belongs to one call and its thread. It knows the endpoint of the attempt under way,
-gets its outcome, and names the next one; `core/call.py` decides whether there is a
-next one. What is known of a server, its `Load`, belongs to the pool's roster and is shared
-by all threads (`routing/balance.py` says why that needs no lock). What a picker has counted
-as in flight there ends with `close`, or, if an exception prevented that, when the picker
-is garbage-collected.
+gets its outcome, and names the next one; `core/call.py` decides whether there is a next one.
+What is known about a server, its `Load`, belongs to the pool's roster and is shared by all
+threads (`routing/balance.py` says why that needs no lock). The calls that a picker counts there
+as in flight end with `close`, or, if an exception prevented that, when the picker is
+garbage-collected.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from thrift_client.shared.pin import PinBase
     from thrift_client.shared.server_list import Roster, ServerList
 
-#: What in the gate of a server's connections says that it takes no calls.
+#: Reasons in the gate of a server's connections because of which it gets no calls.
 SHUT = frozenset(('closed', 'disabled'))
 
-#: What ended an attempt before its server could run it.
+#: Errors that ended an attempt before its server could run it.
 _OWN = (*NOT_TRIED, EncodeError)
 
-#: How an attempt ended that was not begun.
+#: The outcome of an attempt that was not begun.
 NOT_STARTED = GeneratorExit()
 
 #: How many servers an error names.
@@ -64,7 +64,7 @@ class Picker:
 
     @property
     def retry_budget(self) -> RetryBudget:
-        """What retries and hedges of this call are taken from."""
+        """The retry budget for retries and hedges of this call."""
         raise NotImplementedError
 
     @property
@@ -82,11 +82,11 @@ class Picker:
         raise NotImplementedError
 
     def spare(self, now: float) -> Endpoint | None:
-        """Return where the call is hedged while other attempts still run; None: nowhere."""
+        """Return the server for a hedge while other attempts still run; None: no server."""
         raise NotImplementedError
 
     def ended(self, endpoint: Endpoint, error: BaseException | None, now: float) -> None:
-        """Note how the attempt on a server ended, one begun by `spare` too."""
+        """Note how the attempt on a server ended, also one begun by `spare`."""
 
     def moved(self, endpoint: Endpoint, now: float) -> None:
         """Note that the attempt under way goes to another server, to which the call is pinned."""
@@ -118,10 +118,10 @@ def serving(roster: Roster, key: Any, failover: int, failed: Any = ()) -> Endpoi
 
 
 class FailoverPicker(Picker):
-    """A call of `key` on the first of its `count` servers, in the routing's order, that is there.
+    """Chooses the first available one of the `count` servers of `key`, in the routing's order.
 
-    A server that is disabled, ejected, or couldn't be connected to in this call is passed
-    over. If all are, the call goes to the first, and ends as it does there.
+    A server that is disabled, ejected, or couldn't be connected to in this call is skipped. If
+    all are, the call goes to the first one.
     """
 
     __slots__ = ('_begun', '_count', '_endpoints', '_key', '_roster')
@@ -139,7 +139,7 @@ class FailoverPicker(Picker):
 
     @property
     def retry_budget(self) -> RetryBudget:
-        """That of the server."""
+        """The retry budget of the server."""
         budget: RetryBudget = self.endpoint.retry_budget
         return budget
 
@@ -156,7 +156,7 @@ class FailoverPicker(Picker):
         return endpoint
 
     def spare(self, now: float) -> Endpoint | None:
-        """Return the next available server without a hedge of the call, else the same again."""
+        """Return the next available server without an attempt of the call, else the same again."""
         for endpoint in self._ranked():
             if (
                 endpoint is not self.endpoint
@@ -188,7 +188,7 @@ class FailoverPicker(Picker):
 
 
 class BalancedPicker(Picker):
-    """A call that any server may serve, on one after the other of those that a balancer picks."""
+    """Chooses servers by a balancer, one after the other, for a call that any server can serve."""
 
     __slots__ = ('_balance', '_budget', '_flights', '_latencies', '_pin', '_roster', '_servers')
 
@@ -226,12 +226,12 @@ class BalancedPicker(Picker):
 
     @property
     def retry_budget(self) -> RetryBudget:
-        """That of the pool."""
+        """The retry budget of the pool."""
         return self._budget
 
     @property
     def latencies(self) -> dict[Any, Latencies]:
-        """Those of the pool: the servers are alike."""
+        """The latencies of the pool: its servers are equivalent."""
         return self._latencies
 
     def elsewhere(self, now: float) -> bool:  # noqa: ARG002 - other pickers need the time
@@ -250,7 +250,7 @@ class BalancedPicker(Picker):
         return self.endpoint  # type: ignore[no-any-return]
 
     def spare(self, now: float) -> Endpoint | None:
-        """Return a server with a free connection that hasn't got the call yet and isn't ejected."""
+        """Return a healthy server with a free connection that hasn't got the call yet."""
         endpoints = self._roster.endpoints
         fit = [
             i
@@ -267,7 +267,7 @@ class BalancedPicker(Picker):
             self.endpoint = first
 
     def ended(self, endpoint: Endpoint, error: BaseException | None, now: float) -> None:
-        """Let the server's load know how an attempt there ended."""
+        """Update the server's load with the end of an attempt."""
         for position, (other, flight, began) in enumerate(self._flights):
             if other is endpoint:
                 del self._flights[position]
@@ -348,7 +348,7 @@ class BalancedPicker(Picker):
         return positions[self._balance.pick([loads[i] for i in positions], now, random)]
 
     def summary(self, last: BaseException, method: str, elapsed: float) -> BaseException:
-        """Return what to say of a call that found one server after the other out of reach."""
+        """Return one error for a call that found several servers out of reach."""
         errors = {**self.failed, self.endpoint: last}
         if len(errors) == 1 or not all(is_out_of_reach(error) for error in errors.values()):
             return last

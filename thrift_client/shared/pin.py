@@ -1,11 +1,10 @@
-"""A connection for one user's calls alone: `client.pinned()`, `on_connect`, a health check.
+"""A connection that nobody else uses: `client.pinned()`, `on_connect`, a health check.
 
-Who owns what: the connection is in `idle` between two calls, and belongs to the call that
-has popped it. A call first takes the only `PinTurn`; it is back after `release`, or once it is
-garbage, so that an exception in the wrong place holds up no other call. A call that is over
-without having put the connection back has lost it, whatever happened there. No lock is held
-anywhere; each step is one of the interpreter's under the GIL. Without the GIL nothing would
-have to change: the steps are methods of lists, which are single steps there, too.
+Who owns what: the connection is in `idle` between two calls, and belongs to the call that has
+popped it. A call first takes the only `PinTurn`; it is free again after `release`, or once it
+is garbage, so that no exception can block other calls. If a call ends without putting the
+connection back, the connection is lost. No lock is held anywhere: each step is a method of a
+list, which is atomic with and without the GIL.
 """
 
 from __future__ import annotations
@@ -60,9 +59,9 @@ class PinBase:
     """One pinned connection, without the waiting.
 
     `endpoint` is its server; None until a balanced pool has chosen one. `until` (monotonic
-    seconds) is when its calls have to be done, besides their timeouts; None: no limit.
-    `bypasses` says that its calls go past breaker, retries and request log, and say nothing
-    of the server's health; `silent` that they are in no events and figures either.
+    seconds) is when its calls have to end, in addition to their timeouts; None: no limit.
+    `bypasses` says that its calls bypass breaker, retries and request log and don't count for
+    the server's health; `silent` that they are not in events and statistics, either.
     """
 
     __slots__ = (
@@ -75,11 +74,11 @@ class PinBase:
         self.until: float | None = None
         self.bypasses = self.silent = False
         self.closed = False
-        #: Whether the connection is gone for good.
+        #: Whether the connection is lost; it is not replaced.
         self.is_lost = False
         self.idle: list[Any] = []
         self.turns: list[PinTurn] = [PinTurn((ref(self),))]
-        #: The pool of connections that tells the pin when the client is closed.
+        #: The connection pool that notifies the pin when the client is closed.
         self.known: Any = None
         self._last: ref[Any] | None = None  # the connection, idle or in use
         self._session: Any = None
@@ -111,7 +110,7 @@ class PinBase:
         return is_out_of_reach(error) and (self._last is None or self.replaces)
 
     def introduce(self, connections: Any) -> None:
-        """Have the pool of connections tell the pin when the client is closed."""
+        """Have the connection pool notify the pin when the client is closed."""
         if self.known is not connections:
             self.known = connections
             connections.pins = (
@@ -119,14 +118,14 @@ class PinBase:
             )  # fmt: skip
 
     def claim(self) -> Any:
-        """Take the connection, with the turn in hand; None if it is to be opened.
+        """Take the connection; the call has the turn. None if it has to be opened.
 
         Raises ClientClosed, ConnectionLost.
         """
         self.check()
         connection = popped(self.idle)
         if connection is None and self._last is not None and not self.replaces:
-            self.is_lost = True  # by a call that an exception from outside has ended
+            self.is_lost = True  # by a call that a foreign exception has ended
             raise lost()
         return connection
 
@@ -135,7 +134,7 @@ class PinBase:
         self._session = connection.channel.own_session(self._session)
 
     def opened(self, connections: Any, connection: Any) -> None:
-        """Note that the connection is open, to a server that is the pin's from now on."""
+        """Note that the connection is open; its server is the pin's from now on."""
         self._last = ref(connection)
         self.endpoint = connections.endpoint
 
@@ -150,7 +149,7 @@ class PinBase:
         return endpoint.client._view(options)
 
     def take_back(self) -> None:
-        """Take the connection away after `on_connect`. Raises ConnectionLost if it isn't clean."""
+        """Take the connection back after `on_connect`. Raises ConnectionLost if it isn't clean."""
         self.closed = True
         if popped(self.idle) is None:
             raise lost()
@@ -194,7 +193,7 @@ class PinBase:
             self.drop(connections, connection, error)
 
     def drop(self, connections: Any, connection: Any, reason: BaseException | str) -> None:
-        """Close the connection, which is lost then, unless it may be replaced."""
+        """Close the connection; it is lost then, unless it may be replaced."""
         self.is_lost = not self.replaces
         if not self.silent:
             connections.discard(connection, reason)
@@ -220,7 +219,7 @@ class PinBase:
         self.wake_all()
 
     def interrupt(self) -> None:
-        """Have a call that is under way in another thread end soon, as its connection is lost."""
+        """End a call that is under way in another thread, with the loss of its connection."""
         self.closed = True
         connection = None if self._last is None else self._last()
         if connection is not None:
@@ -235,11 +234,11 @@ class PinBase:
         )
 
     def wake(self) -> None:
-        """Let the call that waits longest look. May run in a finalizer."""
+        """Wake the call that has waited longest. May run in a finalizer."""
         raise NotImplementedError
 
     def wake_all(self) -> None:
-        """Let every call that waits look at what has changed."""
+        """Wake all waiting calls."""
         raise NotImplementedError
 
     def renew_after_fork(self) -> None:
@@ -268,8 +267,8 @@ def lost() -> ConnectionLost:
 def greeting_failed(error: BaseException, service: Service) -> ThriftClientError | None:
     """Make the error for a connection whose `on_connect` raised; None for a foreign exception.
 
-    What a server may answer with (of `service`, or of another one that gen-py wrote) is a
-    refusal of the client.
+    An exception that a server can answer with (declared in `service`, or in other gen-py code)
+    means that the server refused the client.
     """
     if not isinstance(error, Exception) or is_foreign(error):
         return None
@@ -289,7 +288,7 @@ def greeting_failed(error: BaseException, service: Service) -> ThriftClientError
 
 
 def moved(pin: PinBase, call: Call) -> bool:
-    """Have a call go to the server that another one has chosen meanwhile; False if it does."""
+    """Have a call go to the server that another call has chosen; False if it does already."""
     endpoint = pin.endpoint
     if endpoint is None or endpoint is call.endpoint:
         return False

@@ -1,8 +1,8 @@
-"""The features of this system: no other module tests for them.
+"""The features of the operating system: no other module tests for them.
 
-Everything else calls what is here, so that macOS, Windows and patched processes (gevent)
-run the same code. All sockets of the library are non-blocking: waiting is done by a poller,
-which gets the time left, so signals cannot stretch a wait (PEP 475).
+All other modules call this one, so that macOS, Windows and patched processes (gevent) run the
+same code. All sockets of the library are non-blocking: a poller waits for the time that is
+left, so signals cannot extend a wait (PEP 475).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HAS_UNIX = hasattr(socket, 'AF_UNIX')
 AF_UNIX: int = getattr(socket, 'AF_UNIX', -2)
 #: Whether a process can fork.
 HAS_FORK = hasattr(os, 'fork') and hasattr(os, 'register_at_fork')
-#: What lists the descriptors of this process, by number.
+#: The folder that lists the descriptors of this process, by number.
 _DESCRIPTORS = '/dev/fd'
 
 #: The events of a poller. Without `poll` the numbers are our own.
@@ -46,14 +46,14 @@ _KEEPALIVE = (
 )
 
 
-#: Seconds that a poller waits for nothing before its caller looks again.
+#: The longest wait of a poller in seconds; its caller then waits again.
 _LONGEST = 3600.0
 
 
 def before_and_after_fork(
     before: Callable[[], None], in_parent: Callable[[], None], in_child: Callable[[], None]
 ) -> None:
-    """Have these called around every fork; never, where a process can't fork."""
+    """Have these called around every fork, if processes can fork."""
     if HAS_FORK:
         os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
 
@@ -68,7 +68,7 @@ def require_unix(path: str) -> None:
 
 
 class SelectPoller:
-    """Stands for `select.poll` where the system has none, through `select.select`.
+    """Replaces `select.poll` on systems without it, by `select.select`.
 
     It takes as many descriptors as `select` does: 512 sockets on Windows, and numbers below
     1024 elsewhere. More raise ValueError.
@@ -100,7 +100,7 @@ class SelectPoller:
         readers = [fd for fd, events in self._wanted.items() if events & READABLE]
         writers = [fd for fd, events in self._wanted.items() if events & WRITABLE]
         seconds = None if timeout is None or timeout < 0 else timeout / 1000
-        if not self._wanted:  # Windows' select refuses to wait for nothing
+        if not self._wanted:  # Windows' select fails without descriptors
             sleep(_LONGEST if seconds is None else seconds)
             return []
         try:
@@ -123,13 +123,13 @@ def new_poller() -> Any:
 
 
 def tune(sock: socket.socket, family: int) -> None:
-    """Send small packets at once, on a TCP socket; its own `family` would make an Enum."""
+    """Send small packets at once, on a TCP socket; `sock.family` would be slower than `family`."""
     if family != AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def keep_alive(sock: socket.socket) -> None:
-    """Have the kernel find out that an idle peer is gone, as far as the system can."""
+    """Have the kernel detect lost peers of idle connections, as far as the system can."""
     if sock.family == AF_UNIX:
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -140,7 +140,7 @@ def keep_alive(sock: socket.socket) -> None:
 
 
 def peek_rest(sock: socket.socket, size: int) -> bytes:
-    """Read what has arrived on a non-blocking socket, past TLS; b'' where nothing has."""
+    """Read what has arrived on a non-blocking socket, bypassing TLS; b'' if nothing has."""
     try:
         return socket.socket.recv(sock, size)
     except OSError:
@@ -165,9 +165,9 @@ def open_sockets() -> set[tuple[int, int]] | None:
 
 
 def single_keys(descriptor: int) -> Callable[[], None] | None:
-    """Have a terminal give each key at once, without Enter; returns what undoes it.
+    """Have a terminal return each key at once, without Enter; return a function to undo it.
 
-    None, and nothing is changed, where it is not a terminal or the system has no `termios`.
+    Returns None, with nothing changed, if it is not a terminal or the system has no `termios`.
     """
     try:
         import termios

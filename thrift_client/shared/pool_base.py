@@ -42,7 +42,7 @@ REMEMBERED_VIEWS = 64
 
 
 class Overrides:
-    """What a view of a pool changes of its servers' call options; endpoints know it by identity."""
+    """The call options that a view of a pool overrides; endpoints identify it by identity."""
 
     __slots__ = ('given',)
 
@@ -51,7 +51,7 @@ class Overrides:
 
 
 class PoolBase(Generic[S]):
-    """The base of all pools: servers of one service by name, and nothing that waits."""
+    """The base of all pools: servers of one service by name, without the waiting."""
 
     _client_type: ClassVar[type[Any]]
     _service: Service
@@ -80,7 +80,7 @@ class PoolBase(Generic[S]):
             hint = mistakes.of_servers(frame)
             raise TypeError(f'frame must be True or False, not {frame!r}{hint}')
         self._given = with_frame({'timeout': timeout, **options}, frame)
-        # Wrong options fail here, not with the first server.
+        # Wrong options are reported here, not when the first server is added.
         check_contradictions(self._given)
         checked = Options(self._given)
         check_methods({name: getattr(checked, name) for name in self._given}, of.methods)
@@ -123,11 +123,11 @@ class PoolBase(Generic[S]):
     ) -> S:
         """Add a server by its address, or an existing SimpleClient of the same service.
 
-        `name` defaults to the address; `weight` (above 0) is its share where the pool
-        knows shares; `options` override the pool's. The server comes after those that were
-        added before, and before those that sources name; one that a source names already
-        moves there. Returns the SimpleClient. Raises ValueError for a name that was added
-        already or a bad value, with the pool unchanged.
+        `name` defaults to the address; `weight` (above 0) is its share of keys or calls, if the
+        routing or balancer supports weights; `options` override the pool's. The server's place
+        is after those that were added before, and before those that sources name; a server that
+        a source already names moves there. Returns the SimpleClient. Raises ValueError for a
+        name that was added already or a bad value, with the pool unchanged.
         """
         _check_weight(weight)
         spec, lent = None, server is not None
@@ -163,11 +163,11 @@ class PoolBase(Generic[S]):
     ) -> S:
         """Remove a server, given as a client, a name or an address; return its SimpleClient.
 
-        Calls in flight finish; its connections are closed as they are done, unless the
-        client is the user's or in another pool. One that was added by hand and that a
-        source names too stays, as the source's. One that only sources name stays out until
-        none of them names it any more, or until `add_server`. Raises InvalidServerName if
-        it isn't in.
+        Calls in flight finish; its connections are closed after them, unless the client was
+        passed to `add_server` or is in another pool. A server that was added by hand and is
+        also named by a source stays, as the source's. A server that only sources name stays out
+        until none of them names it any more, or until `add_server`. Raises InvalidServerName if
+        the pool doesn't have it.
         """
         if isinstance(server, str):
             raise TypeError(f'server must be a SimpleClient: use remove_server(name={server!r})')
@@ -176,15 +176,14 @@ class PoolBase(Generic[S]):
         return found
 
     def follow(self, source: Any) -> Self:
-        """Keep the pool's servers those that a source names, besides those added by hand.
+        """Follow a source of servers: the pool has those, and the servers added by hand.
 
-        `source`: a URL (`'zk://…'`, `'etcd://…'`, `'dns://…'`, `'srv://…'`, `'file:…'`), or
-        an object of `thrift_client.discovery`. Begins at once, in the background, until
-        `close`; a call made before the first list waits for it within its timeout. The
-        last list stays while the source is lost. Its servers come after those added by
-        hand and those of the sources before it, in the order of its list. Returns the pool.
-        Raises ValueError for a bad URL, ImportError for an extra that is not installed,
-        ClientClosed.
+        `source`: a URL (`'zk://…'`, `'etcd://…'`, `'dns://…'`, `'srv://…'`, `'file:…'`), or an
+        object of `thrift_client.discovery`. Begins at once, in the background, until `close`; a
+        call made before the first list waits for it within its timeout. The last list is kept
+        while the source is unavailable. Its servers are after those added by hand and those of
+        earlier sources, in the order of its list. Returns the pool. Raises ValueError for a bad
+        URL, ImportError for an extra that is not installed, ClientClosed.
         """
         from thrift_client import discovery
         from thrift_client.shared.follower import Follower
@@ -247,7 +246,7 @@ class PoolBase(Generic[S]):
         return self._view(**own)
 
     def _timed(self, timeout: Any) -> Self:
-        """Return the view with this timeout, one of those that are remembered."""
+        """Return the view with this timeout; the most recent ones are remembered."""
         views = self._views
         known = views.get(timeout) if type(timeout) in (int, float) else None
         if known is not None:
@@ -262,7 +261,7 @@ class PoolBase(Generic[S]):
         return view
 
     def _view(self, **own: Any) -> Self:
-        """Return a view that has everything in common with this pool but what is its `own`."""
+        """Return a view that shares everything with this pool except the attributes in `own`."""
         view: Self = object.__new__(type(self))
         methods = self._service.methods
         view.__dict__.update(
@@ -281,7 +280,7 @@ class PoolBase(Generic[S]):
         return len(self.servers)
 
     def __bool__(self) -> bool:
-        return True  # an empty pool is one
+        return True  # also if it is empty
 
     def __iter__(self) -> Iterator[S]:
         return iter(self.servers)
@@ -291,7 +290,7 @@ class PoolBase(Generic[S]):
         return server in roster.by_name if isinstance(server, str) else server in roster.servers
 
     def stats(self) -> PoolStats:
-        """Return a snapshot of what the pool has done and holds; waits for nothing."""
+        """Return a snapshot of the counters of the pool and its servers, without waiting."""
         from thrift_client.stats import pool_stats
 
         return pool_stats(self._servers.roster.endpoints)
@@ -320,12 +319,12 @@ class PoolBase(Generic[S]):
         return kinds[name](self)
 
     def _new_server_list(self) -> ServerList:
-        """Return the empty list of servers that the pool begins with."""
+        """Return the pool's empty list of servers."""
         return ServerList(self._make_server)
 
     @staticmethod
     def _new_checks() -> Any:
-        """Return what checks the pool's ejected servers in the background."""
+        """Return the object that checks the pool's ejected servers in the background."""
         raise NotImplementedError
 
     def _new_client(
@@ -386,26 +385,26 @@ class PoolBase(Generic[S]):
         return (options.timeouts or {}).get(method.name, options.timeout)  # type: ignore[no-any-return]
 
     def _deadline_of(self, method: Method) -> deadline:
-        """Return the timeout of a call as a deadline, for what it waits before it has a server."""
+        """Return the timeout of a call as a deadline, for a wait before it has a server."""
         return deadline(self._timeout_of(method))
 
     def _when_listed(self, method: Method, call: Callable[..., Any], *args: Any) -> Any:
-        """Make `call(*args)` once a source has named servers; the wait is part of the call."""
+        """Make `call(*args)` once a source has given servers; the call includes the wait."""
         raise NotImplementedError
 
     def _wait_first_list(self) -> None:
-        """Wait within the call's timeout for a source to name servers, where that may block."""
+        """Wait within the call's timeout for a source to name servers, if the client may block."""
 
 
 def is_raised(error: BaseException, servers: ServerList) -> bool:
     """Tell whether a call raises its error instead of returning it in a response.
 
-    Mistakes of the caller are raised, and so is all that a call on a closed pool ends with.
+    Mistakes of the caller are raised, and all errors of calls on a closed pool.
     """
     return servers.closed or isinstance(error, (EncodeError, WrongLoop))
 
 
-#: What a view has of its own.
+#: Attributes that a view doesn't share.
 _OWN = frozenset(('_everyone', '_views', '_is_view', '_pin'))
 
 

@@ -1,4 +1,4 @@
-"""Pools that make each call on all of their servers, and responses one by one, without waiting."""
+"""Pools that make each call on all of their servers, and their responses; without waiting."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ReplicatedBase(PoolBase[S]):
         return Scatter(legs) if wait_for == 'all' else Quorum(legs, wait_for)
 
     def _merged(self, responses: list[Any]) -> Any:
-        """Return the responses, or what `merge` makes of them."""
+        """Return the responses, or the result of `merge`."""
         merge = self._fan_options.get('merge')
         return responses if merge is None else merge(responses)
 
@@ -51,7 +51,7 @@ class ReplicatedBase(PoolBase[S]):
         return everyone
 
 
-#: What a view that calls all servers has from its pool.
+#: Attributes that a view of all servers shares with its pool.
 _SHARED = frozenset(('_fan_options', '_given', '_overrides', '_servers', '_workers'))
 
 
@@ -75,7 +75,7 @@ class ResponsesBase:
         return self._fan_out is not None
 
     def _end(self) -> Any:
-        """End it; the fan-out to close, if that is this process's."""
+        """End it; return the fan-out to close, if it belongs to this process."""
         fan_out, self._fan_out = self._fan_out, None
         return None if self._inherited else fan_out
 

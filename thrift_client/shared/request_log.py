@@ -38,7 +38,7 @@ def request_log(path: str) -> RequestLog:
 
 
 class RequestLog:
-    """Appends requests to a file, which only its owner may read if it is made here.
+    """Appends requests to a file; if it is created here, only its owner may read it.
 
     Any number of threads and processes may write to one file: a request is one append.
     Raises OSError if the file can't be opened.
@@ -50,15 +50,15 @@ class RequestLog:
         self.path = path
         self._file: int | None = None
         self._warned = False
-        self._torn = False  # whether the last line was cut short, by a full disk
+        self._torn = False  # whether the last line is incomplete, because of a full disk
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def record(self, server: str, service: str, method: str, arguments: Any) -> None:
         """Append one request, before it is sent.
 
-        `server` is the name of the server, `service` that of the gen-py module, `arguments`
-        the instance of the generated class. What can't be written never fails a call: the
-        first time it is logged as a warning.
+        `server` is the name of the server, `service` that of the gen-py module, `arguments` the
+        instance of the generated class. A failure to write never fails a call: it is logged as
+        a warning, once.
         """
         if self._file is None:
             return

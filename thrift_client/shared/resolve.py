@@ -1,11 +1,11 @@
-"""From a name to addresses, without blocking.
+"""Resolves names to addresses, without blocking.
 
 Who owns what: a look-up runs in a daemon thread of its own, because getaddrinfo can't be
-cancelled; calls that want the same name at the same time share it, so a resolver that
-hangs costs one thread per name. One that runs in the thread of its call is that call's alone:
-an exception from outside ends it there, and nobody else waits for it. `_lookups` and the
-listeners of a look-up are only touched under `_lock`, which is reentrant, because a signal
-handler may call a client.
+cancelled; calls that need the same name at the same time share it, so a resolver that hangs
+occupies one thread per name. A look-up that runs in the thread of its call belongs to that call
+alone: if a foreign exception ends it, no other call waits for it. `_lookups` and the listeners
+of a look-up are only touched under `_lock`, which is reentrant, because a signal handler may
+call a client.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    #: What getaddrinfo found, of each entry: (family, socket address).
+    #: The results of getaddrinfo: (family, socket address) of each.
     Found = list[tuple[int, Any]]
 
-#: A look-up that took at most so many seconds was immediate; so is the next, for a second.
+#: A look-up that took at most so many seconds was immediate, and so the next one is, for a
+#: second.
 QUICK, QUICK_FOR = 0.005, 1.0
 #: How many of these are remembered at most.
 _REMEMBERED = 64
@@ -50,7 +51,7 @@ class Lookup:
         self._listeners: list[Callable[[], object]] = []
 
     def tell(self, listener: Callable[[], object]) -> None:
-        """Have `listener` called once it is done: in its thread, or here if it is already."""
+        """Have `listener` called once it is done: in its thread, or here if it is done already."""
         with _lock:
             if not self.done.is_set():
                 self._listeners.append(listener)
@@ -81,7 +82,7 @@ class Lookup:
             self._end()
 
     def abandon(self) -> None:
-        """End it without a result: the calls that wait begin another one."""
+        """End it without a result: waiting calls begin another one."""
         self.abandoned = True
         self._end()
 
@@ -95,7 +96,7 @@ class Lookup:
 
 
 class _Names:
-    """Renews in a forked child what look-ups share: their threads are gone, a lock may be held."""
+    """Renews shared state in a forked child: its threads don't exist, and a lock may be held."""
 
     def renew_after_fork(self) -> None:
         """Replace the lock and drop the parent's look-ups."""
@@ -106,8 +107,8 @@ class _Names:
 
 _lock = threading.RLock()
 _lookups: dict[tuple[str, int], Lookup] = {}
-#: When the local names were last resolved at once, by which function, and to what, by name
-#: and port.
+#: The last immediate look-ups of local names, by name and port: when, by which function, and
+#: the result.
 _quick: dict[tuple[str, int], tuple[float, Any, list[Any]]] = {}
 _names = _Names()
 fork.register(_names)
@@ -132,8 +133,8 @@ def numeric(host: str, port: int) -> Found | None:
 def look_up(host: str, port: int) -> Lookup:
     """Return the look-up of a name, begun now unless it is under way.
 
-    It runs in a thread, except for a local name that took no time a moment ago, and once no
-    thread can be started any more: then it runs here and is done.
+    It runs in a thread. It runs here, and is then done, for a local name that was immediate a
+    moment ago, and if no thread can be started.
     """
     lookup = Lookup(host, port)
     if not _is_quick(host, port) and not fork.is_main_thread_gone():
@@ -152,7 +153,7 @@ def look_up(host: str, port: int) -> Lookup:
         except BaseException as exc:
             if thread.ident is None:
                 lookup.abandon()
-            # There may be as many threads as there can be, or the process ends.
+            # The limit of threads is reached, or the process is ending.
             if not isinstance(exc, RuntimeError) or is_foreign(exc):
                 raise
             lookup = Lookup(host, port)
@@ -161,7 +162,7 @@ def look_up(host: str, port: int) -> Lookup:
 
 
 def look_up_at_once(host: str, port: int) -> Found | None:
-    """Return the addresses of a local name that took no time a moment ago; None for any other."""
+    """Return the addresses of a local name that was immediate a moment ago; None for any other."""
     ended, resolver, found = _quick.get((host, port), (0.0, None, []))
     if resolver is not socket.getaddrinfo or monotonic() - ended >= QUICK_FOR:
         return None

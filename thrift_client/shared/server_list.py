@@ -1,14 +1,14 @@
-"""Which servers a pool has, and in which order: an immutable list that changes replace.
+"""The servers of a pool in their order: an immutable list that is replaced by each change.
 
-The list is a pure function of who claims a server: the user, by `add_server`, and each
-source that the pool follows, by its current list (`Claims`). Which of them spoke first makes
-no difference, so every process with the same claims places keys alike.
+The list is a pure function of who claims a server: the user, by `add_server`, and each source
+that the pool follows, by its current list (`Claims`). The order in time makes no difference, so
+every process with the same claims places keys in the same way.
 
 Who owns what: calls read `ServerList.roster` without a lock, as one snapshot. Changes make a
-new one under `_lock` and publish it, claims and all, in one assignment; a call that read the
-old one finishes on the old servers. Two calls that are the first to need a roster's table may
-each make it: both make the same. A fork waits for a change that is under way. Without the GIL
-nothing would have to change: an assignment and `lru_cache` are safe there, too.
+new one under `_lock` and publish it, with its claims, in one assignment; a call that read the
+old one finishes on the old servers. If two calls need a roster's table first, both may make it:
+the tables are equal. A fork waits for a change that is under way. This also holds without the
+GIL, where an assignment and `lru_cache` are safe, too.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ REMEMBERED = 1024
 class Claim(NamedTuple):
     """One claimant's server.
 
-    `spec` is what the pool made the client from. Claims of one name with equal specs share
-    one client. None: the client has options of its own, or is the user's.
+    `spec` is what the pool created the client from. Claims of one name with equal specs share
+    one client. None: the client has its own options, or was passed by the user.
     """
 
     name: str
     server: Any
     weight: float = 1
     spec: Any = None
-    #: Whether the client is the user's, so that the pool doesn't close it.
+    #: Whether the user passed the client, so that the pool doesn't close it.
     lent: bool = False
 
 
 class Claims(NamedTuple):
-    """Who claims which servers: the user, and each source in the order of `follow`.
+    """The claims of the user and of each source, in the order of `follow`.
 
     `vetoes` are names that the user removed while only sources claimed them. A veto holds
     until no source names the server any more, or the user adds it again.
@@ -65,7 +65,7 @@ class Claims(NamedTuple):
     vetoes: frozenset[str] = frozenset()
 
     def in_order(self) -> tuple[Claim, ...]:
-        """Return the claims that count: the first of each name, those by hand before the lists."""
+        """Return the claims that count: the first of each name, the user's before the sources'."""
         counts = {claim.name: claim for claim in self.by_hand}
         for listed in self.lists:
             for claim in listed:
@@ -74,13 +74,13 @@ class Claims(NamedTuple):
         return tuple(counts.values())
 
     def adding(self, claim: Claim) -> Claims:
-        """Return these claims and one by hand, which ends a veto of its name."""
+        """Return these claims with another one of the user, which ends a veto of its name."""
         return self._replace(
             by_hand=(*self.by_hand, claim), vetoes=self.vetoes - {claim.name}
         )
 
     def removing(self, name: str) -> Claims:
-        """Return these claims without the user's to a name; with a veto if there is none."""
+        """Return these claims without the user's claim to a name; with a veto if there is none."""
         rest = tuple(claim for claim in self.by_hand if claim.name != name)
         if len(rest) < len(self.by_hand):
             return self._replace(by_hand=rest)
@@ -109,12 +109,12 @@ class Claims(NamedTuple):
 class Roster:
     """The servers of a pool at one moment, in their order.
 
-    `place(key)` is the position of the server that a key belongs to, if the pool has a
-    router. `place_text` is the same for a str (not an instance of a subclass) and remembers
-    the keys asked for lately: few keys make up most calls. The router's table is made at
-    first use, because a pool may be filled server by server. `loads` is what is known of
-    each server, if the pool balances. `claims` is what the roster was made from. `ready` is
-    False if no call can be made: the pool has no servers or is closed.
+    `place(key)` is the position of the server that a key belongs to, if the pool has a router.
+    `place_text` is the same for a str (not an instance of a subclass) and remembers recent
+    keys, because most calls use few keys. The router's table is made at first use, because a
+    pool may be filled server by server. `loads` is what is known about each server, if the pool
+    balances. `claims` is what the roster was made from. `ready` is False if no call can be
+    made: the pool has no servers or is closed.
     """
 
     __slots__ = (
@@ -190,12 +190,11 @@ def closed(method: str | None = None) -> ClientClosed:
 class ServerList:
     """The servers of a pool, shared by its views and by `all`.
 
-    `make_server(member)` makes the client of a server that a source names; it raises
+    `make_server(member)` creates the client of a server that a source names; it raises
     ValueError, TypeError or ImportError for one that the pool can't have. A server's endpoint
-    is told after it has entered the list or left it, in the thread that changed it and
-    without a lock. `router` places keys
-    and `make_load(weight)` begins the record of a server's calls; None if the pool doesn't
-    do that.
+    is notified after the server was added or removed, in the thread that changed the list and
+    without a lock. `router` places keys and `make_load(weight)` creates the record of a
+    server's calls; None if the pool has no router or no balancer.
     """
 
     __slots__ = (
@@ -215,7 +214,7 @@ class ServerList:
         self.roster = Roster(Claims(), router)
         self.closed = False
         self.followers: tuple[Follower, ...] = ()
-        #: Makes what checks ejected servers; set by the pool.
+        #: Creates the object that checks ejected servers; set by the pool.
         self.new_checks: Callable[[], ChecksBase] | None = None
         self.checks: ChecksBase | None = None
         self._lock = fork.hold(RLock())
@@ -229,12 +228,12 @@ class ServerList:
     def add(
         self, server: Any, weight: float = 1, *, spec: Any = None, lent: bool = False
     ) -> Any:
-        """Add a server behind those that were added by hand; return the client that serves it.
+        """Add a server after those that were added by hand; return the client that serves it.
 
-        `spec`, `lent`: see `Claim`. That is another client than `server` if a source names
-        the same server with the same spec. A server that only sources name is the user's
-        from then on, and moves to its place. Raises ValueError for a name that the user has
-        given already, and for a name or a weight that the router can't use; ClientClosed.
+        `spec`, `lent`: see `Claim`. It is not `server` if a source names the same server with
+        the same spec. A server that only sources name becomes the user's, and moves to its
+        place. Raises ValueError for a name that the user has given already, and for a name or a
+        weight that the router can't use; ClientClosed.
         """
         claim = Claim(server.name, server, weight, spec, lent)
 
@@ -250,9 +249,9 @@ class ServerList:
     def remove(self, server: Any) -> None:
         """Withdraw the user's claim to a server, or veto one that only sources claim.
 
-        A server that the user and a source name stays as the source's. A vetoed one is out
-        until no source names it any more (then it may come back), or until `add`. Raises
-        InvalidServerName if the server isn't in.
+        A server that the user and a source name stays as the source's. A vetoed server is out
+        until no source names it any more (then it may return), or until `add`. Raises
+        InvalidServerName if the list doesn't have the server.
         """
         name = server.name
 
@@ -266,7 +265,7 @@ class ServerList:
     def follow(self, follower: Follower) -> None:
         """Have a follower keep the servers of its source in this list, until `close`.
 
-        They follow those of the followers before it. Raises ClientClosed.
+        They are after those of earlier followers. Raises ClientClosed.
         """
         with self._lock:
             if self.closed:
@@ -310,14 +309,14 @@ class ServerList:
         try:
             self._change(listing)
         except ClientClosed:
-            pass  # what a source still says then is of no interest
+            pass  # the pool is closed: lists of sources are ignored
 
     def healths(self) -> tuple[Health, ...]:
         """Return the health of each server: a breaker asks how many of its peers are ejected."""
         return tuple(endpoint.health for endpoint in self.roster.endpoints)
 
     def check(self, endpoint: Endpoint) -> bool:
-        """Have an ejected server checked in the background; False if that can't be."""
+        """Have an ejected server checked in the background; False if that isn't possible."""
         with self._lock:
             if self.closed or self.new_checks is None:
                 return False
@@ -326,7 +325,7 @@ class ServerList:
         return self.checks.watch(endpoint)
 
     def close(self) -> tuple[Any, ...]:
-        """Let no more calls begin and follow no source; return the clients that the pool made.
+        """Refuse calls, stop following sources; return the clients that the pool created.
 
         It waits for no source: a thread that reads one ends by itself.
         """
@@ -360,7 +359,7 @@ class ServerList:
         raise InvalidServerName(f'the pool has no server {wanted}{hint}')
 
     def renew_after_fork(self) -> Callable[[], None]:
-        """Drop the parent's calls; afterwards, finish what another thread had not."""
+        """Drop the parent's calls; afterwards, finish changes of other threads."""
         self._lock = fork.hold(RLock())
         old = self.roster
         self.roster = type(old)(
@@ -369,7 +368,7 @@ class ServerList:
         return self._settle_all
 
     def _check(self, by_hand: tuple[Claim, ...]) -> None:
-        """Raise ValueError for names or weights of the user's that the router can't use."""
+        """Raise ValueError if the router can't use names or weights that the user gave."""
         if self._router is None:
             return
         name = by_hand[-1].name
@@ -400,7 +399,7 @@ class ServerList:
         return roster
 
     def _load_of(self, old: Roster | None) -> Callable[[Claim], Load] | None:
-        """Return a function that gives a claim the load it has in another roster, or a new one."""
+        """Return a function that returns a claim's load in another roster, or a new one."""
         make = self._make_load
         if make is None:
             return None
@@ -414,7 +413,7 @@ class ServerList:
         return load_of
 
     def _change(self, derive: Callable[[Claims], Claims]) -> Roster:
-        """Publish the list of the claims that `derive` makes of the present ones; return it."""
+        """Publish the list for the claims that `derive` makes from the current ones; return it."""
         with self._lock:
             before = roster = None
             # A signal handler or a finalizer that runs in this thread may change it meanwhile.
@@ -438,9 +437,9 @@ class ServerList:
             server._endpoint.joined(self.healths, self.check)
 
     def _settle_one(self, server: Any) -> None:
-        """Settle a client that has entered the list or left it."""
+        """Notify a client's endpoint that it was added to the list or removed."""
         inside = None
-        # Another thread may move it back meanwhile: the last look is right.
+        # Another thread may undo the change meanwhile: the last check is right.
         while inside is not (inside := self.roster.by_name.get(server.name) is server):
             if inside:
                 server._endpoint.joined(self.healths, self.check)

@@ -1,7 +1,7 @@
-"""A connected socket: what can be sent and received now, without blocking.
+"""A connected socket: sends and receives what is possible now, without blocking.
 
-Whoever drives it waits in its own way (a poll, a fan-out's poll, an event loop) and tries
-again. Errors come out as the library's; an exception of a signal handler passes through.
+Its driver waits in its own way (a poll, a fan-out's poll, an event loop) and tries again.
+Errors are converted to the library's; an exception of a signal handler is raised unchanged.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ CHUNK = 1 << 16
 
 
 class Stream:
-    """One connected socket. `send` and `receive` are the bare calls, bound once.
+    """One connected socket. `send` and `receive` are the socket's own methods, bound once.
 
-    `poll` waits up to so many ms for something to read, alone.
+    `poll` waits up to so many ms for something to read on this socket.
     """
 
     __slots__ = ('_poller', 'poll', 'receive', 'send', 'sock')
@@ -45,7 +45,7 @@ class Stream:
         return fd
 
     def try_send(self, data: bytes | memoryview) -> int:
-        """Send what the kernel takes now: how many bytes, -1 for none. Raises ConnectionLost."""
+        """Send what the kernel accepts now; return its size, -1 for none. Raises ConnectionLost."""
         try:
             return self.send(data)  # type: ignore[no-any-return]
         except BlockingIOError as exc:
@@ -63,9 +63,10 @@ class Stream:
             return self.not_received(exc)
 
     def not_received(self, exc: OSError) -> bytes | None:
-        """What it means that `receive` raised: as `try_receive`, without reading once more.
+        """Return the result of a `receive` that raised: as `try_receive`, without reading again.
 
-        An error is reported once: what is read after an alert of TLS looks like an end.
+        An error is reported only once: a read after a TLS alert looks like the end of the
+        stream.
         """
         if isinstance(exc, BlockingIOError) and not is_foreign(exc):
             return None
@@ -83,7 +84,7 @@ class Stream:
             raise self.broken(exc, 'reading the reply') from exc
 
     def broken(self, exc: OSError, phase: str) -> BaseException:
-        """Return what an OSError of the socket is called. Raises it if it is not the socket's."""
+        """Return the library's error for an OSError of the socket. Raises foreign ones."""
         if not is_system_error(exc):
             raise exc
         return lost(exc, phase)
@@ -91,7 +92,7 @@ class Stream:
     def is_quiet(self) -> bool:
         """Tell whether the connection is open and nothing has arrived on it.
 
-        An idle connection that is readable was closed, or its server is out of step.
+        An idle connection that is readable was closed, or its server is out of sync.
         """
         return not self.poll(0)
 
@@ -99,7 +100,7 @@ class Stream:
         """End the connection, and wake a thread that waits in it."""
         try:
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
-        except OSError as exc:  # not connected any more, which is what was wanted
+        except OSError as exc:  # it is not connected any more
             if not is_system_error(exc):
                 raise
 

@@ -16,19 +16,18 @@ _PIECE = 1 << 18
 
 _default: ssl.SSLContext | None = None
 
-#: What OpenSSL calls bytes that are not a TLS record.
+#: OpenSSL's reasons for bytes that are not a TLS record.
 NOT_TLS = ('WRONG_VERSION_NUMBER', 'PACKET_LENGTH_TOO_LONG', 'RECORD_LAYER_FAILURE', 'HTTP_REQUEST')
 MAYBE_PLAIN = 'if the server does not use TLS, leave ssl= out'
 
 
 class TLSStream(Stream):
-    """A connection in TLS, which runs in memory: the socket carries its records.
+    """A connection in TLS. The TLS session runs in memory, and the socket carries its records.
 
-    One receive takes all records that have arrived, where the methods of an SSLSocket read
-    the head and the rest of each. Records that were made and not sent yet are in `_unsent`;
-    they carry the next `_covered` bytes of what is being sent. After a receive the session
-    holds no whole record, so that waiting for the socket is enough. `_failed` is what TLS
-    found wrong, once it has.
+    One receive reads all records that have arrived, while an SSLSocket reads header and body of
+    each one. Records that are not sent yet are in `_unsent`; they carry the next `_covered`
+    bytes of what is being sent. After a receive, the session holds no whole record, so that
+    waiting for the socket is enough. `_failed` is the first error of TLS.
     """
 
     __slots__ = (
@@ -40,7 +39,7 @@ class TLSStream(Stream):
         super().__init__(sock)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.session = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
-        # Without the methods of SSLObject, which only pass on.
+        # Called directly, because the methods of SSLObject only add a call.
         inner = self.session._sslobj  # type: ignore[attr-defined]
         self._read, self._write, self._pending = inner.read, inner.write, inner.pending
         self._transmit, self._receive = sock.send, sock.recv
@@ -74,7 +73,7 @@ class TLSStream(Stream):
                 return READABLE
 
     def _flush(self) -> bool:
-        """Send the records that are ready; whether the kernel has taken all of them."""
+        """Send the records that are ready; tell whether the kernel has accepted all of them."""
         try:
             while self._unsent:
                 self._unsent = self._unsent[self._transmit(self._unsent) :]
@@ -83,9 +82,10 @@ class TLSStream(Stream):
         return True
 
     def send_records(self, data: bytes | memoryview) -> int:
-        """Send `data`, or a large part of it, in records; how many bytes.
+        """Send `data`, or a large part of it, in records; return how many bytes.
 
-        If it raises, it must be repeated with the same data: its records may be made.
+        If it raises, it must be repeated with the same data, because its records may exist
+        already.
         """
         unsent = self._unsent
         if not unsent:
@@ -99,12 +99,12 @@ class TLSStream(Stream):
         return self._covered
 
     def receive_records(self, size: int = CHUNK) -> bytes:  # noqa: ARG002
-        """Return what is in the records that have arrived, whatever its size."""
+        """Return the content of the records that have arrived, whatever its size."""
         if self._incoming.pending or self._pending():
             try:
                 return self._drain()
             except ssl.SSLWantReadError:
-                pass  # the last record has not arrived as a whole
+                pass  # the last record has not arrived completely
         if self._failed is not None:
             raise self._failed
         self._pull()
@@ -117,7 +117,7 @@ class TLSStream(Stream):
             raise
 
     def _pull(self) -> None:
-        """Take in records from the socket. Raises BlockingIOError if none have arrived."""
+        """Read records from the socket. Raises BlockingIOError if none have arrived."""
         data = self._receive(CHUNK)
         if data:
             self._incoming.write(data)
@@ -125,7 +125,7 @@ class TLSStream(Stream):
             self._incoming.write_eof()
 
     def _drain(self) -> bytes:
-        """Return what is in the whole records at hand. Raises ssl.SSLWantReadError if none is."""
+        """Return the content of all complete records. Raises ssl.SSLWantReadError without any."""
         data: bytes = self._read(CHUNK)
         if not self._incoming.pending:
             return data
@@ -141,13 +141,13 @@ class TLSStream(Stream):
         return b''.join(pieces)
 
     def try_send(self, data: bytes | memoryview) -> int:
-        """Send what fits into records that the kernel takes now: how many bytes, -1 for none."""
+        """Send records as far as the kernel accepts them now; return the bytes, -1 for none."""
         try:
             self.to_send = WRITABLE
             while True:
                 try:
                     return self.send_records(data)
-                except ssl.SSLWantReadError:  # a message of the handshake has to come first
+                except ssl.SSLWantReadError:  # a message of the handshake has to be sent first
                     self.to_send = READABLE
                     self._pull()
         except BlockingIOError as exc:
@@ -165,7 +165,7 @@ class TLSStream(Stream):
             return self.not_received(exc)
 
     def not_received(self, exc: OSError) -> bytes | None:
-        """What it means that `receive` raised: as `try_receive`, without reading once more."""
+        """Return the result of a `receive` that raised: as `try_receive`, without reading again."""
         if isinstance(exc, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):
             return None
         if isinstance(exc, (ssl.SSLZeroReturnError, ssl.SSLEOFError)):
@@ -200,15 +200,16 @@ class TLSStream(Stream):
         return filled
 
     def broken(self, exc: OSError, phase: str) -> BaseException:
-        """Return what an OSError of the socket or of TLS is called."""
+        """Return this library's error for an OSError of the socket or of TLS."""
         if not is_system_error(exc):
             raise exc
         return failed(exc, phase) if isinstance(exc, ssl.SSLError) else lost(exc, phase)
 
     def _alert(self) -> ssl.SSLError | None:
-        """Return what the server said before it closed the connection, if it said why.
+        """Return the alert that the server sent before it closed the connection, if it sent one.
 
-        In TLS 1.3 it refuses a certificate after the client's handshake is over.
+        With TLS 1.3, a server refuses a certificate only after the client's handshake has
+        ended.
         """
         try:
             self.receive_records(1)
@@ -235,10 +236,10 @@ class TLSStream(Stream):
         return False
 
     def close(self, *, forked: bool = False) -> None:
-        """Close it. What has arrived is read first, past TLS.
+        """Close it. What has arrived is read first, bypassing TLS.
 
-        The kernel resets a connection that is closed with bytes unread, as the tickets of
-        TLS 1.3 mostly are, and a server then loses the oneway call that it has not read.
+        The kernel resets a connection that is closed with unread bytes, such as the session
+        tickets of TLS 1.3. The server would then lose a oneway call that it has not read yet.
         """
         self._failed = None  # its traceback holds this stream
         while not forked and peek_rest(self.sock, CHUNK):
@@ -249,7 +250,7 @@ class TLSStream(Stream):
 def context_of(given: Any) -> ssl.SSLContext:
     """Return the context for `ssl=`: True is the system's CAs, with host names checked.
 
-    That one is made once, because loading the CAs takes a while.
+    That one is created once, because loading the CAs takes time.
     """
     global _default
     if given is not True:
@@ -264,7 +265,7 @@ _PRIVATE_CA = (
     "ssl.create_default_context(cafile='ca.pem')"
 )
 _OTHER_NAME = 'if it is the right server, set server_hostname= to a name in the certificate'
-#: What to do about OpenSSL's X509_V_ERR codes: an issuer that isn't known, another name.
+#: What to do about OpenSSL's X509_V_ERR codes: an unknown issuer, another name.
 _ADVICE = {
     **dict.fromkeys((18, 19, 20, 21), _PRIVATE_CA),
     **dict.fromkeys((62, 64), _OTHER_NAME),
@@ -272,7 +273,7 @@ _ADVICE = {
 
 
 def handshake_failed(exc: Exception, session: Any, name: str) -> ThriftClientError:
-    """Return what a failed handshake with the server `name` is called."""
+    """Return the error for a failed handshake with the server `name`."""
     if not isinstance(exc, ssl.SSLCertVerificationError):
         return failed(exc, 'performing the TLS handshake')
     why = exc.verify_message.removesuffix('.')
@@ -286,7 +287,7 @@ def handshake_failed(exc: Exception, session: Any, name: str) -> ThriftClientErr
 
 
 def failed(exc: Exception, phase: str) -> ThriftClientError:
-    """Return what a failed handshake, or an alert that came later, is called."""
+    """Return the error for a failed handshake or a later alert."""
     reason = getattr(exc, 'reason', None) or str(exc)
     sent = phase in READING
     if reason in NOT_TLS:
@@ -310,7 +311,7 @@ def failed(exc: Exception, phase: str) -> ThriftClientError:
 
 
 def _names(session: Any) -> list[str]:
-    """Return the names in the certificate that was refused, where this Python tells."""
+    """Return the names in the certificate that was refused, if this Python version has them."""
     try:
         chain = session._sslobj.get_unverified_chain()
         info = chain[0].get_info()

@@ -1,4 +1,4 @@
-"""A user's own Apache transport, over a socket that keeps the deadline of the whole call.
+"""A user's own Apache transport, over a socket with the deadline of the whole call.
 
 Such a transport reads and writes when it likes, so it can only be driven by a thread that
 may block: in a fan-out, one of the pool's workers.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from thrift_client.core.call import Call
     from thrift_client.core.wire import Wire
 
-#: What a user's transport may raise for what the network or the server did.
+#: What a user's transport may raise for failures of the network or the server.
 OWN_ERRORS = (*DECODING, OSError)
 
 
@@ -59,7 +59,7 @@ class DeadlineSocket(TTransportBase):
             self.stream = self._connect(self.expires)
 
     def close(self) -> None:
-        """Disconnect for good."""
+        """Disconnect; it can't be opened again."""
         stream, self.stream = self.stream, None
         if stream is not None:
             stream.close()
@@ -105,7 +105,7 @@ class DeadlineSocket(TTransportBase):
 
 
 class ApacheConnection(ConnectionBase):
-    """An open connection through a user's transport; all others are a `Connection`."""
+    """An open connection through a user's transport; see `Connection` for all others."""
 
     __slots__ = ('_socket', '_transport')
 
@@ -175,7 +175,7 @@ class ApacheConnection(ConnectionBase):
 
 
 def _named(exc: BaseException, phase: str) -> ThriftClientError:
-    """Return what an exception of a user's transport is called here. Raises one from outside."""
+    """Return this library's error for an exception of a user's transport. Raises foreign ones."""
     if is_foreign(exc) or not isinstance(exc, OWN_ERRORS):
         raise exc
     if isinstance(exc, ThriftClientError):

@@ -1,8 +1,8 @@
-"""ApacheTransport: this library's connections for code that makes its own protocol and client.
+"""ApacheTransport: connections for code that makes its own Thrift protocol and client.
 
-Nothing is known of the service. What a call is, is read from the request that was written,
-and of the reply only what rule 1 of clean reuse asks: that it is whole, that it is the
-answer to this call, and that nothing follows it.
+The service is unknown. The method is read from the request that was written. The reply is only
+checked for what allows to reuse the connection: that it is whole, that it is the answer to this
+call, and that nothing follows it.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from thrift_client.core.passage import Written
     from thrift_client.core.wire import Wire
 
-#: The options that concern one connection. Those of `SimpleClient` that are not among them
-#: would do nothing here.
+#: The options that concern one connection. The other options of `SimpleClient` would have no
+#: effect.
 ACCEPTED = (
     'timeout', 'protocol', 'transport', 'ssl', 'server_hostname', 'sasl', 'headers',
     'connect_timeout', 'max_message_size', 'max_container_length',
@@ -232,7 +232,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
         return wire
 
     def _ready(self, expires: float | None) -> Connection:
-        """Return the connection, if a request may be sent on it; over HTTP else another one."""
+        """Return the connection, if a request may be sent on it; over HTTP, else a new one."""
         connection = self._connection
         if connection is not None:
             self._settle(connection, expires)
@@ -277,7 +277,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
         error = DecodeError(
             f'the reply ends {missing} bytes before what was read',
             phase='reading the reply',
-            hint='a reply is there after flush(), until the next one',
+            hint='a reply can be read after flush(), until the next flush()',
         )
         error.server = self
         return error

@@ -1,9 +1,9 @@
 """SimpleClient: one server of a service, thread-safe.
 
-A call goes one of two ways. The small call takes an idle connection and makes one small
-exchange on it, with nothing else in the way, whatever its timeout, view, deadline, TLS or
-transport. Everything else (no idle connection, a listener, a failure) follows the course of
-`core/call.py`, which a small call that failed joins as its first attempt.
+A call takes one of two paths. The short path is for small calls: it takes an idle connection
+and makes one exchange on it, whatever the timeout, view, deadline, TLS or transport. Everything
+else (no idle connection, a pinned connection, a failure) follows the course of `core/call.py`.
+If a small call fails, its exchange counts as the first attempt of that.
 """
 
 from __future__ import annotations
@@ -43,9 +43,8 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
 ) -> Any:  # fmt: skip
     """Make a call begun at `now`, with its arguments in an instance of the generated class.
 
-    Returns the value, or raises what the server answered or what went wrong. What there is
-    to say besides the value goes into `response`; `picker` chooses the endpoints of further
-    attempts.
+    Returns the value, or raises the server's exception or the error. Everything but the value
+    is set on `response`; `picker` chooses the endpoints of further attempts.
     """
     now, connections, audience = now or monotonic(), endpoint.connections, None
     plan, idle = options.plans.get(method) or options.plan_of(method), connections.idle
@@ -107,7 +106,7 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
 def _limits(
     timeout: float | None, now: float, ends: float | None
 ) -> tuple[float | None, float]:
-    """When a call has to end, and how many ms it may wait."""
+    """Return when a call has to end, and how many ms it may wait."""
     expires = deadlines.expiry(now, timeout, ends)
     return expires, SLICE if expires is None else (expires - now) * 1000
 
@@ -124,7 +123,7 @@ def _mistaken(
     picker: Any,
 ) -> Any:
     """Raise EncodeError for arguments that can't be encoded, or an exception from outside."""
-    if audience is not None:  # listeners hear of such a call, too
+    if audience is not None:  # listeners are notified of such a call, too
         return full_call(endpoint, options, method, arguments, started, response, picker)
     if is_foreign(exc):
         raise exc
@@ -145,10 +144,10 @@ def full_call(
     failure: BaseException | None = None,
     result: Any = _NOTHING,
 ) -> Any:
-    """Follow the whole course of a call that began at `started`.
+    """Make a call that began at `started` through the whole course of `core/call.py`.
 
-    `failure` or `result` is how a small call ended that was its first attempt; `audience`
-    are the listeners who know that it began.
+    `failure` or `result` is the outcome of a small call, which was its first attempt;
+    `audience` are the listeners that were notified of its beginning.
     """
     hedges = options.hedge is not None and failure is None and options.may_hedge(method)
     if hedges and (picker is None or not picker.forced):
@@ -187,7 +186,7 @@ def _hedged_call(
 ) -> Any:
     """Make a call that is hedged if its answer takes long; the first answer counts.
 
-    An error of the server or the network counts only if no other attempt is left.
+    A failure counts only if no other attempt is under way.
     """
     from thrift_client.core.scatter import Hedged, Leg
     from thrift_client.sync.fanout import FanOut
@@ -222,11 +221,12 @@ def _hedged_call(
 class SimpleClient(ClientBase):
     """A client of one server, whose attributes are the methods of the service.
 
-    `service`: a module that `thrift --gen py` wrote, or what else the documentation names.
-    `host`: `'localhost'`, `'localhost:9090'`, `'[::1]:9090'`, `'unix:/run/kv.sock'` or a URL
-    like `'thrift://h:9090?frame=1&protocol=compact'`; `port` if it has none. `frame=True` is
-    `transport='framed'`. `timeout` is the limit of a whole call in ms, None for no limit.
-    `name` defaults to the address. `options`: those of the table in `thrift_client.options`.
+    `service`: a module that `thrift --gen py` wrote, a service of `thrift_client.load`, or a
+    service class of thriftpy2. `host`: `'localhost'`, `'localhost:9090'`, `'[::1]:9090'`,
+    `'unix:/run/kv.sock'` or a URL like `'thrift://h:9090?frame=1&protocol=compact'`; `port` if
+    it has none. `frame=True` is `transport='framed'`. `timeout` is the limit of a whole call in
+    ms, None for no limit. `name` defaults to the address. `options`: those of the table in
+    `thrift_client.options`.
 
     Opens nothing before the first call, keeps its connections open between calls, and is
     thread-safe. Raises TypeError if `service` is not a service and for an unknown option,
@@ -268,14 +268,14 @@ class SimpleClient(ClientBase):
         from inspect import signature
 
         function = self._function(method)
-        signature(function).bind(self, *args, **kwargs)  # a wrong call fails here, not there
+        signature(function).bind(self, *args, **kwargs)  # raises here, not in the thread
         return self._workers.submit(function, self, *args, **kwargs)
 
     def warm_up(self) -> None:
-        """Connect, so that the next call needn't; waits within `timeout`.
+        """Connect before the first call; waits within `timeout`.
 
-        An open idle connection is enough, and so are as many in use as there may be.
-        Raises ConnectError, CallTimeout, ClientClosed or ClientDisabledError.
+        Does nothing if a connection is idle, or if `max_connections` are in use. Raises
+        ConnectError, CallTimeout, ClientClosed or ClientDisabledError.
         """
         started = monotonic()
         connections = self._endpoint.connections

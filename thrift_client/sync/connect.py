@@ -1,4 +1,4 @@
-"""Opening a connection in the calling thread, which waits for each step of its course."""
+"""Opens a connection in the calling thread, which waits for each step (`shared/opening.py`)."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def drive(steps: Steps) -> Any:
-    """Do what a course yields until it is over, each wait in turn; returns its value.
+    """Wait for what the steps of an opening yield, until they end; returns their value.
 
-    Raises what the course raises, ConnectError for what only an event loop can wait for.
+    Raises what the steps raise, ConnectError for what only an event loop can wait for.
     """
     answer: Any = None
     try:
@@ -47,13 +47,13 @@ def drive(steps: Steps) -> Any:
         steps.close()
 
 
-def connect_at_once(  # noqa: C901 - what each kind of failure means, one by one
+def connect_at_once(  # noqa: C901 - one branch for each kind of failure
     found: Found, expires: float | None
 ) -> socket.socket | None:
-    """Connect to an address, or to one of several that are refused at once if at all.
+    """Connect to the only address, or to one of several if that takes no time.
 
-    None if one of several takes its time: a race tries the next in parallel. Raises
-    ConnectError, CallTimeout.
+    None if one of several doesn't answer at once: `Race` then tries the next in parallel.
+    Raises ConnectError, CallTimeout.
     """
     failed: list[tuple[Any, OSError]] = []
     for family, address in found:

@@ -1,8 +1,8 @@
-"""One connection: one exchange at a time, and the proof that it is clean afterwards.
+"""One connection: one exchange at a time, and the checks that it is clean afterwards.
 
-A connection belongs to the thread that took it until that thread gives it back, so nothing
-here is locked. Whatever raises leaves it in an unknown state: its owner discards it. An
-exception that the server answered with is returned as a result, not raised.
+A connection belongs to the thread that took it until that thread gives it back, so nothing here
+is locked. If anything raises, its state is unknown, and its owner discards it. An exception
+that the server answered with is returned as a result, not raised.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Connection(ConnectionBase):
     def __init__(self, wire: Wire, stream: Stream, channel: Channel, now: float) -> None:
         super().__init__(wire, stream, channel, now)
         self._expires: float | None = None
-        # What the small exchange uses, bound once.
+        # Methods that the small exchange uses, bound once.
         self._send, self._receive, self._poll = stream.send, stream.receive, stream.poll
 
     def small_exchange(
@@ -56,8 +56,8 @@ class Connection(ConnectionBase):
         """Exchange a small request and its reply: one send, one wait, one receive.
 
         `body` are the encoded arguments, `wait` the ms to wait at first, at most until
-        `expires`. Whatever turns out not to be small is left to the general way. Returns
-        the result that was read, None for oneway; raises as `exchange`.
+        `expires`. If it turns out not to be small, the general code goes on. Returns the result
+        that was read, None for oneway; raises as `exchange`.
         """
         head, reply_head = plan.headers[seqid]
         try:
@@ -77,7 +77,7 @@ class Connection(ConnectionBase):
             sent = 0  # the same again, to name what is wrong
         if sent != len(request):
             waiting.send(self.stream, memoryview(request)[sent:], expires)
-            wait = 0  # the general way knows how much of the time is left
+            wait = 0  # the general code knows how much of the time is left
         if plan.result_spec is None:
             self.sent_oneway()
             return None
@@ -146,7 +146,7 @@ class Connection(ConnectionBase):
         """Wait for more of a reply; whether it is whole. Raises CallTimeout."""
         space, due = reply.space, reply.due
         if expires is not None and monotonic() >= expires:
-            raise timed_out('reading the reply')  # also where a flood leaves nothing to wait for
+            raise timed_out('reading the reply')  # also if a flood never blocks
         if space is not None:
             count = waiting.receive_into(self.stream, space, expires)
             return reply.filled(count) if count else reply.end()
@@ -158,7 +158,7 @@ class Connection(ConnectionBase):
         except CallTimeout:
             if until is expires:
                 raise
-            return reply.feed(b'')  # nothing more may come: it is tried again
+            return reply.feed(b'')  # nothing more may arrive: decoding is tried again
         return reply.feed(data) if data else reply.end()
 
     def _read_unframed(
@@ -183,7 +183,7 @@ class Connection(ConnectionBase):
         return result
 
     def _explained(self, error: ThriftClientError, data: bytes) -> ThriftClientError:
-        """Return the error; on a connection that was never understood, what its bytes look like."""
+        """Return the error; if the first reply is invalid, with what its bytes look like."""
         return error if self.calls > 1 else self.wire.explain(error, data)
 
     def _read_on(self, partial: bytes, needed: int) -> BytesIO:
@@ -216,7 +216,7 @@ class Connection(ConnectionBase):
         return data
 
     def __del__(self) -> None:
-        # Nobody has it any more: an exception came between taking it and giving it back.
+        # Nothing refers to it any more: an exception occurred between taking and returning it.
         stream = getattr(self, 'stream', None)
         if stream is not None and stream.fileno() >= 0:
             stream.close(forked=True)

@@ -1,9 +1,9 @@
 """The connections to one server, for calls that block in their threads.
 
 Who owns what: see `shared/connection_pool.py`. A call that has to wait puts a `Place` into
-`line` and takes what it needs itself once it is the first there: nothing is handed over,
-so nothing is lost with a call that is interrupted. Whoever frees something wakes the first.
-A call that pauses before a retry is in `pausing`, so that `close` can end the pause.
+`line`. When it is the first there, it takes a connection or a permit itself: nothing is handed
+over, so nothing is lost if a call is interrupted. Whoever frees something wakes the first. A
+call that pauses before a retry is in `pausing`, so that `close` can end the pause.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from thrift_client.sync.pin import Pin
 
 
-#: The gate of a server whose listeners are all that is special about it.
+#: The `gate` of a server that has listeners, and no other reason against the short path.
 HEARD = {'listening'}
 
 
@@ -88,7 +88,7 @@ class SyncConnectionPool(ConnectionPool):
         return claimed  # type: ignore[no-any-return]
 
     def exchange(self, call: Call, request: bytes) -> Any:
-        """Make one attempt: lease a connection, send the request, read the result.
+        """Make one attempt: take a connection, send the request, read the result.
 
         The connection is given back or discarded, whatever happens. Raises as `take` and
         `Connection.exchange`.
@@ -163,9 +163,9 @@ class SyncConnectionPool(ConnectionPool):
     def take_at_once(
         self, connection: Connection | None, now: float, expires: float | None, audience: Any
     ) -> tuple[Connection | None, Exception | None]:
-        """Return a connection for a small call where there is no idle one that was just used.
+        """Return a connection for a small call that has found no idle one without inspection.
 
-        None if there is more to it (listeners want to know), with the failure if it failed.
+        None if the short path doesn't apply, with the failure if there was one.
         """
         if connection is not None:
             self.idle.append(connection)
@@ -185,14 +185,14 @@ class SyncConnectionPool(ConnectionPool):
         self.discard(connection, error)
 
     def tend_if_due(self, now: float) -> None:
-        """See to the idle connections, unless listeners are all that is special."""
+        """Check the idle connections, if that is due."""
         if len(self.idle) > self.max_idle or now > self.tend_at or self.gate != HEARD:
             self.tend(now)
 
     def open_at_once(self, began: float, expires: float | None) -> Connection | None:
-        """Open a connection where nothing is to be waited for but the server's kernel.
+        """Open a connection if only the server's kernel has to be waited for.
 
-        None where there is more to it. Raises as `open`.
+        None in all other cases. Raises as `open`.
         """
         opener = self.opener
         found = opener.find_at_once()
@@ -214,7 +214,7 @@ class SyncConnectionPool(ConnectionPool):
         return ApacheConnection(self.endpoint.wire, connect, expires, began)
 
     def connected(self, opened: Any, began: float, permit: Permit | None) -> Connection:
-        """Make the connection of what the opener's course came to."""
+        """Make a connection of the result of an opening."""
         stream, channel = opened
         connection = Connection(self.endpoint.wire, stream, channel, began)
         connection.permit = permit
@@ -228,7 +228,7 @@ class SyncConnectionPool(ConnectionPool):
 
         Raises ClientClosed or ClientDisabledError.
         """
-        self.gate.add('waiting')  # again, as who leaves last takes it away
+        self.gate.add('waiting')  # again, because the last to leave removes it
         self.check_open()
         if self.line.first() is place:
             return claim() if claim is not None else self.take_checked() or self.try_reserve()
@@ -238,7 +238,7 @@ class SyncConnectionPool(ConnectionPool):
         """Note that a call has left the line: the next one looks."""
         if not self.line:
             self.gate.discard('waiting')
-        self.serve()  # also who came in between
+        self.serve()  # also those that came in between
 
     def _wait(self, expires: float | None, claim: Callable[[], Any] | None = None) -> Any:
         """Wait for a connection or a permit, or for what `claim` gives, in order of arrival."""
@@ -251,11 +251,11 @@ class SyncConnectionPool(ConnectionPool):
                     raise self.exhausted()
 
     def serve(self) -> None:
-        """Let the call that waits longest look for a connection."""
+        """Wake the call that has waited longest for a connection."""
         self.line.wake_first()
 
     def wake_all(self) -> None:
-        """Let every call that waits, for a connection or to retry, look at the gate."""
+        """Wake all calls that wait for a connection or before a retry."""
         self.line.wake_all()
         self.pausing.wake_all()
         self.wake_pins()

@@ -1,4 +1,4 @@
-"""The course of a call that one thread makes: its attempts, and the pauses between them."""
+"""Drives the course of a call in one thread: its attempts, and the pauses between them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What a fan-out waits for: descriptors, other threads, and times.
 
-Who owns what: everything belongs to the thread that runs the fan-out, but for `wake`, which
-any thread may call: it appends to a deque, which is one step of the interpreter under the GIL,
-and writes to a socket pair. Without the GIL nothing would have to change.
+Who owns what: everything belongs to the thread that runs the fan-out, except `wake`, which any
+thread may call: it appends to a deque, which is atomic with and without the GIL, and writes to
+a socket pair.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from thrift_client.core.scatter import Leg
     from thrift_client.sync.place import Line
 
-#: Seconds between two looks where nothing can wake the fan-out.
+#: Seconds between two checks if nothing can wake the fan-out.
 LOOK_EVERY = 0.01
 
 
 class Events:
     """The events of legs; `next_expiry` is the soonest time that was asked for.
 
-    `woken` is what other threads want looked at, the first first.
+    `woken` holds the legs that other threads want to be checked, and why, in order.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Events:
         leg.waits_for = ()
 
     def expect(self, until: float | None) -> None:
-        """Look for what is over at `until` (monotonic seconds; None: never)."""
+        """Check for timeouts at `until` (monotonic seconds; None: never)."""
         if until is not None and (self.next_expiry is None or until < self.next_expiry):
             self.next_expiry = until
 
@@ -79,7 +79,7 @@ class Events:
                     raise
 
     def prepare_to_wake(self) -> None:
-        """Make what other threads wake the fan-out by; without it, it looks often."""
+        """Create the socket pair by which other threads wake the fan-out; without one, it polls."""
         if self._pair is None:
             try:
                 self._pair = socketpair()
@@ -117,7 +117,7 @@ class Events:
         return ready
 
     def close(self) -> None:
-        """Let go of what other threads wake the fan-out by."""
+        """Close the socket pair by which other threads wake the fan-out."""
         if self._pair is not None:
             pair, self._pair = self._pair, None
             pair[0].close()
@@ -137,5 +137,5 @@ class LegPlace(Place):
         self.__enter__()
 
     def wake(self) -> None:
-        """Let the leg look again."""
+        """Have the leg check again."""
         self._events.wake(self._leg, None)

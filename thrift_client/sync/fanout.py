@@ -1,11 +1,10 @@
 """Several calls at once, driven by the thread that makes them.
 
-The requests are written to all open connections without blocking on any, connections that
-are missing are opened side by side, and replies are read as they become readable: the
-whole takes little longer than its slowest server. What can only block (opening a connection
-with `on_connect`, the whole attempt through a user's own Apache transport) is done by worker
-threads where there are some; without, by the caller, one after the other, once the others
-have their request.
+The requests are written to all open connections without blocking on any, missing connections
+are opened in parallel, and replies are read as they become readable: the whole takes little
+longer than its slowest server. Work that blocks (opening a connection with `on_connect`, the
+whole attempt through a user's own Apache transport) is done by worker threads if there are any;
+otherwise by the caller, one after the other, once the other servers have their request.
 
 Who owns what: every connection in use belongs to its leg, and all legs to the calling
 thread. Other threads (a look-up that is done, a worker, a call that frees a connection)
@@ -40,12 +39,12 @@ if TYPE_CHECKING:
 #: How often one connection is read in a row, so that a flood from one server doesn't
 #: keep the others waiting.
 READS_IN_A_ROW = 16
-#: Seconds after its end that a worker has to say itself what it was waiting for.
+#: Seconds after the end of an attempt in which its worker may still report what it waited for.
 LAST_WORD = 0.04
 
 
 class LegOpening:
-    """A connection that is being opened for a leg; `until` is when to look at it again."""
+    """A connection that is being opened for a leg; `until` is when to check it again."""
 
     __slots__ = ('began', 'steps', 'until')
 
@@ -62,11 +61,11 @@ class FanOut(FanOutBase):
         super().__init__(scatter)
         self._workers = workers
         self._events = Events()
-        self._undecided: set[Leg] = set()  # whose reply may be whole, for all that is known
+        self._undecided: set[Leg] = set()  # whose reply may be whole; only decoding can tell
         self._paused: deque[Leg] = deque()
         self._blocking: deque[Leg] = deque()
 
-    # What its owner calls.
+    # Methods that its owner calls.
 
     def run(self) -> Leg | None:
         """Go on until a leg ends, and return it; None once none is under way."""
@@ -98,7 +97,7 @@ class FanOut(FanOutBase):
                 self._active.discard(leg)
                 leg.give_up(may_have_run=ran)
         finally:
-            for leg in self._active:  # that an exception from outside has left
+            for leg in self._active:  # left behind by a foreign exception
                 self._release(leg)
             self._active.clear()
             self._events.close()
@@ -109,11 +108,11 @@ class FanOut(FanOutBase):
     # How a leg begins.
 
     def _begin(self, leg: Leg) -> None:
-        """Send on an idle connection, or go the whole course."""
+        """Send on an idle connection, or follow the whole course of a call."""
         endpoint, options = leg.endpoint, leg.options
         connections = endpoint.connections
         if options.is_plain and endpoint.wire.apache is None and not connections.gate:
-            self._encode(leg)  # what can't be encoded is the caller's
+            self._encode(leg)  # an EncodeError is the caller's mistake
             connection = connections.take_checked() if connections.idle else None
             if connection is not None:
                 timeout = options.timeout_of(leg.method.name)
@@ -152,7 +151,7 @@ class FanOut(FanOutBase):
             self._open(leg)
 
     def _pause(self, leg: Leg) -> None:
-        """Have a leg rest until its next attempt, or until its client is closed or disabled."""
+        """Have a leg pause until its next attempt, or until its client is closed or disabled."""
         connections = leg.endpoint.connections
         self._events.prepare_to_wake()
         self._paused.append(leg)
@@ -179,7 +178,7 @@ class FanOut(FanOutBase):
         self._look(leg)
 
     def _look(self, leg: Leg) -> None:
-        """Take what a leg waits for, if it is its turn and something is free."""
+        """Take a connection or a permit for a leg, if it is its turn and one is free."""
         connections = leg.endpoint.connections
         try:
             claimed = connections.claim(leg.place)
@@ -232,7 +231,7 @@ class FanOut(FanOutBase):
             self._events.listen(leg, wait.events)
         self._events.expect(opening.until)
 
-    # What can only block.
+    # Work that blocks.
 
     def _block(self, leg: Leg) -> None:
         """Have a worker thread, or later the caller, do what blocks."""
@@ -273,7 +272,7 @@ class FanOut(FanOutBase):
             self._attempted(leg, result)
 
     def _unblock(self, leg: Leg, done: Future[Any]) -> None:
-        """Take what a worker's attempt came to."""
+        """Take the outcome of a worker's attempt."""
         leg.opening = None
         if done.cancelled():
             self._course(leg, ClientClosed('the pool is closed'))
@@ -287,9 +286,9 @@ class FanOut(FanOutBase):
             raise error
 
     def _abandon(self, leg: Leg, future: Future[Any]) -> bool:
-        """Give up what a worker does for a leg; whether it had begun.
+        """Give up a worker's job for a leg; tell whether it had begun.
 
-        A connection that it still opens goes to the idle ones.
+        A connection that the worker still opens becomes idle.
         """
         if future.cancel():
             return False
@@ -340,7 +339,7 @@ class FanOut(FanOutBase):
     # How a reply arrives.
 
     def _receive(self, leg: Leg) -> None:
-        """Take in what has arrived; a small reply as the small call reads it."""
+        """Read what has arrived; a small reply is read as by a small call."""
         connection = leg.connection
         try:
             data: bytes | None = b''
@@ -394,7 +393,7 @@ class FanOut(FanOutBase):
         self._course(leg, error)
 
     def _release(self, leg: Leg) -> None:
-        """Let go of whatever a leg holds, in whatever state it is."""
+        """Release what a leg holds, in whatever state it is."""
         self._events.unlisten(leg)
         self._undecided.discard(leg)
         for waiting in (self._paused, self._blocking):
@@ -417,7 +416,7 @@ class FanOut(FanOutBase):
     # How it waits.
 
     def _step(self) -> None:
-        """Wait until something is ready, and deal with it."""
+        """Wait until something is ready, and handle it."""
         events = self._events
         if self._blocking and not events.woken:
             self._block_here(self._blocking.popleft())
@@ -460,7 +459,7 @@ class FanOut(FanOutBase):
                 self._unblock(leg, what)
 
     def _expire(self, now: float) -> None:
-        """End what has waited long enough, and find when to look again."""
+        """End the legs whose time is over, and set when to check again."""
         self._events.next_expiry = None
         for leg in list(self._active):
             until = self._until(leg)
@@ -480,7 +479,7 @@ class FanOut(FanOutBase):
                 self._give_up_worker(leg)
 
     def _until(self, leg: Leg) -> float | None:
-        """Return when to look at a leg without an event; None: never, or it is paused."""
+        """Return when to check a leg without an event; None: never, or it is paused."""
         if isinstance(leg.opening, LegOpening):
             return leg.opening.until
         if leg.expires is None or leg in self._paused:
@@ -490,7 +489,7 @@ class FanOut(FanOutBase):
         return leg.expires + LAST_WORD if leg.opening is not None else None
 
     def _give_up_worker(self, leg: Leg) -> None:
-        """End an attempt whose worker is silent past the end."""
+        """End an attempt whose worker hasn't reported in time."""
         future = leg.opening
         error = timed_out('opening a connection')
         error.maybe_executed = self._abandon(leg, future) and leg.endpoint.wire.apache is not None

@@ -32,7 +32,7 @@ class Pin(PinBase):
         """Make one attempt on the connection, once it is the call's turn.
 
         `connections` are those of the server that the call would go to. Raises PoolExhausted,
-        ClientClosed, ConnectionLost for a connection that was lost before, and as
+        ClientClosed, ConnectionLost if the connection was lost before, and as
         `SyncConnectionPool.exchange`.
         """
         turn = self._take_turn(connections, call.until)
@@ -97,11 +97,11 @@ class Pin(PinBase):
                     raise self.exhausted(len(self._line) - 1)
 
     def wake(self) -> None:
-        """Let the call that waits longest look."""
+        """Wake the call that has waited longest."""
         self._line.wake_first()
 
     def wake_all(self) -> None:
-        """Let every call that waits look at what has changed."""
+        """Wake all waiting calls."""
         self._line.wake_all()
 
     def renew_after_fork(self) -> None:

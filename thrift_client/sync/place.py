@@ -1,9 +1,8 @@
-"""Where a thread waits for its turn, among others.
+"""A queue (*line*) in which threads wait for their turn.
 
-A line holds its places weakly: a place whose call was ended by an exception in the wrong
+A line holds its places weakly: if an exception ends a call before it can leave the line, its
 place leaves the line when it is garbage-collected. Threads share the line, a deque, without a
-lock: each step is one of its methods, which is one step of the interpreter under the GIL.
-Without the GIL nothing would have to change.
+lock: each step is one of its methods, which are atomic with and without the GIL.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Line:
         return len(self.places)
 
     def first(self) -> Place | None:
-        """Return the place of the call that waits longest."""
+        """Return the place of the call that has waited longest."""
         try:
             place = self.places[0]()
         except IndexError as exc:  # the line is empty
@@ -43,13 +42,13 @@ class Line:
         return place if place is not None else next(iter(self._all()), None)
 
     def wake_first(self) -> None:
-        """Let the call that waits longest look again. May run in a finalizer."""
+        """Wake the call that has waited longest. May run in a finalizer."""
         place = self.first() if self.places else None
         if place is not None:
             place.wake()
 
     def wake_all(self) -> None:
-        """Let everyone look again."""
+        """Wake all calls in the line."""
         for place in self._all():
             place.wake()
 
@@ -58,7 +57,7 @@ class Line:
 
 
 class Place:
-    """A place in a line; `turn` is released to let its owner look again.
+    """A place in a line; `turn` is released to wake its owner.
 
     `left()` is called when it has left the line.
     """
@@ -90,17 +89,17 @@ class Place:
                 raise
         if self._left is not None:
             self._left()
-        self._line = None  # until here, an exception from outside makes it leave once more
+        self._line = None  # if a foreign exception occurs before this, it leaves once more
 
     def __del__(self) -> None:
         if getattr(self, '_line', None) is not None:
             self.leave()
 
     def wake(self) -> None:
-        """Let the owner look again. May be repeated."""
+        """Wake the owner. May be repeated."""
         try:
             self.turn.release()
-        except RuntimeError as exc:  # it has been woken and has not looked yet
+        except RuntimeError as exc:  # it has been woken and has not run yet
             if is_foreign(exc):
                 raise
 

@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 class ThriftPool(PoolBase[SimpleClient]):
     """The base of all pools: servers of one service by name.
 
-    `service`: as for SimpleClient. `frame`, `timeout` (ms for a whole call; None: no limit)
-    and `options` are those of SimpleClient and hold for every server that is added;
-    `servers` is a list of addresses to begin with, or a source to follow; `max_threads` the
-    maximum number of threads that the pool starts for `submit`, and as many for what can
-    only block in calls to several servers (None: 32).
+    `service`: as for SimpleClient. `frame`, `timeout` (ms for a whole call; None: no limit) and
+    `options` are those of SimpleClient and hold for every server that is added; `servers` is a
+    list of addresses to begin with, or a source to follow; `max_threads` the maximum number of
+    threads that the pool starts for `submit`, and as many for blocking work in calls to several
+    servers (None: 32).
 
     Opens nothing before the first call. Thread-safe, also while servers are added and
     removed. Every call returns a ThriftResponse, or a list of them; it raises only for
@@ -125,7 +125,7 @@ class ThriftPool(PoolBase[SimpleClient]):
             return call(*args)
 
     def _blocking_workers(self) -> Workers | None:
-        """Return the threads for what can only block; None where the caller does that itself."""
+        """Return the threads for work that blocks; None if the caller does it itself."""
         return None
 
 
@@ -135,8 +135,8 @@ MultiClient = ThriftPool
 class Responses(ResponsesBase, Iterator[ThriftResponse[Any]]):
     """The responses of calls under way, as an iterator: `close` gives up the rest.
 
-    `context`: where the calls have begun, and so end, whoever takes their responses: a trace
-    keeps its open spans there. None: wherever the iterator is used.
+    `context`: where the calls have begun and end, whichever context takes their responses: a
+    trace keeps its open spans there. None: the context that uses the iterator.
     """
 
     _context: Context | None = None
@@ -184,11 +184,11 @@ class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
     A call returns a list of ThriftResponses in the order of the pool's servers, each with
     its server's answer or error.
 
-    `with_options(wait_for=…)` lets a call return as soon as that many good responses are
-    there ('all', 'first', 'quorum': more than half, or a number). What is still under way
-    is then given up: its connections are closed, and its responses say so. If there aren't
-    enough good ones, the call waits for all, each until its deadline. With `merge=function`
-    the call returns `function(responses)`.
+    `with_options(wait_for=…)` lets a call return as soon as that many good responses are there
+    ('all', 'first', 'quorum': more than half, or a number). The calls that are still under way
+    are then given up: their connections are closed, and their responses say so. If there aren't
+    enough good ones, the call waits for all, each until its deadline. With `merge=function` the
+    call returns `function(responses)`.
     """
 
     _method_type = ForwardedMethod
@@ -198,8 +198,8 @@ class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
     ) -> Iterator[ThriftResponse[Any]]:
         """Make a call and yield each response as it arrives.
 
-        The call begins here. What has not come when the iterator is closed, or when there
-        are as many good ones as `wait_for` asks for, is given up and its connections are
+        The call begins here. When the iterator is closed, or when there are as many good
+        responses as `wait_for` asks for, the other calls are given up and their connections are
         closed. Raises what the call itself does.
         """
         kind = type(self._method(method))
@@ -266,7 +266,7 @@ class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
 def _call_one(
     endpoint: Endpoint, options: CallOptions, method: Method, arguments: Any
 ) -> ThriftResponse[Any]:
-    """Return the response of the only server of a call: it goes the way of a client's call."""
+    """Make a call on its only server, as a client does; returns the response."""
     response, started = begun(endpoint.client), monotonic()
     try:
         value = make_call(endpoint, options, method, arguments, started, response)
@@ -278,7 +278,7 @@ def _call_one(
 
 
 class ThreadedReplicatedClient(ReplicatedClient):
-    """A ReplicatedClient that uses threads for everything that can only block."""
+    """A ReplicatedClient that uses threads for work that blocks, such as `on_connect`."""
 
     def _blocking_workers(self) -> Workers:
         return self._workers.helpers  # threads of `submit` may be waiting for just these
@@ -333,10 +333,10 @@ class HashMethod(KeyedMethod):
 class HashClient(HashBase[SimpleClient], ThriftPool):
     """A pool that sends each call to one server, chosen by the call's key.
 
-    The key is what `set_hash` says, else the only argument, else the tuple of all.
-    `routing` says how keys are placed: 'modulo' takes an int key modulo the number of
-    servers, and any other by a stable 64-bit hash (`thrift_client.routing.keys`). A
-    disabled server keeps its keys.
+    The key is what the function given to `set_hash` returns. Without one, it is the only
+    argument, or the tuple of all arguments. `routing` says how keys are placed: 'modulo' takes
+    an int key modulo the number of servers, and any other by a stable 64-bit hash
+    (`thrift_client.routing.keys`). A disabled server keeps its keys.
 
     `failover`: how many of the next servers in the routing's order may serve a call while
     its own is unavailable (disabled, ejected, or not to be connected to), because they are
@@ -388,7 +388,7 @@ class HashClient(HashBase[SimpleClient], ThriftPool):
 
 
 class ThreadedHashClient(HashClient):
-    """A HashClient whose fan-outs use threads for everything that can only block."""
+    """A HashClient whose fan-outs use threads for work that blocks, such as `on_connect`."""
 
     _all_type = ThreadedReplicatedClient
 
@@ -439,7 +439,7 @@ class BalancedMethod(PoolMethod):
             ended = monotonic()
             if picker is not None:
                 picker.close(error, ended)
-            del error  # its traceback holds this frame: a cycle that would keep what was lost
+            del error  # its traceback holds this frame: a cycle that would keep connections open
         response.server = picker.endpoint.client
         response.elapsed = (ended - started) * 1000
         return response
@@ -454,10 +454,10 @@ class BalancedClient(BalancedBase[SimpleClient], ThriftPool):
     `thrift_client.routing`. All respect weights. The other arguments are those of
     ThriftPool.
 
-    A call whose server can't be connected to goes on to the others at once; a retry goes
-    to a server that wasn't tried, if there is one. If none can be reached the response is
-    a NoServersError with the reason of each. Disabled and ejected servers get no calls,
-    unless all are ejected; when an ejection is over the next call probes the server.
+    If a server can't be connected to, the call goes to another one at once; a retry goes to a
+    server that wasn't tried, if there is one. If none can be reached the response is a
+    NoServersError with the reason of each. Disabled and ejected servers get no calls, unless
+    all are ejected; when an ejection is over the next call probes the server.
     """
 
     _method_type = BalancedMethod

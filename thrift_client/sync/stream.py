@@ -1,7 +1,7 @@
-"""Waiting for a stream in the calling thread, always until a given time.
+"""Waits for a stream in the calling thread, always until a given time.
 
-The wait is a poll for the time that is left, so neither a peer that drips bytes nor a
-signal can stretch it.
+The wait is a poll for the time that is left, so neither a peer that sends single bytes nor a
+signal can extend it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from thrift_client.shared.stream import CHUNK, Stream
 
 __all__ = ['CHUNK', 'SLICE', 'receive', 'receive_into', 'send', 'wait']
 
-#: ms that one poll waits at most. A signal that comes just before the system call doesn't end
-#: it, and its handler runs only afterwards.
+#: ms that one poll waits at most. A signal that arrives just before the system call doesn't end
+#: it; its handler runs only afterwards.
 SLICE = 1000.0
 
 

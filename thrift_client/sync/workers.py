@@ -1,9 +1,9 @@
 """A thread pool that is created at its first use, separately in each process.
 
-Who owns what: the executor belongs to one client or pool. `_lock` guards its making
-against a concurrent close. In a forked child the parent's executor is dropped, since
-its threads don't exist there. `_unfinished` is a set that threads change without a lock, by
-single steps of the interpreter under the GIL. Without the GIL nothing would have to change.
+Who owns what: the executor belongs to one client or pool. `_lock` guards its making against a
+concurrent close. In a forked child the parent's executor is dropped, since its threads don't
+exist there. `_unfinished` is a set that threads change without a lock, by atomic methods, with
+and without the GIL.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
     from typing import Any
 
-#: Threads where no number was given: enough to connect to a rack at once.
+#: The number of threads if none was given: enough to connect to a rack of servers at once.
 MAX_THREADS = 32
 
 

@@ -1,4 +1,4 @@
-"""Servers for tests of code that calls Thrift services: real ones, and ones that misbehave."""
+"""Servers for tests of code that calls Thrift services: real servers, and servers that fail."""
 
 from thrift_client.testing import behaviours, malformed, toxics
 from thrift_client.testing.addresses import BlackHole, ClosedPort

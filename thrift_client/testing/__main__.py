@@ -1,7 +1,7 @@
 """A server as a process: `python -m thrift_client.testing --service … --handler …`.
 
-It prints `LISTENING host port` when it serves and ends when its standard input does, so that it
-never outlives whoever started it.
+It prints `LISTENING host port` when it serves. It ends at the end of its standard input, so
+that it never outlives the process that started it.
 """
 
 from __future__ import annotations

@@ -9,16 +9,16 @@ from typing import Any, Self
 
 from thrift_client.shared.platform import AF_UNIX, require_unix
 
-# A local connect is let in within microseconds, or not before the first retransmission after 1 s.
+# A local connect is accepted within microseconds, or not before the first retransmission after
+# 1 s.
 _LET_IN_WITHIN_S = 0.2
 
 
 def parse(address: str) -> tuple[int, Any]:
     """Return the family and socket address of 'host:port', '[::1]:port' or 'unix:/path'.
 
-    Raises:
-        ValueError: there is no port, or the system has no unix sockets.
-        OSError: the host has no address.
+    Raises ValueError (there is no port, or the system has no unix sockets) and OSError (the
+    host has no address).
     """
     if address.startswith('unix:'):
         require_unix(address.removeprefix('unix:'))
@@ -70,7 +70,7 @@ class ClosedPort:
         self.address = address_of(self._socket)
 
     def close(self) -> None:
-        """Give the port back."""
+        """Release the port."""
         self._socket.close()
 
     def __enter__(self) -> Self:
@@ -83,17 +83,16 @@ class ClosedPort:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Give the port back."""
+        """Release the port."""
         self.close()
 
 
 class BlackHole(ClosedPort):
     """Keep a port at which connects neither succeed nor fail: its backlog is full.
 
-    That a full backlog swallows connects is Linux's way.
+    Only on Linux does a full backlog ignore connects.
 
-    Raises:
-        OSError: this system refuses them instead, as Windows does.
+    Raises OSError (this system refuses them instead, as Windows does).
     """
 
     def __init__(self) -> None:
@@ -108,7 +107,7 @@ class BlackHole(ClosedPort):
             raise
 
     def _fill(self) -> bool:
-        """Make one more connection; return whether it was let in."""
+        """Make one more connection; return whether it was accepted."""
         filler = socket.socket()
         self._fillers.append(filler)
         filler.setblocking(False)
@@ -119,11 +118,11 @@ class BlackHole(ClosedPort):
             done = bool(selector.select(_LET_IN_WITHIN_S))
         code = filler.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
-            raise OSError(code, 'a full backlog refuses connects here: there is no black hole')
+            raise OSError(code, 'a full backlog refuses connects here: no black hole is possible')
         return done
 
     def close(self) -> None:
-        """Give the port back; connects that were waiting fail."""
+        """Release the port; connects that were waiting fail."""
         for filler in self._fillers:
             filler.close()
         super().close()

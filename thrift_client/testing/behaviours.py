@@ -1,4 +1,4 @@
-"""What a fault server can do with a request, as values that combine.
+"""What a fault server does with a request, as values that can be combined.
 
 `a + b` does a, then b. A behaviour that takes a message changes how that message looks or arrives.
 Unless its docstring says otherwise a behaviour reads the whole request first, which is then in the
@@ -16,9 +16,7 @@ from thrift_client.testing.exchange import Exchange, Signal
 class Behaviour:
     """Something a server does, once, in one exchange.
 
-    Args:
-        act: does it.
-        reads_request: whether the whole request is read first.
+    `act`: does it. `reads_request`: whether the whole request is read first.
     """
 
     def __init__(self, act: Callable[[Exchange], None], *, reads_request: bool = True) -> None:
@@ -45,8 +43,7 @@ class Behaviour:
 class Message(Behaviour):
     """Bytes to send; nothing is sent for a oneway request.
 
-    Args:
-        encode: makes the bytes, as they go over the wire.
+    `encode`: makes the bytes, as they go over the wire.
     """
 
     def __init__(self, encode: Callable[[Exchange], bytes]) -> None:
@@ -61,8 +58,7 @@ class Message(Behaviour):
 class Reply(Message):
     """One message whose frame is not made yet.
 
-    Args:
-        payload: makes the message, without a frame.
+    `payload`: makes the message, without a frame.
     """
 
     def __init__(self, payload: Callable[[Exchange], bytes]) -> None:
@@ -71,7 +67,7 @@ class Reply(Message):
 
 
 class Gate(Behaviour):
-    """Hold an exchange up until the gate is opened; once open it stays so."""
+    """Hold an exchange until the gate is opened; an open gate stays open."""
 
     def __init__(self) -> None:
         super().__init__(self._pass)
@@ -83,21 +79,20 @@ class Gate(Behaviour):
         exchange.wait(self._opened)
 
     def open(self) -> None:
-        """Let through who waits and who comes later."""
+        """Let waiting and later exchanges through."""
         self._opened.set()
 
     def wait_reached(self, timeout_ms: float) -> None:
-        """Wait until an exchange has come to the gate, its request read.
+        """Wait until an exchange has reached the gate, with its request read.
 
-        Raises:
-            TimeoutError: none had at the end of the time, in milliseconds.
+        Raises TimeoutError (none had at the end of the time, in milliseconds).
         """
         if not self._reached.wait(timeout_ms / 1000):
             raise TimeoutError(f'no request came to the gate in {timeout_ms} ms')
 
 
 def hold() -> Gate:
-    """Wait until the test opens the gate; a server that closes lets nobody through."""
+    """Wait until the test opens the gate; a server that closes ends the wait."""
     return Gate()
 
 
@@ -113,13 +108,11 @@ def reply(
     name: str | None = None,
     message_type: int = TMessageType.REPLY,
 ) -> Reply:
-    """Answer with a value; None leaves the result empty, as `void` or a handler without one does.
+    """Answer with a value; None leaves the result empty, as a `void` method does.
 
-    Args:
-        value: what the method returns.
-        seqid_by: added to the request's sequence id.
-        name: instead of the method's; None is the method's.
-        message_type: any number that the protocol can carry (compact: 0 to 7).
+    `value`: what the method returns. `seqid_by`: added to the request's sequence id. `name`:
+    instead of the method's; None is the method's. `message_type`: any number that the protocol
+    can carry (compact: 0 to 7).
     """
     return answer(lambda _: value, seqid_by=seqid_by, name=name, message_type=message_type)
 
@@ -131,7 +124,7 @@ def answer(
     name: str | None = None,
     message_type: int = TMessageType.REPLY,
 ) -> Reply:
-    """Answer with what a function makes of the decoded arguments; otherwise as `reply`."""
+    """Answer with what a function returns for the decoded arguments; otherwise as `reply`."""
 
     def payload(exchange: Exchange) -> bytes:
         request = exchange.request
@@ -201,12 +194,12 @@ def first_bytes(message: Message, count: int) -> Behaviour:
 
 
 def trailing(message: Reply, extra: bytes) -> Reply:
-    """Send a reply with more bytes behind it, in the same frame."""
+    """Send a reply with more bytes after it, in the same frame."""
     return Reply(lambda exchange: message.payload(exchange) + extra)
 
 
 def two_frames(message: Reply, at: int) -> Message:
-    """Send one reply as two frames, parted after its first `at` bytes."""
+    """Send one reply as two frames, split after its first `at` bytes."""
 
     def encode(exchange: Exchange) -> bytes:
         payload = message.payload(exchange)
@@ -221,12 +214,12 @@ def one_frame(*messages: Reply) -> Reply:
 
 
 def raw(data: bytes) -> Behaviour:
-    """Send any bytes, without a frame; after a reply and a gate they come while idle."""
+    """Send any bytes, without a frame; after a reply and a gate, while the connection is idle."""
     return Behaviour(lambda exchange: exchange.send(data))
 
 
 def silence() -> Behaviour:
-    """Answer nothing: read on, whatever comes, until the peer closes."""
+    """Answer nothing: read on until the peer closes."""
 
     def act(exchange: Exchange) -> None:
         exchange.source.drain()
@@ -236,17 +229,17 @@ def silence() -> Behaviour:
 
 
 def close() -> Behaviour:
-    """Close in good order; after a reply it is the idle close."""
+    """Close with a FIN; after a reply, that closes an idle connection."""
     return Behaviour(lambda exchange: exchange.close())
 
 
 def reset() -> Behaviour:
-    """Close by a RST."""
+    """Close with a RST."""
     return Behaviour(lambda exchange: exchange.reset())
 
 
 def reset_after_reading(count: int) -> Behaviour:
-    """Read the first bytes of the request, at least one, and close by a RST: never executed."""
+    """Read the first bytes of the request, at least one, and close with a RST: never executed."""
 
     def act(exchange: Exchange) -> None:
         exchange.source.readAll(count)

@@ -1,4 +1,4 @@
-"""A clock that stands still until it is told to move."""
+"""A clock that only moves when it is told to."""
 
 import threading
 
@@ -6,8 +6,7 @@ import threading
 class FakeClock:
     """Stand in for `time.monotonic` (call it) and for a sleep in milliseconds (`sleep`).
 
-    Args:
-        start: the first reading, in seconds.
+    `start`: the first reading, in seconds.
     """
 
     def __init__(self, start: float = 1000.0) -> None:
@@ -21,10 +20,9 @@ class FakeClock:
             return self._now
 
     def advance(self, ms: float) -> None:
-        """Move on by a number of milliseconds.
+        """Advance by a number of milliseconds.
 
-        Raises:
-            ValueError: the number is negative; a monotonic clock doesn't go back.
+        Raises ValueError (the number is negative; a monotonic clock doesn't go back).
         """
         if ms < 0:
             raise ValueError(f'a monotonic clock cannot advance by {ms} ms')
@@ -34,8 +32,7 @@ class FakeClock:
     def sleep(self, ms: float) -> None:
         """Return at once, with the clock advanced by a number of milliseconds.
 
-        Raises:
-            ValueError: the number is negative.
+        Raises ValueError (the number is negative).
         """
         self.advance(ms)
         with self._lock:

@@ -1,7 +1,7 @@
-"""One turn of a conversation between a client and a fault server.
+"""One exchange between a client and a fault server.
 
 An exchange belongs to the thread of its connection. Signals are shared: their lock guards the
-followers, so that each is called once, whether it comes before the signal is set or after.
+followers, so that each is called once, whether it is added before the signal is set or after.
 """
 
 import socket
@@ -13,11 +13,11 @@ from thrift_client.testing.wire import MessageCodec, Request, RequestReader, Unk
 
 
 class Stopped(Exception):
-    """The server is closing; the conversation ends where it is."""
+    """The server is closing; the exchange ends where it is."""
 
 
 class Signal:
-    """Something that happens once, which other things can be made to follow."""
+    """An event that happens once, with callbacks."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -25,7 +25,7 @@ class Signal:
         self._lock = threading.Lock()
 
     def set(self) -> None:
-        """Let it happen: everything that follows is called, in this thread."""
+        """Let it happen: all followers are called, in this thread."""
         with self._lock:
             self._event.set()
             followers, self._followers = self._followers, []
@@ -37,11 +37,11 @@ class Signal:
         return self._event.is_set()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait for it, None: for ever; return whether it has happened."""
+        """Wait for it (None: no limit); return whether it has happened."""
         return self._event.wait(seconds)
 
     def follow(self, follower: Callable[[], None]) -> None:
-        """Have something called when it happens, at once if it has."""
+        """Have a follower called when it happens, or at once if it has happened."""
         with self._lock:
             if not self._event.is_set():
                 self._followers.append(follower)
@@ -56,15 +56,12 @@ class Signal:
 
 
 class Exchange:
-    """What a behaviour has to work with: a connection and, in most cases, a request.
+    """What a behaviour works with: a connection and, in most cases, a request.
 
-    Args:
-        connection: the socket, before the TLS handshake if this is the connection's beginning.
-        wire: how messages look.
-        stop: set when the server closes.
-        source: reads the connection.
-        executed: called for a request as soon as its last byte was read; None at the connection's
-            beginning, where nothing is taken for a request.
+    `connection`: the socket, before the TLS handshake if this is the connection's beginning.
+    `wire`: how messages look. `stop`: set when the server closes. `source`: reads the
+    connection. `executed`: called for a request as soon as its last byte was read; None at the
+    connection's beginning, where nothing is taken for a request.
     """
 
     def __init__(
@@ -87,8 +84,8 @@ class Exchange:
     def request(self) -> Request:
         """The request, which must have been read.
 
-        Raises:
-            RuntimeError: there is none; a reply can't be made at the connection's beginning.
+        Raises RuntimeError (there is none; a reply can't be made at the connection's
+        beginning).
         """
         if self._request is None:
             raise RuntimeError('there is no request to answer')
@@ -97,8 +94,7 @@ class Exchange:
     def read_request(self) -> None:
         """Wait for the request's last byte, unless it was read or none is expected.
 
-        Raises:
-            UnknownMethod: it is for another service; it was answered and not executed.
+        Raises UnknownMethod (it is for another service; it was answered and not executed).
         """
         if self._request is not None or self._executed is None:
             return
@@ -117,8 +113,7 @@ class Exchange:
     def pause(self, ms: float) -> None:
         """Wait for a number of milliseconds.
 
-        Raises:
-            Stopped: the server closed meanwhile.
+        Raises Stopped (the server closed meanwhile).
         """
         if self._stop.wait(ms / 1000):
             raise Stopped
@@ -126,8 +121,7 @@ class Exchange:
     def wait(self, signal: Signal) -> None:
         """Wait until a signal is set.
 
-        Raises:
-            Stopped: the server closed meanwhile.
+        Raises Stopped (the server closed meanwhile).
         """
         wake = threading.Event()
         for awaited in (signal, self._stop):
@@ -139,17 +133,17 @@ class Exchange:
             raise Stopped
 
     def park(self) -> None:
-        """Leave the connection alone, neither reading nor writing, until the server closes."""
+        """Neither read nor write until the server closes."""
         self._stop.wait()
         raise Stopped
 
     def close(self) -> None:
-        """Close the connection; to the peer an orderly end if all it sent was read."""
+        """Close the connection; the peer sees a FIN if all that it sent was read."""
         self.closed = True
-        # Without a TLS goodbye: that would wait for the peer's.
+        # Without TLS's close_notify, which would wait for the peer's.
         self.connection.close()
 
     def reset(self) -> None:
-        """Close the connection by a RST, which discards what the peer has not received."""
+        """Close the connection with a RST, which discards what the peer has not received."""
         self.closed = True
         ends.reset(self.connection)

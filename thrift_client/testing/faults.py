@@ -1,4 +1,4 @@
-"""A server that does to its clients what a network or a broken server would do.
+"""A server that behaves like a failing network or a broken server.
 
     with FaultServer(service, [hold() + reply('late'), reply('b')]) as server:
         ...  # connect to server.address
@@ -37,20 +37,15 @@ _ACCEPT_AGAIN_S = 0.01
 
 
 class FaultServer:
-    """Listen on a real socket and follow a script.
+    """A server on a real socket that follows a script.
 
-    Args:
-        service: of any kind that clients accept; None if the script encodes no reply.
-        script: what to do with each request.
-        host: '127.0.0.1', '::1' or 'unix:/path'.
-        port: where to listen; 0 is any free port.
-        protocol: 'binary' or 'compact'.
-        framed: whether messages are framed.
-        ssl_context: for TLS; None is plain text.
-        on_connect: what to do with each connection before its TLS handshake and first request
-            (its script counts connections); None does nothing.
-        token: makes the ledger's token of a request; None takes its first argument.
-        ledger: where executions are entered; None makes a new one.
+    `service`: of any kind that clients accept; None if the script encodes no reply. `script`:
+    what to do with each request. `host`: '127.0.0.1', '::1' or 'unix:/path'. `port`: where to
+    listen; 0 is any free port. `protocol`: 'binary' or 'compact'. `framed`: whether messages
+    are framed. `ssl_context`: for TLS; None is plain text. `on_connect`: what to do with each
+    connection before its TLS handshake and first request (its script counts connections); None
+    does nothing. `token`: makes the ledger's token of a request; None takes its first argument.
+    `ledger`: where executions are entered; None makes a new one.
 
     `malformed` keeps bytes that were not a request, `unfinished` those of requests whose end
     never came, `errors` the mistakes of the script. A method that the service doesn't have is
@@ -94,8 +89,7 @@ class FaultServer:
     def address(self) -> str:
         """Where it listens, in the form that clients take.
 
-        Raises:
-            RuntimeError: it has not been started, or was closed.
+        Raises RuntimeError (it has not been started, or was closed).
         """
         if self._listener is None:
             raise RuntimeError('the server does not listen')
@@ -105,9 +99,7 @@ class FaultServer:
     def port(self) -> int:
         """The TCP port it listens on.
 
-        Raises:
-            RuntimeError: it does not listen.
-            ValueError: it listens on a unix socket.
+        Raises RuntimeError (it does not listen) and ValueError (it listens on a unix socket).
         """
         return int(self.address.rpartition(':')[2])
 
@@ -120,9 +112,8 @@ class FaultServer:
     def start(self) -> Self:
         """Listen.
 
-        Raises:
-            OSError: the address is not free.
-            RuntimeError: it was started before; a server is good for once.
+        Raises OSError (the address is not free) and RuntimeError (it was started before; a
+        server can be started once).
         """
         if self._listener is not None or self._stop.is_set():
             raise RuntimeError('a fault server can be started once')
@@ -136,8 +127,7 @@ class FaultServer:
     def close(self) -> None:
         """End all connections and threads; idempotent.
 
-        Raises:
-            RuntimeError: a thread didn't end, because a script's function doesn't return.
+        Raises RuntimeError (a thread didn't end, because a script's function doesn't return).
         """
         self._stop.set()
         with self._changed:
@@ -155,8 +145,7 @@ class FaultServer:
     def wait_open(self, count: int, timeout_ms: float) -> None:
         """Wait until exactly that many connections are open, as seen from here.
 
-        Raises:
-            TimeoutError: there was another number at the end of the time, in milliseconds.
+        Raises TimeoutError (there was another number at the end of the time, in milliseconds).
         """
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._live) == count, timeout_ms / 1000):
@@ -200,7 +189,7 @@ class FaultServer:
                 try:
                     connection, _ = listener.accept()
                 except OSError:
-                    # Out of descriptors, perhaps by the test's will: don't spin until there are.
+                    # Out of descriptors, perhaps on purpose: wait instead of spinning.
                     self._stop.wait(_ACCEPT_AGAIN_S)
                 else:
                     self._admit(connection)
@@ -234,7 +223,7 @@ class FaultServer:
             connection.close()
 
     def _greet(self, connection: socket.socket, number: int) -> bool:
-        """Do what is done before the first request; return whether the connection lives on."""
+        """Run the script of the connection's start; return whether the connection is still open."""
         if self._on_connect is None:
             return True
         exchange = Exchange(connection, self._wire, self._stop, RequestReader(connection), None)

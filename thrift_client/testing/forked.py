@@ -1,10 +1,10 @@
-"""Apache's servers that fork, in a process of their own.
+"""Apache's servers that fork, in a separate process.
 
-The process ends when its end of a socket pair sees the other end go, be it by close() or because
-this process died. The kernel says so with SIGIO, whose handler ends everything wherever Apache's
-loop is at that moment; with a watching thread each further fork would be one of a process with
-threads. All children are in the process group and hold the same end of the pair, so that its end
-is the end of the last of them.
+The process ends when the other end of its socket pair is closed, by close() or because this
+process died. The kernel reports that with SIGIO, whose handler ends everything at any point of
+Apache's loop. (With a watching thread, each further fork would be one of a process with
+threads.) All children are in the process group and hold the same end of the pair, so the other
+side sees its end when the last of them has ended.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Forked:
 
 def _fork() -> int:
     with warnings.catch_warnings():
-        # The child drops all that other threads may hold: it never returns to the caller's code.
+        # The child never returns to the caller's code, so locks of other threads don't matter.
         warnings.simplefilter('ignore', DeprecationWarning)
         return os.fork()
 
@@ -92,10 +92,10 @@ def _make(kind: str, parts: Parts) -> Any:
 
 
 def _drop_sockets(keep: set[int]) -> None:
-    """Let go of the connections and listeners of the parent, whose peers wait for their end.
+    """Close the connections and listeners of the parent, so that their peers can see their end.
 
-    Their numbers stay taken: an object of the parent that is collected here must not close a
-    new connection that got its number.
+    Their numbers stay occupied: an object of the parent that is collected here must not close a
+    new connection with the same number.
     """
     null = os.open(os.devnull, os.O_RDWR)
     for entry in list(Path('/dev/fd').iterdir()):
@@ -109,7 +109,7 @@ def _end_with(control: socket.socket) -> None:
     leader = os.getpid()
 
     def end(*_: object) -> None:
-        # The signal also comes when there is room to write: nothing is there to be read then.
+        # The signal also comes when the socket is writable; nothing can be read then.
         with contextlib.suppress(BlockingIOError):
             if os.getpid() == leader and not control.recv(1):
                 _end_all()

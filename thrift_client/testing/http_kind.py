@@ -1,7 +1,7 @@
 """Apache's THttpServer with a thread for each connection and a way to end.
 
-The accepting thread alone changes the list of the others; who closes the server reads it when
-that thread has ended.
+The accepting thread alone changes the list of the others; the thread that closes the server
+reads it when that one has ended.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class _Front(HTTPServer):
         try:
             self.finish_request(request, client_address)
         except Exception:
-            # Clients of tests break off wherever they like; the server's answer is to close.
+            # Clients of tests may disconnect at any point; the server then closes.
             log.debug('an HTTP request failed', exc_info=True)
         finally:
             self.shutdown_request(request)

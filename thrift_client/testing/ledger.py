@@ -1,4 +1,4 @@
-"""What a server has executed: the truth that "at most once" and "nothing lost" are held to."""
+"""What a server has executed, to verify "at most once" and "nothing lost"."""
 
 import threading
 import time
@@ -18,9 +18,9 @@ class Execution:
 
 
 class Ledger:
-    """Keep every execution in the order in which it happened; any thread may write and read.
+    """All executions in the order in which they happened; thread-safe.
 
-    One ledger may serve several servers, which shows whether a call ran on two of them.
+    Several servers may share a ledger, which shows whether a call ran on two of them.
     """
 
     def __init__(self) -> None:
@@ -30,11 +30,9 @@ class Ledger:
     def record(self, method: str, seqid: int, token: Any, connection: int) -> None:
         """Enter one execution, stamped with the monotonic clock in seconds.
 
-        Args:
-            method: the wire name, without the name of a multiplexed service.
-            seqid: the request's sequence id.
-            token: what tells this call from all others, such as its key.
-            connection: the number of the connection it came by, counted from 0.
+        `method`: the wire name, without the name of a multiplexed service. `seqid`: the
+        request's sequence id. `token`: identifies the call, such as its key. `connection`: the
+        number of the connection it came by, counted from 0.
         """
         with self._changed:
             self._executions.append(
@@ -60,15 +58,11 @@ class Ledger:
     def wait_for(self, count: int, timeout_ms: float) -> tuple[Execution, ...]:
         """Wait until that many requests were executed.
 
-        Args:
-            count: the least number of executions, counted from the ledger's beginning.
-            timeout_ms: how long to wait, in milliseconds.
+        `count`: the least number of executions, counted from the ledger's beginning.
+        `timeout_ms`: how long to wait, in milliseconds.
 
-        Returns:
-            All executions, possibly more than asked for.
-
-        Raises:
-            TimeoutError: there were fewer at the end of the time.
+        Returns all executions, possibly more than asked for. Raises TimeoutError (there were
+        fewer at the end of the time).
         """
         with self._changed:
             if not self._changed.wait_for(

@@ -1,8 +1,8 @@
 """A listening socket that can be closed while a server waits in its accept().
 
-Apache's servers loop for ever around accept() and catch whatever is an Exception; the only way out
-of them is a BaseException. Their threads wait in recv() on connections that nobody else knows, so
-the listener remembers what it accepted: a socket that is shut down wakes whoever waits on it.
+Apache's servers loop forever around accept() and catch every Exception; only a BaseException
+ends the loop. Their threads wait in recv() on connections that they don't publish, so the
+listener remembers what it accepted: shutting a socket down wakes the thread that waits on it.
 """
 
 from __future__ import annotations
@@ -33,10 +33,8 @@ class ListenerClosed(SystemExit):
 class ServerTransport(TServerTransportBase):
     """A server transport for Apache's servers, which tracks what it accepts.
 
-    Args:
-        host: what to bind, or `unix:/path`.
-        port: 0 is any free one; without meaning for a unix socket.
-        context: wraps each connection in TLS; None is plain text.
+    `host`: what to bind, or `unix:/path`. `port`: 0 is any free one; without meaning for a unix
+    socket. `context`: wraps each connection in TLS; None is plain text.
     """
 
     def __init__(self, host: str, port: int, context: SSLContext | None = None) -> None:
@@ -61,10 +59,10 @@ class ServerTransport(TServerTransportBase):
         return handle
 
     def listen(self) -> None:
-        """Do nothing: it listens from the start, so that nobody has to wait for a server's loop."""
+        """Do nothing: it listens from the start, so clients don't wait for a server's loop."""
 
     def accept(self) -> TSocket | None:
-        """Wait for a connection; None is one whose TLS could not even begin, which servers skip."""
+        """Wait for a connection; None if TLS could not begin, which servers skip."""
         try:
             client = self.accept_socket()
         except ConnectionError:
@@ -93,7 +91,7 @@ class ServerTransport(TServerTransportBase):
         return client
 
     def shutdown(self) -> None:
-        """Accept no more and cut every connection; whoever waits on one of them wakes up."""
+        """Accept no more and cut every connection, which wakes the threads that wait on them."""
         self.closing = True
         with self._lock:
             accepted = list(self._accepted)

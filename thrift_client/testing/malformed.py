@@ -1,4 +1,4 @@
-"""Replies that no honest server sends: values for a fault server, like those of `behaviours`."""
+"""Malformed replies for a fault server: values like those of `behaviours`."""
 
 import struct
 from collections.abc import Callable
@@ -20,7 +20,7 @@ SSH_BANNER = b'SSH-2.0-OpenSSH_9.7\r\n'
 
 
 def _forged(write_body: Callable[[Any, bool], None]) -> Reply:
-    """Make a reply with the right header; the body's writer learns whether it is compact."""
+    """Make a reply with the right header; the body's writer gets whether it is compact."""
 
     def payload(exchange: Exchange) -> bytes:
         request = exchange.request
@@ -84,10 +84,8 @@ def empty_structs(count: int) -> Reply:
 def deep_structs(depth: int, *, field: int = _UNKNOWN_FIELD, inner_field: int = 1) -> Reply:
     """Answer with structs in structs.
 
-    Args:
-        depth: how many.
-        field: where in the result; 0 is the return value, any other is skipped as unknown.
-        inner_field: where in each struct the next one is.
+    `depth`: how many. `field`: where in the result; 0 is the return value, any other is skipped
+    as unknown. `inner_field`: where in each struct the next one is.
     """
 
     def body(protocol: Any, compact: bool) -> None:

@@ -1,4 +1,4 @@
-"""What every kind of server is made of: a processor, a listener, and the wire's two factories."""
+"""The parts of every kind of server: a processor, a listener, and the wire's two factories."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from thrift_client.testing.listener import ServerTransport
 
 START_WITHIN_S = 10.0
-# A handler can't be interrupted: what runs longer is left to its daemon thread, or killed.
+# A handler can't be interrupted: if it runs longer, its daemon thread is left, or its process
+# killed.
 CLOSE_WITHIN_S = 2.0
 
 PROTOCOLS = {
@@ -95,7 +96,7 @@ class ClosingProcessor:
         self._listener = listener
 
     def on_message_begin(self, func: Any) -> None:
-        """Hand over to the processor: THttpServer learns in this way what is oneway."""
+        """Forward to the processor: THttpServer detects oneway calls in this way."""
         self._processor.on_message_begin(func)
 
     def process(self, iprot: Any, oprot: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A TCP proxy that misbehaves by a seed.
+"""A TCP proxy that causes faults, reproducibly by a seed.
 
     with ToxicProxy(server.address, seed=1) as proxy:
         slow = proxy.add(Latency(100, jitter=50, direction='down'))
@@ -35,22 +35,18 @@ _ACCEPT_AGAIN_S = 0.01
 
 
 class ToxicProxy:
-    """Listen, and pass what comes to a server and back through toxics.
+    """Listen, and relay connections to a server and back through toxics.
 
     A server that refuses is seen by the client as a RST after its connect.
 
-    Args:
-        upstream: the server's address: 'host:port', '[::1]:port' or 'unix:/path'.
-        seed: of everything random; the same seed does the same to the same bytes.
-        host: where to listen: '127.0.0.1', '::1' or 'unix:/path'.
-        port: where to listen; 0 is any free port.
+    `upstream`: the server's address: 'host:port', '[::1]:port' or 'unix:/path'. `seed`: of
+    everything random; the same seed does the same to the same bytes. `host`: where to listen:
+    '127.0.0.1', '::1' or 'unix:/path'. `port`: where to listen; 0 is any free port.
 
     `address` is where it listens, in the form that clients take; `connections`, `bytes_up` and
     `bytes_down` count what it has relayed.
 
-    Raises:
-        ValueError: the server's address has no port.
-        OSError: its host has no address.
+    Raises ValueError (the server's address has no port) and OSError (its host has no address).
     """
 
     def __init__(
@@ -83,9 +79,8 @@ class ToxicProxy:
     def start(self) -> Self:
         """Listen.
 
-        Raises:
-            OSError: the address is not free.
-            RuntimeError: it was started before; a proxy is good for once.
+        Raises OSError (the address is not free) and RuntimeError (it was started before; a
+        proxy can be started once).
         """
         if self._thread is not None:
             raise RuntimeError('a proxy can be started once')
@@ -101,8 +96,7 @@ class ToxicProxy:
     def close(self) -> None:
         """End all connections and the thread; idempotent.
 
-        Raises:
-            RuntimeError: the thread didn't end.
+        Raises RuntimeError (the thread didn't end).
         """
         if self._thread is None or self._wake is None:
             return
@@ -116,23 +110,21 @@ class ToxicProxy:
     def add(self, toxic: _AnyToxic) -> _AnyToxic:
         """Have a toxic act on all connections, after those that were added before.
 
-        Returns:
-            The toxic, for `remove`.
+        Returns the toxic, for `remove`.
         """
         self._call(lambda: self._add(toxic))
         return toxic
 
     def remove(self, toxic: Toxic | Down) -> None:
-        """Have a toxic act no more; what it has delayed stays delayed.
+        """Remove a toxic; what it has delayed stays delayed.
 
-        Raises:
-            ValueError: it doesn't act here.
-            OSError: it was the last `Down`, and the port has been taken meanwhile.
+        Raises ValueError (it doesn't act here) and OSError (it was the last `Down`, and the
+        port has been taken meanwhile).
         """
         self._call(lambda: self._remove(toxic))
 
     def cut(self, *, reset: bool = False) -> None:
-        """End the present connections, in good order or by a RST; new ones are let in."""
+        """End the current connections, with a FIN or a RST; new ones are accepted."""
         self._call(lambda: self._end_all(End.RESET if reset else End.CLOSE))
 
     def __enter__(self) -> Self:
@@ -242,7 +234,7 @@ class ToxicProxy:
         except BlockingIOError:
             return
         except OSError:
-            # Out of descriptors, perhaps by the test's will: don't spin until there are.
+            # Out of descriptors, perhaps on purpose: wait instead of spinning.
             time.sleep(_ACCEPT_AGAIN_S)
             return
         try:
@@ -279,7 +271,7 @@ class ToxicProxy:
             self._watch(relay)
 
     def _watch(self, relay: Relay) -> None:
-        """Bring the selector and the timers up to date with what a relay waits for."""
+        """Update the selector and the timers for what a relay waits for."""
         wanted = relay.wanted()
         if wanted != relay.watched:
             for side, events in wanted.items():

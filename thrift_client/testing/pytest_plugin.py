@@ -1,4 +1,4 @@
-"""Fixtures for tests of code that calls Thrift services; pytest finds them by itself.
+"""Fixtures for tests of code that calls Thrift services; pytest loads them automatically.
 
 It is loaded into every run of pytest where the package is installed, so it imports what a fixture
 needs only when a test asks for it.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from thrift_client.testing.proxy import ToxicProxy
     from thrift_client.testing.serve import Server
 
-# Threads and sockets end on their own a moment after the call that ends them.
+# Threads and sockets may end a moment after the call that ends them.
 _GONE_WITHIN_S = 3.0
 _LOOK_EVERY_S = 0.01
 
@@ -53,7 +53,7 @@ def thrift_server(request: pytest.FixtureRequest) -> Iterator[Callable[..., Serv
 
 @pytest.fixture
 def fake_clock() -> FakeClock:
-    """Return a clock that stands still."""
+    """Return a clock that only moves when it is told to."""
     from thrift_client.testing.clock import FakeClock
 
     return FakeClock()
@@ -61,9 +61,9 @@ def fake_clock() -> FakeClock:
 
 @pytest.fixture
 def assert_no_leaks() -> Iterator[None]:
-    """Fail the test if threads or sockets that it began are still there a few seconds later.
+    """Fail the test if its threads or sockets still exist a few seconds later.
 
-    On Windows it sees the threads alone, and warns of it.
+    On Windows it checks only threads, and warns.
     """
     threads, sockets = set(threading.enumerate()), _open_sockets()
     yield
@@ -81,7 +81,7 @@ def assert_no_leaks() -> Iterator[None]:
 
 
 def _factory(request: pytest.FixtureRequest, kind: Any) -> Iterator[Callable[..., Any]]:
-    # Whatever the order in which a test names them: servers end before leaks are looked for.
+    # In whatever order a test names them, servers end before leaks are searched.
     if 'assert_no_leaks' in request.fixturenames:
         request.getfixturevalue('assert_no_leaks')
     with ExitStack() as stack:

@@ -1,8 +1,8 @@
 """One connection through a proxy, two links: what to read, when to write, how it ends.
 
-All of it runs in the proxy's thread. A link is one direction: it reads from `source`, queues what
-its effects make of the bytes, and writes to `sink` what is due. It stops reading while its queue
-is long, so that a peer which doesn't read is felt by the other.
+All of it runs in the proxy's thread. A link is one direction: it reads from `source`, applies
+its effects to the bytes, queues them, and writes to `sink` what is due. It stops reading while
+its queue is long, so that a peer that doesn't read slows down the other one.
 """
 
 import contextlib
@@ -24,8 +24,7 @@ _QUEUED_MOST = 4 * _CHUNK
 def dial(family: int, sockaddr: Any) -> socket.socket:
     """Begin to connect, without waiting for the outcome.
 
-    Raises:
-        OSError: it failed at once.
+    Raises OSError (it failed at once).
     """
     server = socket.socket(family, socket.SOCK_STREAM)
     server.setblocking(False)
@@ -42,11 +41,9 @@ def dial(family: int, sockaddr: Any) -> socket.socket:
 class RelayLink:
     """One direction of a relayed connection.
 
-    Args:
-        source: where bytes come from, non-blocking.
-        sink: where they go, non-blocking.
-        from_client: whether this is the way up.
-        delivered: called with the number of bytes written.
+    `source`: where bytes come from, non-blocking. `sink`: where they go, non-blocking.
+    `from_client`: whether this is the way up. `delivered`: called with the number of bytes
+    written.
     """
 
     def __init__(
@@ -89,7 +86,7 @@ class RelayLink:
             self.effects.append((toxic, toxic.effect(rng)))
 
     def remove(self, toxic: Toxic) -> None:
-        """Have a toxic act no more."""
+        """Remove a toxic."""
         self.effects = [pair for pair in self.effects if pair[0] is not toxic]
 
     def receive(self, now: float) -> End | None:
@@ -117,7 +114,7 @@ class RelayLink:
         return self._swallowing or any(toxic.hides_end for toxic, _ in self.effects)
 
     def _end_unseen(self) -> End | None:
-        """Note the end of a half-open link: a client's ends both ways, a server's is not told."""
+        """Note the end of a half-open link: a client's ends both ways, a server's is hidden."""
         self._ended = True
         self.finished = True
         return End.CLOSE if self.from_client else None
@@ -166,12 +163,9 @@ class RelayLink:
 class Relay:
     """A client's connection, the one to the server, and a link for each direction.
 
-    Args:
-        number: of the connection, counted from 0.
-        client: the accepted socket.
-        server: the socket to the server, its connect begun.
-        delivered_up: called with the number of bytes sent to the server.
-        delivered_down: called with the number of bytes sent to the client.
+    `number`: of the connection, counted from 0. `client`: the accepted socket. `server`: the
+    socket to the server, its connect begun. `delivered_up`: called with the number of bytes
+    sent to the server. `delivered_down`: called with the number of bytes sent to the client.
     """
 
     def __init__(
@@ -213,7 +207,7 @@ class Relay:
         return {self.client: client, self.server: server}
 
     def on_event(self, side: socket.socket, events: int, now: float) -> End | None:
-        """Take what a socket has to give; return how the connection ends, if it does."""
+        """Handle the events of a socket; return how the connection ends, if it does."""
         if side is self.server and not self.connected:
             self.connected = True
             if side.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):

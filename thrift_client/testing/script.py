@@ -1,4 +1,4 @@
-"""Which behaviour a fault server's next exchange gets."""
+"""Chooses the behaviour of a fault server's next exchange."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from thrift_client.testing.behaviours import Behaviour
 
 
 class Turn(NamedTuple):
-    """Where an exchange stands: all three are counted from 0."""
+    """The position of an exchange; all three numbers count from 0."""
 
     connection: int
     request: int
@@ -25,16 +25,15 @@ A sequence goes by arrival, whatever the connection; `per_connection` goes by co
 
 
 class Cue:
-    """Hand out the behaviours of a script, to any number of threads.
+    """Returns the behaviours of a script in turn; thread-safe.
 
-    Raises:
-        ValueError: the script is an empty sequence.
-        TypeError: the script is nothing that `Script` names.
+    Raises ValueError (the script is an empty sequence) and TypeError (the script is nothing
+    that `Script` names).
     """
 
     def __init__(self, script: Script) -> None:
         self._choose = _chooser(script, lambda turn: turn.arrival)
-        self._arrivals = itertools.count()  # one step for all threads: no number comes twice
+        self._arrivals = itertools.count()  # atomic: no number is used twice
 
     def next(self, connection: int, request: int) -> Behaviour:
         """Return the behaviour for a connection's request that is just arriving."""
@@ -42,12 +41,11 @@ class Cue:
 
 
 def per_connection(*scripts: Behaviour | Sequence[Behaviour]) -> Callable[[Turn], Behaviour]:
-    """Give the first connection the first script, and so on; the last one is for all that follow.
+    """Give the first connection the first script, and so on; the last one serves all others.
 
     A sequence goes by the requests of its connection.
 
-    Raises:
-        ValueError: there is no script, or an empty one.
+    Raises ValueError (there is no script, or an empty one).
     """
     if not scripts:
         raise ValueError('a script for at least one connection is needed')

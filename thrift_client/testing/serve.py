@@ -1,4 +1,4 @@
-"""Real Thrift servers for tests: any of Apache's, on a free port, gone when the block ends."""
+"""Real Thrift servers for tests: any of Apache's, on a free port, until the block ends."""
 
 from __future__ import annotations
 
@@ -35,27 +35,22 @@ class _Running(Protocol):
 class Server:
     """One of Apache's servers, as a context manager or with start() and close().
 
-    `simple`, `threaded`, `threadpool`, `nonblocking`, `http` and `twisted` run in daemon threads of
-    this process, so `handler` can be looked at while they serve. `forking` and `processpool` run
-    in a child process with a copy of the handler.
+    `simple`, `threaded`, `threadpool`, `nonblocking`, `http` and `twisted` run in daemon
+    threads of this process, so `handler` can be inspected while they serve. `forking` and
+    `processpool` run in a child process with a copy of the handler.
 
-    Args:
-        service: of gen-py, of `thrift_client.load`, or of thriftpy2.
-        handler: the object that serves the methods.
-        server: the kind, one of the above.
-        protocol: `binary`, `compact`, `json`, `header`, or an Apache protocol factory.
-        transport: `buffered`, `framed`, `zlib`, `header`, or an Apache transport factory.
-            `nonblocking` and `twisted` are always framed, `http` has a transport of its own.
-        host: what to bind, or `unix:/path`.
-        port: 0 is any free one.
-        ssl: a server's context; None is plain text. `nonblocking` and `twisted` have no TLS.
-        service_name: the name under which a multiplexed client asks for the service; None is
-            a service that is not multiplexed.
-        workers: how many threads or processes serve; None leaves it to Apache's server.
+    `service`: of gen-py, of `thrift_client.load`, or of thriftpy2. `handler`: the object that
+    serves the methods. `server`: the kind, one of the above. `protocol`: `binary`, `compact`,
+    `json`, `header`, or an Apache protocol factory. `transport`: `buffered`, `framed`, `zlib`,
+    `header`, or an Apache transport factory. `nonblocking` and `twisted` are always framed,
+    `http` has a transport of its own. `host`: what to bind, or `unix:/path`. `port`: 0 is any
+    free one. `ssl`: a server's context; None is plain text. `nonblocking` and `twisted` have no
+    TLS. `service_name`: the name under which a multiplexed client asks for the service; None is
+    a service that is not multiplexed. `workers`: how many threads or processes serve; None
+    leaves it to Apache's server.
 
-    Raises:
-        ValueError: an unknown name, what this kind of server can't do, or what the system lacks:
-            fork for `forking` and `processpool`, unix sockets for `unix:/path`.
+    Raises ValueError (an unknown name, what this kind of server can't do, or what the system
+    lacks: fork for `forking` and `processpool`, unix sockets for `unix:/path`).
     """
 
     def __init__(
@@ -101,13 +96,9 @@ class Server:
     def start(self) -> Self:
         """Begin to serve; connections are accepted when this returns.
 
-        Returns:
-            The server itself, which keeps its port, and can be started again after close().
-
-        Raises:
-            OSError: the address can't be bound.
-            ImportError: kind `twisted` without Twisted.
-            RuntimeError: it is serving already.
+        Returns the server itself, which keeps its port, and can be started again after close().
+        Raises OSError (the address can't be bound), ImportError (kind `twisted` without
+        Twisted), RuntimeError (it is serving already).
         """
         if self._running is not None:
             raise RuntimeError(f'{self!r} is serving already')
@@ -140,8 +131,8 @@ class Server:
     def close(self) -> None:
         """Cut all connections, end all threads and processes, free the port. Idempotent.
 
-        A handler that is still running is waited for, for two seconds; then its thread is
-        left running, its process killed.
+        It waits two seconds for a handler that is still running; then its thread is left
+        running, or its process killed.
         """
         running, self._running = self._running, None
         if running is not None:

@@ -1,9 +1,9 @@
-"""Apache's servers that live in threads, each with a way to end.
+"""Apache's servers that run in threads, each with a way to end.
 
-The thread that accepts is ours; those that serve are started by Apache's code, unlisted.
-Each enters a Crew when it begins, so that close() can wait for all of them. What is common:
-shutdown() of the listener ends the accepting loop (ListenerClosed) and every read of a connection
-(end of file); only what would still wait on a queue or a poll needs more.
+This package starts the thread that accepts; Apache's code starts those that serve, and doesn't
+list them. Each one enters a Crew when it begins, so that close() can wait for all of them. In
+all servers, shutdown() of the listener ends the accepting loop (ListenerClosed) and every read
+of a connection (end of file); only threads that wait on a queue or a poll need more.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Crew:
             self._change.notify_all()
 
     def __exit__(self, *exc_info: object) -> None:
-        """Leave nothing behind: a thread is only dropped once it has ended."""
+        """Drop threads that have ended."""
 
     def join(self, expected: int, until: float) -> None:
         """Wait until `expected` threads have ever entered and all have ended, or it is `until`."""
@@ -61,7 +61,7 @@ class Simple(TSimpleServer):
         self.serverTransport.shutdown()
 
     def join(self, until: float) -> None:
-        """Wait for nothing: there are no further threads."""
+        """Do nothing: it has no further threads."""
 
 
 class Threaded(TThreadedServer):
@@ -88,7 +88,7 @@ class Threaded(TThreadedServer):
 
 
 class ThreadPool(TThreadPoolServer):
-    """A fixed number of threads, each busy with one connection for as long as that is open."""
+    """A fixed number of threads, each of which serves one connection as long as that is open."""
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(
@@ -141,13 +141,13 @@ class Nonblocking(TNonblockingServer):
         self._prepared.set()
 
     def serve(self) -> None:
-        """Poll until stop(), then let go of everything."""
+        """Poll until stop(), then close everything."""
         super().serve()
         self.socket.shutdown()
         self.close()
 
     def stop(self) -> None:
-        """End the poll, but not before it began, when Apache's server would ignore it."""
+        """End the poll, once it has begun: Apache's server would ignore an earlier stop."""
         self._prepared.wait(CLOSE_WITHIN_S)
         super().stop()
 

@@ -1,4 +1,4 @@
-"""What a proxy can do to the bytes that pass: values, and pure effects that are told the time.
+"""What a proxy can do to the bytes that pass: values, and pure effects that get the time.
 
 A toxic is a value that can be added to any number of proxies. Each direction of each connection
 gets an `Effect` of its own, with its own random numbers, so that what happens to a connection
@@ -15,16 +15,16 @@ Direction = Literal['up', 'down', 'both']
 
 
 class End(enum.Enum):
-    """What becomes of a connection once a piece has passed."""
+    """How a connection goes on after a piece has passed."""
 
     FINISH = enum.auto()
-    """No more comes this way."""
+    """The stream ends in this direction."""
     CLOSE = enum.auto()
-    """Both ways are closed in good order."""
+    """Both directions are closed with a FIN."""
     RESET = enum.auto()
-    """Both ways are closed by a RST."""
+    """Both directions are closed with a RST."""
     SWALLOW = enum.auto()
-    """Nothing passes this way any more, and nobody is told."""
+    """No more bytes pass in this direction, silently."""
 
 
 class Piece(NamedTuple):
@@ -36,38 +36,34 @@ class Piece(NamedTuple):
 
 
 class Effect:
-    """A toxic at work on one direction of one connection.
+    """A toxic applied to one direction of one connection.
 
-    Args:
-        rng: its random numbers.
+    `rng`: its random numbers.
     """
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
 
     def apply(self, at: float, data: bytes) -> Iterator[Piece]:
-        """Say what passes instead of these bytes, in order.
+        """Yield what passes instead of these bytes, in order.
 
-        Args:
-            at: when they would pass, in monotonic seconds.
-            data: the bytes.
+        `at`: when they would pass, in monotonic seconds. `data`: the bytes.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Toxic:
-    """What all toxics have.
+    """The base of all toxics.
 
-    Args:
-        direction: 'up' is from the client to the server.
-        probability: of acting on what is read at once, which is a message where they are small.
+    `direction`: 'up' is from the client to the server. `probability`: of acting on what is read
+    at once, which is a message where they are small.
     """
 
     direction: Direction = 'both'
     probability: float = 1.0
     hides_end: ClassVar[bool] = False
-    """Whether the server's end of a connection is kept from the client."""
+    """Whether the end of the server's connection is hidden from the client."""
 
     def __post_init__(self) -> None:
         """Refuse what would silently do nothing."""
@@ -101,7 +97,7 @@ def through(effects: Iterable[tuple[Toxic, Effect]], at: float, data: bytes) -> 
 
 @dataclass(frozen=True)
 class Latency(Toxic):
-    """Delay everything by `ms`, give or take up to `jitter` milliseconds; the order stays."""
+    """Delay everything by `ms`, plus or minus up to `jitter` ms; the order is kept."""
 
     ms: float
     jitter: float = 0.0
@@ -212,7 +208,7 @@ class Corrupt(Toxic):
 
 @dataclass(frozen=True)
 class Reset(Toxic):
-    """End the connection by a RST instead of passing bytes: 'up' none ran, 'down' they did."""
+    """End the connection with a RST instead of passing bytes: 'up', no call ran; 'down', it did."""
 
     def effect(self, rng: random.Random) -> Effect:
         """Begin to reset."""
@@ -221,7 +217,7 @@ class Reset(Toxic):
 
 @dataclass(frozen=True)
 class HalfOpen(Toxic):
-    """Swallow all further bytes silently, as a router does that lost its connection table.
+    """Drop all further bytes silently, like a router that lost its connection table.
 
     A connection stays so when the toxic is removed. When the client gives up, the server is told.
     """

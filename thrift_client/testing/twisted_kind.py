@@ -1,4 +1,4 @@
-"""Apache's Twisted server, on a reactor of its own.
+"""Apache's Twisted server, on its own reactor.
 
 The reactor and its connections belong to its thread, which other threads reach by callFromThread
 alone; the handler runs in threads of the pool, whose results come back to the reactor that way.
@@ -38,7 +38,7 @@ class TwistedServer:
 
     def _begin(self, factory: Any) -> None:
         handle = self._listener.handle
-        handle.setblocking(False)  # adopted unchanged, and accepted from until nobody is waiting
+        handle.setblocking(False)  # adopted unchanged; accepts until no connection is waiting
         self._reactor.adoptStreamPort(handle.fileno(), handle.family, factory)
         self._pool.start()
         self._running.set()
@@ -46,7 +46,7 @@ class TwistedServer:
     def _serve(self) -> None:
         self._reactor.run(installSignalHandlers=False)
         self._reactor.disconnectAll()
-        # Outside of the reactor's own tests nobody expects a reactor to end before its process.
+        # Twisted doesn't expect a reactor to end before its process.
         self._reactor.waker.connectionLost(None)
 
     def close(self) -> None:

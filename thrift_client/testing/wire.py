@@ -1,4 +1,4 @@
-"""Thrift messages from a server's side: requests read whole, replies made to order."""
+"""Thrift messages on the server's side: reads whole requests, makes replies."""
 
 import socket
 import struct
@@ -47,7 +47,7 @@ class Request:
 
 
 class RequestReader:
-    """Read a connection without ever taking more of it than was asked for.
+    """Reads a connection, never more of it than was asked for.
 
     It has the two methods by which Apache's protocols read, so that a request can be decoded
     straight from the socket, and keeps the bytes read since `begin`.
@@ -76,8 +76,7 @@ class RequestReader:
     def readAll(self, size: int) -> bytes:
         """Wait for exactly `size` bytes.
 
-        Raises:
-            Unfinished: the stream ended before.
+        Raises Unfinished (the stream ended before).
         """
         data = bytearray()
         while len(data) < size:
@@ -94,13 +93,11 @@ class RequestReader:
 
 
 class MessageCodec:
-    """One way to put messages of one service into bytes.
+    """Encodes and decodes the messages of one service.
 
-    Args:
-        service: of any kind that clients accept, or None if nothing is to be decoded
-            beyond the name of a method.
-        protocol: 'binary' or 'compact'.
-        framed: whether each message has its length in front.
+    `service`: of any kind that clients accept, or None if nothing is to be decoded beyond the
+    name of a method. `protocol`: 'binary' or 'compact'. `framed`: whether each message has its
+    length in front.
     """
 
     def __init__(
@@ -115,9 +112,8 @@ class MessageCodec:
     def read(self, source: RequestReader) -> Request:
         """Wait for the last byte of a request and decode it.
 
-        Raises:
-            Unfinished: the stream ended before.
-            Malformed: it is not a request, or its frame holds more than a request.
+        Raises Unfinished (the stream ended before) and Malformed (it is not a request, or its
+        frame holds more than a request).
         """
         if not self.framed:
             return self._decode(source, source.seen)
@@ -169,7 +165,7 @@ class MessageCodec:
         )
 
     def _method(self, name: str) -> Method | None:
-        """Find the method that the wire calls so, inherited or not."""
+        """Find a method by its wire name, inherited or not."""
         if self._service is None:
             return None
         methods = service_of(self._service).methods.values()
@@ -178,8 +174,7 @@ class MessageCodec:
     def result(self, method: str) -> Any:
         """Return an empty result of a method.
 
-        Raises:
-            LookupError: the method is oneway, or unknown.
+        Raises LookupError (the method is oneway, or unknown).
         """
         found = self._method(method)
         if found is None or found.oneway:
@@ -191,11 +186,9 @@ class MessageCodec:
     ) -> bytes:
         """Encode one message, without a frame.
 
-        Args:
-            name: the method's name.
-            message_type: one of `TMessageType`, or any other number for a faulty message.
-            seqid: the sequence id.
-            write_body: is given the protocol and writes the struct that follows the header.
+        `name`: the method's name. `message_type`: one of `TMessageType`, or any other number
+        for a faulty message. `seqid`: the sequence id. `write_body`: is given the protocol and
+        writes the struct that follows the header.
         """
         buffer = TMemoryBuffer()
         protocol = self._over(buffer)
@@ -205,5 +198,5 @@ class MessageCodec:
         return bytes(buffer.getvalue())
 
     def frame(self, payload: bytes) -> bytes:
-        """Put the length in front, where messages are framed."""
+        """Put the length in front, if messages are framed."""
         return struct.pack('!i', len(payload)) + payload if self.framed else payload

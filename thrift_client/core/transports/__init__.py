@@ -1,4 +1,4 @@
-"""The registry of transports: one row for each, and no other place that lists them."""
+"""The registry of transports: one row for each. No other module lists them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a transport is to the rest: a row in the registry, and a channel for each connection."""
+"""The interface of a transport: a row in the registry, and a channel for each connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from thrift_client.address import Address
 
     class Peer(Protocol):
-        """What a transport may know of the server and the way to it (`handshake.Link`)."""
+        """What a transport may know about the server and the way to it (`handshake.Link`)."""
 
         address: Address
         tls_name: str | None
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     class Assembler(Protocol):
         """One reply arriving in pieces; `feed` and `end` give the message once it is whole.
 
-        `end` is told that the server closed the connection. Where `space` is not None, it
-        is where the next bytes belong, and `filled` is how many were received into it.
+        `end` is told that the server closed the connection. If `space` is not None, the next
+        bytes are to be received into it, and `filled` is called with their number.
         """
 
         @property
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
         @property
         def space(self) -> memoryview | None:
-            """Where the next bytes belong, if that is known."""
+            """The buffer for the next bytes; None if it isn't known."""
 
         def feed(self, data: bytes) -> BytesIO | None:
             """Take bytes in."""
@@ -48,18 +48,18 @@ if TYPE_CHECKING:
 
 
 class Channel:
-    """One connection's way to put messages into bytes, and to find them there.
+    """Wraps messages for one connection, and finds them in the bytes that it receives.
 
-    It does no I/O: its driver sends what `wrap` returns, and tries `whole` on what arrives
-    first. Where that returns None, or what it returns doesn't decode, the same bytes are
-    fed to an `IncomingReply`, which calls the rest.
+    It does no I/O: its driver sends what `wrap` returns, and tries `whole` on the first bytes
+    that arrive. If that returns None, or a message that can't be decoded, the same bytes are
+    fed to an `IncomingReply`, which calls the other methods.
 
-    `delimited` says that the end of a reply is known before it is decoded: `assembler`
-    then puts each reply together. Otherwise `received` turns bytes into bytes of messages.
-    `reusable` says whether the connection may carry another call. `answers_oneway` says
-    that a reply to a oneway call may come after all. `reply_headers` are those of the
-    last reply, None where the transport has none. `inner` is the beginning of the last
-    reply without what is around it, where the raw bytes tell nothing.
+    `delimited` says that the end of a reply is known before it is decoded: `assembler` then
+    collects each reply. Otherwise `received` turns bytes into bytes of messages. `reusable`
+    says whether the connection may carry another call. `answers_oneway` says that a oneway call
+    may get a reply. `reply_headers` are those of the last reply, None where the transport has
+    none. `inner` is the beginning of the last reply without its wrapping, if the raw bytes
+    don't show what it is.
     """
 
     delimited = False
@@ -75,8 +75,8 @@ class Channel:
     def whole(self, data: bytes) -> BytesIO | None:
         """Return the message, at its beginning, if `data` is exactly one whole reply.
 
-        None means that it is not, or that an `IncomingReply` has to look. Where only decoding finds
-        the end, it is the message as far as it goes. Raises nothing.
+        None means that it is not, or that an `IncomingReply` has to decide. If only decoding
+        finds the end, it is the message as far as it has arrived. Raises nothing.
         """
         raise NotImplementedError
 
@@ -85,18 +85,18 @@ class Channel:
         return data
 
     def assembler(self) -> Assembler:
-        """Return what puts the next reply together; only if delimited."""
+        """Return an object that collects the next reply; only if delimited."""
         raise TypeError(f'{self!r} has no ends')
 
     def own_session(self, session: Any) -> Any:  # noqa: ARG002 - HTTP has one
         """Keep state (cookies) apart from the client's other connections; returns that state.
 
-        `session` is what another connection has returned that is to share it; None: a new one.
+        `session`: the state that another connection returned, to share it; None: a new one.
         """
         return None
 
     def clarify(self, error: DecodeError, message: bytes) -> DecodeError:  # noqa: ARG002
-        """Return the error for a message that can't be decoded, with what the channel knows."""
+        """Return the error for a message that can't be decoded, with details from the channel."""
         return error
 
 
@@ -104,13 +104,13 @@ class Transport:
     """A row of the registry.
 
     `open(limit, protocol, peer)` is called once per client, with the longest message in bytes
-    and the protocol's name, and returns what makes the channel of each of its connections.
+    and the protocol's name, and returns a function that creates the channel of each connection.
     `shared` says that messages look the same on every connection: one channel serves all,
-    `peer` is None, and a small call needs no channel. `headers` says that calls and replies
-    may have headers, `in_sasl` that SASL may go around it, `schemes` which URL schemes imply
-    it. `protocol_in(data)` returns the protocol of a reply that begins with `data`, None if
-    it is not this transport's, '' if it can't be told. `hint` is what to set for a server
-    that speaks it.
+    `peer` is None, and a small call needs no channel. `headers` says that calls and replies may
+    have headers, `in_sasl` that SASL may go around it, `schemes` which URL schemes imply it.
+    `protocol_in(data)` returns the protocol of a reply that begins with `data`, None if it is
+    not this transport's, '' if that isn't known. `hint` is what to set for a server that speaks
+    it.
     """
 
     __slots__ = (
@@ -149,7 +149,7 @@ def protocol_of(data: bytes) -> str | None:
     """Return the protocol whose messages begin like this, None for no protocol."""
     if data[:2] == b'\x80\x01':
         return 'binary'
-    # Of the second byte the upper bits are the message's type.
+    # The upper bits of the second byte are the message's type.
     if data[:1] == b'\x82' and data[1:2] and data[1] & 0x1F == 1:
         return 'compact'
     if data[:3] == b'[1,':

@@ -1,4 +1,4 @@
-"""The cookies of one HTTP client: those that its one address sends back (RFC 6265)."""
+"""The cookies of one HTTP client, which has one address (RFC 6265)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-#: What RFC 6265 asks of a client at least: cookies of one site, and bytes of one cookie.
+#: The minimum that RFC 6265 asks of a client: cookies of one site, and bytes of one cookie.
 MOST_COOKIES = 50
 MOST_BYTES = 4096
-#: The most bytes of all cookies together: more than servers take in a request's head.
+#: The most bytes of all cookies together: more than servers accept in a request's head.
 MOST_IN_ALL = 1 << 14
 
 
 class Cookies:
-    """The cookies that a server has set; the oldest go where there are too many.
+    """The cookies that a server has set; if there are too many, the oldest are dropped.
 
     `host`, `path` and `secure` are those of the address. `wall_clock` returns seconds since
     the epoch, by which cookies expire. Every change replaces the dict as a whole, so that
@@ -58,7 +58,7 @@ class Cookies:
         }
         if len(live) < len(self._cookies):
             self._cookies = live
-        # Those of longer paths come first; among equals, the older ones.
+        # Longer paths are first; among equals, older cookies.
         ordered = sorted(live.items(), key=lambda item: -len(item[0][1]))
         return '; '.join(f'{name}={value}' for (name, _), (value, _) in ordered) or None
 

@@ -1,4 +1,4 @@
-"""Framed: each message behind its length, four bytes in network order."""
+"""Framed: each message follows its length, four bytes in network order."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ class Framed(Channel):
         return message
 
     def assembler(self) -> FrameAssembler:
-        """Return what puts the next frame together."""
+        """Return an object that collects the next frame."""
         return FrameAssembler(self._limit)
 
 
 class FrameAssembler:
     """One frame arriving in pieces.
 
-    Feed it what was received until it returns the message. Once the length is known,
-    `space` is where the rest belongs: received into it, the rest is never copied.
+    Feed it what was received until it returns the message. Once the length is known, `space` is
+    the buffer for the rest: received into it, the rest is never copied.
     """
 
     __slots__ = ('_buffer', '_filled', '_limit', '_start', '_view')
@@ -66,7 +66,7 @@ class FrameAssembler:
 
     @property
     def space(self) -> memoryview | None:
-        """Where the missing bytes belong; None while the length is unknown."""
+        """The buffer for the missing bytes; None while the length is unknown."""
         return self._view[self._filled :] if self._buffer is not None else None
 
     @property
@@ -81,7 +81,7 @@ class FrameAssembler:
     def feed(self, data: bytes) -> BytesIO | None:
         """Take in more bytes; return the message, at its beginning, if that was all of it.
 
-        Raises DecodeError for an impossible length and for bytes behind the frame,
+        Raises DecodeError for an impossible length and for bytes after the frame,
         MessageTooLarge above the limit.
         """
         if self._buffer is not None:
@@ -89,7 +89,7 @@ class FrameAssembler:
             if len(data) > len(missing):
                 raise trailing_bytes()
             missing[: len(data)] = data
-            return FrameAssembler.filled(self, len(data))  # not what is made of a whole frame
+            return FrameAssembler.filled(self, len(data))  # not a subclass's
         data = self._start + data if self._start else data
         if len(data) < LENGTH.size:
             self._start = data

@@ -1,7 +1,7 @@
-"""What a server's address and options say about connections to it, apart from messages.
+"""What a server's address and options say about connecting to it, apart from messages.
 
-One `Link` per client, shared by its connections: whom to dial, what to say before TLS and
-before the first message, and which channel each connection gets.
+Each client has one `Link`, shared by its connections: the address to connect to, what to send
+before TLS and before the first message, and the channel of each connection.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ class Link:
             host = address.host if address.port is not None else 'localhost'
             self.tls_name = (options.server_hostname or host).removesuffix('.')
         if isinstance(options.sasl, dict):
-            sasl.check_installed(options.sasl)  # shows when a client is made
+            sasl.check_installed(options.sasl)  # fails when a client is created
         self._wire = wire
         self._tunnel: tuple[str, tuple[str, str] | None] | None = None
-        # A user's own transport does its messages itself.
+        # A user's own transport frames its messages itself.
         row = TRANSPORTS.get(wire.transport, TRANSPORTS['buffered'])
         self._new_channel = row.open(wire.limit, wire.speech.protocol, self)
 
     def before_tls(self) -> Talk | None:
-        """Return what to say to a proxy before TLS begins."""
+        """Return the exchange with a proxy before TLS begins."""
         if self._tunnel is None:
             return None
         return _open_tunnel(*self._tunnel)
@@ -76,7 +76,7 @@ class Link:
         return channel
 
     def find_http_server(self) -> tuple[str, str, tuple[str, str] | None]:
-        """Find the way to an HTTP server, which may lead through the environment's proxy.
+        """Find the way to an HTTP server, directly or through the environment's proxy.
 
         Returns the Host header, what the request line names, and the credentials for a
         proxy that reads the requests. Raises ValueError for a proxy with another scheme.

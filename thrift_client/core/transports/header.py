@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from thrift_client.core.transports.base import Peer
 
-#: The protocols that may be inside, by the number that a frame gives them.
+#: The protocols that may be inside, and their numbers in a frame.
 PROTOCOL_IDS = {'binary': 0, 'compact': 2}
-#: Of the frame, the magic number, flags, sequence id, and a quarter of the headers' size.
+#: The frame's magic number, flags, sequence id, and a quarter of the headers' size.
 _FIXED = Struct('!IHHIH')
 _MAGIC = 0x0FFF
 _KEY_VALUE = 1
@@ -76,7 +76,7 @@ class Header(Channel):
             return None
 
     def assembler(self) -> HeaderAssembler:
-        """Return what puts the next frame together."""
+        """Return an object that collects the next frame."""
         return HeaderAssembler(self, self._limit)
 
     def unpack(self, frame: bytes) -> BytesIO:

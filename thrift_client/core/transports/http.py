@@ -1,7 +1,8 @@
 """Messages as the bodies of HTTP requests and responses, kept alive.
 
-`Http` is one connection, `Site` what all those of a client share. The usual response (status 200, a
-Content-Length, nothing that needs attention) is read in `whole`; h11 parses any other.
+`Http` is one connection, `Site` is shared by all connections of a client. The usual response
+(status 200, a Content-Length, nothing that needs attention) is read in `whole`; h11 parses any
+other.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 BODY_START = 1024
 #: The most characters of a body that an error's text quotes.
 _QUOTED = 200
-#: What zlib takes for gzip and for deflate alike.
+#: The window bits with which zlib accepts gzip and deflate.
 _ANY_WINDOW = 32 + zlib.MAX_WBITS
 #: The most members of one gzip body: each costs more to begin than its bytes to read.
 _MOST_MEMBERS = 100
 #: The most bytes that h11 parses before they are counted: it takes 8 us for each chunk.
 _SLICE = 1 << 13
-#: The header in which HiveServer2 and its kin say what was wrong.
+#: The header in which HiveServer2 and similar servers report errors.
 _SAID = 'x-thriftserver-error-message'
 
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*")
@@ -82,17 +83,17 @@ class Http(Channel):
         return message
 
     def assembler(self) -> HttpAssembler:
-        """Return what puts the next response together."""
+        """Return an object that collects the next response."""
         return HttpAssembler(self)
 
     def own_session(self, session: Any) -> Any:
-        """Keep cookies apart from the client's other connections; returns what has them."""
+        """Keep cookies apart from the client's other connections; returns their site."""
         self.site = session or self.site.apart()
         return self.site
 
     @property
     def asked_to_close(self) -> bool:
-        """Whether the request asked the server to close the connection behind its answer."""
+        """Whether the request asked the server to close the connection after its answer."""
         return self._headers is not None and any(
             name.lower() == 'connection' and 'close' in value.lower()
             for name, value in self._headers.items()
@@ -128,7 +129,7 @@ class Http(Channel):
 def _usual_headers(head: bytes) -> tuple[int, bool, dict[str, str]] | None:
     """Return what a usual response's head says, None for any other.
 
-    That is Content-Length, whether the server keeps the connection, and all headers.
+    It is a tuple: Content-Length, whether the server keeps the connection, and all headers.
     """
     if not head.startswith((b'HTTP/1.1 200 ', b'HTTP/1.0 200 ')):
         return None

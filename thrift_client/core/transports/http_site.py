@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 CONTENT_TYPE = 'application/x-thrift'
-#: Headers that follow from the message.
+#: Headers that are derived from the message.
 _OURS = frozenset(('content-length', 'transfer-encoding'))
-#: The least length of a header's value, or a word of it, that is taken for a secret.
+#: The minimum length of a header's value, or a word of it, to be treated as a secret.
 _SECRET = 4
 _SCHEMES = frozenset(('basic', 'bearer', 'digest', 'negotiate', 'token'))
 
@@ -78,7 +78,7 @@ class Site:
         self._last: tuple[dict[str, str], bytes] = {}, self._head
 
     def apart(self) -> Site:
-        """Return the same site without its cookies, and with a place for others."""
+        """Return the same site with an empty cookie jar of its own."""
         site = copy(self)
         site.cookies = self.cookies.empty()
         return site
@@ -132,6 +132,6 @@ def authorization(credentials: tuple[str, str]) -> str:
 
 
 def secrets_in(*texts: str) -> list[str]:
-    """Return what must not be shown of these texts: each as a whole, and its words."""
+    """Return the parts of these texts that must not be shown: each as a whole, and its words."""
     parts = (part for text in texts for part in (text, *text.split()))
     return [part for part in parts if len(part) >= _SECRET and part.lower() not in _SCHEMES]

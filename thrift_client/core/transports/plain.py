@@ -21,7 +21,7 @@ class Plain(Channel):
         return message
 
     def whole(self, data: bytes) -> BytesIO | None:
-        """Return the message as far as it goes."""
+        """Return the message as far as it has arrived."""
         return BytesIO(data)
 
 

@@ -1,8 +1,8 @@
 """SASL as Thrift does it: a negotiation at the start of a connection, then wrapped frames.
 
-The mechanisms are those of pure-sasl. What is written here is how Thrift carries them:
-before, a status, a length and a payload in both directions; afterwards, a length and what
-the mechanism makes of the bytes. Nothing here does I/O, and no secret is put into a text.
+The mechanisms are those of pure-sasl. This module implements how Thrift carries them: during
+the negotiation, a status, a length and a payload in both directions; afterwards, a length and
+the bytes as the mechanism wraps them. Nothing here does I/O, and no secret is put into a text.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from thrift_client.core.transports.base import Assembler
 
 START, OK, BAD, ERROR, COMPLETE = range(1, 6)
-#: The longest challenge that is taken from a server that has proved nothing yet.
+#: The longest challenge that is accepted from a server that has not authenticated yet.
 MAX_CHALLENGE = 1 << 16
 #: The most challenges: Kerberos needs three.
 MAX_STEPS = 20
-#: How much larger than its content the mechanisms make a frame, at most.
+#: The most bytes that a mechanism adds to the content of a frame.
 _WRAPPING = 1 << 10
 #: How many bytes of a reply are kept to say what it looks like.
 _BEGINNING = 16
@@ -44,7 +44,7 @@ _head = Struct('!BI')
 
 
 def library_errors() -> tuple[type[Exception], ...]:
-    """Return what pure-sasl and the Kerberos libraries that it uses raise of their own."""
+    """Return the exception classes of pure-sasl and of the Kerberos libraries that it uses."""
     errors: list[type[Exception]] = []
     for module, names in (
         ('puresasl', ('SASLError', 'SASLProtocolException')),
@@ -83,7 +83,7 @@ def make_client(host: str, given: Mapping[str, Any]) -> Any:
 def check_installed(given: Mapping[str, Any]) -> None:
     """Raise ImportError that names the extra if a package for the option `sasl` is missing."""
     try:
-        import puresasl.client  # noqa: F401 - so that logging in needs no descriptor to read it
+        import puresasl.client  # noqa: F401 - now, as authentication may find no free descriptor to import it
         from puresasl.mechanisms import mechanisms
     except ImportError as exc:
         raise ImportError(
@@ -127,7 +127,7 @@ def with_principal(host: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def log_in(client: Any, given: Mapping[str, Any]) -> Generator[bytes, bytes, None]:
     """Yield the negotiation: yields what to send and is sent what arrived (b'': the end).
 
-    Where it has nothing to send and waits for more, it yields b''. Raises AuthError.
+    It yields b'' if it has nothing to send and waits for more. Raises AuthError.
     """
     data = b''
     steps = 0
@@ -218,7 +218,7 @@ def _in_words(exc: BaseException) -> str:
     return ': '.join(words) or str(exc) or type(exc).__name__
 
 
-#: What GSSAPI's and the servers' texts have in them, and the usual cure.
+#: Parts of the texts of GSSAPI and of servers, and the usual cure.
 _CURES = (
     (
         ('no kerberos credentials', 'no credentials', "can't find client", 'no key table'),
@@ -294,16 +294,16 @@ class Sasl(Channel):
         self._limit = limit
         self._data = bytearray()  # grows without being copied each time
         self._meter = IdleMeter()
-        self._ahead: bytes | None = None  # what `whole` has unwrapped, to be received yet
+        self._ahead: bytes | None = None  # unwrapped by `whole`, for `received`
         self.inner: bytes = b''
 
     @property
     def reusable(self) -> bool:  # type: ignore[override]
-        """Whether no part of another frame has arrived, and the inner transport goes on."""
+        """Whether no part of another frame has arrived, and the inner transport is reusable."""
         return not self._data and self._inner.reusable
 
     def wrap(self, message: bytes, seqid: int, headers: Mapping[str, str] | None) -> bytes:
-        """Return the frames of a message, each as large as the server takes. Raises EncodeError."""
+        """Return a message in frames of at most the server's maximum size. Raises EncodeError."""
         self._ahead, self.inner, self._meter = None, b'', IdleMeter()
         data = self._inner.wrap(message, seqid, headers)
         most = self._most_in_a_frame()
@@ -315,7 +315,7 @@ class Sasl(Channel):
 
     def _most_in_a_frame(self) -> int:
         """Return the most bytes that a frame may hold."""
-        mechanism = getattr(self._client, '_chosen_mech', None)  # it has no other name for it
+        mechanism = getattr(self._client, '_chosen_mech', None)  # it has no public name
         buffer: int | None = getattr(mechanism, 'max_buffer', None)
         if buffer is None or getattr(mechanism, 'qop', b'auth') == b'auth':
             return LARGEST  # it wraps nothing
@@ -342,11 +342,11 @@ class Sasl(Channel):
         return self._inner.whole(unwrapped)
 
     def received(self, data: bytes) -> bytes:
-        """Return the inner bytes of all frames that are whole now."""
+        """Return the inner bytes of all complete frames."""
         return self._inner.received(self.taken(data))
 
     def taken(self, data: bytes) -> bytes:
-        """Return what is in the frames that are whole now, once."""
+        """Return the content of all complete frames, once."""
         unwrapped, self._ahead = self._ahead, None
         return self.unframed(data) if unwrapped is None else unwrapped
 
@@ -361,7 +361,7 @@ class Sasl(Channel):
         return position == len(data)
 
     def unframed(self, data: bytes) -> bytes:
-        """Return what is in the frames that are whole now. Raises DecodeError, MessageTooLarge."""
+        """Return the content of all complete frames. Raises DecodeError, MessageTooLarge."""
         self._data += data
         whole = []
         position = 0
@@ -393,7 +393,7 @@ class Sasl(Channel):
             raise DecodeError('the SASL frame cannot be unwrapped', maybe_executed=True) from exc
 
     def assembler(self) -> Assembler:
-        """Return what puts the next reply together."""
+        """Return an object that collects the next reply."""
         return SaslAssembler(self, self._inner.assembler())
 
 

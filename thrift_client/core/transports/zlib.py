@@ -1,4 +1,4 @@
-"""Zlib: one deflated stream in each direction, flushed behind every message."""
+"""Zlib: one deflated stream in each direction, flushed after every message."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
 
 #: How a zlib stream begins: a 32 KB window and any level (RFC 1950).
 BEGINNINGS = (b'\x78\x01', b'\x78\x5e', b'\x78\x9c', b'\x78\xda')
-#: How everything ends that was flushed, between blocks (zlib's Z_SYNC_FLUSH).
+#: How flushed data ends (zlib's Z_SYNC_FLUSH).
 FLUSHED = b'\0\0\xff\xff'
 
 
 class Zlib(Channel):
     """A connection's two streams.
 
-    `limit` is the most bytes that are inflated at once, and so bounds a reply, however
-    little was received for it. A reply behind which more of the stream has arrived leaves
-    the connection unfit: what that inflates to would be the beginning of the next.
+    `limit` is the most bytes that are inflated at once, and so the largest reply, however few
+    bytes were received for it. If more of the stream has arrived after a reply, the connection
+    can't be reused: those bytes would be the beginning of the next reply.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._deflate = zlib.compressobj()
         self._inflate = zlib.decompressobj()
-        self._ahead: bytes | None = None  # what `whole` has inflated, to be received yet
+        self._ahead: bytes | None = None  # inflated by `whole`, for `received`
         self._end = FLUSHED  # of all that was received
         self._meter = IdleMeter()
 
     @property
     def reusable(self) -> bool:  # type: ignore[override]
-        """Whether the server's stream goes on, and nothing of it is left over."""
+        """Whether the server's stream has not ended, and no bytes of it are left over."""
         return not self._inflate.eof and self._end == FLUSHED
 
     def wrap(self, message: bytes, seqid: int, headers: Mapping[str, str] | None) -> bytes:  # noqa: ARG002
@@ -48,7 +48,7 @@ class Zlib(Channel):
         return self._deflate.compress(message) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
 
     def whole(self, data: bytes) -> BytesIO | None:
-        """Return the message as far as it goes; `received` then gives the same bytes once."""
+        """Return the message as far as it has arrived; `received` then returns the same bytes."""
         try:
             self._ahead = inflated = self._inflated(data)
         except zlib.error:
