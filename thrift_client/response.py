@@ -50,8 +50,15 @@ class ThriftResponse(Generic[T]):
         return False
 
     def __repr__(self) -> str:
-        name = getattr(self.server, 'name', None)
+        name = getattr(self.server, 'name', self.server)
         return f'<{type(self).__name__} {name}: {self._value!r} in {self.elapsed:.1f} ms>'
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the response with the server's name in place of the server."""
+        slots = '_headers', '_value', 'attempts', 'elapsed'
+        state = {name: getattr(self, name) for name in slots if hasattr(self, name)}
+        server = getattr(self.server, 'name', self.server)
+        return _restore, (type(self), server, state, _portable(self.exception, server))
 
     if not TYPE_CHECKING:  # every attribute would be one to type checkers
 
@@ -103,5 +110,34 @@ class ThriftExceptionResponse(ThriftResponse[T]):
         return True
 
     def __repr__(self) -> str:
-        name = getattr(self.server, 'name', None)
+        name = getattr(self.server, 'name', self.server)
         return f'<{type(self).__name__} {name}: {self.exception!r} in {self.elapsed:.1f} ms>'
+
+
+def _portable(exception: BaseException | None, server: Any) -> Any:
+    """Return an exception, or where pickle can't take it what it can be made of again."""
+    if isinstance(exception, TApplicationException):
+        state = exception.__dict__ | {'server': server}
+        return TApplicationException, {'type': exception.type, 'message': exception.message}, state
+    spec = getattr(exception, 'thrift_spec', None)
+    if isinstance(spec, (tuple, list)):  # the fields of gen-py's can't be set
+        names = [field[2] for field in spec if field is not None]
+        return type(exception), {name: getattr(exception, name) for name in names}, {}
+    return exception
+
+
+def _restore(
+    kind: type[ThriftResponse[Any]], server: Any, state: dict[str, Any], portable: Any
+) -> ThriftResponse[Any]:
+    """Make the response that was pickled; its exception has no traceback."""
+    if isinstance(portable, tuple):
+        made, arguments, attributes = portable
+        portable = made(**arguments)
+        portable.__dict__.update(attributes)
+    response = object.__new__(kind)
+    response.server = server
+    if isinstance(response, ThriftExceptionResponse):
+        response.exception, response._traceback = portable, None
+    for name, value in state.items():
+        setattr(response, name, value)
+    return response
