@@ -58,7 +58,7 @@ class ThriftResponse(Generic[T]):
         slots = '_headers', '_value', 'attempts', 'elapsed'
         state = {name: getattr(self, name) for name in slots if hasattr(self, name)}
         server = getattr(self.server, 'name', self.server)
-        return _restore, (type(self), server, state, _portable(self.exception, server))
+        return _restore, (type(self), server, state, _portable(self.exception))
 
     if not TYPE_CHECKING:  # every attribute would be one to type checkers
 
@@ -114,16 +114,13 @@ class ThriftExceptionResponse(ThriftResponse[T]):
         return f'<{type(self).__name__} {name}: {self.exception!r} in {self.elapsed:.1f} ms>'
 
 
-def _portable(exception: BaseException | None, server: Any) -> Any:
-    """Return an exception, or where pickle can't take it what it can be made of again."""
-    if isinstance(exception, TApplicationException):
-        state = exception.__dict__ | {'server': server}
-        return TApplicationException, {'type': exception.type, 'message': exception.message}, state
+def _portable(exception: BaseException | None) -> Any:
+    """Return an exception; a declared one as its class and fields, which pickle can't set."""
     spec = getattr(exception, 'thrift_spec', None)
-    if isinstance(spec, (tuple, list)):  # the fields of gen-py's can't be set
-        names = [field[2] for field in spec if field is not None]
-        return type(exception), {name: getattr(exception, name) for name in names}, {}
-    return exception
+    if not isinstance(spec, (tuple, list)):
+        return exception
+    names = [field[2] for field in spec if field is not None]
+    return type(exception), {name: getattr(exception, name) for name in names}
 
 
 def _restore(
@@ -131,9 +128,8 @@ def _restore(
 ) -> ThriftResponse[Any]:
     """Make the response that was pickled; its exception has no traceback."""
     if isinstance(portable, tuple):
-        made, arguments, attributes = portable
-        portable = made(**arguments)
-        portable.__dict__.update(attributes)
+        made, fields = portable
+        portable = made(**fields)
     response = object.__new__(kind)
     response.server = server
     if isinstance(response, ThriftExceptionResponse):
