@@ -50,17 +50,33 @@ class ThriftResponse(Generic[T]):
         return False
 
     def __repr__(self) -> str:
-        name = getattr(self.server, 'name', self.server)
-        return f'<{type(self).__name__} {name}: {self._value!r} in {self.elapsed:.1f} ms>'
+        what = f'{self._value!r} in {self.elapsed:.1f} ms'
+        return f'<{type(self).__name__} {_name(self.server)}: {what}>'
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the response with the server's name in place of the server."""
-        slots = '_headers', '_value', 'attempts', 'elapsed'
-        state = {name: getattr(self, name) for name in slots if hasattr(self, name)}
-        server = getattr(self.server, 'name', self.server)
-        return _restore, (type(self), server, state, _portable(self.exception))
+        headers = self.headers
+        state = {
+            'server': _name(self.server),
+            '_value': self._value,
+            'elapsed': self.elapsed,
+            'attempts': self.attempts,
+            '_headers': None if headers is None else dict(headers),
+        }
+        return _restored, (type(self), state)
 
-    if not TYPE_CHECKING:  # every attribute would be one to type checkers
+    if not TYPE_CHECKING:  # type checkers would accept each of these mistakes
+
+        def __bool__(self) -> bool:
+            return True  # not decided by `__len__`
+
+        def __len__(self) -> NoReturn:
+            raise _misused('has no length')
+
+        def __iter__(self) -> NoReturn:
+            raise _misused('is not iterable')
+
+        def __getitem__(self, key: object) -> NoReturn:
+            raise _misused('is not subscriptable')
 
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith('_'):
@@ -68,6 +84,33 @@ class ThriftResponse(Generic[T]):
             raise AttributeError(
                 f'a response has no attribute {name!r}: call .value() for what the server returned'
             )
+
+
+def _misused(what: str) -> TypeError:
+    return TypeError(f'a response {what}: call .value() for what the server returned')
+
+
+def _name(server: Any) -> Any:
+    """Return the name of a server, whose client can't be pickled."""
+    return getattr(server, 'name', server)
+
+
+def _restored(kind: type[ThriftResponse[Any]], state: dict[str, Any]) -> ThriftResponse[Any]:
+    response = object.__new__(kind)
+    for name, value in state.items():
+        setattr(response, name, value)
+    return response
+
+
+def _restored_with(
+    kind: type[ThriftExceptionResponse[Any]],
+    state: dict[str, Any],
+    parts: tuple[type[BaseException], tuple[Any, ...], dict[str, Any]],
+) -> ThriftResponse[Any]:
+    of, args, fields = parts
+    exception = of.__new__(of, *args)
+    exception.__dict__.update(fields)
+    return _restored(kind, state | {'exception': exception})
 
 
 _new_response = partial(object.__new__, ThriftResponse)
@@ -110,30 +153,38 @@ class ThriftExceptionResponse(ThriftResponse[T]):
         return True
 
     def __repr__(self) -> str:
-        name = getattr(self.server, 'name', self.server)
-        return f'<{type(self).__name__} {name}: {self.exception!r} in {self.elapsed:.1f} ms>'
+        what = f'{self.exception!r} in {self.elapsed:.1f} ms'
+        return f'<{type(self).__name__} {_name(self.server)}: {what}>'
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        restored, (kind, state) = super().__reduce__()
+        exception = self.exception
+        if exception is None or isinstance(exception, ThriftClientError):
+            return restored, (kind, state | {'exception': exception, '_traceback': None})
+        # Taken apart: one that gen-py made can't be modified, not even by pickle.
+        fields = dict(exception.__dict__)
+        if 'server' in fields and isinstance(exception, TApplicationException):
+            fields['server'] = _name(self.server)
+        parts = type(exception), exception.args, fields
+        return _restored_with, (kind, state | {'_traceback': None}, parts)
 
 
-def _portable(exception: BaseException | None) -> Any:
-    """Return an exception; a declared one as its class and fields, which pickle can't set."""
-    spec = getattr(exception, 'thrift_spec', None)
-    if not isinstance(spec, (tuple, list)):
-        return exception
-    names = [field[2] for field in spec if field is not None]
-    return type(exception), {name: getattr(exception, name) for name in names}
-
-
-def _restore(
-    kind: type[ThriftResponse[Any]], server: Any, state: dict[str, Any], portable: Any
-) -> ThriftResponse[Any]:
-    """Make the response that was pickled; its exception has no traceback."""
-    if isinstance(portable, tuple):
-        made, fields = portable
-        portable = made(**fields)
-    response = object.__new__(kind)
-    response.server = server
-    if isinstance(response, ThriftExceptionResponse):
-        response.exception, response._traceback = portable, None
-    for name, value in state.items():
-        setattr(response, name, value)
+def answered(
+    response: ThriftResponse[T], value: T, elapsed: float
+) -> ThriftResponse[T]:
+    """Complete the response of a call that has begun with its value."""
+    response._value = value
+    response.elapsed = elapsed
     return response
+
+
+def failed(
+    response: ThriftResponse[Any], error: BaseException, elapsed: float
+) -> ThriftExceptionResponse[Any]:
+    """Return the response of a call that has failed in place of the one that it began with."""
+    failure: ThriftExceptionResponse[Any] = ThriftExceptionResponse(
+        response.server, error, elapsed
+    )
+    failure.attempts = response.attempts
+    set_headers(failure, response.headers)
+    return failure

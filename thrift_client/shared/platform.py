@@ -15,10 +15,32 @@ import sys
 from errno import EBADF, ENOTSOCK
 from time import sleep
 
+from thrift_client.core.failures import is_foreign
+
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+
+def _is_main_interpreter() -> bool:
+    import _thread
+
+    if hasattr(_thread, '_is_main_interpreter'):  # from Python 3.13 on
+        return bool(_thread._is_main_interpreter())
+    try:
+        import _xxsubinterpreters as interpreters  # type: ignore[import-not-found]
+    except ImportError:  # there are none
+        return True
+    return bool(interpreters.get_current() == interpreters.get_main())
+
+
+if not _is_main_interpreter():
+    raise ImportError(
+        'thrift_client cannot be used in a sub-interpreter, where the C extension of thrift and '
+        'threads can crash the process; use threads or processes '
+        '(in mod_wsgi: WSGIApplicationGroup %{GLOBAL})'
+    )
 
 #: Whether unix sockets exist here; their family, which is otherwise a number that no socket has
 #: (-1 would be the family that `socket` chooses).
@@ -105,7 +127,7 @@ class SelectPoller:
             # A failed connect shows on Windows as an exceptional condition alone.
             ready = select.select(readers, writers, writers, seconds)
         except OSError as exc:
-            if exc.errno not in (EBADF, ENOTSOCK):
+            if exc.errno not in (EBADF, ENOTSOCK) or is_foreign(exc):
                 raise
             return list(self._wanted.items())
         found: dict[int, int] = dict.fromkeys(ready[0], READABLE)
