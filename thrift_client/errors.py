@@ -32,7 +32,10 @@ library: they are raised unchanged.
 
 from __future__ import annotations
 
+import copyreg
+
 from thrift.protocol.TProtocol import TProtocolException
+from thrift.Thrift import TApplicationException
 from thrift.transport.TTransport import TTransportException
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -162,6 +165,16 @@ def _restore(cls: Any, args: tuple[Any, ...], state: dict[str, Any]) -> ThriftCl
     error.args = args
     error.__dict__.update(state)
     return error
+
+
+def _reduce_answer(exception: TApplicationException) -> tuple[Any, ...]:
+    state = dict(exception.__dict__)
+    if 'server' in state:
+        state['server'] = getattr(state['server'], 'name', state['server'])
+    return TApplicationException, (exception.type, exception.message), state
+
+
+copyreg.pickle(TApplicationException, _reduce_answer)
 
 
 def server_label(server: Any) -> str:

@@ -188,7 +188,7 @@ def test_the_guard_leaves_deep_data_to_python():
     codec = wire_of(SERVICE, Options({})).codec
     method, tree = SERVICE.methods['tree'], Tree('\x0c' * (nesting.SAFE_DEPTH + 1))
     used = []
-    decode = nesting.guarded(lambda *args: used.append(args))
+    decode = nesting.guarded(lambda *args: used.append(args), divides=True)
     for text, fast in ((tree.label, False), ('x' * (nesting.SAFE_DEPTH * 2), True), ('\x0c', True)):
         used.clear()
         data = codec.encoder(method.result(success=Tree(text)), codec.plan(method).result_spec)
