@@ -36,6 +36,11 @@ class _Sent(AsyncExchange):
 
     fan_out: AsyncFanOut
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the fan-out has yet to look at it."""
+        return self in self.fan_out.landed
+
     def wake(self) -> None:
         """Have the fan-out look at what has come."""
         self.fan_out.landed.append(self)
