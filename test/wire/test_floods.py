@@ -10,9 +10,12 @@ import zlib
 from contextlib import contextmanager
 
 import pytest
+from thrift.Thrift import TType
 
+from stalls import Took
 from test_if import test_service
 from thrift_client import errors
+from thrift_client.testing.behaviours import Behaviour
 from wire.http_server import HttpServer
 from wire.sasl_server import SaslServer
 
@@ -114,6 +117,46 @@ def test_a_flood_ends_within_the_timeout(name, face):
                 took, grown = ended(lambda pool=pool: pool.ping()[0].exception)
                 assert took < TIMEOUT + 100
                 assert grown < 4
+
+
+@pytest.mark.parametrize('framed', [False, True])
+def test_a_large_reply_ends_within_the_timeout(framed, face, fault_server):
+    """Though something of it is always there, so that nothing is waited for."""
+    size = 400_000_000
+
+    def send(exchange):
+        head = struct.pack('!I', 0x80010002) + struct.pack('!i', 4) + b'getk'
+        head += struct.pack('!ibhi', exchange.request.seqid, TType.STRING, 0, size)
+        exchange.send(struct.pack('!i', len(head) + size + 1) + head if framed else head)
+        while True:
+            exchange.send(bytes(1 << 20))
+
+    server = fault_server(test_service, Behaviour(send), framed=framed)
+    options = {'frame': framed, 'timeout': 100, 'max_message_size': 2 * size}
+    with face.client(test_service, server.address, **options) as client:
+        with Took(0.2), pytest.raises(errors.CallTimeout):
+            client.getk('k')
+    for fan_out in face.fan_outs:
+        with fan_out(test_service, servers=[server.address], **options) as pool:
+            with Took(0.2):
+                (response,) = pool.getk('k')
+            assert isinstance(response.exception, errors.CallTimeout)
+
+
+def test_a_large_body_ends_within_the_timeout(face):
+    """Which arrives faster than it can be taken apart."""
+    options = {'timeout': 100, 'max_message_size': 1 << 30}
+    with flooding(HTTP_CHUNKED, chunk(b'y' * 100)) as listening:
+        address = f'http://{listening}/'
+        with face.client(test_service, address, **options) as client:
+            for _ in range(2):
+                with Took(0.2), pytest.raises(errors.CallTimeout):
+                    client.ping()
+        for fan_out in face.fan_outs:
+            with fan_out(test_service, servers=[address], **options) as pool:
+                with Took(0.2):
+                    (response,) = pool.ping()
+                assert isinstance(response.exception, errors.CallTimeout)
 
 
 def test_a_second_http_response_is_no_answer(face):

@@ -196,18 +196,23 @@ class Connection(ConnectionBase):
 
     def _fill(self, space: memoryview) -> None:
         while space:
+            self._check_time()
             count = waiting.receive_into(self.stream, space, self._expires)
             if not count:
                 raise closed_by_server(partial=True)
             space = space[count:]
 
     def _receive_more(self) -> bytes:
-        if self._expires is not None and monotonic() >= self._expires:
-            raise timed_out('reading the reply')
+        self._check_time()
         data = waiting.receive(self.stream, CHUNK, self._expires, 'reading the reply')
         if not data:
             raise closed_by_server(partial=True)
         return data
+
+    def _check_time(self) -> None:
+        """Raise CallTimeout at the end of the call: in a flood nothing is waited for."""
+        if self._expires is not None and monotonic() >= self._expires:
+            raise timed_out('reading the reply')
 
     def __del__(self) -> None:
         # Nobody has it any more: an exception came between taking it and giving it back.
