@@ -39,6 +39,8 @@ TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from typing import Any
 
+    from thrift_client.stats import AnyClient
+
 __all__ = [
     'AuthError',
     'CallTimeout',
@@ -112,7 +114,7 @@ class ThriftClientError(Exception):
         self.phase = phase
         self.hint = hint
         self.maybe_executed = self._may_have_run if maybe_executed is None else maybe_executed
-        self.server: Any = None
+        self.server: AnyClient | str | None = None
         self.method: str | None = None
         self.attempts = 0
         self.elapsed: float | None = None

@@ -9,7 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thrift_client.stats import AnyClient
 
 __all__ = [
     'AttemptFailed',
@@ -33,7 +36,7 @@ log = logging.getLogger('thrift_client')
 class Event:
     """Something that happened on `server`, a SimpleClient."""
 
-    server: Any
+    server: AnyClient
 
 
 @dataclass(frozen=True, slots=True)

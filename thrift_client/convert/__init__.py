@@ -16,7 +16,9 @@ from thrift_client.convert.structs import FromPlain, ToPlain, parse, root_of, sh
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeVar
+
+    T = TypeVar('T')
 
 __all__ = ['columns', 'equal', 'from_dict', 'from_json', 'to_dict', 'to_json']
 
@@ -33,14 +35,15 @@ def to_dict(value: Any) -> dict[str, Any]:
     return result
 
 
-def from_dict(type: Any, data: dict[str, Any]) -> Any:
+def from_dict(type: type[T], data: dict[str, Any]) -> T:
     """Make a struct of a class from what `to_dict` returned; the inverse in every detail.
 
     Fields that are left out have their defaults. Raises ValueError that names the path of
     what doesn't fit.
     """
     shape = shape_or_refuse(type, "a struct's class")
-    return FromPlain(json=False).struct(shape, data, root_of(shape))
+    made: T = FromPlain(json=False).struct(shape, data, root_of(shape))
+    return made
 
 
 def to_json(value: Any) -> str:
@@ -49,10 +52,11 @@ def to_json(value: Any) -> str:
     return json.dumps(ToPlain(json=True).struct(shape, value, root_of(shape)), ensure_ascii=False)
 
 
-def from_json(type: Any, text: str | bytes) -> Any:
+def from_json(type: type[T], text: str | bytes) -> T:
     """Make a struct of a class from JSON. Raises ValueError as `from_dict` does."""
     shape = shape_or_refuse(type, "a struct's class")
-    return FromPlain(json=True).struct(shape, parse(text, root_of(shape)), root_of(shape))
+    made: T = FromPlain(json=True).struct(shape, parse(text, root_of(shape)), root_of(shape))
+    return made
 
 
 def columns(row_set: Any, schema: Any = None) -> dict[str, Any]:
