@@ -121,7 +121,7 @@ class OnOwnLoop(OnLoop):
         self._loop.set_exception_handler(lambda _, context: self._trouble.append(context))
 
     def take_trouble(self):
-        """Return what the loop has told of, once."""
+        """Return what the loop has reported, once."""
         trouble, self._trouble[:] = list(self._trouble), []
         return trouble
 

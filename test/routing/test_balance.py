@@ -90,7 +90,7 @@ def test_a_pick_is_one_of_the_candidates(name, states, random, now):
 @pytest.mark.parametrize('name', BALANCERS)
 def test_without_candidates_there_is_no_pick(name):
     """The pool turns this into its own error."""
-    with pytest.raises(LookupError, match='no servers'):
+    with pytest.raises(LookupError, match='list of servers is empty'):
         routing.balancer(name).pick([], 0.0, Random(1).random)
 
 
