@@ -162,6 +162,7 @@ def texts() -> list[Path]:
     return sorted(found) + sorted(sources)
 
 
+@cache
 def found_in_file(path: Path) -> list[Find]:
     """Return the places of a file that break a rule, in order."""
     text = path.read_text(encoding='utf-8')
