@@ -15,6 +15,7 @@ import re
 import sys
 import tokenize
 from bisect import bisect_right
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
