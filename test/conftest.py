@@ -203,8 +203,9 @@ def leaves_nothing(request):
         return
     before = _sockets(), _threads(), _children()
     yield
-    until = time.monotonic() + SETTLE_S
+    until, pause = time.monotonic() + SETTLE_S, 0.001
     while any(left := _left(*before)) and time.monotonic() < until:
         gc.collect()
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause *= 2
     assert not any(left), f'left behind: {left}'

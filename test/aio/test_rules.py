@@ -283,11 +283,13 @@ async def test_what_a_signal_handler_raises_passes_through(fault_server, kind, n
             client = kind(test_service, server.address)
         else:
             client = kind(test_service, servers=[server.address])
+        tasks = []
         async with client:
             await client.getk('warm')
 
             async def interrupted():
                 task = asyncio.ensure_future(client.getk('k'))
+                tasks.append(task)
                 await asyncio.sleep(0)
                 os.kill(os.getpid(), signal.SIGUSR1)
                 time.sleep(0.01)  # noqa: ASYNC251 - the handler runs here
@@ -297,5 +299,6 @@ async def test_what_a_signal_handler_raises_passes_through(fault_server, kind, n
                 await interrupted()
             result = await client.getk('next')
             assert (result if kind is AsyncSimpleClient else result[0].value()) == 'next'
+            await asyncio.wait(tasks)  # nobody else keeps it: it would be garbage
     finally:
         signal.signal(signal.SIGUSR1, before)

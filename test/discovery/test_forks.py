@@ -12,7 +12,7 @@ from test_if import test_service
 from thrift_client import BalancedClient, HashClient, ReplicatedClient, routing
 from thrift_client.discovery import Member
 
-FORKS = 200
+FORKS = 60
 
 pytestmark = [
     pytest.mark.filterwarnings('ignore:.*use of fork.*:DeprecationWarning'),

@@ -15,6 +15,7 @@ import re
 import sys
 import tokenize
 from bisect import bisect_right
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -177,6 +178,7 @@ def _is_left_out(path: Path) -> bool:
     )
 
 
+@cache
 def found_in_file(path: Path) -> list[Find]:
     """Return the places of a file that break a rule, in order."""
     text = path.read_text(encoding='utf-8')
