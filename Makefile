@@ -129,3 +129,5 @@ wheel-check: build  ## build, then check what is in them and what PyPI would ref
 
 # As every Python does from 3.15 on: on Windows, older ones read text in another encoding.
 export PYTHONUTF8 := 1
+# The tests start hundreds of Pythons, each of which would compile everything anew.
+export PYTHONDONTWRITEBYTECODE :=

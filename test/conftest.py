@@ -57,6 +57,12 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_collection_finish():
+    """Leave all tests out of garbage collections: many tests make some."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_report_header(config):
     """Say what the system lacks of what tests ask for."""
     lacking = [name for name, there in systems_own.HAS.items() if not there]

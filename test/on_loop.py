@@ -103,6 +103,56 @@ class OnLoop:
         self.close()
 
 
+class OnOwnLoop(OnLoop):
+    """The same on a loop that runs in the thread of each call, and only while one waits.
+
+    So signal handlers run in the middle of a call, and a forked child can go on, on a new
+    loop. What a handler raises leaves the loop; the calls that it left there are cancelled.
+    """
+
+    def __init__(self, client, new_loop=asyncio.new_event_loop):
+        self._client = client
+        self._new_loop = new_loop
+        self._trouble = []
+        self._begin()
+
+    def _begin(self):
+        self._loop = self._new_loop()
+        self._loop.set_exception_handler(lambda _, context: self._trouble.append(context))
+
+    def take_trouble(self):
+        """Return what the loop has told of, once."""
+        trouble, self._trouble[:] = list(self._trouble), []
+        return trouble
+
+    def forked(self):
+        """Leave the parent's loop to it."""
+        self._begin()
+
+    def _wait(self, awaitable):
+        async def await_it():
+            return await awaitable
+
+        try:
+            return self._loop.run_until_complete(await_it())
+        except BaseException:
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
+                task.cancel()
+            if left:
+                self._loop.run_until_complete(asyncio.wait(left))
+            raise
+
+    def close(self):
+        """Close the client and, unless it is a view, the loop."""
+        if self._loop.is_closed():
+            return
+        self._wait(self._client.close())
+        if not self._is_view:
+            self._loop.close()
+            assert not self._trouble
+
+
 def _on_loop(kind):
     def make(*args, **options):
         return OnLoop(kind(*args, **options))

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from thrift_client.mistakes import of_host
 
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import Any
+
 DEFAULT_PORT = 9090
 
 #: URL scheme -> (port where none is given, TLS, HTTP)
@@ -19,7 +23,7 @@ SCHEMES = {
 
 
 #: Parts of the keys in a query whose values are not shown.
-_CREDENTIALS = ('auth', 'cred', 'key', 'pass', 'pwd', 'secret', 'sig', 'token')
+_CREDENTIALS = ('auth', 'cred', 'key', 'pass', 'pwd', 'sasl', 'secret', 'sig', 'token')
 
 
 class Address:
@@ -66,7 +70,9 @@ def parse(host: str, port: int | None = None) -> Address:
     right; TypeError if the host is not a str or the port is not an int.
     """
     if not isinstance(host, str):
-        raise TypeError(f'host must be a str like "localhost:9090", not {host!r}{of_host(host)}')
+        shown = redacted_all(host)
+        hint = of_host(shown)
+        raise TypeError(f'host must be a str like "localhost:9090", not {shown!r}{hint}')
     if host.startswith('unix:'):
         if port is not None:
             raise ValueError(f'a unix socket has no port: {redacted(host)!r} with port {port!r}')
@@ -147,6 +153,16 @@ def redacted(url: str) -> str:
         scheme, rest = ('unix:', url[5:]) if url.startswith('unix:') else ('', url)
     path, _, query = rest.rpartition('@')[2].partition('?')
     return scheme + separator + _shown(path, query)
+
+
+def redacted_all(given: Any) -> Any:
+    """Return what was given in place of an address, such as a list, without credentials."""
+    if isinstance(given, str):
+        return ','.join(map(redacted, given.split(',')))
+    if isinstance(given, (list, tuple)):
+        parts = [redacted(each) if isinstance(each, str) else each for each in given]
+        return parts if isinstance(given, list) else tuple(parts)
+    return given
 
 
 def _split_port(netloc: str, whole: str) -> tuple[str, str | None]:

@@ -32,12 +32,17 @@ library: they are raised unchanged.
 
 from __future__ import annotations
 
+import copyreg
+
 from thrift.protocol.TProtocol import TProtocolException
+from thrift.Thrift import TApplicationException
 from thrift.transport.TTransport import TTransportException
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from typing import Any
+
+    from thrift_client.stats import AnyClient
 
 __all__ = [
     'AuthError',
@@ -93,7 +98,7 @@ class ThriftClientError(Exception):
     """
 
     #: What `maybe_executed` is where nothing is known, as after `type(e)(*e.args)`.
-    may_have_run = True
+    _may_have_run = True
 
     #: The `.type` that the Apache exception among the bases defines, where there is one.
     type: int = 0
@@ -111,8 +116,8 @@ class ThriftClientError(Exception):
         self.reason = reason
         self.phase = phase
         self.hint = hint
-        self.maybe_executed = self.may_have_run if maybe_executed is None else maybe_executed
-        self.server: Any = None
+        self.maybe_executed = self._may_have_run if maybe_executed is None else maybe_executed
+        self.server: AnyClient | str | None = None
         self.method: str | None = None
         self.attempts = 0
         self.elapsed: float | None = None
@@ -164,6 +169,16 @@ def _restore(cls: Any, args: tuple[Any, ...], state: dict[str, Any]) -> ThriftCl
     return error
 
 
+def _reduce_answer(exception: TApplicationException) -> tuple[Any, ...]:
+    state = dict(exception.__dict__)
+    if 'server' in state:
+        state['server'] = getattr(state['server'], 'name', state['server'])
+    return TApplicationException, (exception.type, exception.message), state
+
+
+copyreg.pickle(TApplicationException, _reduce_answer)
+
+
 def server_label(server: Any) -> str:
     """Return a server's name, and its address if that differs; '' for None."""
     name = getattr(server, 'name', server)
@@ -178,7 +193,7 @@ class ConnectError(ThriftClientError, TTransportException, ConnectionError):
 
     type = TTransportException.NOT_OPEN
 
-    may_have_run = False
+    _may_have_run = False
 
 
 class ResolveError(ConnectError):
@@ -196,7 +211,7 @@ class CertificateError(TLSError):
 class AuthError(ConnectError):
     """The server refused the credentials (SASL, HTTP 401)."""
 
-    may_have_run = True
+    _may_have_run = True
 
 
 class CallTimeout(ThriftClientError, TTransportException, TimeoutError):
@@ -222,7 +237,7 @@ class CallTimeout(ThriftClientError, TTransportException, TimeoutError):
 class PoolExhausted(CallTimeout):
     """The timeout or deadline passed while the call waited for a connection."""
 
-    may_have_run = False
+    _may_have_run = False
 
 
 class ConnectionLost(ThriftClientError, TTransportException, ConnectionError):
@@ -254,7 +269,7 @@ class EncodeError(ThriftClientError, TProtocolException, ValueError):
 
     type = TProtocolException.INVALID_DATA
 
-    may_have_run = False
+    _may_have_run = False
 
 
 class DecodeError(ThriftClientError, TProtocolException):
@@ -286,7 +301,7 @@ class CircuitOpen(ThriftClientError, TTransportException):
 
     type = TTransportException.NOT_OPEN
 
-    may_have_run = False
+    _may_have_run = False
 
 
 class NoServersError(ThriftClientError, TTransportException):
@@ -294,28 +309,28 @@ class NoServersError(ThriftClientError, TTransportException):
 
     type = TTransportException.NOT_OPEN
 
-    may_have_run = False
+    _may_have_run = False
 
 
 class InvalidServerName(ThriftClientError, KeyError):
     """The pool has no server of that name or address."""
 
-    may_have_run = False
+    _may_have_run = False
 
 
 class ClientDisabledError(ThriftClientError):
     """The client was disabled with `disable()`; nothing was sent."""
 
-    may_have_run = False
+    _may_have_run = False
 
 
 class ClientClosed(ThriftClientError):
     """The client or pool is closed."""
 
-    may_have_run = False
+    _may_have_run = False
 
 
 class WrongLoop(ThriftClientError, RuntimeError):
     """An asyncio client was called from another event loop than its own."""
 
-    may_have_run = False
+    _may_have_run = False

@@ -9,7 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thrift_client.stats import AnyClient
 
 from thrift_client.outside import is_foreign
 
@@ -35,7 +38,7 @@ log = logging.getLogger('thrift_client')
 class Event:
     """Something that happened on `server`, a SimpleClient."""
 
-    server: Any
+    server: AnyClient
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,15 +108,6 @@ class RetryPolicy(PolicyBase):
             retry_on=_classes_or_function(retry_on),
         )
 
-    def is_retried(self, answer: BaseException) -> bool:
-        """Tell whether `retry_on` asks for another attempt after this answer.
-
-        Raises what a function given as `retry_on` raises.
-        """
-        if isinstance(self.retry_on, tuple):
-            return isinstance(answer, self.retry_on)
-        return bool(self.retry_on(answer))
-
 
 class CircuitBreaker(PolicyBase):
     """When a failing server is ejected, and for how long.

@@ -10,6 +10,9 @@ from thrift.Thrift import TApplicationException
 
 from thrift_client.errors import ThriftClientError
 
+if TYPE_CHECKING:
+    from thrift_client.stats import AnyClient
+
 T = TypeVar('T')
 
 
@@ -23,6 +26,7 @@ class ThriftResponse(Generic[T]):
 
     __slots__ = ('_headers', '_value', 'attempts', 'elapsed', 'server')
 
+    server: AnyClient | None
     exception: BaseException | None = None
     _headers: Mapping[str, str] | None
 

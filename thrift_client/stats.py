@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +76,39 @@ def pool_stats(endpoints: Iterable[Any]) -> PoolStats:
         busy=sum(server.busy for server in servers),
         servers=servers,
     )
+
+
+class AnyClient(Protocol):
+    """A client of one server, blocking or asyncio, as responses, errors and events have it."""
+
+    @property
+    def service(self) -> ModuleType:
+        """The service: what the client was created with."""
+
+    @property
+    def name(self) -> str:
+        """The name of the server, by default its address."""
+
+    @property
+    def address(self) -> str:
+        """The address, as one text."""
+
+    @property
+    def host(self) -> str:
+        """The host of the address, not resolved; the path of a unix socket."""
+
+    @property
+    def port(self) -> int | None:
+        """The port of the address; None for a unix socket."""
+
+    def stats(self) -> ClientStats:
+        """Return a snapshot of what the client has done and holds."""
+
+    def enable(self) -> None:
+        """Allow calls again."""
+
+    def disable(self) -> None:
+        """Let no call begin."""
+
+    def is_enabled(self) -> bool:
+        """Tell whether calls are allowed."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, Protocol, TypeVar, Unpack, overload
 
+from thrift_client.routing import Balancer, Router
 from thrift_client.sync import client, pools
 from thrift_client.typed_options import ClientOptions
 
@@ -52,6 +53,14 @@ class SimpleClient(client.SimpleClient):
         *,
         name: str | None = ...,
         **options: Unpack[ClientOptions],
+    ) -> UntypedSimpleClient: ...
+    @overload
+    def for_service(
+        self, service: HasSimple[_Simple_co], service_name: str | None = ...
+    ) -> _Simple_co: ...
+    @overload
+    def for_service(
+        self, service: ModuleType, service_name: str | None = ...
     ) -> UntypedSimpleClient: ...
 
 class HasReplicated(Protocol[_Replicated_co]):
@@ -157,7 +166,9 @@ class HashClient(pools.HashClient):
         timeout: float | None = ...,
         *,
         servers: Any = ...,
-        routing: Any = ...,
+        routing: str | Router = ...,
+        failover: int = ...,
+        replicas: int = ...,
         max_threads: int | None = ...,
         **options: Unpack[ClientOptions],
     ) -> _Hash_co: ...
@@ -169,7 +180,9 @@ class HashClient(pools.HashClient):
         timeout: float | None = ...,
         *,
         servers: Any = ...,
-        routing: Any = ...,
+        routing: str | Router = ...,
+        failover: int = ...,
+        replicas: int = ...,
         max_threads: int | None = ...,
         **options: Unpack[ClientOptions],
     ) -> UntypedHashClient: ...
@@ -206,7 +219,9 @@ class ThreadedHashClient(pools.ThreadedHashClient):
         timeout: float | None = ...,
         *,
         servers: Any = ...,
-        routing: Any = ...,
+        routing: str | Router = ...,
+        failover: int = ...,
+        replicas: int = ...,
         max_threads: int | None = ...,
         **options: Unpack[ClientOptions],
     ) -> _ThreadedHash_co: ...
@@ -218,7 +233,9 @@ class ThreadedHashClient(pools.ThreadedHashClient):
         timeout: float | None = ...,
         *,
         servers: Any = ...,
-        routing: Any = ...,
+        routing: str | Router = ...,
+        failover: int = ...,
+        replicas: int = ...,
         max_threads: int | None = ...,
         **options: Unpack[ClientOptions],
     ) -> UntypedThreadedHashClient: ...
@@ -255,7 +272,7 @@ class BalancedClient(pools.BalancedClient):
         timeout: float | None = ...,
         *,
         servers: Any = ...,
-        balance: Any = ...,
+        balance: str | Balancer = ...,
         max_threads: int | None = ...,
         **options: Unpack[ClientOptions],
     ) -> _Balanced_co: ...
@@ -267,7 +284,7 @@ class BalancedClient(pools.BalancedClient):
         timeout: float | None = ...,
         *,
         servers: Any = ...,
-        balance: Any = ...,
+        balance: str | Balancer = ...,
         max_threads: int | None = ...,
         **options: Unpack[ClientOptions],
     ) -> UntypedBalancedClient: ...

@@ -4,6 +4,7 @@ from types import ModuleType
 from typing import Any, Protocol, TypeVar, Unpack, overload
 
 from thrift_client.aio import client, pools
+from thrift_client.routing import Balancer, Router
 from thrift_client.typed_options import ClientOptions
 
 _Simple_co = TypeVar('_Simple_co', bound=AsyncSimpleClient, covariant=True)
@@ -40,6 +41,14 @@ class AsyncSimpleClient(client.AsyncSimpleClient):
         name: str | None = ...,
         **options: Unpack[ClientOptions],
     ) -> UntypedAsyncSimpleClient: ...
+    @overload
+    def for_service(
+        self, service: HasSimple[_Simple_co], service_name: str | None = ...
+    ) -> _Simple_co: ...
+    @overload
+    def for_service(
+        self, service: ModuleType, service_name: str | None = ...
+    ) -> UntypedAsyncSimpleClient: ...
 
 class UntypedAsyncSimpleClient(AsyncSimpleClient):
     def __getattr__(self, name: str) -> Any: ...
@@ -57,6 +66,7 @@ class AsyncReplicatedClient(pools.AsyncReplicatedClient):
         timeout: float | None = ...,
         *,
         servers: Any = ...,
+        max_threads: int | None = ...,
         **options: Unpack[ClientOptions],
     ) -> _Replicated_co: ...
     @overload
@@ -67,6 +77,7 @@ class AsyncReplicatedClient(pools.AsyncReplicatedClient):
         timeout: float | None = ...,
         *,
         servers: Any = ...,
+        max_threads: int | None = ...,
         **options: Unpack[ClientOptions],
     ) -> UntypedAsyncReplicatedClient: ...
 
@@ -86,6 +97,10 @@ class AsyncHashClient(pools.AsyncHashClient):
         timeout: float | None = ...,
         *,
         servers: Any = ...,
+        routing: str | Router = ...,
+        failover: int = ...,
+        replicas: int = ...,
+        max_threads: int | None = ...,
         **options: Unpack[ClientOptions],
     ) -> _Hash_co: ...
     @overload
@@ -96,6 +111,10 @@ class AsyncHashClient(pools.AsyncHashClient):
         timeout: float | None = ...,
         *,
         servers: Any = ...,
+        routing: str | Router = ...,
+        failover: int = ...,
+        replicas: int = ...,
+        max_threads: int | None = ...,
         **options: Unpack[ClientOptions],
     ) -> UntypedAsyncHashClient: ...
     @property
@@ -119,6 +138,8 @@ class AsyncBalancedClient(pools.AsyncBalancedClient):
         timeout: float | None = ...,
         *,
         servers: Any = ...,
+        balance: str | Balancer = ...,
+        max_threads: int | None = ...,
         **options: Unpack[ClientOptions],
     ) -> _Balanced_co: ...
     @overload
@@ -129,6 +150,8 @@ class AsyncBalancedClient(pools.AsyncBalancedClient):
         timeout: float | None = ...,
         *,
         servers: Any = ...,
+        balance: str | Balancer = ...,
+        max_threads: int | None = ...,
         **options: Unpack[ClientOptions],
     ) -> UntypedAsyncBalancedClient: ...
 

@@ -56,8 +56,6 @@ def small_heap():
     """Leave what was imported out of collections, which every test of this folder makes."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

@@ -209,8 +209,9 @@ async def test_a_coroutine_that_is_closed(fault_server, kind, options):
         call.send(None)
         await reached(gate)
         call.close()
-        while pool.servers[0].stats().busy:  # noqa: ASYNC110 - closing tells no one
-            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            while pool.servers[0].stats().busy:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0)
         gate.open()
         got = await pool.getk('next')
         assert (got[0] if isinstance(got, list) else got).value() == 'next'

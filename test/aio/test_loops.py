@@ -146,10 +146,10 @@ async def test_a_queue_keeps_deadlines(fault_server):
 
 async def test_a_common_deadline_is_read_where_the_call_is_made(fault_server):
     """Tasks inherit it; calls outside of it don't have it."""
-    server = fault_server(test_service, [GOOD, GOOD, delay(200) + GOOD, GOOD])
+    server = fault_server(test_service, [GOOD, GOOD, delay(900) + GOOD, GOOD])
     async with AsyncSimpleClient(test_service, server.address) as client:
         assert await client.getk('warm') == 'warm'
-        with thrift_client.deadline(100):
+        with thrift_client.deadline(400):
             assert await asyncio.create_task(client.getk('quick')) == 'quick'
             task = asyncio.create_task(client.getk('slow'))
             await asyncio.sleep(0)

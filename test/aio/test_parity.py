@@ -152,7 +152,7 @@ COURSES = {
     ),
     'a hedge that wins': Course(
         'Simple', [[GOOD, silence(), GOOD]], [call('getk', 'a'), call('getk', 'b')],
-        idempotent=True, hedge=Hedge(after=60), timeout=5000,
+        idempotent=True, hedge=Hedge(after=250), timeout=5000,
     ),
     'a hedge that is not needed': Course(
         'Simple', [GOOD], [call('getk', 'a'), call('getk', 'b')],

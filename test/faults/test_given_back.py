@@ -5,6 +5,7 @@ Connections, permits, places in the line, the right to probe a server: over all 
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 import time
@@ -29,7 +30,7 @@ from thrift_client.aio import (
     AsyncReplicatedClient,
     AsyncSimpleClient,
 )
-from thrift_client.testing import ClosedPort
+from thrift_client.testing import ClosedPort, FaultServer
 from thrift_client.testing.behaviours import answer, close, hold, silence
 
 GOOD = answer(lambda args: args.key)
@@ -95,6 +96,20 @@ def test_a_server_that_closes_after_its_answers(kind, pause_ms, answers, fault_s
                 assert servers[0].ledger.count(f'key {n}') <= got.maybe_executed
             wait_until(lambda n=n: not client_is_busy(client))
             time.sleep(pause_ms / 1000)
+
+
+@each_kind
+def test_a_server_that_restarts_before_the_first_call(kind, fault_server):
+    """A connection that was opened ahead is looked at before its first use, too."""
+    server = fault_server(test_service, GOOD)
+    with made(kind, server.address) as client:
+        warmed = first_of(client).warm_up()
+        if inspect.isawaitable(warmed):
+            client._wait(warmed)
+        port = server.port
+        server.close()
+        with FaultServer(test_service, GOOD, port=port):
+            assert called(client, 'k') == 'k'
 
 
 def client_is_busy(client):

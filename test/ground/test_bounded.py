@@ -258,20 +258,23 @@ def test_max_age(server, gate):
 def test_max_age_differs_among_connections():
     """Connections opened at the same time become too old at different times, before `max_age`."""
     age_s, count = 1.0, 20
-    gates = [hold() for _ in range(2 * count)]
     echo = answer(lambda args: args.key)
-    heard = []
     options = {'max_connections': None, 'max_age': age_s * 1000, 'max_idle': count}
-    with (
-        FaultServer(kv_service, [gate + echo for gate in gates]) as server,
-        client_of(server, listeners=[heard.append], **options) as client,
-    ):
-        began = time.monotonic()
-        call_at_once(client, gates[:count])
-        assert server.accepted == count
-        time.sleep(max(0, began + 0.94 * age_s - time.monotonic()))
-        call_at_once(client, gates[count:])
-        assert count < server.accepted < 2 * count
+    for _ in range(5):
+        gates = [hold() for _ in range(2 * count)]
+        with (
+            FaultServer(kv_service, [gate + echo for gate in gates]) as server,
+            client_of(server, **options) as client,
+        ):
+            began = time.monotonic()
+            call_at_once(client, gates[:count])
+            assert server.accepted == count
+            time.sleep(max(0, began + 0.94 * age_s - time.monotonic()))
+            call_at_once(client, gates[count:])
+            if time.monotonic() < began + age_s:
+                assert count < server.accepted < 2 * count
+                return
+    pytest.skip('the machine was too busy each time')
 
 
 def call_at_once(client, gates):

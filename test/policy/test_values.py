@@ -162,11 +162,11 @@ def test_certificates_that_are_renewed_all_the_time_lose_no_call(
     thread = threading.Thread(target=renew)
     thread.start()
     try:
-        until = time.monotonic() + 0.5
-        while time.monotonic() < until:
+        until = time.monotonic() + 20
+        while client.stats().opened <= 10:
             client.ping()
+            assert time.monotonic() < until
     finally:
         stop.set()
         thread.join()
-    assert client.stats().opened > 3
     assert not client.stats().errors

@@ -10,10 +10,12 @@ from thrift_client.core import collector
 
 @pytest.fixture(autouse=True)
 def collecting():
-    """Leave the collector as it was."""
+    """Leave the collector as it was, and have nothing frozen meanwhile."""
     was_on = gc.isenabled()
     gc.enable()
+    gc.unfreeze()
     yield
+    gc.freeze()
     (gc.enable if was_on else gc.disable)()
 
 

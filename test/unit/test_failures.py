@@ -14,7 +14,7 @@ from rich_if.ttypes import Small, Tree
 from thrift_client import errors
 from thrift_client.core import nesting
 from thrift_client.core.codec import FIRST_ID, read_delimited
-from thrift_client.core.failures import is_foreign
+from thrift_client.core.failures import is_foreign, is_system_error
 from thrift_client.core.reader import ReplyReader
 from thrift_client.core.service import service_of
 from thrift_client.options import Options
@@ -85,6 +85,14 @@ def test_any_other_exception_is_the_calls_own(text):
         parse(text)
     assert not is_foreign(caught.value)
     assert not is_foreign(ValueError('never raised'))
+
+
+@pytest.mark.parametrize('kind', [OSError, TimeoutError, ConnectionError])
+def test_an_error_of_the_system_has_an_errno(kind):
+    """Any other, as one that another thread raises in this one, is from outside."""
+    assert is_system_error(kind(5, 'text'))
+    assert not is_system_error(kind('text'))
+    assert not is_system_error(kind())
 
 
 def test_values_are_not_compared():
@@ -188,7 +196,7 @@ def test_the_guard_leaves_deep_data_to_python():
     codec = wire_of(SERVICE, Options({})).codec
     method, tree = SERVICE.methods['tree'], Tree('\x0c' * (nesting.SAFE_DEPTH + 1))
     used = []
-    decode = nesting.guarded(lambda *args: used.append(args))
+    decode = nesting.guarded(lambda *args: used.append(args), divides=True)
     for text, fast in ((tree.label, False), ('x' * (nesting.SAFE_DEPTH * 2), True), ('\x0c', True)):
         used.clear()
         data = codec.encoder(method.result(success=Tree(text)), codec.plan(method).result_spec)

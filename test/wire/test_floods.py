@@ -2,17 +2,21 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
 import time
 import tracemalloc
 
 import pytest
+from thrift.Thrift import TType
 
 from rich_if import rich_service
 from servers import SEARCH_PATH
+from stalls import Took
 from test_if import test_service
 from thrift_client import errors
+from thrift_client.testing.behaviours import Behaviour
 from wire.flood_server import FLOODS, LARGE, LIMIT
 from wire.http_server import HttpServer
 from wire.sasl_server import SaslServer
@@ -114,6 +118,33 @@ def test_decoding_a_large_reply_ends_in_time(name, flood_ports, face):
         assert is_in_time(of_client, within)
     with face.fan_out(rich_service, servers=[address], **options) as pool:
         assert is_in_time(lambda: pool.structs(1)[0].exception, within)
+
+
+@pytest.mark.parametrize('framed', [False, True])
+def test_a_large_reply_ends_within_the_timeout(framed, face, fault_server):
+    """Though something of it is always there, so that nothing is waited for."""
+    size = 400_000_000
+
+    def send(exchange):
+        head = struct.pack('!I', 0x80010002) + struct.pack('!i', 4) + b'getk'
+        head += struct.pack('!ibhi', exchange.request.seqid, TType.STRING, 0, size)
+        exchange.send(struct.pack('!i', len(head) + size + 1) + head if framed else head)
+        while True:
+            exchange.send(bytes(1 << 20))
+
+    server = fault_server(test_service, Behaviour(send), framed=framed)
+    options = {'frame': framed, 'timeout': 100, 'max_message_size': 2 * size}
+    with (
+        face.client(test_service, server.address, **options) as client,
+        Took(0.2),
+        pytest.raises(errors.CallTimeout),
+    ):
+        client.getk('k')
+    for fan_out in face.fan_outs:
+        with fan_out(test_service, servers=[server.address], **options) as pool:
+            with Took(0.2):
+                (response,) = pool.getk('k')
+            assert isinstance(response.exception, errors.CallTimeout)
 
 
 def test_a_second_http_response_is_no_answer(face):

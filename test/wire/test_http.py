@@ -104,6 +104,17 @@ def test_a_compressed_body_is_read(client_of):
             assert client.ping() == 'pong'
 
 
+@pytest.mark.parametrize('cut', [1, 8, 9])
+def test_a_compressed_body_that_is_cut_short(cut, client_of):
+    """Its end is missing, though all of the message may be there; or only its checksum is."""
+    with HttpServer() as server:
+        server.answer = lambda handler, body: send(
+            handler, 200, gzip.compress(server.call(body))[:-cut], [('Content-Encoding', 'gzip')]
+        )
+        with client_of(server) as client, pytest.raises(errors.DecodeError, match='truncated'):
+            client.ping()
+
+
 def test_headers_are_sent(client_of):
     """Fixed ones, and those of a callable in the thread of the call, which override ours."""
     asked = []
@@ -333,6 +344,26 @@ def test_401_is_an_auth_error(client_of):
         pytest.raises(errors.AuthError, match='Basic'),
     ):
         client.ping()
+
+
+@pytest.mark.parametrize('status', [200, 401, 500])
+@pytest.mark.parametrize(
+    'how', [{'headers': {'Authorization': 'Bearer SECRET'}}, {'user': ':SECRET@'}]
+)
+def test_a_server_that_repeats_credentials(how, status, client_of, caplog):
+    """They are in no text, nor in the body that the error has."""
+    body = b'<html>Bearer SECRET is unknown, SECRET too</html>'
+    with (
+        HttpServer(
+            lambda handler, _: send(handler, status, body, [('X-Seen', 'SECRET')])
+        ) as server,
+        client_of(server, **how) as client,
+        pytest.raises(errors.ThriftClientError) as caught,
+    ):
+        client.ping()
+    assert 'unknown' in str(caught.value)
+    seen = f'{caught.value} {caught.value!r} {vars(caught.value)} {caplog.text}'
+    assert 'SECRET' not in seen
 
 
 def test_a_redirect_says_where_to(client_of):

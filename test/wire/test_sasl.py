@@ -1,6 +1,8 @@
 """SASL PLAIN against a server that negotiates it, and what is said when it refuses."""
 
 import logging
+import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -49,6 +51,26 @@ def test_a_url_carries_it(face):
         with face.client(test_service, url) as client:
             assert client.ping() == 'pong'
             assert 'p@ss' not in repr(client) + client.name + repr(client.stats())
+
+
+def test_a_server_without_tls_gets_no_password(face):
+    """Where TLS was asked for, the login waits for it."""
+    with (
+        socket.create_server(('127.0.0.1', 0)) as listener,
+        face.client(
+            test_service, '127.0.0.1', listener.getsockname()[1], ssl=True, sasl=PLAIN
+        ) as client,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        call = thread.submit(client.ping)
+        connection, _ = listener.accept()
+        with connection:
+            received = connection.recv(1 << 16)
+            connection.sendall(b'plain')
+        with pytest.raises(errors.WireMismatch):
+            call.result(10)
+    assert received.startswith(b'\x16')  # a handshake
+    assert b'PLAIN' not in received
 
 
 def test_credentials_without_sasl_are_a_value_error():

@@ -114,6 +114,11 @@ class AsyncExchange(AsyncPlace):
         else:
             super().take(claimed)
 
+    def fail(self, error: BaseException) -> None:
+        """Get an error instead of a result, also of one that was read already."""
+        self.result = None
+        super().fail(error)
+
     def may_have_run(self) -> bool:
         """Tell whether the kernel has all of the request of an exchange that is under way."""
         return self.connection is not None and self.connection.phase != 'sending'
@@ -191,8 +196,7 @@ class AsyncConnection(ConnectionBase):
             elif exchange.plan is None or exchange.plan.result_spec is None:
                 self._sent()
         except BaseException as exc:
-            self._fail(exc)
-            if not isinstance(exc, Exception):
+            if not self._fail(exc, exchange) or not isinstance(exc, Exception):
                 raise
 
     def expire(self) -> None:
@@ -228,18 +232,27 @@ class AsyncConnection(ConnectionBase):
             exchange.wake()
         exchange.source.give_back(self)
 
-    def _fail(self, error: BaseException) -> None:
-        """End its exchange with an error that leaves the connection in an unknown state."""
+    def _fail(self, error: BaseException, begun: AsyncExchange | None = None) -> bool:
+        """End its exchange with an error that leaves the connection in an unknown state.
+
+        `begun` is the one that it had, which an exception from outside may have interrupted
+        in its end. False if no call is told, as it has ended already.
+        """
+        if begun is not None and self._exchange not in (begun, None):
+            return False  # the connection carries the next call already
         reply = self._reply
         if reply is not None and isinstance(error, (CallTimeout, ConnectionLost)):
             error = reply.explained(error)
-        exchange = self._let_go()
+        exchange = self._let_go() or begun
         if exchange is None:
-            return
+            return False
         if isinstance(error, ThriftClientError):
             self.blame(error)
         exchange.source.discard(self, error)
+        if exchange.is_over:
+            return False
         exchange.fail(error)
+        return True
 
     def _let_go(self) -> AsyncExchange | None:
         exchange, self._exchange = self._exchange, None
@@ -260,7 +273,8 @@ class AsyncConnection(ConnectionBase):
     def _hear(self) -> None:
         """Listen to the socket."""
         self._is_heard = True
-        self._loop.add_reader(self.stream.sock.fileno(), _readable, ref(self))
+        sock = self.stream.sock
+        self._loop.add_reader(sock.fileno(), _readable, ref(self), sock)
 
     def _unhear(self) -> None:
         """Stop listening to the socket."""
@@ -295,20 +309,20 @@ class AsyncConnection(ConnectionBase):
             if not self._waits_to_send:
                 self._unhear()
                 self._waits_to_send = True
-                self._loop.add_writer(fd, _writable, ref(self))
+                self._loop.add_writer(fd, _writable, ref(self), self.stream.sock)
         elif self._waits_to_send or not self._is_heard:
             self._unhear()
             self._hear()
 
     def on_writable(self) -> None:
         """Go on sending."""
-        if self._exchange is None:
+        exchange = self._exchange
+        if exchange is None:
             return
         try:
             self._send_on()
         except BaseException as exc:
-            self._fail(exc)
-            if not isinstance(exc, Exception):
+            if not self._fail(exc, exchange) or not isinstance(exc, Exception):
                 raise
 
     def on_readable(self) -> None:
@@ -340,8 +354,7 @@ class AsyncConnection(ConnectionBase):
             else:
                 self._read_on(exchange, self._begin_reply(exchange), data)
         except BaseException as exc:
-            self._fail(exc)
-            if not isinstance(exc, Exception):
+            if not self._fail(exc, exchange) or not isinstance(exc, Exception):
                 raise
 
     def _begin_reply(self, exchange: AsyncExchange) -> IncomingReply:
@@ -380,8 +393,7 @@ class AsyncConnection(ConnectionBase):
             else:
                 self._read_on(exchange, reply, None)
         except BaseException as exc:
-            self._fail(exc)
-            if not isinstance(exc, Exception):
+            if not self._fail(exc, exchange) or not isinstance(exc, Exception):
                 raise
 
     def _unasked(self) -> None:
@@ -450,16 +462,17 @@ def running_loop() -> AbstractEventLoop | None:
         return None
 
 
-# Not methods: the loop must not keep an unreferenced connection alive.
+# Not methods: the loop must not keep an unreferenced connection alive. It keeps the socket, as
+# one that is closed before its connection would stay registered, for the next of its number.
 
 
-def _readable(key: ref[AsyncConnection]) -> None:
+def _readable(key: ref[AsyncConnection], _sock: Any) -> None:
     connection = key()
     if connection is not None:
         connection.on_readable()
 
 
-def _writable(key: ref[AsyncConnection]) -> None:
+def _writable(key: ref[AsyncConnection], _sock: Any) -> None:
     connection = key()
     if connection is not None:
         connection.on_writable()

@@ -37,6 +37,11 @@ class _Sent(AsyncExchange):
 
     fan_out: AsyncFanOut
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the fan-out has yet to look at it."""
+        return self in self.fan_out.landed
+
     def wake(self) -> None:
         """Notify the fan-out that the exchange has ended."""
         self.fan_out.landed.append(self)

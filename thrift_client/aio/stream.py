@@ -28,6 +28,14 @@ async def ready(events: dict[int, int], until: float | None) -> list[int]:
         _wake(future)
 
     timer = None
+
+    def forget() -> None:
+        if timer is not None:
+            timer.cancel()
+        for fd in events:
+            loop.remove_reader(fd)
+            loop.remove_writer(fd)
+
     try:
         for fd, event in events.items():
             if event & READABLE:
@@ -38,11 +46,11 @@ async def ready(events: dict[int, int], until: float | None) -> list[int]:
             timer = loop.call_later(max(0.0, until - monotonic()), _wake, future)
         await future
     finally:
-        if timer is not None:
-            timer.cancel()
-        for fd in events:
-            loop.remove_reader(fd)
-            loop.remove_writer(fd)
+        try:
+            forget()
+        except BaseException:  # from outside: its socket is closed next, and must not stay there
+            forget()
+            raise
     return list(dict.fromkeys(found))
 
 

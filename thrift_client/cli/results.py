@@ -69,6 +69,7 @@ def error_text(error: BaseException) -> str:
 
 def response_object(method: Method, response: ThriftResponse[Any]) -> dict[str, Any]:
     """Return a server's answer or error as JSON."""
+    assert response.server is not None
     found: dict[str, Any] = {'server': response.server.name}
     if response.exception is None:
         found['value'] = schema.to_json(method, response.value())

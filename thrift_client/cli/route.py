@@ -46,7 +46,7 @@ def route_command(
         output.echo(f'{name.ljust(width)}  {text}')
 
 
-def _object(explanation: Explanation) -> dict[str, Any]:
+def _object(explanation: Explanation[Any]) -> dict[str, Any]:
     """Return the server of a key, its hash, and the servers that would be next."""
     key = explanation.key
     found: dict[str, Any] = {

@@ -13,8 +13,10 @@ from thrift_client.cli import schema, stub_types
 from thrift_client.core.service import Method, Service
 
 _HEADER = """\
-from collections.abc import Callable, Iterator
-from typing import Any, Generic, Self, TypeVar
+from asyncio import Task
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import Future
+from typing import Any, Generic, Literal, Self, TypeVar, overload
 import builtins
 import uuid
 
@@ -41,6 +43,16 @@ class Kind(NamedTuple):
     def pool(self) -> bool:
         """Whether it has servers."""
         return self.gives != '{}'
+
+    @property
+    def iterator(self) -> str:
+        """What gives responses one by one."""
+        return 'AsyncIterator' if self.waits else 'Iterator'
+
+    @property
+    def future(self) -> str:
+        """What `submit` gives."""
+        return 'Task' if self.waits else 'Future'
 
     @property
     def simple(self) -> str:
@@ -88,6 +100,8 @@ _PLACE = (
     'self, name: builtins.str | None = ..., host: builtins.str | None = ..., '
     'port: builtins.int | None = ...'
 )
+#: The parameter for a method's name: no argument in an IDL can be called so.
+_NAME = 'methodø'
 _INIT = '    def __init__(self, {}) -> None: ...'
 
 
@@ -121,6 +135,10 @@ def _client(kind: Kind, methods: list[Method]) -> list[str]:
             f'    def random_server(self) -> {kind.simple}: ...',
             f'    def __iter__(self) -> Iterator[{kind.simple}]: ...',
         ]
+    lines += _by_name(kind, 'call', kind.gives, methods, own)
+    lines += _by_name(kind, 'submit', f'{kind.future}[{kind.gives}]', methods, own)
+    if kind.gives == _ALL:
+        lines += _by_name(kind, 'as_completed', f'{kind.iterator}[{_ONE}]', methods, own)
     return [*lines, '    def with_options(self, **options: Any) -> Self: ...']
 
 
@@ -130,13 +148,55 @@ def _keyed_name(kind: Kind, method: Method) -> str:
 
 def _keyed_method(kind: Kind, method: Method) -> list[str]:
     """Return the class of a method of a hash pool, which can be called and told its key."""
-    types = ', '.join(stub_types.argument(field) for field in schema.arguments_of(method))
+    fields = [stub_types.argument(field) for field in schema.arguments_of(method)]
+    types = ', '.join(fields)
+    several = f'tuple[{types or "()"}]'
+    item = f'{types} | {several}' if len(fields) == 1 else several
+    one = _ONE.format(stub_types.result(method, set()))
     return [
         f'class {_keyed_name(kind, method)}(Generic[P]):',
         *_methods([method], kind.gives, waits=kind.waits, name='__call__'),
+        *_methods([method], _ALL, waits=kind.waits, name='on_replicas'),
+        f'    def map(self, items: Iterable[{item}]) -> {kind.iterator}[{one}]: ...',
         f'    def set_hash(self, function: Callable[[{types}], object]) -> P: ...',
-        '    def __getattr__(self, name: str) -> Any: ...',
+        '    def set_split(self, argument: str, merge: object = ...) -> P: ...',
     ]
+
+
+def _by_name(
+    kind: Kind, name: str, gives: str, methods: list[Method], own: list[Method]
+) -> list[str]:
+    """Write a method that is told the name of the service's method to call."""
+    begin = f'{"async " * (kind.waits and name == "call")}def'
+    hidden = {method.name for method in own}
+    text, rest = stub_types.builtin('str', hidden), '*args: Any, **kwargs: Any'
+    lines = []
+    for method in methods:
+        arguments, result = _signature(method, gives, hidden)
+        literal = f'Literal[{method.name!r}]'
+        lines += [
+            '    @overload',
+            f'    {begin} {name}(self, {_NAME}: {literal}, /{arguments}) -> {result}: ...',
+        ]
+    anything = gives.replace('list[', f'{stub_types.builtin("list", hidden)}[').format('Any')
+    anything = 'Any' if name == 'call' else anything
+    return [
+        *lines,
+        '    @overload' if lines else '',
+        f'    {begin} {name}(self, {_NAME}: {text}, /, {rest}) -> {anything}: ...',
+    ]
+
+
+def _signature(method: Method, gives: str, hidden: set[str]) -> tuple[str, str]:
+    """Return the arguments of a method, each after a comma, and what it returns."""
+    fields = schema.arguments_of(method)
+    required = len(fields) - len(method.defaults or ())
+    arguments = ''.join(
+        f', {field.name}: {stub_types.argument(field, hidden)}{" = ..." * (i >= required)}'
+        for i, field in enumerate(fields)
+    )
+    given = gives.replace('list[', f'{stub_types.builtin("list", hidden)}[')
+    return arguments, given.format(stub_types.result(method, hidden))
 
 
 def _methods(
@@ -146,14 +206,7 @@ def _methods(
     hidden = {method.name for method in methods} if name is None else set()
     lines = []
     for method in methods:
-        fields = schema.arguments_of(method)
-        required = len(fields) - len(method.defaults or ())
-        arguments = ''.join(
-            f', {field.name}: {stub_types.argument(field, hidden)}{" = ..." * (i >= required)}'
-            for i, field in enumerate(fields)
-        )
-        given = gives.replace('list[', f'{stub_types.builtin("list", hidden)}[')
-        result = given.format(stub_types.result(method, hidden))
+        arguments, result = _signature(method, gives, hidden)
         begin = 'async def' if waits else 'def'
         lines.append(f'    {begin} {name or method.name}(self{arguments}) -> {result}: ...')
     return lines

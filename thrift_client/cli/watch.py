@@ -72,6 +72,7 @@ class WatchedCall:
         ejected = {each.name for each in self._pool.stats().servers if each.ejected}
         rows: list[tuple[str, ...]] = []
         for response in responses:
+            assert response.server is not None
             label = server_label(response.server)
             state = state_of(response, ejected=response.server.name in ejected)
             text = results.response_text(self._method, response)

@@ -32,7 +32,7 @@ from thrift_client.core.classify import (
     was_stale,
     with_unit,
 )
-from thrift_client.core.retry import Course
+from thrift_client.core.retry import Course, is_retried
 from thrift_client.errors import CallTimeout, ThriftClientError
 from thrift_client.options import check_headers
 
@@ -146,7 +146,7 @@ class CallOptions:
         """
         if not self.is_idempotent(method.name):
             return False
-        return lacked_server(answer) or self.retry_of(method.name).is_retried(answer)
+        return lacked_server(answer) or is_retried(answer, self.retry_of(method.name).retry_on)
 
     def may_hedge(self, method: Method) -> bool:
         """Tell whether calls of a method are hedged."""

@@ -144,7 +144,7 @@ class Codec:
         if self.decoder is not None and not _has_depth_limit(self.make_protocol):
             from thrift_client.core.nesting import guarded
 
-            self.decoder = self._guard = guarded(self.decoder)
+            self.decoder = self._guard = guarded(self.decoder, divides=self.streams)
 
     @property
     def refills(self) -> bool:
@@ -412,7 +412,9 @@ def read_delimited(
     codec: Codec, method: Method, seqid: int, data: BytesIO, reader: ReplyReader, protocol: Any
 ) -> Any:
     """Read a reply whose bytes are all there, from the position of `data` to its end."""
-    reader.load(data, divide=codec.refills)
+    reader.load(data)
+    if codec.refills:
+        reader.divide()
     try:
         if data.getbuffer().nbytes < LARGE:
             result = codec.answer(method, seqid, protocol)

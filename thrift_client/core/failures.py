@@ -131,7 +131,8 @@ def decode_error(exc: BaseException) -> DecodeError | MessageTooLarge:
         return DecodeError(
             f'the reply is nested too deeply to decode: {exc}',
             maybe_executed=True,
-            hint='thrift 0.25 and later take 64 levels of structs and containers',
+            hint='the server must send flatter data: thrift 0.24 and later allow 64 levels of '
+            'structs and containers',
         )
     return DecodeError(
         f'the reply is not a Thrift message: {type(exc).__name__}: {exc}', maybe_executed=True

@@ -60,14 +60,19 @@ def may_be_deep(data: memoryview, protocol: Any) -> bool:
     return len(data) - len(bytes(data).translate(None, nesting)) > SAFE_DEPTH
 
 
-def guarded(decode: Decode) -> Decode:
-    """Return a decoder that leaves what may be nested too deeply to Python."""
+def guarded(decode: Decode, *, divides: bool) -> Decode:
+    """Return a decoder that leaves what may be nested too deeply to Python.
+
+    `divides` says that `decode` takes a message in pieces.
+    """
 
     def decode_or_leave(value: Any, protocol: Any, details: Any) -> Any:
         buffer = protocol.trans.cstringio_buf
         with buffer.getbuffer() as data:
             deep = may_be_deep(data[buffer.tell() :], protocol)
         if not deep:
+            if divides:
+                protocol.trans.divide()
             return decode(value, protocol, details)
         fast, protocol._fast_decode = protocol._fast_decode, None
         try:

@@ -25,19 +25,13 @@ def encode_error(method: Method, arguments: Any, exc: BaseException) -> EncodeEr
     kind = method.arguments  # of a loaded service, it is an attribute of the service's class
     service = (kind.__qualname__.rpartition('.')[0] or kind.__module__).rpartition('.')[2]
     for position, field in enumerate(filter(None, method.arguments.thrift_spec or ()), 1):
-        try:
-            value = getattr(arguments, field[2], None)
-            fault = None if value is None else _fault(value, field[1], field[3], field[2], _DEPTH)
-        except ENCODING as failure:  # of a value that can't even be inspected
-            if is_foreign(failure):
-                raise
-            fault = None
+        value = getattr(arguments, field[2], None)
+        fault = None if value is None else _fault(value, field[1], field[3], field[2], _DEPTH)
         if fault is not None:
             text = f'{fault} (argument {position} of {service}.{method.name})'
             break
     else:
-        why = type(exc).__name__ if not str(exc) else f'{type(exc).__name__}: {exc}'
-        text = f'an argument of {service}.{method.name} cannot be encoded: {why}'
+        text = f'an argument of {service}.{method.name} cannot be encoded: {_in_words(exc)}'
     error = EncodeError(text)
     error.method = method.name
     return error
@@ -45,6 +39,15 @@ def encode_error(method: Method, arguments: Any, exc: BaseException) -> EncodeEr
 
 def _fault(value: Any, kind: int, args: Any, path: str, depth: int) -> str | None:
     """Return what is wrong with a value of the type that the IDL says; None if nothing is."""
+    try:
+        return _fault_in(value, kind, args, path, depth)
+    except ENCODING as exc:  # of a value that can't even be looked at
+        if is_foreign(exc):
+            raise
+        return f'{path} cannot be encoded: {_in_words(exc)}'
+
+
+def _fault_in(value: Any, kind: int, args: Any, path: str, depth: int) -> str | None:
     if not depth:
         return f'{path} is nested too deeply'
     if kind in _INTEGERS:
@@ -115,6 +118,10 @@ def _container_fault(value: Any, kind: int, args: Any, path: str, depth: int) ->
         if fault is not None:
             return fault
     return None
+
+
+def _in_words(exc: BaseException) -> str:
+    return f'{type(exc).__name__}: {exc}' if str(exc) else type(exc).__name__
 
 
 def _wrong(value: Any, expected: str, path: str) -> str:

@@ -54,19 +54,19 @@ class ReplyReader(TTransportBase, CReadableTransport):
         self._rest: BytesIO | None = None  # of a message that is given in pieces
         self._reads = 0
 
-    def load(self, buffer: BytesIO, *, divide: bool = False) -> None:
-        """Begin a message at the position of `buffer`, which has all bytes received so far.
-
-        With `divide`, a large one is given in pieces, if there is a `look`.
-        """
+    def load(self, buffer: BytesIO) -> None:
+        """Begin a message at the position of `buffer`, which has all bytes received so far."""
         self.cstringio_buf = buffer
         self._before = -buffer.tell()
         self._rest = None
-        if divide and self.look is not None:
-            left = buffer.getbuffer().nbytes + self._before
-            if left > PIECE:
-                self.cstringio_buf, self._rest = BytesIO(buffer.read(PIECE)), buffer
-                self._before = 0
+
+    def divide(self) -> None:
+        """Give what the buffer has left in pieces, if it is large and there is a `look`."""
+        buffer = self.cstringio_buf
+        position = buffer.tell()
+        if self.look is not None and buffer.getbuffer().nbytes - position > PIECE:
+            self._before += position
+            self.cstringio_buf, self._rest = BytesIO(buffer.read(PIECE)), buffer
 
     def disconnect(self) -> None:
         """Drop the references to `more` and `look`, and so to their owners."""

@@ -149,7 +149,9 @@ class IncomingReply:
     def _try(self, now: float) -> bool:
         self._buffer.seek(0)
         self._reader.look = self._look
-        self._reader.load(self._buffer, divide=self._codec.refills)
+        self._reader.load(self._buffer)
+        if self._codec.refills:
+            self._reader.divide()
         try:
             # Each time a new protocol: one that stopped in the middle can't continue.
             protocol = self._codec.make_streaming(self._reader)

@@ -13,6 +13,7 @@ from thrift_client.policies import RetryPolicy
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 #: The retries that a client or pool has without any calls, and how many are added each second.
 FLOOR, FLOOR_A_SECOND = 10, 1
@@ -20,6 +21,16 @@ FLOOR, FLOOR_A_SECOND = 10, 1
 SAVED = 100
 #: A backoff doubled so often is above every limit; 2.0**1024 would overflow.
 MOST_DOUBLINGS = 60
+
+
+def is_retried(answer: BaseException, retry_on: Any) -> bool:
+    """Tell whether `retry_on` asks for another attempt after this answer.
+
+    Raises what a function given as `retry_on` raises.
+    """
+    if isinstance(retry_on, tuple):
+        return isinstance(answer, retry_on)
+    return bool(retry_on(answer))
 
 
 class RetryBudget:

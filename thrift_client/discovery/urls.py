@@ -108,7 +108,7 @@ def _of_url(url: str, given: Mapping[str, Any]) -> Watchable:
         target = addresses.parse(_name(parts))
         return DnsSource(target.host, target.port or 0, **options)
     if parts.netloc or not parts.path:
-        raise ValueError(f"a file is written 'file:/path' or 'file:path', not {url!r}")
+        raise ValueError(f"a file is written 'file:/path' or 'file:path', not {redacted(url)!r}")
     return FileSource(unquote(parts.path), **options)
 
 
@@ -127,7 +127,7 @@ _FLAGS = {'1': True, 'true': True, 'yes': True, '0': False, 'false': False, 'no'
 def _split(url: str) -> _Parts:
     scheme = url.partition(':')[0].lower()
     if scheme not in _SCHEMES:
-        raise ValueError(f'unknown source {redacted(url)!r}{_nearest(scheme, _SCHEMES)}')
+        raise ValueError(f'unknown source {addresses.redacted(url)!r}{_nearest(scheme, _SCHEMES)}')
     try:
         split = urlsplit(url)
         query = parse_qsl(split.query, keep_blank_values=True, strict_parsing=bool(split.query))

@@ -8,11 +8,11 @@ from thrift_client.events import Event
 
 
 class EventListener:
-    """A listener whose method `on_<name of the event's class>` gets the event, if there is one."""
+    """A listener whose method `_on_<name of the event's class>` gets the event, if there is one."""
 
     def __call__(self, event: Event) -> None:
         """Handle an event by the method for its class; ignore it without one."""
-        handle = getattr(self, f'on_{type(event).__name__}', None)
+        handle = getattr(self, f'_on_{type(event).__name__}', None)
         if handle is not None:
             handle(event)
 
@@ -20,7 +20,7 @@ class EventListener:
         """Return the method that handles events of the class named `kind`, or None."""
         if type(self).__call__ is not EventListener.__call__:
             return self
-        return getattr(self, f'on_{kind}', None)
+        return getattr(self, f'_on_{kind}', None)
 
 
 def service_name(server: Any) -> str:

@@ -77,14 +77,14 @@ class Telemetry(EventListener):
         self._propagate.inject(carrier, context)
         return carrier
 
-    def on_CallStarted(self, event: CallStarted) -> None:
+    def _on_CallStarted(self, event: CallStarted) -> None:
         """Begin the call's span, if anything records spans."""
         if not self._traces():
             return
         span = self._start(event, None)
         _open.set((*_open.get(), _Begun(self, event.server, event.method, span)))
 
-    def on_AttemptFailed(self, event: AttemptFailed) -> None:
+    def _on_AttemptFailed(self, event: AttemptFailed) -> None:
         """Note the failure in the call's span."""
         begun = self._find(event)
         if begun is not None:
@@ -93,14 +93,14 @@ class Telemetry(EventListener):
                 {'error.type': _type_name(event.error), 'thrift.attempt': event.attempt},
             )
 
-    def on_RetryPlanned(self, event: RetryPlanned) -> None:
+    def _on_RetryPlanned(self, event: RetryPlanned) -> None:
         """Note the pause in the call's span."""
         begun = self._find(event)
         if begun is not None:
             attributes = {'thrift.attempt': event.attempt, 'thrift.pause_ms': event.pause}
             begun.span.add_event('thrift.retry_planned', attributes)
 
-    def on_CallFinished(self, event: CallFinished) -> None:
+    def _on_CallFinished(self, event: CallFinished) -> None:
         """End the call's span, and record its time."""
         begun = self._find(event)
         traces, measures = begun is not None or self._traces(), self._measures()

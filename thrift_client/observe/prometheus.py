@@ -149,7 +149,7 @@ class Metrics(EventListener):
         self._known: dict[int, _Known] = {}
         self._left: WeakSet[Any] = WeakSet()
 
-    def on_CallFinished(self, event: CallFinished) -> None:
+    def _on_CallFinished(self, event: CallFinished) -> None:
         """Count a call, its time and its attempts."""
         server = event.server
         if server in self._left:
@@ -172,33 +172,33 @@ class Metrics(EventListener):
         observe(event.elapsed / 1000)
         count_attempts(event.attempts)
 
-    def on_ConnectionOpened(self, event: ConnectionOpened) -> None:
+    def _on_ConnectionOpened(self, event: ConnectionOpened) -> None:
         """Count a connection."""
         self._left.discard(event.server)
         self._of_server('opened', event).inc()
         self._of_server('open', event).inc()
 
-    def on_ConnectionDiscarded(self, event: ConnectionDiscarded) -> None:
+    def _on_ConnectionDiscarded(self, event: ConnectionDiscarded) -> None:
         """Count a connection's end."""
         if event.server in self._left:
             return
         self._of_server('discarded', event).inc()
         self._of_server('open', event).dec()
 
-    def on_ServerEjected(self, event: ServerEjected) -> None:
+    def _on_ServerEjected(self, event: ServerEjected) -> None:
         """Count an ejection."""
         self._of_server('ejections', event).inc()
         self._of_server('ejected', event).set(1)
 
-    def on_ServerChecked(self, event: ServerChecked) -> None:
+    def _on_ServerChecked(self, event: ServerChecked) -> None:
         """Count a check."""
         self._of_server('checks', event, str(event.healthy).lower()).inc()
 
-    def on_ServerRestored(self, event: ServerRestored) -> None:
+    def _on_ServerRestored(self, event: ServerRestored) -> None:
         """Note that the server gets calls again."""
         self._of_server('ejected', event).set(0)
 
-    def on_ServerLeft(self, event: ServerLeft) -> None:
+    def _on_ServerLeft(self, event: ServerLeft) -> None:
         """End the server's series."""
         self._left.add(event.server)
         self._known.pop(id(event.server), None)

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from thrift_client import address as addresses
 from thrift_client.routing.keys import key_hash
 
+if TYPE_CHECKING:
+    from thrift_client.stats import AnyClient
+
 __all__ = ['Explanation', 'Move', 'Plan']
+
+S = TypeVar('S', bound='AnyClient')
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Generic[S]):
     """Where a call would go.
 
     `key` is what its key function returned and `hash` that key's stable 64-bit hash, None if
@@ -24,11 +29,11 @@ class Explanation:
     """
 
     method: str
-    key: Any
+    key: object
     hash: int | None
     router: str
-    server: Any
-    replicas: tuple[Any, ...]
+    server: S
+    replicas: tuple[S, ...]
     why: str
 
     def __repr__(self) -> str:
@@ -43,7 +48,7 @@ class Explanation:
 class Move(NamedTuple):
     """A key whose server changes, from one name to another."""
 
-    key: Any
+    key: object
     source: str
     target: str
 
@@ -89,7 +94,7 @@ def explain(
     *,
     count: int,
     failover: int,
-) -> Explanation:
+) -> Explanation[Any]:
     """Say why a call with this key goes to `server`, one of its `replicas`.
 
     `count` is how many servers the pool has.

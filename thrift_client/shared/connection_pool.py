@@ -242,7 +242,6 @@ class ConnectionPool:
         if max_age is not None:
             connection.retire_at = began + max_age * (1 - AGE_SPREAD * random()) / 1000
         self.tend_at = min(self.tend_at, now + self._tend_every)
-        connection.look_at = now  # its second use checks it: the server may close after one call
         self._live[id(connection)] = connection
         self.opened += 1
         if self.told is not None:

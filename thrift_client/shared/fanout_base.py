@@ -67,8 +67,8 @@ class FanOutBase:
         method, call, value = leg.method, leg.call, None
         if call is None:
             exception = None if result is None else method.exception_in(result)
-            if exception is not None and leg.options.reconsiders(method, exception):
-                call = leg.join()
+            if exception is not None:
+                call = leg.join() if leg.options.reconsiders(method, exception) else None
             elif result is not None and method.returns:
                 value = result.success
         if call is not None:

@@ -52,6 +52,19 @@ def register(obj: Renewable) -> None:
     _registered[id(obj)] = obj
 
 
+class Origin:
+    """Knows whether what was made with it came to this process by a fork: `is_inherited`."""
+
+    is_inherited = False
+
+    def __init__(self) -> None:
+        register(self)
+
+    def renew_after_fork(self) -> None:
+        """Note that this is a forked child."""
+        self.is_inherited = True
+
+
 def hold(lock: L) -> L:
     """Have every fork wait until `lock` is free, and return it.
 

@@ -196,7 +196,7 @@ class HashBase(PoolBase[S]):
         ranked = self._roster().ranked(self._key_for(method, args, kwargs), self._copies)
         return tuple(endpoint.client for endpoint in ranked)
 
-    def explain(self, method: str, /, *args: Any, **kwargs: Any) -> Explanation:
+    def explain(self, method: str, /, *args: Any, **kwargs: Any) -> Explanation[S]:
         """Return where this call would go, and why; nothing is sent. Raises NoServersError."""
         from thrift_client.routing.explain import explain
 

@@ -364,7 +364,7 @@ class Race:
     def __init__(self, found: Found) -> None:
         self._waiting = list(reversed(found))
         self._trying: dict[int, tuple[socket.socket, Any]] = {}
-        self._failed: list[tuple[Any, OSError]] = []
+        self._failed: list[tuple[Any, Any]] = []
         self.next_at: float | None = None
 
     @property
@@ -400,49 +400,60 @@ class Race:
         self._trying.clear()
 
     def _begin(self, family: int, address: Any) -> socket.socket | None:
-        sock = None
-        try:
-            sock = _new_socket(family)
-            code = sock.connect_ex(address)
-            if code in _GOING_ON and _is_connected(sock):
-                code = 0
-        except BaseException as exc:
-            if sock is not None:
-                sock.close()
-            if not isinstance(exc, OSError) or not is_system_error(exc):
-                raise
-            # A new exception, because the traceback of this one would make a reference cycle.
-            self._failed.append((address, OSError(exc.errno, exc.strerror)))
-            return None
-        return self._sort(sock, address, code)
-
-    def _sort(self, sock: socket.socket, address: Any, code: int) -> socket.socket | None:
-        """Return the socket if it is connected; else note that it is pending or has failed."""
-        if not code:
+        sock, failure = begin_connect(family, address)
+        if sock is None:
+            self._failed.append((address, failure))
+        elif failure is None:
             return sock
-        # On a unix socket, EAGAIN means a full backlog: nothing is pending.
-        if code in _GOING_ON and sock.family != AF_UNIX:
+        else:
             self._trying[sock.fileno()] = sock, address
-            return None
-        sock.close()
-        self._failed.append((address, OSError(code, os.strerror(code))))
         return None
 
     def _settle(self, fd: int) -> socket.socket | None:
         sock, address = self._trying.pop(fd)
-        return self._sort(sock, address, sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        failure = end_connect(sock)
+        if failure is None:
+            return sock
+        self._failed.append((address, failure))
+        return None
 
 
-def _new_socket(family: int) -> socket.socket:
-    """Return a non-blocking socket, ready to connect."""
-    sock = socket.socket(family, socket.SOCK_STREAM)
+def begin_connect(family: int, address: Any) -> tuple[socket.socket | None, OSError | None]:
+    """Begin to connect a non-blocking socket; return it, and why not if it isn't connected yet.
+
+    None instead of a socket that won't be.
+    """
+    sock = None
     try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
         tune(sock, family)
         sock.setblocking(False)
-    except BaseException:
+        code = sock.connect_ex(address)
+        if code in _GOING_ON and _is_connected(sock):
+            code = 0
+    except BaseException as exc:
+        if sock is not None:
+            sock.close()
+        if not isinstance(exc, OSError) or not is_system_error(exc):
+            raise
+        # Another one, as this one's traceback would make a cycle with all that it holds.
+        return None, OSError(exc.errno, exc.strerror)
+    if not code:
+        return sock, None
+    # A unix socket whose server has a full backlog says EAGAIN, and goes on with nothing.
+    if code not in _GOING_ON or family == AF_UNIX:
         sock.close()
-        raise
-    return sock
+        sock = None
+    return sock, OSError(code, os.strerror(code))
+
+
+def end_connect(sock: socket.socket) -> OSError | None:
+    """Return why a socket that has become writable is not connected, and close it; None: it is."""
+    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if not code:
+        return None
+    sock.close()
+    return OSError(code, os.strerror(code))
 
 
 def _is_connected(sock: socket.socket) -> bool:

@@ -22,6 +22,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+
+def _is_main_interpreter() -> bool:
+    import _thread
+
+    if hasattr(_thread, '_is_main_interpreter'):  # from Python 3.13 on
+        return bool(_thread._is_main_interpreter())
+    try:
+        import _xxsubinterpreters as interpreters  # type: ignore[import-not-found]
+    except ImportError:  # there are none
+        return True
+    return bool(interpreters.get_current() == interpreters.get_main())
+
+
+if not _is_main_interpreter():
+    raise ImportError(
+        'thrift_client cannot be used in a sub-interpreter, where the C extension of thrift and '
+        'threads can crash the process; use threads or processes '
+        '(in mod_wsgi: WSGIApplicationGroup %{GLOBAL})'
+    )
+
 #: Whether unix sockets exist here; their family, which is otherwise a number that no socket has
 #: (-1 would be the family that `socket` chooses).
 HAS_UNIX = hasattr(socket, 'AF_UNIX')

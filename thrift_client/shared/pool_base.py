@@ -77,8 +77,9 @@ class PoolBase(Generic[S]):
             raise TypeError(f'{kind.__name__} is the base of the pools; use one of its subclasses')
         of = service_of(service)
         if isinstance(frame, (str, list, tuple)):
-            hint = mistakes.of_servers(frame)
-            raise TypeError(f'frame must be True or False, not {frame!r}{hint}')
+            shown = addresses.redacted_all(frame)
+            hint = mistakes.of_servers(shown)
+            raise TypeError(f'frame must be True or False, not {shown!r}{hint}')
         self._given = with_frame({'timeout': timeout, **options}, frame)
         # Wrong options are reported here, not when the first server is added.
         check_contradictions(self._given)
@@ -90,9 +91,10 @@ class PoolBase(Generic[S]):
         self._servers = self._new_server_list()
         self._servers.new_checks = self._new_checks
         if isinstance(servers, str) and '://' not in servers and not servers.startswith('file:'):
-            hint = mistakes.of_servers(servers)
+            shown = addresses.redacted_all(servers)
+            hint = mistakes.of_servers(shown)
             raise TypeError(
-                f'servers must be a list of addresses or a source, not {servers!r}{hint}'
+                f'servers must be a list of addresses or a source, not {shown!r}{hint}'
             )
         if isinstance(servers, (list, tuple, set, frozenset)):
             for server in servers:

@@ -62,23 +62,18 @@ class ResponsesBase:
     """
 
     _fan_out: Any = None  # once it is over
-    _inherited = False
 
     def __init__(self, fan_out: Any) -> None:
         self._fan_out = fan_out
-        fork.register(self)
+        self._origin = fork.Origin()
 
     def _check(self) -> bool:
         """Tell whether there may be another response. Raises ClientClosed in a forked child."""
-        if self._inherited:
+        if self._origin.is_inherited:
             raise ClientClosed('the calls of this iterator belong to the parent process')
         return self._fan_out is not None
 
     def _end(self) -> Any:
         """End it; return the fan-out to close, if it belongs to this process."""
         fan_out, self._fan_out = self._fan_out, None
-        return None if self._inherited else fan_out
-
-    def renew_after_fork(self) -> None:
-        """Renew it in a forked child: the calls are the parent's."""
-        self._inherited = True
+        return None if fan_out is None or self._origin.is_inherited else fan_out

@@ -19,6 +19,7 @@ from functools import lru_cache
 from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from thrift_client.address import redacted
 from thrift_client.errors import ClientClosed, InvalidServerName, NoServersError
 from thrift_client.mistakes import nearest
 from thrift_client.shared import fork
@@ -354,7 +355,7 @@ class ServerList:
                 address is None or (server.host, server.port) == address
             ):
                 return server
-        wanted = repr(name) if name is not None else repr(address)
+        wanted = repr(redacted(name) if isinstance(name, str) else name or address)
         hint = nearest(name, roster.by_name) if name is not None else ''
         raise InvalidServerName(f'the pool has no server {wanted}{hint}')
 

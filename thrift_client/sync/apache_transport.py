@@ -48,6 +48,27 @@ ACCEPTED = (
 )  # fmt: skip
 
 
+class _Held:
+    """The connection of a transport, if it has one; a forked child leaves it to the parent."""
+
+    __slots__ = ('__weakref__', 'connection')
+
+    def __init__(self) -> None:
+        self.connection: Connection | None = None
+        fork.register(self)
+
+    def renew_after_fork(self) -> None:
+        """Renew it in a forked child: the connection is the parent's."""
+        connection = self.drop()
+        if connection is not None:
+            connection.close(forked=True)
+
+    def drop(self) -> Connection | None:
+        """Return the connection, and hold none."""
+        connection, self.connection = self.connection, None
+        return connection
+
+
 class ApacheTransport(TTransportBase, CReadableTransport):
     """A Thrift transport over one connection, for code that makes its own protocol and client.
 
@@ -91,11 +112,10 @@ class ApacheTransport(TTransportBase, CReadableTransport):
             self._protocol = self._wire.speech.protocol
         self._wires: dict[str, Wire] = {self._wire.speech.protocol: self._wire}
         self._opener = Opener(address, self._wire, self._options)
-        self._connection: Connection | None = None
+        self._held = _Held()
         self._is_open = False
         self._written: list[bytes] = []
         self.cstringio_buf = BytesIO()
-        fork.register(self)
 
     def __repr__(self) -> str:
         return f'<ApacheTransport {self.name}, {"open" if self._is_open else "closed"}>'
@@ -115,7 +135,8 @@ class ApacheTransport(TTransportBase, CReadableTransport):
         """Tell whether a call can be made: it was opened, and has not lost its connection."""
         if not self._is_open or self._replaces:
             return self._is_open
-        return self._connection is not None and self._connection.is_quiet()
+        connection = self._held.connection
+        return connection is not None and connection.is_quiet()
 
     def open(self) -> None:
         """Connect, also after `close` or a loss; waits within `timeout` and `connect_timeout`.
@@ -127,7 +148,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
         self.close()
         started = monotonic()
         try:
-            self._connection = self._connect(started, self._expiry(started))
+            self._held.connection = self._connect(started, self._expiry(started))
         except ThriftClientError as exc:
             raise self._located(exc, None, started) from exc.__cause__
         self._is_open = True
@@ -233,7 +254,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
 
     def _ready(self, expires: float | None) -> Connection:
         """Return the connection, if a request may be sent on it; over HTTP, else a new one."""
-        connection = self._connection
+        connection = self._held.connection
         if connection is not None:
             self._settle(connection, expires)
             if connection.reusable and connection.is_quiet():
@@ -247,8 +268,8 @@ class ApacheTransport(TTransportBase, CReadableTransport):
                 maybe_executed=False,
                 hint='open() connects again',
             )
-        self._connection = self._connect(monotonic(), expires)
-        return self._connection
+        connection = self._held.connection = self._connect(monotonic(), expires)
+        return connection
 
     def _settle(self, connection: Connection, expires: float | None) -> None:
         """Wait for the answer that an HTTP server sends even to a oneway call."""
@@ -260,7 +281,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
         return Connection(self._wire, stream, channel, now)
 
     def _drop(self) -> None:
-        connection, self._connection = self._connection, None
+        connection = self._held.drop()
         if connection is not None:
             connection.close()
 
@@ -281,12 +302,6 @@ class ApacheTransport(TTransportBase, CReadableTransport):
         )
         error.server = self
         return error
-
-    def renew_after_fork(self) -> None:
-        """Renew it in a forked child: the connection is the parent's."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close(forked=True)
 
 
 def _refusal(name: str) -> str:

@@ -1,19 +1,29 @@
-"""Opens a connection in the calling thread, which waits for each step (`shared/opening.py`)."""
+"""Opens a connection in the calling thread, which waits for each step (`shared/opening.py`).
+
+No wait is longer than SLICE, because a signal that arrives just before a wait doesn't end it.
+"""
 
 from __future__ import annotations
 
-import socket
 from time import monotonic
 
 from thrift_client.core.classify import timed_out
-from thrift_client.core.failures import is_foreign
-from thrift_client.deadlines import LONGEST
 from thrift_client.errors import ConnectError
-from thrift_client.shared.opening import NEXT_ADDRESS_AFTER, Named, Ready, advance, connect_error
-from thrift_client.shared.platform import new_poller, tune
+from thrift_client.shared.opening import (
+    NEXT_ADDRESS_AFTER,
+    Named,
+    Ready,
+    advance,
+    begin_connect,
+    connect_error,
+    end_connect,
+)
+from thrift_client.shared.platform import WRITABLE, new_poller
+from thrift_client.sync.stream import SLICE
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from socket import socket
     from typing import Any
 
     from thrift_client.shared.opening import Steps
@@ -33,7 +43,9 @@ def drive(steps: Steps) -> Any:
             if result is not None:
                 return result
             if isinstance(wait, Named):
-                left = None if wait.until is None else max(0.0, wait.until - monotonic())
+                left = SLICE / 1000
+                if wait.until is not None:
+                    left = min(left, max(0.0, wait.until - monotonic()))
                 wait.lookup.done.wait(left)
             elif isinstance(wait, Ready):
                 answer = _wait(wait)
@@ -47,49 +59,49 @@ def drive(steps: Steps) -> Any:
         steps.close()
 
 
-def connect_at_once(  # noqa: C901 - one branch for each kind of failure
-    found: Found, expires: float | None
-) -> socket.socket | None:
+def connect_at_once(found: Found, expires: float | None) -> socket | None:
     """Connect to the only address, or to one of several if that takes no time.
 
     None if one of several doesn't answer at once: `Race` then tries the next in parallel.
     Raises ConnectError, CallTimeout.
     """
-    failed: list[tuple[Any, OSError]] = []
+    failed = []
     for family, address in found:
-        left = None if expires is None else expires - monotonic()
-        if left is not None and left <= 0:
+        now, until = monotonic(), expires
+        if until is not None and now >= until:
             raise timed_out('connecting')
-        if len(found) > 1 and (left is None or left > NEXT_ADDRESS_AFTER):
-            left = NEXT_ADDRESS_AFTER
-        sock = None
-        try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            tune(sock, family)
-            sock.settimeout(None if left is None else min(left, LONGEST / 1000))
-            sock.connect(address)
-            sock.setblocking(False)
-            return sock
-        except OSError as exc:
-            if sock is not None:
-                sock.close()
-            if is_foreign(exc):
-                raise
-            if isinstance(exc, TimeoutError) and exc.errno is None:
+        if len(found) > 1 and (until is None or until > now + NEXT_ADDRESS_AFTER):
+            until = now + NEXT_ADDRESS_AFTER
+        sock, failure = begin_connect(family, address)
+        if sock is not None and failure is not None:
+            if not _wait_to_end(sock, until):
                 if len(found) > 1:
                     return None
-                raise timed_out('connecting') from None
-            failed.append((address, exc))
-        except BaseException:
-            if sock is not None:
-                sock.close()
-            raise
+                raise timed_out('connecting')
+            failure = end_connect(sock)
+        if failure is None:
+            return sock
+        failed.append((address, failure))
     raise connect_error(failed)
+
+
+def _wait_to_end(sock: socket, until: float | None) -> bool:
+    """Wait until a connect has ended, one way or the other; close it if it hasn't by `until`."""
+    ended = False
+    try:
+        while not ended and (until is None or monotonic() < until):
+            ended = bool(_wait(Ready({sock.fileno(): WRITABLE}, until)))
+    finally:
+        if not ended:
+            sock.close()
+    return ended
 
 
 def _wait(wait: Ready) -> list[int]:
     poller = new_poller()
     for fd, events in wait.events.items():
         poller.register(fd, events)
-    left = None if wait.until is None else max(0.0, (wait.until - monotonic()) * 1000)
+    left = SLICE
+    if wait.until is not None:
+        left = min(SLICE, max(0.0, (wait.until - monotonic()) * 1000))
     return [fd for fd, _ in poller.poll(left)]

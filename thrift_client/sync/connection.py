@@ -171,7 +171,7 @@ class Connection(ConnectionBase):
         if codec.make_protocol is not self.wire.make_protocol:
             protocol = codec.make_protocol(reader)
         reader.load(BytesIO(data))
-        reader.more, reader.look = self._read_on, self._look
+        reader.more, reader.look = self._read_on, self._check_time
         try:
             result = codec.answer(method, seqid, protocol)
         except (CallTimeout, ConnectionLost, DecodeError, MessageTooLarge, ReplyMismatch) as exc:
@@ -199,21 +199,23 @@ class Connection(ConnectionBase):
 
     def _fill(self, space: memoryview) -> None:
         while space:
+            self._check_time()
             count = waiting.receive_into(self.stream, space, self._expires)
             if not count:
                 raise closed_by_server(partial=True)
             space = space[count:]
 
-    def _look(self) -> None:
-        if self._expires is not None and monotonic() >= self._expires:
-            raise timed_out('reading the reply')
-
     def _receive_more(self) -> bytes:
-        self._look()
+        self._check_time()
         data = waiting.receive(self.stream, CHUNK, self._expires, 'reading the reply')
         if not data:
             raise closed_by_server(partial=True)
         return data
+
+    def _check_time(self) -> None:
+        """Raise CallTimeout at the end of the call: in a flood nothing is waited for."""
+        if self._expires is not None and monotonic() >= self._expires:
+            raise timed_out('reading the reply')
 
     def __del__(self) -> None:
         # Nothing refers to it any more: an exception occurred between taking and returning it.

@@ -205,7 +205,7 @@ class SyncConnectionPool(ConnectionPool):
 
     def _open_apache(self, expires: float | None, began: float) -> Any:
         """Return a connection through a user's own transport."""
-        from thrift_client.sync.apache import ApacheConnection
+        from thrift_client.sync.user_transport import ApacheConnection
 
         def connect(until: float | None) -> Stream:
             stream: Stream = drive(self.opener.open(began, until))[0]

@@ -12,9 +12,9 @@ from socket import socket, socketpair
 from time import monotonic
 
 from thrift_client.core.failures import is_foreign, is_system_error
-from thrift_client.deadlines import LONGEST
 from thrift_client.shared.platform import READABLE, new_poller
 from thrift_client.sync.place import Place
+from thrift_client.sync.stream import SLICE
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -95,18 +95,15 @@ class Events:
     def wait(self, times: list[float | None]) -> dict[Leg, list[int]]:
         """Wait for an event, until the soonest of `times`; the legs with what is ready.
 
-        It waits for LONGEST at most.
+        It waits for SLICE at most: a signal that comes just before a wait doesn't end it.
         """
         times.append(self.next_expiry)
         if self._looks_often:
             times.append(monotonic() + LOOK_EVERY)
         soonest = min([time for time in times if time is not None], default=None)
-        if self.woken:
-            patience: float | None = 0
-        else:
-            patience = None
-            if soonest is not None:
-                patience = min(max(0.0, (soonest - monotonic()) * 1000), LONGEST)
+        patience = 0.0 if self.woken else SLICE
+        if soonest is not None:
+            patience = min(patience, max(0.0, (soonest - monotonic()) * 1000))
         ready: dict[Leg, list[int]] = {}
         for fd, _ in self._poller.poll(patience):
             leg = self._by_fd.get(fd)

@@ -13,7 +13,7 @@ from time import monotonic
 from weakref import ref
 
 from thrift_client.core.failures import is_foreign
-from thrift_client.deadlines import LONGEST
+from thrift_client.sync.stream import SLICE
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -104,11 +104,12 @@ class Place:
                 raise
 
     def wait(self, until: float | None) -> bool:
-        """Wait to be woken; False at `until` (monotonic seconds; None: no limit).
-
-        False also after LONGEST: no call ends later, and a pause is then continued.
-        """
-        if until is None:
-            return self.turn.acquire()
-        left = min(until - monotonic(), LONGEST / 1000)
-        return self.turn.acquire(timeout=max(0.0, left))
+        """Wait to be woken; False at `until` (monotonic seconds; None: no limit)."""
+        while True:
+            left = SLICE / 1000
+            if until is not None:
+                left = min(left, max(0.0, until - monotonic()))
+            if self.turn.acquire(timeout=left):
+                return True
+            if until is not None and monotonic() >= until:
+                return False

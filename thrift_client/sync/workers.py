@@ -1,6 +1,6 @@
 """A thread pool that is created at its first use, separately in each process.
 
-Who owns what: the executor belongs to one client or pool. `_lock` guards its making against a
+Who owns what: the executor belongs to one client or pool. Its lock guards its making against a
 concurrent close. In a forked child the parent's executor is dropped, since its threads don't
 exist there. `_unfinished` is a set that threads change without a lock, by atomic methods, with
 and without the GIL.
@@ -30,22 +30,25 @@ MAX_THREADS = 32
 class Workers:
     """At most `max_threads` threads (None: MAX_THREADS), started when there is work for them."""
 
-    __slots__ = ('__weakref__', '_closed', '_executor', '_helpers', '_max_threads', '_unfinished')
+    __slots__ = (
+        '__weakref__', '_closed', '_executor', '_helpers', '_lock', '_max_threads', '_unfinished',
+    )  # fmt: skip
 
-    def __init__(self, max_threads: int | None = None) -> None:
+    def __init__(self, max_threads: int | None = None, *, closed: bool = False) -> None:
         self._max_threads = max_threads or MAX_THREADS
         self._executor: ThreadPoolExecutor | None = None
-        self._closed = False
+        self._closed = closed
+        self._lock = threading.Lock()
         self._helpers: Workers | None = None
         self._unfinished: set[Future[Any]] = set()
+        fork.register(self)
 
     @property
     def helpers(self) -> Workers:
         """As many further threads, for work that these threads wait for."""
-        with _lock:
+        with self._lock:
             if self._helpers is None:
-                self._helpers = Workers(self._max_threads)
-                self._helpers._closed = self._closed
+                self._helpers = Workers(self._max_threads, closed=self._closed)
             return self._helpers
 
     def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -80,7 +83,7 @@ class Workers:
 
     def close(self) -> None:
         """End the threads, each when its work is done; work not yet begun is cancelled."""
-        with _lock:
+        with self._lock:
             self._closed = True
             executor, self._executor = self._executor, None
             helpers = self._helpers
@@ -97,18 +100,16 @@ class Workers:
             return executor
         from concurrent.futures import ThreadPoolExecutor
 
-        with _lock:
+        with self._lock:
             if self._closed:
                 raise ClientClosed('the client is closed')
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(self._max_threads, 'thrift_client')
-                fork.register(self)
             return self._executor
 
     def renew_after_fork(self) -> None:
-        """Renew it in a forked child: the threads are the parent's."""
-        global _lock
-        _lock = threading.Lock()
+        """Renew it in a forked child: the threads are the parent's, one may hold the lock."""
+        self._lock = threading.Lock()
         self._executor = None
         self._unfinished.clear()
 
@@ -124,6 +125,3 @@ def _run(future: Future[Any], work: Callable[[], Any]) -> None:
         del future, work  # the exception's traceback holds this frame: a cycle
     else:
         future.set_result(result)
-
-
-_lock = threading.Lock()

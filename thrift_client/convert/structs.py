@@ -1,10 +1,4 @@
-"""Structs to plain dicts and JSON, and back, for every kind of service.
-
-In JSON, a struct is an object with the fields that are set, a set is a list, binary is base64,
-and an enum is its number (its name is read, too). NaN and infinite doubles are "NaN",
-"Infinity" and "-Infinity". A map is an object; a key that isn't a string is written as the JSON
-text of the key.
-"""
+"""Structs to plain values and back, by what their classes say of their fields."""
 
 from __future__ import annotations
 
@@ -27,81 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-__all__ = ['columns', 'equal', 'from_dict', 'from_json', 'to_dict', 'to_json']
-
 _NOT_FINITE = {'NaN': math.nan, 'Infinity': math.inf, '-Infinity': -math.inf}
 _BITS = {TType.I08: 8, TType.I16: 16, TType.I32: 32, TType.I64: 64}
 _TEXTS = frozenset((TType.STRING, UUID_CODE))
-
-
-def to_dict(value: Any) -> dict[str, Any]:
-    """Convert a struct to a dict, and the structs in it.
-
-    Fields that are not set are left out. Where Python allows no dict or list (an element of a
-    set, a key of a map), a set becomes a list and a map a list of (key, value) tuples. Raises
-    TypeError if it is not a struct, ValueError if a value in it is not of its type.
-    """
-    shape = _shape(type(value), 'a struct')
-    result: dict[str, Any] = _To(json=False).struct(shape, value, _root(shape))
-    return result
-
-
-def from_dict(type: Any, data: dict[str, Any]) -> Any:
-    """Make a struct of a class from what `to_dict` returned; the inverse in every detail.
-
-    Fields that are left out have their defaults. Raises ValueError that names the path of
-    what doesn't fit.
-    """
-    shape = _shape(type, "a struct's class")
-    return _From(json=False).struct(shape, data, _root(shape))
-
-
-def to_json(value: Any) -> str:
-    """Convert a struct to JSON. Raises as `to_dict` does."""
-    shape = _shape(type(value), 'a struct')
-    return json.dumps(_To(json=True).struct(shape, value, _root(shape)), ensure_ascii=False)
-
-
-def from_json(type: Any, text: str | bytes) -> Any:
-    """Make a struct of a class from JSON. Raises ValueError as `from_dict` does."""
-    shape = _shape(type, "a struct's class")
-    return _From(json=True).struct(shape, parse(text, _root(shape)), _root(shape))
-
-
-def columns(row_set: Any, schema: Any = None) -> dict[str, Any]:
-    """Return the columns of a HiveServer2 `TRowSet` as masked numpy arrays, by name.
-
-    Nulls are masked. Strings and binary are arrays of objects, numbers have their own type
-    and are not copied if they were decoded with `arrays='numpy'`. `schema` has the names: the
-    response of GetResultSetMetadata, its `TTableSchema`, or a list; None: `_c0`, `_c1`, ….
-    Needs the extra `arrays`. Raises ValueError for a row set of protocols before V6, which
-    has rows.
-    """
-    _import_numpy('columns()')
-    from thrift_client.core.columns import columns
-
-    return columns(row_set, schema)
-
-
-def equal(a: Any, b: Any) -> bool:
-    """Tell whether two structs with numpy arrays in them, at any depth, are equal.
-
-    An array is equal to one with equal elements, and to such a list. Needs the extra
-    `arrays`.
-    """
-    _import_numpy('equal()')
-    from thrift_client.core.columns import equal
-
-    return equal(a, b)
-
-
-def _import_numpy(user: str) -> None:
-    try:
-        import numpy as np  # noqa: F401 - the modules that use it import it
-    except ImportError as exc:
-        raise ImportError(
-            f"{user} needs numpy: pip install 'thrift_client[arrays]'", name=exc.name
-        ) from exc
 
 
 def parse(text: str | bytes, path: str) -> Any:
@@ -123,13 +45,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _shape(cls: Any, expected: str) -> Shape:
+def shape_or_refuse(cls: Any, expected: str) -> Shape:
+    """Return the fields of a struct's class. Raises TypeError for anything else."""
     if not is_struct(cls):
         raise TypeError(f'expected {expected}, not {getattr(cls, "__name__", cls)}')
     return shape_of(cls)
 
 
-def _root(shape: Shape) -> str:
+def root_of(shape: Shape) -> str:
     """Return what errors call the whole: a variable of the type, as in `order.items[0]`."""
     return shape.name[:1].lower() + shape.name[1:]
 
@@ -140,7 +63,7 @@ def wrong(path: str, expected: str, value: Any) -> ValueError:
     return ValueError(f'{path}: expected {expected}, not {shown[:80]}')
 
 
-class _To:
+class ToPlain:
     """From Thrift's values to plain ones. Each method has the path of its value for errors."""
 
     def __init__(self, *, json: bool) -> None:
@@ -210,7 +133,7 @@ class _To:
         return {json.dumps(key, ensure_ascii=False): inner for key, inner in pairs}
 
 
-class _From:
+class FromPlain:
     """From plain values to Thrift's, which are checked against their types."""
 
     def __init__(self, *, json: bool) -> None:

@@ -1,0 +1,95 @@
+"""Structs to plain dicts and JSON, and back, for every kind of service.
+
+In JSON, a struct is an object with the fields that are set, a set is a list, binary is base64,
+and an enum is its number (its name is read, too). NaN and infinite doubles are "NaN",
+"Infinity" and "-Infinity". A map is an object; a key that isn't a string is written as the JSON
+text of the key.
+
+`structs.py` converts between structs and plain values; `arrays.py` has what needs numpy.
+"""
+
+from __future__ import annotations
+
+import json
+
+from thrift_client.convert.structs import FromPlain, ToPlain, parse, root_of, shape_or_refuse
+
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    T = TypeVar('T')
+
+__all__ = ['columns', 'equal', 'from_dict', 'from_json', 'to_dict', 'to_json']
+
+
+def to_dict(value: Any) -> dict[str, Any]:
+    """Convert a struct to a dict, and the structs in it.
+
+    Fields that are not set are left out. Where Python allows no dict or list (an element of a
+    set, a key of a map), a set becomes a list and a map a list of (key, value) tuples. Raises
+    TypeError if it is not a struct, ValueError if a value in it is not of its type.
+    """
+    shape = shape_or_refuse(type(value), 'a struct')
+    result: dict[str, Any] = ToPlain(json=False).struct(shape, value, root_of(shape))
+    return result
+
+
+def from_dict(type: type[T], data: dict[str, Any]) -> T:
+    """Make a struct of a class from what `to_dict` returned; the inverse in every detail.
+
+    Fields that are left out have their defaults. Raises ValueError that names the path of
+    what doesn't fit.
+    """
+    shape = shape_or_refuse(type, "a struct's class")
+    made: T = FromPlain(json=False).struct(shape, data, root_of(shape))
+    return made
+
+
+def to_json(value: Any) -> str:
+    """Convert a struct to JSON. Raises as `to_dict` does."""
+    shape = shape_or_refuse(type(value), 'a struct')
+    return json.dumps(ToPlain(json=True).struct(shape, value, root_of(shape)), ensure_ascii=False)
+
+
+def from_json(type: type[T], text: str | bytes) -> T:
+    """Make a struct of a class from JSON. Raises ValueError as `from_dict` does."""
+    shape = shape_or_refuse(type, "a struct's class")
+    made: T = FromPlain(json=True).struct(shape, parse(text, root_of(shape)), root_of(shape))
+    return made
+
+
+def columns(row_set: Any, schema: Any = None) -> dict[str, Any]:
+    """Return the columns of a HiveServer2 `TRowSet` as masked numpy arrays, by name.
+
+    Nulls are masked. Strings and binary are arrays of objects, numbers have their own type
+    and are not copied if they were decoded with `arrays='numpy'`. `schema` has the names: the
+    response of GetResultSetMetadata, its `TTableSchema`, or a list; None: `_c0`, `_c1`, ….
+    Needs the extra `arrays`. Raises ValueError for a row set of protocols before V6, which
+    has rows.
+    """
+    _import_numpy('columns()')
+    from thrift_client.convert.arrays import columns
+
+    return columns(row_set, schema)
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Tell whether two structs are equal that have numpy arrays in them, at any depth.
+
+    An array is equal to one with equal elements, and to such a list. Needs the extra
+    `arrays`.
+    """
+    _import_numpy('equal()')
+    from thrift_client.convert.arrays import equal
+
+    return equal(a, b)
+
+
+def _import_numpy(user: str) -> None:
+    try:
+        import numpy as np  # noqa: F401 - the modules that use it import it
+    except ImportError as exc:
+        raise ImportError(
+            f"{user} needs numpy: pip install 'thrift_client[arrays]'", name=exc.name
+        ) from exc
