@@ -210,7 +210,7 @@ async def test_a_coroutine_that_is_closed(fault_server, kind, options):
         await reached(gate)
         call.close()
         async with asyncio.timeout(5):
-            while pool.servers[0].stats().busy:  # noqa: ASYNC110 - nothing tells of it
+            while pool.servers[0].stats().busy:  # noqa: ASYNC110 - no event shows it
                 await asyncio.sleep(0)
         gate.open()
         got = await pool.getk('next')
