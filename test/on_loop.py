@@ -121,7 +121,7 @@ class OnOwnLoop(OnLoop):
         self._loop.set_exception_handler(lambda _, context: self._trouble.append(context))
 
     def take_trouble(self):
-        """Return what the loop has reported, once."""
+        """Return the errors that the loop has reported, and clear them."""
         trouble, self._trouble[:] = list(self._trouble), []
         return trouble
 

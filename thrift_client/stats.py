@@ -83,7 +83,7 @@ class AnyClient(Protocol):
 
     @property
     def service(self) -> ModuleType:
-        """The service: what the client was created with."""
+        """The service that the client was created with."""
 
     @property
     def name(self) -> str:
@@ -108,7 +108,7 @@ class AnyClient(Protocol):
         """Allow calls again."""
 
     def disable(self) -> None:
-        """Let no call begin."""
+        """Refuse further calls; see `enable`."""
 
     def is_enabled(self) -> bool:
         """Tell whether calls are allowed."""

@@ -200,7 +200,7 @@ async def test_a_fan_out(fault_server):
 @pytest.mark.parametrize('options', [{}, {'listeners': [lambda event: None]}])
 @pytest.mark.parametrize('kind', [AsyncReplicatedClient, AsyncBalancedClient])
 async def test_a_coroutine_that_is_closed(fault_server, kind, options):
-    """As those are that wait when their loop ends: it may not wait for anything then."""
+    """A closed coroutine, as at the end of its loop, waits for nothing."""
     gate = hold()
     server = fault_server(test_service, [gate + GOOD, GOOD])
     options = {'idempotent': True, 'hedge': Hedge(after=5000), **options}
@@ -210,7 +210,7 @@ async def test_a_coroutine_that_is_closed(fault_server, kind, options):
         await reached(gate)
         call.close()
         async with asyncio.timeout(5):
-            while pool.servers[0].stats().busy:  # noqa: ASYNC110 - no event reports it
+            while pool.servers[0].stats().busy:  # noqa: ASYNC110 - no event shows it
                 await asyncio.sleep(0)
         gate.open()
         got = await pool.getk('next')

@@ -57,7 +57,7 @@ def test_both_faces_have_the_same_signatures(blocking, asynchronous):
 
 @pairs
 def test_what_waits_is_a_coroutine(blocking, asynchronous):
-    """And nothing else is."""
+    """Methods that wait are coroutine functions, and no others are."""
     for name, method in methods(asynchronous).items():
         assert inspect.iscoroutinefunction(method) is (name in WAITS), name
 
@@ -78,7 +78,7 @@ def test_service_methods_are_those_of_the_blocking_client(service):
 
 
 def test_pool_methods_have_the_generated_signatures():
-    """On every pool, with the names of the IDL."""
+    """Methods of every pool have the argument names of the IDL."""
     for kind in (aio.AsyncHashClient, aio.AsyncReplicatedClient, aio.AsyncBalancedClient):
         pool = kind(test_service)
         assert str(inspect.signature(pool.setk)) == '(key, value)'
@@ -94,7 +94,7 @@ def test_the_names_are_those_of_the_contract():
 
 
 def test_the_base_pool_cannot_be_created():
-    """As with the blocking base class."""
+    """The base class of asyncio pools can't be created, as the blocking one."""
     with pytest.raises(TypeError, match='subclasses'):
         aio.AsyncThriftPool(test_service)
 

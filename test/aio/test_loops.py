@@ -34,7 +34,7 @@ def timers():
 
 
 def test_a_client_belongs_to_the_loop_of_its_first_call(kv_server, new_loop):
-    """In another loop, while the first runs on or when it is closed, the error says so."""
+    """A call in another loop fails with an error that says so, even if the first is closed."""
     pool = AsyncHashClient(test_service)
     client = pool.add_server(kv_server.address)
     first, second = new_loop(), new_loop()
@@ -109,7 +109,7 @@ async def test_waiting_calls_take_little_memory(fault_server):
 
 
 async def test_abandoned_calls_leave_the_queue(fault_server):
-    """However many give up while one call holds the only connection, nothing is kept of them."""
+    """Calls that gave up waiting for the only connection leave no objects behind."""
     gate = hold()
     server = fault_server(test_service, [gate + GOOD, GOOD])
     async with AsyncSimpleClient(test_service, server.address, max_connections=1) as client:
@@ -171,7 +171,7 @@ async def test_a_large_reply_and_a_large_request(rich_server):
 
 
 async def test_no_timer_is_left_after_close(kv_server):
-    """Nor anything else that the loop would wait for."""
+    """After close(), the loop has nothing left to wait for."""
     before = len(timers())
     client = AsyncSimpleClient(test_service, kv_server.address)
     await client.ping()
@@ -184,7 +184,7 @@ async def test_no_timer_is_left_after_close(kv_server):
 
 
 async def test_an_unclosed_client_warns_and_leaves_no_socket(kv_server):
-    """Though the loop runs on and knows its connection."""
+    """An unclosed client is collected although the loop runs and watches its connection."""
     client = AsyncSimpleClient(test_service, kv_server.address)
     await client.ping()
     del client
@@ -207,7 +207,7 @@ async def test_a_restarted_server_is_met_with_a_new_connection(server_process):
 @pytest.mark.filterwarnings('ignore:.*use of fork.*:DeprecationWarning')
 @pytest.mark.needs('fork')
 def test_a_forked_child_makes_connections_of_its_own(kv_server):
-    """On a loop of its own; the parent's connection and loop go on."""
+    """The child calls on its own loop; the parent's connection and loop go on."""
     client = AsyncSimpleClient(test_service, kv_server.address)
     with asyncio.Runner() as runner:
         assert runner.run(client.ping()) == 'pong'
@@ -240,7 +240,7 @@ def test_each_name_is_loaded_alone():
 
 
 async def test_a_fan_out_in_the_order_of_servers(thrift_server):
-    """And in the order of arrival, each once."""
+    """A fan-out gives responses in the order of servers, or of arrival, each once."""
     addresses = [thrift_server(test_service, KeyValue()).address for _ in range(4)]
     async with AsyncReplicatedClient(test_service, servers=addresses) as pool:
         for _ in range(2):

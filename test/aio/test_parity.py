@@ -337,7 +337,7 @@ def test_twins_have_the_same_members(blocking, on_loop):
 
 
 def test_methods_of_pools_are_twins():
-    """Those of the service, too, and what they have besides."""
+    """Methods of the service and of the pools are the same on both kinds of pools."""
     ours = public(type(thrift_client.HashClient(test_service).getk))
     theirs = public(type(aio.AsyncHashClient(test_service).getk))
     assert set(theirs) == set(ours)

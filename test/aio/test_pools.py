@@ -38,7 +38,7 @@ async def test_keys_go_where_the_blocking_pool_sends_them(addresses):
 
 
 async def test_what_is_not_waited_for_is_cancelled(fault_server):
-    """In a quorum, a hedged call and a closed `map`; no connection stays in use."""
+    """After a quorum, a hedged call and a closed `map`, no connection is in use."""
     behaviours = [silence(), *[answer(lambda args: args.key)] * 2]
     where = [fault_server(test_service, behaviour).address for behaviour in behaviours]
     async with AsyncReplicatedClient(test_service, servers=where) as pool:

@@ -59,7 +59,7 @@ async def test_calls_are_served_in_order_of_arrival_through_all_views(fault_serv
 
 @pytest.mark.parametrize('end', ['close', 'disable'])
 async def test_waiting_and_pausing_calls_end_at_once(fault_server, end):
-    """Nothing of them is sent."""
+    """close() and disable() end calls that wait or pause; nothing of them is sent."""
     gate = hold()
     busy = fault_server(test_service, [gate + GOOD])
     broken = fault_server(test_service, [close()])
@@ -120,7 +120,7 @@ async def test_what_the_kernel_has_not_taken_did_not_run(fault_server, certifica
 
 
 async def test_given_up_calls_say_whether_they_may_have_run(fault_server):
-    """Of a quorum: the one that was sent may, the one that waits for a connection did not."""
+    """After a quorum, a call that was sent may have run; one that waited did not."""
     gate = hold()
     fast = fault_server(test_service, GOOD)
     slow = fault_server(test_service, [GOOD, gate + GOOD])

@@ -183,7 +183,7 @@ def test_mistakes_of_the_caller_raise(kind, fault_server, pool_of):
 
 @each_kind
 def test_disabled_servers_get_no_calls(kind, fault_server, pool_of):
-    """Until they are enabled again; with all disabled the response says so."""
+    """Disabled servers get no calls until they are enabled; with all disabled, calls fail."""
     servers = named(fault_server, 'a', 'b')
     pool = pool_of(kind, [server.address for server in servers], balance='round_robin')
     pool.servers[0].disable()

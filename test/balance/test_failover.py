@@ -32,7 +32,7 @@ def three(request, fault_server, closing, pool_of):
 
 
 def test_without_failover_a_call_stays_with_its_server(three):
-    """Even if it can't be reached and others can."""
+    """A call stays with its server even if that can't be reached and others can."""
     pool = three(None)
     response = pool.getk('k')
     assert isinstance(response.exception, errors.ConnectError)
@@ -40,7 +40,7 @@ def test_without_failover_a_call_stays_with_its_server(three):
 
 
 def test_a_failed_connect_goes_to_the_next_server(three):
-    """In the routing's order, at once."""
+    """After a failed connect, the next server in the routing's order is called at once."""
     response = three(None, failover=1).getk('k')
     assert (response.value(), response.attempts) == ('x', 2)
 
@@ -89,7 +89,7 @@ def test_what_may_have_run_goes_nowhere_else(three):
 
 @pytest.mark.parametrize('first', [silence(), raw(b'\0' * 100)])
 def test_a_slow_or_broken_answer_goes_nowhere_else(first, three):
-    """Nor is a timeout, nor garbage."""
+    """A timeout or an unreadable reply doesn't move the call."""
     pool = three(first, failover=2, timeout=80)
     response = pool.getk('k')
     assert response.is_error()
@@ -97,7 +97,7 @@ def test_a_slow_or_broken_answer_goes_nowhere_else(first, three):
 
 
 def test_with_no_server_available_the_first_says_why(three):
-    """Nothing is sent."""
+    """With no server available, nothing is sent, and the error is the first server's."""
     pool = three(reply('own'), failover=2)
     for server in pool:
         server.disable()
@@ -127,7 +127,7 @@ def test_replicas_alone_move_no_calls(three):
 
 @each_kind
 def test_on_replicas_writes_to_several(kind, fault_server, pool_of):
-    """To the key's servers and to no other, in the routing's order."""
+    """`on_replicas` calls the key's servers and no other, in the routing's order."""
     servers = [fault_server(test_service, reply()) for _ in range(4)]
     pool = pool_of(kind, [server.address for server in servers], replicas=2)
     pool.setk.set_hash(lambda key, value: 3)

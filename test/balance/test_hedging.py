@@ -60,7 +60,7 @@ def test_a_quick_call_is_not_hedged(fault_server, client_of):
 
 
 def test_the_first_answer_may_still_win(fault_server, client_of):
-    """If it comes before that of the second, which is given up."""
+    """The first attempt wins if its reply arrives first; the second is given up."""
     server = fault_server(test_service, [delay(150) + reply('first'), silence(), reply('next')])
     client = client_of(server)
     assert client.getk('k') == 'first'
@@ -124,7 +124,7 @@ def test_the_deadline_holds_over_both(fault_server, client_of):
 
 
 def test_with_options_hedges_a_call(fault_server, client_of):
-    """And no other call of the client."""
+    """A view's `hedge` applies to its own calls only."""
     server = fault_server(test_service, [silence(), reply('x'), delay(60) + reply('slow')])
     client = client_of(server, hedge=None)
     assert client.with_options(hedge=SOON).getk('k') == 'x'
@@ -150,7 +150,7 @@ def test_a_percentile_hedges_once_it_is_known(fault_server, client_of):
 
 @pytest.mark.parametrize('kind', [ThreadedHashClient, AsyncHashClient])
 def test_a_hash_pool_hedges_on_the_next_replica(kind, fault_server, pool_of):
-    """Where `failover` says that it is one; the response names who answered."""
+    """A hash pool hedges on the replicas of `failover`; the response names who answered."""
     slow = fault_server(test_service, silence())
     fast = fault_server(test_service, reply('fast'))
     pool = pool_of(

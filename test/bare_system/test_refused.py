@@ -13,7 +13,7 @@ from thrift_client.testing import ToxicProxy, serve
 
 
 def test_every_module_can_be_imported():
-    """But the one that is nothing but a fork."""
+    """Every module can be imported, except the test tool that only forks."""
     names = [
         module.name
         for module in pkgutil.walk_packages(thrift_client.__path__, 'thrift_client.')
@@ -49,7 +49,7 @@ def test_apaches_modules_can_be_imported(name):
     ids=['client', 'pool', 'asyncio', 'server', 'proxy'],
 )
 def test_unix_sockets_are_refused(make):
-    """When the client is made, by an error that says why and what to do."""
+    """A unix socket is refused when the client is made, with reason and advice."""
     with pytest.raises(ValueError, match=r'unix:/run/kv\.sock: Python has no unix sockets on'):
         make()
 

@@ -14,7 +14,7 @@ SAMPLE = (
 
 
 def test_a_sample_of_the_suites():
-    """In a process from which the names were taken away before anything was imported."""
+    """A sample of all tests passes in a process that lacks these names from the start."""
     folders = (TEST / 'bare_system', TEST.parent, TEST, TEST / 'gen-py')
     command = [
         *(sys.executable, '-m', 'pytest', '--bare-system', '-p', 'no:cacheprovider'),

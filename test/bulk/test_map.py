@@ -26,7 +26,7 @@ def echoes(fault_server):
 
 @each_kind
 def test_responses_come_in_the_order_of_the_items(kind, echoes, pool_of):
-    """From the servers that the keys belong to."""
+    """Responses follow the items' order, each from the server of its key."""
     pool = pool_of(kind, [server.address for server in echoes])
     keys = [str(i) for i in range(500)]
     responses = list(pool.getk.map(keys))
@@ -38,7 +38,7 @@ def test_responses_come_in_the_order_of_the_items(kind, echoes, pool_of):
 
 @either_face
 def test_a_tuple_is_the_arguments_of_a_call(kind, thrift_server, pool_of):
-    """Of a method with several; anything else is the only argument."""
+    """A tuple has a call's arguments; any other item is the only argument."""
     servers = [thrift_server(test_service, KeyValue()) for _ in range(4)]
     pool = pool_of(kind, [server.address for server in servers])
     pool.setk.set_hash(lambda key, value: key)
@@ -50,7 +50,7 @@ def test_a_tuple_is_the_arguments_of_a_call(kind, thrift_server, pool_of):
 
 @either_face
 def test_a_list_is_one_argument(kind, rich_server, pool_of):
-    """And a tuple of one is one argument, too."""
+    """A list is one argument, and so is a tuple of one element."""
     pool = pool_of(kind, [rich_server.address], rich_service)
     pool.texts.set_hash(lambda value: 0)
     assert [r.value() for r in pool.texts.map([['a', 'b'], (['c'],)])] == [['a', 'b'], ['c']]
@@ -86,7 +86,7 @@ def test_an_endless_generator_is_read_as_responses_are_taken(kind, echoes, pool_
 
 @either_face
 def test_each_server_has_one_call_at_a_time(kind, echoes, pool_of):
-    """On one connection."""
+    """Each server gets one call at a time, on one connection."""
     pool = pool_of(kind, [server.address for server in echoes])
     list(pool.getk.map(str(i) for i in range(300)))
     assert [server.accepted for server in echoes] == [1, 1, 1, 1]
@@ -127,7 +127,7 @@ def test_a_slow_server_holds_up_none_of_the_others(kind, fault_server, pool_of):
 
 @each_kind
 def test_errors_are_in_the_responses(kind, closing, echoes, pool_of):
-    """Of the keys of a server that is down; the others have their answers."""
+    """Keys of a server that is down have error responses; the others have values."""
     dead = closing(ClosedPort()).address
     pool = pool_of(kind, [echoes[0].address, dead])
     pool.getk.set_hash(int)
@@ -196,7 +196,7 @@ def test_items_that_fail_raise_in_their_turn(kind, echoes, pool_of):
 
 @either_face
 def test_a_closed_iterator_cancels_what_is_under_way(kind, fault_server, pool_of):
-    """Those connections are closed, and no late answer reaches another call."""
+    """Closing the iterator closes its connections; no late reply reaches another call."""
     gate = hold()
     server = fault_server(test_service, [ECHO, gate + reply('late'), ECHO])
     pool = pool_of(kind, [server.address])
@@ -222,6 +222,6 @@ def test_each_call_has_its_own_timeout(kind, fault_server, pool_of):
 
 @either_face
 def test_a_pool_without_servers_raises(kind, pool_of):
-    """As a single call does."""
+    """`map` on a pool without servers raises, as a single call does."""
     with pytest.raises(errors.NoServersError):
         list(pool_of(kind, []).getk.map('a'))

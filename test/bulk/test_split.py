@@ -57,7 +57,7 @@ examples = settings(
 @examples
 @given(ids=IDS, keys=KEYS, prefix=st.text(max_size=1), texts=st.lists(st.text(max_size=5)))
 def test_the_result_is_that_of_one_server(split, ids, keys, prefix, texts):
-    """Of lists, sets and maps as arguments and as replies, of sums, in any size."""
+    """Split lists, sets and maps of any size give the result of one server."""
     pool, one = split
     assert pool.lookup(ids).value() == one.lookup(ids)
     assert pool.present(keys, prefix).value() == one.present(keys, prefix)
@@ -117,7 +117,7 @@ def test_nothing_is_asked_of_one_server(kind, nothing, fault_server, pool_of):
 @each_kind
 @pytest.mark.parametrize('ending', ['dead', 'silent', 'refused'])
 def test_a_failed_share_names_its_keys(kind, ending, fault_server, closing, pool_of):
-    """In the response and in the error's text; the other shares have their answers."""
+    """Response and error text name the keys of a failed share; other shares have values."""
     good = fault_server(rich_service, answer(lambda args: args.value))
     bad = {
         'dead': lambda: closing(ClosedPort()),

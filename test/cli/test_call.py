@@ -160,7 +160,7 @@ def http_text_server():
 def test_a_certificate_that_nobody_trusts_ends_in_6(
     cli, thrift_server, tls_files, tls_context
 ):
-    """Unless its authority is named, or all are trusted; a flag, a variable or the URL says TLS."""
+    """An untrusted certificate exits with 6, unless its CA is given or all are trusted."""
     ca = tls_files[2]
     server = thrift_server(test_service, KeyValue(), ssl=tls_context)
     target = ('call', '-s', 'test_if.test_service', '-a')

@@ -28,7 +28,7 @@ def test_a_recipe_is_a_command_with_flags_that_exist(words, monkeypatch, tmp_pat
 
 
 def test_there_are_thirty_lines_to_copy():
-    """And no command for who operates servers is missing."""
+    """The page has thirty recipes, which use each command for operators."""
     assert len(LINES) >= 30
     used = {words[0] for words in LINES}
     assert {'call', 'all', 'shell', 'list', 'describe', 'probe', 'bench', 'route'} <= used

@@ -93,7 +93,7 @@ def test_bench_shows_progress_and_ctrl_c_ends_it(terminal, kv_server):
 
 
 def test_the_demo_runs(terminal, cli):
-    """On a terminal and in a pipe: keys on their servers, and a server that is gone."""
+    """The demo shows keys on their servers and a lost server, on a terminal and in a pipe."""
     for text in (terminal('demo')[1], cli('demo').stdout):
         assert "client.getk('lemon')           'tea'" in text
         assert re.search(r'banana +\. +x +\. +\. +BANANA on server-2', text)

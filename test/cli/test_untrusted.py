@@ -52,7 +52,7 @@ def evil(thrift_server):
 
 
 def test_control_characters_are_shown_and_not_obeyed(cli, evil, tmp_path):
-    """In results, tables, errors and JSON, which stays the same text for who reads it."""
+    """Control characters are escaped in results, tables, errors and JSON."""
     for command, *rest in LINES:
         done = cli(command, *evil, *rest)
         printed = done.stdout + done.stderr

@@ -57,7 +57,7 @@ AGREEING = [
 @pytest.mark.parametrize('kind', CLIENTS)
 @pytest.mark.parametrize(('address', 'options', 'named'), OF_A_CLIENT)
 def test_a_client_refuses_them(kind, address, options, named):
-    """With a ValueError that names both."""
+    """Contradicting options raise a ValueError that names both."""
     with pytest.raises(ValueError, match=r'.+') as caught:
         kind(test_service, address, **options)
     for each in named:
@@ -67,7 +67,7 @@ def test_a_client_refuses_them(kind, address, options, named):
 @pytest.mark.parametrize('kind', [*CLIENTS, *POOLS])
 @pytest.mark.parametrize(('address', 'options'), AGREEING)
 def test_what_agrees_is_taken(kind, address, options):
-    """By clients, and by pools for each of their servers."""
+    """Options that agree are accepted by clients, and by pools for each server."""
     if kind in CLIENTS:
         kind(test_service, address, **options)
     else:
@@ -77,7 +77,7 @@ def test_what_agrees_is_taken(kind, address, options):
 @pytest.mark.parametrize('kind', POOLS)
 @pytest.mark.parametrize(('address', 'options', 'named'), OF_A_CLIENT)
 def test_add_server_refuses_them(kind, address, options, named):
-    """And leaves the pool as it was."""
+    """`add_server` refuses them and leaves the pool unchanged."""
     pool = kind(test_service)
     with pytest.raises(ValueError, match=r'.+') as caught:
         pool.add_server(address, **options)
@@ -92,7 +92,7 @@ def test_add_server_refuses_them(kind, address, options, named):
     [{'frame': True, 'transport': 'zlib'}, {'protocol': 'header', 'transport': 'framed'}],
 )
 def test_a_pool_refuses_what_fits_no_server(kind, options):
-    """Before it has any."""
+    """A pool refuses them in its constructor, before it has servers."""
     with pytest.raises(ValueError, match='contradicts'):
         kind(test_service, **options)
 
@@ -133,7 +133,7 @@ def test_mixed_members_serve_calls(kind):
 
 @pytest.mark.parametrize('kind', POOLS)
 def test_headers_are_refused_at_the_call(kind, kv_server):
-    """Where the server that would get them has no place for them."""
+    """Headers are refused at the call if the server's transport can't carry them."""
     made = kind(test_service, servers=[kv_server.address], headers=HEADERS)
     pool = OnLoop(made) if kind.__name__.startswith('Async') else made
     with pool, pytest.raises(ValueError, match='headers= and'):

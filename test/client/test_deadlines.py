@@ -219,7 +219,7 @@ def test_a_look_up_that_hangs_ends_at_the_timeout(client_of, monkeypatch):
 
 @pytest.mark.parametrize('kind', [ReplicatedClient, ThreadedReplicatedClient])
 def test_a_fan_out_knows_that_a_blocking_transport_has_sent_the_call(closing, fault_server, kind):
-    """Whatever notices the timeout first, the call may have run."""
+    """The call may have run, whichever side notices the timeout first."""
 
     class Factory:
         def getTransport(self, transport):
@@ -253,7 +253,7 @@ def test_a_fan_out_tells_which_phase_took_the_time(closing, monkeypatch):
 
 
 def test_warm_up_is_bounded(black_hole, client_of):
-    """By the client's timeout."""
+    """The client's timeout ends `warm_up`."""
     client = client_of(black_hole, timeout=100)
     with within(100), pytest.raises(errors.CallTimeout):
         client.warm_up()

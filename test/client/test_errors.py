@@ -95,7 +95,7 @@ def test_an_error_tells_all_it_knows(name):
 @every_error
 @pytest.mark.parametrize('duplicate', [lambda e: pickle.loads(pickle.dumps(e)), copy.copy])
 def test_an_error_pickles(name, duplicate):
-    """With everything it carries; the server as its name."""
+    """A pickled error keeps all it carries; its server is the server's name."""
     error = filled(name)
     got = duplicate(error)
     assert type(got) is type(error)
@@ -148,7 +148,7 @@ def test_every_error_has_a_docstring_and_the_modules_name():
     ],
 )
 def test_a_wrong_option_names_the_right_spelling(kind, options, meant):
-    """That of other libraries, or a value that a policy is made of; no value of a password."""
+    """The text names this library's spelling or the policy, and never a password."""
     with pytest.raises(TypeError, match=re.escape(f'; did you mean {meant}?')) as caught:
         kind(test_service, **options)
     assert 'secret' not in str(caught.value)
@@ -172,7 +172,7 @@ def test_a_view_and_a_url_name_only_what_they_take():
     [('h:1', "['h:1']"), ('h:1, h:2', "['h:1', 'h:2']")],
 )
 def test_servers_are_a_list(servers, meant):
-    """Also where they are given by position, which is that of `frame`."""
+    """A string for `servers` is refused by name and by position, which is that of `frame`."""
     match = re.escape(f'; did you mean servers={meant}?')
     with pytest.raises(TypeError, match=match):
         ReplicatedClient(test_service, servers=servers)
@@ -222,7 +222,7 @@ def test_a_response_is_not_its_value(fault_server, behaviour):
     ],
 )
 def test_a_response_pickles(fault_server, pool_of, behaviour, outcome, kind):
-    """With the name of its server; an exception with it."""
+    """A pickled response has the server's name and, if it failed, its exception."""
     server = fault_server(rich_service, behaviour)
     response = pool_of([server.address], kind, service=rich_service).find(key='k', refuse=True)
     again = pickle.loads(pickle.dumps(response))
@@ -239,7 +239,7 @@ def test_a_response_pickles(fault_server, pool_of, behaviour, outcome, kind):
 
 
 def test_an_argument_is_named_by_its_path():
-    """Without a time, in which nothing happened."""
+    """The text has the path of the argument and no elapsed time."""
     client = SimpleClient(rich_service, 'h:1')
     with pytest.raises(errors.EncodeError) as caught:
         client.add(1, 'two')
@@ -409,20 +409,20 @@ def test_no_bare_error_comes_out_of_a_call(fault_server, closing, name, framed, 
     ],
 )
 def test_a_mistaken_option_is_answered_with_the_right_one(options, spelling):
-    """As other libraries write it, too."""
+    """An option's name from another library is answered with this library's."""
     with pytest.raises((TypeError, ValueError)) as caught:
         SimpleClient(test_service, 'localhost:9090', **options)
     assert str(caught.value).endswith(f'; did you mean {spelling}?')
 
 
 def test_a_pair_of_host_and_port_is_answered_with_the_address():
-    """As sockets take it."""
+    """A (host, port) pair, as sockets take it, is answered with the address to write."""
     with pytest.raises(TypeError, match="did you mean 'localhost:9090'"):
         SimpleClient(test_service, ('localhost', 9090))
 
 
 def test_a_timeout_that_was_meant_in_seconds_names_the_unit():
-    """Once, before the other hints; a longer timeout is in ms."""
+    """The hint about ms comes once and first, for short timeouts only."""
     unit = 'timeout= is in ms: for 9 s, set timeout=9000'
     with BlackHole() as hole:
         for timeout, times in ((9, 1), (50, 0)):

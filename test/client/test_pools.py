@@ -90,14 +90,14 @@ def test_add_server_returns_the_client(kind, pool_of):
 
 @either_face
 def test_add_server_overrides_frame(kind, pool_of):
-    """In both directions, as any other option."""
+    """`add_server` overrides `frame` in both directions, as any other option."""
     assert pool_of([], kind, frame=False).add_server('h:1', frame=True).frame is True
     assert pool_of([], kind, frame=True).add_server('h:1', frame=False).frame is False
 
 
 @either_face
 def test_add_server_takes_an_existing_client(kind, pool_of):
-    """Of the same service; the pool uses it unchanged, under its name."""
+    """A client of the same service joins the pool unchanged, under its name."""
     client = single(kind)(test_service, 'h:1', name='mine', timeout=3)
     pool = pool_of(['h:2'], kind)
     assert pool.add_server(server=client) is client
@@ -143,7 +143,7 @@ def test_a_weight_is_above_0(kind, pool_of, weight):
 
 @either_face
 def test_get_server(kind, pool_of):
-    """By name, by host and port, by an address that holds both."""
+    """A server is found by name, by host and port, and by address."""
     pool = pool_of(['h:1'], kind)
     named = pool.add_server('h:2', name='second')
     assert pool.get_server('second') is pool.get_server(name='second') is named
@@ -171,7 +171,7 @@ def test_an_unknown_server_is_an_invalid_server_name(kind, pool_of, unknown):
 
 @either_face
 def test_remove_server(kind, pool_of):
-    """By itself, name or address; it returns the client, which may be added again."""
+    """A server is removed by client, name or address; its client may be added again."""
     pool = pool_of(ADDRESSES, kind)
     a, b, c, d = pool.servers
     assert pool.remove_server(a) is a
@@ -232,7 +232,7 @@ def test_multi_client_is_the_pools_base():
     ],
 )
 def test_wrong_options_fail_in_the_constructor(kind, options, error):
-    """So that any pool that was created can be used."""
+    """Wrong options fail in the constructor, not at the first call."""
     with pytest.raises(error):
         kind(test_service, **options)
 
@@ -240,7 +240,7 @@ def test_wrong_options_fail_in_the_constructor(kind, options, error):
 @either_face
 @pytest.mark.parametrize(('routing', 'error'), [('modolo', ValueError), (7, TypeError)])
 def test_a_wrong_routing_fails_in_the_constructor(kind, routing, error):
-    """With the nearest name."""
+    """The error names the nearest routing."""
     with pytest.raises(error, match='modulo' if routing == 'modolo' else 'routing'):
         kind(test_service, routing=routing)
 
@@ -248,7 +248,7 @@ def test_a_wrong_routing_fails_in_the_constructor(kind, routing, error):
 @every_pool
 @pytest.mark.parametrize('service', [None, 'test_if.test_service', test_service.Client])
 def test_what_is_not_a_service_is_a_type_error(kind, service):
-    """As for SimpleClient."""
+    """A pool refuses what isn't a service, as SimpleClient does."""
     with pytest.raises(TypeError, match='thrift --gen py'):
         kind(service)
 
@@ -289,7 +289,7 @@ def test_mistakes_of_the_caller_raise(kind, fault_server, pool_of):
 
 @every_pool
 def test_an_empty_pool_raises_no_servers(kind, pool_of):
-    """Also for `server_for`, once the arguments are right."""
+    """Calls and `server_for` raise NoServersError once their arguments are right."""
     pool = pool_of([], kind)
     with pytest.raises(errors.NoServersError) as caught:
         pool.getk('k')
@@ -345,7 +345,7 @@ def test_a_key_goes_to_its_server(kind, thrift_server, pool_of):
 
 @hash_pools
 def test_set_hash_returns_the_pool(kind, pool_of):
-    """Both ways, so that they can be chained."""
+    """`set_hash` returns the pool in both of its forms, so calls can be chained."""
     pool = pool_of([], kind)
     assert pool.set_hash('getk', str) is pool
     assert pool.getk.set_hash(str) is pool
@@ -358,7 +358,7 @@ def test_set_hash_returns_the_pool(kind, pool_of):
 
 @hash_pools
 def test_the_key_function_gets_the_arguments_by_position(kind, rich_server, pool_of):
-    """In IDL order, however the call was written, for calls as for `server_for`."""
+    """The key function gets arguments in IDL order, however the call was written."""
     seen = []
     pool = pool_of([rich_server.address], kind, rich_service)
     pool.arguments.set_hash(lambda *args, **kwargs: seen.append((args, kwargs)) or 1)
@@ -392,7 +392,7 @@ def test_the_default_key(kind, pool_of):
 @hash_pools
 @pytest.mark.parametrize('number', [0, 5, -7, -(2**70)])
 def test_an_int_key_is_taken_modulo(kind, pool_of, number):
-    """As Python does it: never negative."""
+    """An int key is placed by Python's modulo, which is never negative."""
     pool = pool_of(ADDRESSES, kind).set_hash('getk', lambda key: number)
     assert pool.server_for('getk', 'any') is pool.servers[number % 4]
 
@@ -573,7 +573,7 @@ def test_all_is_the_replicated_pool_over_the_same_clients(kind, expected, fault_
 @replicated_pools
 @pytest.mark.smoke
 def test_responses_come_in_the_order_of_the_servers(kind, fault_server, pool_of):
-    """Whatever the order of the answers; each has its own value or error."""
+    """Responses follow the servers' order, each with its own value or error."""
     gates = [hold() for _ in range(4)]
     servers = [fault_server(test_service, gate + reply(str(i))) for i, gate in enumerate(gates)]
     pool = pool_of([server.address for server in servers], kind, timeout=10_000)
@@ -643,7 +643,7 @@ def test_an_encode_error_sends_nothing_to_any_server(kind, fault_server, pool_of
 
 @replicated_pools
 def test_oneway_to_all(kind, thrift_server, pool_of):
-    """Nothing is read, and the connections serve the next call."""
+    """A oneway call to all reads nothing; the connections serve the next call."""
     servers = [thrift_server(rich_service, Rich()) for _ in range(2)]
     pool = pool_of([server.address for server in servers], kind, rich_service)
     assert [response.value() for response in pool.fire('token')] == [None, None]
@@ -750,7 +750,7 @@ def test_as_completed_begins_when_called(kind, fault_server, pool_of):
 
 @every_pool
 def test_submit_returns_a_future(kind, fault_server, pool_of):
-    """With what the call returns; many run in parallel."""
+    """The future has the call's result; many calls run in parallel."""
     gate = hold()
     server = fault_server(test_service, gate + answer(echo))
     pool = pool_of([server.address], kind)
@@ -765,7 +765,7 @@ def test_submit_returns_a_future(kind, fault_server, pool_of):
 
 @pytest.mark.parametrize('max_threads', [1, 2])
 def test_submit_of_a_fan_out_needs_no_second_thread(fault_server, pool_of, max_threads):
-    """Even if all threads run fan-outs, one more connects for them."""
+    """Fan-outs don't wait for each other, even if they run in all threads of the pool."""
     servers = [fault_server(test_service, answer(echo)) for _ in range(3)]
     pool = pool_of(
         [server.address for server in servers], ThreadedReplicatedClient,
@@ -778,7 +778,7 @@ def test_submit_of_a_fan_out_needs_no_second_thread(fault_server, pool_of, max_t
 
 @every_pool
 def test_the_deadline_is_read_in_the_calling_thread(kind, fault_server, pool_of):
-    """For a call, for `submit`, and for the work of the pool's own threads."""
+    """Calls, `submit` and the pool's threads get the deadline of the calling thread."""
     server = fault_server(test_service, silence())
     pool = pool_of([server.address], kind)
     began = time.monotonic()

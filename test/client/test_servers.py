@@ -75,7 +75,7 @@ def test_every_server(start, client_of, pool_of, kind, protocol, transport):
 
 @pytest.mark.parametrize('kind', FEW_THREADS)
 def test_servers_with_few_threads_serve_many_clients(start, closing, kind):
-    """With `max_idle=0` more clients than threads, from several threads, are all served."""
+    """With `max_idle=0`, a server serves more clients than it has threads."""
     server = start(kind, workers=None if kind == 'simple' else 1)
     clients = [
         closing(SimpleClient(test_service, server.address, max_idle=0, timeout=5000))

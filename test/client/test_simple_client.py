@@ -169,7 +169,7 @@ def test_own_attributes_take_precedence_and_call_reaches_the_service(rich, rich_
 
 
 def test_submit_returns_a_future(fault_server, client_of):
-    """At once, while the server still works; several run in parallel; the future has the error."""
+    """`submit` returns while the server works; calls run in parallel; futures have errors."""
     gate = hold()
     server = fault_server(test_service, gate + answer(lambda args: args.key))
     client = client_of(server.address)
@@ -314,7 +314,7 @@ def test_close_lets_a_call_in_flight_finish(fault_server):
 
 
 def test_a_with_block_closes(fault_server):
-    """Also when the block raises a declared exception, which newer gen-py makes immutable."""
+    """The block closes the client, also when it raises an immutable declared exception."""
     server = fault_server(test_service, reply('x'))
     client = SimpleClient(test_service, server.address)
 
@@ -422,7 +422,7 @@ def test_a_name_is_looked_up_at_each_connect(fault_server, client_of, monkeypatc
 
 @pytest.mark.parametrize('host', ['999.999.999.999', 'fe80::1%nosuchlink'])
 def test_a_name_without_an_address_is_a_resolve_error(client_of, host):
-    """Also one that looks like a number; nothing was sent."""
+    """An unknown name, even one like a number, is a ResolveError; nothing was sent."""
     address = f'[{host}]:9090' if ':' in host else f'{host}:9090'
     with pytest.raises(errors.ResolveError) as caught:
         client_of(address).ping()
@@ -448,7 +448,7 @@ def test_a_url_carries_options(fault_server, client_of):
     ],
 )  # fmt: skip
 def test_a_bad_address_is_a_value_error_that_quotes_it(address):
-    """At once, in the constructor."""
+    """The constructor raises the ValueError."""
     with pytest.raises(ValueError, match=re.escape(repr(address))):
         SimpleClient(test_service, address)
 
@@ -461,7 +461,7 @@ def test_a_bad_port_is_a_value_error_that_quotes_it(host, port):
 
 
 def test_the_same_port_twice_is_not_a_contradiction():
-    """In the address and as an argument."""
+    """The address and the argument may give the same port."""
     assert SimpleClient(test_service, 'h:9901', 9901).port == 9901
 
 
@@ -519,7 +519,7 @@ def test_a_timeout_of_0_or_less_is_a_value_error(timeout):
 
 @pytest.mark.parametrize('timeout', [10**7, 10**12, 1e30])
 def test_a_timeout_may_have_any_length(fault_server, client_of, timeout):
-    """Whatever clocks and system calls can express, on the first call and later ones."""
+    """Timeouts beyond what clocks and system calls can express work on every call."""
     gate = hold()
     server = fault_server(test_service, gate + reply('x'))
     client = client_of(server.address, timeout=timeout)
@@ -537,7 +537,7 @@ def test_a_timeout_may_have_any_length(fault_server, client_of, timeout):
 @pytest.mark.parametrize('transport', ['buffered', 'framed'])
 @pytest.mark.parametrize('protocol', ['binary', 'compact'])
 def test_protocols_and_transports(fault_server, client_of, protocol, transport):
-    """By name, with a server that understands nothing else."""
+    """Each protocol and transport, by name, calls a server that only knows that one."""
     framed = transport == 'framed'
     server = fault_server(
         test_service, answer(lambda args: args.key), protocol=protocol, framed=framed
@@ -651,7 +651,7 @@ def socket_to(port):
 
 
 def test_nagle_is_off_and_keepalive_on(fault_server, client_of):
-    """On the connection's own socket."""
+    """The options are set on the connection's own socket."""
     server = fault_server(test_service, reply('x'))
     client = client_of(server.address)
     client.getk('k')

@@ -74,7 +74,7 @@ def test_hash_seed_matters_to_hash(tmp_path):
 
 
 def test_placement_is_pinned():
-    """Where some keys live on four servers, for all time."""
+    """Some keys on four servers are where every release has placed them."""
     pool = HashClient(rich_service, servers=[f'h:{port}' for port in range(1, 5)])
     placed = []
     for key in ('key', '', 'ä', b'key', b'', 0, 6, -1, ('a', 1), (), ('key',)):

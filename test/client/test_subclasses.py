@@ -103,7 +103,7 @@ def test_two_services_of_one_subclass(kind, address):
 
 @pytest.mark.parametrize('kind', CLIENTS)
 def test_a_subclass_overrides_a_method(kind, address, opened):
-    """And calls the client's own."""
+    """An overriding method can call the client's own."""
 
     class Loud(kind):
         def setk(self, key, value):
@@ -116,7 +116,7 @@ def test_a_subclass_overrides_a_method(kind, address, opened):
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_a_method_can_be_mocked(kind, address, opened):
-    """On one client only, until the end of the block; asyncio's with an AsyncMock."""
+    """A mock replaces the method of one client until its block ends; asyncio has AsyncMock."""
     made = subclass(kind)(address, 'Chile')
     client, other = opened(made), opened(subclass(kind)(address, 'Peru'))
     with mock.patch.object(made, 'getk', return_value='mocked') as mocked:
@@ -132,7 +132,7 @@ def test_a_method_can_be_mocked(kind, address, opened):
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_autospec_knows_the_arguments(kind, address):
-    """As does `inspect`."""
+    """`create_autospec` and `inspect` see the methods' signatures."""
     made = subclass(kind)(address, 'Chile')
     with mock.patch.object(made, 'getk', autospec=True) as mocked:
         with pytest.raises(TypeError):
@@ -166,7 +166,7 @@ def test_a_method_named_like_an_attribute(kind, tmp_path, caplog):
 
 @pytest.mark.parametrize('kind', CLIENTS)
 def test_call_reaches_a_hidden_method(kind, tmp_path, opened):
-    """With the server's answer."""
+    """`call` calls a method of the service that an attribute of the client hides."""
 
     class Handler:
         def stats(self):

@@ -47,7 +47,7 @@ def run(threads, target):
 
 @pytest.fixture
 def addresses(closing):
-    """Where four servers are, in this process."""
+    """Return the addresses of four servers in this process."""
 
     def start(framed):
         transport = 'framed' if framed else 'buffered'
@@ -146,7 +146,7 @@ def test_connections_are_bounded_by_the_calls_at_a_time(fault_server, client_of)
 
 
 def test_removing_a_server_under_load_closes_its_connections(fault_server, pool_of):
-    """Once its calls are done nothing of it is left open."""
+    """A removed server's connections are closed once its calls have ended."""
     server = fault_server(test_service, answer(lambda args: args.key))
     pool = pool_of([server.address])
     started = threading.Event()

@@ -28,7 +28,7 @@ class Told:
         return self
 
     def close(self):
-        """Nothing to end."""
+        """Do nothing: this source has no resources."""
 
 
 def changed(pool, source, stop):

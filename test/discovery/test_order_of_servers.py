@@ -111,7 +111,7 @@ COURSES = [
 @each_kind
 @pytest.mark.parametrize('course', COURSES, ids='-'.join)
 def test_what_arrives_first_makes_no_difference(kind, course):
-    """Before or after `add_server`, emptied and filled again: one order."""
+    """The order of servers is the same, whether sources report before or after `add_server`."""
     with pool_of(kind, 'modulo') as pool:
         told(pool, course)
         assert names(pool) == ORDER

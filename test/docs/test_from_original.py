@@ -321,7 +321,7 @@ def test_host_names():
 
 
 def test_each_row_of_the_page_is_tested():
-    """And each tested difference is on the page."""
+    """The page and these tests list the same differences."""
     text = (DOCS / 'howto' / 'from-original.md').read_text()
     tables = text[text.index('## What is different') :]
     rows = re.findall(r'^\| ((?!code|---|\|).+?) \| ', tables, re.MULTILINE)

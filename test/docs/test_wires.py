@@ -98,7 +98,7 @@ def test_a_transport_of_ones_own_speaks_ttheader(factory):
 
 
 def test_a_server_without_ttheader_is_refused(factory, kv_server):
-    """As nothing that it says is a frame."""
+    """A server without THeader is refused, as it sends no THeader frame."""
     with (
         SimpleClient(test_service, kv_server.address, transport=factory(), timeout=500) as client,
         pytest.raises(errors.ThriftClientError),

@@ -229,7 +229,7 @@ def run(examples, steps):
 
 
 def test_a_few_orders():
-    """Of calls and faults."""
+    """Random orders of calls and faults keep the rules."""
     run(8, 15)
 
 

@@ -206,7 +206,7 @@ def test_a_text_tells_what_happened(closing, fault_server, way, name):
     ids=['url', 'headers', 'sasl'],
 )
 def test_secrets_are_in_no_text(options, caplog):
-    """Not in names, errors, events, stats or log lines."""
+    """Names, errors, events, stats and log lines show no credentials."""
     pytest.importorskip('h11')
     pytest.importorskip('puresasl')
     caplog.set_level(logging.DEBUG)

@@ -145,7 +145,7 @@ def test_a_few_connections_that_age(kind, fault_server):
 
 @each_kind
 def test_max_connections_is_never_exceeded(kind, fault_server):
-    """Whatever is opened, closed and waited for at the same time."""
+    """The limit holds while connections are opened, closed and waited for."""
     # A server counts what is open at once, as it sees it.
     count, most, lock = [0], [0], threading.Lock()
 

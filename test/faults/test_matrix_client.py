@@ -113,7 +113,7 @@ def test_row_61_storm_of_threads(servers, way):
 
 @each_way
 def test_row_62_pool_exhausted(fault_server, way):
-    """At the deadline; no call is left in the queue, and no connection is lost."""
+    """The wait ends at the deadline; no call stays queued, no connection is lost."""
     gate = hold()
     servers = [fault_server(test_service, gate + GOOD), fault_server(test_service, GOOD)]
     with a_client(way, servers, max_connections=1) as client:
@@ -202,7 +202,7 @@ def test_row_64_exception_from_outside(fault_server, way):
 
 @pytest.mark.parametrize('moment', ['connecting', 'shaking hands', 'waiting', 'reading', 'pausing'])
 def test_row_65_task_is_cancelled(closing, fault_server, moment):
-    """At once, whatever it waits for; its connection is closed, its reply reaches no other call."""
+    """A cancelled call ends at once; its connection is closed, its reply is never used."""
     gate = hold()
     meets = {
         'waiting': gate + GOOD,
@@ -329,7 +329,7 @@ def test_row_69_forgotten(servers, way):
 
 
 def test_row_70_interpreter_ends_during_a_daemons_call(fault_server):
-    """In a second, without a traceback: nothing waits for a daemon thread."""
+    """The process ends within a second, without a traceback or a wait for the thread."""
     server = fault_server(test_service, silence())
     ran, took = in_a_process(
         """
@@ -349,7 +349,7 @@ def test_row_70_interpreter_ends_during_a_daemons_call(fault_server):
 
 
 def test_row_70_a_users_thread_finishes_its_calls(fault_server):
-    """Those under way when the main thread returns, and those that begin after that."""
+    """Calls of the thread finish, also those that begin after the main thread has ended."""
     server = fault_server(test_service, [delay(1000) + GOOD, GOOD, silence()])
     ran, _ = in_a_process(
         """
@@ -463,7 +463,7 @@ def test_row_72_gevent(fault_server):
 
 
 def test_row_73_wall_clock_jumps(fault_server, monkeypatch):
-    """Nothing reads it."""
+    """Timeouts don't depend on the wall clock."""
     server = fault_server(test_service, [GOOD, delay(100) + GOOD, GOOD])
     with SimpleClient(test_service, server.address, timeout=2000, max_age=60_000) as client:
         client.getk('a')
@@ -520,7 +520,7 @@ def test_row_76_log_storm(closing, caplog, breaker):
 
 @each_blocking_way
 def test_row_77_looking_makes_no_call(servers, way):
-    """Nor can a client be copied, which would share its connections."""
+    """Inspecting a client makes no call; copying one, which would share connections, fails."""
     with a_client(way, servers) as client:
         for name in ('_repr_html_', '_ipython_canary_method', '_ipython_display_', 'geth'):
             assert not hasattr(client, name)

@@ -49,7 +49,7 @@ def other(fault_server):
 
 @each_way
 def test_row_01_connection_refused(closing, other, way):
-    """At once, with the address in the text; the connect is retried only if the policy says so."""
+    """The call fails at once with the address; a connect is retried only by policy."""
     port = closing(ClosedPort())
     with make(way, port.address, other, idempotent=True) as client:
         began = time.monotonic()
@@ -74,7 +74,7 @@ def test_row_01_counts_against_the_server(closing, other, way):
 
 
 def test_row_01_another_server_takes_the_call(closing, fault_server):
-    """If any server can serve it, whatever the policy says of retries."""
+    """Another server takes the call if it can serve it, whatever the retry policy is."""
     port, server = closing(ClosedPort()), fault_server(test_service, GOOD)
     with BalancedClient(
         test_service, servers=[port.address, server.address], retry=RetryPolicy(attempts=1)

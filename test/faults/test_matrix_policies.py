@@ -63,7 +63,7 @@ def test_row_78_a_pinned_connection_is_lost(kind, fault, fault_server, client_of
 
 
 def test_row_79_on_connect_is_refused(check):
-    """By an answer of the server."""
+    """The server answers the call in `on_connect` with an exception."""
     servers = check.servers(application_exception(6, 'no'))
     policy = RetryPolicy(attempts=3, backoff=1, connect=True)
     with check.client(
@@ -160,7 +160,7 @@ def test_row_84_ejected_with_check(kind, fault_server, client_of):
 
 @pytest.mark.parametrize('option', ['ssl', 'sasl'])
 def test_row_85_a_function_fails(check, option):
-    """Whatever it raises."""
+    """What a function given as an option raises is the cause of an AuthError."""
 
     def function():
         raise LookupError('no secret')

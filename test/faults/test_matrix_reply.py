@@ -101,7 +101,7 @@ def failures_of(client):
 @pytest.mark.parametrize('warm', [False, True], ids=['new', 'used'])
 @pytest.mark.parametrize('way', WAYS)
 def test_row_28_a_deadline_that_passed_before_the_call(fault_server, way, warm):
-    """Nothing is sent, and it doesn't count as a failure of the server."""
+    """Nothing is sent, and the server's breaker counts no failure."""
     server, other = fault_server(test_service, GOOD), fault_server(test_service, GOOD)
     breaker = CircuitBreaker(failures=1, eject=60_000)
     with make(way, server.address, other.address, circuit_breaker=breaker) as client:
@@ -241,7 +241,7 @@ def test_row_43_negative_frame(check):
 
 
 def test_row_43_negative_length(check):
-    """Of a string."""
+    """A string's length is negative."""
     check.all(negative_length(), GARBLED)
 
 
@@ -324,7 +324,7 @@ SERVED = [(protocol, framed) for protocol in ('binary', 'compact') for framed in
 @pytest.mark.parametrize('served', SERVED, ids=str)
 @pytest.mark.parametrize('spoken', SERVED, ids=str)
 def test_row_47_another_protocol_or_transport(fault_server, served, spoken):
-    """Whatever the two sides speak: an error with advice in time, or the right reply."""
+    """Each mismatch ends in an error with advice, or in the right reply."""
     server = fault_server(test_service, GOOD, protocol=served[0], framed=served[1])
     timeout = 5000 if served == spoken else 150
     with (
@@ -383,7 +383,7 @@ def test_row_48_amplification(kind, fault_server, protocol, framed):
 
 
 def test_row_49_deep_nesting(check):
-    """In a field that is not in the IDL."""
+    """The deep data is in a field that is not in the IDL."""
     check.each((deep_structs(100_000), deep_lists(100_000)), GARBLED)
 
 

@@ -47,7 +47,7 @@ LARGE = 'x' * (12 << 20)  # more than the buffers of both ends take
 @pytest.mark.parametrize('protocol', ['binary', 'compact'])
 @pytest.mark.parametrize('bad', [5, ['k'], {}], ids=repr)
 def test_row_20_argument_that_cannot_be_encoded(fault_server, way, protocol, bad):
-    """Nothing is sent, and what the next call sends is exactly that call."""
+    """Nothing is sent, and the next call sends only its own bytes."""
     server = fault_server(test_service, GOOD, protocol=protocol)
     other = fault_server(test_service, GOOD, protocol=protocol)
     with make(
@@ -107,7 +107,7 @@ def test_row_22_reset_after_any_byte(fault_server, way):
 
 
 def test_row_22_a_call_that_did_not_run_is_tried_again(fault_server):
-    """Though its method is not idempotent: the last byte never left."""
+    """A non-idempotent call is retried if its last byte was never sent."""
     script = [reset_after_reading(1), reset_after_reading(1), reply(None)]
     for _ in range(2):
         server = fault_server(test_service, script)
@@ -205,7 +205,7 @@ def test_row_25_idempotent_calls_do_not_fail(fault_server, way):
 
 
 def test_row_26_oneway_on_a_closed_connection(closing, server_process):
-    """Where the end can be seen, the message is sent on a new connection."""
+    """If the closed connection is noticed, the message is sent on a new one."""
     server = server_process('threaded', service='rich_if.rich_service', handler='handlers:Rich')
     clients = [
         closing(made(kind, rich_service, server.address))
@@ -223,7 +223,7 @@ def test_row_26_oneway_on_a_closed_connection(closing, server_process):
 
 @pytest.mark.parametrize('kind', [ThreadedReplicatedClient, AsyncReplicatedClient])
 def test_row_26_oneway_arrives_on_clean_runs(kind, server_process):
-    """As many as were sent."""
+    """All messages arrive."""
     server = server_process('threaded', service='rich_if.rich_service', handler='handlers:Rich')
     with made(kind, rich_service, servers=[server.address]) as pool:
         for number in range(200):

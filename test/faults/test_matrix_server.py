@@ -72,7 +72,7 @@ class Load:
 
 @each_client
 def test_row_54_killed_and_back(kind, server_process):
-    """Under load: an idempotent call doesn't fail, though the server was away."""
+    """Under load, idempotent calls don't fail while a server is killed and restarted."""
     server = server_process()
     with made(kind, test_service, server.address, idempotent=True, retry=PATIENT) as client:
         with Load(client.ping) as load:
@@ -206,7 +206,7 @@ class Ejected:
 
 @each_client
 def test_row_58_one_probe(kind, fault_server):
-    """Of many calls that are made when the ejection is over, one is sent to the server."""
+    """Only one of many calls made when the ejection ends is sent to the server."""
     gate = hold()
     server = fault_server(test_service, [close(), gate + GOOD, GOOD])
     options = {'circuit_breaker': CircuitBreaker(failures=1, eject=300)}
@@ -258,7 +258,7 @@ def test_row_58_a_probe_on_a_stale_connection(kind, fault_server):
 
 @each_client
 def test_row_58_flapping_server_is_a_line_a_second(kind, fault_server, caplog):
-    """However often it fails and recovers."""
+    """The log has at most a line a second, however often the server flaps."""
     script = [GOOD if n % 2 else reply('x', name='other') for n in range(200)]
     server = fault_server(test_service, script)
     with made(kind, test_service, server.address) as client:
@@ -275,7 +275,7 @@ def test_row_58_flapping_server_is_a_line_a_second(kind, fault_server, caplog):
 
 @pytest.mark.parametrize('breaker', [None, CircuitBreaker(failures=1)])
 def test_row_59_all_servers_down(closing, breaker):
-    """At once, and with the reason of each."""
+    """The call fails at once with the reason of each server."""
     ports = [closing(ClosedPort()) for _ in range(3)]
     addresses = [port.address for port in ports]
     with BalancedClient(test_service, servers=addresses, circuit_breaker=breaker) as pool:
@@ -291,7 +291,7 @@ def test_row_59_all_servers_down(closing, breaker):
 
 @pytest.mark.parametrize('kind', [ThreadedReplicatedClient, AsyncReplicatedClient])
 def test_row_59_a_pool_never_ejects_its_last_server(kind, closing, fault_server):
-    """Nor more than the share."""
+    """A pool ejects neither its last server nor more than `max_ejected_share`."""
     ports = [closing(ClosedPort()) for _ in range(4)]
     breaker = CircuitBreaker(failures=1, eject=60_000)
     for addresses, out in (([p.address for p in ports], 2), ([ports[0].address], 0)):

@@ -100,7 +100,7 @@ def test_row_13_expired(way, tls_server, authority, client_context):
 
 @each_way
 def test_row_14_unknown_authority(way, tls_server, authority, client_context):
-    """Nor is another server asked."""
+    """The call fails, and no other server is asked."""
     _untrusted(14, way, tls_server, authority, client_context)
 
 
@@ -149,7 +149,7 @@ def test_row_16_handshake_hangs(way, fault_server, tls_server, client_context):
 
 @each_way
 def test_row_16_reset_in_the_handshake(way, fault_server, tls_server, client_context):
-    """After the first of it was sent."""
+    """The server resets the connection after the first bytes of the handshake."""
     server = fault_server(test_service, GOOD, on_connect=_hear(1) + reset())
     with make(way, server.address, tls_server().address, ssl=client_context) as client:
         failure = refused(client, server, errors.TLSError)
@@ -214,7 +214,7 @@ def negotiate(status, payload):
 )
 @pytest.mark.parametrize('way', ONE_SERVER_WAYS)
 def test_row_19_credentials_refused(way, fault_server, caplog, status, payload):
-    """Not tried again, and the password is in no text."""
+    """The login is not retried, and no text has the password."""
     pytest.importorskip('puresasl')
     caplog.set_level('DEBUG')
     begin = negotiate(status, payload)

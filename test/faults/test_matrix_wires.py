@@ -107,7 +107,7 @@ JSON = b'[1,"ping",2,1,{"0":{"str":"pong"}}]'
 
 @pytest.mark.parametrize('count', range(len(JSON)))
 def test_row_52_json_cut_short(peer, count):
-    """Wherever it ends: no spin."""
+    """A reply cut short at any byte is an error, without spinning."""
     error = fails(peer(JSON[:count]), protocol='json')
     assert isinstance(error, (errors.ConnectionLost, errors.DecodeError, errors.ReplyMismatch))
 

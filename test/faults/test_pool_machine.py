@@ -402,7 +402,7 @@ def run(kind, examples, steps):
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_a_few_orders(kind, any_interrupt):
-    """Of what happens to a pool."""
+    """Random orders of what happens to a pool keep the rules."""
     run(kind, 4, 20)
 
 

@@ -222,7 +222,7 @@ def test_row_75_a_short_soak():
 
 @pytest.mark.soak
 def test_row_75_a_million_calls(monkeypatch):
-    """As many as SOAK_CALLS says, by default a million; the figures go into the documents."""
+    """Make SOAK_CALLS calls (default: a million); the documents show the figures."""
     # pytest keeps what is logged, which is a line a second and server: that would be a leak.
     monkeypatch.setattr(logging.getLogger('thrift_client'), 'propagate', False)
     calls = int(os.environ.get('SOAK_CALLS', MILLION))

@@ -105,7 +105,7 @@ def test_pool_exhausted_within_the_timeout(server, gate):
 
 
 def test_a_waiter_that_gave_up_swallows_nothing(server, gate):
-    """However many gave up waiting, the connection is given to a call that still waits."""
+    """A freed connection goes to a call that still waits, not to one that gave up."""
     with client_of(server) as client:
         first = client.submit('getk', 'first')
         gate.wait_reached(LONG)
@@ -179,7 +179,7 @@ def test_never_more_than_the_limit():
 
 
 def test_a_failed_connect_gives_its_place_back(closed_port):
-    """Those who wait for a connect that is refused go on, each to its own error."""
+    """Calls that wait for a refused connect go on, each to its own error."""
     client = SimpleClient(kv_service, closed_port.address, timeout=LONG, max_connections=1)
     with client:
         calls = [client.submit('ping') for _ in range(8)]
@@ -314,7 +314,7 @@ def test_warm_up(server, gate):
 
 
 def test_warm_up_waits_for_no_connection_in_use(server, gate):
-    """As many as there may be are open then, which is what it is for."""
+    """`warm_up` doesn't wait if all connections that are allowed are open and in use."""
     with client_of(server) as client:
         first = client.submit('getk', 'first')
         gate.wait_reached(LONG)

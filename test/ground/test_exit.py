@@ -237,7 +237,7 @@ def test_jobs_of_an_executor():
 
 
 def test_a_first_call_in_atexit():
-    """Nothing that a call needs is registered or started only then."""
+    """A first call works in atexit: nothing that it needs is registered or started there."""
     script = """
         import atexit
         client = SimpleClient(service, address.replace('127.0.0.1', 'localhost'), timeout=5000)

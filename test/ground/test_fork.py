@@ -108,7 +108,7 @@ def client(request, rich_servers):
 
 @pytest.fixture(scope='module')
 def rich_servers():
-    """Where two servers listen."""
+    """Return the addresses of two servers."""
     rich = {'service': 'rich_if.rich_service', 'handler': 'handlers:Rich'}
     with ServerProcess(**rich) as one, ServerProcess(**rich) as two:
         yield [one.address, two.address]

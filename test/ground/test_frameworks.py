@@ -36,7 +36,7 @@ def address(gen_variants):
 
 
 def test_code_for_zope_is_called(zope, face, address):
-    """By clients and pools: values, exceptions of both services, nothing, and oneway."""
+    """Clients and pools get values, exceptions, void and oneway calls of Zope code."""
     with face.client(zope.service, address, timeout=5000) as client:
         assert int(client.version()) >= 0
         with pytest.raises(zope.types.Loose):
@@ -53,7 +53,7 @@ def test_code_for_zope_is_called(zope, face, address):
 
 
 def test_code_for_zope_has_its_signatures(zope):
-    """Of all methods, inherited ones too."""
+    """All methods have their signatures, inherited ones too."""
     client = SimpleClient(zope.service)
     assert str(inspect.signature(client.find)) == '(key)'
     assert hasattr(client, 'version')
@@ -64,7 +64,7 @@ def test_code_for_zope_has_its_signatures(zope):
 @pytest.mark.parametrize('kind', [SimpleClient, aio.AsyncSimpleClient, aio.AsyncHashClient])
 @pytest.mark.parametrize('framework', ['twisted', 'tornado'])
 def test_code_for_other_frameworks_is_refused(framework, kind, gen_variants, monkeypatch):
-    """With a TypeError that says what is expected."""
+    """The TypeError says what is expected."""
     if framework == 'tornado':  # its own code is not needed to see what was generated for it
         tornado = ModuleType('tornado')
         tornado.gen = SimpleNamespace(engine=lambda f: f, coroutine=lambda f: f)

@@ -120,7 +120,7 @@ FEW = [
 
 @pytest.fixture(scope='module')
 def pairs():
-    """Where two servers for each wire listen."""
+    """Return the addresses of two servers for each wire."""
     started = {
         wire: [ServerProcess(**RICH, **options).start() for _ in range(2)]
         for wire, (options, _) in WIRES.items()

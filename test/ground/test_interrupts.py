@@ -135,7 +135,7 @@ def is_right(case):
     indirect=True,
 )  # fmt: skip
 def test_an_exception_at_every_line(case, step):
-    """At lines of a call, on an open connection or a new one, while the exception is held."""
+    """An exception is raised at each line of a call, on an open connection or a new one."""
     for server in case.servers:
         server.warm_up()
     for _ in range(3):

@@ -192,7 +192,7 @@ def outcome(client, argument, pool):
 
 
 def test_what_may_have_run_is_not_tried_again():
-    """With retries, but for a method that may not run twice: never, wherever its request breaks."""
+    """With retries, a non-idempotent call runs at most once, wherever its request ends."""
     argument = text('0' * 8, 40)
     for k in range(1, request_size(argument, framed=True), 5):
         reset = Reset(True, lambda turn: turn.connection > 0)

@@ -97,7 +97,7 @@ def test_mutants_are_noticed_or_survive_or_do_not_apply(run):
 
 
 def test_the_exit_code_is_0_where_all_are_noticed(run):
-    """As make and CI need it."""
+    """The exit code is 0 if tests notice all mutants, as make and CI need it."""
     code, lines = run(('adds wrong', r'a \+ b', 'a'))
     assert (code, lines[0]) == (0, '1 of 1 mutants are noticed')
 

@@ -47,7 +47,7 @@ def same(one, other):
 
 @pytest.mark.parametrize('name', ['everything', 'constants', 'including'])
 def test_round_trips_of_loaded_structs(name):
-    """Whatever a struct holds, it is the same again."""
+    """Any loaded struct is equal after dict or JSON and back."""
     module = load(CORPUS / f'{name}.thrift')
     classes = [
         cls for each in dir(module)
@@ -69,13 +69,13 @@ def test_round_trips_of_loaded_structs(name):
 @QUICK
 @given(generated_structs(ttypes.Everything))
 def test_round_trips_of_gen_py(value):
-    """Also of generated structs, where enums are numbers."""
+    """Generated structs, whose enums are numbers, make the round trip too."""
     assert convert.from_dict(type(value), convert.to_dict(value)) == value
     assert convert.from_json(type(value), convert.to_json(value)) == value
 
 
 def test_what_json_looks_like(shop):
-    """As the documentation has it."""
+    """The JSON is as the documentation describes it."""
     order = shop.Order(
         items=[shop.Item('a', 2**63 - 1, shop.Kind.TOY)],
         raw=b'\xff\x00',
@@ -107,7 +107,7 @@ def test_what_json_looks_like(shop):
 
 
 def test_what_is_left_out_has_its_default(shop):
-    """And names of members are read, with or without the enum's."""
+    """Missing fields get defaults; enum members are read with or without the enum's name."""
     order = convert.from_json(shop.Order, '{"prices": {"TOY": 1, "Kind.BOOK": 2}}')
     assert order.limit == 5
     assert order.items is None
@@ -136,7 +136,7 @@ WRONG = [
 
 @pytest.mark.parametrize(('data', 'says'), WRONG, ids=range(len(WRONG)))
 def test_errors_name_the_path(shop, data, says):
-    """Where it is in the data, what was expected there, and what is there instead."""
+    """The text has the path in the data, what was expected there, and what is there."""
     with pytest.raises(ValueError, match='order') as caught:
         convert.from_json(shop.Order, json.dumps(data))
     assert says in str(caught.value)
@@ -144,7 +144,7 @@ def test_errors_name_the_path(shop, data, says):
 
 @pytest.mark.parametrize('text', ['{', '', '{"price": 1, "price": 2}', '[' * 100_000])
 def test_what_is_not_json(shop, text):
-    """Also a field that is there twice, and what is nested without end."""
+    """Invalid JSON, a repeated field and endless nesting are ValueErrors."""
     with pytest.raises(ValueError, match=r'^order: '):
         convert.from_json(shop.Order, text)
 

@@ -69,7 +69,7 @@ def test_what_module_attributes_are(write):
 
 
 def test_arguments_have_the_defaults_of_the_idl(write):
-    """Those of the last arguments, as Python has it."""
+    """Only the last arguments have defaults, as in Python."""
     module = load(write('service S { void f(1: i32 a = 1, 2: i32 b, 3: i32 c = 3, 4: i32 d = 4) }'))
     assert str(inspect.signature(module.S.Iface.f)) == '(self, a, b, c=3, d=4)'
 
@@ -92,7 +92,7 @@ def test_a_default_names_a_constant(write):
 
 
 def test_uuids(write):
-    """Where the installed thrift has them."""
+    """UUIDs work if the installed thrift has them."""
     text = 'struct S { 1: uuid id, 2: map<uuid, uuid> m }\nconst uuid NIL = "{}"'
     nil = uuid.UUID(int=0)
     try:

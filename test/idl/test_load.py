@@ -24,7 +24,7 @@ service Shop { Item buy(1: string name) throws (1: SoldOut sold_out) }
 
 
 def test_the_same_file_is_the_same_module(write, tmp_path, monkeypatch):
-    """By whatever path; other folders or another name make another module."""
+    """A file is one module by any path; other folders or another name make another one."""
     path = write(SHOP)
     module = load(path)
     assert load(str(path)) is module
@@ -64,7 +64,7 @@ def test_a_module_of_thriftpy2_stays(write):
 
 
 def test_a_changed_file_is_loaded_again(write):
-    """Also when an included file has changed; who has the old module keeps it."""
+    """A changed file or include is loaded again; the old module stays usable."""
     base = write('struct Base { 1: i32 a }', 'base.thrift')
     path = write('include "base.thrift"\nstruct Has { 1: base.Base base }')
     module = load(path)
@@ -156,7 +156,7 @@ def test_a_subclass_of_a_program_is_pickled_as_its_own(write):
 
 
 def test_threads_load_one_module(write):
-    """Whoever is first, all have the same."""
+    """Threads that load a file at the same time get the same module."""
     path = write(SHOP)
     barrier = threading.Barrier(8)
     found = []

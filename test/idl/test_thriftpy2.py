@@ -154,7 +154,7 @@ def test_its_client_calls_a_loaded_service(path, theirs):
 
 
 def test_from_an_open_file(path):
-    """Also what `load_fp` makes."""
+    """A module that `load_fp` made works too."""
     with path.open() as file:
         module = thriftpy2.load_fp(file, 'shop_from_file_thrift')
     with (

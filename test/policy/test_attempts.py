@@ -63,7 +63,7 @@ def test_attempt_timeout_in_fan_outs(kind, fault_server, closing):
 
 
 def test_attempt_timeout_in_balanced_pools_moves_on(fault_server, balanced):
-    """To a server that wasn't tried."""
+    """After `attempt_timeout`, a server that wasn't tried gets the next attempt."""
     servers = [fault_server(test_service, silence()), fault_server(test_service, ECHO)]
     pool = balanced(
         [server.address for server in servers], balance='first', timeout=5000, idempotent=True,
@@ -95,7 +95,7 @@ def test_policies_of_single_methods(fault_server, client_of):
 
 @pytest.mark.parametrize('case', ['own', 'attempt', 'deadline', 'not counted'])
 def test_timeouts_count_as_failures_unless_a_deadline_was_shorter(case, fault_server, client_of):
-    """Those of the call and of the attempt do; count_timeouts=False leaves all out."""
+    """Timeouts count, except those of a shorter deadline or with count_timeouts=False."""
     server = fault_server(test_service, silence())
     policy = RetryPolicy(attempts=1, attempt_timeout=60 if case == 'attempt' else None)
     client = client_of(
@@ -130,7 +130,7 @@ RETRIED = {
 
 @pytest.mark.parametrize('case', RETRIED)
 def test_retry_on_repeats_an_answered_call(case, fault_server, client_of):
-    """Of an idempotent method only; the breaker counts the answer as a success."""
+    """Only idempotent methods are repeated; the breaker counts the reply as a success."""
     script, retry_on = RETRIED[case]
     server = fault_server(rich_service, [script, reply('found'), script])
     policy = RetryPolicy(attempts=2, backoff=1, retry_on=retry_on)
@@ -216,7 +216,7 @@ def test_what_a_retry_on_function_raises_is_raised(fault_server, client_of):
 
 @pytest.mark.parametrize('kind', CLIENTS, ids=name)
 def test_429_and_503_are_retried_after_what_the_server_asks_for(kind, closing):
-    """Of idempotent methods."""
+    """Idempotent methods are retried after the time in Retry-After."""
     statuses = []
 
     def answer_it(handler, body):
@@ -279,7 +279,7 @@ def test_silent_servers_cost_no_call(fault_server, balanced):
 
 @pytest.mark.parametrize('kind', HASHES, ids=name)
 def test_hedges_of_a_hash_pool_go_to_the_replicas(kind, fault_server, closing):
-    """As many as `failover` names, in the routing's order."""
+    """Hedges use as many replicas as `failover` allows, in the routing's order."""
     servers = [fault_server(test_service, each) for each in (silence(), silence(), ECHO)]
     pool = closing(
         made(
@@ -292,7 +292,7 @@ def test_hedges_of_a_hash_pool_go_to_the_replicas(kind, fault_server, closing):
 
 
 def test_a_hedge_takes_no_connection_that_it_would_wait_for(fault_server, client_of):
-    """With one connection there is no hedge."""
+    """With max_connections=1 there is no hedge."""
     server = fault_server(test_service, [delay(100) + ECHO, ECHO])
     client = client_of(
         server.address, max_connections=1, idempotent=True, hedge=Hedge(after=10, most=3)
@@ -302,7 +302,7 @@ def test_a_hedge_takes_no_connection_that_it_would_wait_for(fault_server, client
 
 
 def test_a_hedge_leaves_the_last_retry_in_the_budget(fault_server, client_of):
-    """Of the ten that each client has, hedges take nine."""
+    """Of a client's ten retries, hedges use at most nine."""
     server = fault_server(test_service, delay(40) + ECHO)
     client = client_of(
         server.address, idempotent=True, hedge=Hedge(after=0, most=20),
@@ -347,7 +347,7 @@ def test_the_deadline_goes_along_in_headers(closing, client_of):
 
 
 def test_headers_of_ones_own_names(closing, client_of):
-    """Those that are named, in addition to the call's own headers."""
+    """The header names can be chosen; the call's own headers are sent too."""
     server = closing(HttpServer())
     client = client_of(
         f'http://127.0.0.1:{server.port}/', propagate_deadline={'deadline': 'X-Left'},
@@ -361,7 +361,7 @@ def test_headers_of_ones_own_names(closing, client_of):
 
 @pytest.mark.parametrize('kind', FAN_OUTS, ids=name)
 def test_the_deadline_in_fan_outs(kind, closing):
-    """On warm connections, too."""
+    """Fan-outs send the deadline, on open connections too."""
     servers = [closing(HttpServer()) for _ in range(2)]
     urls = [f'http://127.0.0.1:{server.port}/' for server in servers]
     pool = closing(
@@ -375,7 +375,7 @@ def test_the_deadline_in_fan_outs(kind, closing):
 
 
 def test_headers_of_a_hedged_call_are_made_once(closing, client_of):
-    """And each attempt has its number."""
+    """The headers are made once, and each attempt has its number."""
     made_for = []
 
     def headers():

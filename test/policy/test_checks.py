@@ -203,7 +203,7 @@ def test_a_function_decides(verdict, closing, fault_server):
 
 
 def test_what_a_function_raises_is_logged_once(closing, fault_server, caplog):
-    """Not at every check."""
+    """An exception of the function is logged once, not at every check."""
     server = fault_server(test_service, [close(), ECHO])
 
     def check(view):
@@ -245,7 +245,7 @@ def test_a_hung_check_ends_with_the_client(closing, fault_server):
 @pytest.mark.parametrize('kind', POOLS, ids=name)
 @pytest.mark.parametrize('check', ['pin', 'getk'])
 def test_the_method_must_exist_and_have_no_arguments(kind, check):
-    """That is found out when the client or pool is made."""
+    """A wrong method is refused when the client or pool is made."""
     with pytest.raises(ValueError, match='check'):
         kind(test_service, circuit_breaker=CircuitBreaker(check=check))
 

@@ -48,7 +48,7 @@ def turns(server):
 
 
 def test_each_new_connection_is_greeted_before_it_serves_calls(fault_server, client_of):
-    """Also after a reconnect, in warm_up, and for a pinned one."""
+    """`on_connect` runs after a reconnect, in warm_up and for a pinned connection too."""
     server = fault_server(test_service, [ECHO, ECHO, ECHO + close(), ECHO])
     client = client_of(server.address, on_connect=log_in)
     client.warm_up()
@@ -125,7 +125,7 @@ def broken(_view):
     ids=['closed', 'silent', 'mismatch', 'function'],
 )
 def test_anything_else_is_a_connect_error(script, greet, cause, fault_server, client_of):
-    """With the cause, within the timeout; a failure of the server."""
+    """A ConnectError with its cause, within the timeout, counts as a server's failure."""
     server = fault_server(test_service, script)
     client = client_of(
         server.address, on_connect=greet, timeout=150, circuit_breaker=CircuitBreaker(failures=1)
@@ -254,7 +254,7 @@ def test_it_must_be_a_function(kind):
 
 
 def test_an_unreachable_server_is_never_greeted(client_of):
-    """There is no connection."""
+    """`on_connect` isn't called if the connect fails."""
     greeted = []
     with ClosedPort() as closed:
         client = client_of(closed.address, on_connect=greeted.append)
@@ -264,7 +264,7 @@ def test_an_unreachable_server_is_never_greeted(client_of):
 
 
 def test_a_balanced_pool_greets_a_pinned_connection(fault_server, closing):
-    """Before the first of its calls."""
+    """`on_connect` runs before the first call of the pinned connection."""
     server = fault_server(test_service, ECHO)
     pool = closing(BalancedClient(test_service, servers=[server.address], on_connect=log_in))
     with pool.pinned() as one:

@@ -33,7 +33,7 @@ ECHO = answer(lambda args: args.key)
 
 
 def connections_of(server, *tokens):
-    """By which connection each call with one of these tokens came."""
+    """Return the connection by which each call with one of these tokens arrived."""
     return [each.connection for each in server.ledger.executions if each.token in tokens]
 
 
@@ -109,7 +109,7 @@ def test_it_holds_one_permit_from_the_first_call_on(fault_server, client_of):
 
 
 def test_it_waits_for_its_permit_in_line(fault_server, client_of):
-    """As any call does: a call that is under way keeps its connection."""
+    """A pinned connection waits for a permit as calls do; a call in flight keeps its own."""
     gate = hold()
     server = fault_server(test_service, [gate + ECHO, ECHO])
     client = client_of(server.address, max_connections=1)
@@ -227,7 +227,7 @@ def test_a_first_connect_that_fails_loses_nothing(client_of, fault_server):
 
 
 def test_after_the_block_calls_are_refused(fault_server, client_of):
-    """So are those that wait for their turn, at once; the one under way finishes."""
+    """After the block, calls are refused, waiting ones too; the one in flight finishes."""
     gate = hold()
     server = fault_server(test_service, [gate + ECHO, ECHO])
     client = client_of(server.address)
@@ -259,7 +259,7 @@ def test_after_the_block_calls_are_refused(fault_server, client_of):
 
 
 def test_closing_and_disabling_the_client_hold_for_it(fault_server, client_of):
-    """Nothing is open after close()."""
+    """Closing or disabling the client applies to it; close() leaves nothing open."""
     server = fault_server(test_service, ECHO)
     client = client_of(server.address)
     one = client.pinned()
@@ -372,7 +372,7 @@ def test_calls_are_events_and_counts_as_any_others(fault_server, client_of):
 
 
 def test_a_balanced_pool_chooses_the_server_as_it_connects(closing, fault_server, balanced):
-    """With failover to those that can be reached, and then stays with it."""
+    """The pool chooses a server that can be reached, and keeps it for the block."""
     good = [fault_server(test_service, ECHO) for _ in range(2)]
     dead = [closing(ClosedPort()).address for _ in range(2)]
     pool = balanced([*dead, *(server.address for server in good)], balance='round_robin')
@@ -388,7 +388,7 @@ def test_a_balanced_pool_chooses_the_server_as_it_connects(closing, fault_server
 
 
 def test_concurrent_first_calls_of_a_balanced_pool_meet_on_one_server(fault_server, balanced):
-    """Whichever was chosen first."""
+    """Concurrent first calls use the same server."""
     servers = [fault_server(test_service, delay(20) + ECHO) for _ in range(3)]
     pool = balanced([server.address for server in servers], balance='round_robin')
     with pool.pinned() as one:
@@ -406,7 +406,7 @@ def test_concurrent_first_calls_of_a_balanced_pool_meet_on_one_server(fault_serv
 
 
 def test_a_balanced_pool_reports_the_loss_and_moves_nowhere(fault_server, balanced):
-    """Though another server could serve the call."""
+    """A lost connection fails the call, though another server could serve it."""
     servers = [fault_server(test_service, [ECHO, close(), ECHO]) for _ in range(2)]
     pool = balanced(
         [server.address for server in servers], idempotent=True, retry=RetryPolicy(attempts=5)
@@ -425,7 +425,7 @@ def test_a_balanced_pool_reports_the_loss_and_moves_nowhere(fault_server, balanc
 
 
 def test_a_server_that_leaves_the_pool_keeps_its_pinned_calls(fault_server, balanced):
-    """Until the block ends."""
+    """A removed server serves its pinned calls until the block ends."""
     servers = [fault_server(test_service, ECHO) for _ in range(2)]
     pool = balanced([server.address for server in servers])
     with pool.pinned() as one:

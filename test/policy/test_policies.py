@@ -52,7 +52,7 @@ def first_field(policy):
     ],
 )
 def test_an_invalid_value_is_refused(kind, values, error):
-    """With a text that names the argument and quotes the value."""
+    """The text names the argument and quotes the value."""
     *_, name = values
     with pytest.raises(error, match=name) as caught:
         kind(**values)
@@ -71,7 +71,7 @@ def test_an_invalid_value_is_refused(kind, values, error):
     ],
 )
 def test_the_least_and_the_most_are_accepted(kind, values):
-    """And kept as they were given."""
+    """The smallest and largest values are kept as they were given."""
     policy = kind(**values)
     assert {name: getattr(policy, name) for name in values} == values
 
@@ -103,7 +103,7 @@ def test_replace_checks_as_the_constructor_does(policy):
     'duplicate', [copy.copy, copy.deepcopy, lambda policy: pickle.loads(pickle.dumps(policy))]
 )
 def test_a_copy_is_equal(policy, duplicate):
-    """By its fields, its hash and what it shows."""
+    """A copy has equal fields, hash and repr."""
     other = duplicate(policy)
     assert other == policy
     assert hash(other) == hash(policy)
@@ -117,6 +117,6 @@ def test_what_it_shows_makes_it_again(policy):
 
 
 def test_policies_of_different_kinds_differ():
-    """Even where they have the same number of equal fields."""
+    """Policies of different classes differ, even with equal fields."""
     assert Hedge() != RetryPolicy()
     assert Hedge() != (None, 95)

@@ -28,7 +28,7 @@ def tls_server(certificates):
 
 
 def test_ssl_is_called_for_each_new_connection(tls_server, certificates, client_of):
-    """And not for a call on an open one."""
+    """The `ssl` function isn't called for a call on an open connection."""
     made_contexts = []
 
     def context():
@@ -63,7 +63,7 @@ def test_ssl_in_fan_outs(kind, tls_server, certificates, closing):
 @pytest.mark.parametrize('option', ['ssl', 'sasl'])
 @pytest.mark.parametrize('returned', ['raises', None, 'text', 7])
 def test_a_function_that_fails_is_an_auth_error(option, returned, fault_server, client_of):
-    """With the cause, never retried, nothing sent; also for what it may not return."""
+    """An AuthError has the cause, is never retried, and nothing was sent."""
     calls = []
 
     def function():
@@ -87,7 +87,7 @@ def test_a_function_that_fails_is_an_auth_error(option, returned, fault_server, 
 
 @pytest.mark.parametrize('option', ['ssl', 'sasl'])
 def test_its_time_counts(option, fault_server, client_of):
-    """If none is left afterwards: CallTimeout, and nothing was sent."""
+    """The function's time counts: CallTimeout, with nothing sent, if none is left."""
     server = fault_server(test_service, ECHO)
 
     def function():
@@ -102,7 +102,7 @@ def test_its_time_counts(option, fault_server, client_of):
 
 
 def test_an_asyncio_client_takes_coroutine_functions(tls_server, certificates, closing):
-    """For ssl=, with their time counted."""
+    """Coroutine functions work for `ssl` too, and their time counts."""
     import asyncio
 
     async def context():
@@ -123,7 +123,7 @@ def test_an_asyncio_client_takes_coroutine_functions(tls_server, certificates, c
 
 @pytest.mark.parametrize('kind', CLIENTS, ids=name)
 def test_headers_are_made_for_each_call_and_their_time_counts(kind, closing):
-    """In the caller's thread; an exception is the caller's, unchanged."""
+    """Headers are made in the caller's thread; an exception reaches the caller unchanged."""
     count, server = [], closing(HttpServer())
 
     def headers():

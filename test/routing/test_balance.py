@@ -74,7 +74,7 @@ def p99(times):
     st.floats(0, 1e6),
 )
 def test_a_pick_is_one_of_the_candidates(name, states, random, now):
-    """Whatever is known of them, also with the extremes of chance."""
+    """Any load and any random number pick one of the candidates."""
     loads = []
     for calls, weight, latency in states:
         load = routing.Load(weight) if latency is None else answered(latency, weight=weight)
@@ -95,7 +95,7 @@ def test_without_candidates_there_is_no_pick(name):
 
 
 def test_round_robin_takes_turns():
-    """As many calls each, from a random server on."""
+    """Each server gets as many calls, beginning with a random one."""
     loads = [routing.Load() for _ in range(5)]
     balancer = routing.balancer('round_robin')
 
@@ -136,7 +136,7 @@ def test_round_robin_loses_no_turn_between_threads():
 )
 @pytest.mark.parametrize('weights', [(1, 3), (1, 1, 2), (0.5, 1, 1.5, 2)])
 def test_idle_servers_are_picked_by_weight(name, tolerance, weights):
-    """With latencies that are nearly equal, and no calls in flight."""
+    """With nearly equal latencies and no calls in flight, weights decide."""
     loads = [answered(1 + 0.1 * i, weight=weight) for i, weight in enumerate(weights)]
 
     counts = picks(name, loads, 12000)
@@ -161,7 +161,7 @@ def test_p2c_prefers_the_faster_of_two():
 
 
 def test_p2c_prefers_the_idler_of_two():
-    """Of two equally fast servers the one with fewer calls in flight."""
+    """Of two equally fast servers, p2c picks the one with fewer calls in flight."""
     loads = [answered(1), answered(1)]
     loads[0].start()
 
@@ -289,7 +289,7 @@ def test_p2c_gives_servers_their_weight_under_load():
 
 
 def test_a_load_shows_what_it_knows():
-    """In one line."""
+    """The repr of a load has its figures, in one line."""
     load = answered(1.25, weight=2)
     load.start()
 
@@ -312,7 +312,7 @@ def test_a_balancer_may_be_an_object():
 
 
 def test_an_unknown_balancer_is_refused_with_the_nearest():
-    """And with the list of those that there are."""
+    """The error names the nearest balancer and lists all."""
     with pytest.raises(
         ValueError,
         match=r"balance 'roundrobin'; did you mean 'round_robin'\? \(there are: first, least",

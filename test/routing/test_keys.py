@@ -317,7 +317,7 @@ def test_a_key_that_contains_itself_is_refused(make):
 
 
 def test_a_key_may_contain_the_same_object_twice():
-    """Only what is inside of itself has no end."""
+    """Only a key that contains itself is refused."""
     twin = ['a']
 
     assert canonical_bytes([twin, twin]) == canonical_bytes([['a'], ['a']])

@@ -27,7 +27,7 @@ def test_the_public_names_are_sorted_and_there():
 
 
 def test_an_unknown_name_is_no_attribute():
-    """As in any module."""
+    """An unknown name is an AttributeError, as in any module."""
     with pytest.raises(AttributeError, match=r"'thrift_client.routing' has no attribute 'nothing'"):
         routing.nothing  # noqa: B018  (looking it up is the test)
 

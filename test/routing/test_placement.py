@@ -32,7 +32,7 @@ def pool_of():
 
 @each_routing
 def test_explain_tells_where_a_call_goes(routing, pool_of):
-    """To the server that would serve it, with the replicas that may, and the hash."""
+    """`explain` returns the server of a call, its replicas and the hash."""
     pool = pool_of(routing=routing, replicas=3)
     for key in KEYS[:50]:
         found = pool.explain('getk', key)
@@ -44,7 +44,7 @@ def test_explain_tells_where_a_call_goes(routing, pool_of):
 
 
 def test_explain_uses_the_key_function(pool_of):
-    """However the arguments are written."""
+    """`explain` uses the key function, however the arguments are written."""
     pool = pool_of(kind=ThreadedHashClient)
     pool.setk.set_hash(lambda key, value: int(key))
     found = pool.explain('setk', value='v', key='7')
@@ -64,7 +64,7 @@ def test_explain_says_that_a_server_is_out(pool_of):
 
 
 def test_without_failover_a_server_that_is_out_keeps_its_keys(pool_of):
-    """As a call would."""
+    """Without `failover`, a disabled server keeps its keys, as for calls."""
     pool = pool_of()
     server = pool.explain('getk', 'k').server
     server.disable()
@@ -82,7 +82,7 @@ def test_an_explanation_reads_well(pool_of):
 
 
 def test_wrong_questions_are_errors(pool_of):
-    """As wrong calls are."""
+    """Wrong arguments raise the errors that a call raises."""
     pool = pool_of()
     with pytest.raises(AttributeError, match='getk'):
         pool.explain('gtk', 'k')

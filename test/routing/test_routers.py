@@ -49,7 +49,7 @@ def homes(router, names, weights=None, sample=KEYS):
 
 @given(router_names, server_names, keys, st.integers(0, 12))
 def test_ranked_begins_with_index_and_names_nobody_twice(name, names, key, n):
-    """As many servers as asked for or as there are, each once, the key's own first."""
+    """`ranked` lists distinct servers, at most as many as exist, the key's own first."""
     table = SMALL[name].table(names, equal(names))
 
     ranked = table.ranked(key, n)
@@ -89,7 +89,7 @@ def test_a_lost_servers_keys_go_to_their_second_choice(name, names, key):
 
 @given(server_names, keys, st.data())
 def test_rendezvous_moves_only_the_share_of_a_weighted_server(names, key, data):
-    """Whatever the weights, who stays keeps the keys."""
+    """With any weights, keys of servers that stay don't move."""
     weights = tuple(data.draw(st.floats(0.01, 100)) for _ in names)
     table = SMALL['rendezvous'].table(names, weights)
     ranked = [names[position] for position in table.ranked(key, 9)]
@@ -244,7 +244,7 @@ def test_modulo_hashes_every_other_key(key):
 
 
 def test_modulo_prefers_the_servers_that_follow():
-    """Around the end of the list."""
+    """`ranked` continues at the beginning of the list."""
     assert routing.Modulo().table(fleet(4), equal(fleet(4))).ranked(2, 3) == [2, 3, 0]
 
 
@@ -257,7 +257,7 @@ def test_jump_finds_all_servers_of_a_large_fleet():
 
 @pytest.mark.parametrize('size', [-7, 0, 1, 4, 100, 65536])
 def test_a_maglev_table_has_a_prime_number_of_slots(size):
-    """Otherwise a server's steps would not reach each slot."""
+    """With a number that isn't prime, some slots would be out of reach."""
     with pytest.raises(ValueError, match='prime'):
         routing.Maglev(size)
 
@@ -308,7 +308,7 @@ def test_a_table_without_servers_finds_none(name):
 
 @pytest.mark.parametrize('name', ROUTERS)
 def test_a_key_without_a_stable_hash_is_refused(name):
-    """By each router, for one server and for several."""
+    """Each router refuses it, for one server and for several."""
     table = SMALL[name].table(fleet(3), equal(fleet(3)))
 
     with pytest.raises(TypeError, match='set_hash'):
@@ -357,7 +357,7 @@ def test_a_router_may_be_an_object():
     ],
 )
 def test_an_unknown_router_is_refused_with_the_nearest(wrong, message):
-    """And with the list of those that there are."""
+    """The error names the nearest router and lists all."""
     with pytest.raises(ValueError, match=message):
         routing.router(wrong)
 

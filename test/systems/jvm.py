@@ -76,7 +76,7 @@ class _Java:
 
     @property
     def address(self):
-        """Where it listens."""
+        """The address at which the server listens."""
         return f'localhost:{self.port}'
 
     def __enter__(self):

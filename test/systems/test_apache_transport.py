@@ -75,7 +75,7 @@ def client_of():
 @pytest.mark.parametrize('transport', ['buffered', 'framed', 'zlib', 'header'])
 @pytest.mark.parametrize('name', PROTOCOLS)
 def test_a_generated_client_calls_over_it(name, transport, client_of):
-    """With every protocol that Apache has, over every transport, small and large."""
+    """Generated clients call with every protocol of Apache over every transport."""
     protocol = name.partition(' ')[0]
     if (protocol, transport) == ('json', 'header'):
         pytest.skip('THeader carries binary and compact')
@@ -102,7 +102,7 @@ def test_http_carries_it(protocol, client_of):
 
 
 def test_it_is_a_thrift_transport():
-    """Of the classes that libraries and the C extension ask for."""
+    """It has the base classes that libraries and the C extension check."""
     transport = ApacheTransport('localhost:9090')
     assert isinstance(transport, TTransportBase)
     assert isinstance(transport, CReadableTransport)
@@ -147,7 +147,7 @@ def test_multiplexed_calls(client_of):
 
 
 def test_oneway_returns_at_once_and_exceptions_are_answers(client_of):
-    """Both leave the connection usable."""
+    """Oneway calls and declared exceptions leave the connection usable."""
     with testing.serve(rich_service, Rich()) as server:
         client = client_of(server.address, service=rich_service)
         client.fire('token')
@@ -193,7 +193,7 @@ def test_an_argument_that_cannot_be_encoded_does_no_harm(kv_server, client_of):
     ],
 )
 def test_what_is_not_the_reply_closes_the_connection(reply, error, client_of):
-    """Nothing of it reaches the caller, and only open() connects again."""
+    """The caller gets none of its bytes, and only open() connects again."""
     replies = iter([reply, pong()])
     with RawServer(lambda _: next(replies)) as server:
         client = client_of(server.address, timeout=2000)
@@ -223,7 +223,7 @@ def test_unasked_bytes_between_calls_close_the_connection(client_of):
 
 
 def test_a_connection_that_the_server_closed_is_found(client_of):
-    """Before anything is sent; open() connects again, a call doesn't."""
+    """It is noticed before sending; open() connects again, a call doesn't."""
     replies = iter([pong(), pong()])
     with RawServer(lambda _: next(replies)) as server:
         client = client_of(server.address)
@@ -241,7 +241,7 @@ def test_a_connection_that_the_server_closed_is_found(client_of):
 
 
 def test_the_timeout_is_that_of_the_whole_call(client_of):
-    """However slowly the bytes come; setTimeout changes it for the calls that follow."""
+    """Slow bytes don't extend it; setTimeout changes it for later calls."""
     with RawServer(lambda _: b'\x80') as server:
         client = client_of(server.address, timeout=60000)
         client.transport.setTimeout(150)
@@ -305,7 +305,7 @@ def test_a_limit_on_the_reply(kv_server, client_of):
 
 
 def test_reading_without_a_call_raises(kv_server):
-    """Instead of spinning, whichever way a protocol reads."""
+    """Every read function raises instead of spinning."""
     with ApacheTransport(kv_server.address) as transport:
         for read in (transport.read, transport.readAll, partial(transport.cstringio_refill, b'')):
             with pytest.raises(errors.DecodeError, match='flush'):
@@ -318,7 +318,7 @@ def test_reading_without_a_call_raises(kv_server):
     'name', ['retry', 'hedge', 'on_connect', 'max_idle', 'idempotent', 'nonsense']
 )
 def test_options_that_would_do_nothing_are_refused(name):
-    """As keywords and in a URL."""
+    """They are refused as keywords and in a URL."""
     with pytest.raises(TypeError, match=name):
         ApacheTransport('localhost', **{name: None})
 

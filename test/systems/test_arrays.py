@@ -138,7 +138,7 @@ def test_lists_of_numbers_are_arrays_at_any_depth(served, idl):
 
 
 def test_results_and_exceptions_have_them_too(served, idl):
-    """And a result without any is what it was."""
+    """Results and exceptions have arrays too; a result without lists is unchanged."""
     client, _ = served
     for count in (0, 1, 200_000):
         array = client.longs(count)
@@ -153,7 +153,7 @@ def test_results_and_exceptions_have_them_too(served, idl):
 
 
 def test_arguments_may_be_arrays(served):
-    """As lists may."""
+    """Arrays can be given wherever lists can."""
     client, _ = served
     ones = numpy.ones(3)
     assert client.add(ones, ones * 2).tolist() == [3.0, 3.0, 3.0]
@@ -161,7 +161,7 @@ def test_arguments_may_be_arrays(served):
 
 
 def test_a_reply_that_lies_about_its_numbers(idl):
-    """Is refused as without arrays: too short, too long, of another type."""
+    """Too short, too long or of another type, it is refused as without arrays."""
     head = b'\x80\x01\0\x02\0\0\0\x05longs'
     bodies = {
         b'\x0f\0\0\x0a\0\0\0\x02' + bytes(8): errors.DecodeError,

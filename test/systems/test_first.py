@@ -28,7 +28,7 @@ def _pick(loads, now):
 
 
 def test_the_order_decides_and_a_server_out_of_reach_is_passed_over():
-    """For a second, then twice as long each time, at most a minute; one call tries it again."""
+    """An unreachable server is skipped for 1 s, then doubling up to a minute."""
     first, second = loads = [routing.Load(), routing.Load(1000)]
     assert _pick(loads, 0.0) == 0
     first.lost(0.0)
@@ -57,7 +57,7 @@ def test_if_none_is_in_reach_the_one_that_is_due_first_is_tried():
 
 @each_kind
 def test_calls_stay_at_the_first_and_return_to_it(kind, pool_of):
-    """When it is back, whatever the others have answered meanwhile."""
+    """Calls return to the first server when it is back, whatever others have answered."""
     first = testing.serve(test_service, Named('first'))
     with testing.serve(test_service, Named('second')) as second:
         with first:

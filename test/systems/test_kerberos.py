@@ -38,7 +38,7 @@ def realm(tmp_path_factory):
 
 @pytest.mark.parametrize('quality', QUALITIES)
 def test_it_logs_in_and_wraps(quality, realm, face):
-    """With each quality of protection, small and large messages, one login for many calls."""
+    """One login serves small and large calls, with each quality of protection."""
     with (
         GssServer(realm.keytab, QUALITIES[quality]) as server,
         face.client(test_service, f'127.0.0.1:{server.port}', sasl=KERBEROS) as client,
@@ -70,7 +70,7 @@ def test_a_request_is_cut_into_what_the_server_takes(realm):
 
 
 def test_a_reply_that_is_not_encrypted_as_agreed(realm, face):
-    """Is not taken."""
+    """A reply that is only signed is refused if encryption was agreed."""
     with (
         GssServer(realm.keytab, AUTH_CONF, lies=True) as server,
         face.client(test_service, f'127.0.0.1:{server.port}', sasl=KERBEROS) as client,
@@ -105,7 +105,7 @@ def test_a_function_that_returns_no_login(returned, face):
     ],
 )
 def test_the_host_of_the_address_is_the_principals(sasl, realm):
-    """Unless another is given; `_HOST` stands for it, as in Hadoop's files."""
+    """The principal has the address's host, another given one, or `_HOST`, as in Hadoop."""
     keytab = realm.add('kv/localhost')
     with GssServer(keytab) as server:
         sasl = {'mechanism': 'GSSAPI', **sasl}
@@ -147,7 +147,7 @@ def _refused(server, sasl=KERBEROS, **options):
 
 
 def test_without_a_ticket_the_error_names_the_cache(realm, tmp_path, monkeypatch):
-    """And says kinit."""
+    """The error names the ticket cache and says to run kinit."""
     monkeypatch.setenv('KRB5CCNAME', f'FILE:{tmp_path}/none')
     with GssServer(realm.keytab) as server:
         text = _refused(server)
@@ -226,7 +226,7 @@ def test_digest_md5_with_a_delegation_token(offers, face):
 
 
 def test_a_missing_package_is_named_when_the_client_is_made():
-    """With the extra that installs it; pure-sasl alone has no GSSAPI."""
+    """The error names the extra to install; pure-sasl alone has no GSSAPI."""
     code = (
         'import sys; sys.modules["kerberos"] = sys.modules["winkerberos"] = None\n'
         'import thrift_client; from test_if import test_service\n'

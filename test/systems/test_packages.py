@@ -46,7 +46,7 @@ def test_pyhive(hive_server):
 
 
 def test_pyhive_in_tls():
-    """With SASL inside."""
+    """PyHive works in TLS with SASL inside."""
     authority = trustme.CA()
     server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert('localhost').configure_cert(server_side)

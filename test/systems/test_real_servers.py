@@ -69,7 +69,7 @@ def test_impyla(spark):
 
 
 def test_a_session_ends_with_its_connection(spark):
-    """That is why it needs a pinned one, from which its results come as arrays."""
+    """So it needs a pinned connection, from which its results can be arrays."""
     pytest.importorskip('numpy')
     with SimpleClient(
         TCLIService, spark.address, sasl=LOGIN, arrays='numpy', idle_timeout=50

@@ -67,7 +67,7 @@ def test_generated_clients_are_served(fault_server, tmp_path, host, protocol, fr
 
 
 def test_tls_is_served(fault_server, tmp_path):
-    """With an SSL context the same happens over TLS."""
+    """With an SSL context, the fault server does the same over TLS."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert('127.0.0.1').configure_cert(context)
@@ -163,7 +163,7 @@ def test_a_multiplexed_name_is_answered_bare(fault_server):
 
 
 def test_declared_and_application_exceptions_arrive(fault_server):
-    """Both are raised by a generated client as what they are."""
+    """A generated client raises both, with their types."""
     server = fault_server(
         rich_service,
         [
@@ -341,7 +341,7 @@ def test_empty_structs_are_well_formed(fault_server, protocol):
 
 @pytest.mark.parametrize('length', [2**31 - 1, -1])
 def test_a_frame_length_comes_alone(fault_server, length):
-    """Only the four bytes are sent."""
+    """Only the four bytes of the frame's length are sent."""
     server = fault_server(test_service, malformed.frame_length(length) + close(), framed=True)
     with dialled(server.address) as connection:
         connection.sendall(struct.pack('!i', len(PING)) + PING)

@@ -67,7 +67,7 @@ def echoed(connection, data):
 
 @pytest.mark.parametrize('framed', [False, True], ids=['buffered', 'framed'])
 def test_calls_pass_unchanged(fault_server, toxic_proxy, framed):
-    """Without toxics a proxy is not noticed, and counts what passes."""
+    """Without toxics, the proxy changes nothing, and counts the bytes that pass."""
     server = fault_server(test_service, answer(lambda args: args.key), framed=framed)
     proxy = toxic_proxy(server.address)
     with connected(proxy.address, framed=framed) as client:
@@ -205,7 +205,7 @@ def test_the_same_seed_corrupts_the_same_bits(echo_server, toxic_proxy):
 
 @pytest.mark.parametrize(('direction', 'executed'), [('up', 0), ('down', 1)])
 def test_a_reset_comes_before_or_after_execution(fault_server, toxic_proxy, direction, executed):
-    """On the way up the request is lost, on the way down the reply."""
+    """A reset on the way to the server loses the request, on the way back the reply."""
     server = fault_server(test_service, reply('pong'))
     proxy = toxic_proxy(server.address)
     proxy.add(Reset(direction=direction))
@@ -304,7 +304,7 @@ def test_toxics_are_checked(wrong):
 
 @pytest.mark.parametrize('make', [lambda: Bandwidth(0), lambda: Slicer(0), lambda: Slicer(-1)])
 def test_toxics_that_would_let_nothing_pass_are_refused(make):
-    """Where they are made, and not in the proxy's thread, which would end of it."""
+    """Their constructors raise; an error in the proxy's thread would end that."""
     with pytest.raises(ValueError, match='is not above 0'):
         make()
 

@@ -71,7 +71,7 @@ def test_a_bad_address_is_a_value_error(text, port):
     'text', ['SECRET@host', 'u:SECRET@h:99', 'unix:u:SECRET@h', 'thrift://u:SECRET@h:99999']
 )
 def test_no_error_quotes_credentials(text):
-    """Whatever is wrong with the address, and where it has no scheme."""
+    """No error about a bad address shows credentials, with a scheme or without."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - which one, is not the point
         client_of(text)
     assert 'SECRET' not in str(caught.value)
@@ -92,7 +92,7 @@ def test_a_host_is_a_str(host):
 
 
 def test_a_password_is_quoted_nowhere():
-    """In no error about a URL that has one."""
+    """No error about a URL with a password shows it."""
     for text in ('thrift://user:secret@h:0', 'ftp://user:secret@h', 'thrift://user:secret@h/p',
                  'thrift://user:secret@', 'thrift://user:secret@h:x', 'user:secret@h:9090'):
         with pytest.raises(ValueError, match=r'//|not a host name') as caught:
@@ -102,7 +102,7 @@ def test_a_password_is_quoted_nowhere():
 
 @given(st.text(max_size=40), st.one_of(st.none(), st.integers(-5, 70000)))
 def test_any_text_is_an_address_or_a_value_error(text, port):
-    """Nothing else is raised; the port is in range, and the name is the same address."""
+    """Any text has a valid port and the same name again, or raises ValueError."""
     try:
         client = client_of(text, port)
     except ValueError:
@@ -116,7 +116,7 @@ def test_any_text_is_an_address_or_a_value_error(text, port):
 
 @given(st.text(alphabet=':/[]@?#%&=.thriftps0159 \0ä', max_size=25))
 def test_any_url_is_an_address_or_a_value_error(rest):
-    """Also what the standard library's own parser stumbles over."""
+    """A URL that the standard library's parser fails on is a ValueError too."""
     for scheme in ('thrift', 'https', 'zk'):
         try:
             client_of(f'{scheme}://{rest}')

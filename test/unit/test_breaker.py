@@ -106,7 +106,7 @@ def test_transition(state, event):
 
 
 def test_failures_in_a_row_eject():
-    """So many; a success between them resets the count."""
+    """The breaker ejects after `failures` in a row; a success resets the count."""
     breaker = Breaker(CircuitBreaker(failures=3))
     assert [failed(breaker) for _ in range(2)] == [False, False]
     breaker.succeeded()
@@ -133,7 +133,7 @@ def test_an_indispensable_server_is_ejected_once_it_is_dispensable():
     ],
 )
 def test_the_share_of_failures_ejects(rate, calls, failures, ejects):
-    """Of ten calls or more in the window; successes between them don't hide them."""
+    """From ten calls in the window on, their share of failures ejects, despite successes."""
     breaker = Breaker(CircuitBreaker(failures=1000, rate=rate))
     failed(breaker, calls=1)
     for _ in range(failures - 2):
@@ -155,7 +155,7 @@ def test_a_new_window_forgets_the_old_one():
 
 @pytest.mark.parametrize('random', [0.0, 0.5, 1.0])
 def test_each_ejection_in_a_row_lasts_twice_as_long(random):
-    """From `eject` to `max_eject` ms, by 0.5 to 1.5 times that; a success resets it."""
+    """From `eject` to `max_eject` ms, times 0.5 to 1.5; a success resets it."""
     breaker = Breaker(POLICY)
     now, spans = NOW, []
     failed(breaker, now, random)
@@ -183,7 +183,7 @@ def test_probes_of_many_clients_are_apart():
 
 
 def test_exactly_one_call_is_the_probe():
-    """Of all that come when an ejection is over, until it is known how it ended."""
+    """After an ejection, one call probes, and no other passes until it has ended."""
     breaker = breaker_in(EJECTED)
     due = breaker.until
     assert [admits(breaker, due + i) for i in range(4)] == [True, False, False, False]
@@ -194,7 +194,7 @@ def test_exactly_one_call_is_the_probe():
 
 
 def test_spotless_is_what_a_success_would_not_change():
-    """Only then may a call pass without a look."""
+    """Calls skip the breaker only if their success would not change it."""
     breaker = Breaker(POLICY)
     assert breaker.spotless
     failed(breaker)
@@ -301,7 +301,7 @@ def test_a_timeout_of_the_reply_counts_if_it_is_asked_to(phase):
 
 
 def test_a_server_that_stays_down_for_ever():
-    """However often it is ejected in a row, the time is the longest, and nothing overflows."""
+    """After many ejections in a row, the time stays at its maximum without overflow."""
     breaker = Breaker(CircuitBreaker(failures=1, eject=1000, max_eject=60_000))
     now = 0.0
     for calls in range(1100):

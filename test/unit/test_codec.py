@@ -160,7 +160,7 @@ def test_another_calls_reply_is_a_mismatch(protocol, name, kind, seqid):
 
 @every_protocol
 def test_a_reply_is_read_to_its_end(protocol):
-    """Not a byte less or more."""
+    """A reply is read exactly to its last byte."""
     whole = message(
         protocol, 'echo', TMessageType.REPLY, SEQID, SERVICE.methods['echo'].result(success='xyz')
     )

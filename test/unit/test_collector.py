@@ -20,13 +20,13 @@ def collecting():
 
 
 def test_it_is_paused_while_a_message_is_decoded():
-    """And goes on afterwards."""
+    """It is paused during decoding and continues afterwards."""
     assert collector.without_collector(gc.isenabled) is False
     assert gc.isenabled()
 
 
 def test_it_goes_on_after_an_exception():
-    """Whatever ended the decoding."""
+    """It continues, whatever exception ended the decoding."""
     with pytest.raises(ZeroDivisionError):
         collector.without_collector(lambda: 1 / 0)
     assert gc.isenabled()

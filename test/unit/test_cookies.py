@@ -26,7 +26,7 @@ class Clock:
 
 
 def cookies(*lines, path='/a/b', secure=False, clock=None):
-    """Those of one address, after a response with these Set-Cookie headers."""
+    """Return the cookies of one address after a response with these Set-Cookie headers."""
     jar = Cookies('www.Example.org', path, secure=secure, wall_clock=clock or Clock())
     jar.keep(lines)
     return jar
@@ -65,12 +65,12 @@ def cookies(*lines, path='/a/b', secure=False, clock=None):
     ],
 )
 def test_a_cookie_is_sent_back(line, sent):
-    """If it is for this address, in its time, and of a size that a browser takes."""
+    """A cookie is sent if address, time and size are as a browser requires."""
     assert cookies(line).header() == sent
 
 
 def test_secure_cookies_go_over_tls():
-    """There they are sent."""
+    """Cookies marked secure are sent over TLS."""
     assert cookies('a=1; Secure', secure=True).header() == 'a=1'
 
 
@@ -80,7 +80,7 @@ def test_the_query_is_no_part_of_the_path():
 
 
 def test_a_cookie_expires():
-    """Later, too."""
+    """A cookie that was valid when it was set is no longer sent after its time."""
     clock = Clock()
     jar = cookies('a=1; Max-Age=10', 'b=2', clock=clock)
     assert jar.header() == 'a=1; b=2'
@@ -90,7 +90,7 @@ def test_a_cookie_expires():
 
 
 def test_a_new_value_replaces_the_old_one():
-    """And one that is over removes it."""
+    """A new value replaces the old one, and one that has expired removes it."""
     jar = cookies('a=1', 'b=1')
     jar.keep(['a=2'])
     assert jar.header() == 'b=1; a=2'
@@ -99,7 +99,7 @@ def test_a_new_value_replaces_the_old_one():
 
 
 def test_there_are_no_more_than_a_browser_keeps():
-    """However many a server sets, at once or over time."""
+    """The number of cookies is bounded, however many a server sets."""
     jar = cookies(*[f'a{n}=1' for n in range(10 * MOST_COOKIES)])
     assert len(jar) == MOST_COOKIES
     for n in range(10 * MOST_COOKIES):
@@ -113,7 +113,7 @@ def test_there_are_no_more_than_a_browser_keeps():
              'Fri, 31 Dec 9999 23:59:59 -9999', '1' * 60, ',' * 60, '\x00']
 )  # fmt: skip
 def test_a_date_that_is_none_is_ignored(text):
-    """Without a warning or an error."""
+    """An invalid date causes neither a warning nor an error."""
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         assert seconds_of_date(text) is None or isinstance(seconds_of_date(text), float)

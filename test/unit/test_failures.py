@@ -68,7 +68,7 @@ HANDLERS = [
 @pytest.mark.parametrize('handler', HANDLERS)
 @pytest.mark.parametrize('error', [ValueError('mine'), TimeoutError('mine'), EOFError('mine')])
 def test_a_handlers_exception_is_foreign(handler, error):
-    """Whatever kind of callable the handler is, and however deep it raises."""
+    """Any kind of callable can be the handler, and it may raise at any depth."""
     with handling(handler(error)), pytest.raises(type(error)) as caught:
         interrupt()
     assert is_foreign(caught.value)
@@ -76,7 +76,7 @@ def test_a_handlers_exception_is_foreign(handler, error):
 
 @pytest.mark.parametrize('text', ['x', '5'])
 def test_any_other_exception_is_the_calls_own(text):
-    """Also one that went through some frames."""
+    """An exception that passed through several frames is the call's own, too."""
 
     def parse(value):
         return int(value) + len(value[5])
@@ -136,7 +136,7 @@ def test_a_handlers_exception_goes_through_encoding(protocol):
 
 @every_protocol
 def test_a_handlers_exception_goes_through_decoding(protocol, monkeypatch):
-    """In the constructor of a struct, which the decoder calls."""
+    """A handler's exception in a struct's constructor, which decoding calls, is raised."""
     codec = wire_of(SERVICE, Options({'protocol': protocol})).codec
     method = SERVICE.methods['structs']
     data = reply(codec, method, method.result(success=[Small(1, 'x')]))
@@ -170,7 +170,7 @@ DEEP = {
 @pytest.mark.parametrize('known', [False, True])
 @pytest.mark.parametrize('protocol', DEEP)
 def test_deep_nesting_ends_in_an_error(protocol, known, depth):
-    """On every release of thrift: in unknown fields and in a recursive struct."""
+    """Deep unknown fields and recursive structs are an error on every thrift release."""
     codec = wire_of(SERVICE, Options({'protocol': protocol})).codec
     method = SERVICE.methods['tree']
     unit = DEEP[protocol][known]
@@ -192,7 +192,7 @@ def test_what_only_looks_deep_is_read(protocol):
 
 
 def test_the_guard_leaves_deep_data_to_python():
-    """Of which it decides by the bytes that begin a level."""
+    """The number of bytes that begin a level decides whether Python decodes the data."""
     codec = wire_of(SERVICE, Options({})).codec
     method, tree = SERVICE.methods['tree'], Tree('\x0c' * (nesting.SAFE_DEPTH + 1))
     used = []

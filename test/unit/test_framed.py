@@ -52,7 +52,7 @@ def test_a_frame_arrives_in_any_pieces(message, places):
 
 @given(st.binary(min_size=1, max_size=50))
 def test_started_says_whether_anything_came(message):
-    """Not before the first byte, and from then on."""
+    """`started` is true from the first byte on."""
     assembler = Framed(LIMIT).assembler()
     assert not assembler.started
     for byte in Framed(LIMIT).wrap(message, 1, None)[:3]:
@@ -69,13 +69,13 @@ def test_an_impossible_length_is_a_decode_error(size):
 
 @pytest.mark.parametrize('size', [LIMIT + 1, 2**31 - 1])
 def test_a_length_over_the_limit_is_too_large(size):
-    """Before any memory is taken for it."""
+    """The error is raised before any memory is allocated."""
     with pytest.raises(MessageTooLarge, match='max_message_size'):
         assemble([struct.pack('!i', size)])
 
 
 def test_the_limit_itself_is_allowed():
-    """To the byte."""
+    """A frame of exactly the limit is read."""
     assert len(assemble([struct.pack('!i', LIMIT), bytes(LIMIT)]).getvalue()) == LIMIT
 
 

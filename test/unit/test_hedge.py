@@ -16,7 +16,7 @@ def latencies(*elapsed):
 
 @pytest.mark.parametrize('after', [0, 12.5])
 def test_after_is_a_fixed_time(after):
-    """Whatever the times of the calls."""
+    """`after` doesn't depend on the times of calls."""
     assert patience(Hedge(after=after), latencies(*range(100))) == after
 
 
@@ -28,7 +28,7 @@ def test_few_calls_are_not_enough():
 
 @pytest.mark.parametrize(('percentile', 'ms'), [(1, 0), (50, 10), (90, 18), (99.9, 19)])
 def test_percentile(percentile, ms):
-    """So many percent of the calls were answered sooner."""
+    """`percentile` percent of the calls were answered within the time."""
     assert patience(Hedge(percentile=percentile), latencies(*reversed(range(20)))) == ms
 
 

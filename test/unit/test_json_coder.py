@@ -99,7 +99,7 @@ ALL = st.builds(
 @settings(max_examples=60, deadline=None)
 @given(value=ALL)
 def test_the_bytes_and_values_are_apaches(value):
-    """Of requests, byte for byte, and of replies, whatever types they have."""
+    """Request bytes and reply values of all types equal those of Apache's protocol."""
     data, arguments = request('mirror', value=value)
     assert data == message('mirror', TMessageType.CALL, arguments)
     assert read('mirror', reply('mirror', success=value)).success == value
@@ -109,7 +109,7 @@ def test_the_bytes_and_values_are_apaches(value):
     ('value', 'text'), [(math.nan, '"NaN"'), (math.inf, '"Infinity"'), (-math.inf, '"-Infinity"')]
 )
 def test_doubles_that_are_no_numbers(value, text):
-    """As strings, which is how Thrift's JSON has them, and so read by other languages."""
+    """NaN and infinities are sent as strings, as Thrift's JSON in other languages does."""
     data, _ = request('real', value=value)
     assert f'{{"dbl":{text}}}'.encode() in data
     answer = data.replace(b'"real",1', b'"real",2').replace(b'{"1":', b'{"0":')
@@ -120,7 +120,7 @@ def test_doubles_that_are_no_numbers(value, text):
     ('value', 'text'), [(math.nan, '"NaN"'), (math.inf, '"Infinity"'), (-math.inf, '"-Infinity"')]
 )
 def test_apaches_protocol_writes_them_so_too(value, text, tmp_path):
-    """Which is used for structs that need it, here for a negative field id."""
+    """The same holds for structs written by Apache's protocol, as with a negative id."""
     (tmp_path / 'odd.thrift').write_text('service Odd { string real(-3: double value) }')
     service = load(tmp_path / 'odd.thrift').Odd
     with (
@@ -153,7 +153,7 @@ def test_control_characters_are_read_in_both_forms(form):
 
 @pytest.mark.parametrize('name', ['missing', 'refused'])
 def test_declared_exceptions(name):
-    """With everything in them."""
+    """A declared exception is read with all of its fields."""
     error = {'missing': NotFound('k'), 'refused': Refused(1, 'no', [Small(1, 'x')])}[name]
     with pytest.raises(type(error)) as caught:
         unpacked(SERVICE.methods['find'], read('find', reply('find', **{name: error})))
@@ -162,7 +162,7 @@ def test_declared_exceptions(name):
 
 @pytest.mark.parametrize('kind', [0, 1, 5, 6, 4])
 def test_application_exceptions(kind):
-    """Those about the call are results, any other one is raised."""
+    """Exceptions about the call are results; any other one is raised."""
     data = message('echo', TMessageType.EXCEPTION, TApplicationException(kind, 'text'))
     if kind == 4:
         with pytest.raises(TApplicationException, match='text'):
@@ -174,13 +174,13 @@ def test_application_exceptions(kind):
 
 
 def test_blanks_between_are_read():
-    """Where a server writes them."""
+    """Whitespace in a server's JSON is skipped."""
     data = json.dumps(json.loads(reply('echo', success='x')), indent=1).encode()
     assert read('echo', data).success == 'x'
 
 
 def test_unknown_fields_and_other_types_are_left_out():
-    """As every other protocol leaves them out."""
+    """Unknown fields and wrong types are skipped, as in every protocol."""
     data = b'[1,"structs",2,%d,{"0":{"lst":["rec",2,{"1":{"str":"x"},"2":{"str":"y"}},' % FIRST_ID
     data += b'{"9":{"map":["str","i32",0,{}]},"1":{"i32":5}}]}}]'
     assert read('structs', data).success == [Small(None, 'y'), Small(5, None)]
@@ -200,7 +200,7 @@ def test_another_calls_reply_is_a_mismatch(name, seqid, kind):
 @settings(max_examples=60, deadline=None)
 @given(value=ALL, cut=st.integers(0, 10_000))
 def test_a_part_is_incomplete(value, cut):
-    """Wherever it ends, also in the middle of a character, a number or an escape."""
+    """A text cut inside a character, a number or an escape is incomplete."""
     data = reply('mirror', success=value)
     reader = ReplyReader(1 << 24)
     reader.load(BytesIO(data[: cut % len(data)]))
@@ -256,7 +256,7 @@ def test_a_list_that_is_none_is_a_decode_error(value):
 
 @pytest.mark.parametrize('opening', [b'[', b'{"1":', b'{"0":{"rec":'])
 def test_deep_nesting_is_a_decode_error(opening):
-    """As deep as there is room for in the message."""
+    """Nesting as deep as a message can hold is a DecodeError."""
     data = b'[1,"echo",2,%d,' % FIRST_ID + opening * 200_000
     with pytest.raises(errors.DecodeError, match='deep'):
         read('echo', data)
@@ -290,7 +290,7 @@ def test_noise_is_a_reply_or_an_error_of_ours(data, place, bit):
 )
 @pytest.mark.parametrize('protocol', ['binary', 'compact', 'json'])
 def test_an_encode_error_has_the_path(protocol, name, values, problem):
-    """To the value, with the argument's position and the service, in every protocol."""
+    """In every protocol, the text has the path to the value, its position and service."""
     codec = wire_of(SERVICE, Options({'protocol': protocol})).codec
     arguments = SERVICE.methods[name].arguments()
     vars(arguments).update(values)

@@ -68,7 +68,7 @@ def begun(protocol, transport, structs, expires, more=b''):
 @pytest.mark.parametrize('texts', TEXTS)
 @pytest.mark.parametrize('protocol', ['binary', 'compact', 'json'])
 def test_pieces_change_no_value(protocol, texts, transport):
-    """Wherever their ends fall."""
+    """Values don't depend on where the pieces end."""
     structs = [Small(i, text) for i, text in enumerate(TEXTS[texts])]
     reply, message, _ = begun(PROTOCOLS[protocol], transport, structs, 1e9)
     assert reply.feed(message)
@@ -78,7 +78,7 @@ def test_pieces_change_no_value(protocol, texts, transport):
 @pytest.mark.parametrize('transport', ['framed', 'buffered'])
 @pytest.mark.parametrize('protocol', ['binary', 'compact', 'json'])
 def test_bytes_behind_a_large_reply_are_seen(protocol, transport):
-    """Also those in a piece that no one has asked for."""
+    """Trailing bytes are noticed, also in a piece that was not read."""
     structs = [Small(i, 'text') for i in range(10_000)]
     reply, message, _ = begun(PROTOCOLS[protocol], transport, structs, 1e9, b'x')
     with pytest.raises(errors.DecodeError, match='follow'):
@@ -87,7 +87,7 @@ def test_bytes_behind_a_large_reply_are_seen(protocol, transport):
 
 @pytest.mark.parametrize('protocol', PROTOCOLS)
 def test_decoding_is_broken_off(protocol):
-    """As soon as the time is over, wherever that is."""
+    """Decoding ends as soon as the timeout has passed, at any point."""
     structs = [Small(i, 'text') for i in range(30_000)]
     reply, message, clock = begun(PROTOCOLS[protocol], 'framed', structs, None)
     reply.feed(message)
@@ -104,7 +104,7 @@ def test_decoding_is_broken_off(protocol):
 
 
 def test_a_small_reply_costs_no_look():
-    """Whatever its protocol."""
+    """A small reply is decoded without checks of the time, in every protocol."""
     for protocol in ('binary', 'compact', 'json'):
         reply, message, clock = begun(protocol, 'framed', [Small(1, 'text')], 1e9)
         assert reply.feed(message)

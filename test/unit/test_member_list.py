@@ -107,7 +107,7 @@ def test_due_is_the_end_of_the_first_grace():
 
 @given(st.lists(st.tuples(st.integers(0, 80), st.sets(st.sampled_from('abcdef')))))
 def test_a_list_is_never_emptied_and_settles(steps):
-    """Whatever a source says, what is told has members; after the grace it is the last list."""
+    """A reported list always has members; after the grace it is the source's last list."""
     known = MemberList(Policy(grace=100), ordered=False)
     now, last = 0, set()
     for wait, listed in steps:

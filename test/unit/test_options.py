@@ -32,7 +32,7 @@ def test_the_defaults_of_attributes():
 @pytest.mark.parametrize('name', DURATIONS)
 @pytest.mark.parametrize('value', [1, 0.5, 10**12, None])
 def test_a_duration_is_above_0_or_none(name, value):
-    """In milliseconds, whole or not."""
+    """Durations are in ms, as int or float."""
     client = make(**{name: value})
     assert name != 'timeout' or client.timeout == value
 
@@ -55,7 +55,7 @@ def test_a_duration_is_a_number(name, value):
 
 @pytest.mark.parametrize(('name', 'least'), COUNTS.items())
 def test_a_count_has_a_least_value(name, least):
-    """And is an int."""
+    """A count is an int of at least its minimum."""
     make(**{name: least})
     with pytest.raises(ValueError, match=name):
         make(**{name: least - 1})
@@ -145,7 +145,7 @@ def test_a_list_may_be_anything_that_is_read_once(name, one):
 
 
 def test_an_unknown_method_is_a_value_error():
-    """Where an option names methods."""
+    """Options that name methods raise ValueError for an unknown one."""
     for option in ({'idempotent': ['gett']}, {'timeouts': {'gett': 5}}):
         with pytest.raises(ValueError, match=r'gett.*getk'):
             make(**option)

@@ -20,7 +20,7 @@ def pair():
 
 
 def test_it_tells_which_events_have_come(pair):
-    """Those that were asked for, by descriptor; none if the time is up."""
+    """It returns the requested events by descriptor; none at its timeout."""
     one, two = pair
     poller = SelectPoller()
     poller.register(one, READABLE)
@@ -34,7 +34,7 @@ def test_it_tells_which_events_have_come(pair):
 
 
 def test_unknown_descriptors(pair):
-    """As select.poll: they can't be modified or unregistered."""
+    """Unknown descriptors can't be modified or unregistered, as with select.poll."""
     poller = SelectPoller()
     with pytest.raises(KeyError):
         poller.modify(pair[0], READABLE)

@@ -8,7 +8,7 @@ from thrift_client.cli.wires import WIRES, WireFormat, answers, request
 
 @pytest.mark.parametrize('wire', WIRES, ids='/'.join)
 def test_a_request_is_not_taken_for_a_reply(wire):
-    """Nor is any part of it, on the same transport and protocol or on others."""
+    """A request that is sent back, or a part of it, is not a reply on any wire."""
     for other in WIRES:
         data = request(other, 'h:1', '/', None)
         assert not answers(wire, data)

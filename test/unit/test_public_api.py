@@ -63,12 +63,12 @@ def test_reprs_say_what_a_thing_is():
 
 
 def test_multi_client_is_an_alias():
-    """Of the base of all pools."""
+    """MultiClient is an alias for the base class of all pools."""
     assert thrift_client.MultiClient is thrift_client.ThriftPool
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    """As of any module."""
+    """It raises what any module raises."""
     with pytest.raises(AttributeError, match='NoSuchClient'):
         thrift_client.NoSuchClient  # noqa: B018 - looking it up is the test
 

@@ -20,7 +20,7 @@ def loaded(data, limit=100, more=None, at=0):
 
 
 def test_reads_give_exactly_what_was_asked_for():
-    """Under both names, from the position of the buffer on."""
+    """`read` and `readAll` return the bytes from the buffer's position on."""
     reader = loaded(b'xxabcdef', at=2)
     assert reader.read(2) == b'ab'
     assert reader.readAll(4) == b'cdef'
@@ -44,7 +44,7 @@ def test_where_bytes_run_out_incomplete_says_how_many_are_needed(size):
 
 @given(st.lists(st.binary(min_size=1, max_size=9), min_size=1, max_size=8), st.data())
 def test_more_is_asked_for_and_given(pieces, data):
-    """Whatever the pieces, what is read is what they hold, in order."""
+    """Reads return the pieces' bytes in order, however they are cut."""
     whole = b''.join(pieces)
     left = iter(pieces[1:])
 
@@ -62,7 +62,7 @@ def test_more_is_asked_for_and_given(pieces, data):
 
 
 def test_a_message_over_the_limit_is_too_large():
-    """Before it is asked for: the claim is enough."""
+    """A claimed length over the limit raises before more bytes are requested."""
     asked = []
     reader = loaded(b'abc', limit=10, more=lambda *args: asked.append(args))
     reader.read(2)

@@ -147,7 +147,7 @@ def test_decision(name, idempotent, connect):
 
 
 def test_a_proxy_that_lacks_a_server_costs_no_budget():
-    """As a connect that failed costs none; there are no more attempts for it."""
+    """It is retried without the retry budget, like a failed connect, within the attempts."""
     of = budget()
     spent(of, 0.2)
     begun = course(idempotent=True, of=of)
@@ -169,7 +169,7 @@ def test_retry_after_is_about_one_server(elsewhere, left, pause):
 
 @pytest.mark.parametrize('name', DECISIONS)
 def test_another_server_serves_what_this_one_could_not(name):
-    """Without a pause, an attempt or a token of the retry budget, however often."""
+    """A move to another server needs no pause, attempt or token of the retry budget."""
     error, _, moves = DECISIONS[name]
     assert is_out_of_reach(error) is moves
     spent = RetryBudget(lambda: 0, NOW)
@@ -180,7 +180,7 @@ def test_another_server_serves_what_this_one_could_not(name):
 
 
 def test_moves_leave_the_attempts_as_they_were():
-    """After servers that were out of reach there are as many attempts as without them."""
+    """Unreachable servers don't use up attempts."""
     begun = course(RetryPolicy(attempts=2), idempotent=True)
     refused, lost = DECISIONS['refused'][0], DECISIONS['lost afterwards'][0]
     assert [begun.after(refused, NOW, 1, elsewhere=True) for _ in range(3)] == [0.0] * 3
@@ -189,7 +189,7 @@ def test_moves_leave_the_attempts_as_they_were():
 
 
 def test_maybe_executed_stays():
-    """Once an attempt may have run, the call may have, whatever comes after it."""
+    """Once an attempt may have run, the call's error says so, whatever follows."""
     begun = course(RetryPolicy(attempts=3, connect=True), idempotent=True)
     begun.after(DECISIONS['lost afterwards'][0], NOW, 0)
     begun.after(DECISIONS['refused'][0], NOW, 0)
@@ -228,7 +228,7 @@ def test_no_attempt_begins_after_the_deadline(expires, again):
 
 @pytest.mark.parametrize(('now', 'moves'), [(NOW - 0.001, True), (NOW, False), (NOW + 1, False)])
 def test_no_move_after_the_deadline(now, moves):
-    """There is no time left to ask another server."""
+    """After the deadline, no other server is tried."""
     begun = course(expires=NOW)
     pause = begun.after(DECISIONS['refused'][0], now, 0.5, elsewhere=True)
     assert (pause is not None) is moves

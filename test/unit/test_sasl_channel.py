@@ -29,7 +29,7 @@ def negotiation(given=GIVEN):
 
 @given(ends=st.lists(st.integers(0, 20)))
 def test_the_answers_arrive_in_any_pieces(ends):
-    """Whatever their number, the login is over with the last byte."""
+    """The login ends with the last byte, however the answers are cut."""
     talk, sent = negotiation()
     assert sent == message(1, b'PLAIN') + message(2, f'\0me\0{PASSWORD}'.encode())
     data = message(2) + message(5)
@@ -53,7 +53,7 @@ def test_the_answers_arrive_in_any_pieces(ends):
     ],
 )
 def test_what_is_no_negotiation_is_an_auth_error(data):
-    """Without the password, if the server repeats it."""
+    """The text doesn't show a password that the server repeats."""
     talk, _ = negotiation()
     with pytest.raises(errors.AuthError) as caught:
         talk.send(data)
@@ -61,7 +61,7 @@ def test_what_is_no_negotiation_is_an_auth_error(data):
 
 
 def test_the_host_of_the_principal_may_be_another():
-    """Than the one that is connected to."""
+    """The principal's host may differ from the host that is connected to."""
     assert sasl.make_client('balancer', GIVEN).host == 'balancer'
     assert sasl.make_client('balancer', {**GIVEN, 'host': 'hive-1'}).host == 'hive-1'
 
@@ -83,7 +83,7 @@ class Failing:
 
 
 def test_errors_of_kerberos_are_words(monkeypatch):
-    """And what to look at."""
+    """The texts say in words what failed and what to check."""
     module = type(sasl)('kerberos')
     module.KrbError = KrbError
     monkeypatch.setitem(sasl.sys.modules, 'kerberos', module)
@@ -121,7 +121,7 @@ class Client:
 @settings(max_examples=30, deadline=None)
 @given(size=st.integers(0, 10_000), most=st.integers(100, 4000))
 def test_no_frame_is_larger_than_the_server_takes(size, most):
-    """With what the mechanism adds to it; together they are the message."""
+    """Frames fit with the mechanism's overhead; together they are the message."""
     data = sasl.Sasl(Client(most), Plain(), 1 << 20).wrap(bytes(size), 1, None)
     got = b''
     while data:

@@ -36,7 +36,7 @@ class Silent:
         return self
 
     def close(self):
-        """Nothing to end."""
+        """Do nothing: it has no resources."""
 
 
 def member(name):
@@ -223,7 +223,7 @@ def test_another_address_is_another_Client():
 
 
 def test_close_gives_the_clients_that_the_pool_made():
-    """Not the user's; nothing is changed, added or followed afterwards."""
+    """close() returns clients that the pool made, not the user's, and nothing changes later."""
     driven = Driven()
     lent, made = Client('b'), Client('c')
     driven.list.add(lent, lent=True)

@@ -54,7 +54,7 @@ OWN = [
 
 @pytest.mark.parametrize(('data', 'looks'), LOOKS)
 def test_a_mismatch_says_what_it_looks_like(data, looks):
-    """For every transport and protocol of a client, unless the bytes are its own."""
+    """On every wire, the error says what the bytes look like, unless they are its own."""
     for own in OWN:
         error = errors.DecodeError('broken')
         found = explain(error, own, data[:16])

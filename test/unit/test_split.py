@@ -25,14 +25,14 @@ from thrift_client.core.split import Share, Split
     ],
 )
 def test_replies_are_merged(merge, values, merged):
-    """By what they are, by name, by type or by a function."""
+    """Replies are merged by their type, or by a named, built-in or own function."""
     split = Split(('keys',), 'keys', merge)
     shares = [Share(None) for _ in values]
     assert split.merged(shares, values, {'a', 'b'}) == merged
 
 
 def test_lists_come_in_the_order_of_the_keys():
-    """Where each key has its element; else they follow one another."""
+    """Lists with an element for each key follow the keys; others are concatenated."""
     split, shares = Split(('keys',), 'keys', None), [Share('s'), Share('t')]
     for position, key in enumerate('abcd'):
         shares[position % 2].add(position, key)

@@ -160,7 +160,7 @@ every_transport = pytest.mark.parametrize(
 
 
 def test_the_registry_has_every_transport():
-    """That an option may name, each under its own name."""
+    """Each transport that the option names is registered under its own name."""
     assert set(TRANSPORTS) == set(NAMES)
     assert all(row.name == name for name, row in TRANSPORTS.items())
 
@@ -170,7 +170,7 @@ def test_the_registry_has_every_transport():
 @settings(max_examples=30, deadline=None)
 @given(count=st.integers(0, 9), ends=st.lists(st.integers(0, 5000), max_size=6))
 def test_a_reply_arrives_in_any_pieces(transport, protocol, sasl, count, ends):
-    """And so does the next one on the same connection."""
+    """Two replies on a connection are read, however they are cut."""
     way = Way(transport, protocol, sasl=sasl)
     for n in (count, count + 1):
         reply = way.begin(n == count)
@@ -310,7 +310,7 @@ FLOODS = [
     ('transport', 'sasl', 'flood'), FLOODS, ids=[f'{f[0]}-{f[2].__name__}' for f in FLOODS]
 )
 def test_a_flood_without_a_message_ends(transport, sasl, flood):
-    """After some tens of kilobytes, whatever the limit on messages is."""
+    """It ends after tens of kilobytes, whatever `max_message_size` is."""
     reply = Way(transport, sasl=sasl, max_message_size=1 << 24).begin()
     received = 0
 
@@ -328,7 +328,7 @@ def test_a_flood_without_a_message_ends(transport, sasl, flood):
 @every_transport
 @pytest.mark.parametrize('factor', [1, 100])
 def test_no_more_than_the_limit_is_read(transport, sasl, factor):
-    """Whatever it is when it is sent, and however little of it there is."""
+    """The limit applies to the decoded message, however small its bytes on the wire are."""
     way = Way(transport, sasl=sasl)
     data = way.reply(2, text='x' * (LIMIT // 2 * factor))
     with pytest.raises(errors.MessageTooLarge, match='max_message_size'):
@@ -337,7 +337,7 @@ def test_no_more_than_the_limit_is_read(transport, sasl, factor):
 
 @every_way
 def test_a_large_reply_is_read(transport, protocol, sasl):
-    """In a single frame, chunk or block, in pieces as a socket gives them."""
+    """A reply in one frame, chunk or block is read in the pieces that a socket gives."""
     way = Way(transport, protocol, sasl=sasl, max_message_size=1 << 24)
     text = ''.join(map(chr, random.Random(1).choices(range(35, 91), k=100_000)))
     data = way.reply(2, text=text)
@@ -382,7 +382,7 @@ def test_what_is_like_a_reply_without_the_version_header(transport, data):
 @settings(max_examples=30, deadline=None)
 @given(headers=st.dictionaries(st.text(max_size=5), st.text(max_size=200), max_size=5))
 def test_a_header_frame_is_apaches(protocol, deflate, headers):
-    """With its headers, both ways, and deflated."""
+    """Frames equal Apache's in both directions, with headers and deflated."""
     way = Way('header', protocol)
     assert way.channel.wrap(b'abc', 0, headers) == header_frame(b'abc', protocol, headers)
     frame = header_frame(b'abc' * 50, protocol, headers, deflate=deflate)
@@ -454,7 +454,7 @@ def test_a_header_frame_that_is_none(frame):
     ],
 )
 def test_responses_of_every_kind(make, pieces):
-    """Those that h11 parses."""
+    """All responses that h11 parses are read."""
     way = Way('http')
     body = way.reply().partition(b'\r\n\r\n')[2]
     data = make(body)
@@ -511,7 +511,7 @@ def test_a_200_without_a_reply_says_what_it_has(body, lines, said):
 
 
 def test_the_servers_message_is_shown():
-    """For a status that is not 200."""
+    """The server's message is shown for any status except 200."""
     data = response(b'', b'X-Thriftserver-Error-Message: no session', status=b'500 Oops')
     with pytest.raises(errors.HttpStatusError, match='no session'):
         feed(Way('http').begin(), data)
@@ -522,7 +522,7 @@ TOKEN = 'Sesame.0pen-Up_42'
 
 @pytest.mark.parametrize('status', [b'401 Unauthorized', b'403 No ' + TOKEN.encode(), b'200 OK'])
 def test_a_secret_that_the_server_repeats_is_not_shown(status):
-    """Of the call's headers, wherever it is."""
+    """A secret of the call's headers is removed from the text."""
     way = Way('http')
     reply = way.begin()
     way.channel.wrap(b'', FIRST_ID, {'Authorization': f'Bearer {TOKEN}'})
@@ -542,7 +542,7 @@ def test_a_secret_that_the_server_repeats_is_not_shown(status):
      {'Content-Length': TOKEN}, {'transfer-encoding': TOKEN}, {'X': f'{TOKEN}é'}, {'': 'x'}],
 )  # fmt: skip
 def test_impossible_headers_are_an_encode_error(headers):
-    """Which doesn't quote their values."""
+    """The text doesn't quote the headers' values."""
     with pytest.raises(errors.EncodeError) as caught:
         Way('http').channel.wrap(b'', 1, headers)
     assert TOKEN not in str(caught.value) or TOKEN in ''.join(headers)
@@ -559,7 +559,7 @@ def test_an_address_that_http_cannot_name(url):
 
 
 def test_the_query_is_sent():
-    """As it is written."""
+    """The URL's query is sent as it is written."""
     options = Options({'transport': 'http'})
     link = Link(parse('http://h/p?o=1&q=%2F'), options, wire_of(SERVICE, options), lambda: 0.0)
     assert link.channel().wrap(b'', 1, None).startswith(b'POST /p?o=1&q=%2F HTTP/1.1\r\n')

@@ -91,7 +91,7 @@ def cpp_server(program, request):
 
 @pytest.mark.parametrize('loaded', [False, True])
 def test_its_server_is_called(cpp_server, face, loaded):
-    """By a client, on one connection, and in a fan-out, whichever kind of service it is."""
+    """Each kind of C++ server is called by a client and in a fan-out."""
     address, options = cpp_server
     service = load(IDL).test_service if loaded else test_service
     with face.client(service, address, timeout=5000, **options) as client:
@@ -106,7 +106,7 @@ def test_its_server_is_called(cpp_server, face, loaded):
 
 @pytest.mark.parametrize('value', [math.nan, math.inf, -math.inf, 1.5])
 def test_it_reads_any_double(cpp_server, face, value, tmp_path):
-    """Also those that are not numbers, here in an argument that it doesn't know and skips."""
+    """NaN and infinities are read, also in an unknown argument that the server skips."""
     (tmp_path / 'newer.thrift').write_text(
         'service test_service { void setk(1: string key, 2: string value, 3: double d) }'
     )

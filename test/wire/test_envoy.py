@@ -110,7 +110,7 @@ def not_accepting():
 def test_idempotent_calls_never_fail_with_one_of_two_servers_down(
     face, envoy, up, down, cluster
 ):
-    """Neither a client's calls, nor those of pools, nor those through a view."""
+    """Calls of clients, pools and views all succeed."""
     address = envoy([down, up], cluster=cluster)
     options = {**OPTIONS, 'retry': RetryPolicy(backoff=1)}
     with face.client(test_service, address, idempotent=['ping'], **options) as client:
@@ -126,7 +126,7 @@ def test_idempotent_calls_never_fail_with_one_of_two_servers_down(
 
 
 def test_idempotent_calls_of_many_threads_never_fail(face, envoy, up, down):
-    """With the documented configuration."""
+    """All calls succeed with the documented configuration."""
     address = envoy([down, up])
     with (
         face.client(test_service, address, idempotent=True, **OPTIONS) as client,

@@ -81,7 +81,7 @@ def megabytes(call):
 
 
 def test_a_flood_ends_in_time_and_in_memory(flooded, face):
-    """For a client and for each kind of fan-out."""
+    """Time and memory are bounded for a client and each kind of fan-out."""
     address, options, flood = flooded
 
     def of_client():
@@ -104,7 +104,7 @@ def test_a_flood_ends_in_time_and_in_memory(flooded, face):
 
 @pytest.mark.parametrize('name', LARGE)
 def test_decoding_a_large_reply_ends_in_time(name, flood_ports, face):
-    """Though it is whole: what is left of it is not decoded. JSON is parsed in one go."""
+    """Decoding stops at the timeout, except that JSON is parsed in one go."""
     options = {'timeout': WHILE_DECODING, **LARGE[name].options}
     address = f'127.0.0.1:{flood_ports[name]}'
     address = f'http://{address}/' if 'HTTP' in name else address
@@ -148,7 +148,7 @@ def test_a_large_reply_ends_within_the_timeout(framed, face, fault_server):
 
 
 def test_a_second_http_response_is_no_answer(face):
-    """To the next call, whose answer is its own."""
+    """A surplus response is not the reply to the next call."""
     replies = []
 
     def twice(handler, body):
@@ -167,7 +167,7 @@ def test_a_second_http_response_is_no_answer(face):
 
 
 def test_the_first_error_over_sasl_is_the_real_one(face):
-    """Not that the length of a SASL frame looks like a framed transport."""
+    """The error isn't that a SASL frame's length looks like a framed transport."""
     with SaslServer() as server:
         address = f'127.0.0.1:{server.port}'
         sasl = {'mechanism': 'PLAIN', 'username': 'me', 'password': 'secret'}

@@ -51,7 +51,7 @@ def test_a_connection_is_kept(client_of):
 
 
 def test_a_fan_out_keeps_its_connections(face):
-    """In pools too."""
+    """Fan-outs and pools reuse their HTTP connections."""
     with HttpServer() as one, HttpServer() as two:
         servers = [f'http://127.0.0.1:{server.port}/' for server in (one, two)]
         with face.fan_out(test_service, servers=servers) as pool:
@@ -68,7 +68,7 @@ def test_a_server_that_closes_is_not_asked_again(client_of):
 
 
 def test_a_body_may_end_with_the_connection(client_of):
-    """As HTTP/1.0 servers without a length do it."""
+    """HTTP/1.0 servers end a body without a length by closing."""
     with HttpServer() as server:
         server.answer = lambda handler, body: raw(
             b'HTTP/1.0 200 OK\r\n\r\n' + server.call(body)
@@ -78,7 +78,7 @@ def test_a_body_may_end_with_the_connection(client_of):
 
 
 def test_a_chunked_body_is_read(client_of):
-    """Whatever the chunks are."""
+    """Chunks of any size are read."""
 
     def answer(handler, body):
         handler.send_response(200)
@@ -136,7 +136,7 @@ def test_headers_are_sent(client_of):
 
 @pytest.mark.parametrize('headers', [{'a': 1}, [('a', 'b')], 'a: b'])
 def test_other_headers_are_a_type_error(headers):
-    """When the client is made."""
+    """The constructor raises the TypeError."""
     with pytest.raises(TypeError, match='headers'):
         SimpleClient(test_service, headers=headers)
 
@@ -151,7 +151,7 @@ def test_impossible_headers_are_an_encode_error(headers, client_of):
 
 
 def test_reply_headers_are_on_the_response(face):
-    """Of a hash pool and of a fan-out."""
+    """Responses of hash pools and fan-outs have the reply's headers."""
     with HttpServer(headers=[('X-Answer', '42')]) as server:
         url = f'http://127.0.0.1:{server.port}/'
         for make in (face.hash_pool, face.fan_out):
@@ -211,7 +211,7 @@ def test_a_status_is_an_error(size, client_of):
     ('value', 'expected'), [(b'2', 2000), (b'\xb2', None), (b'Fri, 31 Dec 1999', None)]
 )
 def test_retry_after(value, expected, client_of):
-    """In ms where it is a number of seconds; anything else is left out."""
+    """Seconds become ms; any other form is ignored."""
     status = b'HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nRetry-After: ' + value + b'\r\n\r\n'
     with (
         HttpServer(raw(status)) as server,
@@ -299,7 +299,7 @@ def test_a_busy_server_may_ask_for_a_pause_of_years(is_fan_out, retry_after):
     ids=['not idempotent', 'after the timeout', 'another status'],
 )
 def test_a_busy_server_is_not_asked_again(kind, status, retry_after, idempotent, face):
-    """For a call that may run once, nor later than the timeout: that is known at once."""
+    """A non-idempotent call, or a pause beyond the timeout, fails at once."""
     with busy_once(status, retry_after) as (address, came):
         client, call = calling(face, kind, address, idempotent=idempotent)
         with client, pytest.raises(errors.HttpStatusError) as caught:
@@ -309,7 +309,7 @@ def test_a_busy_server_is_not_asked_again(kind, status, retry_after, idempotent,
 
 
 def test_a_balanced_call_leaves_a_busy_server_at_once():
-    """To one that isn't overloaded, whatever the Retry-After of the first."""
+    """The call moves to another server without waiting for Retry-After."""
     with busy_once(503, '60') as (busy, _), HttpServer() as free:
         servers = [busy, f'http://127.0.0.1:{free.port}/kv']
         options = {'timeout': 5000, 'idempotent': True, 'balance': 'round_robin'}
@@ -495,7 +495,7 @@ def test_a_oneway_call_waits_for_no_answer(answers, face):
 
 @pytest.mark.parametrize('user', ['', 'me:secret@'])
 def test_a_proxy_of_the_environment_is_used(monkeypatch, user, face, client_of):
-    """For http it gets whole URLs; no_proxy names who is asked directly."""
+    """An http proxy gets whole URLs; hosts in no_proxy are called directly."""
     with HttpServer() as proxy:
         monkeypatch.setenv('http_proxy', f'http://{user}127.0.0.1:{proxy.port}')
         monkeypatch.setenv('no_proxy', 'direct.example')

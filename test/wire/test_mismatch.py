@@ -121,7 +121,7 @@ def check(client, server, failing):
 
 @parametrized(list(zip(FEW_PAIRS, cycle(CALLERS), strict=False)))
 def test_a_mismatch_says_what_to_set(client, server, face, fans_out, rich_servers, certificates):
-    """For each advice, a pair that needs it."""
+    """Each advice is shown for a pair that needs it."""
     options = options_of(client, certificates)
     address = rich_servers[server].address
     check(client, server, lambda: failure(face, fans_out, address, **options))

@@ -63,7 +63,7 @@ def views(face, closing):
 
 @pytest.mark.parametrize(('transport', 'protocol'), FEW_WIRES)
 def test_each_service_gets_its_own_replies(serve, clients, transport, protocol):
-    """In turns, each on its one connection."""
+    """Two services are called in turns, each on its one connection."""
     options = {'transport': transport, 'protocol': protocol}
     kv, rich = clients(serve(**options).address, **options)
     kv.setk('k', 'v')

@@ -63,7 +63,7 @@ WAYS = [
 @pytest.mark.parametrize('loaded', [False, True])
 @pytest.mark.parametrize(('kind', 'protocol', 'transport'), WAYS)
 def test_its_server_is_called(generated, kind, protocol, transport, face, loaded):
-    """By a client and in a fan-out; over HTTP it never answers a oneway call."""
+    """Clients and fan-outs call it; over HTTP it never answers a oneway call."""
     idl = generated.parent / 'rich.thrift'
     service = load(idl, module_name='node_rich').rich_service if loaded else rich_service
     with subprocess.Popen(

@@ -57,7 +57,7 @@ def test_theader_headers_go_both_ways(kind, face):
 
 
 def test_a_plain_response_has_no_headers(kv_server, face):
-    """Where the transport has none."""
+    """Responses of transports without headers have none."""
     with face.hash_pool(test_service, servers=[kv_server.address]) as pool:
         assert pool.setk('k', 'v').headers is None
 
@@ -98,7 +98,7 @@ class FramedAgainFactory:
 
 @pytest.mark.parametrize('factory', [FramedAgainFactory, Rot13Factory])
 def test_a_users_own_transport_is_used(factory):
-    """By clients and fan-outs, with and without threads."""
+    """Clients and fan-outs use it, with and without threads."""
     framed = factory is FramedAgainFactory
     transport = 'framed' if framed else Rot13Factory()
     with Server(rich_service, Rich(), protocol=TBinaryProtocolFactory(), transport=transport) as s:
@@ -152,12 +152,12 @@ def check_limits(face, address, **options):
 
 @pytest.mark.parametrize('transport', ['buffered', 'framed', 'zlib', 'header', 'http'])
 def test_a_reply_over_the_limit_ends_there(transport, face, rich_servers):
-    """For each transport; with a larger limit, the same reply is read."""
+    """Each transport refuses it; with a larger limit, the same reply is read."""
     check_limits(face, rich_servers[transport, 'binary', False].address, transport=transport)
 
 
 def test_a_users_own_transport_keeps_the_limit():
-    """Whatever it reads."""
+    """The limit holds, whatever the user's transport reads."""
     with Server(
         rich_service, Rich(), protocol=TBinaryProtocolFactory(), transport=Rot13Factory()
     ) as server:
@@ -173,7 +173,7 @@ def test_a_users_own_transport_keeps_the_limit():
     ],
 )  # fmt: skip
 def test_a_container_over_the_limit_ends_there(transport, protocol, face, rich_servers):
-    """Before its elements are made."""
+    """The error is raised before elements are created."""
     address = rich_servers[transport, protocol, False].address
     options = {'transport': transport, 'protocol': protocol, 'timeout': 5000}
     with face.client(rich_service, address, max_container_length=10, **options) as client:
@@ -192,7 +192,7 @@ def test_a_container_over_the_limit_ends_there(transport, protocol, face, rich_s
     ],
 )
 def test_a_url_carries_the_options(url, wire, face, rich_servers):
-    """In its scheme and its query; a server with another transport or protocol wouldn't answer."""
+    """Scheme and query set transport and protocol, which the server requires."""
     with face.client(
         rich_service, url.format(rich_servers[wire].address), timeout=2000
     ) as client:
@@ -217,7 +217,7 @@ def test_a_url_asks_for_tls(url, wire, rich_servers):
 
 
 def test_a_url_names_the_service():
-    """Of a multiplexed server."""
+    """The URL names one service of a multiplexed server."""
     with (
         Server(rich_service, Rich(), service_name='rich') as server,
         SimpleClient(rich_service, f'thrift://{server.address}?service_name=rich') as client,
@@ -235,6 +235,6 @@ def test_a_url_names_the_service():
     ],
 )
 def test_a_url_that_contradicts_itself_is_a_value_error(url, options):
-    """When the client is made."""
+    """The constructor raises the ValueError."""
     with pytest.raises(ValueError, match=r'.+'):
         SimpleClient(test_service, url, **options)

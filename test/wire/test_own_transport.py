@@ -24,7 +24,7 @@ class Factory:
 
 
 def test_an_error_is_not_its_own_cause():
-    """That would be a cycle, which keeps alive what the error refers to."""
+    """A cause that is the error itself would keep its objects alive."""
     with ClosedPort() as port, SimpleClient(test_service, port.address, transport=Factory()) as own:
         with pytest.raises(errors.ConnectError) as caught:
             own.getk('k')

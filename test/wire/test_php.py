@@ -60,7 +60,7 @@ def listening(port, process):
 @pytest.mark.parametrize('strict', ['', '1'], ids=['unversioned', 'versioned'])
 @pytest.mark.parametrize('kind', ['buffered', 'framed', 'http'])
 def test_its_server_is_called(generated, kind, strict, face):
-    """By a client and in a fan-out."""
+    """Clients and fan-outs call a PHP server."""
     port = free_port()
     arguments = [str(LIBRARY), str(generated), kind, str(port), strict]
     command = ['php', str(HERE / 'php_server.php'), *arguments]

@@ -24,7 +24,7 @@ def test_calls_go_over_a_negotiated_connection(pieces, face):
 
 
 def test_a_fan_out_logs_in(face):
-    """To each server."""
+    """A fan-out logs in to each server."""
     for fan_out in face.fan_outs:
         with SaslServer() as one, SaslServer() as two:
             servers = [f'127.0.0.1:{server.port}' for server in (one, two)]
@@ -35,7 +35,7 @@ def test_a_fan_out_logs_in(face):
 
 
 def test_a_large_reply_is_read(face):
-    """In many pieces, without ever becoming quadratic."""
+    """A reply in many pieces is read in linear time."""
     with (
         SaslServer(pieces=10_000) as server,
         face.client(test_service, f'127.0.0.1:{server.port}', sasl=PLAIN) as client,
@@ -169,7 +169,7 @@ def test_a_client_without_sasl_is_told(face):
 
 @pytest.mark.parametrize('sasl', ['PLAIN', {}, {'username': 'me', 'password': 'secret'}])
 def test_another_value_is_a_type_error(sasl):
-    """When the client is made, without the password in it."""
+    """The constructor's TypeError doesn't show the password."""
     with pytest.raises(TypeError, match='sasl') as caught:
         SimpleClient(test_service, sasl=sasl)
     assert 'secret' not in str(caught.value)

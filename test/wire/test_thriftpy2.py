@@ -75,7 +75,7 @@ def thriftpy2_server(request):
 )
 @pytest.mark.parametrize('kind', ['gen-py', 'loaded', 'thriftpy2'])
 def test_its_server_is_called(thriftpy2_server, face, kind):
-    """By a client and in a fan-out, whichever kind of service it is."""
+    """Clients and fan-outs call each kind of thriftpy2 service."""
     address, options = thriftpy2_server
     service = test_service
     if kind == 'loaded':

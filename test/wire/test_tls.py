@@ -44,7 +44,7 @@ def failure(face, address, **options):
 
 @pytest.mark.parametrize('host', ['127.0.0.1', 'localhost', '::1'])
 def test_a_trusted_server_is_called(serve, certificates, host, face):
-    """By name and by address of either family; the connection is kept."""
+    """A server is called by name and address of either family; the connection is kept."""
     server = serve(host='::1' if host == '::1' else '127.0.0.1')
     with face.client(test_service, host, server.port, ssl=certificates.client()) as client:
         for _ in range(3):
@@ -78,7 +78,7 @@ def test_a_wrong_name_says_both_names(serve, certificates, face):
 
 
 def test_an_expired_certificate_is_refused(serve, certificates, face):
-    """And the text says so."""
+    """The text says that the certificate has expired."""
     yesterday = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
     old = certificates.authority.issue_cert('127.0.0.1', not_after=yesterday)
     error = failure(face, serve(certificates.server(old)).address, ssl=certificates.client())
@@ -98,7 +98,7 @@ def test_a_context_may_turn_checks_off(serve, face):
 @pytest.mark.parametrize('version', [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize('known', [None, False, True], ids=['none', 'unknown', 'known'])
 def test_a_server_may_want_a_certificate(serve, certificates, version, known, face):
-    """Without one that it trusts the call is a TLSError, in TLS 1.3 after the handshake too."""
+    """Without a trusted client certificate, the call is a TLSError, in TLS 1.3 too."""
     server_context = certificates.server(wants_client=True)
     server_context.maximum_version = version
     server = serve(server_context)
@@ -189,6 +189,6 @@ def test_a_limit_smaller_than_a_record_holds(serve, certificates, face):
 
 @pytest.mark.parametrize('value', [1, 'yes', object()])
 def test_another_value_is_a_type_error(value):
-    """When the client is made."""
+    """The constructor raises the TypeError."""
     with pytest.raises(TypeError, match='ssl'):
         SimpleClient(test_service, ssl=value)

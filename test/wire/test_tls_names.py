@@ -37,7 +37,7 @@ def named(certificates):
 
 @pytest.mark.parametrize('hostname', ['kv.test', 'kv.test.', 'KV.test'])
 def test_server_hostname_is_sent_and_checked(hostname, named, certificates, face):
-    """Whatever the address is; a final dot is neither sent nor compared."""
+    """The name applies with any address; its final dot is neither sent nor compared."""
     options = {'ssl': certificates.client(), 'server_hostname': hostname, **OPTIONS}
     with face.client(test_service, f'localhost:{named.port}', **options) as client:
         assert client.ping() == 'pong'
@@ -45,7 +45,7 @@ def test_server_hostname_is_sent_and_checked(hostname, named, certificates, face
 
 
 def test_another_name_is_refused(named, certificates, face):
-    """And the error has both names."""
+    """The error has the expected name and the certificate's."""
     options = {'ssl': certificates.client(), 'server_hostname': 'other.test', **OPTIONS}
     with (
         face.client(test_service, f'localhost:{named.port}', **options) as client,
@@ -58,7 +58,7 @@ def test_another_name_is_refused(named, certificates, face):
 
 
 def test_a_list_of_addresses_has_one_name(certificates, face):
-    """In hash pools and fan-outs; a server that has a name of its own overrides the pool's."""
+    """Servers of pools share the name, unless one has its own."""
     options = {'ssl': certificates.client(), 'server_hostname': 'kv.test', **OPTIONS}
     with (
         Named(certificates, 'kv.test') as one,

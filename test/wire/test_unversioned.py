@@ -93,7 +93,7 @@ def test_pools_read_them(unversioned, face):
 
 @pytest.mark.parametrize('pieces', [1, 9, 1 << 20])
 def test_sasl_carries_them(pieces, face):
-    """In however many frames."""
+    """A message may be split over several SASL frames."""
     with SaslServer(protocol=Unversioned(), pieces=pieces) as server:
         options = {'sasl': PLAIN, **OPTIONS}
         address = f'127.0.0.1:{server.port}'
@@ -163,7 +163,7 @@ def answering(make, *, framed):
 @pytest.mark.parametrize('framed', [False, True], ids=['buffered', 'framed'])
 @pytest.mark.parametrize('name', REFUSED)
 def test_a_reply_to_another_call_is_refused(name, framed, face):
-    """By name, sequence id and message type, and so are bytes that are not a message."""
+    """Name, sequence id and type are checked; bytes that are not a message are refused."""
     make, error = REFUSED[name]
     with answering(make, framed=framed) as address:
         options = {'frame': framed, 'timeout': 1000}

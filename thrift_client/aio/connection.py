@@ -115,7 +115,7 @@ class AsyncExchange(AsyncPlace):
             super().take(claimed)
 
     def fail(self, error: BaseException) -> None:
-        """Get an error instead of a result, also of one that was read already."""
+        """End with an error, and drop the result if one was already read."""
         self.result = None
         super().fail(error)
 
@@ -462,8 +462,9 @@ def running_loop() -> AbstractEventLoop | None:
         return None
 
 
-# Not methods: the loop must not keep an unreferenced connection alive. It keeps the socket, as
-# one that is closed before its connection would stay registered, for the next of its number.
+# Functions, not methods, so that the loop doesn't keep an unreferenced connection alive. The
+# loop keeps the socket: if that were closed first, its registration would stay, for the next
+# socket with its number.
 
 
 def _readable(key: ref[AsyncConnection], _sock: Any) -> None:

@@ -39,7 +39,7 @@ class _Sent(AsyncExchange):
 
     @property
     def is_over(self) -> bool:
-        """Whether the fan-out has yet to look at it."""
+        """Whether the fan-out has not checked it yet."""
         return self in self.fan_out.landed
 
     def wake(self) -> None:

@@ -46,12 +46,12 @@ class Kind(NamedTuple):
 
     @property
     def iterator(self) -> str:
-        """What gives responses one by one."""
+        """The type that gives responses one by one."""
         return 'AsyncIterator' if self.waits else 'Iterator'
 
     @property
     def future(self) -> str:
-        """What `submit` gives."""
+        """The type that `submit` returns."""
         return 'Task' if self.waits else 'Future'
 
     @property
@@ -100,7 +100,7 @@ _PLACE = (
     'self, name: builtins.str | None = ..., host: builtins.str | None = ..., '
     'port: builtins.int | None = ...'
 )
-#: The parameter for a method's name: no argument in an IDL can be called so.
+#: The parameter for a method's name: no argument in an IDL can have this name.
 _NAME = 'methodø'
 _INIT = '    def __init__(self, {}) -> None: ...'
 
@@ -166,7 +166,7 @@ def _keyed_method(kind: Kind, method: Method) -> list[str]:
 def _by_name(
     kind: Kind, name: str, gives: str, methods: list[Method], own: list[Method]
 ) -> list[str]:
-    """Write a method that is told the name of the service's method to call."""
+    """Write a method that takes the name of the service's method to call."""
     begin = f'{"async " * (kind.waits and name == "call")}def'
     hidden = {method.name for method in own}
     text, rest = stub_types.builtin('str', hidden), '*args: Any, **kwargs: Any'

@@ -36,10 +36,10 @@ def to_dict(value: Any) -> dict[str, Any]:
 
 
 def from_dict(type: type[T], data: dict[str, Any]) -> T:
-    """Make a struct of a class from what `to_dict` returned; the inverse in every detail.
+    """Make a struct of a class from the result of `to_dict`; the exact inverse of that.
 
-    Fields that are left out have their defaults. Raises ValueError that names the path of
-    what doesn't fit.
+    Fields that are left out have their defaults. Raises ValueError with the path of a wrong
+    value.
     """
     shape = shape_or_refuse(type, "a struct's class")
     made: T = FromPlain(json=False).struct(shape, data, root_of(shape))

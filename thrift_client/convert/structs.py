@@ -1,4 +1,4 @@
-"""Structs to plain values and back, by what their classes say of their fields."""
+"""Structs to plain values and back, by the fields that their classes declare."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def may_be_deep(data: memoryview, protocol: Any) -> bool:
 
 
 def guarded(decode: Decode, *, divides: bool) -> Decode:
-    """Return a decoder that leaves what may be nested too deeply to Python.
+    """Return a decoder that uses Python for data that may be nested too deeply.
 
     `divides` says that `decode` takes a message in pieces.
     """

@@ -41,7 +41,7 @@ def _fault(value: Any, kind: int, args: Any, path: str, depth: int) -> str | Non
     """Return what is wrong with a value of the type that the IDL says; None if nothing is."""
     try:
         return _fault_in(value, kind, args, path, depth)
-    except ENCODING as exc:  # of a value that can't even be looked at
+    except ENCODING as exc:  # of a value that can't even be inspected
         if is_foreign(exc):
             raise
         return f'{path} cannot be encoded: {_in_words(exc)}'

@@ -89,7 +89,7 @@ class ClientBase:
 
     @property
     def service(self) -> ModuleType:
-        """The service: what the client was created with."""
+        """The service that the client was created with."""
         module: ModuleType = self._service.module
         return module
 

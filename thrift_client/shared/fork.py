@@ -53,7 +53,7 @@ def register(obj: Renewable) -> None:
 
 
 class Origin:
-    """Knows whether what was made with it came to this process by a fork: `is_inherited`."""
+    """Tells objects that own one whether a fork copied them to this process: `is_inherited`."""
 
     is_inherited = False
 

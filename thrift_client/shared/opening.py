@@ -419,9 +419,9 @@ class Race:
 
 
 def begin_connect(family: int, address: Any) -> tuple[socket.socket | None, OSError | None]:
-    """Begin to connect a non-blocking socket; return it, and why not if it isn't connected yet.
+    """Begin to connect a non-blocking socket; return it, and an error if it isn't connected yet.
 
-    None instead of a socket that won't be.
+    The socket is None if the connect has failed.
     """
     sock = None
     try:
@@ -436,11 +436,11 @@ def begin_connect(family: int, address: Any) -> tuple[socket.socket | None, OSEr
             sock.close()
         if not isinstance(exc, OSError) or not is_system_error(exc):
             raise
-        # Another one, as this one's traceback would make a cycle with all that it holds.
+        # A new error, as the traceback of this one would make a reference cycle.
         return None, OSError(exc.errno, exc.strerror)
     if not code:
         return sock, None
-    # A unix socket whose server has a full backlog says EAGAIN, and goes on with nothing.
+    # If the server's backlog is full, a unix socket returns EAGAIN and doesn't connect.
     if code not in _GOING_ON or family == AF_UNIX:
         sock.close()
         sock = None
@@ -448,7 +448,7 @@ def begin_connect(family: int, address: Any) -> tuple[socket.socket | None, OSEr
 
 
 def end_connect(sock: socket.socket) -> OSError | None:
-    """Return why a socket that has become writable is not connected, and close it; None: it is."""
+    """Close a writable socket whose connect has failed and return the error; None: connected."""
     code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if not code:
         return None

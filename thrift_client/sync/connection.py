@@ -213,7 +213,7 @@ class Connection(ConnectionBase):
         return data
 
     def _check_time(self) -> None:
-        """Raise CallTimeout at the end of the call: in a flood nothing is waited for."""
+        """Raise CallTimeout at the end of the call: in a flood, no wait would do so."""
         if self._expires is not None and monotonic() >= self._expires:
             raise timed_out('reading the reply')
 

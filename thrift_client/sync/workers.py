@@ -1,9 +1,9 @@
 """A thread pool that is created at its first use, separately in each process.
 
-Who owns what: the executor belongs to one client or pool. Its lock guards its making against a
-concurrent close. In a forked child the parent's executor is dropped, since its threads don't
-exist there. `_unfinished` is a set that threads change without a lock, by atomic methods, with
-and without the GIL.
+Who owns what: the executor belongs to one client or pool. The lock guards the creation of the
+executor against a concurrent close. In a forked child the parent's executor is dropped, since
+its threads don't exist there. `_unfinished` is a set that threads change without a lock, by
+atomic methods, with and without the GIL.
 """
 
 from __future__ import annotations
