@@ -23,7 +23,7 @@ from thrift_client.errors import CallTimeout, EncodeError, WrongLoop
 from thrift_client.options import check_max_threads
 from thrift_client.response import ThriftResponse, answered, begun, failed
 from thrift_client.shared.balanced_base import BalancedBase, balanced_failure
-from thrift_client.shared.bound_methods import ForwardedMethod, bind
+from thrift_client.shared.bound_methods import ForwardedMethod, bind, method_of
 from thrift_client.shared.hash_base import HashBase, KeyedMethod, default_key
 from thrift_client.shared.pool_base import PoolBase, is_raised
 from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
@@ -198,7 +198,7 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
         """
         kind = type(self._method(method))
         arguments, _ = bind(kind, args, kwargs)
-        return self._as_they_come(kind.method, arguments)
+        return self._as_they_come(method_of(kind), arguments)
 
     def _as_they_come(self, method: Method, arguments: Any) -> AsyncResponses:
         if self._servers.followers and not self._servers.roster.servers:
@@ -362,7 +362,7 @@ class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
         """Return the responses of a call for each item: see `KeyedMethod.map`."""
         mapped = self._mapped(kind, items)
         fan_out = AsyncFanOut(mapped)
-        timeout = self._timeout_of(kind.method)
+        timeout = self._timeout_of(method_of(kind))
 
         async def take() -> ThriftResponse[Any] | None:
             await self._listed(timeout)

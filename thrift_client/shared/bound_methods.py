@@ -71,7 +71,7 @@ class PoolMethod:
 
     __slots__ = ('_pool',)
 
-    method: ClassVar[Method]
+    _method: ClassVar[Method]
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
@@ -82,7 +82,12 @@ class PoolMethod:
         return self._call  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
-        return f'<{self.method.name} of {self._pool!r}>'
+        return f'<{self._method.name} of {self._pool!r}>'
+
+
+def method_of(kind: type[PoolMethod]) -> Method:
+    """Return the method of the service that a class of methods of pools is for."""
+    return kind._method
 
 
 class ForwardedMethod(PoolMethod):
@@ -150,7 +155,7 @@ def method_kinds(service: Service, base: type[PoolMethod]) -> dict[str, type[Poo
                     '__call__': call,
                     '__doc__': call.__doc__,
                     '__name__': name,
-                    'method': service.methods[name],
+                    '_method': service.methods[name],
                 },
             )
             for name, call in calls.items()

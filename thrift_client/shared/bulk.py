@@ -19,7 +19,7 @@ from thrift_client.core.scatter import Leg, Scatter
 from thrift_client.core.split import Share, shown
 from thrift_client.errors import ThriftClientError
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
-from thrift_client.shared.bound_methods import bind
+from thrift_client.shared.bound_methods import bind, method_of
 from thrift_client.shared.pickers import serving
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class Mapped(Scatter):
         super().__init__([])
         self.is_over = False
         self._roster, self._kind, self._key = roster, kind, key
+        self._method = method_of(kind)
         self._items = iter(items)
         self._overrides = overrides
         self._failover = failover
@@ -163,7 +164,7 @@ class Mapped(Scatter):
 
     def _begin(self, endpoint: Endpoint, item: _Item) -> None:
         self._number += 1
-        leg = new_leg(self._number, endpoint, self._overrides, self._kind.method, item.arguments)
+        leg = new_leg(self._number, endpoint, self._overrides, self._method, item.arguments)
         self._under_way[self._number] = item
         self.legs.append(leg)
 

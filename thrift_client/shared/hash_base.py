@@ -11,7 +11,7 @@ from thrift_client.core.scatter import FAN_OPTIONS
 from thrift_client.core.split import Share, Split
 from thrift_client.options import check_count
 from thrift_client.routing.named import router
-from thrift_client.shared.bound_methods import PoolMethod, bind
+from thrift_client.shared.bound_methods import PoolMethod, bind, method_of
 from thrift_client.shared.bulk import Mapped, SplitCall
 from thrift_client.shared.pickers import FailoverPicker, serving
 from thrift_client.shared.pool_base import PoolBase, S
@@ -59,7 +59,7 @@ class KeyedMethod(PoolMethod):
 
         The function always gets the arguments by position, in the order of the IDL.
         """
-        return self._pool.set_hash(self.method.name, function)
+        return self._pool.set_hash(self._method.name, function)
 
     def set_split(self, argument: str, merge: Any = None) -> Any:
         """Split this method's calls by the keys in one argument; returns the pool.
@@ -72,7 +72,7 @@ class KeyedMethod(PoolMethod):
         'map', 'sum', or a function of the list of the servers' values; None: chosen by the type
         of the values. Raises ValueError for an unknown argument.
         """
-        self._splits[self.method.name] = Split(self.method.parameters, argument, merge)
+        self._splits[self._method.name] = Split(self._method.parameters, argument, merge)
         return self._pool
 
     def map(self, items: Iterable[Any]) -> Any:
@@ -93,7 +93,7 @@ class KeyedMethod(PoolMethod):
         Returns a list of responses in the order of the routing; `with_options(wait_for=…,
         merge=…)` applies as for `all`. Raises NoServersError, and what the key function raises.
         """
-        return self._pool._call_replicas(self.method, *bind(type(self), args, kwargs))
+        return self._pool._call_replicas(self._method, *bind(type(self), args, kwargs))
 
 
 class HashBase(PoolBase[S]):
@@ -145,7 +145,7 @@ class HashBase(PoolBase[S]):
 
     def _mapped(self, kind: type[KeyedMethod], items: Iterable[Any]) -> Mapped:
         """Return the calls of a method for each item, none of which has begun."""
-        key = self._keys.get(kind.method.name, default_key)
+        key = self._keys.get(method_of(kind).name, default_key)
         return Mapped(self._roster, kind, key, items, self._overrides, self._failover)
 
     def _split_call(self, method: Method, values: tuple[Any, ...]) -> SplitCall:

@@ -19,7 +19,7 @@ from thrift_client.errors import EncodeError
 from thrift_client.options import check_max_threads
 from thrift_client.response import ThriftResponse, answered, begun, failed
 from thrift_client.shared.balanced_base import BalancedBase, balanced_failure
-from thrift_client.shared.bound_methods import ForwardedMethod, PoolMethod, bind
+from thrift_client.shared.bound_methods import ForwardedMethod, PoolMethod, bind, method_of
 from thrift_client.shared.hash_base import HashBase, KeyedMethod, default_key
 from thrift_client.shared.pool_base import PoolBase, is_raised
 from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
@@ -204,12 +204,13 @@ class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
         """
         kind = type(self._method(method))
         arguments, _ = bind(kind, args, kwargs)
+        called = method_of(kind)
         if not self._servers.roster.ready:
             first: Responses = self._when_listed(
-                kind.method, self._as_they_come, kind.method, arguments
+                called, self._as_they_come, called, arguments
             )
             return first
-        return self._as_they_come(kind.method, arguments)
+        return self._as_they_come(called, arguments)
 
     def _as_they_come(self, method: Method, arguments: Any) -> Responses:
         scatter, fan_out = self._fan_out(self._roster().endpoints, method, arguments)
