@@ -51,15 +51,16 @@ if TYPE_CHECKING:
 class CallOptions:
     """The call options of a client or a view; shared by all its calls.
 
-    `codec` encodes and decodes the messages of its service. `plans` are the methods that
-    may go the short way of a small call; those of `is_plain` options need nothing but one
-    exchange until their timeout. `source` is where connections come from: None is the
-    endpoint's pool, else a pinned connection.
+    `codec` encodes and decodes the messages of its service. Calls of `is_plain` options need
+    nothing but one exchange until their timeout, or a hedge; `plans` are the methods that
+    may go the short way of a small call without looking for one. `is_uniform` says that
+    all methods have the same timeout and no hedge. `source` is where connections come from:
+    None is the endpoint's pool, else a pinned connection.
     """
 
     __slots__ = (
-        'codec', 'headers', 'hedge', 'idempotent', 'is_plain', 'plans', 'propagate', 'retry',
-        'seconds', 'source', 'timeout', 'timeouts',
+        'codec', 'headers', 'hedge', 'idempotent', 'is_plain', 'is_uniform', 'plans', 'propagate',
+        'retry', 'seconds', 'source', 'timeout', 'timeouts',
     )  # fmt: skip
 
     def __init__(self, codec: Codec, options: Any) -> None:
@@ -99,6 +100,7 @@ class CallOptions:
         view.propagate = self.propagate
         view.source = self.source
         view.is_plain = self.is_plain
+        view.is_uniform = self.hedge is None
         view.plans = self.plans
         view.seconds = _seconds(timeout)
         return view
@@ -113,12 +115,14 @@ class CallOptions:
             and not self.propagate
             and all(policy.attempt_timeout is None for policy in policies)
         )
+        self.is_uniform = self.timeouts is None and self.hedge is None
         is_small = self.is_plain and self.hedge is None and self.codec.wire.apache is None
         self.plans: dict[Method, Any] = self.codec.plans if is_small else {}
 
     def plan_of(self, method: Method) -> Any:
-        """Return the plan of a method that is called for the first time; None: no short way."""
-        return self.codec.plan(method) if self.plans is self.codec.plans else None
+        """Return the plan of a method that `plans` doesn't have; None: no short way."""
+        codec = self.codec
+        return codec.plan(method) if self.is_plain and codec.wire.apache is None else None
 
     def timeout_of(self, method: str) -> float | None:
         """Return the timeout of a call of one method, in ms; None: no limit."""

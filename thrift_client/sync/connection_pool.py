@@ -162,11 +162,13 @@ class SyncConnectionPool(ConnectionPool):
                 permit.release()
 
     def take_at_once(
-        self, connection: Connection | None, now: float, expires: float | None, audience: Any
-    ) -> tuple[Connection | None, Exception | None]:
+        self, connection: Connection | None, now: float, expires: float | None,
+        audience: Any, hedged: bool,
+    ) -> tuple[Connection | None, Exception | None]:  # fmt: skip
         """Return a connection for a small call where there is no idle one that was just used.
 
-        None if there is more to it (listeners want to know), with the failure if it failed.
+        None if there is more to it (listeners want to know, a hedge may be due before it is
+        open), with the failure if it failed.
         """
         if connection is not None:
             self.idle.append(connection)
@@ -175,7 +177,9 @@ class SyncConnectionPool(ConnectionPool):
         if connection is not None:
             return self.take_checked(), None
         try:
-            return self.open_at_once(now, expires) if self.opens_at_once else None, None
+            if hedged or not self.opens_at_once:
+                return None, None
+            return self.open_at_once(now, expires), None
         except FAILURES as exc:
             return None, exc
 

@@ -25,12 +25,14 @@ from thrift_client.errors import ClientClosed, EncodeError, ThriftClientError
 from thrift_client.shared.connection_pool import Permit
 from thrift_client.shared.fanout_base import FanOutBase
 from thrift_client.shared.opening import Ready, advance
-from thrift_client.shared.platform import READABLE, WRITABLE
+from thrift_client.shared.platform import READABLE
 from thrift_client.shared.resolve import Lookup
+from thrift_client.sync.connection import HandOver
 from thrift_client.sync.events import Events, LegOpening, LegPlace
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from thrift_client.core.scatter import Leg, Scatter
@@ -72,6 +74,25 @@ class FanOut(FanOutBase):
             if not self._active:
                 return None
             self._step()
+
+    def resume(self, leg: Leg, begun: Any, headers: Mapping[str, str] | None) -> None:
+        """Go on with a leg whose first attempt a small call was, by what came of that.
+
+        `begun` is a failure, a result with its `headers`, or a `HandOver`.
+        """
+        self._active.add(leg)
+        if isinstance(begun, FAILURES):
+            self._course(leg, begun)
+        elif type(begun) is not HandOver:
+            self._take(leg, begun, headers)
+        else:
+            leg.connection, leg.expires = begun.connection, begun.expires
+            self._events.expect(leg.expires)
+            self._events.listen(leg, {leg.connection.stream.fileno(): READABLE})
+            if begun.unsent is not None:
+                self._send_on(leg, begun.unsent)
+            elif begun.data is not None:
+                self._receive(leg, begun.data)
 
     def close(self) -> list[Leg]:
         """Give up whatever is still under way; the legs whose responses say so."""
@@ -296,51 +317,38 @@ class FanOut(FanOutBase):
         leg.connection = connection
         message = self._request(leg, leg.endpoint.codec_of(leg.options.codec))
         connection.calls += 1
-        fd = connection.stream.fileno()
         try:
             headers = None if leg.call is None else leg.call.headers
             request = connection.channel.wrap(message, leg.seqid, headers)
-            sent = connection.stream.try_send(request)
         except ThriftClientError as exc:
             self._lose(leg, exc)
             return
         self._events.expect(leg.expires)
-        if sent == len(request):
-            self._events.listen(leg, {fd: READABLE})
-            if leg.method.oneway:
-                connection.sent_oneway()
-                self._settle(leg, None)
-        else:
-            leg.unsent = memoryview(request)[max(sent, 0) :]
-            self._events.listen(leg, {fd: WRITABLE})
+        self._send_on(leg, request)
 
-    def _send_on(self, leg: Leg, unsent: memoryview) -> None:
+    def _send_on(self, leg: Leg, unsent: bytes | memoryview) -> None:
         connection = leg.connection
         try:
             sent = connection.stream.try_send(unsent)
         except ThriftClientError as exc:
             self._lose(leg, exc)
             return
-        fd = connection.stream.fileno()
-        if sent < len(unsent):
-            leg.unsent = unsent[max(sent, 0) :]
-            self._events.listen(leg, {fd: connection.stream.to_send})
-            return
-        leg.unsent = None
-        self._events.listen(leg, {fd: READABLE})
-        if leg.method.oneway:
+        leg.unsent = memoryview(unsent)[max(sent, 0) :] if sent < len(unsent) else None
+        waits_for = READABLE if leg.unsent is None else connection.stream.to_send
+        self._events.listen(leg, {connection.stream.fileno(): waits_for})
+        if leg.unsent is None and leg.method.oneway:
             connection.sent_oneway()
             self._settle(leg, None)
 
     # How a reply arrives.
 
-    def _receive(self, leg: Leg) -> None:
-        """Take in what has arrived; a small reply as the small call reads it."""
+    def _receive(self, leg: Leg, data: bytes | None = None) -> None:
+        """Take in what has arrived (`data`, and more); a small reply as the small call reads it."""
         connection = leg.connection
         try:
-            data: bytes | None = b''
             if leg.reply is None:
-                data = connection.stream.try_receive(connection.first_read)
+                if data is None:
+                    data = connection.stream.try_receive(connection.first_read)
                 if data is None:
                     return
                 codec = leg.endpoint.codec_of(leg.options.codec)
@@ -351,7 +359,7 @@ class FanOut(FanOutBase):
                 leg.reply = connection.reply(codec, leg.method, leg.seqid)
                 if not data:
                     leg.reply.end()
-            if connection.read_available(leg.reply, data, READS_IN_A_ROW):
+            if connection.read_available(leg.reply, data or b'', READS_IN_A_ROW):
                 self._settle(leg, connection.judged(leg.reply.result))
             elif leg.reply.due is not None:
                 self._undecided.add(leg)
