@@ -14,6 +14,7 @@ import stat
 import sys
 from errno import EBADF, ENOTSOCK
 from time import sleep
+from types import BuiltinFunctionType
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -118,6 +119,20 @@ def new_poller() -> Any:
     """Make a poller with the interface of `select.poll` (gevent's in a patched process)."""
     make = getattr(select, 'poll', None)
     return SelectPoller() if make is None else make()
+
+
+def twin_of(sock: Any, seconds: float) -> Any:
+    """Return another object for a socket's descriptor, whose `recv` waits for so many seconds.
+
+    It waits and receives in one call, and with the time left after a signal. It must be
+    detached before the socket is closed. None where the calls of sockets are patched.
+    """
+    poll = getattr(select, 'poll', None)
+    if not isinstance(sock, socket.SocketType) or type(poll) is not BuiltinFunctionType:
+        return None
+    twin = socket.SocketType(fileno=sock.fileno())
+    twin.settimeout(seconds)
+    return twin
 
 
 def tune(sock: socket.socket, family: int) -> None:

@@ -10,7 +10,7 @@ import socket
 
 from thrift_client.core.classify import lost
 from thrift_client.core.failures import is_foreign, is_system_error
-from thrift_client.shared.platform import READABLE, WRITABLE, new_poller
+from thrift_client.shared.platform import READABLE, WRITABLE, new_poller, twin_of
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Stream:
     `poll` waits up to so many ms for something to read, alone.
     """
 
-    __slots__ = ('_poller', 'poll', 'receive', 'send', 'sock')
+    __slots__ = ('_poller', '_twin', 'poll', 'receive', 'send', 'sock')
 
     #: What to wait for before more can be sent.
     to_send = WRITABLE
@@ -38,6 +38,16 @@ class Stream:
         self._poller = new_poller()
         self._poller.register(sock, READABLE)
         self.poll: Any = self._poller.poll
+        self._twin: Any = None
+
+    def waiting_receive(self, seconds: float) -> Any:
+        """Return a `receive` that first waits up to `seconds`, alone; None: there is none.
+
+        It is cheaper than a poll before, and raises TimeoutError where nothing has come.
+        """
+        if self._twin is None:
+            self._twin = twin_of(self.sock, seconds)
+        return None if self._twin is None else self._twin.recv
 
     def fileno(self) -> int:
         """Return the descriptor, to wait for."""
@@ -67,7 +77,7 @@ class Stream:
 
         An error is reported once: what is read after an alert of TLS looks like an end.
         """
-        if isinstance(exc, BlockingIOError) and not is_foreign(exc):
+        if is_nothing_yet(exc):
             return None
         raise self.broken(exc, 'waiting for the reply') from exc
 
@@ -113,4 +123,13 @@ class Stream:
             if not forked:
                 self.interrupt()
         finally:
+            if self._twin is not None:
+                self._twin.detach()
             self.sock.close()
+
+
+def is_nothing_yet(exc: OSError) -> bool:
+    """Tell whether `receive` raised only because nothing has arrived so far."""
+    if isinstance(exc, TimeoutError) and exc.errno is not None:
+        return False  # the kernel has given the connection up
+    return isinstance(exc, (BlockingIOError, TimeoutError)) and not is_foreign(exc)

@@ -9,7 +9,7 @@ from thrift_client.core.classify import READING, lost
 from thrift_client.core.failures import is_foreign, is_system_error
 from thrift_client.errors import CertificateError, ThriftClientError, TLSError, WireMismatch
 from thrift_client.shared.platform import READABLE, WRITABLE, peek_rest
-from thrift_client.shared.stream import CHUNK, Stream
+from thrift_client.shared.stream import CHUNK, Stream, is_nothing_yet
 
 #: The most bytes that are encrypted before they are sent.
 _PIECE = 1 << 18
@@ -98,8 +98,18 @@ class TLSStream(Stream):
         self._unsent = b''
         return self._covered
 
-    def receive_records(self, size: int = CHUNK) -> bytes:  # noqa: ARG002
-        """Return what is in the records that have arrived, whatever its size."""
+    def waiting_receive(self, seconds: float) -> Any:
+        """Return a `receive` that first waits up to `seconds` for a record; None: there is none."""
+        receive = super().waiting_receive(seconds)
+        if receive is None:
+            return None
+        return lambda size: self.receive_records(size, receive)
+
+    def receive_records(self, size: int = CHUNK, receive: Any = None) -> bytes:  # noqa: ARG002
+        """Return what is in the records that have arrived, whatever its size.
+
+        `receive` is what takes them from the socket; None: what doesn't wait.
+        """
         if self._incoming.pending or self._pending():
             try:
                 return self._drain()
@@ -107,7 +117,7 @@ class TLSStream(Stream):
                 pass  # the last record has not arrived as a whole
         if self._failed is not None:
             raise self._failed
-        self._pull()
+        self._pull(receive)
         try:
             return self._drain()
         except ssl.SSLWantReadError:
@@ -116,9 +126,9 @@ class TLSStream(Stream):
             self._failed = exc  # for the next receive, which reports it
             raise
 
-    def _pull(self) -> None:
+    def _pull(self, receive: Any = None) -> None:
         """Take in records from the socket. Raises BlockingIOError if none have arrived."""
-        data = self._receive(CHUNK)
+        data = (receive or self._receive)(CHUNK)
         if data:
             self._incoming.write(data)
         else:
@@ -170,7 +180,7 @@ class TLSStream(Stream):
             return None
         if isinstance(exc, (ssl.SSLZeroReturnError, ssl.SSLEOFError)):
             return b''
-        if isinstance(exc, BlockingIOError) and not is_foreign(exc):
+        if is_nothing_yet(exc):
             return None
         raise self.broken(exc, 'waiting for the reply') from exc
 

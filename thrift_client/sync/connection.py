@@ -66,13 +66,20 @@ class HandOver:
 class Connection(ConnectionBase):
     """An open connection to one server."""
 
-    __slots__ = ('_expires', '_poll', '_receive', '_send')
+    __slots__ = ('_expires', '_poll', '_receive', '_send', '_wait_and_receive')
 
     def __init__(self, wire: Wire, stream: Stream, channel: Channel, now: float) -> None:
         super().__init__(wire, stream, channel, now)
         self._expires: float | None = None
         # What the small exchange uses, bound once.
         self._send, self._receive, self._poll = stream.send, stream.receive, stream.poll
+        self._wait_and_receive: Any = None
+
+    def used(self, now: float) -> None:
+        """Note that a use begins or ended at `now`."""
+        super().used(now)
+        if self.is_plain_use and self._wait_and_receive is None:  # one that is used often
+            self._wait_and_receive = self.stream.waiting_receive(SLICE / 1000)
 
     def small_exchange(  # noqa: C901 - a function for each case would cost what it saves
         self, plan: MethodPlan, body: bytes, seqid: int, wait: float, expires: float | None,
@@ -107,9 +114,12 @@ class Connection(ConnectionBase):
         if plan.result_spec is None:
             self.sent_oneway()
             return None
-        self._poll(wait if wait < SLICE else SLICE)  # noqa: FURB136 - a call less
         try:
-            data = self._receive(self.first_read)
+            if wait < SLICE or self._wait_and_receive is None:
+                self._poll(wait if wait < SLICE else SLICE)  # noqa: FURB136 - a call less
+                data = self._receive(self.first_read)
+            else:
+                data = self._wait_and_receive(self.first_read)
         except OSError as exc:
             received = self.stream.not_received(exc)
             if received is None:
