@@ -46,7 +46,9 @@ class KeyedMethod(PoolMethod):
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
-        self._servers, self._keys, self._splits, self._failover, self._overrides = pool._keying()
+        of = pool.__dict__
+        self._servers, self._keys, self._splits = of['_servers'], of['_keys'], of['_splits']
+        self._failover, self._overrides = of['_failover'], of.get('_overrides')
 
     def set_hash(self, function: KeyFunction) -> Any:
         """Route this method's calls by `function(*arguments)`, the key; returns the pool.
@@ -125,10 +127,6 @@ class HashBase(PoolBase[S]):
 
     def _new_server_list(self) -> ServerList:
         return ServerList(self._make_server, self._router)
-
-    def _keying(self) -> tuple[Any, ...]:
-        """Return what each call needs of the pool: see `KeyedMethod`."""
-        return self._servers, self._keys, self._splits, self._failover, self._overrides
 
     def _mapped(self, kind: type[KeyedMethod], items: Iterable[Any]) -> Mapped:
         """Return the calls of a method for each item, none of which has begun."""
