@@ -51,11 +51,10 @@ if TYPE_CHECKING:
 class CallOptions:
     """The call options of a client or a view; shared by all its calls.
 
-    `codec` encodes and decodes the messages of its service. Calls of `is_plain` options need
-    nothing but one exchange until their timeout, or a hedge; `plans` are the methods that
-    may go the short way of a small call without looking for one. `is_uniform` says that
-    all methods have the same timeout and no hedge. `source` is where connections come from:
-    None is the endpoint's pool, else a pinned connection.
+    `codec` encodes and decodes the messages of its service. `is_plain` options need nothing but
+    exchanges until the timeout; `plans` are the methods that may go the short way of a small
+    call, and need no hedge. `is_uniform`: all methods have the same timeout and no hedge.
+    `source` is where connections come from: None is the endpoint's pool, else a pin.
     """
 
     __slots__ = (

@@ -113,12 +113,13 @@ class Roster:
     router. `place_text` is the same for a str (not an instance of a subclass) and remembers
     the keys asked for lately: few keys make up most calls. The router's table is made at
     first use, because a pool may be filled server by server. `loads` is what is known of
-    each server, if the pool balances. `claims` is what the roster was made from.
+    each server, if the pool balances. `gates` are those of the servers' connections, mostly
+    empty. `claims` is what the roster was made from.
     """
 
     __slots__ = (
-        '_router', '_table', 'by_name', 'claims', 'endpoints', 'equalized', 'loads', 'place',
-        'place_text', 'servers', 'weights',
+        '_router', '_table', 'by_name', 'claims', 'endpoints', 'equalized', 'gates', 'loads',
+        'place', 'place_text', 'servers', 'weights',
     )  # fmt: skip
 
     def __init__(
@@ -135,6 +136,7 @@ class Roster:
         self.equalized = equalized
         self.servers: tuple[Any, ...] = tuple(claim.server for claim in counting)
         self.endpoints: tuple[Endpoint, ...] = tuple(each._endpoint for each in self.servers)
+        self.gates = tuple(endpoint.connections.gate for endpoint in self.endpoints)
         self.weights: tuple[float, ...] = tuple(
             1 if equalized else claim.weight for claim in counting
         )
