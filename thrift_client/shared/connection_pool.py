@@ -18,9 +18,7 @@ counts: the statistics would need a lock.
 from __future__ import annotations
 
 import sys
-from random import random
 from time import monotonic
-from typing import Any
 from weakref import WeakValueDictionary, ref
 
 from thrift_client.errors import ClientClosed, ClientDisabledError, ConnectionLost, PoolExhausted
@@ -29,6 +27,7 @@ from thrift_client.shared import fork
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from thrift_client.shared.endpoint import Endpoint
 
@@ -242,7 +241,8 @@ class ConnectionPool:
         now = monotonic()
         max_age = self.endpoint.options.max_age
         if max_age is not None:
-            connection.retire_at = began + max_age * (1 - AGE_SPREAD * random()) / 1000
+            age = max_age * (1 - AGE_SPREAD * self.endpoint.random())
+            connection.retire_at = began + age / 1000
         self.tend_at = min(self.tend_at, now + self._tend_every)
         connection.look_at = now  # its second use looks: the server may close after one call
         self._live[id(connection)] = connection
