@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import sys
 from time import monotonic
-from weakref import WeakValueDictionary, ref
+from weakref import ref
 
 from thrift_client.errors import ClientClosed, ClientDisabledError, ConnectionLost, PoolExhausted
 from thrift_client.shared import fork
@@ -78,7 +78,7 @@ class ConnectionPool:
         self.endpoint = endpoint
         self.limit: int | None = options.max_connections
         self.taken: set[ref[Permit]] = set()
-        self._live: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self._live: set[ref[Any]] = set()
         self._made_at = caller()
         self._calls_gone = self.opened = 0
         self.idle: list[Any] = []
@@ -104,7 +104,7 @@ class ConnectionPool:
 
     def open_connections(self) -> list[Any]:
         """Return the open connections, idle and in use."""
-        found = [reference() for reference in self._live.valuerefs()]
+        found = [reference() for reference in self._live.copy()]
         return [connection for connection in found if connection is not None]
 
     @property
@@ -245,7 +245,7 @@ class ConnectionPool:
             connection.retire_at = began + age / 1000
         self.tend_at = min(self.tend_at, now + self._tend_every)
         connection.look_at = now  # its second use looks: the server may close after one call
-        self._live[id(connection)] = connection
+        self._live.add(ref(connection, self._live.discard))
         self.opened += 1
         if self.told is not None:
             self.told('ConnectionOpened', elapsed=(now - began) * 1000)
@@ -288,7 +288,9 @@ class ConnectionPool:
     def discard(self, connection: Any, reason: BaseException | str) -> None:
         """Close a connection for good; with the idle ones if the server broke it."""
         connection.close()
-        if self._live.pop(id(connection), None) is not None:
+        mark = ref(connection)
+        if mark in self._live:
+            self._live.discard(mark)
             self._calls_gone += connection.calls
         permit, connection.permit = connection.permit, None
         if permit is not None:

@@ -1,14 +1,13 @@
 """Where a thread waits for its turn, among others.
 
 A line holds its places weakly: a place whose call was ended by an exception in the wrong
-place leaves the line when it is garbage-collected. Threads share the line, a deque, without a
+place leaves the line when it is garbage-collected. Threads share the line, a list, without a
 lock: each step is one of its methods, which is one step of the interpreter under the GIL.
 Without the GIL nothing would have to change.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from threading import Lock
 from time import monotonic
 from weakref import ref
@@ -27,7 +26,7 @@ class Line:
     __slots__ = ('places',)
 
     def __init__(self) -> None:
-        self.places: deque[ref[Place]] = deque()
+        self.places: list[ref[Place]] = []  # a deque takes ten times the memory, mostly empty
 
     def __len__(self) -> int:
         return len(self.places)
