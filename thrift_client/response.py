@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from types import GenericAlias
 
 from thrift.Thrift import TApplicationException
 
 from thrift_client.errors import ThriftClientError
 
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Generic, NoReturn, TypeVar
+
     from thrift_client.stats import AnyClient
 
-T = TypeVar('T')
+    T = TypeVar('T')
+else:
+    T = None
+
+    class Generic:
+        """Stands for `typing.Generic`: a class that may be subscripted."""
+
+        __slots__ = ()
+        __class_getitem__ = classmethod(GenericAlias)
 
 
 class ThriftResponse(Generic[T]):

@@ -15,7 +15,9 @@ from thrift_client.testing.behaviours import (
     answer,
     close,
     delay,
+    first_bytes,
     hold,
+    never_read,
     raise_declared,
     reply,
     silence,
@@ -95,6 +97,48 @@ def test_an_exception_of_the_service_is_an_answer(fault_server, client_of):
     client = client_of(fault_server(rich_service, script), rich_service)
     with pytest.raises(NotFound):
         client.find('k', False)
+
+
+STUCK = {
+    'in the request': never_read(),
+    'without a reply': silence(),
+    'in the reply': first_bytes(reply('first'), 20) + silence(),
+}
+
+
+@pytest.mark.parametrize('frame', [False, True])
+@pytest.mark.parametrize('where', STUCK)
+def test_a_call_on_an_open_connection_is_hedged_wherever_it_is_stuck(
+    where, frame, fault_server, client_of
+):
+    """The first attempt goes on meanwhile, on its connection, and is given up for the second."""
+    events = []
+    script = [reply('warm'), reply('warm'), STUCK[where], reply('second')]
+    server = fault_server(test_service, script, framed=frame)
+    client = client_of(server, frame=frame, timeout=5000, listeners=[events.append])
+    key = 'k' * (1 << 23) if where == 'in the request' else 'k'
+    assert [client.getk('k') for _ in range(2)] == ['warm', 'warm']
+    events.clear()
+    assert client.getk(key) == 'second'
+    assert (client.stats().opened, client.stats().discarded) == (2, 1)
+    told = [type(event).__name__ for event in events]
+    assert (told.count('CallStarted'), told.count('CallFinished')) == (1, 1)
+    assert events[told.index('CallFinished')].attempts == 2
+
+
+def test_the_first_attempt_still_wins_after_a_hedge_began(fault_server, client_of):
+    """Its reply comes on the connection that it was begun on, which serves the next call."""
+    script = [reply('warm'), delay(100) + reply('first'), silence(), reply('next')]
+    client = client_of(fault_server(test_service, script), timeout=5000)
+    assert [client.getk('k') for _ in range(3)] == ['warm', 'first', 'next']
+    assert (client.stats().opened, client.stats().discarded) == (2, 1)
+
+
+def test_a_lost_connection_leaves_the_hedge_its_chance(fault_server, client_of):
+    """An open connection that breaks ends the first attempt, not the call."""
+    script = [reply('warm'), delay(60) + close(), delay(120) + reply('second')]
+    client = client_of(fault_server(test_service, script), retry=RetryPolicy(attempts=1))
+    assert [client.getk('k') for _ in range(2)] == ['warm', 'second']
 
 
 def test_an_error_waits_for_the_other(fault_server, client_of):

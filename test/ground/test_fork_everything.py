@@ -126,6 +126,7 @@ def forks_under_load(count):
         ClosedPort() as port,
     ):
         everything = Everything([one.address, two.address], http.address, port.address)
+        everything.use(0)  # a fork while a thread imports a module hangs the child in Python's lock
         over, wrong = threading.Event(), []
         # A module that is imported while a fork begins may end it, as concurrent.futures does,
         # with the release of a lock that it hasn't taken.

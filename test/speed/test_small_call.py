@@ -1,5 +1,6 @@
 """The cost of a small call in system calls, functions and threads: counted, not timed."""
 
+import subprocess
 import sys
 import threading
 
@@ -116,3 +117,28 @@ def test_an_unused_client_has_no_thread_and_no_socket(assert_no_leaks):
         thrift_client.SimpleClient(test_if.test_service, port=port).close()
         thrift_client.ThreadedHashClient(test_if.test_service, servers=[f'h:{port}']).close()
     assert threading.active_count() == before
+
+
+#: What takes long to import, and is needed by few programs or not before something fails.
+IMPORTED_WHEN_USED = {
+    'asyncio', 'concurrent.futures', 'dataclasses', 'email', 'http', 'json', 'random', 'ssl',
+    'typing', 'urllib',
+}  # fmt: skip
+
+
+def imported_by(code):
+    """The names of the modules that are there after some code, in a new interpreter."""
+    done = subprocess.run(
+        [sys.executable, '-c', f'{code}; import sys; print(*sys.modules)'],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.split())
+
+
+def test_a_program_with_one_client_imports_little():
+    """Not more than Apache's library does, of what takes long."""
+    apache = imported_by('import thrift.transport.TSocket, thrift.protocol.TBinaryProtocol')
+    ours = imported_by('from thrift_client import SimpleClient')
+    assert not (ours - apache) & IMPORTED_WHEN_USED

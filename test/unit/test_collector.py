@@ -19,6 +19,16 @@ def collecting():
     (gc.enable if was_on else gc.disable)()
 
 
+def many():
+    """A decoded message of so many objects that it is worth making them old."""
+    return [[] for _ in range(2 * collector.MANY)]
+
+
+def is_old(found):
+    """Whether the collector has an object among the old ones."""
+    return any(each is found for each in gc.get_objects(generation=2))
+
+
 def test_it_is_paused_while_a_message_is_decoded():
     """It is paused during decoding and continues afterwards."""
     assert collector.without_collector(gc.isenabled) is False
@@ -44,8 +54,9 @@ def test_what_the_user_has_frozen_stays_frozen():
     gc.freeze()
     try:
         frozen = gc.get_freeze_count()
-        collector.without_collector(list)
+        kept = collector.without_collector(many)
         assert gc.get_freeze_count() >= frozen - 1000
+        assert not is_old(kept)
     finally:
         gc.unfreeze()
 
@@ -54,12 +65,16 @@ def test_full_collections_still_become_due():
     """Making objects old resets the counts, so it is limited."""
     gc.collect()
     for _ in range(collector.MOST_AGED):
-        collector.without_collector(list)
-    count = gc.get_count()[0]
-    kept = [[] for _ in range(50)]
-    collector.without_collector(list)
-    assert gc.get_count()[0] >= count
-    assert len(kept) == 50
+        kept = collector.without_collector(many)
+    assert is_old(kept)
+    kept = collector.without_collector(many)
+    assert not is_old(kept)
+
+
+def test_few_objects_stay_young():
+    """A message of a few large strings costs the collector nothing, whatever is alive."""
+    gc.collect()
+    assert not is_old(collector.without_collector(list))
 
 
 def test_a_fork_in_the_middle_leaves_it_on_in_the_child():

@@ -49,10 +49,11 @@ class Client:
 
     inside = False
     health = None
+    gate = frozenset()
 
     def __init__(self, name):
         self.name = name
-        self._endpoint = self
+        self._endpoint = self.connections = self
 
     def joined(self, _group, _check):
         """Note that it is in the list."""

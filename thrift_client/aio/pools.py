@@ -25,6 +25,7 @@ from thrift_client.response import ThriftResponse, answered, begun, failed
 from thrift_client.shared.balanced_base import BalancedBase, balanced_failure
 from thrift_client.shared.bound_methods import ForwardedMethod, bind, method_of
 from thrift_client.shared.hash_base import HashBase, KeyedMethod, default_key
+from thrift_client.shared.pickers import BalancedPicker
 from thrift_client.shared.pool_base import PoolBase, is_raised
 from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from thrift_client.core.scatter import Leg
     from thrift_client.core.service import Method
     from thrift_client.shared.endpoint import Endpoint
-    from thrift_client.shared.pickers import BalancedPicker
 
 
 class AsyncThriftPool(PoolBase[AsyncSimpleClient]):
@@ -430,7 +430,7 @@ class AsyncBalancedClient(BalancedBase[AsyncSimpleClient], AsyncThriftPool):
         picker: BalancedPicker | None = None
         error: BaseException | None = None
         try:
-            picker = self._new_picker(roster, started)
+            picker = BalancedPicker(self._balancing, roster, started)
             endpoint = picker.endpoint
             response: ThriftResponse[Any] = begun(endpoint.client)
             response._value = await make_call(

@@ -52,15 +52,16 @@ class CallOptions:
     """The call options of a client or a view; shared by all its calls.
 
     `codec` encodes and decodes the messages of its service. `is_plain` says that calls need
-    nothing but one exchange within their timeout: no headers, no pinned connection, no limit
-    for attempts. `plans` are the methods whose calls may take the short path of
-    `sync/client.py`, without a Call. `source` is where connections come from: None is the
-    endpoint's pool, else a pinned connection.
+    nothing but exchanges within their timeout: no headers, no pinned connection, no limit for
+    attempts. `plans` are the methods whose calls may take the short path of `sync/client.py`,
+    without a Call, and need no hedge. `is_uniform` says that all methods have the same timeout
+    and no hedge. `source` is where connections come from: None is the endpoint's pool, else a
+    pinned connection.
     """
 
     __slots__ = (
-        'codec', 'headers', 'hedge', 'idempotent', 'is_plain', 'plans', 'propagate', 'retry',
-        'seconds', 'source', 'timeout', 'timeouts',
+        'codec', 'headers', 'hedge', 'idempotent', 'is_plain', 'is_uniform', 'plans', 'propagate',
+        'retry', 'seconds', 'source', 'timeout', 'timeouts',
     )  # fmt: skip
 
     def __init__(self, codec: Codec, options: Any) -> None:
@@ -100,6 +101,7 @@ class CallOptions:
         view.propagate = self.propagate
         view.source = self.source
         view.is_plain = self.is_plain
+        view.is_uniform = self.hedge is None
         view.plans = self.plans
         view.seconds = _seconds(timeout)
         return view
@@ -114,12 +116,14 @@ class CallOptions:
             and not self.propagate
             and all(policy.attempt_timeout is None for policy in policies)
         )
+        self.is_uniform = self.timeouts is None and self.hedge is None
         is_small = self.is_plain and self.hedge is None and self.codec.wire.apache is None
         self.plans: dict[Method, Any] = self.codec.plans if is_small else {}
 
     def plan_of(self, method: Method) -> Any:
-        """Return the plan of a method that is called for the first time; None: no short path."""
-        return self.codec.plan(method) if self.plans is self.codec.plans else None
+        """Return the plan of a method that `plans` doesn't have; None: no short path."""
+        codec = self.codec
+        return codec.plan(method) if self.is_plain and codec.wire.apache is None else None
 
     def timeout_of(self, method: str) -> float | None:
         """Return the timeout of a call of one method, in ms; None: no limit."""
@@ -156,7 +160,10 @@ class CallOptions:
 
 
 def _seconds(timeout: float | None) -> float | None:
-    return None if timeout is None else min(timeout, deadlines.LONGEST) / 1000
+    if timeout is None:
+        return None
+    longest = deadlines.LONGEST
+    return (timeout if timeout < longest else longest) / 1000  # noqa: FURB136 - a call less
 
 
 class Call:

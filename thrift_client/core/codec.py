@@ -16,7 +16,6 @@ from itertools import cycle
 from struct import Struct
 
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
-from thrift.protocol.TJSONProtocol import TJSONProtocol
 from thrift.Thrift import TApplicationException, TMessageType, TType
 from thrift.transport.TTransport import TMemoryBuffer, TTransportBase
 
@@ -28,7 +27,6 @@ from thrift_client.core.failures import (
     is_foreign,
     trailing_bytes,
 )
-from thrift_client.core.json_protocol import JsonProtocol
 from thrift_client.core.paths import encode_error
 from thrift_client.core.reader import Incomplete, ReplyReader
 from thrift_client.core.service import Method, Raised, Service
@@ -132,7 +130,7 @@ class Codec:
             self.decoder = self.arrays
 
     def _accelerate(self, protocol: Any) -> None:
-        if type(protocol) in (TJSONProtocol, JsonProtocol):
+        if _is_json(protocol):
             from thrift_client.core.json_coder import JsonCoder
 
             self.json = JsonCoder()
@@ -308,6 +306,16 @@ def codec_of(service: Service, wire: Wire, service_name: str | None) -> Codec:
         codec = wire.codecs.setdefault(key, Codec(service, wire, service_name))
     return codec
 
+
+def _is_json(protocol: Any) -> bool:
+    """Tell whether a protocol is Apache's JSON or ours; importing those takes a while."""
+    if type(protocol).__name__ not in {'TJSONProtocol', 'JsonProtocol'}:
+        return False
+    from thrift.protocol.TJSONProtocol import TJSONProtocol
+
+    from thrift_client.core.json_protocol import JsonProtocol
+
+    return type(protocol) in (TJSONProtocol, JsonProtocol)
 
 
 #: What TApplicationException reads and writes by hand.

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from thrift_client.policies import Hedge
 
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from typing import Any
+
 #: How many calls of a method are remembered, and how many a percentile needs.
 REMEMBERED, ENOUGH = 256, 20
 #: After how many calls the remembered ones are sorted again.
@@ -41,6 +45,11 @@ class Latencies:
         if len(known) < ENOUGH:
             return None
         return known[min(len(known) - 1, int(len(known) * percent / 100))]
+
+
+def latencies_of(method: Any, known: dict[Any, Latencies]) -> Latencies:
+    """Return what is known of a method, from the latencies by method."""
+    return known.get(method) or known.setdefault(method, Latencies())
 
 
 def patience(hedge: Hedge, latencies: Latencies) -> float | None:

@@ -12,7 +12,7 @@ part of another call, whose `Call` alone tells that it began and ended.
 from __future__ import annotations
 
 from thrift_client.core.call import Call
-from thrift_client.core.hedge import Latencies, patience
+from thrift_client.core.hedge import latencies_of, patience
 from thrift_client.errors import ThriftClientError
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse, set_headers
 
@@ -203,8 +203,8 @@ class Quorum(Scatter):
 class Hedged(Scatter):
     """The attempts of one call, of which the first answer counts.
 
-    `call` is the whole call; `first` its first leg, with all its retries. Others are added
-    each time when the answer takes long, up to the policy's `most`.
+    `call` is the whole call; `first` its first leg, with all its retries, which began at
+    `now`. Others are added each time when the answer takes long, up to the policy's `most`.
     """
 
     def __init__(self, call: Call, first: Leg, now: float) -> None:
@@ -219,8 +219,7 @@ class Hedged(Scatter):
         self._hedges = 0
         self._policy: Any = call.options.hedge
         source = call.picker or call.endpoint.health
-        known: dict[Any, Latencies] = source.latencies
-        self._latencies = known.get(call.method) or known.setdefault(call.method, Latencies())
+        self._latencies = latencies_of(call.method, source.latencies)
         self.winner: Leg | None = None
         self.last: Leg | None = None
         self._set_alarm(now)

@@ -152,10 +152,10 @@ class Metrics(EventListener):
     def _on_CallFinished(self, event: CallFinished) -> None:
         """Count a call, its time and its attempts."""
         server = event.server
-        if server in self._left:
-            return  # it was in flight, and its series have ended
         known = self._known.get(id(server))
         if known is None or known.server() is not server:
+            if server in self._left:
+                return  # it was in flight, and its series have ended
             known = self._known[id(server)] = _Known(server, self._known)
         kind = event.method, type(event.error)
         count = known.counts.get(kind)

@@ -105,7 +105,7 @@ class Load:
         if stamp is None or elapsed >= self.ewma:
             self.ewma = elapsed
         else:
-            kept = _decayed(now - stamp)
+            kept = exp((stamp - now) / _DECAY) if stamp < now else 1.0
             self.ewma = kept * self.ewma + (1 - kept) * elapsed
         self.stamp = now
 
@@ -136,34 +136,32 @@ class Load:
         Returns the latency in ms, times one more than the calls in flight.
         """
         waiting = len(self._flights) * unit / self.weight
-        if self.stamp is None:
+        stamp = self.stamp
+        if stamp is None:
             return waiting * _UNTRIED
-        return self.ewma * _decayed(now - self.stamp) * (waiting + 1)
+        # Another thread's later stamp may be ahead of this one's time.
+        return self.ewma * (exp((stamp - now) / _DECAY) if stamp < now else 1.0) * (waiting + 1)
 
 
 class Flight:
     """A call in flight at a server, until `end` or until it is garbage."""
 
-    __slots__ = ('__weakref__', 'load')
+    __slots__ = ('__weakref__', '_mark', 'load')
 
     def __init__(self, load: Load) -> None:
         self.load = load
         flights = load._flights
-        flights.update(map(ref, (self,), (flights.discard,)))  # in one step of the interpreter
+        self._mark = ref(self, flights.discard)
+        flights.add(self._mark)
 
     def end(self) -> None:
         """Stop counting it; may be repeated."""
-        self.load._flights.discard(ref(self))
+        self.load._flights.discard(self._mark)
 
     def land(self, now: float, elapsed: float, failed: bool) -> None:
         """End it, and note in the server's load how it ended (see `Load.done`)."""
         self.end()
         self.load.learn(now, elapsed, failed)
-
-
-def _decayed(seconds: float) -> float:
-    # Another thread's stamp may be later than this thread's time.
-    return exp(-seconds / _DECAY) if seconds > 0 else 1.0
 
 
 class Balancer(Protocol):

@@ -12,7 +12,7 @@ from thrift_client.errors import ThriftClientError
 from thrift_client.response import ThriftExceptionResponse
 from thrift_client.routing.balance import Balancer, Load
 from thrift_client.routing.named import balancer
-from thrift_client.shared.pickers import BalancedPicker
+from thrift_client.shared.pickers import BalancedPicker, Balancing
 from thrift_client.shared.pool_base import Overrides, PoolBase, S
 from thrift_client.shared.server_list import ServerList
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from thrift_client.core.service import Method
-    from thrift_client.shared.server_list import Roster
 
 
 class BalancedBase(PoolBase[S]):
@@ -41,8 +40,8 @@ class BalancedBase(PoolBase[S]):
         super().__init__(
             service, frame, timeout, servers=servers, max_threads=max_threads, **options
         )
-        self._retry_budget = RetryBudget(self._count_calls, monotonic())
-        self._latencies: dict[Any, Any] = {}
+        budget = RetryBudget(self._count_calls, monotonic())
+        self._balancing = Balancing(self._servers, self._balance, budget, {})
 
     def _new_server_list(self) -> ServerList:
         return ServerList(self._make_server, make_load=Load)
@@ -52,14 +51,7 @@ class BalancedBase(PoolBase[S]):
 
     def _picking(self) -> tuple[Any, ...]:
         """Return what each call needs of the pool."""
-        return self._servers, self._overrides, self._new_picker, self._when_listed
-
-    def _new_picker(self, roster: Roster, now: float) -> BalancedPicker:
-        """Return the object that chooses the servers of a call begun at `now`."""
-        pin = None if self._overrides is None else self._overrides.given.get('source')
-        return BalancedPicker(
-            self._servers, roster, self._balance, self._retry_budget, self._latencies, now, pin
-        )
+        return self._servers, self._overrides, self._balancing, self._when_listed
 
     @staticmethod
     def _new_pin() -> Any:
@@ -74,7 +66,12 @@ class BalancedBase(PoolBase[S]):
         """
         pin = self._new_pin()
         before = {} if self._overrides is None else self._overrides.given
-        return self._view(_overrides=Overrides({**before, 'source': pin}), _pin=pin)
+        of = self._balancing
+        return self._view(
+            _overrides=Overrides({**before, 'source': pin}),
+            _balancing=Balancing(self._servers, self._balance, of.budget, of.latencies, pin),
+            _pin=pin,
+        )
 
 
 def balanced_failure(

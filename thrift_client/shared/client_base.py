@@ -8,7 +8,7 @@ from thrift_client import address as addresses
 from thrift_client.core.call import CallOptions
 from thrift_client.core.codec import codec_of
 from thrift_client.core.service import Service, service_of
-from thrift_client.options import check_call_options, check_methods, with_frame
+from thrift_client.options import check_call_options, check_methods, milliseconds, with_frame
 from thrift_client.shared.bound_methods import class_for, unknown_method
 from thrift_client.shared.client_options import resolve
 from thrift_client.shared.endpoint import Endpoint
@@ -131,10 +131,13 @@ class ClientBase:
         state, and owns nothing: its `close()` leaves the client open. Raises TypeError for
         any other option, ValueError for a bad value.
         """
-        given = check_call_options(options)
-        check_methods(given, self._service.methods)
-        if given.get('hedge') is not None:
-            self._load_hedging()
+        if len(options) == 1 and 'timeout' in options:  # for single calls
+            given: Mapping[str, Any] = {'timeout': milliseconds('timeout', options['timeout'])}
+        else:
+            given = check_call_options(options)
+            check_methods(given, self._service.methods)
+            if given.get('hedge') is not None:
+                self._load_hedging()
         view: Self = self._view(self._options.replace(given))
         return view
 
@@ -169,7 +172,9 @@ class ClientBase:
     def _view(self, options: CallOptions, kind: Any = None, pin: Any = None) -> Any:
         """Return a view with these options; `kind` is its class, None for the client's own."""
         view = object.__new__(kind or type(self))
-        view.__dict__.update(self.__dict__, _options=options, _is_view=True, _pin=pin)
+        shared = self.__dict__.copy()
+        shared['_options'], shared['_is_view'], shared['_pin'] = options, True, pin
+        view.__dict__ = shared
         return view
 
     def stats(self) -> ClientStats:

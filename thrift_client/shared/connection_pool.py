@@ -17,10 +17,8 @@ statistics would need a lock.
 from __future__ import annotations
 
 import sys
-from random import random
 from time import monotonic
-from typing import Any
-from weakref import WeakValueDictionary, ref
+from weakref import ref
 
 from thrift_client.core.failures import popped
 from thrift_client.errors import ClientClosed, ClientDisabledError, ConnectionLost, PoolExhausted
@@ -29,6 +27,7 @@ from thrift_client.shared import fork
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from thrift_client.shared.endpoint import Endpoint
 
@@ -79,7 +78,7 @@ class ConnectionPool:
         self.endpoint = endpoint
         self.limit: int | None = options.max_connections
         self.taken: set[ref[Permit]] = set()
-        self._live: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self._live: set[ref[Any]] = set()
         self._made_at = caller()
         self._calls_gone = self.opened = 0
         self.idle: list[Any] = []
@@ -105,7 +104,7 @@ class ConnectionPool:
 
     def open_connections(self) -> list[Any]:
         """Return the open connections, idle and in use."""
-        found = [reference() for reference in self._live.valuerefs()]
+        found = [reference() for reference in self._live.copy()]
         return [connection for connection in found if connection is not None]
 
     @property
@@ -240,9 +239,10 @@ class ConnectionPool:
         now = monotonic()
         max_age = self.endpoint.options.max_age
         if max_age is not None:
-            connection.retire_at = began + max_age * (1 - AGE_SPREAD * random()) / 1000
+            age = max_age * (1 - AGE_SPREAD * self.endpoint.random())
+            connection.retire_at = began + age / 1000
         self.tend_at = min(self.tend_at, now + self._tend_every)
-        self._live[id(connection)] = connection
+        self._live.add(ref(connection, self._live.discard))
         self.opened += 1
         if self.told is not None:
             self.told('ConnectionOpened', elapsed=(now - began) * 1000)
@@ -283,7 +283,9 @@ class ConnectionPool:
     def discard(self, connection: Any, reason: BaseException | str) -> None:
         """Close a connection; if the server broke it, also close the idle ones."""
         connection.close()
-        if self._live.pop(id(connection), None) is not None:
+        mark = ref(connection)
+        if mark in self._live:
+            self._live.discard(mark)
             self._calls_gone += connection.calls
         permit, connection.permit = connection.permit, None
         if permit is not None:

@@ -7,7 +7,6 @@ pools take endpoints, never clients.
 
 from __future__ import annotations
 
-from random import random
 from time import monotonic
 
 from thrift_client import address as addresses
@@ -43,8 +42,6 @@ class Endpoint:
     """
 
     clock = staticmethod(monotonic)
-    random = staticmethod(random)
-
     __slots__ = (
         '__weakref__', '_name', '_views', 'address', 'call_options', 'carries_headers', 'checks',
         'client', 'codec', 'connections', 'health', 'is_owned', 'must_block', 'options',
@@ -84,6 +81,13 @@ class Endpoint:
 
             self.recorder = request_log(options.log_filename)
             self.connections.gate.add('recording')
+
+    @staticmethod
+    def random() -> float:
+        """Return a random number from 0 up to but not including 1."""
+        from random import random  # most programs have no failure that needs one
+
+        return random()
 
     def __repr__(self) -> str:
         return f'<Endpoint {self.name}>'

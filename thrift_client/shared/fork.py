@@ -12,23 +12,25 @@ written in Python.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from threading import local, main_thread
 from time import monotonic
-from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from thrift_client.core.collector import PausedCollector
 from thrift_client.shared.platform import before_and_after_fork
 
-L = TypeVar('L')
+TYPE_CHECKING = False  # importing typing for it would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol, TypeVar
 
+    L = TypeVar('L')
 
-class Renewable(Protocol):
-    """An object that a forked child makes usable again."""
+    class Renewable(Protocol):
+        """An object that a forked child makes usable again."""
 
-    def renew_after_fork(self) -> Callable[[], None] | None:
-        """Replace the parent's state; return a function to call once all objects are renewed."""
+        def renew_after_fork(self) -> Callable[[], None] | None:
+            """Replace the parent's state; return what to call once all objects are renewed."""
 
 
 log = logging.getLogger('thrift_client')

@@ -10,7 +10,6 @@ atomic under the GIL. Without the GIL, `retries` would have to be counted under 
 from __future__ import annotations
 
 import logging
-from random import random
 from threading import Lock
 from time import monotonic
 
@@ -129,9 +128,9 @@ class Health:
             self._count(error)
             return
         peers = [list(group()) for group in self.groups]
-        now = monotonic()
+        now, random = monotonic(), self._endpoint.random()
         with self._lock:
-            ejected = self._note_failure(error, peers, now, probe)
+            ejected = self._note_failure(error, peers, now, random, probe)
             anew = ejected and self.breaker is not None and self.breaker.ejections == 1
             say = now - self._logged_at >= LOG_EVERY
             level = logging.DEBUG if self._said_down else logging.WARNING
@@ -149,8 +148,9 @@ class Health:
             self.errors[name] = self.errors.get(name, 0) + 1
 
     def _note_failure(
-        self, error: BaseException, peers: list[list[Health]], now: float, probe: Probe | None
-    ) -> bool:
+        self, error: BaseException, peers: list[list[Health]], now: float, random: float,
+        probe: Probe | None,
+    ) -> bool:  # fmt: skip
         """Count the failure, and eject the server if it is one too many; tell whether it was."""
         name = type(error).__name__
         self.errors[name] = self.errors.get(name, 0) + 1
@@ -160,7 +160,7 @@ class Health:
             return False
         allowed = self._is_dispensable(peers)
         calls = self._connections.count_calls()
-        ejected = breaker.failed(now, random(), calls, may_eject=allowed, probe=probe)
+        ejected = breaker.failed(now, random, calls, may_eject=allowed, probe=probe)
         self.ejections += ejected
         return ejected
 
@@ -215,9 +215,10 @@ class Health:
             self.succeeded()
             return
         peers = [list(group()) for group in self.groups]
+        random = self._endpoint.random()
         with self._lock:
             allowed = self._is_dispensable(peers)
-            breaker.check_failed(monotonic(), random(), may_eject=allowed)
+            breaker.check_failed(monotonic(), random, may_eject=allowed)
         del probe  # held until here
 
     def start_check(self, now: float) -> Probe | None:

@@ -187,61 +187,72 @@ class FailoverPicker(Picker):
         return None
 
 
-class BalancedPicker(Picker):
-    """Chooses servers by a balancer, one after the other, for a call that any server can serve."""
+class Balancing:
+    """What the calls of a balanced pool have in common.
 
-    __slots__ = ('_balance', '_budget', '_flights', '_latencies', '_pin', '_roster', '_servers')
+    `pick` is its balancer's; `pin` is that of a view all of whose calls use one connection.
+    """
+
+    __slots__ = ('budget', 'latencies', 'pick', 'pin', 'servers')
 
     def __init__(
         self,
         servers: ServerList,
-        roster: Roster,
-        balance: Balancer,
+        balancer: Balancer,
         budget: RetryBudget,
         latencies: dict[Any, Latencies],
-        now: float,
         pin: PinBase | None = None,
     ) -> None:
-        self.endpoint = None
+        self.servers = servers
+        self.pick = balancer.pick
+        self.budget = budget
+        self.latencies = latencies
+        self.pin = pin
+
+
+class BalancedPicker(Picker):
+    """A call that any server may serve, on one after the other of those that a balancer picks."""
+
+    __slots__ = ('_flights', '_of', '_roster')
+
+    def __init__(self, of: Balancing, roster: Roster, now: float) -> None:
         self.failed = {}
         self.forced = False
-        self._pin = pin
-        self._servers = servers
+        self._of = of
         self._roster = roster
-        self._balance = balance
-        self._budget = budget
-        self._latencies = latencies
-        #: The attempts under way: the server, its load, and when it began.
-        self._flights: list[tuple[Endpoint, Flight, float]] = []
-        if pin is not None and pin.endpoint is not None:
-            self.moved(pin.endpoint, now)
+        if of.pin is None and not any(roster.gates):
+            position = of.pick(roster.loads, now, random)
+            self.endpoint = endpoint = roster.endpoints[position]
+            #: The attempts under way: the server, its load, and when it began.
+            self._flights = [(endpoint, Flight(roster.loads[position]), now)]
             return
-        for endpoint in roster.endpoints:
-            if endpoint.connections.gate:
-                position = self._choose(now)
-                break
+        self.endpoint = None
+        self._flights = []
+        if of.pin is not None and of.pin.endpoint is not None:
+            self.moved(of.pin.endpoint, now)
         else:
-            position = balance.pick(roster.loads, now, random)
-        self._begin(position, now)
+            self._begin(self._choose(now), now)
 
     @property
     def retry_budget(self) -> RetryBudget:
         """The retry budget of the pool."""
-        return self._budget
+        return self._of.budget
 
     @property
     def latencies(self) -> dict[Any, Latencies]:
         """The latencies of the pool: its servers are equivalent."""
-        return self._latencies
+        return self._of.latencies
 
     def elsewhere(self, now: float) -> bool:  # noqa: ARG002 - other pickers need the time
         """Tell whether there is a server that was not tried, and the call isn't pinned to one."""
-        return (self._pin is None or self._pin.endpoint is None) and bool(self._untried())
+        pin = self._of.pin
+        return (pin is None or pin.endpoint is None) and bool(self._untried())
 
     def next(self, error: BaseException | None, now: float) -> Endpoint:
         """Return another server, if one is left; else any that may serve."""
-        if self._pin is not None and self._pin.endpoint is not None:
-            self.moved(self._pin.endpoint, now)
+        pin = self._of.pin
+        if pin is not None and pin.endpoint is not None:
+            self.moved(pin.endpoint, now)
             return self.endpoint  # type: ignore[no-any-return]
         self.ended(self.endpoint, error, now)
         if error is not None:
@@ -325,7 +336,7 @@ class BalancedPicker(Picker):
                 return self._pick(fit, now)
         open_ = self._untried() or [i for i, one in enumerate(endpoints) if not is_shut(one)]
         if not open_:
-            if self._servers.closed:
+            if self._of.servers.closed:
                 raise ClientClosed('the pool is closed')
             raise NoServersError(
                 'the only server is disabled'
@@ -344,8 +355,8 @@ class BalancedPicker(Picker):
     def _pick(self, positions: list[int], now: float) -> int:
         loads = self._roster.loads
         if len(positions) == len(loads):
-            return self._balance.pick(loads, now, random)
-        return positions[self._balance.pick([loads[i] for i in positions], now, random)]
+            return self._of.pick(loads, now, random)
+        return positions[self._of.pick([loads[i] for i in positions], now, random)]
 
     def summary(self, last: BaseException, method: str, elapsed: float) -> BaseException:
         """Return one error for a call that found several servers out of reach."""

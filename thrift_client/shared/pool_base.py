@@ -254,8 +254,9 @@ class PoolBase(Generic[S]):
         if known is not None:
             return known  # type: ignore[no-any-return]
         given = {'timeout': milliseconds('timeout', timeout)}
-        if self._overrides is not None:
-            given = {**self._overrides.given, **given}
+        before = self.__dict__.get('_overrides')
+        if before is not None:
+            given = {**before.given, **given}
         view = self._view(_overrides=Overrides(given))
         if len(views) >= REMEMBERED_VIEWS:
             views.clear()
@@ -265,17 +266,13 @@ class PoolBase(Generic[S]):
     def _view(self, **own: Any) -> Self:
         """Return a view that shares everything with this pool except the attributes in `own`."""
         view: Self = object.__new__(type(self))
+        shared = self.__dict__.copy()
         methods = self._service.methods
-        view.__dict__.update(
-            {
-                name: value
-                for name, value in self.__dict__.items()
-                if name not in _OWN and name not in methods
-            },
-            **own,
-            _views={},
-            _is_view=True,
-        )
+        for name in [name for name in shared if name in methods or name in _OWN]:
+            del shared[name]
+        shared.update(own)
+        shared['_views'], shared['_is_view'] = {}, True
+        view.__dict__ = shared
         return view
 
     def __len__(self) -> int:
@@ -407,7 +404,7 @@ def is_raised(error: BaseException, servers: ServerList) -> bool:
 
 
 #: Attributes that a view doesn't share.
-_OWN = frozenset(('_everyone', '_views', '_is_view', '_pin'))
+_OWN = frozenset(('_everyone', '_pin'))
 
 
 def _check_weight(weight: object) -> None:

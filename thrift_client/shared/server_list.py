@@ -114,13 +114,14 @@ class Roster:
     `place_text` is the same for a str (not an instance of a subclass) and remembers recent
     keys, because most calls use few keys. The router's table is made at first use, because a
     pool may be filled server by server. `loads` is what is known about each server, if the pool
-    balances. `claims` is what the roster was made from. `ready` is False if no call can be
-    made: the pool has no servers or is closed.
+    balances. `gates` are those of the servers' connections, mostly empty. `claims` is what the
+    roster was made from. `ready` is False if no call can be made: the pool has no servers or
+    is closed.
     """
 
     __slots__ = (
-        '_router', '_table', 'by_name', 'claims', 'endpoints', 'equalized', 'loads', 'place',
-        'place_text', 'ready', 'servers', 'weights',
+        '_router', '_table', 'by_name', 'claims', 'endpoints', 'equalized', 'gates', 'loads',
+        'place', 'place_text', 'ready', 'servers', 'weights',
     )  # fmt: skip
 
     def __init__(
@@ -137,6 +138,7 @@ class Roster:
         self.equalized = equalized
         self.servers: tuple[Any, ...] = tuple(claim.server for claim in counting)
         self.endpoints: tuple[Endpoint, ...] = tuple(each._endpoint for each in self.servers)
+        self.gates = tuple(endpoint.connections.gate for endpoint in self.endpoints)
         self.weights: tuple[float, ...] = tuple(
             1 if equalized else claim.weight for claim in counting
         )

@@ -2,8 +2,9 @@
 
 A call takes one of two paths. The short path is for small calls: it takes an idle connection
 and makes one exchange on it, whatever the timeout, view, deadline, TLS or transport. Everything
-else (no idle connection, a pinned connection, a failure) follows the course of `core/call.py`.
-If a small call fails, its exchange counts as the first attempt of that.
+else (no idle connection, a pinned connection, a failure, a hedge that is due) follows the
+course of `core/call.py`. If a small call fails, its exchange counts as the first attempt of
+that.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from thrift_client.core.call import Call, CallOptions
 from thrift_client.core.classify import FAILURES, annotate
 from thrift_client.core.codec import next_id
 from thrift_client.core.failures import ENCODING, is_foreign, unless_foreign
+from thrift_client.core.hedge import latencies_of, patience
 from thrift_client.core.service import Method, Service, bind_functions
 from thrift_client.errors import ThriftClientError
 from thrift_client.response import set_headers
 from thrift_client.shared.client_base import ClientBase
 from thrift_client.shared.connection import QUIET
 from thrift_client.shared.endpoint import Endpoint
+from thrift_client.sync.connection import HandOver
 from thrift_client.sync.connection_pool import HEARD, SyncConnectionPool
 from thrift_client.sync.course import make_attempts
 from thrift_client.sync.stream import SLICE
@@ -31,10 +34,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any, Self
 
+    from thrift_client.core.hedge import Latencies
     from thrift_client.events import Audience
     from thrift_client.response import ThriftResponse
-
-_NOTHING: Any = object()
 
 
 def make_call(  # noqa: C901 - a function for each case would cost what it saves
@@ -56,30 +58,31 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
         body = plan.encode(arguments, plan.encode_spec)
     except ENCODING as exc:
         return _mistaken(exc, audience, endpoint, options, method, arguments, now, response, picker)
-    wait, ends = options.timeout, deadlines.current.get()
-    if wait is not None and ends is None and options.timeouts is None:
+    wait, ends, latencies = options.timeout, deadlines.current.get(), None
+    if wait is not None and ends is None and options.is_uniform:
         expires: float | None = now + wait / 1000
     else:
-        expires, wait = _limits(options.timeout_of(method.name), now, ends)
+        expires, wait, latencies = _limits(endpoint, options, method, now, ends, picker)
     try:
         connection = idle.pop() if idle else None
     except IndexError as exc:  # another thread was faster
         connection = unless_foreign(exc)
+    hedged = latencies is not None
     if wait <= 0 or connection is None or now >= connection.look_at:
-        connection, failure = connections.take_at_once(connection, now, expires, audience)
+        connection, failure = connections.take_at_once(connection, now, expires, audience, hedged)
         if connection is None:
-            return full_call(
-                endpoint, options, method, arguments, now, response, picker, None, failure
-            )
+            return full_call(endpoint, options, method, arguments, now, response, picker, failure)
     try:
         if audience is not None:
             audience.begun(method.name, connection.calls)
-        result = connection.small_exchange(plan, body, next_id(), wait, expires)
+        result = connection.small_exchange(plan, body, next_id(), wait, expires, hedged)
     except BaseException as exc:
         connections.lose(connection, exc)
         if audience is None and not isinstance(exc, FAILURES):
             raise
-        return full_call(endpoint, options, method, arguments, now, response, picker, audience, exc)
+        return full_call(endpoint, options, method, arguments, now, response, picker, exc)
+    if hedged and type(result) is HandOver:
+        return full_call(endpoint, options, method, arguments, now, response, picker, result)
     if response is not None and endpoint.carries_headers:
         set_headers(response, connection.reply_headers)
     if connection.is_plain_use:
@@ -92,23 +95,32 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
     value = getattr(result, 'success', None) if plan.returns else None
     if value is None and result is not None:
         exception = method.exception_in(result)
-        if exception is not None and (audience or options.reconsiders(method, exception)):
-            return full_call(
-                endpoint, options, method, arguments, now, response, picker, audience, None, result
-            )
+        if exception is not None and (audience or hedged or options.reconsiders(method, exception)):
+            return full_call(endpoint, options, method, arguments, now, response, picker, result)
         if exception is not None:
             raise annotate(exception, endpoint.client)
+    if latencies is not None:
+        latencies.note((monotonic() - now) * 1000)
     if audience is not None:
         audience.ended(method.name, (monotonic() - now) * 1000)
     return value
 
 
 def _limits(
-    timeout: float | None, now: float, ends: float | None
-) -> tuple[float | None, float]:
-    """Return when a call has to end, and how many ms it may wait."""
-    expires = deadlines.expiry(now, timeout, ends)
-    return expires, SLICE if expires is None else (expires - now) * 1000
+    endpoint: Endpoint, options: CallOptions, method: Method, now: float, ends: float | None,
+    picker: Any,
+) -> tuple[float | None, float, Latencies | None]:  # fmt: skip
+    """Return when a call has to end, how many ms it may wait at first, and where its time is noted.
+
+    The time of a call is noted if it may be hedged; it waits at first until a hedge is due.
+    """
+    expires = deadlines.expiry(now, options.timeout_of(method.name), ends)
+    wait = SLICE if expires is None else (expires - now) * 1000
+    if options.hedge is None or not options.may_hedge(method):
+        return expires, wait, None
+    latencies = latencies_of(method, (picker or endpoint.health).latencies)
+    after = patience(options.hedge, latencies)
+    return expires, wait if after is None or wait < after else after, latencies
 
 
 def _mistaken(
@@ -140,31 +152,29 @@ def full_call(
     started: float,
     response: ThriftResponse[Any] | None,
     picker: Any,
-    audience: Any = None,
-    failure: BaseException | None = None,
-    result: Any = _NOTHING,
+    begun: Any = None,
 ) -> Any:
     """Make a call that began at `started` through the whole course of `core/call.py`.
 
-    `failure` or `result` is the outcome of a small call, which was its first attempt;
-    `audience` are the listeners that were notified of its beginning.
+    `begun` is what a small call came to that was its first attempt, and that listeners know of:
+    a failure, a result that is an exception, or a `HandOver`; None: it begins here.
     """
-    hedges = options.hedge is not None and failure is None and options.may_hedge(method)
-    if hedges and (picker is None or not picker.forced):
-        return _hedged_call(endpoint, options, method, arguments, started, response, picker)
     call = Call(
         endpoint, options, method, arguments, started,
-        seqid=next_id(), picker=picker, response=response,
+        seqid=begun.seqid if type(begun) is HandOver else next_id(),
+        picker=picker, response=response,
     )  # fmt: skip
-    call.is_announced = audience is not None
+    call.is_announced = begun is not None
     error: BaseException | None = None
     try:
         call.begin()
-        if failure is not None:
-            if not isinstance(failure, FAILURES):
-                raise failure
-            call.failed(failure, monotonic())
-        elif result is not _NOTHING and call.done(result, monotonic()):
+        if isinstance(begun, BaseException) and not isinstance(begun, FAILURES):
+            raise begun
+        if options.may_hedge(method) and (picker is None or not picker.forced):
+            return _hedged(call, begun)
+        if isinstance(begun, FAILURES):
+            call.failed(begun, monotonic())
+        elif begun is not None and call.done(begun, monotonic()):
             return call.value()
         return make_attempts(call)
     except BaseException as exc:
@@ -175,47 +185,30 @@ def full_call(
         del error  # its traceback holds this frame: a cycle that would keep a lost connection open
 
 
-def _hedged_call(
-    endpoint: Endpoint,
-    options: CallOptions,
-    method: Method,
-    arguments: Any,
-    started: float,
-    response: ThriftResponse[Any] | None,
-    picker: Any,
-) -> Any:
+def _hedged(call: Call, begun: Any) -> Any:
     """Make a call that is hedged if its answer takes long; the first answer counts.
 
-    A failure counts only if no other attempt is under way.
+    A failure counts only if no other attempt is under way. `begun` is what a small call came
+    to that was its first attempt; None: there was none.
     """
     from thrift_client.core.scatter import Hedged, Leg
     from thrift_client.sync.fanout import FanOut
 
-    seqid = next_id()
-    call = Call(
-        endpoint, options, method, arguments, started,
-        seqid=seqid, picker=picker, response=response,
-    )  # fmt: skip
     first = Leg(
-        0, endpoint, options, method, arguments, started, seqid, picker=picker, outer=False
-    )
-    error: BaseException | None = None
+        0, call.endpoint, call.options, call.method, call.arguments, call.started, call.seqid,
+        picker=call.picker, outer=False,
+    )  # fmt: skip
+    scatter = Hedged(call, first, call.started)
+    fan_out = FanOut(scatter)
     try:
-        call.begin()
-        scatter = Hedged(call, first, monotonic())
-        fan_out = FanOut(scatter)
-        try:
-            while not scatter.is_over:
-                fan_out.run()
-        finally:
-            fan_out.close()
-        return scatter.result(response)
-    except BaseException as exc:
-        error = exc
-        raise
+        if begun is not None:
+            headers = None if call.response is None else call.response.headers
+            fan_out.resume(scatter.take_new()[0], begun, headers)
+        while not scatter.is_over:
+            fan_out.run()
     finally:
-        call.end(error)
-        del error
+        fan_out.close()
+    return scatter.result(call.response)
 
 
 class SimpleClient(ClientBase):

@@ -39,6 +39,30 @@ if TYPE_CHECKING:
     from thrift_client.shared.stream import Stream
 
 
+class HandOver:
+    """What a small exchange returns that has lasted until a hedge of its call is due.
+
+    Its `connection` still carries the call: all but the bytes `unsent` (None: nothing) is
+    sent, and `data` (None: nothing) has arrived of the reply. `expires` is when the call ends.
+    """
+
+    __slots__ = ('connection', 'data', 'expires', 'seqid', 'unsent')
+
+    def __init__(
+        self,
+        connection: Connection,
+        seqid: int,
+        expires: float | None,
+        unsent: memoryview | None = None,
+        data: bytes | None = None,
+    ) -> None:
+        self.connection = connection
+        self.seqid = seqid
+        self.expires = expires
+        self.unsent = unsent
+        self.data = data
+
+
 class Connection(ConnectionBase):
     """An open connection to one server."""
 
@@ -50,14 +74,16 @@ class Connection(ConnectionBase):
         # Methods that the small exchange uses, bound once.
         self._send, self._receive, self._poll = stream.send, stream.receive, stream.poll
 
-    def small_exchange(
-        self, plan: MethodPlan, body: bytes, seqid: int, wait: float, expires: float | None
-    ) -> Any:
+    def small_exchange(  # noqa: C901 - a function for each case would cost what it saves
+        self, plan: MethodPlan, body: bytes, seqid: int, wait: float, expires: float | None,
+        hedged: bool,
+    ) -> Any:  # fmt: skip
         """Exchange a small request and its reply: one send, one wait, one receive.
 
         `body` are the encoded arguments, `wait` the ms to wait at first, at most until
-        `expires`. If it turns out not to be small, the general code goes on. Returns the result
-        that was read, None for oneway; raises as `exchange`.
+        `expires`. If it turns out not to be small, the general code goes on; if the call may be
+        `hedged`, the fan-out that makes hedges does. Returns the result that was read, None for
+        oneway, or a `HandOver`; raises as `exchange`.
         """
         head, reply_head = plan.headers[seqid]
         try:
@@ -76,7 +102,10 @@ class Connection(ConnectionBase):
                 raise
             sent = 0  # the same again, to name what is wrong
         if sent != len(request):
-            waiting.send(self.stream, memoryview(request)[sent:], expires)
+            unsent = memoryview(request)[sent:]
+            if hedged:
+                return HandOver(self, seqid, expires, unsent)
+            waiting.send(self.stream, unsent, expires)
             wait = 0  # the general code knows how much of the time is left
         if plan.result_spec is None:
             self.sent_oneway()
@@ -86,12 +115,18 @@ class Connection(ConnectionBase):
             data = self._receive(self.first_read)
         except OSError as exc:
             received = self.stream.not_received(exc)
-            data = received if received is not None else waiting.receive(
-                self.stream, self.first_read, expires, 'waiting for the reply'
-            )
+            if received is None:
+                if hedged:
+                    return HandOver(self, seqid, expires)
+                received = waiting.receive(
+                    self.stream, self.first_read, expires, 'waiting for the reply'
+                )
+            data = received
         result = self.read_small(plan, reply_head, data)
         if result is not None:
             return result
+        if hedged:
+            return HandOver(self, seqid, expires, None, data)
         return self.judged(self._read_reply(plan.codec, plan.method, seqid, data, expires))
 
     def exchange(self, call: Call, request: bytes) -> Any:

@@ -161,11 +161,13 @@ class SyncConnectionPool(ConnectionPool):
                 permit.release()
 
     def take_at_once(
-        self, connection: Connection | None, now: float, expires: float | None, audience: Any
-    ) -> tuple[Connection | None, Exception | None]:
+        self, connection: Connection | None, now: float, expires: float | None,
+        audience: Any, hedged: bool,
+    ) -> tuple[Connection | None, Exception | None]:  # fmt: skip
         """Return a connection for a small call that has found no idle one without inspection.
 
-        None if the short path doesn't apply, with the failure if there was one.
+        None if the short path doesn't apply (with listeners, or if a hedge may be due before it
+        is open), with the failure if there was one.
         """
         if connection is not None:
             self.idle.append(connection)
@@ -174,7 +176,9 @@ class SyncConnectionPool(ConnectionPool):
         if connection is not None:
             return self.take_checked(), None
         try:
-            return self.open_at_once(now, expires) if self.opens_at_once else None, None
+            if hedged or not self.opens_at_once:
+                return None, None
+            return self.open_at_once(now, expires), None
         except FAILURES as exc:
             return None, exc
 

@@ -25,10 +25,12 @@ from thrift_client.shared.connection_pool import Permit
 from thrift_client.shared.fanout_base import FanOutBase
 from thrift_client.shared.opening import Named, Ready, advance
 from thrift_client.shared.platform import READABLE
+from thrift_client.sync.connection import HandOver
 from thrift_client.sync.events import Events, LegPlace
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from thrift_client.core.scatter import Leg, Scatter
@@ -83,6 +85,26 @@ class FanOut(FanOutBase):
             if not self._active:
                 return None
             self._step()
+
+    def resume(self, leg: Leg, begun: Any, headers: Mapping[str, str] | None) -> None:
+        """Continue a leg whose first attempt was a small call.
+
+        `begun` is the outcome of that: a failure, a result with its `headers`, or a `HandOver`.
+        """
+        self._active.add(leg)
+        if isinstance(begun, FAILURES):
+            self._course(leg, begun)
+        elif type(begun) is not HandOver:
+            self._take(leg, begun, headers)
+        else:
+            leg.connection, leg.expires = begun.connection, begun.expires
+            self._encode(leg)
+            self._events.expect(leg.expires)
+            self._events.listen(leg, {leg.connection.stream.fileno(): READABLE})
+            if begun.unsent is not None:
+                self._send_on(leg, begun.unsent)
+            elif begun.data is not None:
+                self._receive(leg, begun.data)
 
     def close(self) -> list[Leg]:
         """Give up whatever is still under way; the legs whose responses say so."""
@@ -326,25 +348,22 @@ class FanOut(FanOutBase):
         except ThriftClientError as exc:
             self._lose(leg, exc)
             return
-        if sent < len(unsent):
-            leg.unsent = memoryview(unsent)[max(sent, 0) :]
-            self._events.listen(leg, {stream.sock.fileno(): stream.to_send})
-            return
-        leg.unsent = None
-        self._events.listen(leg, {stream.sock.fileno(): READABLE})
-        if leg.method.oneway:
+        leg.unsent = memoryview(unsent)[max(sent, 0) :] if sent < len(unsent) else None
+        waits_for = READABLE if leg.unsent is None else stream.to_send
+        self._events.listen(leg, {stream.sock.fileno(): waits_for})
+        if leg.unsent is None and leg.method.oneway:
             connection.sent_oneway()
             self._settle(leg, None)
 
     # How a reply arrives.
 
-    def _receive(self, leg: Leg) -> None:
-        """Read what has arrived; a small reply is read as by a small call."""
+    def _receive(self, leg: Leg, data: bytes | None = None) -> None:
+        """Read what has arrived (`data`, and more); a small reply is read as by a small call."""
         connection = leg.connection
         try:
-            data: bytes | None = b''
             if leg.reply is None:
-                data = connection.stream.try_receive(connection.first_read)
+                if data is None:
+                    data = connection.stream.try_receive(connection.first_read)
                 if data is None:
                     return
                 plan = leg.plan
@@ -356,7 +375,7 @@ class FanOut(FanOutBase):
                 leg.reply = connection.reply(leg.codec, leg.method, leg.seqid, leg.expires)
                 if not data:
                     leg.reply.end()
-            if connection.read_available(leg.reply, data, READS_IN_A_ROW):
+            if connection.read_available(leg.reply, data or b'', READS_IN_A_ROW):
                 self._settle(leg, connection.judged(leg.reply.result))
             elif leg.reply.due is not None:
                 self._undecided.add(leg)

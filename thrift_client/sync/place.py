@@ -7,7 +7,6 @@ lock: each step is one of its methods, which are atomic with and without the GIL
 
 from __future__ import annotations
 
-from collections import deque
 from threading import Lock
 from time import monotonic
 from weakref import ref
@@ -26,7 +25,7 @@ class Line:
     __slots__ = ('places',)
 
     def __init__(self) -> None:
-        self.places: deque[ref[Place]] = deque()
+        self.places: list[ref[Place]] = []  # a deque takes ten times the memory, mostly empty
 
     def __len__(self) -> int:
         return len(self.places)

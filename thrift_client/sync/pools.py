@@ -21,6 +21,7 @@ from thrift_client.response import ThriftResponse, answered, begun, failed
 from thrift_client.shared.balanced_base import BalancedBase, balanced_failure
 from thrift_client.shared.bound_methods import ForwardedMethod, PoolMethod, bind, method_of
 from thrift_client.shared.hash_base import HashBase, KeyedMethod, default_key
+from thrift_client.shared.pickers import BalancedPicker
 from thrift_client.shared.pool_base import PoolBase, is_raised
 from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
 from thrift_client.sync.client import SimpleClient, make_call
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from thrift_client.core.scatter import Leg, Scatter
     from thrift_client.core.service import Method
     from thrift_client.shared.endpoint import Endpoint
-    from thrift_client.shared.pickers import BalancedPicker
 
 
 class ThriftPool(PoolBase[SimpleClient]):
@@ -400,11 +400,11 @@ class ThreadedHashClient(HashClient):
 class BalancedMethod(PoolMethod):
     """A method of the service on a balanced pool."""
 
-    __slots__ = ('_new_picker', '_overrides', '_servers', '_when_listed')
+    __slots__ = ('_balancing', '_overrides', '_servers', '_when_listed')
 
     def __init__(self, pool: Any) -> None:
         super().__init__(pool)
-        self._servers, self._overrides, self._new_picker, self._when_listed = pool._picking()
+        self._servers, self._overrides, self._balancing, self._when_listed = pool._picking()
 
     def _call(
         self, method: Method, arguments: Any, values: tuple[Any, ...]
@@ -419,7 +419,7 @@ class BalancedMethod(PoolMethod):
         picker: BalancedPicker | None = None
         error: BaseException | None = None
         try:
-            picker = self._new_picker(roster, started)
+            picker = BalancedPicker(self._balancing, roster, started)
             endpoint = picker.endpoint
             response: ThriftResponse[Any] = begun(endpoint.client)
             options = endpoint.call_options

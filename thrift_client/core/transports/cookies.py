@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from email.utils import parsedate_to_datetime
-
 from thrift_client.core.failures import is_foreign
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -116,6 +114,8 @@ def seconds_of_date(text: str) -> float | None:
     """Return an HTTP date in seconds since the epoch; None for what is not one."""
     if not text or len(text) > 64:
         return None
+    from email.utils import parsedate_to_datetime  # takes as long as all the rest to import
+
     try:
         return parsedate_to_datetime(text).timestamp()
     except (TypeError, ValueError, LookupError, ArithmeticError) as exc:

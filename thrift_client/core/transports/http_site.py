@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from base64 import b64encode
-from copy import copy
 
 from thrift_client.core.transports.cookies import Cookies
 from thrift_client.errors import EncodeError
@@ -79,6 +77,8 @@ class Site:
 
     def apart(self) -> Site:
         """Return the same site with an empty cookie jar of its own."""
+        from copy import copy
+
         site = copy(self)
         site.cookies = self.cookies.empty()
         return site
@@ -125,6 +125,8 @@ def authorization(credentials: tuple[str, str]) -> str:
     """
     user, password = credentials
     if user:
+        from base64 import b64encode
+
         return f'Basic {b64encode(f"{user}:{password}".encode()).decode()}'
     if not _VALUE.fullmatch(password):
         raise ValueError('the bearer token in the address has characters that no header may have')
