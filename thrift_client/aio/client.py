@@ -56,11 +56,11 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
     see `make_call`.
     """
     connections = endpoint.connections
-    plan = options.plans.get(method) or options.plan_of(method)
+    plan = options.plans.get(method) or (options.hedge is None and options.plan_of(method))
     loop = _running_loop()
     if connections.loop is not loop:
         connections.bind()
-    if plan is None or connections.gate:
+    if not plan or connections.gate:
         return full_call(endpoint, options, method, arguments, now, response, picker)
     seqid = next_id()
     try:
@@ -71,11 +71,8 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
         from thrift_client.core.paths import encode_error
 
         raise endpoint.located(encode_error(method, arguments, exc), method.name, now) from exc
-    seconds = options.seconds
-    if options.timeouts is not None:
-        timeout = options.timeout_of(method.name)
-        seconds = None if timeout is None else timeout / 1000
-    expires = None if seconds is None else now + seconds
+    timeout = options.timeout if options.timeouts is None else options.timeout_of(method.name)
+    expires = None if timeout is None else now + timeout / 1000
     ends = _ends()
     if ends is not None and (expires is None or ends < expires):
         expires = ends

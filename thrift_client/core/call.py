@@ -61,7 +61,7 @@ class CallOptions:
 
     __slots__ = (
         'codec', 'headers', 'hedge', 'idempotent', 'is_plain', 'is_uniform', 'plans', 'propagate',
-        'retry', 'seconds', 'source', 'timeout', 'timeouts',
+        'retry', 'source', 'timeout', 'timeouts',
     )  # fmt: skip
 
     def __init__(self, codec: Codec, options: Any) -> None:
@@ -103,11 +103,9 @@ class CallOptions:
         view.is_plain = self.is_plain
         view.is_uniform = self.hedge is None
         view.plans = self.plans
-        view.seconds = _seconds(timeout)
         return view
 
     def _derive(self) -> None:
-        self.seconds = _seconds(self.timeout)
         retry = self.retry
         policies = retry.values() if isinstance(retry, dict) else (retry,)
         self.is_plain = (
@@ -157,13 +155,6 @@ class CallOptions:
         if self.hedge is None or method.oneway or self.source is not None:
             return False
         return self.is_idempotent(method.name)
-
-
-def _seconds(timeout: float | None) -> float | None:
-    if timeout is None:
-        return None
-    longest = deadlines.LONGEST
-    return (timeout if timeout < longest else longest) / 1000  # noqa: FURB136 - a call less
 
 
 class Call:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.core.scatter import Leg
+    from thrift_client.shared.opening import Steps
     from thrift_client.sync.place import Line
 
 #: Seconds between two checks if nothing can wake the fan-out.
@@ -136,3 +137,14 @@ class LegPlace(Place):
     def wake(self) -> None:
         """Have the leg check again."""
         self._events.wake(self._leg, None)
+
+
+class LegOpening:
+    """A connection that is being opened for a leg; `until` is when to check it again."""
+
+    __slots__ = ('began', 'steps', 'until')
+
+    def __init__(self, steps: Steps, began: float) -> None:
+        self.steps = steps
+        self.began = began
+        self.until: float | None = None

@@ -26,34 +26,21 @@ from thrift_client.shared.fanout_base import FanOutBase
 from thrift_client.shared.opening import Named, Ready, advance
 from thrift_client.shared.platform import READABLE
 from thrift_client.sync.connection import HandOver
-from thrift_client.sync.events import Events, LegPlace
+from thrift_client.sync.events import Events, LegOpening, LegPlace
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from thrift_client.core.scatter import Leg, Scatter
-    from thrift_client.shared.opening import Steps
     from thrift_client.sync.connection import Connection
     from thrift_client.sync.workers import Workers
 
-#: How often one connection is read in a row, so that a flood from one server doesn't
-#: keep the others waiting.
+#: How often one connection is read in a row, so that no flood keeps the others waiting.
 READS_IN_A_ROW = 16
 #: Seconds after the end of an attempt in which its worker may still report what it waited for.
 LAST_WORD = 0.04
-
-
-class LegOpening:
-    """A connection that is being opened for a leg; `until` is when to check it again."""
-
-    __slots__ = ('began', 'steps', 'until')
-
-    def __init__(self, steps: Steps, began: float) -> None:
-        self.steps = steps
-        self.began = began
-        self.until: float | None = None
 
 
 class FanOut(FanOutBase):
@@ -279,33 +266,28 @@ class FanOut(FanOutBase):
             return connections.take(call.until)
         return connections.exchange(call, leg.message)
 
-    def _attempted(self, leg: Leg, result: Any) -> None:
+    def _take_attempt(self, leg: Leg, attempt: Callable[[], Any]) -> None:
+        """Go on with what a blocking attempt returns or raises."""
+        try:
+            result = attempt()
+        except FAILURES as exc:
+            self._course(leg, exc)
+            return
         if leg.endpoint.wire.apache is None:
             self._send(leg, result)
         else:
             self._take(leg, result, None)
 
     def _block_here(self, leg: Leg) -> None:
-        try:
-            result = self._attempt(leg)
-        except FAILURES as exc:
-            self._course(leg, exc)
-        else:
-            self._attempted(leg, result)
+        self._take_attempt(leg, lambda: self._attempt(leg))
 
     def _unblock(self, leg: Leg, done: Future[Any]) -> None:
         """Take the outcome of a worker's attempt."""
         leg.opening = None
         if done.cancelled():
             self._course(leg, ClientClosed('the pool is closed'))
-            return
-        error = done.exception()
-        if error is None:
-            self._attempted(leg, done.result())
-        elif isinstance(error, FAILURES):
-            self._course(leg, error)
         else:
-            raise error
+            self._take_attempt(leg, done.result)
 
     def _abandon(self, leg: Leg, future: Future[Any]) -> bool:
         """Give up a worker's job for a leg; tell whether it had begun.
