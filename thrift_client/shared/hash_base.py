@@ -12,7 +12,7 @@ from thrift_client.core.split import Share, Split
 from thrift_client.options import check_count
 from thrift_client.routing.named import router
 from thrift_client.shared.bound_methods import PoolMethod, bind
-from thrift_client.shared.pickers import FailoverPicker, serving
+from thrift_client.shared.pickers import serving
 from thrift_client.shared.pool_base import PoolBase, S
 from thrift_client.shared.server_list import ServerList
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from thrift_client.routing.explain import Explanation, Plan
     from thrift_client.shared.bulk import Mapped, SplitCall
     from thrift_client.shared.endpoint import Endpoint
-    from thrift_client.shared.pickers import Picker
     from thrift_client.shared.server_list import Roster
 
 KeyFunction = Callable[..., Any]
@@ -234,10 +233,6 @@ class HashBase(PoolBase[S]):
         _, values = bind(type(self._method(method)), args, kwargs)
         function: KeyFunction = self._keys.get(method, default_key)
         return function(*values)
-
-    def _picker(self, key: Any) -> Picker:
-        """Return what chooses the servers of a call that others of its key may serve."""
-        return FailoverPicker(self._roster(), key, self._failover + 1)
 
     def _shares(
         self,
