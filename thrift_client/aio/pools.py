@@ -25,7 +25,7 @@ from thrift_client.response import ThriftResponse, answered, begun, failed
 from thrift_client.shared.balanced_base import BalancedBase, balanced_failure
 from thrift_client.shared.bound_methods import ForwardedMethod, bind, method_of
 from thrift_client.shared.hash_base import HashBase, KeyedMethod, default_key
-from thrift_client.shared.pickers import BalancedPicker
+from thrift_client.shared.pickers import BalancedPicker, FailoverPicker
 from thrift_client.shared.pool_base import PoolBase, is_raised
 from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
 
@@ -308,7 +308,7 @@ class AsyncHashMethod(KeyedMethod):
         key = self._keys.get(method.name, default_key)(*values)
         picker = None
         if self._failover:
-            picker = self._new_picker(key)
+            picker = FailoverPicker(roster, key, self._failover + 1)
             endpoint = picker.endpoint
         else:
             place = roster.place_text if type(key) is str else roster.place

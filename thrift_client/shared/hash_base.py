@@ -13,7 +13,7 @@ from thrift_client.options import check_count
 from thrift_client.routing.named import router
 from thrift_client.shared.bound_methods import PoolMethod, bind, method_of
 from thrift_client.shared.bulk import Mapped, SplitCall
-from thrift_client.shared.pickers import FailoverPicker, serving
+from thrift_client.shared.pickers import serving
 from thrift_client.shared.pool_base import PoolBase, S
 from thrift_client.shared.server_list import ServerList
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from thrift_client.core.service import Method
     from thrift_client.routing.explain import Explanation, Plan
     from thrift_client.shared.endpoint import Endpoint
-    from thrift_client.shared.pickers import Picker
     from thrift_client.shared.server_list import Roster
 
 KeyFunction = Callable[..., Any]
@@ -43,15 +42,14 @@ class KeyedMethod(PoolMethod):
     """
 
     __slots__ = (
-        '_call_split', '_failover', '_keys', '_new_picker', '_overrides', '_servers', '_splits',
-        '_when_listed',
+        '_call_split', '_failover', '_keys', '_overrides', '_servers', '_splits', '_when_listed',
     )  # fmt: skip
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
         (
             self._servers, self._keys, self._splits, self._failover, self._overrides,
-            self._new_picker, self._when_listed, self._call_split,
+            self._when_listed, self._call_split,
         ) = pool._keying()  # fmt: skip
 
     def set_hash(self, function: KeyFunction) -> Any:
@@ -136,7 +134,7 @@ class HashBase(PoolBase[S]):
         """Return what each call needs of the pool: see `KeyedMethod`."""
         return (
             self._servers, self._keys, self._splits, self._failover, self._overrides,
-            self._picker, self._when_listed, self._call_split,
+            self._when_listed, self._call_split,
         )  # fmt: skip
 
     def _call_split(self, method: Method, values: tuple[Any, ...]) -> Any:
@@ -246,10 +244,6 @@ class HashBase(PoolBase[S]):
         _, values = bind(type(self._method(method)), args, kwargs)
         function: KeyFunction = self._keys.get(method, default_key)
         return function(*values)
-
-    def _picker(self, key: Any) -> Picker:
-        """Return the object that chooses the servers of a call with failover."""
-        return FailoverPicker(self._roster(), key, self._failover + 1)
 
     def _shares(
         self,

@@ -131,7 +131,7 @@ class FailoverPicker(Picker):
         self.forced = False
         self._roster, self._key, self._count = roster, key, count
         self._endpoints: tuple[Endpoint, ...] | None = None
-        self._begun: set[Endpoint] = set()  # by hedges
+        self._begun: tuple[Endpoint, ...] = ()  # by hedges
         place = roster.place_text if type(key) is str else roster.place
         self.endpoint = roster.endpoints[place(key)]
         if self.endpoint.connections.gate:
@@ -165,7 +165,7 @@ class FailoverPicker(Picker):
                 and endpoint.connections.is_free
                 and not is_unavailable(endpoint, now)
             ):
-                self._begun.add(endpoint)
+                self._begun = (*self._begun, endpoint)
                 return endpoint
         first: Endpoint = self.endpoint
         return first

@@ -268,8 +268,11 @@ class PoolBase(Generic[S]):
         view: Self = object.__new__(type(self))
         shared = self.__dict__.copy()
         methods = self._service.methods
-        for name in [name for name in shared if name in methods or name in _OWN]:
-            del shared[name]
+        if not methods.keys().isdisjoint(shared):
+            for name in methods.keys() & shared.keys():
+                del shared[name]
+        shared.pop('_everyone', None)
+        shared.pop('_pin', None)
         shared.update(own)
         shared['_views'], shared['_is_view'] = {}, True
         view.__dict__ = shared
@@ -401,10 +404,6 @@ def is_raised(error: BaseException, servers: ServerList) -> bool:
     Mistakes of the caller are raised, and all errors of calls on a closed pool.
     """
     return servers.closed or isinstance(error, (EncodeError, WrongLoop))
-
-
-#: Attributes that a view doesn't share.
-_OWN = frozenset(('_everyone', '_pin'))
 
 
 def _check_weight(weight: object) -> None:
