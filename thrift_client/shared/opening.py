@@ -423,6 +423,7 @@ def begin_connect(family: int, address: Any) -> tuple[socket.socket | None, OSEr
         code = sock.connect_ex(address)
         if code in _GOING_ON and _is_connected(sock):
             code = 0
+        failure = OSError(code, os.strerror(code)) if code else None
     except BaseException as exc:
         if sock is not None:
             sock.close()
@@ -430,13 +431,11 @@ def begin_connect(family: int, address: Any) -> tuple[socket.socket | None, OSEr
             raise
         # Another one, as this one's traceback would make a cycle with all that it holds.
         return None, OSError(exc.errno, exc.strerror)
-    if not code:
-        return sock, None
     # A unix socket whose server has a full backlog says EAGAIN, and goes on with nothing.
-    if code not in _GOING_ON or family == AF_UNIX:
+    if failure is not None and (code not in _GOING_ON or family == AF_UNIX):
         sock.close()
         sock = None
-    return sock, OSError(code, os.strerror(code))
+    return sock, failure
 
 
 def end_connect(sock: socket.socket) -> OSError | None:
