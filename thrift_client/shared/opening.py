@@ -431,7 +431,7 @@ def begin_connect(family: int, address: Any) -> tuple[socket.socket | None, OSEr
             raise
         # Another one, as this one's traceback would make a cycle with all that it holds.
         return None, OSError(exc.errno, exc.strerror)
-    # A unix socket whose server has a full backlog says EAGAIN, and goes on with nothing.
+    # If the server's backlog is full, a unix socket returns EAGAIN and doesn't connect.
     if failure is not None and (code not in _GOING_ON or family == AF_UNIX):
         sock.close()
         sock = None
