@@ -431,8 +431,10 @@ def begin_connect(family: int, address: Any) -> tuple[socket.socket | None, OSEr
             raise
         # Another one, as this one's traceback would make a cycle with all that it holds.
         return None, OSError(exc.errno, exc.strerror)
+    if not code:
+        return sock, None
     # If the server's backlog is full, a unix socket returns EAGAIN and doesn't connect.
-    if failure is not None and (code not in _GOING_ON or family == AF_UNIX):
+    if code not in _GOING_ON or family == AF_UNIX:
         sock.close()
         sock = None
     return sock, failure
