@@ -431,6 +431,7 @@ def begin_connect(family: int, address: Any) -> tuple[socket.socket | None, OSEr
         code = sock.connect_ex(address)
         if code in _GOING_ON and _is_connected(sock):
             code = 0
+        failure = OSError(code, os.strerror(code)) if code else None
     except BaseException as exc:
         if sock is not None:
             sock.close()
@@ -444,7 +445,7 @@ def begin_connect(family: int, address: Any) -> tuple[socket.socket | None, OSEr
     if code not in _GOING_ON or family == AF_UNIX:
         sock.close()
         sock = None
-    return sock, OSError(code, os.strerror(code))
+    return sock, failure
 
 
 def end_connect(sock: socket.socket) -> OSError | None:

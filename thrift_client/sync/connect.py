@@ -73,12 +73,18 @@ def connect_at_once(found: Found, expires: float | None) -> socket | None:
         if len(found) > 1 and (until is None or until > now + NEXT_ADDRESS_AFTER):
             until = now + NEXT_ADDRESS_AFTER
         sock, failure = begin_connect(family, address)
-        if sock is not None and failure is not None:
-            if not _wait_to_end(sock, until):
-                if len(found) > 1:
-                    return None
-                raise timed_out('connecting')
-            failure = end_connect(sock)
+        try:
+            if sock is not None and failure is not None:
+                if not _wait_to_end(sock, until):
+                    sock.close()
+                    if len(found) > 1:
+                        return None
+                    raise timed_out('connecting')
+                failure = end_connect(sock)
+        except BaseException:
+            if sock is not None:
+                sock.close()
+            raise
         if failure is None:
             return sock
         failed.append((address, failure))
@@ -86,15 +92,11 @@ def connect_at_once(found: Found, expires: float | None) -> socket | None:
 
 
 def _wait_to_end(sock: socket, until: float | None) -> bool:
-    """Wait until a connect has ended, one way or the other; close it if it hasn't by `until`."""
-    ended = False
-    try:
-        while not ended and (until is None or monotonic() < until):
-            ended = bool(_wait(Ready({sock.fileno(): WRITABLE}, until)))
-    finally:
-        if not ended:
-            sock.close()
-    return ended
+    """Wait until a connect has ended, one way or the other; False if it hasn't by `until`."""
+    while until is None or monotonic() < until:
+        if _wait(Ready({sock.fileno(): WRITABLE}, until)):
+            return True
+    return False
 
 
 def _wait(wait: Ready) -> list[int]:
