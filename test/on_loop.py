@@ -94,7 +94,7 @@ class OnLoop:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self.thread.join()
             self._loop.close()
-        assert not self._trouble
+        assert not self._trouble, self._trouble
 
     def __enter__(self):
         return self

@@ -130,7 +130,7 @@ COURSES = {
     ),
     'timeout': Course(
         'Simple', [[GOOD, silence(), GOOD]], [call('getk', key) for key in 'abc'],
-        timeout=150, **ONCE,
+        timeout=400, **ONCE,
     ),
     'an error of the server': Course(
         'Simple', [[application_exception(6, 'boom'), GOOD]], [call('getk', 'a'), call('getk', 'b')]
@@ -164,7 +164,7 @@ COURSES = {
     ),
     'a fan-out with a silent server': Course(
         'Replicated', [GOOD, [GOOD, silence()]], [call('getk', 'a'), call('getk', 'b')],
-        timeout=150, **ONCE,
+        timeout=400, **ONCE,
     ),
     'a fan-out that loses a connection': Course(
         'Replicated', [GOOD, [GOOD, close(), GOOD]], [call('getk', 'a'), call('getk', 'b')], **QUICK

@@ -112,6 +112,7 @@ async def test_what_the_kernel_has_not_taken_did_not_run(fault_server, certifica
     server = fault_server(rich_service, never_read(), ssl_context=context)
     options = {'ssl': certificates.client()} if secure else {}
     async with AsyncSimpleClient(rich_service, server.address, timeout=400, **options) as client:
+        await client.with_options(timeout=5000).warm_up()
         with pytest.raises(errors.CallTimeout) as caught:
             await client.raw(bytes(20_000_000))
         assert caught.value.phase == 'sending'

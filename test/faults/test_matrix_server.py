@@ -31,7 +31,8 @@ from ways import IDLE_S, TOLERANCE_S
 pytestmark = pytest.mark.usefixtures('assert_no_leaks')
 
 each_client = pytest.mark.parametrize('kind', [SimpleClient, AsyncSimpleClient])
-PATIENT = RetryPolicy(attempts=500, backoff=50, max_backoff=200, budget=500, connect=True)
+#: For a server that takes seconds to start: the saved retries of a client are a hundred.
+PATIENT = RetryPolicy(attempts=500, backoff=300, max_backoff=1000, budget=500, connect=True)
 
 
 class Load:

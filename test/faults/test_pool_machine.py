@@ -178,7 +178,7 @@ class Tasks:
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join()
             self.loop.close()
-        assert not self._trouble
+        assert not self._trouble, self._trouble
 
 
 class Task:

@@ -3,7 +3,7 @@
 //
 // With KIND http it is a router of PHP's own web server, and the arguments are in ARGUMENTS.
 
-$arguments = isset($argv[1]) ? array_slice($argv, 1) : explode(' ', getenv('ARGUMENTS'));
+$arguments = isset($argv[1]) ? array_slice($argv, 1) : explode("\n", getenv('ARGUMENTS'));
 [$library, $gen, $kind, $port, $strict] = $arguments;
 spl_autoload_register(function ($class) use ($library) {
     $path = $library . str_replace(['Thrift\\', '\\'], ['/', '/'], $class) . '.php';

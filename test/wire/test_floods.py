@@ -136,13 +136,13 @@ def test_a_large_reply_ends_within_the_timeout(framed, face, fault_server):
     options = {'frame': framed, 'timeout': 100, 'max_message_size': 2 * size}
     with (
         face.client(test_service, server.address, **options) as client,
-        Took(0.2),
+        Took(0.4),
         pytest.raises(errors.CallTimeout),
     ):
         client.getk('k')
     for fan_out in face.fan_outs:
         with fan_out(test_service, servers=[server.address], **options) as pool:
-            with Took(0.2):
+            with Took(0.4):
                 (response,) = pool.getk('k')
             assert isinstance(response.exception, errors.CallTimeout)
 

@@ -68,7 +68,7 @@ def test_its_server_is_called(generated, kind, strict, face):
         command = ['php', '-S', f'127.0.0.1:{port}', str(HERE / 'php_server.php')]
     with subprocess.Popen(
         command,
-        env={**os.environ, 'ARGUMENTS': ' '.join(arguments)},
+        env={**os.environ, 'ARGUMENTS': '\n'.join(arguments)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     ) as process:
