@@ -43,8 +43,8 @@ class _Sent(AsyncExchange):
 
     def wake(self) -> None:
         """Have the fan-out look at what has come."""
+        self.fan_out.wake()  # before it is over, as what interrupts this wakes again
         self.fan_out.landed.append(self)
-        self.fan_out.wake()
 
 
 class AsyncFanOut(FanOutBase):

@@ -241,7 +241,7 @@ class TLSStream(Stream):
         TLS 1.3 mostly are, and a server then loses the oneway call that it has not read.
         """
         self._failed = None  # its traceback holds this stream
-        while not forked and peek_rest(self.sock, CHUNK):
+        while not forked and self.poll(0) and peek_rest(self.sock, CHUNK):
             pass
         super().close(forked=forked)
 
