@@ -193,7 +193,7 @@ class Scene:
             part.close()
 
 
-def made(row, addresses, trusting):
+def made(row, addresses, trusting):  # noqa: C901 - one option after another
     """The client of a row, which trusts the servers' certificates by the context `trusting`.
 
     On asyncio it has a loop in a thread, or one that runs in the caller's where that matters.
