@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import struct
 import subprocess
 import sys
 import time
@@ -28,7 +27,6 @@ from thrift_client import (
     errors,
 )
 from thrift_client.aio import AsyncSimpleClient
-from thrift_client.shared.connection import unframed
 from thrift_client.testing import ClosedPort
 from thrift_client.testing.behaviours import answer, reply
 from thrift_client.testing.malformed import frame_length
@@ -182,15 +180,6 @@ with testing.FaultServer(rich_service, testing.behaviours.reply('ok'), framed=Tr
 def test_a_request_that_no_frame_holds(kind):
     """EncodeError with the limit. Takes 7 GB of memory."""
     assert run(HUGE, kind, timeout=300) == ['True False', '0', '']
-
-
-def test_the_length_of_a_frame_is_checked():
-    """The rule of the short way, without the gigabytes."""
-    for failure, text in ((struct.error('i'), '2147483647'), (MemoryError(), 'memory')):
-        error = unframed(failure, 2**31)
-        assert isinstance(error, errors.EncodeError)
-        assert error.maybe_executed is False
-        assert text in str(error)
 
 
 @pytest.mark.parametrize(
