@@ -141,6 +141,7 @@ class OnOwnLoop(OnLoop):
                 task.cancel()
             if left:
                 self._loop.run_until_complete(asyncio.wait(left))
+            self._loop.run_until_complete(asyncio.sleep(0))  # which lets go of the exception
             raise
 
     def close(self):

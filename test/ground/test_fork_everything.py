@@ -13,6 +13,7 @@ import traceback
 
 import pytest
 
+from on_loop import OnLoop, OnOwnLoop
 from servers import ServerProcess
 from test_if import test_service
 from thrift_client import (
@@ -27,8 +28,11 @@ from thrift_client import (
     ThreadedReplicatedClient,
     errors,
 )
+from thrift_client.aio import AsyncSimpleClient
+from thrift_client.discovery import CallableSource
 from thrift_client.testing import ClosedPort, FaultServer
 from thrift_client.testing.behaviours import answer, close, hold, silence
+from wire.http_server import HttpServer
 
 pytestmark = pytest.mark.filterwarnings('ignore:.*use of fork.*:DeprecationWarning')
 
@@ -67,7 +71,7 @@ def value_of(got):
 class Everything:
     """One client or pool of each kind, with the options that bring state with them."""
 
-    def __init__(self, addresses, http, dead):
+    def __init__(self, addresses, http, dead, log):
         state = {
             'max_connections': 2,
             'max_age': 200,
@@ -77,7 +81,10 @@ class Everything:
             'idempotent': ['ping'],
         }
         self.client = SimpleClient(test_service, addresses[0], **state)
-        self.http = SimpleClient(test_service, f'http://{http}/', timeout=10_000)
+        self.view = self.client.with_options(timeout=9000)
+        self.pinning = SimpleClient(test_service, addresses[0], timeout=10_000)
+        self.logged = SimpleClient(test_service, addresses[0], log_filename=log, timeout=10_000)
+        self.http = SimpleClient(test_service, f'http://{http}/', timeout=10_000)  # with cookies
         self.down = SimpleClient(test_service, dead, **{**state, 'timeout': 200})
         self.pools = [
             HashClient(test_service, servers=addresses, failover=1, **state),
@@ -88,7 +95,13 @@ class Everything:
             BalancedClient(test_service, servers=addresses, **state),
             BalancedClient(test_service, servers=addresses, hedge=Hedge(after=1), **state),
         ]
-        self.lock = threading.Lock()
+        checks = CircuitBreaker(failures=1, eject=5, max_eject=5, check='ping', check_every=5)
+        self.checked = SimpleClient(test_service, dead, timeout=200, circuit_breaker=checks)
+        self.following = BalancedClient(
+            test_service, servers=CallableSource(lambda: list(addresses), interval=5), **state
+        )
+        self.coroutines = AsyncSimpleClient(test_service, addresses[0], timeout=10_000)
+        self.on_loop = OnLoop(self.coroutines)
         self.changing = HashClient(test_service, servers=addresses, routing='maglev', **state)
         self.stable = addresses
 
@@ -96,9 +109,14 @@ class Everything:
         """Make one call of each."""
         assert self.client.ping() == 'pong'
         assert self.client.submit('ping').result(10) == 'pong'
-        assert self.http.ping() == 'pong'
-        with pytest.raises(errors.ThriftClientError):
-            self.down.ping()
+        assert self.view.ping() == self.logged.ping() == self.http.ping() == 'pong'
+        with self.pinning.pinned() as one:
+            assert one.ping() == one.ping() == 'pong'
+        for down in (self.down, self.checked):
+            with pytest.raises(errors.ThriftClientError):
+                down.ping()
+        assert value_of(self.following.ping()) == 'pong'
+        assert self.on_loop.ping() == 'pong'
         for pool in self.pools:
             value_of(pool.ping())
             pool.stats()
@@ -111,22 +129,30 @@ class Everything:
         self.changing.add_server(self.stable[0], name=f'change {n}')
         self.changing.remove_server(name=f'change {n}')
 
+    def inherit(self):
+        """Leave the loop of the parent to it: a client of asyncio goes on with a new one."""
+        self.on_loop = OnOwnLoop(self.coroutines)
+
     def close(self):
         """Close all of it."""
-        for one in (self.client, self.http, self.down, self.changing, *self.pools):
+        for one in (
+            self.client, self.pinning, self.logged, self.http, self.down, self.checked,
+            self.following, self.on_loop, self.changing, *self.pools,
+        ):  # fmt: skip
             one.close()
 
 
-def forks_under_load(count):
+def forks_under_load(count, log):
     """Fork so often while threads use everything, and use and close it in each child."""
     with (
         ServerProcess() as one,
         ServerProcess() as two,
-        ServerProcess(kind='http') as http,
+        HttpServer(headers=[('Set-Cookie', 'session=1')]) as http,
         ClosedPort() as port,
     ):
-        everything = Everything([one.address, two.address], http.address, port.address)
-        everything.use(0)  # a fork while a thread imports a module hangs the child in Python's lock
+        everything = Everything(
+            [one.address, two.address], f'127.0.0.1:{http.port}', port.address, log
+        )
         over, wrong = threading.Event(), []
         # A module that is imported while a fork begins may end it, as concurrent.futures does,
         # with the release of a lock that it hasn't taken.
@@ -151,6 +177,7 @@ def forks_under_load(count):
             thread.start()
 
         def child():
+            everything.inherit()
             for n in range(2):
                 everything.use(n)
                 everything.change(f'child {n}')
@@ -170,16 +197,16 @@ def forks_under_load(count):
         everything.close()
 
 
-def test_some_forks_under_load():
+def test_some_forks_under_load(tmp_path):
     """The child can use and close all of it, and the parent goes on."""
-    forks_under_load(6)
+    forks_under_load(6, str(tmp_path / 'requests'))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(580)
-def test_many_forks_under_load():
+def test_many_forks_under_load(tmp_path):
     """The same 200 times."""
-    forks_under_load(200)
+    forks_under_load(200, str(tmp_path / 'requests'))
 
 
 def test_a_fork_during_a_probe():

@@ -6,14 +6,18 @@ TimeoutError. Afterwards no permit, place, probe, count or connection is left be
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import signal
+import ssl
 import threading
 import time
 from contextlib import contextmanager
 
 import pytest
+import trustme
 
+from fronts import LOGIN, SaslFront
 from ground.interrupts import Injector
 from rich_if import rich_service
 from servers import ServerProcess
@@ -50,6 +54,8 @@ MADE = (
     lambda: OSError('injected'),
     lambda: ValueError('injected'),
     STOP,
+    lambda: IndexError('injected'),
+    lambda: KeyError('injected'),
     lambda: RuntimeError('injected'),
     lambda: SoftTimeLimitExceeded('injected'),
     lambda: KeyboardInterrupt('injected'),
@@ -102,33 +108,48 @@ WAYS = {
     'map': (one(HashClient)[0], lambda pool: begun(pool.echo.map(['x', 'y', 'z']))),
 }
 ITERATORS = ('as_completed', 'map')
-#: Each wire, with the server that speaks it.
+#: Each wire, with the server that speaks it, and what tells clients of it.
 WIRES = {
     'binary': ({}, {}),
     'json': ({'protocol': 'json'}, {'protocol': 'json'}),
     'framed': ({'transport': 'framed', 'protocol': 'compact'},) * 2,
     'http': ({'kind': 'http'}, {'transport': 'http'}),
+    'tls': None,  # the fixture's
+    'sasl': ({}, {'sasl': LOGIN}),
 }
 FEW = [
     *((way, 'binary') for way in WAYS),
     ('client', 'json'),
-    ('client', 'http'),
-    ('fan-out', 'http'),
     ('balanced', 'framed'),
+    *((way, wire) for way in ('client', 'fan-out') for wire in ('http', 'tls', 'sasl')),
 ]
 
 
 @pytest.fixture(scope='module')
-def pairs():
-    """Return the addresses of two servers for each wire."""
-    started = {
-        wire: [ServerProcess(**RICH, **options).start() for _ in range(2)]
-        for wire, (options, _) in WIRES.items()
-    }
-    yield {wire: [server.address for server in servers] for wire, servers in started.items()}
-    for servers in started.values():
-        for server in servers:
-            server.stop()
+def certificates(tmp_path_factory):
+    """Return the options of a TLS server and of its client."""
+    authority = trustme.CA()
+    issued = authority.issue_cert('127.0.0.1')
+    file = tmp_path_factory.mktemp('tls') / 'server.pem'
+    issued.private_key_and_cert_chain_pem.write_to_path(file)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return {'tls_cert': file}, {'ssl': context}
+
+
+@pytest.fixture(scope='module')
+def pairs(certificates):
+    """Return the addresses of two servers for each wire, and the options of its clients."""
+    found = {}
+    with contextlib.ExitStack() as stack:
+        for wire, (serving, calling) in {**WIRES, 'tls': certificates}.items():
+            servers = [
+                stack.enter_context(ServerProcess(**RICH, **serving)) for _ in range(2)
+            ]
+            if wire == 'sasl':
+                servers = [stack.enter_context(SaslFront(each.address)) for each in servers]
+            found[wire] = [server.address for server in servers], calling
+        yield found
 
 
 def servers_of(client):
@@ -163,8 +184,9 @@ def call_again(client):
 def test_at_every_line(way, wire, kept, step, pairs):
     """Whatever the exception, the very same one is raised, and the next calls are as the first."""
     make, call = WAYS[way]
-    options = {'timeout': 3000, 'max_connections': 1, 'max_idle': kept, **WIRES[wire][1]}
-    with make(pairs[wire], **options) as client:
+    addresses, options = pairs[wire]
+    options = {'timeout': 3000, 'max_connections': 1, 'max_idle': kept, **options}
+    with make(addresses, **options) as client:
         call(client)
         call(client)
         for at in itertools.count(1, step):
@@ -269,7 +291,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize('made', MADE[:5], ids=lambda made: repr(made()))
+@pytest.mark.parametrize('made', MADE[:7], ids=lambda made: repr(made()))
 @pytest.mark.parametrize('phase', [*PHASES, 'connect', 'a connection'])
 @pytest.mark.parametrize('kind', KINDS)
 def test_while_it_waits(kind, phase, made, alarm):

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thrift_client import errors
 from thrift_client.core.transports.framed import Framed
 from thrift_client.core.transports.plain import Plain
 from thrift_client.errors import DecodeError, MessageTooLarge
+from thrift_client.shared.connection import unframed
 
 LIMIT = 1000
 
@@ -84,3 +86,12 @@ def test_bytes_behind_a_frame_are_a_decode_error(extra):
     """A second reply, or anything else."""
     with pytest.raises(DecodeError, match='follow'):
         assemble([Framed(LIMIT).wrap(b'abc', 1, None) + extra])
+
+
+def test_the_length_of_a_frame_is_checked():
+    """The rule of the short way, without the gigabytes."""
+    for failure, text in ((struct.error('i'), '2147483647'), (MemoryError(), 'memory')):
+        error = unframed(failure, 2**31)
+        assert isinstance(error, errors.EncodeError)
+        assert error.maybe_executed is False
+        assert text in str(error)

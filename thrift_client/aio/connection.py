@@ -243,14 +243,15 @@ class AsyncConnection(ConnectionBase):
         reply = self._reply
         if reply is not None and isinstance(error, (CallTimeout, ConnectionLost)):
             error = reply.explained(error)
-        exchange = self._let_go() or begun
+        exchange = self._let_go()
         if exchange is None:
-            return False
+            if begun is None or begun.is_over:
+                self._end()  # it may be idle already
+                return False
+            exchange = begun
         if isinstance(error, ThriftClientError):
             self.blame(error)
         exchange.source.discard(self, error)
-        if exchange.is_over:
-            return False
         exchange.fail(error)
         return True
 

@@ -19,7 +19,7 @@ from weakref import ref
 from thrift_client.aio.connect import drive
 from thrift_client.aio.connection import AsyncConnection, AsyncExchange, AsyncPlace, running_loop
 from thrift_client.core.classify import FAILURES
-from thrift_client.core.failures import is_foreign
+from thrift_client.core.failures import unless_foreign
 from thrift_client.errors import WrongLoop
 from thrift_client.response import set_headers
 from thrift_client.shared.connection_pool import MADE_ROOM, ConnectionPool, Permit
@@ -342,10 +342,8 @@ class AsyncConnectionPool(ConnectionPool):
         if self.line and self.loop is not None:
             try:
                 self.loop.call_soon_threadsafe(self._serve)
-            except RuntimeError as exc:
-                if is_foreign(exc):
-                    raise
-                # The loop is closed, and no call waits any more.
+            except RuntimeError as exc:  # the loop is closed, and no call waits any more
+                unless_foreign(exc)
 
     def abandon(self, place: AsyncPlace) -> None:
         """Give up a cancelled call: remove its place, or pass on what it got."""
@@ -361,8 +359,7 @@ class AsyncConnectionPool(ConnectionPool):
             try:
                 self.line.remove(place)
             except ValueError as exc:  # it has ended
-                if is_foreign(exc):
-                    raise
+                unless_foreign(exc)
 
     async def pause(self, until: float) -> None:
         """Wait until `until` (monotonic seconds), or until the client is closed or disabled."""
@@ -386,8 +383,7 @@ class AsyncConnectionPool(ConnectionPool):
         try:
             self.idle.remove(connection)
         except ValueError as exc:
-            if is_foreign(exc):
-                raise
+            unless_foreign(exc)
             return False
         self.discard(connection, 'the server closed it, or wrote to it, while it was idle')
         return True
@@ -451,11 +447,12 @@ class AsyncConnectionPool(ConnectionPool):
         """Set the timer so that it fires at `expires` (monotonic seconds) or sooner."""
         if expires is None or expires >= self.alarm_at or self.loop is None:
             return
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self.alarm_at = expires
         delay = max(0.0, expires - monotonic())
-        self._alarm = self.loop.call_later(delay, _ring, ref(self))
+        alarm = self.loop.call_later(delay, _ring, ref(self))
+        # In one step, so that no exception from outside leaves a time without an alarm.
+        earlier, self._alarm, self.alarm_at = self._alarm, alarm, expires
+        if earlier is not None:
+            earlier.cancel()
 
     def _end_alarm(self) -> None:
         if self._alarm is not None:
@@ -467,6 +464,16 @@ class AsyncConnectionPool(ConnectionPool):
         """End the calls whose time is over, and set the alarm for the next."""
         self._alarm, self.alarm_at = None, NEVER
         now = monotonic()
+        try:
+            soonest = self._expire(now)
+        except BaseException:  # from outside: the others' time ends nevertheless
+            self.watch(now + LOOK_EVERY)
+            raise
+        if soonest < NEVER:
+            self.watch(max(soonest, now + LOOK_EVERY))
+
+    def _expire(self, now: float) -> float:
+        """End the calls whose time is over; return when that of the next one is."""
         soonest = NEVER
         for connection in self.open_connections():
             expires = connection.expires
@@ -485,8 +492,7 @@ class AsyncConnectionPool(ConnectionPool):
                 place.fail(error)
             else:
                 soonest = min(soonest, place.expires)
-        if soonest < NEVER:
-            self.watch(max(soonest, now + LOOK_EVERY))
+        return soonest
 
 
 def _ring(key: ref[AsyncConnectionPool]) -> None:

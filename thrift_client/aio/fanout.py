@@ -44,8 +44,8 @@ class _Sent(AsyncExchange):
 
     def wake(self) -> None:
         """Notify the fan-out that the exchange has ended."""
+        self.fan_out.wake()  # first: whatever interrupts this wakes again
         self.fan_out.landed.append(self)
-        self.fan_out.wake()
 
 
 class AsyncFanOut(FanOutBase):

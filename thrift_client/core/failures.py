@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     T = TypeVar('T')
 
-#: What encoding raises for values that don't fit.
+#: What encoding raises for values that don't fit. The C extension raises SystemError if memory
+#: runs out, and that of thrift 0.20 to 0.22 also if compact data does.
 ENCODING = (
     TypeError,
     ValueError,
@@ -28,11 +29,11 @@ ENCODING = (
     struct.error,
     RecursionError,
     MemoryError,
+    SystemError,
     TException,
 )
-#: What decoding raises for bytes that aren't a reply; SystemError is what the C extension
-#: of thrift 0.20 to 0.22 raises where compact data ends.
-DECODING = (*ENCODING, EOFError, zlib.error, SystemError)
+#: What decoding raises for bytes that aren't a reply.
+DECODING = (*ENCODING, EOFError, zlib.error)
 
 #: The bytes that may arrive in a row without any of a message in them.
 MOST_IDLE = 1 << 15

@@ -15,7 +15,7 @@ import sys
 from errno import EBADF, ENOTSOCK
 from time import sleep
 
-from thrift_client.core.failures import is_foreign
+from thrift_client.core.failures import is_foreign, unless_foreign
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -161,10 +161,12 @@ def keep_alive(sock: socket.socket) -> None:
 
 def peek_rest(sock: socket.socket, size: int) -> bytes:
     """Read what has arrived on a non-blocking socket, bypassing TLS; b'' if nothing has."""
+    data = b''
     try:
-        return socket.socket.recv(sock, size)
-    except OSError:
-        return b''
+        data = socket.socket.recv(sock, size)
+    except OSError as exc:
+        unless_foreign(exc)
+    return data
 
 
 def open_sockets() -> set[tuple[int, int]] | None:

@@ -242,7 +242,7 @@ class TLSStream(Stream):
         tickets of TLS 1.3. The server would then lose a oneway call that it has not read yet.
         """
         self._failed = None  # its traceback holds this stream
-        while not forked and peek_rest(self.sock, CHUNK):
+        while not forked and self.poll(0) and peek_rest(self.sock, CHUNK):
             pass
         super().close(forked=forked)
 
