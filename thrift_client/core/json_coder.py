@@ -42,7 +42,7 @@ _ESCAPES = str.maketrans(ESCAPE_CHAR_VALS)
 
 #: Not strict: other implementations send control characters unescaped.
 _parse = JSONDecoder(strict=False).raw_decode
-#: The least bytes of a message for which the clock is checked while structs are made of it.
+#: The bytes of a message that is looked after while structs are made of it.
 _LONG = 1 << 16
 #: The elements of a container between two looks at the clock.
 _MANY = 1000
@@ -115,7 +115,7 @@ class JsonCoder:
 
         `look` is called meanwhile, and what it raises ends it.
         """
-        # Readers that check the clock are made for one message.
+        # Readers that look are made anew.
         reader = self._readers[details[0]] if look is None else JsonCoder(look)._reader(*details)
         for name, field in reader.values(tree).items():
             setattr(value, name, field)
