@@ -10,6 +10,7 @@ PHASES = {
     54: 'The life of a server',
     60: 'The life of the client',
     78: 'Pinned connections, attempts and hedges',
+    86: 'Hostile servers, sources and texts',
 }
 
 #: The fault, and what a caller sees of it.
@@ -99,6 +100,20 @@ ROWS = {
     83: ('Servers are silent, with hedges', 'the answer of one that is not, within the timeout'),
     84: ('Ejected, with check=', 'no call reaches it until a check has found it healthy'),
     85: ('A function for ssl= or sasl= fails', 'AuthError with the cause; nothing is sent'),
+    86: ('Bytes without end and without a message', 'an error in time, in limited memory'),
+    87: ('A reply that takes long to decode', 'CallTimeout: decoding is broken off'),
+    88: ('Bytes behind a whole reply', "an error or a new connection, no other call's answer"),
+    89: ('A member that weakens the pool', 'its TLS, login, limits and files are as they were'),
+    90: ('Credentials that are repeated or mistyped', 'in no text, event, figure or pickle'),
+    91: ('Terminal escapes in what a server sends', 'shown, not obeyed'),
+    92: ('A request log that was cut or made up', 'left out, with its line; no code is imported'),
+    93: ('Servers that leave', 'their metrics and traces end'),
+    94: ('Nested data on old releases of thrift', 'DecodeError, on a stack of 8 MB'),
+    95: ('Signals, one after the other', 'the timeout is no longer'),
+    96: ('Hundreds of dead servers', 'an error of less than 1,000 characters'),
+    97: ('A sub-interpreter', 'ImportError that says what to use'),
+    98: ('A registry that ends each watch', 'one reading a second at most'),
+    99: ('Two servers register one name', 'the first keeps it; the log warns'),
 }
 
 #: What is tested in other folders, too, or only there.
@@ -118,6 +133,20 @@ ELSEWHERE = {
     70: 'test/ground',
     74: 'test/discovery, test/client/test_threads.py, test/faults/test_pool_machine.py',
     75: 'test/faults/test_soak.py, make soak',
+    86: 'test/wire/test_floods.py, test/unit/test_transports.py',
+    87: 'test/wire/test_floods.py, test/unit/test_large_replies.py',
+    88: 'test/wire/test_fuzzed_answers.py, test/unit/test_transports.py',
+    89: 'test/discovery/test_strangers.py',
+    90: 'test/client/test_secrets.py, test/unit/test_transports.py',
+    91: 'test/cli/test_untrusted.py',
+    92: 'test/cli/test_untrusted.py',
+    93: 'test/observe',
+    94: 'test/wire/test_thrift_releases.py, test/unit/test_failures.py',
+    95: 'test/client/test_small_faults.py',
+    96: 'test/client/test_small_faults.py',
+    97: 'test/client/test_subinterpreters.py',
+    98: 'test/discovery/test_etcd.py',
+    99: 'test/discovery/test_etcd.py',
 }
 
 _HEAD = """\

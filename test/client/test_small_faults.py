@@ -1,0 +1,165 @@
+"""Small faults of clients and pools: what they say, and what signals do to a timeout."""
+
+import gc
+import os
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+import thrift_client
+from handlers import Rich
+from on_loop_pools import made
+from rich_if import rich_service
+from rich_if.ttypes import Tree
+from test_if import test_service
+from thrift_client import (
+    BalancedClient,
+    CircuitBreaker,
+    HashClient,
+    ReplicatedClient,
+    SimpleClient,
+    ThreadedReplicatedClient,
+    errors,
+)
+from thrift_client.aio import AsyncBalancedClient, AsyncSimpleClient
+from thrift_client.testing import BlackHole, serve
+from ways import FACES
+
+TIMEOUT = 300
+#: Seconds between two signals, and what a timeout may be longer by for them in ms.
+EVERY_S, LONGER = 0.002, 200
+
+
+class Unreadable(Tree):
+    """A struct of which a field can't be read."""
+
+    @property
+    def label(self):
+        """Raise what a dict in place of an object might."""
+        raise KeyError(2)
+
+    @label.setter
+    def label(self, value):
+        pass
+
+
+@pytest.mark.parametrize('protocol', ['binary', 'compact', 'json'])
+@pytest.mark.parametrize('face', FACES, ids=lambda face: face.name)
+def test_an_argument_that_cannot_be_looked_at(face, protocol):
+    """The error has its path, and the class of the exception."""
+    tree = Tree('a', [Tree('b', []), Tree('c', [Unreadable('d')])])
+    said = r'root\.children\[1\]\.children\[0\] cannot be encoded: KeyError: 2'
+    with (
+        face.client(rich_service, 'localhost:1', protocol=protocol) as client,
+        face.fan_out(rich_service, servers=['localhost:1'], protocol=protocol) as pool,
+    ):
+        for each in client, pool:
+            with pytest.raises(errors.EncodeError, match=said):
+                each.tree(tree)
+
+
+@pytest.fixture
+def storm():
+    """Send this process a signal every 2 ms, until the test ends."""
+    threads, over = [], threading.Event()
+
+    def begin(number):
+        def send():
+            while not over.wait(EVERY_S):
+                os.kill(os.getpid(), number)
+
+        before = signal.signal(number, lambda *_: None)
+        threads.append((threading.Thread(target=send), number, before))
+        threads[-1][0].start()
+
+    yield begin
+    over.set()
+    for thread, number, before in threads:
+        thread.join()
+        signal.signal(number, before)
+
+
+@pytest.mark.needs('signals', 'interval timers', 'black holes')
+@pytest.mark.parametrize('name', ['SIGUSR1', 'SIGHUP', 'SIGCHLD', 'SIGWINCH', 'SIGALRM'])
+@pytest.mark.parametrize('kind', [SimpleClient, ReplicatedClient, ThreadedReplicatedClient])
+@pytest.mark.parametrize('phase', ['connecting', 'reading'])
+def test_signals_do_not_stretch_a_timeout(storm, kind, name, phase):
+    """Whichever signal it is, and however often it comes."""
+    with BlackHole() as hole, socket.create_server(('127.0.0.1', 0)) as silent:
+        port = silent.getsockname()[1]
+        address = hole.address if phase == 'connecting' else f'127.0.0.1:{port}'
+        given = [address] if kind is SimpleClient else []
+        servers = {} if given else {'servers': [address]}
+        with kind(test_service, *given, timeout=TIMEOUT, **servers) as client:
+            storm(getattr(signal, name))
+            began = time.monotonic()
+            try:
+                failure = client.ping()[0].exception
+            except errors.CallTimeout as exc:
+                failure = exc
+            took = (time.monotonic() - began) * 1000
+    assert isinstance(failure, errors.CallTimeout)
+    assert TIMEOUT - 10 < took < TIMEOUT + LONGER
+
+
+@pytest.mark.parametrize('kind', [BalancedClient, AsyncBalancedClient])
+def test_many_dead_servers_are_no_long_text(kind):
+    """Some are named, the rest are counted; with all of them ejected, too."""
+    with socket.socket() as closed:
+        closed.bind(('127.0.0.1', 0))
+        port = closed.getsockname()[1]
+        servers = [f'127.0.{n // 200}.{n % 200 + 1}:{port}' for n in range(300)]
+        breaker = CircuitBreaker(failures=1, max_share=1.0)
+        with made(
+            kind, test_service, servers=servers, timeout=30000, circuit_breaker=breaker
+        ) as pool:
+            for _ in range(2):
+                text = str(pool.ping().exception)
+                assert len(text) < 1000
+                assert '295 more servers' in text
+
+
+@pytest.mark.parametrize('kind', [SimpleClient, HashClient, ReplicatedClient, AsyncSimpleClient])
+def test_a_method_named_as_an_attribute_of_classes(kind, tmp_path):
+    """Such as `mro`, which every class has: it is called as any other."""
+    (tmp_path / 'odd.thrift').write_text('service Odd { string mro(1: string text) }')
+    service = thrift_client.load(tmp_path / 'odd.thrift').Odd
+
+    class Handler:
+        def mro(self, text):
+            return text
+
+    with serve(service, Handler()) as server:
+        single = kind in (SimpleClient, AsyncSimpleClient)
+        given = [server.address] if single else []
+        servers = {} if single else {'servers': [server.address]}
+        with made(kind, service, *given, **servers) as client:
+            for answer in client.mro('a'), client.call('mro', 'a'):
+                first = answer[0] if isinstance(answer, list) else answer
+                assert (first if single else first.value()) == 'a'
+
+
+def test_what_clients_share_ends_with_them():
+    """Neither services nor options of clients that are closed are kept."""
+    def kept():
+        gc.collect()
+        kinds = Counter(type(each).__name__ for each in gc.get_objects())
+        return {name: kinds[name] for name in ('Wire', 'Codec', 'MethodPlan', 'Lookup')}
+
+    def use(sizes):
+        with serve(rich_service, Rich()) as server:
+            for size in sizes:
+                port = server.address.rpartition(':')[2]
+                address = f'localhost:{port}'
+                with SimpleClient(rich_service, address, max_message_size=size) as client:
+                    assert client.echo('a') == 'a'
+
+    use(range(1_000_000, 1_000_005))
+    before = kept()
+    use(range(2_000_000, 2_000_030))
+    after = kept()
+    assert all(after[name] <= before[name] + 2 for name in after), (before, after)
