@@ -218,7 +218,7 @@ def test_an_error_has_the_attributes_of_all_errors(name):
 
 
 def test_a_method_of_a_hash_pool_has_what_the_reference_lists():
-    """It can be called, and told how its keys are made."""
+    """It is callable, and has methods that set how its keys are made."""
     for kind in (thrift_client.HashClient, aio.AsyncHashClient):
         method = kind(test_service).getk
         assert attributes(method) == {'map', 'on_replicas', 'set_hash', 'set_split'}

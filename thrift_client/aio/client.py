@@ -56,11 +56,13 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
     see `make_call`.
     """
     connections = endpoint.connections
-    plan = options.plans.get(method) or (options.hedge is None and options.plan_of(method))
+    plan = options.plans.get(method)
+    if plan is None and not options.may_hedge(method):
+        plan = options.plan_of(method)
     loop = _running_loop()
     if connections.loop is not loop:
         connections.bind()
-    if not plan or connections.gate:
+    if plan is None or connections.gate:
         return full_call(endpoint, options, method, arguments, now, response, picker)
     seqid = next_id()
     try:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: The minimum size in bytes of a message for which the pause pays.
 LARGE = 1 << 14
 
-#: The fewest new objects that are made old; the collector is through with fewer in no time.
+#: The fewest new objects that are made old; the collector needs hardly any time for fewer.
 MANY = 1 << 12
 #: How often young objects are made old between two full collections, at most.
 MOST_AGED = 100

@@ -203,8 +203,8 @@ class Quorum(Scatter):
 class Hedged(Scatter):
     """The attempts of one call, of which the first answer counts.
 
-    `call` is the whole call; `first` its first leg, with all its retries, which began at
-    `now`. Others are added each time when the answer takes long, up to the policy's `most`.
+    `call` is the whole call; `first` its first leg, with all its retries, which began at `now`.
+    Another one is added each time that the answer takes long, up to the policy's `most`.
     """
 
     def __init__(self, call: Call, first: Leg, now: float) -> None:

@@ -86,7 +86,7 @@ class PoolMethod:
 
 
 def method_of(kind: type[PoolMethod]) -> Method:
-    """Return the method of the service that a class of methods of pools is for."""
+    """Return the service's method that a class of pool methods calls."""
     return kind._method
 
 

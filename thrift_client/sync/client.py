@@ -110,7 +110,7 @@ def _limits(
     endpoint: Endpoint, options: CallOptions, method: Method, now: float, ends: float | None,
     picker: Any,
 ) -> tuple[float | None, float, Latencies | None]:  # fmt: skip
-    """Return when a call has to end, how many ms it may wait at first, and where its time is noted.
+    """Return when a call has to end, its first wait in ms, and where its time is noted.
 
     The time of a call is noted if it may be hedged; it waits at first until a hedge is due.
     """
@@ -156,8 +156,8 @@ def full_call(
 ) -> Any:
     """Make a call that began at `started` through the whole course of `core/call.py`.
 
-    `begun` is what a small call came to that was its first attempt, and that listeners know of:
-    a failure, a result that is an exception, or a `HandOver`; None: it begins here.
+    `begun` is the outcome of a small call that was its first attempt and was reported to
+    listeners: a failure, a result that is an exception, or a `HandOver`; None: it begins here.
     """
     call = Call(
         endpoint, options, method, arguments, started,
@@ -188,8 +188,8 @@ def full_call(
 def _hedged(call: Call, begun: Any) -> Any:
     """Make a call that is hedged if its answer takes long; the first answer counts.
 
-    A failure counts only if no other attempt is under way. `begun` is what a small call came
-    to that was its first attempt; None: there was none.
+    A failure counts only if no other attempt is under way. `begun` is the outcome of a small
+    call that was its first attempt; None: there was none.
     """
     from thrift_client.core.scatter import Hedged, Leg
     from thrift_client.sync.fanout import FanOut

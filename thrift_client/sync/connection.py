@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
 
 class HandOver:
-    """What a small exchange returns that has lasted until a hedge of its call is due.
+    """The result of a small exchange that is still under way when a hedge of its call is due.
 
-    Its `connection` still carries the call: all but the bytes `unsent` (None: nothing) is
-    sent, and `data` (None: nothing) has arrived of the reply. `expires` is when the call ends.
+    Its `connection` still carries the call: the bytes `unsent` (None: none) are not yet sent,
+    and `data` (None: nothing) has arrived of the reply. `expires` is when the call ends.
     """
 
     __slots__ = ('connection', 'data', 'expires', 'seqid', 'unsent')
