@@ -17,8 +17,8 @@ from on_loop import OnLoop
 from plain_gen_py import connected
 from test_if import test_service
 from thrift_client import (
-    Hedge,
     ReplicatedClient,
+    RetryPolicy,
     SimpleClient,
     ThreadedReplicatedClient,
     errors,
@@ -124,9 +124,9 @@ def call_all(pool):
 
 WAYS = {
     'client': lambda address, **options: SimpleClient(test_service, address, **options),
-    # Its calls go the general way, although a method that isn't idempotent is never hedged.
-    'hedging client': lambda address, **options: SimpleClient(
-        test_service, address, hedge=Hedge(after=5000), **options
+    # An attempt with a timeout of its own goes the general way.
+    'patient client': lambda address, **options: SimpleClient(
+        test_service, address, retry=RetryPolicy(attempt_timeout=20_000), **options
     ),
     'fan-out': lambda address, **options: ReplicatedClient(
         test_service, servers=[address], **options
