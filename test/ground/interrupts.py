@@ -16,8 +16,8 @@ class Injector:
     """A trace function that raises `exception` at the line number `at`, counted as they run.
 
     As a context manager it traces this thread. `lines` is how many have run. Left out is
-    what no interpreter can guard: the ends of `with` blocks (where CPython itself doesn't
-    look for signals), and `__del__`, out of which no exception comes.
+    what no interpreter can guard: the ends of `with` blocks and the word `try` (where CPython
+    itself doesn't look for signals), and `__del__`, out of which no exception comes.
     """
 
     def __init__(self, at=-1, exception=KeyboardInterrupt):
@@ -39,7 +39,7 @@ class Injector:
 
         def on_line(frame, event, _):
             nonlocal last
-            if event == 'line' and last not in _bodies(frame.f_code.co_filename, frame.f_lineno):
+            if event == 'line' and not _is_unguarded(frame, last):
                 self.lines += 1
                 if self.lines == self._at:
                     self.where = f'{frame.f_code.co_filename}:{frame.f_lineno}'
@@ -65,6 +65,13 @@ def _withs(filename):
     return {node.lineno: range(node.lineno + 1, node.end_lineno + 1) for node in nodes}
 
 
-def _bodies(filename, line):
-    """Return the lines after which `line` runs again only to leave its `with` block."""
-    return _withs(filename).get(line, ())
+@functools.cache
+def _tries(filename):
+    tree = ast.parse(Path(filename).read_text())
+    return {node.lineno for node in ast.walk(tree) if isinstance(node, ast.Try)}
+
+
+def _is_unguarded(frame, last):
+    """Whether a line is a bare `try`, or runs again after `last` to leave its `with` block."""
+    filename, line = frame.f_code.co_filename, frame.f_lineno
+    return line in _tries(filename) or last in _withs(filename).get(line, ())

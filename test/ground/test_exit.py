@@ -214,6 +214,31 @@ def test_a_cold_client_of_a_thread(case):
     assert (printed, status) == ('done\n', 0), said
 
 
+def test_cold_asyncio_clients_of_a_thread():
+    """The same for a loop that a thread runs then."""
+    script = """
+        import asyncio
+        from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient, AsyncSimpleClient
+        local = address.replace('127.0.0.1', 'localhost')
+        async def calls():
+            async with (
+                AsyncSimpleClient(service, local, timeout=5000) as client,
+                AsyncHashClient(service, servers=[local], timeout=5000) as pool,
+                AsyncReplicatedClient(service, servers=[local], timeout=5000) as everyone,
+            ):
+                got = [await client.getk('k'), (await pool.getk('k')).value()]
+                print(*got, (await everyone.getk('k'))[0].value(), flush=True)
+        def late():
+            while threading.main_thread().is_alive():
+                time.sleep(0.01)
+            asyncio.run(calls())
+        threading.Thread(target=late).start()
+    """
+    with FaultServer(kv_service, reply('done')) as server:
+        _, status, printed, said = end_of(script, server.address)
+    assert (printed, status) == ('done done done\n', 0), said
+
+
 def test_jobs_of_an_executor():
     """All jobs of the user's own executor are done, and all that `submit` has queued."""
     script = """

@@ -183,6 +183,7 @@ class AsyncFanOut(FanOutBase):
         task = leg.opening = self._loop.create_task(self._go(leg, failure))
         self._tasks[task] = leg
         task.add_done_callback(self._gone)
+        task.add_done_callback(self._gone)  # if an exception from outside ended the first
 
     async def _go(self, leg: Leg, failure: Exception | None) -> None:
         call = leg.call
@@ -209,8 +210,21 @@ class AsyncFanOut(FanOutBase):
             set_headers(response, carrier.headers)
 
     def _gone(self, task: asyncio.Task[None]) -> None:
-        """Take the outcome of a leg's task."""
-        leg = self._tasks.pop(task)
+        """Take the outcome of a leg's task, once."""
+        leg = self._tasks.get(task)
+        if leg is None:
+            return
+        try:
+            self._take_task(leg, task)
+        except BaseException as exc:
+            self._trouble = leg, exc  # from outside: the call raises it
+            if not isinstance(exc, Exception):
+                raise
+        finally:
+            self.wake()
+            self._tasks.pop(task, None)
+
+    def _take_task(self, leg: Leg, task: asyncio.Task[None]) -> None:
         leg.opening = None
         was_wanted = leg in self._active
         self._active.discard(leg)
@@ -222,7 +236,6 @@ class AsyncFanOut(FanOutBase):
             leg.give_up(may_have_run=False)
         elif was_wanted:
             self._ended.append(leg)
-        self.wake()
 
     # How it waits.
 
