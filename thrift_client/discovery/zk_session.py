@@ -129,7 +129,7 @@ class ZooKeeperSession:
         except KazooTimeoutError:
             raise SourceError('ZooKeeper does not answer') from None
         except _LOST:
-            raise SourceError('the connection to ZooKeeper was lost') from None
+            raise SourceError('not connected to ZooKeeper') from None
 
     def interrupt(self) -> None:
         """Have a wait that is under way end; from any thread."""
