@@ -290,7 +290,7 @@ def test_an_interval_timer_does_not_stretch_a_call(fault_server, client_of, warm
 
 @pytest.mark.needs('interval timers')
 def test_a_long_wait_on_a_connection_that_is_used_often_is_bounded(fault_server, client_of):
-    """There a call first waits in the receive itself, for a second at most."""
+    """A wait of more than a second is several, which signals don't make longer."""
     script = [GOOD, GOOD, GOOD, delay(1100) + GOOD, silence()]
     client = client_of(fault_server(test_service, script).address, timeout=1300)
     assert [client.getk(key) for key in 'abc'] == ['a', 'b', 'c']
@@ -307,7 +307,7 @@ def test_a_long_wait_on_a_connection_that_is_used_often_is_bounded(fault_server,
 
 @pytest.mark.needs('interval timers')
 def test_what_a_signal_handler_raises_ends_a_long_wait(fault_server, client_of):
-    """Also a TimeoutError, by which the receive itself says that nothing has come."""
+    """Also a TimeoutError, which is not taken for the end of the call's own time."""
 
     def handler(*_):
         raise TimeoutError('from outside')

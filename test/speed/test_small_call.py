@@ -65,7 +65,7 @@ def of_hash_pool(server, **options):
 def test_a_small_call_is_one_send_and_one_receive(thrift_server, make, protocol, frame):
     """It sends once, receives once, waits once at most, and takes no lock and no thread.
 
-    The wait is a poll of its own or part of the receive; a signal makes neither longer.
+    The wait is a poll of its own, which a signal cannot make longer than the timeout.
     """
     wire = {'transport': 'framed' if frame else 'buffered', 'protocol': protocol}
     server = thrift_server(test_if.test_service, KeyValue(), **wire)

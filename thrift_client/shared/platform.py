@@ -2,7 +2,7 @@
 
 Everything else calls what is here, so that macOS, Windows and patched processes (gevent)
 run the same code. All sockets of the library are non-blocking: waiting is done by a poller,
-or by a socket's twin, with the time left, so signals cannot stretch a wait (PEP 475).
+which gets the time left, so signals cannot stretch a wait (PEP 475).
 """
 
 from __future__ import annotations
