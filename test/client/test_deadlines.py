@@ -278,6 +278,44 @@ def test_an_interval_timer_does_not_stretch_a_call(fault_server, client_of, warm
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.needs('interval timers')
+def test_a_long_wait_on_a_connection_that_is_used_often_is_bounded(fault_server, client_of):
+    """A wait of more than a second is several, which signals don't make longer."""
+    script = [GOOD, GOOD, GOOD, delay(1100) + GOOD, silence()]
+    client = client_of(fault_server(test_service, script).address, timeout=1300)
+    assert [client.getk(key) for key in 'abc'] == ['a', 'b', 'c']
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+    try:
+        assert client.getk('slow') == 'slow'
+        with Took(1300), pytest.raises(errors.CallTimeout):
+            client.getk('never')
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.needs('interval timers')
+def test_what_a_signal_handler_raises_ends_a_long_wait(fault_server, client_of):
+    """Also a TimeoutError, which is not taken for the end of the call's own time."""
+
+    def handler(*_):
+        raise TimeoutError('from outside')
+
+    script = [GOOD, GOOD, GOOD, silence(), GOOD]
+    client = client_of(fault_server(test_service, script).address, timeout=30_000)
+    assert [client.getk(key) for key in 'abc'] == ['a', 'b', 'c']
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(TimeoutError, match=r'^from outside$'):
+            client.getk('k')
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert client.getk('next') == 'next'
+
+
 @pytest.mark.needs('signals')
 @pytest.mark.parametrize('name', ['SIGUSR1', 'SIGCHLD', 'SIGWINCH'])
 def test_signals_do_not_stretch_a_call(fault_server, client_of, name):

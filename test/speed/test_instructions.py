@@ -28,10 +28,11 @@ def test_a_small_call_takes_less_than_half_of_the_generated_clients_instructions
 
 
 @pytest.mark.parametrize(
-    ('way', 'most'), [('tls', 0.75), ('http', 0.15), ('view', 0.46), ('listener', 0.95)]
+    ('way', 'most'),
+    [('tls', 0.75), ('http', 0.15), ('view', 0.46), ('listener', 0.95), ('hedge', 0.9)],
 )
 def test_other_ways_of_calling_take_fewer_instructions_than_apaches_client(way, most):
-    """They took 61, 8, 44 and 72 to 81 % when this was written; slow servers make it more."""
+    """They took 61, 8, 44, 72 to 81 and 70 % when this was written; slow servers make it more."""
     from bench.instructions import ratio_of
 
     assert ratio_of(way) < most

@@ -122,9 +122,12 @@ class Endpoint:
             return self.call_options
         found = self._views.get(overrides)
         if found is None:
-            if len(self._views) >= REMEMBERED_VIEWS:
-                self._views.clear()
-            found = self._views[overrides] = self.call_options.replace(overrides.given)
+            found = self.call_options.replace(overrides.given)
+            if overrides.is_used:  # views for single calls are not worth it
+                if len(self._views) >= REMEMBERED_VIEWS:
+                    self._views.clear()
+                self._views[overrides] = found
+            overrides.is_used = True
         return found
 
     def record(self, method: Method, arguments: Any, service: Service) -> None:

@@ -44,10 +44,11 @@ REMEMBERED_VIEWS = 64
 class Overrides:
     """The call options that a view of a pool overrides; endpoints identify it by identity."""
 
-    __slots__ = ('given',)
+    __slots__ = ('given', 'is_used')
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.given = given
+        self.is_used = False  # set by the first call
 
 
 class PoolBase(Generic[S]):
@@ -258,9 +259,10 @@ class PoolBase(Generic[S]):
         if before is not None:
             given = {**before.given, **given}
         view = self._view(_overrides=Overrides(given))
-        if len(views) >= REMEMBERED_VIEWS:
+        is_known = timeout in views
+        if not is_known and len(views) >= REMEMBERED_VIEWS:
             views.clear()
-        views[timeout] = view
+        views[timeout] = view if is_known else None  # only what is asked for again is remembered
         return view
 
     def _view(self, **own: Any) -> Self:
