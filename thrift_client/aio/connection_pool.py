@@ -222,12 +222,10 @@ class AsyncConnectionPool(ConnectionPool):
 
     def may_open_for(self, exchange: AsyncExchange) -> bool:
         """Tell whether a small exchange may have a new connection; `open_for` then opens it."""
-        if self.limit is not None:
-            exchange.claimed = None if self.line else self.try_reserve()
-            if exchange.claimed is None:
-                return False
-        exchange.future = None
-        return True
+        may_open, exchange.claimed = self.try_open()
+        if may_open:
+            exchange.future = None
+        return may_open
 
     async def open_for(self, exchange: AsyncExchange) -> None:
         """Open a connection for a small exchange, and send it.
