@@ -84,14 +84,20 @@ class ReplyReader(TTransportBase, CReadableTransport):
             raise too_large(f'at least {used + needed} bytes', self.limit)
         more = self.more if self._rest is None else self._next_piece
         self.cstringio_buf = more(partial, needed)
-        self._before = used
+        self._before = used - self.cstringio_buf.tell()
         return self.cstringio_buf
 
     def _next_piece(self, partial: bytes, needed: int) -> BytesIO:
         assert self._rest is not None
         if self.look is not None:
             self.look()
-        data = partial + self._rest.read(max(PIECE, needed - len(partial)))
+        rest = self._rest
+        rest.seek(-len(partial), 1)
+        left = rest.getbuffer().nbytes - rest.tell()
+        if needed <= left <= needed + PIECE:  # a long string ends it: it needs no copy
+            self._rest = None
+            return rest
+        data = rest.read(max(PIECE, needed))
         return BytesIO(data) if len(data) >= needed else self.more(data, needed)
 
     def read(self, size: int) -> bytes:

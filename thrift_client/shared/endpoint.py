@@ -7,6 +7,7 @@ pools take endpoints, never clients.
 
 from __future__ import annotations
 
+from os import urandom
 from time import monotonic
 
 from thrift_client import address as addresses
@@ -85,9 +86,9 @@ class Endpoint:
     @staticmethod
     def random() -> float:
         """Return a random number from 0 up to but not including 1."""
-        from random import random  # most programs have no failure that needs one
-
-        return random()
+        # Not from `random`, whose import takes long: a call whose process has no descriptor left
+        # can't import.
+        return (int.from_bytes(urandom(7)) >> 3) / (1 << 53)
 
     def __repr__(self) -> str:
         return f'<Endpoint {self.name}>'

@@ -64,8 +64,8 @@ class ResponsesBase:
     _fan_out: Any = None  # once it is over
 
     def __init__(self, fan_out: Any) -> None:
-        self._fan_out = fan_out
         self._origin = fork.Origin()
+        self._fan_out = fan_out
 
     def _check(self) -> bool:
         """Tell whether there may be another response. Raises ClientClosed in a forked child."""

@@ -307,11 +307,9 @@ class Sasl(Channel):
         self._ahead, self.inner, self._meter = None, b'', IdleMeter()
         data = self._inner.wrap(message, seqid, headers)
         most = self._most_in_a_frame()
-        pieces = (
-            (data,) if len(data) <= most
-            else (data[start : start + most] for start in range(0, len(data), most))
-        )  # fmt: skip
-        return b''.join(map(self._frame, pieces))
+        # A list, as `map` and generators take the StopIteration of a signal handler for their end.
+        frames = [self._frame(data[at : at + most]) for at in range(0, len(data), most)]
+        return b''.join(frames)
 
     def _most_in_a_frame(self) -> int:
         """Return the most bytes that a frame may hold."""
