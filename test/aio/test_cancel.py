@@ -14,7 +14,7 @@ from thrift_client.aio import (
 )
 from thrift_client.events import RetryPlanned
 from thrift_client.testing import BlackHole
-from thrift_client.testing.behaviours import answer, close, first_bytes, hold, reply
+from thrift_client.testing.behaviours import answer, close, first_bytes, hold, reply, reset
 
 GOOD = answer(lambda args: args.key)
 
@@ -50,6 +50,27 @@ async def test_while_waiting_for_the_reply(fault_server, framed):
         assert figures(client) == (0, 0, 0)
         gate.open()
         assert [await client.getk(key) for key in 'abc'] == ['a', 'b', 'c']
+        assert server.accepted == 2
+
+
+@pytest.mark.parametrize('ends', [close, reset])
+@pytest.mark.parametrize('kind', [AsyncSimpleClient, AsyncReplicatedClient])
+async def test_as_the_connection_ends(fault_server, kind, ends):
+    """The loop reads the end before the task runs again: no call needs the error any more."""
+    gate = hold()
+    server = fault_server(test_service, [GOOD, gate + ends(), GOOD])
+    address = server.address if kind is AsyncSimpleClient else [server.address]
+    given = {'host': address} if kind is AsyncSimpleClient else {'servers': address}
+    async with kind(test_service, **given) as client:
+        await client.getk('warm')
+        task = asyncio.create_task(client.getk('late'))
+        await reached(gate)
+        gate.open()
+        server.wait_open(0, 5000)
+        asyncio.get_running_loop().call_soon(task.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await client.getk('next')
         assert server.accepted == 2
 
 
