@@ -53,6 +53,7 @@ from thrift_client.testing.behaviours import (
 pytestmark = [
     pytest.mark.filterwarnings('ignore:.*use of fork.*:DeprecationWarning'),
     pytest.mark.filterwarnings('ignore:unclosed <socket:ResourceWarning'),
+    pytest.mark.filterwarnings('ignore:coroutine .* was never awaited:RuntimeWarning'),
 ]
 
 TEST = Path(__file__).parent.parent

@@ -106,6 +106,8 @@ def assert_nothing_left(face, where):
         assert time.monotonic() - began < 1, where
 
 
+# An exception may come between a coroutine and its await.
+@pytest.mark.filterwarnings('ignore:coroutine .* was never awaited:RuntimeWarning')
 @pytest.mark.filterwarnings('ignore:unclosed <socket:ResourceWarning')
 @pytest.mark.parametrize('step', [13, pytest.param(2, marks=pytest.mark.long)])
 @pytest.mark.parametrize('kept', [8, 0], ids=['open', 'cold'])

@@ -146,17 +146,18 @@ class Load:
 class Flight:
     """A call in flight at a server, until `end` or until it is garbage."""
 
-    __slots__ = ('__weakref__', '_mark', 'load')
+    __slots__ = ('__weakref__', 'load')
 
     def __init__(self, load: Load) -> None:
         self.load = load
         flights = load._flights
-        self._mark = ref(self, flights.discard)
-        flights.add(self._mark)
+        # In one step of the interpreter: the callback of a reference that an exception from a
+        # signal handler keeps out of the set couldn't hash it.
+        flights.update(map(ref, (self,), (flights.discard,)))
 
     def end(self) -> None:
         """Stop counting it; may be repeated."""
-        self.load._flights.discard(self._mark)
+        self.load._flights.discard(ref(self))
 
     def land(self, now: float, elapsed: float, failed: bool) -> None:
         """End it, and note in the server's load how it ended (see `Load.done`)."""

@@ -242,7 +242,8 @@ class ConnectionPool:
             age = max_age * (1 - AGE_SPREAD * self.endpoint.random())
             connection.retire_at = began + age / 1000
         self.tend_at = min(self.tend_at, now + self._tend_every)
-        self._live.add(ref(connection, self._live.discard))
+        live = self._live
+        live.update(map(ref, (connection,), (live.discard,)))  # in one step: see `Flight`
         self.opened += 1
         if self.told is not None:
             self.told('ConnectionOpened', elapsed=(now - began) * 1000)
