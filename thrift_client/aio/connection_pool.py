@@ -228,10 +228,7 @@ class AsyncConnectionPool(ConnectionPool):
         return may_open
 
     async def open_for(self, exchange: AsyncExchange) -> None:
-        """Open a connection for a small exchange, and send it.
-
-        An error of the call is not raised: it is set as its `failure`.
-        """
+        """Open a connection for a small exchange and send it; an error is set as its `failure`."""
         permit, exchange.claimed = exchange.claimed, None
         try:
             connection = await self.open(exchange.expires, permit)
