@@ -157,16 +157,19 @@ def test_a_request_for_which_there_is_no_memory(kind, fault_server):
 #: A framed request with more bytes than a frame's length can say.
 HUGE = """
 import sys
-from faults.test_given_back import ASYNCIO, BLOCKING, made
+from faults.test_given_back import ASYNCIO, BLOCKING
+from on_loop import OnLoop
 from rich_if import rich_service
 from thrift_client import errors, testing
-import faults.test_given_back as given_back
 
-given_back.test_service = rich_service
 kind = {kind.__name__: kind for kind in (*BLOCKING, *ASYNCIO)}[sys.argv[1]]
 value = ['x' * 100_000_000] * 22
 with testing.FaultServer(rich_service, testing.behaviours.reply('ok'), framed=True) as server:
-    with made(kind, server.address, frame=True, timeout=None) as client:
+    where = {'host': server.address} if 'Simple' in kind.__name__ else {'servers': [server.address]}
+    client = kind(rich_service, frame=True, timeout=None, **where)
+    if 'Hash' in kind.__name__:
+        client.texts.set_hash(lambda value: 0)
+    with OnLoop(client) if kind in ASYNCIO else client as client:
         try:
             client.texts(value)
         except errors.EncodeError as exc:
