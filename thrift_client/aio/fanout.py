@@ -141,7 +141,7 @@ class AsyncFanOut(FanOutBase):
         endpoint, options = leg.endpoint, leg.options
         connections = endpoint.connections
         is_free = connections.loop is self._loop and not connections.gate and not connections.line
-        if options.is_plain and is_free:
+        if options.is_one_exchange and is_free:
             timeout = options.timeout_of(leg.method.name)
             leg.expires = deadlines.expiry(leg.started, timeout, self._deadline)
             self._encode(leg)

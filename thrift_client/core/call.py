@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 class CallOptions:
     """The call options of a client or a view; shared by all its calls.
 
-    `codec` encodes and decodes the messages of its service. `is_plain` says that calls need
+    `codec` encodes and decodes the messages of its service. `is_one_exchange` says that calls need
     nothing but exchanges within their timeout: no headers, no pinned connection, no limit for
     attempts. `plans` are the methods whose calls may take the short path of `sync/client.py`,
     without a Call, and need no hedge. `is_uniform` says that all methods have the same timeout
@@ -60,8 +60,8 @@ class CallOptions:
     """
 
     __slots__ = (
-        'codec', 'headers', 'hedge', 'idempotent', 'is_plain', 'is_uniform', 'plans', 'propagate',
-        'retry', 'source', 'timeout', 'timeouts',
+        'codec', 'headers', 'hedge', 'idempotent', 'is_one_exchange', 'is_uniform', 'plans',
+        'propagate', 'retry', 'source', 'timeout', 'timeouts',
     )  # fmt: skip
 
     def __init__(self, codec: Codec, options: Any) -> None:
@@ -100,7 +100,7 @@ class CallOptions:
         view.timeouts = None
         view.propagate = self.propagate
         view.source = self.source
-        view.is_plain = self.is_plain
+        view.is_one_exchange = self.is_one_exchange
         view.is_uniform = self.hedge is None
         view.plans = self.plans
         return view
@@ -108,20 +108,20 @@ class CallOptions:
     def _derive(self) -> None:
         retry = self.retry
         policies = retry.values() if isinstance(retry, dict) else (retry,)
-        self.is_plain = (
+        self.is_one_exchange = (
             self.headers is None
             and self.source is None
             and not self.propagate
             and all(policy.attempt_timeout is None for policy in policies)
         )
         self.is_uniform = self.timeouts is None and self.hedge is None
-        is_small = self.is_plain and self.hedge is None and self.codec.wire.apache is None
+        is_small = self.is_one_exchange and self.hedge is None and self.codec.wire.apache is None
         self.plans: dict[Method, Any] = self.codec.plans if is_small else {}
 
     def plan_of(self, method: Method) -> Any:
         """Return the plan of a method that `plans` doesn't have; None: no short path."""
         codec = self.codec
-        return codec.plan(method) if self.is_plain and codec.wire.apache is None else None
+        return codec.plan(method) if self.is_one_exchange and codec.wire.apache is None else None
 
     def timeout_of(self, method: str) -> float | None:
         """Return the timeout of a call of one method, in ms; None: no limit."""

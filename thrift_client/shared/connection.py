@@ -35,7 +35,7 @@ _UNREADABLE = (*DECODING, Incomplete, ThriftClientError)
 
 #: Seconds since the last use after which a connection is checked before it is used again.
 #: Within them, between back-to-back calls, a check is not worth its cost.
-QUIET = 0.005
+LOOK_AFTER = 0.005
 
 
 class ConnectionBase:
@@ -43,14 +43,14 @@ class ConnectionBase:
 
     `calls`: how many it has carried. `look_at`: from this moment, a use first checks whether
     the server has closed it; `retire_at`: when it is too old (monotonic seconds). `permit`: its
-    share of `max_connections`. `is_plain_use` says that a successful use only moves `look_at`:
+    share of `max_connections`. `is_routine` says that a successful use only moves `look_at`:
     the connection has no maximum age, nothing can have made it unusable, and it is not new.
     (The second use of a new one is checked, because the server may close after one call.)
     """
 
     __slots__ = (
         '__weakref__', '_ended', '_framed', '_is_steady', '_plain', '_protocol', '_reader',
-        '_unanswered', 'calls', 'channel', 'first_read', 'is_plain_use', 'key', 'look_at',
+        '_unanswered', 'calls', 'channel', 'first_read', 'is_routine', 'key', 'look_at',
         'permit', 'retire_at', 'stream', 'wire',
     )  # fmt: skip
 
@@ -69,7 +69,7 @@ class ConnectionBase:
         self.look_at = now
         self.retire_at = _NEVER
         self._is_steady = type(channel).reusable is True and not channel.answers_oneway
-        self.is_plain_use = False
+        self.is_routine = False
         self.permit: Permit | None = None
 
     def speak(self, wire: Wire) -> None:
@@ -97,8 +97,8 @@ class ConnectionBase:
         if self._unanswered is not None or self.calls <= 1:
             self.look_at = now  # the next use reads what has arrived
             return
-        self.look_at = min(now + QUIET, self.retire_at)
-        self.is_plain_use = self._is_steady and self.retire_at == _NEVER
+        self.look_at = min(now + LOOK_AFTER, self.retire_at)
+        self.is_routine = self._is_steady and self.retire_at == _NEVER
 
     def judged(self, result: Any) -> Any:
         """Return a result that was read, after noting whether the server accepts another call.
@@ -113,12 +113,12 @@ class ConnectionBase:
     def _end(self) -> None:
         """Note that it accepts no other call, also for code that reads only `look_at`."""
         self._ended = True
-        self.is_plain_use = False
+        self.is_routine = False
         self.look_at = self.retire_at = 0.0
 
     def idle_since(self) -> float:
         """Return roughly when it was last used (monotonic seconds)."""
-        return self.look_at - QUIET
+        return self.look_at - LOOK_AFTER
 
     def read_small(self, plan: MethodPlan, head: bytes, data: bytes) -> Any:
         """Return the result in `data`, if that is exactly the reply to this call, else None.

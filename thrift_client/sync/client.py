@@ -21,10 +21,10 @@ from thrift_client.core.service import Method, Service, bind_functions
 from thrift_client.errors import ThriftClientError
 from thrift_client.response import set_headers
 from thrift_client.shared.client_base import ClientBase
-from thrift_client.shared.connection import QUIET
+from thrift_client.shared.connection import LOOK_AFTER
 from thrift_client.shared.endpoint import Endpoint
 from thrift_client.sync.connection import HandOver
-from thrift_client.sync.connection_pool import HEARD, SyncConnectionPool
+from thrift_client.sync.connection_pool import ONLY_LISTENERS, SyncConnectionPool
 from thrift_client.sync.course import make_attempts
 from thrift_client.sync.stream import SLICE
 from thrift_client.sync.workers import Workers
@@ -51,7 +51,7 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
     now, connections, audience = now or monotonic(), endpoint.connections, None
     plan, idle = options.plans.get(method) or options.plan_of(method), connections.idle
     if plan is None or connections.gate:
-        if plan is None or connections.gate != HEARD:
+        if plan is None or connections.gate != ONLY_LISTENERS:
             return full_call(endpoint, options, method, arguments, now, response, picker)
         audience = endpoint.health.audience
     try:
@@ -85,8 +85,8 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
         return full_call(endpoint, options, method, arguments, now, response, picker, result)
     if response is not None and endpoint.carries_headers:
         set_headers(response, connection.reply_headers)
-    if connection.is_plain_use:
-        connection.look_at = now + QUIET
+    if connection.is_routine:
+        connection.look_at = now + LOOK_AFTER
         idle.append(connection)
         if len(idle) > connections.max_idle or now > connections.tend_at or connections.gate:
             connections.tend_if_due(now)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 #: The `gate` of a server that has listeners, and no other reason against the short path.
-HEARD = {'listening'}
+ONLY_LISTENERS = {'listening'}
 
 
 class SyncConnectionPool(ConnectionPool):
@@ -190,7 +190,7 @@ class SyncConnectionPool(ConnectionPool):
 
     def tend_if_due(self, now: float) -> None:
         """Check the idle connections, if that is due."""
-        if len(self.idle) > self.max_idle or now > self.tend_at or self.gate != HEARD:
+        if len(self.idle) > self.max_idle or now > self.tend_at or self.gate != ONLY_LISTENERS:
             self.tend(now)
 
     def open_at_once(self, began: float, expires: float | None) -> Connection | None:

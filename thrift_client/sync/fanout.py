@@ -120,7 +120,7 @@ class FanOut(FanOutBase):
         """Send on an idle connection, or follow the whole course of a call."""
         endpoint, options = leg.endpoint, leg.options
         connections = endpoint.connections
-        if options.is_plain and endpoint.wire.apache is None and not connections.gate:
+        if options.is_one_exchange and endpoint.wire.apache is None and not connections.gate:
             self._encode(leg)  # an EncodeError is the caller's mistake
             connection = connections.take_checked() if connections.idle else None
             if connection is not None:
@@ -313,7 +313,7 @@ class FanOut(FanOutBase):
         leg.connection = connection
         connection.calls += 1
         try:
-            headers = None if leg.options.is_plain else leg.headers
+            headers = None if leg.options.is_one_exchange else leg.headers
             request = connection.wrapped(leg.message, leg.seqid, headers)
         except ThriftClientError as exc:
             self._lose(leg, exc)
