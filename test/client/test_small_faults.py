@@ -84,7 +84,14 @@ def storm():
 
 
 @pytest.mark.needs('signals', 'interval timers', 'black holes')
-@pytest.mark.parametrize('name', ['SIGUSR1', 'SIGHUP', 'SIGCHLD', 'SIGWINCH', 'SIGALRM'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'SIGUSR1',
+        'SIGALRM',
+        *(pytest.param(name, marks=pytest.mark.long) for name in ('SIGHUP', 'SIGCHLD', 'SIGWINCH')),
+    ],
+)
 @pytest.mark.parametrize('kind', [SimpleClient, ReplicatedClient, ThreadedReplicatedClient])
 @pytest.mark.parametrize('phase', ['connecting', 'reading'])
 def test_signals_do_not_stretch_a_timeout(storm, kind, name, phase):

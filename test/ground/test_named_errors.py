@@ -105,10 +105,18 @@ for each in got:
 print(outcome(client.ping) if way in ('plain', 'hedged', 'http', 'name') else 'pong')
 """
 KINDS = [kind.__name__ for kind in (*BLOCKING, ThreadedReplicatedClient, *ASYNCIO)]
+#: Every kind is tried in one way, and one kind in every way; a long run crosses all.
+FIRST = ('hedged', 'ReplicatedClient')
 
 
-@pytest.mark.parametrize('way', ['plain', 'name', 'http', 'tls', 'sasl', 'hedged'])
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize(
+    ('kind', 'way'),
+    [
+        pytest.param(kind, way, marks=() if way in FIRST or kind in FIRST else pytest.mark.long)
+        for kind in KINDS
+        for way in ('plain', 'name', 'http', 'tls', 'sasl', 'hedged')
+    ],
+)
 def test_no_descriptor_is_left_for_a_first_call(kind, way, thrift_server):
     """Nothing but the connect can fail then, however many modules the call would import."""
     server = thrift_server(test_service, KeyValue(), server='http' if way == 'http' else 'threaded')

@@ -21,7 +21,9 @@ from wire.flood_server import FLOODS, LARGE, LIMIT
 from wire.http_server import HttpServer
 from wire.sasl_server import SaslServer
 
-TIMEOUT = 300
+TIMEOUT = 200
+#: The large replies that every run has; a long run has them all.
+SOME_LARGE = ('binary', 'framed JSON')
 #: What a call may take over its timeout, in ms; a loaded machine has more time, and tries.
 OVER, TRIES = 100, 3
 #: The seconds of work that tell how loaded it is.
@@ -116,7 +118,12 @@ def test_a_flood_ends_in_time_and_in_memory(flooded, face):
             assert megabytes(of_pool) < allowed
 
 
-@pytest.mark.parametrize('name', LARGE)
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=() if name in SOME_LARGE else pytest.mark.long) for name in LARGE
+    ],
+)
 def test_decoding_a_large_reply_ends_in_time(name, flood_ports, face):
     """Decoding stops at the timeout, except that JSON is parsed in one go."""
     options = {'timeout': WHILE_DECODING, **LARGE[name].options}

@@ -46,9 +46,9 @@ WIRES = {
     'HTTP JSON': {'transport': 'http', 'protocol': 'json'},
     'SASL': {'sasl': SASL},
 }
-KEYS = 10
+KEYS = 5
 #: Bytes in place of a length can have a call wait for more than will come.
-TIMEOUT = 200
+TIMEOUT = 150
 #: Calls until both right answers and errors must have come: each comes every other time.
 MOST_CALLS = 200
 

@@ -105,8 +105,14 @@ class AsyncFanOut(FanOutBase):
 
     def give_up(self) -> list[Leg]:
         """Give up what is under way, without waiting; those with a task end soon."""
-        while self.landed:
-            self._land(self.landed.popleft())
+        try:
+            while self.landed:
+                self._land(self.landed.popleft())  # raises a foreign exception, if one ended it
+        finally:
+            given_up = self._give_up_active()
+        return given_up
+
+    def _give_up_active(self) -> list[Leg]:
         given_up = []
         for leg in [*self._active, *self._scatter.take_new()]:
             if leg.opening is not None:
