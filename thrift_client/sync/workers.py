@@ -40,7 +40,7 @@ class Workers:
         self._closed = closed
         self._lock = threading.Lock()
         self._helpers: Workers | None = None
-        self._unfinished: set[Future[Any]] = set()
+        self._unfinished: set[Future[Any]] | None = None  # made with the executor
         fork.register(self)
 
     @property
@@ -77,8 +77,10 @@ class Workers:
                 raise
         else:
             queued.add_done_callback(lambda done: done.cancelled() and future.cancel())
-        self._unfinished.add(future)
-        future.add_done_callback(self._unfinished.discard)
+        unfinished = self._unfinished
+        assert unfinished is not None
+        unfinished.add(future)
+        future.add_done_callback(unfinished.discard)
         return future
 
     def close(self) -> None:
@@ -104,6 +106,7 @@ class Workers:
             if self._closed:
                 raise ClientClosed('the client is closed')
             if self._executor is None:
+                self._unfinished = set()
                 self._executor = ThreadPoolExecutor(self._max_threads, 'thrift_client')
             return self._executor
 
@@ -111,7 +114,7 @@ class Workers:
         """Renew it in a forked child: the threads are the parent's, one may hold the lock."""
         self._lock = threading.Lock()
         self._executor = None
-        self._unfinished.clear()
+        self._unfinished = None
 
 
 def _run(future: Future[Any], work: Callable[[], Any]) -> None:
