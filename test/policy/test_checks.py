@@ -265,6 +265,19 @@ def test_a_client_that_a_pool_was_lent_is_checked_after_it(closing, fault_server
     wait_until(lambda: not client.stats().ejected)
 
 
+def test_a_client_that_a_pool_was_lent_is_ejected_after_it(closing, fault_server):
+    """The closed pool, which could not do without it, has no say any more."""
+    server = fault_server(test_service, close())
+    client = closing(
+        SimpleClient(test_service, server.address, circuit_breaker=CircuitBreaker(failures=1))
+    )
+    with HashClient(test_service) as pool:
+        pool.add_server(server=client)
+    with pytest.raises(errors.ConnectionLost):
+        client.getk('k')
+    assert client.stats().ejected
+
+
 def test_a_server_that_left_its_pool_is_probed_by_calls(closing, fault_server):
     """Nobody would end its checks."""
     switch = Switch()

@@ -343,9 +343,9 @@ class ServerList:
             follower.close()
         if self.checks is not None:
             self.checks.close()
-            for claim in claims.everyone():
-                if claim.lent:
-                    claim.server._endpoint.left(self.healths, self.check)
+        for claim in claims.everyone():
+            if claim.lent:
+                claim.server._endpoint.left(self.healths, self.check)
         made = {claim.server: None for claim in claims.everyone() if not claim.lent}
         return tuple(made)
 
