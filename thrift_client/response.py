@@ -161,7 +161,10 @@ class ThriftExceptionResponse(ThriftResponse[T]):
     def value(self) -> T:
         """Raise the exception that ended the call."""
         assert self.exception is not None
-        raise self.exception.with_traceback(self._traceback)
+        try:
+            raise self.exception.with_traceback(self._traceback)
+        finally:
+            del self  # the traceback holds this frame: a cycle that would keep connections
 
     def is_error(self) -> bool:
         """Tell whether `value()` raises."""

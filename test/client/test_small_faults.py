@@ -7,8 +7,10 @@ import socket
 import threading
 import time
 from collections import Counter
+from weakref import ref
 
 import pytest
+from thrift.Thrift import TApplicationException
 
 import thrift_client
 from handlers import Rich
@@ -27,6 +29,7 @@ from thrift_client import (
 )
 from thrift_client.aio import AsyncBalancedClient, AsyncSimpleClient
 from thrift_client.testing import BlackHole, serve
+from thrift_client.testing.behaviours import answer, application_exception, close, silence
 from ways import FACES
 
 TIMEOUT = 300
@@ -170,3 +173,37 @@ def test_what_clients_share_ends_with_them():
     use(range(2_000_000, 2_000_030))
     after = kept()
     assert all(after[name] <= before[name] + 2 for name in after), (before, after)
+
+
+@pytest.mark.parametrize('outcome', ['a timeout', 'a loss', 'an answer'])
+@pytest.mark.parametrize('kind', [SimpleClient, HashClient, BalancedClient])
+def test_an_exception_is_freed_without_the_collector(kind, outcome, fault_server):
+    """One in a reference cycle would keep its call and its connection until the collector runs."""
+    warm = answer(lambda args: args.key)
+    refusal = application_exception(TApplicationException.INTERNAL_ERROR, 'no')
+    ends = {'a timeout': silence(), 'a loss': close(), 'an answer': refusal}
+    server = fault_server(test_service, [warm, warm, ends[outcome]])
+    single = kind is SimpleClient
+    servers = {} if single else {'servers': [server.address]}
+
+    def call():
+        return client.getk('k') if single else client.getk('k').value()
+
+    def freed():
+        try:
+            call()
+        except (errors.ThriftClientError, TApplicationException) as exc:
+            return ref(exc)
+        return None
+
+    with made(
+        kind, test_service, *([server.address] if single else []), timeout=TIMEOUT, **servers
+    ) as client:
+        assert call() == call() == 'k'
+        gc.disable()
+        try:
+            exception = freed()
+            assert exception is not None
+            assert exception() is None
+        finally:
+            gc.enable()

@@ -69,9 +69,12 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
         connection = unless_foreign(exc)
     hedged = latencies is not None
     if wait <= 0 or connection is None or now >= connection.look_at:
-        connection, failure = connections.take_at_once(connection, now, expires, audience, hedged)
+        try:
+            connection = connections.take_at_once(connection, now, expires, audience, hedged)
+        except FAILURES as exc:
+            return full_call(endpoint, options, method, arguments, now, response, picker, exc)
         if connection is None:
-            return full_call(endpoint, options, method, arguments, now, response, picker, failure)
+            return full_call(endpoint, options, method, arguments, now, response, picker)
     try:
         if audience is not None:
             audience.begun(method.name, connection.calls)
@@ -95,10 +98,15 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
     value = getattr(result, 'success', None) if plan.returns else None
     if value is None and result is not None:
         exception = method.exception_in(result)
-        if exception is not None and (audience or hedged or options.reconsiders(method, exception)):
-            return full_call(endpoint, options, method, arguments, now, response, picker, result)
         if exception is not None:
-            raise annotate(exception, endpoint.client)
+            try:
+                if not (audience or hedged or options.reconsiders(method, exception)):
+                    raise annotate(exception, endpoint.client)
+                return full_call(
+                    endpoint, options, method, arguments, now, response, picker, result
+                )
+            finally:
+                del exception, result  # the traceback holds this frame: a cycle
     if latencies is not None:
         latencies.note((monotonic() - now) * 1000)
     if audience is not None:
@@ -182,7 +190,7 @@ def full_call(
         raise
     finally:
         call.end(error)
-        del error  # its traceback holds this frame: a cycle that would keep a lost connection open
+        del error, begun  # their tracebacks hold this frame: cycles that would keep connections
 
 
 def _hedged(call: Call, begun: Any) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from time import monotonic
 
-from thrift_client.core.classify import FAILURES
 from thrift_client.errors import ThriftClientError
 from thrift_client.response import set_headers
 from thrift_client.shared.connection_pool import ConnectionPool, Permit
@@ -163,24 +162,21 @@ class SyncConnectionPool(ConnectionPool):
     def take_at_once(
         self, connection: Connection | None, now: float, expires: float | None,
         audience: Any, hedged: bool,
-    ) -> tuple[Connection | None, Exception | None]:  # fmt: skip
-        """Return a connection for a small call that has found no idle one without inspection.
+    ) -> Connection | None:  # fmt: skip
+        """Return a connection for a small call that found none to use without inspection.
 
-        None if the short path doesn't apply (with listeners, or if a hedge may be due before it
-        is open), with the failure if there was one.
+        `connection` is the idle one that it took. Returns None if the short path doesn't apply
+        (with listeners, or if a hedge may be due before a new one is open). Raises as `open`.
         """
         if connection is not None:
             self.idle.append(connection)
+            if self.gate:  # `close` may have missed it
+                self.tend_if_due(now)
         if audience is not None or (expires is not None and now >= expires):
-            return None, None
+            return None
         if connection is not None:
-            return self.take_checked(), None
-        try:
-            if hedged or not self.opens_at_once:
-                return None, None
-            return self.open_at_once(now, expires), None
-        except FAILURES as exc:
-            return None, exc
+            return self.take_checked()  # type: ignore[no-any-return]
+        return None if hedged or not self.opens_at_once else self.open_at_once(now, expires)
 
     def lose(self, connection: Connection, error: BaseException) -> None:
         """Discard the connection of a small call that failed."""
