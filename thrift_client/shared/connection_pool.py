@@ -1,14 +1,14 @@
-"""The connections to one server: the idle ones, and a list of all open ones.
+"""The connections to one server: the idle ones, and a set of all open ones.
 
 Who owns what: an idle connection belongs to the pool, a taken one to the call that took it,
-which returns it or discards it. No lock is held anywhere. Threads share lists and dicts whose
-`append`, `pop` and lookups are atomic under the GIL: two threads can't pop the same connection.
-The *gate* is a set of reasons why calls can't take the short path ('closed', 'disabled',
-'waiting'…); it is empty most of the time. A call that has passed the gate before another thread
-closes it finishes; its connection is checked once more when it is returned. `max_connections`
-is the number of permits: opening a connection takes one, and it is freed when the connection is
-discarded, or garbage-collected after an exception at any point. `opened` and `_calls_gone` are
-statistics: `+=` on them is atomic, too.
+which returns it or discards it. No lock is held anywhere. Threads share lists and sets whose
+methods are atomic under the GIL: two threads can't pop the same connection. The *gate* is a set
+of reasons why calls can't take the short path ('closed', 'disabled', 'waiting'…); it is empty
+most of the time. A call that has passed the gate before another thread closes it finishes.
+Whoever puts a connection into `idle` looks at the gate afterwards, because `close` may have
+missed that connection. `max_connections` is the number of permits: opening a connection takes
+one, and it is freed when the connection is discarded, or garbage-collected after an exception
+at any point. `opened` and `_calls_gone` are statistics: `+=` on them is atomic, too.
 
 Without the GIL, methods of lists, sets and dicts stay atomic, but `+=` would lose counts: the
 statistics would need a lock.
@@ -50,7 +50,9 @@ class Permit:
 
     def __init__(self, pool: ConnectionPool) -> None:
         self._pool = ref(pool)
-        pool.taken.update(map(ref, (self,), (pool.taken.discard,)))  # in one step
+        # In one step of the interpreter: if the exception of a signal handler kept the reference
+        # out of the set, its callback could not hash it.
+        pool.taken.update(map(ref, (self,), (pool.taken.discard,)))
 
     def release(self) -> None:
         """Give it back. May be repeated, and run at any moment (a finalizer)."""
@@ -179,6 +181,13 @@ class ConnectionPool:
         finally:
             if unsettled:
                 self.idle[:0] = reversed(unsettled)
+                if not self.most_kept:  # `close` may have missed them
+                    self.drop_idle()
+
+    @property
+    def most_kept(self) -> int:
+        """How many idle connections are kept: none of a closed client or a removed server."""
+        return 0 if 'closed' in self.gate or 'retired' in self.gate else self.max_idle
 
     def is_fit(self, connection: Any, now: float) -> bool:
         """Tell whether a connection that was idle may be used; discards it if not."""
@@ -243,7 +252,7 @@ class ConnectionPool:
             connection.retire_at = began + age / 1000
         self.tend_at = min(self.tend_at, now + self._tend_every)
         live = self._live
-        live.update(map(ref, (connection,), (live.discard,)))  # in one step: see `Flight`
+        live.update(map(ref, (connection,), (live.discard,)))  # in one step, as for `Permit`
         self.opened += 1
         if self.told is not None:
             self.told('ConnectionOpened', elapsed=(now - began) * 1000)
@@ -263,14 +272,15 @@ class ConnectionPool:
         """Serve waiting calls, and close surplus or old connections, the longest idle first."""
         self.tend_at = now + self._tend_every
         self.serve()
-        keep = 0 if 'closed' in self.gate or 'retired' in self.gate else self.max_idle
         while True:
             connection = popped(self.idle, 0)
             if connection is None:
                 return
-            if len(self.idle) < keep and self._why_not(connection, now) is None:
+            if len(self.idle) < self.most_kept and self._why_not(connection, now) is None:
                 self.idle.insert(0, connection)
-                return
+                if self.most_kept:  # else `close` may have missed it
+                    return
+                continue
             self.discard(connection, 'it was idle for too long, or one too many')
 
     def drop_idle(self) -> None:
