@@ -91,8 +91,10 @@ class Pin(PinBase):
                 self.check()
                 if not self.bypasses:
                     connections.check_open()
-                if self._line.first() is place and self.turns:
-                    return self.turns.pop()
+                if self._line.first() is place:
+                    turn = popped(self.turns)
+                    if turn is not None:  # else a call that saw no line yet was faster
+                        return turn
                 if not place.wait(until):
                     raise self.exhausted(len(self._line) - 1)
 
