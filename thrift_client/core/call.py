@@ -53,8 +53,9 @@ class CallOptions:
 
     `codec` encodes and decodes the messages of its service. `is_one_exchange` says that calls need
     nothing but exchanges within their timeout: no headers, no pinned connection, no limit for
-    attempts. `plans` are the methods whose calls may take the short path of `sync/client.py`,
-    without a Call, and need no hedge. `is_uniform` says that all methods have the same timeout
+    attempts. `plans` has the plans of methods whose calls may take the short path of
+    `sync/client.py`, without a Call; it is empty if calls may be hedged, and `plan_of` is asked
+    instead. `is_uniform` says that all methods have the same timeout
     and no hedge. `source` is where connections come from: None is the endpoint's pool, else a
     pinned connection.
     """
@@ -160,15 +161,15 @@ class CallOptions:
 class Call:
     """One call of `method`, begun at `started` (monotonic seconds), to `endpoint`.
 
-    `picker` chooses the endpoint of each attempt where several can serve the call; None:
-    all go to `endpoint`. `response` gets everything but the value. A call
-    that is only part of another one (a hedge) is not `outer`: it reports its attempts,
-    but not that a call began and ended.
+    `picker` chooses the endpoint of each attempt if several can serve the call; None: all go
+    to `endpoint`. `response` gets everything but the value. A call that is only part of
+    another one (a hedge) is not `outer`: it reports its attempts, but not that a call began
+    and ended.
     """
 
     __slots__ = (
-        '_attempts_before', '_bypasses', '_course', '_deadline', '_error', '_exception',
-        '_headers', '_is_on_time', '_probe', '_reason', '_requests', '_result', 'arguments',
+        '_attempts_before', '_bypasses', '_course', '_deadline', '_ends_with_call', '_error',
+        '_exception', '_headers', '_probe', '_reason', '_requests', '_result', 'arguments',
         'endpoint', 'expires', 'is_announced', 'limit', 'method', 'options', 'outer', 'picker',
         'response', 'resume_at', 'seqid', 'started', 'until',
     )  # fmt: skip
@@ -216,7 +217,7 @@ class Call:
         self._error: BaseException | None = None
         self._exception: BaseException | None = None
         self._headers: Mapping[str, str] | None = None
-        self._is_on_time = True
+        self._ends_with_call = True
         self._requests: dict[Any, bytes] = {}
         self._result: Any = None
         self.resume_at: float | None = None
@@ -224,7 +225,7 @@ class Call:
 
     @property
     def course(self) -> Course:
-        """Its attempts, as the policy sees them."""
+        """The record of its attempts, by which the retry policy decides; made at first use."""
         course = self._course
         if course is None:
             options, name = self.options, self.method.name
@@ -339,7 +340,7 @@ class Call:
             self.until = self.expires
             if limit is not None:
                 self.until = deadlines.expiry(now, limit, self.expires)
-            self._is_on_time = self.until == self.expires
+            self._ends_with_call = self.until == self.expires
             return endpoint
 
     def _admit(self, endpoint: Any, now: float) -> None:
@@ -427,7 +428,7 @@ class Call:
         self._probe = None
 
     def end(self, error: BaseException | None = None) -> None:
-        """Release what the call holds, and report how it ended. May be called once.
+        """Release what the call holds, and report how it ended. Must be called exactly once.
 
         `error` is what the call raises; None if it returns a value.
         """
@@ -474,7 +475,7 @@ class Call:
         policy = health.breaker.policy if health.breaker is not None else None
         if policy is not None and not policy.count_timeouts:
             return False
-        return not (self._is_on_time and self._deadline)
+        return not (self._ends_with_call and self._deadline)
 
     def _go_on(self, error: BaseException, now: float, *, answered: bool) -> None:
         """Plan the next attempt, or end the call with `error`."""

@@ -66,6 +66,9 @@ _SERVER_FAILURES = (
 #: The errors of a call that was not sent to the server.
 NOT_TRIED = (CircuitOpen, ClientClosed, ClientDisabledError, PoolExhausted)
 
+#: The outcome of an attempt that was not begun. It is passed on, never raised.
+NOT_STARTED = GeneratorExit()
+
 #: Timeouts in ms that are more likely meant as seconds.
 _LIKE_SECONDS = frozenset('123456789')
 

@@ -112,8 +112,8 @@ class Codec:
         protocol = self.make_protocol(_Sink())
         self.is_binary = isinstance(protocol, TBinaryProtocol)
         self.json: JsonCoder | None = None
+        #: The functions of the C extension, or those of `JsonCoder`; None without either.
         self.encoder: Any = None
-        #: The C extension's functions, or those of the standard library's JSON.
         self.decoder: Any = None
         self._streams: bool | None = None
         self._guard: Any = None
@@ -169,7 +169,7 @@ class Codec:
         return protocol
 
     def make_streaming(self, reader: ReplyReader) -> Any:
-        """Return a protocol for a reply that may go on behind the end of the reader's buffer."""
+        """Return a protocol for a reply that may go on after the end of the reader's buffer."""
         protocol = self.protocol(reader)
         if not self.streams:
             protocol._fast_decode = None  # which makes it read in pure Python

@@ -35,12 +35,11 @@ class IncomingReply:
     """The reply to one call on one connection.
 
     `clock` returns monotonic seconds, `expires` is when the call must end (None: never), and
-    `channel` is the connection's. `fresh` says that no
-    reply has been understood on this connection so far. After each `feed`, `due` says when
-    to feed again even if nothing more arrives (where that is in the past, at once); None if
-    there is nothing to try without more bytes. One `feed` of 64 KB works for less than
-    100 ms, and for less than the decoding of a whole reply takes: the driver looks at the
-    clock between two of them.
+    `channel` is the connection's. `fresh` says that no reply has been understood on this
+    connection so far. After each `feed`, `due` says when to feed again even if nothing more
+    arrives (at once, if that is in the past); None if there is nothing to try without more
+    bytes. One `feed` of 64 KB takes less than 100 ms, and less than the decoding of a whole
+    reply: the driver looks at the clock between two of them.
     """
 
     __slots__ = (

@@ -12,6 +12,7 @@ part of another call, whose `Call` alone tells that it began and ended.
 from __future__ import annotations
 
 from thrift_client.core.call import Call
+from thrift_client.core.classify import NOT_STARTED
 from thrift_client.core.hedge import latencies_of, patience
 from thrift_client.errors import ThriftClientError
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse, set_headers
@@ -293,10 +294,6 @@ class Hedged(Scatter):
         leg.attempts_before = self.attempts - 1
         self.legs.append(leg)
         self._set_alarm(now)
-
-
-#: The outcome of an attempt that was not begun.
-NOT_STARTED = GeneratorExit()
 
 
 def check_wait_for(value: Any) -> str | int:

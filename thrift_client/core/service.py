@@ -268,7 +268,7 @@ def _functions(module: Any) -> Iterator[tuple[str, Any]]:
 def _defaults_in(arguments: Any) -> tuple[Any, ...] | None:
     """Return the defaults of the last arguments: the longest tail that all have one.
 
-    gen-py has them in the class of the arguments alone; None there is no default.
+    gen-py has them only in the class of the arguments, where None means that there is none.
     """
     defaults: tuple[Any, ...] = getattr(vars(arguments).get('__init__'), '__defaults__', ()) or ()
     count = 0

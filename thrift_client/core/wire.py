@@ -113,8 +113,8 @@ def _protocol_maker(
 
         fast = TBinaryProtocol.TBinaryProtocolAccelerated
         plain = TBinaryProtocol.TBinaryProtocol
-        # A reply without the version header is recognized by `Codec`, by more than what is
-        # missing; only a user's own transport can't be looked ahead in.
+        # `Codec` itself recognizes replies without the version header, by looking ahead; it can't
+        # do so in a user's own transport, so there the protocol accepts them.
         limits |= {'strictRead': ours, 'strictWrite': True}
     return partial(fast if accelerate else plain, **limits)
 

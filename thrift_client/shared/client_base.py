@@ -208,7 +208,7 @@ class ClientBase:
     if not TYPE_CHECKING:  # code after it would be unreachable to type checkers
 
         def __getattr__(self, name: str) -> NoReturn:
-            service = self.__dict__.get('_service') or getattr(type(self), '_service', None)
+            service = getattr(type(self), '_service', None)
             if service is None or name.startswith('__'):
                 raise AttributeError(name)
             raise unknown_method(service, type(self).__name__, name)

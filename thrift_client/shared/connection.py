@@ -64,7 +64,7 @@ class ConnectionBase:
         self._reader = ReplyReader(wire.limit)
         self._protocol = wire.make_protocol(self._reader)
         self._unanswered: Assembler | None = None  # the answer to a oneway call
-        self._ended = False  # by the answer to a oneway call
+        self._ended = False  # after a reply, or the answer to a oneway call, that is the last
         self.calls = 0
         self.look_at = now
         self.retire_at = _NEVER

@@ -132,9 +132,9 @@ class Endpoint:
         return found
 
     def record(self, method: Method, arguments: Any, service: Service) -> None:
-        """Append a call to the log of requests, if there is one."""
-        if self.recorder is not None:
-            self.recorder.record(self.name, service.module.__name__, method.name, arguments)
+        """Append a call to the log of requests, which must exist."""
+        assert self.recorder is not None
+        self.recorder.record(self.name, service.module.__name__, method.name, arguments)
 
     def joined(
         self, group: Callable[[], Iterable[Health]], check: Callable[[Endpoint], bool]

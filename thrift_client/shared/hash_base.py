@@ -106,7 +106,7 @@ class HashBase(PoolBase[S]):
         frame: bool = False,
         timeout: float | None = 60000,
         *,
-        servers: Iterable[str] = (),
+        servers: Iterable[str] | object = (),
         routing: Any = 'modulo',
         failover: int = 0,
         replicas: int = 1,

@@ -1,10 +1,12 @@
 """The health of one server, as its calls show it: breaker, counts, log, and events.
 
 Who owns what: one Health per endpoint, shared by all views of its client. `_lock` guards the
-breaker and the error counts; it is held for a decision, never while listeners or the log run. A
-successful call reports here only if something was wrong before: then 'unhealthy' is in the gate
-of the server's connections. `retries` and `ejections` are counted without a lock: their `+=` is
-atomic under the GIL. Without the GIL, `retries` would have to be counted under `_lock`.
+breaker and the counts of errors and ejections; it is held for a decision, never while listeners
+or the log run. Questions about the breaker's state (`is_ejected`, `refuses`, `is_due`) are
+answered without it: the next decision corrects an answer that is out of date. A successful call
+reports here only if something was wrong before: then 'unhealthy' is in the gate of the server's
+connections. `retries` is counted without a lock: its `+=` is atomic under the GIL. Without the
+GIL, it would have to be counted under `_lock`.
 """
 
 from __future__ import annotations
@@ -125,7 +127,8 @@ class Health:
         `probe` is what the attempt held. A probe without a result is simply dropped.
         """
         if not is_failure:
-            self._count(error)
+            with self._lock:
+                self._count(error)
             return
         peers = [list(group()) for group in self.groups]
         now, random = monotonic(), self._endpoint.random()
@@ -143,17 +146,16 @@ class Health:
             self._tell_ejected(anew)
 
     def _count(self, error: BaseException) -> None:
+        """Count an error by the name of its class; the caller holds `_lock`."""
         name = type(error).__name__
-        with self._lock:
-            self.errors[name] = self.errors.get(name, 0) + 1
+        self.errors[name] = self.errors.get(name, 0) + 1
 
     def _note_failure(
         self, error: BaseException, peers: list[list[Health]], now: float, random: float,
         probe: Probe | None,
     ) -> bool:  # fmt: skip
         """Count the failure, and eject the server if it is one too many; tell whether it was."""
-        name = type(error).__name__
-        self.errors[name] = self.errors.get(name, 0) + 1
+        self._count(error)
         self._connections.gate.add('unhealthy')
         breaker = self.breaker
         if breaker is None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from random import random
 from time import monotonic
 
-from thrift_client.core.classify import NOT_TRIED, is_out_of_reach
+from thrift_client.core.classify import NOT_STARTED, NOT_TRIED, is_out_of_reach
 from thrift_client.errors import (
     ClientClosed,
     EncodeError,
@@ -41,9 +41,6 @@ SHUT = frozenset(('closed', 'disabled'))
 #: Errors that ended an attempt before its server could run it.
 _OWN = (*NOT_TRIED, EncodeError)
 
-#: The outcome of an attempt that was not begun.
-NOT_STARTED = GeneratorExit()
-
 #: How many servers an error names.
 SHOWN = 5
 
@@ -51,16 +48,16 @@ SHOWN = 5
 class Picker:
     """The servers of one call's attempts.
 
-    `endpoint` is the one of the attempt under way. `forced` says that a call goes there
-    although the breaker would refuse it.
+    `endpoint` is the one of the attempt under way, `failed` has those that the call doesn't try
+    again if there are others, and why. `forced` says that it goes to `endpoint` although the
+    breaker would refuse it.
     """
 
     __slots__ = ('endpoint', 'failed', 'forced')
 
-    def __init__(self) -> None:
-        self.endpoint: Any = None
-        self.failed: dict[Endpoint, BaseException] = {}
-        self.forced = False
+    endpoint: Any
+    failed: dict[Endpoint, BaseException]
+    forced: bool
 
     @property
     def retry_budget(self) -> RetryBudget:

@@ -28,7 +28,7 @@ class ReplicatedBase(PoolBase[S]):
     def _scatter(
         self, endpoints: Sequence[Endpoint], method: Method, arguments: Any
     ) -> Scatter:
-        """Return a call on each of these servers, and how many good responses end the wait."""
+        """Return the legs of a call, one for each server, with the rule that ends the wait."""
         now, seqid, overrides = monotonic(), next_id(), self._overrides
         legs = []
         for position, endpoint in enumerate(endpoints):

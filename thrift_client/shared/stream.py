@@ -26,7 +26,7 @@ class Stream:
     `poll` waits up to so many ms for something to read on this socket.
     """
 
-    __slots__ = ('_poller', 'poll', 'receive', 'send', 'sock')
+    __slots__ = ('poll', 'receive', 'send', 'sock')
 
     #: What to wait for before more can be sent.
     to_send = WRITABLE
@@ -35,9 +35,9 @@ class Stream:
         self.sock = sock
         self.send: Any = sock.send
         self.receive: Any = sock.recv
-        self._poller = new_poller()
-        self._poller.register(sock, READABLE)
-        self.poll: Any = self._poller.poll
+        poller = new_poller()
+        poller.register(sock, READABLE)
+        self.poll: Any = poller.poll
 
     def fileno(self) -> int:
         """Return the descriptor, to wait for."""

@@ -2,6 +2,7 @@
 
 Read in this order: pools, client, then `core/call.py`, connection_pool, connection,
 `core/codec.py`, stream; connect for how a connection is opened, fanout for several calls at
-once, workers for `submit`, apache for a user's own Apache transport. `aio/` has the same
-file names.
+once, place for the lines of waiting calls, workers for `submit`; user_transport for a user's
+own Apache transport, apache_transport for code that makes its own Thrift client. `aio/` uses
+the same file names for the same things.
 """

@@ -96,21 +96,13 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
     else:
         connections.give_back(connection)
     value = getattr(result, 'success', None) if plan.returns else None
-    if value is None and result is not None:
-        exception = method.exception_in(result)
-        if exception is not None:
-            try:
-                if not (audience or hedged or options.reconsiders(method, exception)):
-                    raise annotate(exception, endpoint.client)
-                return full_call(
-                    endpoint, options, method, arguments, now, response, picker, result
-                )
-            finally:
-                del exception, result  # the traceback holds this frame: a cycle
-    if latencies is not None:
-        latencies.note((monotonic() - now) * 1000)
-    if audience is not None:
-        audience.ended(method.name, (monotonic() - now) * 1000)
+    if value is None and result is not None and method.exception_in(result) is not None:
+        try:
+            return _raise_reply(result, endpoint, options, method, arguments, now, response, picker)
+        finally:
+            del result  # the traceback of its exception holds this frame: a cycle
+    if latencies is not None or audience is not None:
+        _note_end(latencies, audience, method, (monotonic() - now) * 1000)
     return value
 
 
@@ -129,6 +121,37 @@ def _limits(
     latencies = latencies_of(method, (picker or endpoint.health).latencies)
     after = patience(options.hedge, latencies)
     return expires, wait if after is None or wait < after else after, latencies
+
+
+def _raise_reply(
+    result: Any, endpoint: Endpoint, options: CallOptions, method: Method, arguments: Any,
+    started: float, response: ThriftResponse[Any] | None, picker: Any,
+) -> Any:  # fmt: skip
+    """Raise the exception that a small call was answered with.
+
+    If it has to be reported, or if another attempt may be made after it, a whole call goes on.
+    """
+    exception = method.exception_in(result)
+    assert exception is not None
+    try:
+        is_heard = endpoint.health.audience is not None or options.may_hedge(method)
+        if is_heard or options.reconsiders(method, exception):
+            return full_call(
+                endpoint, options, method, arguments, started, response, picker, result
+            )
+        raise annotate(exception, endpoint.client)
+    finally:
+        del exception, result  # the traceback holds this frame: a cycle
+
+
+def _note_end(
+    latencies: Latencies | None, audience: Audience | None, method: Method, elapsed: float
+) -> None:
+    """Note and report that a small call returned a value after `elapsed` ms."""
+    if latencies is not None:
+        latencies.note(elapsed)
+    if audience is not None:
+        audience.ended(method.name, elapsed)
 
 
 def _mistaken(

@@ -12,7 +12,6 @@ from time import monotonic
 
 from thrift_client.core.classify import timed_out
 from thrift_client.core.failures import closed_by_server, is_system_error, trailing_bytes
-from thrift_client.core.reply import IncomingReply
 from thrift_client.errors import (
     CallTimeout,
     ConnectionLost,

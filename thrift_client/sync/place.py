@@ -1,7 +1,7 @@
 """A queue (*line*) in which threads wait for their turn.
 
 A line holds its places weakly: if an exception ends a call before it can leave the line, its
-place leaves the line when it is garbage-collected. Threads share the line, a deque, without a
+place leaves the line when it is garbage-collected. Threads share the list of places without a
 lock: each step is one of its methods, which are atomic with and without the GIL.
 """
 
@@ -25,7 +25,7 @@ class Line:
     __slots__ = ('places',)
 
     def __init__(self) -> None:
-        self.places: list[ref[Place]] = []  # a deque takes ten times the memory, mostly empty
+        self.places: list[ref[Place]] = []  # mostly empty: a deque would take ten times the memory
 
     def __len__(self) -> int:
         return len(self.places)
