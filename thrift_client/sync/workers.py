@@ -1,7 +1,8 @@
 """A thread pool that is created at its first use, separately in each process.
 
 Who owns what: the executor belongs to one client or pool. The lock guards the creation of the
-executor against a concurrent close. In a forked child the parent's executor is dropped, since
+executor against a concurrent close; it is reentrant, because a signal handler may submit work
+while it is held. In a forked child the parent's executor is dropped, since
 its threads don't exist there. `_unfinished` is a set that threads change without a lock, by
 atomic methods, with and without the GIL.
 """
@@ -38,7 +39,7 @@ class Workers:
         self._max_threads = max_threads or MAX_THREADS
         self._executor: ThreadPoolExecutor | None = None
         self._closed = closed
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._helpers: Workers | None = None
         self._unfinished: set[Future[Any]] | None = None  # made with the executor
         fork.register(self)
@@ -105,14 +106,14 @@ class Workers:
         with self._lock:
             if self._closed:
                 raise ClientClosed('the client is closed')
+            executor = ThreadPoolExecutor(self._max_threads, 'thrift_client')  # has no thread yet
             if self._executor is None:
-                self._unfinished = set()
-                self._executor = ThreadPoolExecutor(self._max_threads, 'thrift_client')
+                self._unfinished, self._executor = set(), executor
             return self._executor
 
     def renew_after_fork(self) -> None:
         """Renew it in a forked child: the threads are the parent's, one may hold the lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._executor = None
         self._unfinished = None
 
