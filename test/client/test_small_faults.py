@@ -23,6 +23,7 @@ from thrift_client import (
     CircuitBreaker,
     HashClient,
     ReplicatedClient,
+    RetryPolicy,
     SimpleClient,
     ThreadedReplicatedClient,
     errors,
@@ -207,3 +208,45 @@ def test_an_exception_is_freed_without_the_collector(kind, outcome, fault_server
             assert exception() is None
         finally:
             gc.enable()
+
+
+def test_a_signal_handler_may_call_a_client_whose_breaker_decides(closing):
+    """A lock that is held for the decision would wait for itself."""
+
+    class Interrupted(CircuitBreaker):
+        """A policy that a signal interrupts whenever a failure is counted."""
+
+        @property
+        def window(self):
+            if not calls:
+                signal.raise_signal(signal.SIGUSR1)
+            return 10000
+
+        @window.setter
+        def window(self, value):
+            pass
+
+    def call(*_):
+        calls.append('begun')
+        with pytest.raises(errors.ConnectError):
+            client.getk('k')
+        calls.append('ended')
+
+    with socket.socket() as bound:
+        bound.bind(('127.0.0.1', 0))
+        client = closing(
+            SimpleClient(
+                test_service, '127.0.0.1', bound.getsockname()[1], timeout=TIMEOUT,
+                circuit_breaker=Interrupted(rate=0.5), retry=RetryPolicy(attempts=1),
+            )
+        )
+        calls = []
+        before = signal.signal(signal.SIGUSR1, call)
+        try:
+            with pytest.raises(errors.ConnectError):
+                client.getk('k')
+            with pytest.raises(errors.ConnectError):
+                client.getk('k')
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+    assert calls == ['begun', 'ended']

@@ -143,9 +143,7 @@ class Endpoint:
 
         `check` has the server checked while it is ejected.
         """
-        health = self.health
-        health.groups = (*(g for g in health.groups if g != group), group)
-        health.checkers = (*(c for c in health.checkers if c != check), check)
+        self.health.join(group, check)
         self.connections.set_retired(False)
 
     def left(
@@ -157,8 +155,7 @@ class Endpoint:
         and no other pool has it.
         """
         health = self.health
-        health.groups = tuple(g for g in health.groups if g != group)
-        health.checkers = tuple(c for c in health.checkers if c != check)
+        health.leave(group, check)
         left = self.is_owned and not health.groups
         if left:
             self.connections.set_retired(True)

@@ -1,18 +1,19 @@
 """The health of one server, as its calls show it: breaker, counts, log, and events.
 
 Who owns what: one Health per endpoint, shared by all views of its client. `_lock` guards the
-breaker and the counts of errors and ejections; it is held for a decision, never while listeners
-or the log run. Questions about the breaker's state (`is_ejected`, `refuses`, `is_due`) are
-answered without it: the next decision corrects an answer that is out of date. A successful call
-reports here only if something was wrong before: then 'unhealthy' is in the gate of the server's
-connections. `retries` is counted without a lock: its `+=` is atomic under the GIL. Without the
-GIL, it would have to be counted under `_lock`.
+breaker, the counts of errors and ejections, and the pools that the server is in; it is held for
+a decision, never while listeners or the log run. It is reentrant, because a signal handler that
+interrupts a decision may call the same client. Questions about the breaker's state
+(`is_ejected`, `refuses`, `is_due`) are answered without it: the next decision corrects an answer
+that is out of date. A successful call reports here only if something was wrong before: then
+'unhealthy' is in the gate of the server's connections. `retries` is counted without a lock: its
+`+=` is atomic under the GIL. Without the GIL, it would have to be counted under `_lock`.
 """
 
 from __future__ import annotations
 
 import logging
-from threading import Lock
+from threading import RLock
 from time import monotonic
 
 from thrift_client.core.breaker import CLOSED, PROBING, Breaker, Probe, may_eject
@@ -51,7 +52,7 @@ class Health:
         options = endpoint.options
         self._endpoint = endpoint
         self._connections = connections
-        self._lock = Lock()
+        self._lock = RLock()
         policy = options.circuit_breaker
         self.breaker = Breaker(policy) if policy is not None else None
         self.listeners: tuple[Callable[[Any], object], ...] = options.listeners
@@ -72,6 +73,22 @@ class Health:
             connections.gate.add('listening')
             connections.told = self.tell
         fork.register(self)
+
+    def join(
+        self, group: Callable[[], Iterable[Health]], check: Callable[[Endpoint], bool]
+    ) -> None:
+        """Note a pool that has the server; see `Endpoint.joined`. May be repeated."""
+        with self._lock:
+            self.groups = (*(g for g in self.groups if g != group), group)
+            self.checkers = (*(c for c in self.checkers if c != check), check)
+
+    def leave(
+        self, group: Callable[[], Iterable[Health]], check: Callable[[Endpoint], bool]
+    ) -> None:
+        """Note that a pool no longer has the server. May be repeated."""
+        with self._lock:
+            self.groups = tuple(g for g in self.groups if g != group)
+            self.checkers = tuple(c for c in self.checkers if c != check)
 
     @property
     def is_ejected(self) -> bool:
@@ -242,7 +259,7 @@ class Health:
 
     def renew_after_fork(self) -> None:
         """Renew it in a forked child: the lock may be held, and the probe is the parent's."""
-        self._lock = Lock()
+        self._lock = RLock()
         if self.breaker is not None:
             self.breaker.forget_probe()
 
