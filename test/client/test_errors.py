@@ -213,7 +213,8 @@ def test_a_response_is_not_its_value(fault_server, behaviour):
     with pytest.raises(AttributeError, match=r"no attribute 'upper': call \.value\(\)"):
         response.upper  # noqa: B018
     assert copy.copy(response).attempts == 1
-    for use in (len, iter, list, lambda given: given[0], lambda given: given['k']):
+    items = (lambda given: given[0], lambda given: given['k'], lambda given: 'k' in given)
+    for use in (len, iter, list, *items):
         with pytest.raises(TypeError, match=r'a response .*: call \.value\(\)'):
             use(response)
     assert response
