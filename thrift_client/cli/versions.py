@@ -10,6 +10,7 @@ import sys
 from typing import NamedTuple
 
 import thrift_client
+from thrift_client.shared.platform import SYSTEM
 
 DISTRIBUTION = 'thrift_client'
 
@@ -50,7 +51,7 @@ def extras() -> list[Extra]:
 def _is_elsewhere(requirement: str) -> bool:
     """Tell whether a requirement is for another operating system."""
     marker = _PLATFORM.search(requirement)
-    return marker is not None and (marker[1] == '==') != (marker[2] == sys.platform)
+    return marker is not None and (marker[1] == '==') != (marker[2] == SYSTEM)
 
 
 def version_of(distribution: str) -> str | None:
