@@ -63,7 +63,7 @@ def path_of(name: str) -> Path:
         if path.is_file():
             return path
     known = ', '.join(sorted(path.stem for path in (DOCS / 'howto').glob('*.md')))
-    raise SystemExit(f'Unknown page: {name!r}. Known are the pages of docs: {known}, …')
+    raise SystemExit(f'Unknown page: {name!r}. Pages: index, quickstart, tutorial, {known}')
 
 
 def code_of(text: str) -> str:
@@ -229,7 +229,7 @@ def _idl() -> str:
 
 def main() -> None:
     """Start what a page needs, then Python; stop everything when Python ends."""
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or not sys.argv[1]:
         raise SystemExit('Missing page: make how-to PAGE=tls')
     path = path_of(sys.argv[1])
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the Python that is started

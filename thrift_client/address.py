@@ -98,7 +98,7 @@ def _parse_url(url: str, port: int | None) -> Address:
     scheme = url.partition('://')[0].lower()
     if scheme not in SCHEMES:
         raise ValueError(
-            f'unknown scheme in {redacted(url)!r}; known are {", ".join(SCHEMES)} and unix:/path'
+            f'unknown scheme in {redacted(url)!r}; use one of {", ".join(SCHEMES)}, or unix:/path'
         )
     default_port, _, http = SCHEMES[scheme]
     if not url.isprintable():  # `urlsplit` would leave line breaks out

@@ -8,16 +8,23 @@ if TYPE_CHECKING:
     from typing import Any
 
 _SASL = "sasl={'mechanism': 'PLAIN', 'username': …, 'password': …}"
+_CONTEXT = 'ssl=ssl.create_default_context(cafile=VALUE)'
 
 #: Names that options have in other libraries: (the option here, how it is written). `VALUE` is
 #: what was given.
 _ELSEWHERE = {
+    'ca': ('ssl', _CONTEXT),
+    'ca_certs': ('ssl', _CONTEXT),
+    'cafile': ('ssl', _CONTEXT),
     'framed': ('transport', "frame=True or transport='framed'"),
+    'max_pool_size': ('max_connections', 'max_connections=VALUE'),
     'max_retries': ('retry', 'retry=RetryPolicy(attempts=VALUE)'),
     'password': ('sasl', _SASL),
     'pool_size': ('max_connections', 'max_connections=VALUE'),
     'retries': ('retry', 'retry=RetryPolicy(attempts=VALUE)'),
+    'request_timeout': ('timeout', 'timeout=VALUE'),
     'servers': ('transport', 'a pool, such as BalancedClient(service, servers=VALUE)'),
+    'socket_timeout': ('timeout', 'timeout=VALUE'),
     'ssl_context': ('ssl', 'ssl=context'),
     'timeout_ms': ('timeout', 'timeout=VALUE'),
     'tls': ('ssl', 'ssl=True'),
@@ -105,7 +112,7 @@ def of_retry(method: Any, value: Any) -> str:
 
 def of_context(value: Any) -> str:
     """Return the hint for `ssl=` with the path of a CA file."""
-    path = f'ssl=ssl.create_default_context(cafile={value!r})'
+    path = _CONTEXT.replace('VALUE', repr(value))
     return did_you_mean(path if isinstance(value, str) and value else '')
 
 

@@ -90,6 +90,9 @@ class ThriftResponse(Generic[T]):
         def __iter__(self) -> NoReturn:
             raise _misused('is not iterable')
 
+        def __contains__(self, value: object) -> NoReturn:
+            raise _misused('is not a container')
+
         def __getitem__(self, key: object) -> NoReturn:
             raise _misused('is not subscriptable')
 

@@ -12,7 +12,15 @@ from thrift.transport.TTransport import TTransportException
 from rich_if import rich_service
 from rich_if.ttypes import Refused
 from test_if import test_service
-from thrift_client import HashClient, ReplicatedClient, SimpleClient, ThreadedHashClient, errors
+from thrift_client import (
+    HashClient,
+    ReplicatedClient,
+    RetryPolicy,
+    SimpleClient,
+    ThreadedHashClient,
+    deadline,
+    errors,
+)
 from thrift_client.aio import AsyncHashClient
 from thrift_client.testing import BlackHole, ClosedPort
 from thrift_client.testing.behaviours import (
@@ -205,7 +213,8 @@ def test_a_response_is_not_its_value(fault_server, behaviour):
     with pytest.raises(AttributeError, match=r"no attribute 'upper': call \.value\(\)"):
         response.upper  # noqa: B018
     assert copy.copy(response).attempts == 1
-    for use in (len, iter, list, lambda given: given[0], lambda given: given['k']):
+    items = (lambda given: given[0], lambda given: given['k'], lambda given: 'k' in given)
+    for use in (len, iter, list, *items):
         with pytest.raises(TypeError, match=r'a response .*: call \.value\(\)'):
             use(response)
     assert response
@@ -405,6 +414,9 @@ def test_no_bare_error_comes_out_of_a_call(fault_server, closing, name, framed, 
         ({'servers': ['h:1']}, "a pool, such as BalancedClient(service, servers=['h:1'])"),
         ({'protocol': 'TCompactProtocol'}, "'compact'"),
         ({'retry': {'getk': 3}}, "'getk': RetryPolicy(attempts=3)"),
+        ({'socket_timeout': 5}, 'timeout=5'),
+        ({'max_pool_size': 5}, 'max_connections=5'),
+        ({'cafile': 'ca.pem'}, "ssl=ssl.create_default_context(cafile='ca.pem')"),
         ({'ssl': 'ca.pem'}, "ssl=ssl.create_default_context(cafile='ca.pem')"),
     ],
 )
@@ -423,9 +435,9 @@ def test_a_pair_of_host_and_port_is_answered_with_the_address():
 
 def test_a_timeout_that_was_meant_in_seconds_names_the_unit():
     """The hint about ms comes once and first, for short timeouts only."""
-    unit = 'timeout= is in ms: for 9 s, set timeout=9000'
     with BlackHole() as hole:
-        for timeout, times in ((9, 1), (50, 0)):
+        for timeout, times in ((9, 1), (0.5, 1), (50, 0)):
+            unit = f'timeout= is in ms: for {timeout} s, set timeout={timeout * 1000:g}'
             with (
                 SimpleClient(test_service, hole.address, timeout=timeout) as client,
                 pytest.raises(errors.CallTimeout) as caught,
@@ -433,3 +445,44 @@ def test_a_timeout_that_was_meant_in_seconds_names_the_unit():
                 client.ping()
             assert str(caught.value).count(unit) == times
             assert caught.value.hint.removeprefix(unit).strip('; ')
+
+
+@pytest.mark.parametrize(
+    ('timeouts', 'limit', 'hint'),
+    [
+        ({}, 'deadline()', 'set a later deadline() if'),
+        ({'attempt_timeout': 300}, 'attempt_timeout=300 ms', 'raise attempt_timeout= if'),
+    ],
+    ids=['deadline', 'attempt'],
+)
+def test_a_timeout_names_what_set_its_limit(fault_server, timeouts, limit, hint):
+    """The error of a deadline or of an attempt's limit doesn't send the reader to `timeout=`."""
+    server, retry = fault_server(test_service, silence()), RetryPolicy(attempts=1, **timeouts)
+    with (
+        SimpleClient(test_service, server.address, retry=retry) as client,
+        deadline(60000 if timeouts else 300),
+        pytest.raises(errors.CallTimeout) as caught,
+    ):
+        client.ping()
+    assert caught.value.limit == limit
+    assert caught.value.hint.startswith(hint)
+
+
+def test_a_call_after_its_deadline_is_told_to_set_a_later_one():
+    """A call that begins after the deadline isn't sent, and its error says why."""
+    with SimpleClient(test_service, 'localhost:9') as client, deadline(1) as limit:
+        while limit.remaining() > 0:
+            pass
+        with pytest.raises(errors.CallTimeout, match='set a later deadline') as caught:
+            client.ping()
+    assert not caught.value.maybe_executed
+
+
+def test_a_server_that_is_not_multiplexed_is_told_from_a_late_reply(fault_server):
+    """A server that answers to `KV:ping` doesn't know services: the hint is about that option."""
+    server = fault_server(test_service, reply('pong', name='KV:ping'))
+    with (
+        SimpleClient(test_service, server.address, service_name='KV') as client,
+        pytest.raises(errors.ReplyMismatch, match='leave service_name= out'),
+    ):
+        client.ping()

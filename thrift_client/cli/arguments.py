@@ -205,7 +205,8 @@ def _text_of(text: str) -> str:
             return sys.stdin.read()
         return Path(text[1:]).read_text(encoding='utf-8') if text.startswith('@') else text
     except (OSError, UnicodeDecodeError) as exc:
-        raise click.UsageError(f'{text[1:] or "standard input"}: {exc}') from None
+        what = getattr(exc, 'strerror', None) or exc  # without the file's name, which is there
+        raise click.UsageError(f'{text[1:] or "standard input"}: {what}') from None
 
 
 def _numbered_lines(name: str, lines: Iterable[str]) -> Iterator[InputLine]:

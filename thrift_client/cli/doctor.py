@@ -12,7 +12,7 @@ from thrift_client.cli.ui import TERMINAL, command, option
 COSTS = {
     'arrays': "no arrays='numpy'",
     'cli': 'no commands but --version',
-    'dns': 'no dns:// and srv:// sources',
+    'dns': 'no srv:// sources',
     'etcd': 'no etcd:// sources',
     'http': 'no http:// and https:// servers',
     'kerberos': 'no SASL with GSSAPI',

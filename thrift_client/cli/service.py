@@ -137,8 +137,8 @@ def _imported(name: str) -> ModuleType:
         if exc.name is None or not f'{name}.'.startswith(f'{exc.name}.'):
             raise click.UsageError(f'{name} needs {exc.name}, which is not on the path') from None
         raise click.UsageError(
-            f'cannot find module {name!r}{_suggestion(name)}. Give -s FILE.thrift, or --gen-py '
-            'with the folder that `thrift --gen py` wrote'
+            f'cannot find module {name!r}: use -s FILE.thrift, or --gen-py with the folder that '
+            f'`thrift --gen py` wrote{_suggestion(name)}'
         ) from None
     except (ImportError, SyntaxError, ValueError, TypeError) as exc:
         raise click.UsageError(f'{name} cannot be imported: {exc}') from None

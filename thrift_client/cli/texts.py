@@ -110,7 +110,7 @@ class OptionType(click.ParamType):  # type: ignore[type-arg]
 def reader(name: str) -> Callable[[str], Any]:
     """Return a function that parses an option's text. It raises ValueError."""
     if name in POLICIES:
-        return lambda text: _policy(name, _values(pairs(text)))
+        return lambda text: _policy(name, _values(_policy_pairs(name, text)))
     if name in CHOICES:
         return lambda text: _choice(name, text)
     if is_duration(name):
@@ -132,6 +132,14 @@ def pairs(text: str) -> dict[str, str]:
             raise ValueError(f'expected key=value,key=value, not {text!r}')
         found[key.strip()] = value
     return found
+
+
+def _policy_pairs(name: str, text: str) -> dict[str, str]:
+    if text.isdecimal():  # as for clients that take a number of attempts
+        first = next(iter(inspect.signature(getattr(thrift_client, POLICIES[name])).parameters))
+        hint = f'did you mean {first}={text}?'
+        raise ValueError(f'expected key=value,key=value, not {text!r}; {hint}')
+    return pairs(text)
 
 
 def flag(text: str) -> bool:

@@ -10,9 +10,11 @@ import sys
 from typing import NamedTuple
 
 import thrift_client
+from thrift_client.shared.platform import SYSTEM
 
 DISTRIBUTION = 'thrift_client'
 
+_PLATFORM = re.compile(r'sys_platform\s*([!=]=)\s*["\'](\w+)["\']')
 _REQUIREMENT = re.compile(r'([A-Za-z0-9_.-]+).*;.*extra\s*==\s*["\']([\w-]+)["\']')
 
 
@@ -35,6 +37,8 @@ def extras() -> list[Extra]:
         match = _REQUIREMENT.match(requirement)
         if match is None or match[1].replace('-', '_') == DISTRIBUTION:
             continue
+        if _is_elsewhere(requirement):
+            continue
         extra = found.setdefault(match[2], Extra(match[2], {}, []))
         version = version_of(match[1])
         if version is None:
@@ -42,6 +46,12 @@ def extras() -> list[Extra]:
         else:
             extra.present[match[1]] = version
     return sorted(found.values())
+
+
+def _is_elsewhere(requirement: str) -> bool:
+    """Tell whether a requirement is for another operating system."""
+    marker = _PLATFORM.search(requirement)
+    return marker is not None and (marker[1] == '==') != (marker[2] == SYSTEM)
 
 
 def version_of(distribution: str) -> str | None:

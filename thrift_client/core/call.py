@@ -26,11 +26,11 @@ from __future__ import annotations
 from thrift_client import deadlines
 from thrift_client.core.classify import (
     annotate,
+    hint_for,
     is_failure,
     lacked_server,
     timed_out,
     was_stale,
-    with_unit,
 )
 from thrift_client.core.retry import Course, is_retried
 from thrift_client.errors import CallTimeout, ThriftClientError
@@ -332,15 +332,15 @@ class Call:
                 endpoint = self.endpoint
                 self._admit(endpoint, now)
                 if self.expires is not None and now >= self.expires:
+                    self._ends_with_call = True
                     raise timed_out('sending')  # and not in a connect, which would blame the server
             except ThriftClientError as exc:
                 self.failed(exc, now)
                 continue
             limit = self.options.retry_of(self.method.name).attempt_timeout
-            self.until = self.expires
-            if limit is not None:
-                self.until = deadlines.expiry(now, limit, self.expires)
-            self._ends_with_call = self.until == self.expires
+            ends = self.expires
+            self.until = ends if limit is None else deadlines.expiry(now, limit, ends)
+            self._ends_with_call = self.until == ends
             return endpoint
 
     def _admit(self, endpoint: Any, now: float) -> None:
@@ -467,8 +467,10 @@ class Call:
         error.attempts = self.attempts
         error.maybe_executed = error.maybe_executed or self.maybe_executed
         if isinstance(error, CallTimeout):
-            error.limit = error.limit or self.limit
-            error.hint = with_unit(error.hint, error.limit)
+            if error.limit is None:
+                limit = self.options.retry_of(self.method.name).attempt_timeout
+                error.limit = self.limit if self._ends_with_call else f'attempt_timeout={limit:g} ms'
+            error.hint = hint_for(error.hint, error.limit)
 
     def _counts_timeout(self, health: Any) -> bool:
         """Tell whether a timeout of this attempt counts as a failure of the server."""

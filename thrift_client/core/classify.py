@@ -69,8 +69,8 @@ NOT_TRIED = (CircuitOpen, ClientClosed, ClientDisabledError, PoolExhausted)
 #: The outcome of an attempt that was not begun. It is passed on, never raised.
 NOT_STARTED = GeneratorExit()
 
-#: Timeouts in ms that are more likely meant as seconds.
-_LIKE_SECONDS = frozenset('123456789')
+#: A timeout of fewer ms is more likely meant in seconds.
+_LIKE_SECONDS = 10
 
 #: How Envoy's answers begin if it didn't send the request to any server.
 _NOT_PASSED_ON = (
@@ -103,12 +103,22 @@ def timed_out(phase: str) -> CallTimeout:
     )
 
 
-def with_unit(hint: str | None, limit: str | None) -> str | None:
-    """Return the hint for a timeout of a few ms, which was probably meant in seconds."""
+def hint_for(hint: str | None, limit: str | None) -> str | None:
+    """Return the hint of a timeout, in the words of what set its limit.
+
+    A limit of a few ms was probably meant in seconds.
+    """
+    if limit == 'deadline()':
+        if hint is None:
+            return 'set a later deadline(): it had passed before the request was sent'
+        hint = hint.replace('raise timeout=', 'set a later deadline()')
+        return hint.replace('timeout= and connect', 'deadline() and connect')
     option, _, ms = (limit or '').removesuffix(' ms').partition('=')
-    if ms not in _LIKE_SECONDS:
+    if hint is not None and option == 'attempt_timeout':
+        hint = hint.replace('raise timeout=', 'raise attempt_timeout=')
+    if not ms or float(ms) >= _LIKE_SECONDS:
         return hint
-    unit = f'{option}= is in ms: for {ms} s, set {option}={ms}000'
+    unit = f'{option}= is in ms: for {ms} s, set {option}={float(ms) * 1000:g}'
     if hint is None:
         return unit
     return hint if hint.startswith(unit) else f'{unit}; {hint}'

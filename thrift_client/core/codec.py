@@ -401,10 +401,13 @@ def unversioned_header(reader: ReplyReader) -> tuple[str, int, int] | None:
 
 
 def _check_header(method: Method, seqid: int, name: str, message_type: int, answered: int) -> None:
+    hint = 'the connection was discarded; the server may answer late or twice'
     if message_type not in (TMessageType.REPLY, TMessageType.EXCEPTION):
         wrong = f'message type {message_type} instead of a reply'
     elif name != method.wire_name:
         wrong = f'a reply to {name!r}'
+        if name.endswith(f':{method.wire_name}'):  # what a server without services echoes
+            hint = 'if the server is not multiplexed, leave service_name= out'
     elif answered != seqid:
         wrong = f'sequence id {answered} instead of {seqid}'
     else:
@@ -412,7 +415,7 @@ def _check_header(method: Method, seqid: int, name: str, message_type: int, answ
     raise ReplyMismatch(
         f"another call's reply: {wrong}",
         maybe_executed=True,
-        hint='the connection was discarded; the server may answer late or twice',
+        hint=hint,
     )
 
 

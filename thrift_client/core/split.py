@@ -61,7 +61,7 @@ class Split:
     def __init__(self, parameters: Sequence[str], argument: str, merge: Any) -> None:
         if argument not in parameters:
             known = ', '.join(parameters)
-            raise ValueError(f'unknown argument {argument!r} to split; known are: {known}')
+            raise ValueError(f'unknown argument {argument!r} to split; use one of {known}')
         try:
             kind = _KINDS.get(merge)
         except TypeError:

@@ -119,7 +119,7 @@ def _parsed(address: str) -> addresses.Address:
 def _of_mapping(value: Mapping[str, Any], name: str) -> Member:
     unknown = set(value) - _KEYS
     if unknown:
-        raise ValueError(f'a server has no {sorted(map(str, unknown))}; known are {sorted(_KEYS)}')
+        raise ValueError(f'a server has no {sorted(map(str, unknown))}; use {sorted(_KEYS)}')
     # `Addr` and `Metadata` are the keys that etcd's own naming package for Go writes.
     address = value.get('address', value.get('Addr'))
     if address is None:

@@ -338,8 +338,8 @@ class ConnectionPool:
     def exhausted(self) -> PoolExhausted:
         """Return the error for a call that waited too long for a connection."""
         return PoolExhausted(
-            f'timed out: all {self.limit} connections are in use and {self.count_waiting() - 1} '
-            'other calls wait',
+            f'all {self.limit} connections are in use and {self.count_waiting() - 1} other calls '
+            'wait: timed out',
             phase='waiting for a connection',
             hint='raise max_connections, or make fewer calls at once',
         )

@@ -228,7 +228,7 @@ class PinBase:
     def exhausted(self, waiting: int) -> PoolExhausted:
         """Return the error for a call that waited too long for its turn."""
         return PoolExhausted(
-            f'timed out: the pinned connection is in use and {waiting} other calls wait',
+            f'the pinned connection is in use and {waiting} other calls wait: timed out',
             phase='waiting for a connection',
             hint='one call at a time uses a pinned connection',
         )

@@ -42,6 +42,8 @@ if not _is_main_interpreter():
         '(in mod_wsgi: WSGIApplicationGroup %{GLOBAL})'
     )
 
+#: The name of the system, as requirements have it (`sys_platform == 'win32'`).
+SYSTEM = sys.platform
 #: Whether unix sockets exist here; their family, which is otherwise a number that no socket has
 #: (-1 would be the family that `socket` chooses).
 HAS_UNIX = hasattr(socket, 'AF_UNIX')

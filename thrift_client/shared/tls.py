@@ -18,7 +18,7 @@ _default: ssl.SSLContext | None = None
 
 #: OpenSSL's reasons for bytes that are not a TLS record.
 NOT_TLS = ('WRONG_VERSION_NUMBER', 'PACKET_LENGTH_TOO_LONG', 'RECORD_LAYER_FAILURE', 'HTTP_REQUEST')
-MAYBE_PLAIN = 'if the server does not use TLS, leave ssl= out'
+MAYBE_PLAIN = 'if the server does not use TLS, leave ssl= out, or use thrift:// or http://'
 
 
 class TLSStream(Stream):
@@ -295,7 +295,7 @@ def failed(exc: Exception, phase: str) -> ThriftClientError:
             "the server's first bytes are not TLS",
             phase=phase,
             maybe_executed=sent,
-            hint='leave ssl= out',
+            hint='leave ssl= out, or use thrift:// or http://',
         )
     hint = None
     if 'CERTIFICATE' in reason or 'UNKNOWN_CA' in reason or 'HANDSHAKE_FAILURE' in reason:
