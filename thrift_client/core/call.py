@@ -467,9 +467,10 @@ class Call:
         error.attempts = self.attempts
         error.maybe_executed = error.maybe_executed or self.maybe_executed
         if isinstance(error, CallTimeout):
-            if error.limit is None:
+            if error.limit is None and not self._ends_with_call:
                 limit = self.options.retry_of(self.method.name).attempt_timeout
-                error.limit = self.limit if self._ends_with_call else f'attempt_timeout={limit:g} ms'
+                error.limit = f'attempt_timeout={limit:g} ms'
+            error.limit = error.limit or self.limit
             error.hint = hint_for(error.hint, error.limit)
 
     def _counts_timeout(self, health: Any) -> bool:
