@@ -1,5 +1,6 @@
 """A slow call of an idempotent method is hedged; quick calls and other methods are not."""
 
+import time
 
 import pytest
 
@@ -8,7 +9,16 @@ from rich_if import rich_service
 from rich_if.ttypes import NotFound
 from stalls import Took
 from test_if import test_service
-from thrift_client import Hedge, RetryPolicy, SimpleClient, ThreadedHashClient, deadline, errors
+from thrift_client import (
+    BalancedClient,
+    CircuitBreaker,
+    Hedge,
+    RetryPolicy,
+    SimpleClient,
+    ThreadedHashClient,
+    deadline,
+    errors,
+)
 from thrift_client.aio import AsyncHashClient, AsyncSimpleClient
 from thrift_client.testing.behaviours import (
     Behaviour,
@@ -217,3 +227,44 @@ def test_submitted_calls_are_hedged_with_any_number_of_threads(fault_server, clo
     )
     futures = [client.submit('getk', 'k') for _ in range(40)]
     assert {future.result(10) for future in futures} == {'x'}
+
+
+class Chooser:
+    """A balancer that does something else at the moment of a choice."""
+
+    name = 'chooser'
+
+    def __init__(self):
+        self.meanwhile = None
+
+    def pick(self, candidates, now, random):
+        """Choose the first."""
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        return 0
+
+
+def test_a_server_that_recovers_as_a_call_is_forced_to_it(fault_server, closing):
+    """The only server is ejected as the call chooses it, but answers slowly as the call begins."""
+    good = answer(lambda args: args.key)
+    server = fault_server(test_service, [good, close(), good, good, delay(100) + good])
+    options = {'hedge': SOON, 'idempotent': True, 'retry': RetryPolicy(attempts=1)}
+    breaker = CircuitBreaker(failures=1, eject=100, max_eject=100, max_share=1.0)
+    client = closing(
+        SimpleClient(test_service, server.address, circuit_breaker=breaker, **options)
+    )
+    assert client.getk('a') == 'a'
+    with pytest.raises(errors.ConnectionLost):
+        client.getk('b')
+    chooser = Chooser()
+    pool = closing(BalancedClient(test_service, balance=chooser))
+    pool.add_server(server=client)
+
+    def recover():
+        time.sleep(0.12)  # for as long as it is ejected
+        assert [client.getk(key) for key in 'cd'] == ['c', 'd']
+
+    chooser.meanwhile = recover
+    assert pool.getk('e').value() == 'e'
+    assert (client.stats().opened, client.stats().discarded) == (2, 1)

@@ -31,7 +31,7 @@ from thrift_client.aio import (
     AsyncSimpleClient,
 )
 from thrift_client.testing import ClosedPort, FaultServer
-from thrift_client.testing.behaviours import answer, close, hold, silence
+from thrift_client.testing.behaviours import answer, application_exception, close, hold, silence
 
 GOOD = answer(lambda args: args.key)
 BLOCKING = (SimpleClient, HashClient, BalancedClient, ReplicatedClient)
@@ -199,6 +199,33 @@ def test_first_come_first_served(kind, fault_server):
         for thread in threads:
             thread.join(5)
     assert [row.token for row in server.ledger.executions] == [f'call {n}' for n in range(6)]
+
+
+@pytest.mark.parametrize('ending', [close(), application_exception(6, 'no')], ids=['lost', 'no'])
+@each_kind
+def test_a_call_in_flight_ends_as_in_an_open_pool(kind, ending, fault_server):
+    """What the server of a closed pool does is in the response; the next call is refused."""
+    gate, ended = hold(), []
+    server = fault_server(test_service, [gate + ending])
+    with made(kind, server.address) as client:
+
+        def work():
+            try:
+                ended.append(client.getk('k'))
+            except Exception as exc:  # noqa: BLE001 - clients raise, pools must not
+                ended.append(exc)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        gate.wait_reached(5000)
+        client.call_on_loop('close') if kind in ASYNCIO else client.close()
+        gate.open()
+        thread.join(5)
+        raised = isinstance(ended[0], Exception)
+        assert raised == (kind in CLIENTS), repr(ended[0])
+        if kind in (HashClient, BalancedClient, ReplicatedClient):
+            with pytest.raises(errors.ClientClosed):
+                client.getk('k')
 
 
 @each_kind

@@ -15,15 +15,16 @@ PACKAGE = str(Path(thrift_client.__file__).parent)
 class Injector:
     """A trace function that raises `exception` at the line number `at`, counted as they run.
 
-    As a context manager it traces this thread. `lines` is how many have run. Left out is
+    As a context manager it traces this thread. `lines` is how many have run, of those in files
+    whose names end in `within`. Left out is
     what no interpreter can guard: the ends of `with` blocks and the word `try` (where CPython
     itself doesn't look for signals), and `__del__`, out of which no exception comes.
     """
 
-    def __init__(self, at=-1, exception=KeyboardInterrupt):
+    def __init__(self, at=-1, exception=KeyboardInterrupt, within='.py'):
         self.lines = 0
         self.where = None
-        self._at, self._exception = at, exception
+        self._at, self._exception, self._within = at, exception, within
 
     def __enter__(self):
         sys.settrace(self._enter_frame)
@@ -33,7 +34,9 @@ class Injector:
         sys.settrace(None)
 
     def _enter_frame(self, frame, event, _):
-        if not frame.f_code.co_filename.startswith(PACKAGE) or _in_finalizer(frame):
+        file = frame.f_code.co_filename
+        is_counted = file.startswith(PACKAGE) and file.endswith(self._within)
+        if not is_counted or _in_finalizer(frame):
             return None
         last = 0
 

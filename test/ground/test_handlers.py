@@ -215,6 +215,40 @@ def test_at_every_line(way, wire, kept, step, pairs):
         assert at > 10
 
 
+#: By which TLS says that nothing has arrived yet, or that nothing will.
+OF_TLS = (
+    lambda: BlockingIOError(11, 'injected'),
+    lambda: ssl.SSLWantReadError('injected'),
+    lambda: ssl.SSLZeroReturnError('injected'),
+    lambda: ssl.SSLEOFError('injected'),
+)
+
+
+@pytest.mark.filterwarnings('ignore:unclosed <socket:ResourceWarning')
+@pytest.mark.parametrize('kept', [8, 0], ids=['open', 'cold'])
+@pytest.mark.parametrize('way', ['client', 'fan-out'])
+@pytest.mark.parametrize('made', OF_TLS, ids=lambda made: type(made()).__name__)
+def test_in_tls(made, way, kept, pairs):
+    """What the library itself handles there: a handler's is raised, at each line of TLS."""
+    make, call = WAYS[way]
+    addresses, options = pairs['tls']
+    with make(addresses, timeout=3000, max_idle=kept, **options) as client:
+        call(client)
+        call(client)
+        for at in itertools.count(1, 2):
+            injector = Injector(at, lambda _: made(), within='tls.py')
+            caught = None
+            try:
+                with injector:
+                    call(client)
+            except Exception as exc:  # noqa: BLE001 - whatever it has become
+                caught = exc
+            if injector.where is None:
+                break
+            assert repr(caught) == repr(made()), f'at {injector.where} it became {caught!r}'
+        assert at > 10
+
+
 @pytest.mark.parametrize('step', [7, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.filterwarnings('ignore:unclosed <socket:ResourceWarning')
 @pytest.mark.parametrize('way', ['client', 'failover', 'balanced', 'fan-out'])

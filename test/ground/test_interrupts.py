@@ -18,6 +18,7 @@ from rich_if import rich_service
 from servers import ServerProcess
 from thrift_client import (
     HashClient,
+    Hedge,
     ReplicatedClient,
     SimpleClient,
     ThreadedReplicatedClient,
@@ -158,6 +159,35 @@ def test_an_exception_at_every_line(case, step):
         is_right(case)
         wait_for_descriptors(before, injector.where)
     assert at > 10  # these were the lines of a call
+
+
+def test_an_exception_as_a_call_is_handed_over(servers):
+    """A hedge is due: the connection is given back, though the traceback refers to the call."""
+    options = {'hedge': Hedge(after=1), 'idempotent': True, 'max_connections': 1, 'timeout': 2000}
+    with SimpleClient(rich_service, servers[0].address, **options) as client:
+        client.sleep_ms(5)
+        passed = set()
+        for at in itertools.count(1, 2):
+            assert [client.echo(word) for word in 'ab'] == ['a', 'b']
+            injector = Injector(at)
+            try:
+                with injector:
+                    client.sleep_ms(5)
+            except KeyboardInterrupt as exc:
+                if interrupted(exc) in {'full_call', '_hedged', '__init__', 'begin', 'announce'}:
+                    assert client.echo('c') == 'c', injector.where
+                    passed.add(interrupted(exc))
+            if injector.where is None:
+                break
+    assert len(passed) >= 4
+
+
+def interrupted(exc):
+    """The name of the function in which an exception was injected."""
+    entry = exc.__traceback__
+    while entry.tb_next.tb_next is not None:
+        entry = entry.tb_next
+    return entry.tb_frame.f_code.co_name
 
 
 def wait_for_descriptors(most, where):

@@ -9,7 +9,7 @@ from thrift_client import address as addresses
 from thrift_client import mistakes
 from thrift_client.core.service import Service, service_of
 from thrift_client.deadlines import deadline
-from thrift_client.errors import EncodeError, WrongLoop
+from thrift_client.errors import ClientClosed, EncodeError, NoServersError, WrongLoop
 from thrift_client.options import (
     Options,
     check_call_options,
@@ -403,9 +403,12 @@ class PoolBase(Generic[S]):
 def is_raised(error: BaseException, servers: ServerList) -> bool:
     """Tell whether a call raises its error instead of returning it in a response.
 
-    Mistakes of the caller are raised, and all errors of calls on a closed pool.
+    Mistakes of the caller are raised, and that the pool is closed. A call that was in flight when
+    it was closed finishes: what its server did is in its response.
     """
-    return servers.closed or isinstance(error, (EncodeError, WrongLoop))
+    if isinstance(error, (EncodeError, WrongLoop)):
+        return True
+    return servers.closed and isinstance(error, (ClientClosed, NoServersError))
 
 
 def _check_weight(weight: object) -> None:

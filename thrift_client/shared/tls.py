@@ -6,7 +6,7 @@ import ssl
 from typing import Any
 
 from thrift_client.core.classify import READING, lost
-from thrift_client.core.failures import is_foreign, is_system_error
+from thrift_client.core.failures import is_foreign, is_system_error, unless_foreign
 from thrift_client.errors import CertificateError, ThriftClientError, TLSError, WireMismatch
 from thrift_client.shared.platform import READABLE, WRITABLE, peek_rest
 from thrift_client.shared.stream import CHUNK, Stream
@@ -58,7 +58,8 @@ class TLSStream(Stream):
             done = True
             try:
                 self.session.do_handshake()
-            except ssl.SSLWantReadError:
+            except ssl.SSLWantReadError as exc:
+                unless_foreign(exc)
                 done = False
             finally:
                 self._unsent = bytes(self._unsent) + self._outgoing.read()
@@ -69,7 +70,8 @@ class TLSStream(Stream):
                 return None
             try:
                 self._pull()
-            except BlockingIOError:
+            except BlockingIOError as exc:
+                unless_foreign(exc)
                 return READABLE
 
     def _flush(self) -> bool:
@@ -77,7 +79,8 @@ class TLSStream(Stream):
         try:
             while self._unsent:
                 self._unsent = self._unsent[self._transmit(self._unsent) :]
-        except BlockingIOError:
+        except BlockingIOError as exc:
+            unless_foreign(exc)
             return False
         return True
 
@@ -103,8 +106,9 @@ class TLSStream(Stream):
         if self._incoming.pending or self._pending():
             try:
                 return self._drain()
-            except ssl.SSLWantReadError:
-                pass  # the last record has not arrived completely
+            except ssl.SSLWantReadError as exc:
+                unless_foreign(exc)
+                # The last record has not arrived completely.
         if self._failed is not None:
             raise self._failed
         self._pull()
@@ -134,9 +138,10 @@ class TLSStream(Stream):
             while data and self._incoming.pending:
                 data = self._read(CHUNK)
                 pieces.append(data)
-        except ssl.SSLWantReadError:
-            pass
+        except ssl.SSLWantReadError as exc:
+            unless_foreign(exc)
         except ssl.SSLError as exc:
+            unless_foreign(exc)
             self._failed = exc
         return b''.join(pieces)
 
@@ -147,7 +152,8 @@ class TLSStream(Stream):
             while True:
                 try:
                     return self.send_records(data)
-                except ssl.SSLWantReadError:  # a message of the handshake has to be sent first
+                except ssl.SSLWantReadError as exc:  # a message of the handshake comes first
+                    unless_foreign(exc)
                     self.to_send = READABLE
                     self._pull()
         except BlockingIOError as exc:
@@ -166,12 +172,11 @@ class TLSStream(Stream):
 
     def not_received(self, exc: OSError) -> bytes | None:
         """Return the result of a `receive` that raised: as `try_receive`, without reading again."""
-        if isinstance(exc, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):
+        unless_foreign(exc)
+        if isinstance(exc, (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)):
             return None
         if isinstance(exc, (ssl.SSLZeroReturnError, ssl.SSLEOFError)):
             return b''
-        if isinstance(exc, BlockingIOError) and not is_foreign(exc):
-            return None
         raise self.broken(exc, 'waiting for the reply') from exc
 
     def try_receive_into(self, space: memoryview) -> int | None:
@@ -181,7 +186,8 @@ class TLSStream(Stream):
             while filled < len(space):
                 try:
                     count = self._read(len(space) - filled, space[filled:])
-                except ssl.SSLWantReadError:
+                except ssl.SSLWantReadError as exc:
+                    unless_foreign(exc)
                     if filled:
                         break
                     self._pull()
@@ -189,8 +195,8 @@ class TLSStream(Stream):
                     if not count:
                         break
                     filled += count
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            pass
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError) as exc:
+            unless_foreign(exc)
         except (BlockingIOError, ssl.SSLWantWriteError) as exc:
             if is_foreign(exc):
                 raise
@@ -214,6 +220,7 @@ class TLSStream(Stream):
         try:
             self.receive_records(1)
         except ssl.SSLError as exc:
+            unless_foreign(exc)
             return exc if exc.reason is not None and 'ALERT' in exc.reason else None
         except OSError as exc:
             if is_foreign(exc):

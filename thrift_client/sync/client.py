@@ -85,7 +85,7 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
             raise
         return full_call(endpoint, options, method, arguments, now, response, picker, exc)
     if hedged and type(result) is HandOver:
-        return full_call(endpoint, options, method, arguments, now, response, picker, result)
+        return _handed_over(result, endpoint, options, method, arguments, now, response, picker)
     if response is not None and endpoint.carries_headers:
         set_headers(response, connection.reply_headers)
     if connection.is_routine:
@@ -116,7 +116,7 @@ def _limits(
     """
     expires = deadlines.expiry(now, options.timeout_of(method.name), ends)
     wait = SLICE if expires is None else (expires - now) * 1000
-    if options.hedge is None or not options.may_hedge(method):
+    if options.hedge is None or not options.may_hedge(method) or (picker and picker.forced):
         return expires, wait, None
     latencies = latencies_of(method, (picker or endpoint.health).latencies)
     after = patience(options.hedge, latencies)
@@ -173,6 +173,24 @@ def _mistaken(
     from thrift_client.core.paths import encode_error
 
     raise endpoint.located(encode_error(method, arguments, exc), method.name, started) from exc
+
+
+def _handed_over(
+    begun: HandOver,
+    endpoint: Endpoint,
+    options: CallOptions,
+    method: Method,
+    arguments: Any,
+    started: float,
+    response: ThriftResponse[Any] | None,
+    picker: Any,
+) -> Any:
+    """Go on with a small call on its connection, which is closed if nothing takes it over."""
+    try:
+        return full_call(endpoint, options, method, arguments, started, response, picker, begun)
+    finally:
+        if begun.connection is not None:  # an exception from outside came first
+            endpoint.connections.discard(begun.connection, 'its call was given up')
 
 
 def full_call(

@@ -42,7 +42,8 @@ class HandOver:
     """The result of a small exchange that is still under way when a hedge of its call is due.
 
     Its `connection` still carries the call: the bytes `unsent` (None: none) are not yet sent,
-    and `data` (None: nothing) has arrived of the reply. `expires` is when the call ends.
+    and `data` (None: nothing) has arrived of the reply. Once a leg owns the connection, it is
+    None. `expires` is when the call ends.
     """
 
     __slots__ = ('connection', 'data', 'expires', 'seqid', 'unsent')
@@ -55,7 +56,7 @@ class HandOver:
         unsent: memoryview | None = None,
         data: bytes | None = None,
     ) -> None:
-        self.connection = connection
+        self.connection: Connection | None = connection
         self.seqid = seqid
         self.expires = expires
         self.unsent = unsent

@@ -85,6 +85,7 @@ class FanOut(FanOutBase):
             self._take(leg, begun, headers)
         else:
             leg.connection, leg.expires = begun.connection, begun.expires
+            begun.connection = None  # it belongs to the leg
             self._encode(leg)
             self._events.expect(leg.expires)
             self._events.listen(leg, {leg.connection.stream.fileno(): READABLE})
@@ -368,10 +369,10 @@ class FanOut(FanOutBase):
 
     def _settle(self, leg: Leg, result: Any) -> None:
         """Take the result that was read on a leg's connection, which is clean."""
-        connection, leg.connection = leg.connection, None
         self._events.unlisten(leg)
         self._undecided.discard(leg)
         leg.reply = None
+        connection, leg.connection = leg.connection, None
         headers = connection.reply_headers
         leg.endpoint.connections.give_back(connection)
         self._take(leg, result, headers)
