@@ -182,6 +182,27 @@ def test_an_exception_as_a_call_is_handed_over(servers):
     assert len(passed) >= 4
 
 
+def test_an_exception_as_an_idle_connection_is_checked(servers):
+    """It gives the connection back, too."""
+    options = {'max_connections': 1, 'timeout': 1000}
+    with SimpleClient(rich_service, servers[0].address, **options) as client:
+        passed = set()
+        for at in itertools.count(1):
+            assert [client.echo(word) for word in 'ab'] == ['a', 'b']
+            time.sleep(0.006)  # so that the next call looks
+            injector = Injector(at)
+            try:
+                with injector:
+                    client.echo('x')
+            except KeyboardInterrupt as exc:
+                if interrupted(exc) in {'_why_not', 'is_quiet', 'reusable'}:
+                    assert client.echo('c') == 'c', injector.where
+                    passed.add(interrupted(exc))
+            if injector.where is None:
+                break
+    assert len(passed) == 3
+
+
 def interrupted(exc):
     """The name of the function in which an exception was injected."""
     entry = exc.__traceback__

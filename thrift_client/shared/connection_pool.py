@@ -191,9 +191,13 @@ class ConnectionPool:
 
     def is_fit(self, connection: Any, now: float) -> bool:
         """Tell whether a connection that was idle may be used; discards it if not."""
-        reason = self._why_not(connection, now)
-        if reason is None and now >= connection.look_at and not connection.is_quiet():
-            reason = 'the server closed it, or wrote to it, while it was idle'
+        try:
+            reason = self._why_not(connection, now)
+            if reason is None and now >= connection.look_at and not connection.is_quiet():
+                reason = 'the server closed it, or wrote to it, while it was idle'
+        except BaseException as exc:  # from outside; nothing else refers to the connection
+            self.discard(connection, exc)
+            raise
         if reason is not None:
             self.discard(connection, reason)
             return False
