@@ -259,8 +259,6 @@ PUBLIC = re.compile(
     r'routing(\.(keys|explain))?|'
     r'testing(\.(behaviours|malformed|toxics|serve|pytest_plugin))?|cli(\.app)?))?'
 )
-#: What one file imports besides: decoding, alone and as the clients do it, has no public name.
-BESIDES = {('bench/idl.py', 'thrift_client.core.service')}
 
 
 def internal_imports(package: list[Module]) -> list[str]:
@@ -275,7 +273,6 @@ def internal_imports(package: list[Module]) -> list[str]:
                     for line, imported in _imported(path, names)
                     if imported.split('.')[0] == PACKAGE
                     and not PUBLIC.fullmatch(imported)
-                    and (name, imported) not in BESIDES
                 )
     return found
 
