@@ -190,8 +190,8 @@ def test_at_every_line(way, wire, kept, step, pairs):
     make, call = WAYS[way]
     addresses, options = pairs[wire]
     options = {'timeout': 3000, 'max_connections': 1, 'max_idle': kept, **options}
-    if wire == 'tls' and step > 1:
-        step *= 7  # each line costs three handshakes
+    if step > 1:
+        step *= {'tls': 7, 'http': 2, 'sasl': 2}.get(wire, 1)  # each line costs three handshakes
     with make(addresses, **options) as client:
         call(client)
         call(client)
@@ -227,7 +227,11 @@ OF_TLS = (
 @pytest.mark.filterwarnings('ignore:unclosed <socket:ResourceWarning')
 @pytest.mark.parametrize('kept', [8, 0], ids=['open', 'cold'])
 @pytest.mark.parametrize('way', ['client', 'fan-out'])
-@pytest.mark.parametrize('made', OF_TLS, ids=lambda made: type(made()).__name__)
+@pytest.mark.parametrize(
+    'made',
+    [*OF_TLS[:2], *(pytest.param(made, marks=pytest.mark.long) for made in OF_TLS[2:])],
+    ids=lambda made: type(made()).__name__,
+)
 def test_in_tls(made, way, kept, pairs):
     """What the library itself handles there: a handler's is raised, at each line of TLS."""
     make, call = WAYS[way]

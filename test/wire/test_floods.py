@@ -22,6 +22,12 @@ from wire.http_server import HttpServer
 from wire.sasl_server import SaslServer
 
 TIMEOUT = 200
+#: The floods that only a long run has: each is much like another one.
+RARER = (
+    'compact: a number', 'JSON: blanks', 'JSON: brackets', 'framed: JSON', 'header: padding',
+    'HTTP: hints', 'HTTP: a status line', 'HTTP: one-byte chunks', 'HTTP: a refusal',
+    'SASL: one-byte frames', 'SASL: a step', 'zlib: behind the stream',
+)  # fmt: skip
 #: The large replies that every run has; a long run has them all.
 SOME_LARGE = ('binary', 'framed JSON')
 #: What a call may take over its timeout, in ms; a loaded machine has more time, and tries.
@@ -48,7 +54,11 @@ def flood_ports(certificates):
         server.stdin.close()
 
 
-@pytest.fixture(params=FLOODS)
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=pytest.mark.long if name in RARER else ()) for name in FLOODS
+    ]
+)
 def flooded(request, flood_ports, certificates, monkeypatch):
     """The address of a server that floods, and a client's options for it."""
     options = {'timeout': TIMEOUT, 'max_message_size': LIMIT, **FLOODS[request.param].options}
