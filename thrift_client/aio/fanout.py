@@ -181,7 +181,7 @@ class AsyncFanOut(FanOutBase):
                 raise failure
             self._course(leg, failure)
             return
-        if not self._has_settled(leg, exchange.result, exchange.reply_headers):
+        if not self._settle_leg(leg, exchange.result, exchange.reply_headers):
             self._course(leg, None)
 
     def _course(self, leg: Leg, failure: Exception | None) -> None:

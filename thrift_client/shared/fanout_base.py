@@ -62,7 +62,7 @@ class FanOutBase:
             known = self._requests[key] = leg.arguments, message
         leg.codec, leg.plan, leg.message = codec, codec.plans.get(leg.method), known[1]
 
-    def _has_settled(self, leg: Leg, result: Any, headers: Any) -> bool:
+    def _settle_leg(self, leg: Leg, result: Any, headers: Any) -> bool:
         """End a leg with a result; False if its policy asks for another attempt."""
         method, call, value = leg.method, leg.call, None
         if call is None:

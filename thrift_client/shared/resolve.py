@@ -188,7 +188,9 @@ def take_turns(found: list[Any]) -> Found:
 
 def _resolve_error(host: str, exc: OSError) -> ResolveError:
     error = ResolveError(
-        f'{host!r} has no address: {exc.strerror or exc}', phase='resolving the name'
+        f'{host!r} has no address: {exc.strerror or exc}',
+        phase='resolving the name',
+        hint='check the spelling of the host, then the DNS',
     )
     error.errno = exc.errno
     return error

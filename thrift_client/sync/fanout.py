@@ -378,7 +378,7 @@ class FanOut(FanOutBase):
         self._take(leg, result, headers)
 
     def _take(self, leg: Leg, result: Any, headers: Any) -> None:
-        if not self._has_settled(leg, result, headers):
+        if not self._settle_leg(leg, result, headers):
             self._course(leg, None)
 
     def _lose(self, leg: Leg, error: Exception) -> None:
