@@ -109,7 +109,7 @@ ROWS = {
     92: ('A request log that was cut or made up', 'left out, with its line; no code is imported'),
     93: ('Servers that leave', 'their metrics and traces end'),
     94: ('Nested data on old releases of thrift', 'DecodeError, on a stack of 8 MB'),
-    95: ('Signals, one after the other', 'the timeout is no longer'),
+    95: ('Signals, one after the other', 'the timeout does not grow'),
     96: ('Hundreds of dead servers', 'an error of less than 1,000 characters'),
     97: ('A sub-interpreter', 'ImportError that says what to use'),
     98: ('A registry that ends each watch', 'one reading a second at most'),

@@ -228,6 +228,36 @@ def test_a_call_in_flight_ends_as_in_an_open_pool(kind, ending, fault_server):
                 client.getk('k')
 
 
+@pytest.mark.parametrize(
+    'kind',
+    [kind for kind in (*BLOCKING, *ASYNCIO) if kind not in CLIENTS],
+    ids=lambda kind: kind.__name__,
+)
+def test_a_call_that_waits_is_refused_by_a_closed_pool(kind, fault_server):
+    """Every kind of pool raises ClientClosed, whatever it returns otherwise."""
+    gate, raised = hold(), []
+    server = fault_server(test_service, gate + GOOD)
+    with made(kind, server.address, max_connections=1) as client:
+        first = threading.Thread(target=called, args=(client, 'first'), daemon=True)
+
+        def wait():
+            try:
+                client.getk('waits')
+            except errors.ClientClosed as exc:
+                raised.append(exc)
+
+        second = threading.Thread(target=wait, daemon=True)
+        first.start()
+        gate.wait_reached(5000)
+        second.start()
+        wait_until(lambda: first_of(client).stats().waiting == 1)
+        client.call_on_loop('close') if kind in ASYNCIO else client.close()
+        second.join(5)
+        gate.open()
+        first.join(5)
+    assert [exc.maybe_executed for exc in raised] == [False]
+
+
 @each_kind
 @pytest.mark.parametrize('how', ['close', 'disable'])
 def test_calls_that_wait_are_told(kind, how, fault_server):

@@ -27,7 +27,7 @@ class Keys:
         if self._active:
             try:
                 self._restore = single_keys(sys.stdin.fileno())
-            except (AttributeError, OSError, ValueError):  # there is no input, or it is closed
+            except (AttributeError, OSError, ValueError):  # the input is missing or closed
                 self._restore = None
         return self
 

@@ -57,7 +57,7 @@ class WireProbe:
     def run(self, *, every: bool = False) -> list[Sight]:
         """Try until one fits, or `every` wire; returns those that fit.
 
-        Raises OSError if there is no connection.
+        Raises OSError if the server cannot be reached.
         """
         only_tls = self.target.scheme in ('thrifts', 'https')
         found = [] if only_tls else self._try([WIRES[0]], tls=False)

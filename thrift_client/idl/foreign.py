@@ -78,7 +78,7 @@ def processor_with_members(generated: Any, methods: Iterable[tuple[str, str, Any
     """
     servers = {}
     for name, wire_name, arguments, result in methods:
-        if isinstance(arguments, StructType):  # else there is no enum in it
+        if isinstance(arguments, StructType):  # otherwise it holds only plain values
             returns, throws = _result(() if result is None else shape_of(result).fields)
             fields = shape_of(arguments).fields
             method = IdlMethod(name, wire_name, fields, returns, throws, oneway=result is None)

@@ -123,8 +123,8 @@ class Field:
     """A field of a struct, or an argument of a method.
 
     `make_default` creates a new value if the IDL's default is a container or a struct;
-    `default` is one such value then. It is None if there is no default. `required` is None if
-    the IDL says neither `required` nor `optional`.
+    `default` is one such value then, and None if the IDL has none. `required` is None if the IDL
+    says neither `required` nor `optional`.
     """
 
     __slots__ = ('default', 'doc', 'id', 'make_default', 'name', 'required', 'type')

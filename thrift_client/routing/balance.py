@@ -96,7 +96,7 @@ class Load:
         self.learn(now, elapsed, failed)
 
     def learn(self, now: float, elapsed: float, failed: bool) -> None:
-        """Note how a call ended that is no longer in flight; otherwise as `done`."""
+        """Note the end of a call that is already out of the count; the rest is as in `done`."""
         if failed:
             elapsed = max(elapsed, _LEAST_FAILURE, min(2 * self.ewma, _MOST_FAILURE))
         else:

@@ -38,7 +38,14 @@ class ReplicatedBase(PoolBase[S]):
         return Scatter(legs) if wait_for == 'all' else Quorum(legs, wait_for)
 
     def _merged(self, responses: list[Any]) -> Any:
-        """Return the responses, or the result of `merge`."""
+        """Return the responses, or the result of `merge`.
+
+        Raises ClientClosed if the pool was closed while a leg waited, as the other pools do.
+        """
+        if self._servers.closed:
+            for response in responses:
+                if isinstance(response.exception, ClientClosed):
+                    response.value()
         merge = self._fan_options.get('merge')
         return responses if merge is None else merge(responses)
 

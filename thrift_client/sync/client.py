@@ -45,8 +45,7 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
 ) -> Any:  # fmt: skip
     """Make a call begun at `now`, with its arguments in an instance of the generated class.
 
-    Returns the value, or raises the server's exception or the error. Everything but the value
-    is set on `response`; `picker` chooses the endpoints of further attempts.
+    Returns the value, or raises. The rest is set on `response`; `picker` chooses more endpoints.
     """
     now, connections, audience = now or monotonic(), endpoint.connections, None
     plan, idle = options.plans.get(method) or options.plan_of(method), connections.idle

@@ -17,7 +17,7 @@ _LET_IN_WITHIN_S = 0.2
 def parse(address: str) -> tuple[int, Any]:
     """Return the family and socket address of 'host:port', '[::1]:port' or 'unix:/path'.
 
-    Raises ValueError (there is no port, or the system has no unix sockets) and OSError (the
+    Raises ValueError (the port is missing, or the system lacks unix sockets) and OSError (the
     host has no address).
     """
     if address.startswith('unix:'):

@@ -45,7 +45,7 @@ def per_connection(*scripts: Behaviour | Sequence[Behaviour]) -> Callable[[Turn]
 
     A sequence goes by the requests of its connection.
 
-    Raises ValueError (there is no script, or an empty one).
+    Raises ValueError if the script is missing or empty.
     """
     if not scripts:
         raise ValueError('a script for at least one connection is needed')

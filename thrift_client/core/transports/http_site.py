@@ -119,7 +119,7 @@ class Site:
 
 
 def authorization(credentials: tuple[str, str]) -> str:
-    """Return the value of an Authorization header: Basic, or Bearer where there is no user.
+    """Return the value of an Authorization header: Basic, or Bearer if the user is empty.
 
     Raises ValueError for a token that no header can have.
     """
