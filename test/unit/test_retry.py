@@ -7,7 +7,7 @@ from thrift.Thrift import TApplicationException
 
 from thrift_client import RetryPolicy, errors
 from thrift_client.core.classify import is_out_of_reach
-from thrift_client.core.retry import FLOOR, SAVED, Course, RetryBudget
+from thrift_client.core.retry import FLOOR, SAVED, Retries, RetryBudget
 
 NOW = 1000.0
 
@@ -30,9 +30,9 @@ def budget(calls=0):
     return RetryBudget(lambda: calls, NOW)
 
 
-def course(policy=None, *, idempotent=False, expires=None, of=None):
-    """Make the course of a call that begins."""
-    return Course(
+def begin(policy=None, *, idempotent=False, expires=None, of=None):
+    """Make what a call that begins has of its policy."""
+    return Retries(
         RetryPolicy() if policy is None else policy,
         idempotent=idempotent,
         budget=of or budget(),
@@ -138,7 +138,7 @@ def test_decision(name, idempotent, connect):
     error, tried_again, _ = DECISIONS[name]
     expected = (idempotent, connect) in tried_again
     for attempts in (1, 2, 3):
-        begun = course(RetryPolicy(attempts=attempts, connect=connect), idempotent=idempotent)
+        begun = begin(RetryPolicy(attempts=attempts, connect=connect), idempotent=idempotent)
         pauses = [begun.after(error, NOW, 0.5) for _ in range(4)]
         made = attempts if expected else 1
         assert [pause is not None for pause in pauses] == [n < made for n in range(1, 5)]
@@ -150,7 +150,7 @@ def test_a_proxy_that_lacks_a_server_costs_no_budget():
     """It is retried without the retry budget, like a failed connect, within the attempts."""
     of = budget()
     spent(of, 0.2)
-    begun = course(idempotent=True, of=of)
+    begun = begin(idempotent=True, of=of)
     lacking = DECISIONS['a proxy without a server'][0]
     pauses = [begun.after(lacking, NOW, 1.0, answered=True) for _ in range(3)]
     assert pauses == [pytest.approx(0.05), pytest.approx(0.1), None]
@@ -162,7 +162,7 @@ def test_a_proxy_that_lacks_a_server_costs_no_budget():
 )
 def test_retry_after_is_about_one_server(elsewhere, left, pause):
     """The call waits as long as its timeout allows, and not at all for another server."""
-    begun = course(idempotent=True, expires=NOW + left)
+    begun = begin(idempotent=True, expires=NOW + left)
     busy = error_of(errors.HttpStatusError, ran=True, status=503, retry_after=30_000)
     assert begun.after(busy, NOW, 1.0, elsewhere=elsewhere) == pause
 
@@ -173,7 +173,7 @@ def test_another_server_serves_what_this_one_could_not(name):
     error, _, moves = DECISIONS[name]
     assert is_out_of_reach(error) is moves
     spent = RetryBudget(lambda: 0, NOW)
-    begun = course(RetryPolicy(attempts=1, budget=0), of=spent)
+    begun = begin(RetryPolicy(attempts=1, budget=0), of=spent)
     pauses = [begun.after(error, NOW, 0.5, elsewhere=True) for _ in range(5)]
     assert pauses == [0.0 if moves else None] * 5
     assert begun.attempts == (6 if moves else 1)
@@ -181,7 +181,7 @@ def test_another_server_serves_what_this_one_could_not(name):
 
 def test_moves_leave_the_attempts_as_they_were():
     """Unreachable servers don't use up attempts."""
-    begun = course(RetryPolicy(attempts=2), idempotent=True)
+    begun = begin(RetryPolicy(attempts=2), idempotent=True)
     refused, lost = DECISIONS['refused'][0], DECISIONS['lost afterwards'][0]
     assert [begun.after(refused, NOW, 1, elsewhere=True) for _ in range(3)] == [0.0] * 3
     assert begun.after(lost, NOW, 1.0) == pytest.approx(0.05)  # the first pause
@@ -190,7 +190,7 @@ def test_moves_leave_the_attempts_as_they_were():
 
 def test_maybe_executed_stays():
     """Once an attempt may have run, the call's error says so, whatever follows."""
-    begun = course(RetryPolicy(attempts=3, connect=True), idempotent=True)
+    begun = begin(RetryPolicy(attempts=3, connect=True), idempotent=True)
     begun.after(DECISIONS['lost afterwards'][0], NOW, 0)
     begun.after(DECISIONS['refused'][0], NOW, 0)
     assert begun.maybe_executed
@@ -199,7 +199,7 @@ def test_maybe_executed_stays():
 @pytest.mark.parametrize('random', [0.0, 0.25, 0.999])
 def test_full_jitter(random):
     """A pause is drawn from 0 to the backoff, which doubles up to its maximum."""
-    begun = course(RetryPolicy(attempts=8, backoff=50, max_backoff=300, budget=1), idempotent=True)
+    begun = begin(RetryPolicy(attempts=8, backoff=50, max_backoff=300, budget=1), idempotent=True)
     lost = DECISIONS['lost afterwards'][0]
     pauses = [begun.after(lost, NOW, random) for _ in range(7)]
     longest = (50, 100, 200, 300, 300, 300, 300)
@@ -208,7 +208,7 @@ def test_full_jitter(random):
 
 def test_a_huge_number_of_attempts_does_not_overflow():
     """The backoff stays at its maximum."""
-    begun = course(RetryPolicy(attempts=900, max_backoff=1000, budget=1), of=budget(10**6))
+    begun = begin(RetryPolicy(attempts=900, max_backoff=1000, budget=1), of=budget(10**6))
     begun.attempts = 800
     assert begun.after(error_of(errors.ConnectionLost), NOW, 1.0) == 1.0
 
@@ -220,7 +220,7 @@ def test_no_attempt_begins_after_the_deadline(expires, again):
     """A pause that would last until then is not made, and costs no token of the retry budget."""
     lost = DECISIONS['lost afterwards'][0]
     kept = budget()
-    begun = course(RetryPolicy(backoff=50), idempotent=True, expires=expires, of=kept)
+    begun = begin(RetryPolicy(backoff=50), idempotent=True, expires=expires, of=kept)
     assert (begun.after(lost, NOW, 1.0) is not None) is again
     left = sum(kept.spend(0.2, NOW) for _ in range(100))
     assert left == FLOOR - again
@@ -229,7 +229,7 @@ def test_no_attempt_begins_after_the_deadline(expires, again):
 @pytest.mark.parametrize(('now', 'moves'), [(NOW - 0.001, True), (NOW, False), (NOW + 1, False)])
 def test_no_move_after_the_deadline(now, moves):
     """After the deadline, no other server is tried."""
-    begun = course(expires=NOW)
+    begun = begin(expires=NOW)
     pause = begun.after(DECISIONS['refused'][0], now, 0.5, elsewhere=True)
     assert (pause is not None) is moves
 
@@ -289,6 +289,6 @@ def test_no_budget_left_ends_the_call():
     """Although attempts are left."""
     of = budget()
     spent(of, 0.2)
-    begun = course(idempotent=True, of=of)
+    begun = begin(idempotent=True, of=of)
     assert begun.after(DECISIONS['lost afterwards'][0], NOW, 0.5) is None
     assert begun.attempts == 1

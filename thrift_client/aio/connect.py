@@ -37,7 +37,7 @@ async def drive(steps: Steps) -> Any:
             else:
                 try:
                     given = await within(wait.awaitable, wait.until, 'authenticating')
-                except Exception as exc:  # noqa: BLE001 - its course says what it means
+                except Exception as exc:  # noqa: BLE001 - the opening says what it means
                     failure = exc
     finally:
         steps.close()

@@ -211,7 +211,7 @@ class AsyncConnectionPool(ConnectionPool):
             await future
         except BaseException:
             if exchange.may_have_run():
-                call.course.maybe_executed = True
+                call.retries.maybe_executed = True
             self.abandon(exchange)
             raise
         if exchange.failure is not None:

@@ -31,7 +31,7 @@ from thrift_client.core.classify import (
     timed_out,
     was_stale,
 )
-from thrift_client.core.retry import Course, is_retried
+from thrift_client.core.retry import Retries, is_retried
 from thrift_client.errors import CallTimeout, ThriftClientError
 from thrift_client.options import check_headers
 
@@ -167,8 +167,8 @@ class Call:
     """
 
     __slots__ = (
-        '_attempts_before', '_bypasses', '_course', '_deadline', '_ends_with_call', '_error',
-        '_exception', '_headers', '_probe', '_reason', '_requests', '_result', 'arguments',
+        '_attempts_before', '_bypasses', '_deadline', '_ends_with_call', '_error', '_exception',
+        '_headers', '_probe', '_reason', '_requests', '_result', '_retries', 'arguments',
         'endpoint', 'expires', 'is_announced', 'limit', 'method', 'options', 'outer', 'picker',
         'response', 'resume_at', 'seqid', 'started', 'until',
     )  # fmt: skip
@@ -210,7 +210,7 @@ class Call:
         self.limit = f'timeout={timeout:g} ms' if timeout is not None else None
         if self._deadline:
             self.limit = 'deadline()'
-        self._course: Course | None = None
+        self._retries: Retries | None = None
         self._probe: Probe | None = None
         self._reason: BaseException | None = None  # why the next attempt may go elsewhere
         self._error: BaseException | None = None
@@ -223,28 +223,28 @@ class Call:
         self.until: float | None = self.expires
 
     @property
-    def course(self) -> Course:
+    def retries(self) -> Retries:
         """The record of its attempts, by which the retry policy decides; made at first use."""
-        course = self._course
-        if course is None:
+        retries = self._retries
+        if retries is None:
             options, name = self.options, self.method.name
-            course = self._course = Course(
+            retries = self._retries = Retries(
                 options.retry_of(name),
                 idempotent=options.is_idempotent(name),
                 budget=(self.picker or self.endpoint).retry_budget,
                 expires=self.expires,
             )
-        return course
+        return retries
 
     @property
     def attempts(self) -> int:
         """How many attempts have begun."""
-        return 1 if self._course is None else self._course.attempts
+        return 1 if self._retries is None else self._retries.attempts
 
     @property
     def maybe_executed(self) -> bool:
         """Whether a server may have run the call in one of the failed attempts."""
-        return self._course is not None and self._course.maybe_executed
+        return self._retries is not None and self._retries.maybe_executed
 
     @property
     def given_headers(self) -> Mapping[str, str] | None:
@@ -419,7 +419,7 @@ class Call:
         self.endpoint = endpoint
         if self.picker is not None:
             self.picker.endpoint = endpoint
-        self.course.attempts = attempts
+        self.retries.attempts = attempts
 
     def give_up(self, error: ThriftClientError) -> None:
         """End the call from outside; its attempt says nothing about the server."""
@@ -481,20 +481,20 @@ class Call:
 
     def _go_on(self, error: BaseException, now: float, *, answered: bool) -> None:
         """Plan the next attempt, or end the call with `error`."""
-        health, course = self.endpoint.health, self.course
+        health, retries = self.endpoint.health, self.retries
         pin = self.options.source
         if pin is not None and not pin.lets_retry(error, answered=answered):
             self._error = error
             return
         elsewhere = self.picker is not None and self.picker.elsewhere(now)
         random = self.endpoint.random()
-        pause = course.after(error, now, random, elsewhere=elsewhere, answered=answered)
+        pause = retries.after(error, now, random, elsewhere=elsewhere, answered=answered)
         if pause is None:
             self._error = error
             return
         health.retried()
         health.tell(
-            'RetryPlanned', method=self.method.name, attempt=course.attempts, pause=pause * 1000
+            'RetryPlanned', method=self.method.name, attempt=retries.attempts, pause=pause * 1000
         )
         self.resume_at = now + pause
         self._reason = error

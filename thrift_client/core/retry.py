@@ -71,7 +71,7 @@ class RetryBudget:
         return False
 
 
-class Course:
+class Retries:
     """The attempts of one call.
 
     `expires` is when the call has to be done (monotonic seconds; None: no limit).
