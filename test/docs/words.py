@@ -1,16 +1,13 @@
 """Terms and patterns that texts avoid: `python test/docs/words.py [FILE…]` prints where they occur.
 
-Without files it prints what is left in sources and pages, with what to write instead, and
-with `--write` it lowers the numbers of words_left.json, which allows what is left (without that
-file, it writes the numbers of now, for a merge of branches). Texts are Markdown pages without
-their code, and the docstrings, comments and strings of Python.
+Without files it looks at all sources and pages, and prints what to write instead. Texts are
+Markdown pages without their code, and the docstrings, comments and strings of Python.
 """
 
 from __future__ import annotations
 
 import ast
 import io
-import json
 import re
 import sys
 import tokenize
@@ -21,7 +18,6 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / 'thrift_client'
-LEFT = Path(__file__).with_name('words_left.json')
 #: Pages that test runs write, with the docstrings of tests in them.
 WRITTEN = ROOT / 'docs' / 'generated'
 
@@ -189,12 +185,6 @@ def found_in_file(path: Path) -> list[Find]:
     return sorted(found_in(text, python=True) + nouns_in(text), key=lambda each: each.line)
 
 
-def count() -> dict[str, int]:
-    """Return how many places each file has that break a rule, without those that have none."""
-    counts = {path.relative_to(ROOT).as_posix(): len(found_in_file(path)) for path in texts()}
-    return {name: number for name, number in counts.items() if number}
-
-
 def questions_as_errors(text: str) -> list[str]:
     """Return the texts of raised errors that are questions."""
     found = []
@@ -212,14 +202,6 @@ def questions_as_errors(text: str) -> list[str]:
 
 def main() -> None:
     """Print what is found in the files, or in all texts."""
-    if sys.argv[1:] == ['--write']:
-        now = count()
-        if LEFT.exists():
-            allowed = json.loads(LEFT.read_text())
-            now = {name: min(number, allowed.get(name, 0)) for name, number in now.items()}
-        left = {name: number for name, number in now.items() if number}
-        LEFT.write_text(json.dumps(left, indent=1) + '\n')
-        return
     total = 0
     for path in [Path(name).resolve() for name in sys.argv[1:]] or texts():
         found = found_in_file(path)
