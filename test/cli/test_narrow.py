@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -57,7 +58,7 @@ def tab(environment, tmp_path):
     (home / 'config.yaml').write_text('server: file:servers.json\n')
     command = tmp_path / 'bin' / 'thrift-client'
     command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m thrift_client "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m thrift_client "$@"\n')
     command.chmod(0o755)
     path = f'{command.parent}{os.pathsep}{os.environ["PATH"]}'
 

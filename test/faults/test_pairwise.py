@@ -1,7 +1,7 @@
 """Options that change the course of a call, crossed pairwise with what happens to it.
 
 Each row is one combination. Any two values of two columns are in some row together, which some
-100 rows do. A row makes calls before, while and after something happens, and checks what holds
+85 rows do. A row makes calls before, while and after something happens, and checks what holds
 whatever the options: no wrong value, a documented error in time, and afterwards a client
 that holds nothing and whose calls are answered.
 """

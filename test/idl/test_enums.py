@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -109,27 +110,24 @@ def test_members_in_every_place(served):
     assert all(isinstance(each, types.Color) for each in handler.given[3])
 
 
-def test_unknown_numbers_are_ints(palette):
+@pytest.fixture(scope='module')
+def newer(tmp_path_factory):
+    """Load the palette with a colour that clients don't know yet."""
+    text = (Path(__file__).parents[1] / 'gen-variants' / 'palette.thrift').read_text()
+    file = tmp_path_factory.mktemp('newer') / 'newer_palette.thrift'
+    file.write_text(text.replace('BLUE = 2', 'BLUE = 2, GREEN = 3'))
+    return load(file)
+
+
+def test_unknown_numbers_are_ints(palette, newer):
     """A number that the IDL doesn't know is an int in every place, never an error."""
     service, _ = palette
-    newer = load_newer()
     handler = Handler(newer)
     with serve(newer.Palette, handler) as server, SimpleClient(service, server.address) as client:
         tile = client.get(3)
         assert (tile.color, tile.used, tile.by) == (3, [1, 3], {3: 2})
         assert type(tile.color) is type(tile.used[1]) is type(next(iter(tile.by))) is int
         assert handler.given == [3]
-
-
-def load_newer():
-    """The palette with a colour that clients don't know yet."""
-    import tempfile
-    from pathlib import Path
-
-    text = (Path(__file__).parents[1] / 'gen-variants' / 'palette.thrift').read_text()
-    file = Path(tempfile.gettempdir(), 'newer_palette.thrift')
-    file.write_text(text.replace('BLUE = 2', 'BLUE = 2, GREEN = 3'))
-    return load(file)
 
 
 def test_pools_too(palette):
