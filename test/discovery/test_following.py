@@ -535,7 +535,7 @@ def test_a_forked_child_follows_too(one, two):
             wait_until(lambda: names(pool) == ['two'])
             assert pool.add(1, 2).server.name == 'two'
             pool.close()
-            assert not following()
+            wait_until(lambda: not following())
 
         in_child(child)
         assert names(pool) == ['one']

@@ -224,7 +224,7 @@ def test_members_that_are_made_elsewhere_may_be_refused(caplog):
     with ReplicatedClient(test_service, servers=source) as pool:
         pool.ping()
         assert [server.name for server in pool] == ['127.0.0.1:2']
-        assert 'morse' in caplog.text
+        wait_until(lambda: 'morse' in caplog.text)
     with (
         HashClient(test_service, servers=source) as pool,
         pytest.raises(NoServersError, match='morse'),

@@ -95,6 +95,9 @@ def test_a_server_that_closes_after_its_answers(kind, pause_ms, answers, fault_s
             elif isinstance(got, errors.ConnectionLost):
                 assert servers[0].ledger.count(f'key {n}') <= got.maybe_executed
             wait_until(lambda n=n: not client_is_busy(client))
+            if pause_ms:  # which begins when the server has closed
+                for server in servers:
+                    server.wait_open(1 if len(server.ledger) % answers else 0, 5000)
             time.sleep(pause_ms / 1000)
 
 

@@ -63,6 +63,16 @@ def test_a_module_of_thriftpy2_stays(write):
     assert pickle.loads(pickle.dumps(module.A(1))) == module.A(1)
 
 
+def test_an_included_file_is_loaded_once(write):
+    """Also if another file has taken the name of its module."""
+    other = load(write('struct Other {}', 'one/common.thrift'))
+    file = write('struct Base { 1: i32 a }', 'two/common.thrift')
+    has = 'include "common.thrift"\nstruct Has { 1: common.Base base }'
+    module = load(write(has, 'two/m.thrift'))
+    assert load(file) is module.common
+    assert load(file) is not other
+
+
 def test_a_changed_file_is_loaded_again(write):
     """A changed file or include is loaded again; the old module stays usable."""
     base = write('struct Base { 1: i32 a }', 'base.thrift')

@@ -98,10 +98,11 @@ def test_its_server_is_called(cpp_server, face, loaded):
         assert client.ping() == 'pong'
         client.setk('grüße 🦊', 'v' * 100_000)
         assert client.getk('grüße 🦊') == 'v' * 100_000
-        assert client.keys() == ['grüße 🦊']
+        keys = client.keys()
+        assert 'grüße 🦊' in keys
         assert client.stats().opened == 1
     with face.fan_out(service, servers=[address], timeout=5000, **options) as pool:
-        assert pool.keys()[0].value() == ['grüße 🦊']
+        assert 'grüße 🦊' in pool.keys()[0].value()
 
 
 @pytest.mark.parametrize('value', [math.nan, math.inf, -math.inf, 1.5])

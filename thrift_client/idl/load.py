@@ -158,13 +158,17 @@ class _FileLoader:
         return module
 
     def _known(self, file: str, name: str | None) -> LoadedModule | None:
-        if name is not None:
-            return _modules.get((file, self._folders, name))
+        known = _modules.get((file, self._folders, name)) if name is not None else None
+        default = f'{Path(file).stem}_thrift'
+        if known is not None or name not in (None, default):
+            return known
+        # As an included file it may have another name, because its own was taken.
         return next(
             (
                 module
                 for origin, module in _modules.items()
                 if origin[:2] == (file, self._folders)
+                and (name is None or origin[2].startswith(f'{default}_'))
             ),
             None,
         )
