@@ -55,6 +55,7 @@ class Fleet:
     def pin(self, processors: set[int]) -> None:
         """Let the servers run on these processors only."""
         os.sched_setaffinity(self._process.pid, processors)
+        os.sched_setscheduler(self._process.pid, os.SCHED_BATCH, os.sched_param(0))
 
     def longest(self) -> float:
         """Return the longest that a server with a delay took since this was last asked, in s."""
