@@ -19,12 +19,17 @@ current: ContextVar[float | None] = ContextVar('thrift_client.deadline', default
 LONGEST = 1_000_000_000
 
 
+def in_seconds(timeout: float) -> float:
+    """Return a timeout in ms as seconds, at most LONGEST."""
+    return min(timeout, LONGEST) / 1000
+
+
 def expiry(now: float, timeout: float | None, deadline_ends: float | None) -> float | None:
     """Return when a call begun at `now` must end: the earlier of timeout and deadline.
 
     `now` and both ends are seconds, `timeout` is ms; None: unlimited.
     """
-    own = None if timeout is None else now + min(timeout, LONGEST) / 1000
+    own = None if timeout is None else now + in_seconds(timeout)
     if deadline_ends is None:
         return own
     return deadline_ends if own is None else min(own, deadline_ends)

@@ -16,7 +16,8 @@ from thrift_client import deadlines
 from thrift_client.aio.connection import AsyncExchange
 from thrift_client.aio.connection_pool import AsyncConnectionPool
 from thrift_client.aio.course import begin, make_attempts
-from thrift_client.core.call import Call, CallOptions
+from thrift_client.core.call import Call
+from thrift_client.core.call_options import CallOptions
 from thrift_client.core.classify import FAILURES, annotate
 from thrift_client.core.codec import next_id
 from thrift_client.core.failures import ENCODING, is_foreign
@@ -73,8 +74,10 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
         from thrift_client.core.paths import encode_error
 
         raise endpoint.located(encode_error(method, arguments, exc), method.name, now) from exc
-    timeout = options.timeout if options.timeouts is None else options.timeout_of(method.name)
-    expires = None if timeout is None else now + timeout / 1000
+    seconds = options.seconds
+    if seconds is None:
+        seconds = (options.limits.get(method) or options.limits_of(method))[0]
+    expires = None if seconds is None else now + seconds
     ends = _ends()
     if ends is not None and (expires is None or ends < expires):
         expires = ends

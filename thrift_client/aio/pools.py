@@ -30,7 +30,7 @@ from thrift_client.shared.pool_base import PoolBase, is_raised
 from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
 
 if TYPE_CHECKING:
-    from thrift_client.core.call import CallOptions
+    from thrift_client.core.call_options import CallOptions
     from thrift_client.core.scatter import Leg
     from thrift_client.core.service import Method
     from thrift_client.shared.endpoint import Endpoint

@@ -27,11 +27,10 @@ from thrift_client.core.classify import (
     annotate,
     hint_for,
     is_failure,
-    lacked_server,
     timed_out,
     was_stale,
 )
-from thrift_client.core.retry import Retries, is_retried
+from thrift_client.core.retry import Retries
 from thrift_client.errors import CallTimeout, ThriftClientError
 from thrift_client.options import check_headers
 
@@ -41,120 +40,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.core.breaker import Probe
-    from thrift_client.core.codec import Codec
+    from thrift_client.core.call_options import CallOptions
     from thrift_client.core.service import Method
-    from thrift_client.policies import Hedge, RetryPolicy
     from thrift_client.response import ThriftResponse
-
-
-class CallOptions:
-    """The call options of a client or a view; shared by all its calls.
-
-    `codec` encodes and decodes the messages of its service. `is_one_exchange` says that calls need
-    nothing but exchanges within their timeout: no headers, no pinned connection, no limit for
-    attempts. `plans` has the plans of methods whose calls may take the short path of
-    `sync/client.py`, without a Call; it is empty if calls may be hedged, and `plan_of` is asked
-    instead. `is_uniform` says that all methods have the same timeout
-    and no hedge. `source` is where connections come from: None is the endpoint's pool, else a
-    pinned connection.
-    """
-
-    __slots__ = (
-        'codec', 'headers', 'hedge', 'idempotent', 'is_one_exchange', 'is_uniform', 'plans',
-        'propagate', 'retry', 'source', 'timeout', 'timeouts',
-    )  # fmt: skip
-
-    def __init__(self, codec: Codec, options: Any) -> None:
-        self.codec = codec
-        self.headers = options.headers
-        self.hedge: Hedge | None = options.hedge
-        self.idempotent: frozenset[str] | bool = options.idempotent
-        self.retry: RetryPolicy | dict[str, RetryPolicy] = options.retry
-        self.timeout: float | None = options.timeout
-        self.timeouts: dict[str, float | None] | None = options.timeouts
-        self.propagate: dict[str, str] | None = options.propagate_deadline
-        self.source: Any = None
-        self._derive()
-
-    def replace(self, given: Mapping[str, Any]) -> CallOptions:
-        """Return a copy with some (checked) options changed; a `timeout` applies to all methods."""
-        if len(given) == 1 and 'timeout' in given:
-            return self._with_timeout(given['timeout'])
-        view = object.__new__(CallOptions)
-        for name in CallOptions.__slots__:
-            setattr(view, name, given.get(name, getattr(self, name)))
-        if 'timeout' in given:
-            view.timeouts = None
-        view._derive()
-        return view
-
-    def _with_timeout(self, timeout: float | None) -> CallOptions:
-        """Return a copy with another timeout, for views for single calls."""
-        view = object.__new__(CallOptions)
-        view.codec = self.codec
-        view.headers = self.headers
-        view.hedge = self.hedge
-        view.idempotent = self.idempotent
-        view.retry = self.retry
-        view.timeout = timeout
-        view.timeouts = None
-        view.propagate = self.propagate
-        view.source = self.source
-        view.is_one_exchange = self.is_one_exchange
-        view.is_uniform = self.hedge is None
-        view.plans = self.plans
-        return view
-
-    def _derive(self) -> None:
-        retry = self.retry
-        policies = retry.values() if isinstance(retry, dict) else (retry,)
-        self.is_one_exchange = (
-            self.headers is None
-            and self.source is None
-            and not self.propagate
-            and all(policy.attempt_timeout is None for policy in policies)
-        )
-        self.is_uniform = self.timeouts is None and self.hedge is None
-        is_small = self.is_one_exchange and self.hedge is None and self.codec.wire.apache is None
-        self.plans: dict[Method, Any] = self.codec.plans if is_small else {}
-
-    def plan_of(self, method: Method) -> Any:
-        """Return the plan of a method that `plans` doesn't have; None: no short path."""
-        codec = self.codec
-        return codec.plan(method) if self.is_one_exchange and codec.wire.apache is None else None
-
-    def timeout_of(self, method: str) -> float | None:
-        """Return the timeout of a call of one method, in ms; None: no limit."""
-        timeouts = self.timeouts
-        return self.timeout if timeouts is None else timeouts.get(method, self.timeout)
-
-    def retry_of(self, method: str) -> RetryPolicy:
-        """Return the policy for one method: its own, or that of '*'."""
-        from thrift_client.policies import RetryPolicy
-
-        if isinstance(self.retry, RetryPolicy):
-            return self.retry
-        return self.retry.get(method) or self.retry.get('*') or RetryPolicy()
-
-    def is_idempotent(self, method: str) -> bool:
-        """Tell whether a method may safely run twice."""
-        value = self.idempotent
-        return value if isinstance(value, bool) else method in value
-
-    def reconsiders(self, method: Method, answer: BaseException) -> bool:
-        """Tell whether an answer makes another attempt worthwhile (`retry_on`, a proxy's answer).
-
-        Raises what a function given as `retry_on` raises.
-        """
-        if not self.is_idempotent(method.name):
-            return False
-        return lacked_server(answer) or is_retried(answer, self.retry_of(method.name).retry_on)
-
-    def may_hedge(self, method: Method) -> bool:
-        """Tell whether calls of a method are hedged."""
-        if self.hedge is None or method.oneway or self.source is not None:
-            return False
-        return self.is_idempotent(method.name)
 
 
 class Call:

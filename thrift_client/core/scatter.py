@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from thrift_client.core.call import CallOptions
+    from thrift_client.core.call_options import CallOptions
     from thrift_client.core.codec import Codec, MethodPlan
     from thrift_client.core.service import Method
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from thrift_client import address as addresses
-from thrift_client.core.call import CallOptions
+from thrift_client.core.call_options import CallOptions
 from thrift_client.core.codec import codec_of
 from thrift_client.core.service import Service, service_of
 from thrift_client.options import check_call_options, check_methods, milliseconds, with_frame

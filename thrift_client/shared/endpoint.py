@@ -11,7 +11,7 @@ from os import urandom
 from time import monotonic
 
 from thrift_client import address as addresses
-from thrift_client.core.call import CallOptions
+from thrift_client.core.call_options import CallOptions
 from thrift_client.core.codec import codec_of
 from thrift_client.core.retry import RetryBudget
 from thrift_client.core.wire import wire_of

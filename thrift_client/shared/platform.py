@@ -7,6 +7,7 @@ left, so signals cannot extend a wait (PEP 475).
 
 from __future__ import annotations
 
+import _socket
 import os
 import select
 import socket
@@ -142,6 +143,30 @@ def new_poller() -> Any:
     """Make a poller with the interface of `select.poll` (gevent's in a patched process)."""
     make = getattr(select, 'poll', None)
     return SelectPoller() if make is None else make()
+
+
+class _Borrowed(_socket.socket):
+    """A second object for the descriptor of a socket, with a timeout of its own; never closes it.
+
+    A receive of a socket with a timeout polls and reads in one step: faster than a poller.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, fd: int, timeout: float) -> None:
+        super().__init__(-1, -1, -1, fd)
+        self.settimeout(timeout)
+
+    def __del__(self) -> None:
+        self.detach()
+
+
+def with_timeout(sock: Any, timeout: float) -> Any:
+    """Return an object to receive from `sock` with, within `timeout` seconds.
+
+    It is to be detached before `sock` is closed. None in a patched process, which must not block.
+    """
+    return _Borrowed(sock.fileno(), timeout) if isinstance(sock, _socket.socket) else None
 
 
 def tune(sock: socket.socket, family: int) -> None:

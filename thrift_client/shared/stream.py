@@ -10,7 +10,7 @@ import socket
 
 from thrift_client.core.classify import lost
 from thrift_client.core.failures import is_foreign, is_system_error
-from thrift_client.shared.platform import READABLE, WRITABLE, new_poller
+from thrift_client.shared.platform import READABLE, WRITABLE, new_poller, with_timeout
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: The most that one system call reads.
 CHUNK = 1 << 16
+#: Seconds that a `timed_receive` waits.
+SOON = 0.01
 
 
 class Stream:
@@ -26,7 +28,7 @@ class Stream:
     `poll` waits up to so many ms for something to read on this socket.
     """
 
-    __slots__ = ('poll', 'receive', 'send', 'sock')
+    __slots__ = ('_timed', 'poll', 'receive', 'send', 'sock')
 
     #: What to wait for before more can be sent.
     to_send = WRITABLE
@@ -38,11 +40,21 @@ class Stream:
         poller = new_poller()
         poller.register(sock, READABLE)
         self.poll: Any = poller.poll
+        self._timed: Any = None
 
     def fileno(self) -> int:
         """Return the descriptor, to wait for."""
         fd: int = self.sock.fileno()
         return fd
+
+    def timed_receive(self) -> Any:
+        """Return a `receive` that waits up to SOON: one step instead of a poll before.
+
+        It raises TimeoutError if nothing has arrived by then. None in a patched process.
+        """
+        if self._timed is None:
+            self._timed = with_timeout(self.sock, SOON)
+        return None if self._timed is None else self._timed.recv
 
     def try_send(self, data: bytes | memoryview) -> int:
         """Send what the kernel accepts now; return its size, -1 for none. Raises ConnectionLost."""
@@ -68,7 +80,7 @@ class Stream:
         An error is reported only once: a read after a TLS alert looks like the end of the
         stream.
         """
-        if isinstance(exc, BlockingIOError) and not is_foreign(exc):
+        if is_late(exc):
             return None
         raise self.broken(exc, 'waiting for the reply') from exc
 
@@ -114,4 +126,12 @@ class Stream:
             if not forked:
                 self.interrupt()
         finally:
+            if self._timed is not None:
+                self._timed.detach()
             self.sock.close()
+
+
+def is_late(exc: OSError) -> bool:
+    """Tell whether a receive raised this because nothing has arrived yet."""
+    timed_out = type(exc) is TimeoutError and exc.errno is None  # with one, the connection is lost
+    return (timed_out or isinstance(exc, BlockingIOError)) and not is_foreign(exc)

@@ -9,7 +9,7 @@ from thrift_client.core.classify import READING, lost
 from thrift_client.core.failures import is_foreign, is_system_error, unless_foreign
 from thrift_client.errors import CertificateError, ThriftClientError, TLSError, WireMismatch
 from thrift_client.shared.platform import READABLE, WRITABLE, peek_rest
-from thrift_client.shared.stream import CHUNK, Stream
+from thrift_client.shared.stream import CHUNK, Stream, is_late
 
 #: The most bytes that are encrypted before they are sent.
 _PIECE = 1 << 18
@@ -101,8 +101,18 @@ class TLSStream(Stream):
         self._unsent = b''
         return self._covered
 
-    def receive_records(self, size: int = CHUNK) -> bytes:  # noqa: ARG002
-        """Return the content of the records that have arrived, whatever its size."""
+    def timed_receive(self) -> Any:
+        """Return a `receive_records` that waits up to SOON; see `Stream.timed_receive`."""
+        return None if super().timed_receive() is None else self._records_soon
+
+    def _records_soon(self, size: int) -> bytes:
+        return self.receive_records(size, self._timed.recv)
+
+    def receive_records(self, size: int = CHUNK, receive: Any = None) -> bytes:  # noqa: ARG002
+        """Return the content of the records that have arrived, whatever its size.
+
+        `receive` reads from the socket; None: the socket's own method.
+        """
         if self._incoming.pending or self._pending():
             try:
                 return self._drain()
@@ -111,7 +121,7 @@ class TLSStream(Stream):
                 # The last record has not arrived completely.
         if self._failed is not None:
             raise self._failed
-        self._pull()
+        self._pull(receive)
         try:
             return self._drain()
         except ssl.SSLWantReadError:
@@ -120,9 +130,9 @@ class TLSStream(Stream):
             self._failed = exc  # for the next receive, which reports it
             raise
 
-    def _pull(self) -> None:
+    def _pull(self, receive: Any = None) -> None:
         """Read records from the socket. Raises BlockingIOError if none have arrived."""
-        data = self._receive(CHUNK)
+        data = (receive or self._receive)(CHUNK)
         if data:
             self._incoming.write(data)
         else:
@@ -173,7 +183,7 @@ class TLSStream(Stream):
     def not_received(self, exc: OSError) -> bytes | None:
         """Return the result of a `receive` that raised: as `try_receive`, without reading again."""
         unless_foreign(exc)
-        if isinstance(exc, (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)):
+        if is_late(exc) or isinstance(exc, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):
             return None
         if isinstance(exc, (ssl.SSLZeroReturnError, ssl.SSLEOFError)):
             return b''

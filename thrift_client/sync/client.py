@@ -4,15 +4,18 @@ A call takes one of two paths. The short path is for small calls: it takes an id
 and makes one exchange on it, whatever the timeout, view, deadline, TLS or transport. Everything
 else (no idle connection, a pinned connection, a failure, a hedge that is due) follows the
 course of `core/call.py`. If a small call fails, its exchange counts as the first attempt of
-that.
+that. In both, `arguments` are in an instance of the generated class, and a `picker` chooses the
+endpoints of further attempts.
 """
 
 from __future__ import annotations
 
+from math import inf
 from time import monotonic
 
 from thrift_client import deadlines
-from thrift_client.core.call import Call, CallOptions
+from thrift_client.core.call import Call
+from thrift_client.core.call_options import CallOptions
 from thrift_client.core.classify import FAILURES, annotate
 from thrift_client.core.codec import next_id
 from thrift_client.core.failures import ENCODING, is_foreign, unless_foreign
@@ -26,7 +29,6 @@ from thrift_client.shared.endpoint import Endpoint
 from thrift_client.sync.connection import HandOver
 from thrift_client.sync.connection_pool import ONLY_LISTENERS, SyncConnectionPool
 from thrift_client.sync.course import make_attempts
-from thrift_client.sync.stream import SLICE
 from thrift_client.sync.workers import Workers
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -43,23 +45,19 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
     endpoint: Endpoint, options: CallOptions, method: Method, arguments: Any,
     now: float | None = None, response: ThriftResponse[Any] | None = None, picker: Any = None,
 ) -> Any:  # fmt: skip
-    """Make a call begun at `now`, with its arguments in an instance of the generated class.
-
-    Returns the value, or raises. The rest is set on `response`; `picker` chooses more endpoints.
-    """
-    now, connections, audience = now or monotonic(), endpoint.connections, None
+    """Make a call begun at `now`; return its value or raise. The rest is set on `response`."""
+    now, connections = now or monotonic(), endpoint.connections
     plan, idle = options.plans.get(method) or options.plan_of(method), connections.idle
-    if plan is None or connections.gate:
-        if plan is None or connections.gate != ONLY_LISTENERS:
-            return full_call(endpoint, options, method, arguments, now, response, picker)
-        audience = endpoint.health.audience
+    audience = endpoint.health.audience if connections.gate else None
+    if plan is None or (connections.gate and connections.gate != ONLY_LISTENERS):
+        return full_call(endpoint, options, method, arguments, now, response, picker)
     try:
         body = plan.encode(arguments, plan.encode_spec)
     except ENCODING as exc:
         return _mistaken(exc, audience, endpoint, options, method, arguments, now, response, picker)
-    wait, ends, latencies = options.timeout, deadlines.current.get(), None
-    if wait is not None and ends is None and options.is_uniform:
-        expires: float | None = now + wait / 1000
+    wait, ends, latencies = options.seconds, deadlines.current.get(), None
+    if wait is not None and ends is None:
+        expires: float | None = now + wait
     else:
         expires, wait, latencies = _limits(endpoint, options, method, now, ends, picker)
     try:
@@ -67,7 +65,7 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
     except IndexError as exc:  # another thread was faster
         connection = unless_foreign(exc)
     hedged = latencies is not None
-    if wait <= 0 or connection is None or now >= connection.look_at:
+    if wait <= 0.0 or connection is None or now >= connection.look_at:
         try:
             connection = connections.take_at_once(connection, now, expires, audience, hedged)
         except FAILURES as exc:
@@ -94,12 +92,13 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
             connections.tend_if_due(now)
     else:
         connections.give_back(connection)
-    value = getattr(result, 'success', None) if plan.returns else None
+    try:
+        value = result.success if plan.returns else None
+    except AttributeError as exc:  # there is none
+        value = unless_foreign(exc)
     if value is None and result is not None and method.exception_in(result) is not None:
-        try:
-            return _raise_reply(result, endpoint, options, method, arguments, now, response, picker)
-        finally:
-            del result  # the traceback of its exception holds this frame: a cycle
+        taken, result = [result], None  # the traceback of its exception holds this frame: a cycle
+        return _raise_reply(taken, endpoint, options, method, arguments, now, response, picker)
     if latencies is not None or audience is not None:
         _note_end(latencies, audience, method, (monotonic() - now) * 1000)
     return value
@@ -109,27 +108,31 @@ def _limits(
     endpoint: Endpoint, options: CallOptions, method: Method, now: float, ends: float | None,
     picker: Any,
 ) -> tuple[float | None, float, Latencies | None]:  # fmt: skip
-    """Return when a call has to end, its first wait in ms, and where its time is noted.
+    """Return when a call has to end, its first wait in seconds, and where its time is noted.
 
     The time of a call is noted if it may be hedged; it waits at first until a hedge is due.
     """
-    expires = deadlines.expiry(now, options.timeout_of(method.name), ends)
-    wait = SLICE if expires is None else (expires - now) * 1000
-    if options.hedge is None or not options.may_hedge(method) or (picker and picker.forced):
+    seconds, hedge = options.limits.get(method) or options.limits_of(method)
+    expires = ends
+    if seconds is not None and (ends is None or now + seconds < ends):
+        expires = now + seconds
+    wait = inf if expires is None else expires - now
+    if hedge is None or (picker is not None and picker.forced):
         return expires, wait, None
     latencies = latencies_of(method, (picker or endpoint.health).latencies)
-    after = patience(options.hedge, latencies)
-    return expires, wait if after is None or wait < after else after, latencies
+    after = patience(hedge, latencies)
+    return expires, wait if after is None else min(wait, after / 1000), latencies
 
 
 def _raise_reply(
-    result: Any, endpoint: Endpoint, options: CallOptions, method: Method, arguments: Any,
+    taken: list[Any], endpoint: Endpoint, options: CallOptions, method: Method, arguments: Any,
     started: float, response: ThriftResponse[Any] | None, picker: Any,
 ) -> Any:  # fmt: skip
-    """Raise the exception that a small call was answered with.
+    """Raise the exception in `taken`, the result that a small call was answered with.
 
     If it has to be reported, or if another attempt may be made after it, a whole call goes on.
     """
+    result = taken.pop()
     exception = method.exception_in(result)
     assert exception is not None
     try:

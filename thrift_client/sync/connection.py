@@ -22,7 +22,7 @@ from thrift_client.errors import (
 )
 from thrift_client.shared.connection import UNFRAMED, ConnectionBase, frame_length, unframed
 from thrift_client.sync import stream as waiting
-from thrift_client.sync.stream import CHUNK, SLICE
+from thrift_client.sync.stream import CHUNK, SLICE, SOON
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -66,13 +66,14 @@ class HandOver:
 class Connection(ConnectionBase):
     """An open connection to one server."""
 
-    __slots__ = ('_expires', '_poll', '_receive', '_send')
+    __slots__ = ('_expires', '_receive_soon', '_send')
 
     def __init__(self, wire: Wire, stream: Stream, channel: Channel, now: float) -> None:
         super().__init__(wire, stream, channel, now)
         self._expires: float | None = None
         # Methods that the small exchange uses, bound once.
-        self._send, self._receive, self._poll = stream.send, stream.receive, stream.poll
+        self._send = stream.send
+        self._receive_soon: Any = None
 
     def small_exchange(  # noqa: C901 - a function for each case would cost what it saves
         self, plan: MethodPlan, body: bytes, seqid: int, wait: float, expires: float | None,
@@ -80,7 +81,7 @@ class Connection(ConnectionBase):
     ) -> Any:  # fmt: skip
         """Exchange a small request and its reply: one send, one wait, one receive.
 
-        `body` are the encoded arguments, `wait` the ms to wait at first, at most until
+        `body` are the encoded arguments, `wait` the seconds to wait at first, at most until
         `expires`. If it turns out not to be small, the general code goes on; if the call may be
         `hedged`, the fan-out that makes hedges does. Returns the result that was read, None for
         oneway, or a `HandOver`; raises as `exchange`.
@@ -106,28 +107,44 @@ class Connection(ConnectionBase):
             if hedged:
                 return HandOver(self, seqid, expires, unsent)
             waiting.send(self.stream, unsent, expires)
-            wait = 0  # the general code knows how much of the time is left
+            wait = 0.0  # the general code knows how much of the time is left
         if plan.result_spec is None:
             self.sent_oneway()
             return None
-        self._poll(wait if wait < SLICE else SLICE)  # noqa: FURB136 - a call less
-        try:
-            data = self._receive(self.first_read)
-        except OSError as exc:
-            received = self.stream.not_received(exc)
-            if received is None:
-                if hedged:
-                    return HandOver(self, seqid, expires)
-                received = waiting.receive(
-                    self.stream, self.first_read, expires, 'waiting for the reply'
-                )
-            data = received
+        data: bytes | None = None
+        if wait > SOON:
+            try:
+                data = (self._receive_soon or self._receive_first)(self.first_read)
+            except OSError as exc:
+                data = self.stream.not_received(exc)
+        if data is None:
+            data = self._receive_late(wait, expires, hedged)
+            if data is None:
+                return HandOver(self, seqid, expires)
         result = self.read_small(plan, reply_head, data)
         if result is not None:
             return result
         if hedged:
             return HandOver(self, seqid, expires, None, data)
         return self.judged(self._read_reply(plan.codec, plan.method, seqid, data, expires))
+
+    def _receive_first(self, size: int) -> Any:
+        """Receive within SOON; if it is the second reply, prepare to receive more in one step."""
+        stream = self.stream
+        if self.calls > 1:
+            self._receive_soon = stream.timed_receive()
+            if self._receive_soon is not None:
+                return self._receive_soon(size)
+        stream.poll(SOON * 1000)
+        return stream.receive(size)
+
+    def _receive_late(self, wait: float, expires: float | None, hedged: bool) -> bytes | None:
+        """Receive the beginning of a reply that hasn't come SOON; None if a hedge is due first."""
+        if not hedged:
+            return waiting.receive(self.stream, self.first_read, expires, 'waiting for the reply')
+        left = wait - SOON if wait > SOON else wait
+        self.stream.poll(min(left * 1000, SLICE))
+        return self.stream.try_receive(self.first_read)
 
     def exchange(self, call: Call, request: bytes) -> Any:
         """Exchange the request of a call and its reply, until `call.until`.

@@ -31,7 +31,7 @@ from thrift_client.sync.workers import Workers
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from thrift_client.core.call import CallOptions
+    from thrift_client.core.call_options import CallOptions
     from thrift_client.core.scatter import Leg, Scatter
     from thrift_client.core.service import Method
     from thrift_client.shared.endpoint import Endpoint

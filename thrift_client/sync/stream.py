@@ -10,9 +10,9 @@ from time import monotonic
 
 from thrift_client.core.classify import timed_out
 from thrift_client.shared.platform import READABLE, new_poller
-from thrift_client.shared.stream import CHUNK, Stream
+from thrift_client.shared.stream import CHUNK, SOON, Stream
 
-__all__ = ['CHUNK', 'SLICE', 'receive', 'receive_into', 'send', 'wait']
+__all__ = ['CHUNK', 'SLICE', 'SOON', 'receive', 'receive_into', 'send', 'wait']
 
 #: ms that one poll waits at most. A signal that arrives just before the system call doesn't end
 #: it; its handler runs only afterwards.
