@@ -57,9 +57,9 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
     see `make_call`.
     """
     connections = endpoint.connections
-    plan = options.plans.get(method)
-    if plan is None and not options.may_hedge(method):
-        plan = options.plan_of(method)
+    plan = None
+    if options.hedge is None or not options.may_hedge(method):
+        plan = options.plans.get(method) or options.plan_of(method)
     loop = _running_loop()
     if connections.loop is not loop:
         connections.bind()

@@ -22,10 +22,9 @@ class CallOptions:
     `codec` encodes and decodes the messages of its service. `is_one_exchange` says that calls need
     nothing but exchanges within their timeout: no headers, no pinned connection, no limit for
     attempts. `plans` has the plans of methods whose calls may take the short path of
-    `sync/client.py`, without a Call; it is empty if calls may be hedged, and `plan_of` is asked
-    instead. `seconds` is the timeout if all methods have the same one and no hedge; None: ask
-    `limits`, by method. `source` is where connections come from: None is the endpoint's pool, else
-    a pinned connection.
+    `sync/client.py`, without a Call; `plan_of` is asked for those that aren't there. `seconds` is
+    the timeout if all methods have the same one and no hedge; None: ask `limits`, by method.
+    `source` is where connections come from: None is the endpoint's pool, else a pinned connection.
     """
 
     __slots__ = (
@@ -87,7 +86,7 @@ class CallOptions:
         timeout, uniform = self.timeout, self.timeouts is None and self.hedge is None
         self.seconds = in_seconds(timeout) if uniform and timeout is not None else None
         self.limits: dict[Method, tuple[float | None, Hedge | None]] = {}
-        is_small = self.is_one_exchange and self.hedge is None and self.codec.wire.apache is None
+        is_small = self.is_one_exchange and self.codec.wire.apache is None
         self.plans: dict[Method, Any] = self.codec.plans if is_small else {}
 
     def plan_of(self, method: Method) -> Any:

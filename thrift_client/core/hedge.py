@@ -52,6 +52,8 @@ def latencies_of(method: Any, known: dict[Any, Latencies]) -> Latencies:
     return known.get(method) or known.setdefault(method, Latencies())
 
 
-def patience(hedge: Hedge, latencies: Latencies) -> float | None:
+def patience(hedge: Hedge, latencies: Latencies | None) -> float | None:
     """Return the ms after which a call is sent again; None: not known yet."""
-    return hedge.after if hedge.after is not None else latencies.percentile(hedge.percentile)
+    if hedge.after is not None:
+        return hedge.after
+    return None if latencies is None else latencies.percentile(hedge.percentile)

@@ -55,16 +55,15 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
         body = plan.encode(arguments, plan.encode_spec)
     except ENCODING as exc:
         return _mistaken(exc, audience, endpoint, options, method, arguments, now, response, picker)
-    wait, ends, latencies = options.seconds, deadlines.current.get(), None
+    wait, ends, hedged, latencies = options.seconds, deadlines.current.get(), False, None
     if wait is not None and ends is None:
         expires: float | None = now + wait
     else:
-        expires, wait, latencies = _limits(endpoint, options, method, now, ends, picker)
+        expires, wait, hedged, latencies = _limits(endpoint, options, method, now, ends, picker)
     try:
         connection = idle.pop() if idle else None
     except IndexError as exc:  # another thread was faster
         connection = unless_foreign(exc)
-    hedged = latencies is not None
     if wait <= 0.0 or connection is None or now >= connection.look_at:
         try:
             connection = connections.take_at_once(connection, now, expires, audience, hedged)
@@ -107,10 +106,10 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
 def _limits(
     endpoint: Endpoint, options: CallOptions, method: Method, now: float, ends: float | None,
     picker: Any,
-) -> tuple[float | None, float, Latencies | None]:  # fmt: skip
-    """Return when a call has to end, its first wait in seconds, and where its time is noted.
+) -> tuple[float | None, float, bool, Latencies | None]:  # fmt: skip
+    """Return when a call has to end, its first wait in s, if it may be hedged, where to note it.
 
-    The time of a call is noted if it may be hedged; it waits at first until a hedge is due.
+    It waits at first until a hedge is due. Its time is noted if that depends on earlier times.
     """
     seconds, hedge = options.limits.get(method) or options.limits_of(method)
     expires = ends
@@ -118,10 +117,12 @@ def _limits(
         expires = now + seconds
     wait = inf if expires is None else expires - now
     if hedge is None or (picker is not None and picker.forced):
-        return expires, wait, None
-    latencies = latencies_of(method, (picker or endpoint.health).latencies)
+        return expires, wait, False, None
+    latencies = None
+    if hedge.after is None:
+        latencies = latencies_of(method, (picker or endpoint.health).latencies)
     after = patience(hedge, latencies)
-    return expires, wait if after is None else min(wait, after / 1000), latencies
+    return expires, wait if after is None else min(wait, after / 1000), True, latencies
 
 
 def _raise_reply(
