@@ -140,7 +140,6 @@ def _slot(of: Any, name: str) -> Any:
 # much as the descriptors of its slots.
 _new: Any = object.__new__
 _set_server: Any = _slot(Event, 'server').__set__
-_set_started_method: Any = _slot(CallStarted, 'method').__set__
 _set_reused_calls: Any = _slot(ConnectionReused, 'calls').__set__
 _set_finished_method: Any = _slot(CallFinished, 'method').__set__
 _set_elapsed: Any = _slot(CallFinished, 'elapsed').__set__
@@ -160,7 +159,7 @@ class Audience:
     that name, or None. If no listener handles a class, its events are not created.
     """
 
-    __slots__ = ('_finished', '_handlers', '_reused', '_server', '_started')
+    __slots__ = ('_begun', '_finished', '_handlers', '_reused', '_server', '_started')
 
     def __init__(self, listeners: Iterable[Callable[[Any], object]], server: Any) -> None:
         self._server = server
@@ -169,25 +168,41 @@ class Audience:
         self._started = self._handlers['CallStarted']
         self._reused = self._handlers['ConnectionReused']
         self._finished = self._handlers['CallFinished']
+        #: By method. An event can't be changed, so that all calls may have the same one.
+        self._begun: dict[str, CallStarted] = {}
 
-    def tell(self, kind: str, details: dict[str, Any]) -> None:
+    def tell(self, kind: str, **details: Any) -> None:
         """Report an event of the class named `kind`."""
         handlers = self._handlers[kind]
-        if handlers:
-            _tell(handlers, globals()[kind](server=self._server, **details))
+        if not handlers:
+            return
+        event = globals()[kind](server=self._server, **details)
+        for handle, listener in handlers:
+            try:
+                handle(event)
+            except Exception as exc:
+                _note_broken(listener, exc)
 
     def begun(self, method: str, calls: int) -> None:
         """Report that a call begins, on a connection that has carried `calls` calls."""
         if self._started:
-            started = _new(CallStarted)
-            _set_server(started, self._server)
-            _set_started_method(started, method)
-            _tell(self._started, started)
+            started = self._begun.get(method)
+            if started is None:
+                started = self._begun[method] = CallStarted(self._server, method)
+            for handle, listener in self._started:
+                try:
+                    handle(started)
+                except Exception as exc:
+                    _note_broken(listener, exc)
         if self._reused:
             reused = _new(ConnectionReused)
             _set_server(reused, self._server)
             _set_reused_calls(reused, calls)
-            _tell(self._reused, reused)
+            for handle, listener in self._reused:
+                try:
+                    handle(reused)
+                except Exception as exc:
+                    _note_broken(listener, exc)
 
     def ended(self, method: str, elapsed: float) -> None:
         """Report that the first attempt of a call succeeded, after `elapsed` ms."""
@@ -198,7 +213,11 @@ class Audience:
             _set_elapsed(finished, elapsed)
             _set_attempts(finished, 1)
             _set_error(finished, None)
-            _tell(self._finished, finished)
+            for handle, listener in self._finished:
+                try:
+                    handle(finished)
+                except Exception as exc:
+                    _note_broken(listener, exc)
 
 
 def _handlers(listeners: Iterable[Callable[[Any], object]], kind: str) -> tuple[Handler, ...]:
@@ -212,13 +231,10 @@ def _handlers(listeners: Iterable[Callable[[Any], object]], kind: str) -> tuple[
     return tuple(found)
 
 
-def _tell(handlers: Iterable[Handler], event: Any) -> None:
-    for handle, listener in handlers:
-        try:
-            handle(event)
-        except Exception as exc:
-            if is_foreign(exc):
-                raise
-            if id(listener) not in _broken:
-                _broken[id(listener)] = listener
-                log.exception('a listener failed (logged only once): %r', listener)
+def _note_broken(listener: Callable[[Any], object], exc: Exception) -> None:
+    """Log the first failure of a listener; raise the exception of a signal handler."""
+    if is_foreign(exc):
+        raise exc
+    if id(listener) not in _broken:
+        _broken[id(listener)] = listener
+        log.error('a listener failed (logged only once): %r', listener, exc_info=exc)

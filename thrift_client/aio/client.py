@@ -63,7 +63,7 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
     loop = _running_loop()
     if connections.loop is not loop:
         connections.bind()
-    if plan is None or connections.gate:
+    if plan is None or connections.gate or connections.audience is not None:
         return full_call(endpoint, options, method, arguments, now, response, picker)
     seqid = next_id()
     try:

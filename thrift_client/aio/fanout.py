@@ -147,6 +147,7 @@ class AsyncFanOut(FanOutBase):
         endpoint, options = leg.endpoint, leg.options
         connections = endpoint.connections
         is_free = connections.loop is self._loop and not connections.gate and not connections.line
+        is_free = is_free and connections.audience is None
         if options.is_one_exchange and is_free:
             timeout = options.timeout_of(leg.method.name)
             leg.expires = deadlines.expiry(leg.started, timeout, self._deadline)

@@ -26,9 +26,9 @@ from thrift_client.shared import fork
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
+    from thrift_client.events import Audience
     from thrift_client.shared.endpoint import Endpoint
 
 #: The maximum seconds between two searches for connections that were idle for too long.
@@ -70,9 +70,8 @@ class ConnectionPool:
     """The idle connections to one server, last in, first out; the base of both kinds."""
 
     __slots__ = (
-        '__weakref__', '_calls_gone', '_live', '_made_at', '_tend_every',
+        '__weakref__', '_calls_gone', '_live', '_made_at', '_tend_every', 'audience',
         'endpoint', 'gate', 'idle', 'limit', 'max_idle', 'opened', 'pins', 'taken', 'tend_at',
-        'told',
     )  # fmt: skip
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -91,7 +90,7 @@ class ConnectionPool:
         self._tend_every = min([TEND_EVERY, *(ms / 1000 for ms in limits)])
         #: References to the pins that hold connections of this pool.
         self.pins: tuple[ref[Any], ...] = ()
-        self.told: Callable[..., None] | None = None  # reports events of connections
+        self.audience: Audience | None = None  # set by the server's Health
         fork.register(self)
 
     def __repr__(self) -> str:
@@ -202,8 +201,8 @@ class ConnectionPool:
             self.discard(connection, reason)
             return False
         connection.used(now)
-        if self.told is not None:
-            self.told('ConnectionReused', calls=connection.calls)
+        if self.audience is not None:
+            self.audience.tell('ConnectionReused', calls=connection.calls)
         return True
 
     def _why_not(self, connection: Any, now: float) -> str | None:
@@ -258,8 +257,8 @@ class ConnectionPool:
         live = self._live
         live.update(map(ref, (connection,), (live.discard,)))  # in one step, as for `Permit`
         self.opened += 1
-        if self.told is not None:
-            self.told('ConnectionOpened', elapsed=(now - began) * 1000)
+        if self.audience is not None:
+            self.audience.tell('ConnectionOpened', elapsed=(now - began) * 1000)
 
     def give_back(self, connection: Any) -> None:
         """Make a clean connection idle, or close it if it may not be kept."""
@@ -305,8 +304,8 @@ class ConnectionPool:
         permit, connection.permit = connection.permit, None
         if permit is not None:
             permit.release()
-        if self.told is not None:
-            self.told('ConnectionDiscarded', reason=str(reason) or type(reason).__name__)
+        if self.audience is not None:
+            self.audience.tell('ConnectionDiscarded', reason=str(reason) or type(reason).__name__)
         if isinstance(reason, ConnectionLost):
             self.drop_idle()
 

@@ -70,8 +70,7 @@ class Health:
             from thrift_client.events import Audience
 
             self.audience = Audience(self.listeners, endpoint.client)
-            connections.gate.add('listening')
-            connections.told = self.tell
+            connections.audience = self.audience
         fork.register(self)
 
     def join(
@@ -255,7 +254,7 @@ class Health:
     def tell(self, event: str, **details: Any) -> None:
         """Notify the listeners of an event, given by the name of its class."""
         if self.audience is not None:
-            self.audience.tell(event, details)
+            self.audience.tell(event, **details)
 
     def renew_after_fork(self) -> None:
         """Renew it in a forked child: the lock may be held, and the probe is the parent's."""

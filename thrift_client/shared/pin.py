@@ -175,8 +175,9 @@ class PinBase:
             why = 'the server closed it, or wrote to it, while it was idle'
         if why is None:
             connection.used(now)
-            if connections.told is not None and not self.silent and connection.calls:
-                connections.told('ConnectionReused', calls=connection.calls)
+            audience = connections.audience
+            if audience is not None and not self.silent and connection.calls:
+                audience.tell('ConnectionReused', calls=connection.calls)
             return True
         self.drop(connections, connection, why)
         if self.replaces:

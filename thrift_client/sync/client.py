@@ -27,7 +27,7 @@ from thrift_client.shared.client_base import ClientBase
 from thrift_client.shared.connection import LOOK_AFTER
 from thrift_client.shared.endpoint import Endpoint
 from thrift_client.sync.connection import HandOver
-from thrift_client.sync.connection_pool import ONLY_LISTENERS, SyncConnectionPool
+from thrift_client.sync.connection_pool import SyncConnectionPool
 from thrift_client.sync.course import make_attempts
 from thrift_client.sync.workers import Workers
 
@@ -48,14 +48,15 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
     """Make a call begun at `now`; return its value or raise. The rest is set on `response`."""
     now, connections = now or monotonic(), endpoint.connections
     plan, idle = options.plans.get(method) or options.plan_of(method), connections.idle
-    audience = endpoint.health.audience if connections.gate else None
-    if plan is None or (connections.gate and connections.gate != ONLY_LISTENERS):
+    audience = connections.audience
+    if plan is None or connections.gate:
         return full_call(endpoint, options, method, arguments, now, response, picker)
     try:
         body = plan.encode(arguments, plan.encode_spec)
     except ENCODING as exc:
         return _mistaken(exc, audience, endpoint, options, method, arguments, now, response, picker)
-    wait, ends, hedged, latencies = options.seconds, deadlines.current.get(), False, None
+    wait, ends = options.seconds, deadlines.current.get()
+    hedged, latencies = False, None
     if wait is not None and ends is None:
         expires: float | None = now + wait
     else:
@@ -88,7 +89,7 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
         connection.look_at = now + LOOK_AFTER
         idle.append(connection)
         if len(idle) > connections.max_idle or now > connections.tend_at or connections.gate:
-            connections.tend_if_due(now)
+            connections.tend(now)
     else:
         connections.give_back(connection)
     try:

@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from thrift_client.sync.pin import Pin
 
 
-#: The `gate` of a server that has listeners, and no other reason against the short path.
-ONLY_LISTENERS = {'listening'}
-
-
 class SyncConnectionPool(ConnectionPool):
     """The idle connections to one server, last in, first out, and the line of calls for one."""
 
@@ -171,7 +167,7 @@ class SyncConnectionPool(ConnectionPool):
         if connection is not None:
             self.idle.append(connection)
             if self.gate:  # `close` may have missed it
-                self.tend_if_due(now)
+                self.tend(now)
         if audience is not None or (expires is not None and now >= expires):
             return None
         if connection is not None:
@@ -183,11 +179,6 @@ class SyncConnectionPool(ConnectionPool):
         if isinstance(error, ThriftClientError):
             connection.blame(error)
         self.discard(connection, error)
-
-    def tend_if_due(self, now: float) -> None:
-        """Check the idle connections, if that is due."""
-        if len(self.idle) > self.max_idle or now > self.tend_at or self.gate != ONLY_LISTENERS:
-            self.tend(now)
 
     def open_at_once(self, began: float, expires: float | None) -> Connection | None:
         """Open a connection if only the server's kernel has to be waited for.

@@ -121,7 +121,8 @@ class FanOut(FanOutBase):
         """Send on an idle connection, or follow the whole course of a call."""
         endpoint, options = leg.endpoint, leg.options
         connections = endpoint.connections
-        if options.is_one_exchange and endpoint.wire.apache is None and not connections.gate:
+        is_watched = connections.gate or connections.audience is not None
+        if options.is_one_exchange and endpoint.wire.apache is None and not is_watched:
             self._encode(leg)  # an EncodeError is the caller's mistake
             connection = connections.take_checked() if connections.idle else None
             if connection is not None:
