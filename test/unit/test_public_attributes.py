@@ -84,7 +84,10 @@ ATTRIBUTES = MappingProxyType({
     'LeastLoaded': 'name pick',
     'Ledger': 'count executions record wait_for',
     'Listener': 'trouble update',
-    'Load': 'abandon cost done ewma in_flight learn losses lost lost_at renew stamp start weight',
+    'Load': (
+        'abandon cost done end ewma in_flight land learn losses lost lost_at renew stamp start '
+        'take_off weight'
+    ),
     'Maglev': 'name table',
     'Member': 'address host metadata name of port server_hostname weight',
     'MessageTooLarge': 'inner message type',

@@ -24,7 +24,7 @@ from thrift_client.options import check_max_threads
 from thrift_client.response import ThriftResponse, answered, begun, failed
 from thrift_client.shared.balanced_base import BalancedBase, balanced_failure
 from thrift_client.shared.bound_methods import ForwardedMethod, bind, method_of
-from thrift_client.shared.hash_base import HashBase, KeyedMethod, default_key
+from thrift_client.shared.hash_base import HashBase, KeyedMethod, key_of
 from thrift_client.shared.pickers import BalancedPicker, FailoverPicker
 from thrift_client.shared.pool_base import PoolBase, is_raised
 from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
@@ -296,19 +296,19 @@ class AsyncHashMethod(KeyedMethod):
     async def _call(
         self, method: Method, arguments: Any, values: tuple[Any, ...]
     ) -> ThriftResponse[Any]:
-        roster = self._servers.roster
+        routes = self._routes
+        roster = routes.servers.roster
         if not roster.ready:
             first: ThriftResponse[Any] = await self._when_listed(
                 method, self._call, method, arguments, values
             )
             return first
-        if self._splits and method.name in self._splits:
+        if routes.splits and method.name in routes.splits:
             split: ThriftResponse[Any] = await self._call_split(method, values)
             return split
-        key = self._keys.get(method.name, default_key)(*values)
-        picker = None
-        if self._failover:
-            picker = FailoverPicker(roster, key, self._failover + 1)
+        key, picker = key_of(routes.keys.get(method.name), values), None
+        if routes.failover:
+            picker = FailoverPicker(roster, key, routes.failover + 1)
             endpoint = picker.endpoint
         else:
             place = roster.place_text if type(key) is str else roster.place
@@ -323,7 +323,7 @@ class AsyncHashMethod(KeyedMethod):
                 endpoint, options, method, arguments, started, response, picker
             )
         except (*FAILURES, *method.answers) as exc:
-            if is_raised(exc, self._servers):
+            if is_raised(exc, routes.servers):
                 raise
             if picker is not None:
                 response.server = picker.endpoint.client

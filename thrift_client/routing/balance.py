@@ -4,7 +4,8 @@ No lock is held anywhere. What threads share, and why their races do no harm:
 
 * The calls in flight at a server are the elements of a set, which a call enters and leaves in one
   atomic step each. The interpreter itself removes one that is garbage, so no exception can lose
-  the end of a call, which would make a server look loaded forever.
+  the end of a call, which would make a server look loaded forever. A flight that has ended is
+  kept for a later call in a list; `pop` and `append` are atomic, too.
 * `ewma` and `stamp` are written one after the other. If two calls end at once, one may be missing
   in the average, or be weighted by the other's time; the next call corrects that.
 * Two threads may both pick a server before either has started its call there. Two random choices
@@ -20,6 +21,8 @@ atomic, but the counter of `RoundRobin` would need a lock.
 `now` is always monotonic seconds, `random` a function that returns a float from 0 up to but not
 including 1. Weights are finite numbers above 0.
 """
+from __future__ import annotations
+
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate, count
@@ -27,6 +30,7 @@ from math import exp
 from typing import Protocol
 from weakref import ref
 
+from thrift_client.outside import is_foreign
 from thrift_client.routing.base import no_servers
 
 __all__ = ['Balancer', 'First', 'LeastLoaded', 'Load', 'Random', 'RoundRobin', 'TwoChoices']
@@ -62,7 +66,7 @@ class Load:
     `weight`: the server's share of the calls in proportion to the other servers' weights.
     """
 
-    __slots__ = ('_flights', '_started', 'ewma', 'losses', 'lost_at', 'stamp', 'weight')
+    __slots__ = ('_flights', '_spare', '_started', 'ewma', 'losses', 'lost_at', 'stamp', 'weight')
 
     def __init__(self, weight: float = 1) -> None:
         self.weight = weight
@@ -71,6 +75,7 @@ class Load:
         self.losses = 0
         self.lost_at = 0.0
         self._flights: set[ref[Flight]] = set()
+        self._spare: list[Flight] = []
         self._started: list[Flight] = []  # by `start`
 
     def __repr__(self) -> str:
@@ -84,7 +89,7 @@ class Load:
 
     def start(self) -> None:
         """Count a call as in flight until `done` or `abandon`."""
-        self._started.append(Flight(self))
+        self._started.append(self.take_off())
 
     def done(self, now: float, elapsed: float, failed: bool) -> None:
         """Note how a started call ended.
@@ -92,7 +97,28 @@ class Load:
         `now`: when it ended. `elapsed`: how many ms it took. `failed`: whether the server or
         the network failed it; a declared exception is an answer.
         """
-        self._started.pop()
+        self.land(self._started.pop(), now, elapsed, failed)
+
+    def take_off(self) -> Flight:
+        """Count a call as in flight, until `end` or `land`, or until its flight is garbage."""
+        try:
+            flight = self._spare.pop()
+        except IndexError as exc:
+            if is_foreign(exc):
+                raise
+            flight = Flight(self._flights)
+        self._flights.add(flight.mark)
+        return flight
+
+    def end(self, flight: Flight) -> None:
+        """Stop counting a call; its flight is another call's from now on."""
+        self._flights.discard(flight.mark)
+        self._spare.append(flight)
+
+    def land(self, flight: Flight, now: float, elapsed: float, failed: bool) -> None:
+        """End a call as `end` does, and note how it ended; the rest is as in `done`."""
+        self._flights.discard(flight.mark)
+        self._spare.append(flight)
         self.learn(now, elapsed, failed)
 
     def learn(self, now: float, elapsed: float, failed: bool) -> None:
@@ -116,7 +142,7 @@ class Load:
 
     def abandon(self) -> None:
         """Drop a started call whose end says nothing about the server."""
-        self._started.pop()
+        self.end(self._started.pop())
 
     def renew(self) -> None:
         """Drop the times of calls, as if the server were new."""
@@ -144,25 +170,14 @@ class Load:
 
 
 class Flight:
-    """A call in flight at a server, until `end` or until it is garbage."""
+    """A call in flight at a server while its `mark` is in the server's set of flights."""
 
-    __slots__ = ('__weakref__', 'load')
+    __slots__ = ('__weakref__', 'mark')
 
-    def __init__(self, load: Load) -> None:
-        self.load = load
-        flights = load._flights
-        # In one step of the interpreter: the callback of a reference that an exception from a
-        # signal handler keeps out of the set couldn't hash it.
-        flights.update(map(ref, (self,), (flights.discard,)))
-
-    def end(self) -> None:
-        """Stop counting it; may be repeated."""
-        self.load._flights.discard(ref(self))
-
-    def land(self, now: float, elapsed: float, failed: bool) -> None:
-        """End it, and note in the server's load how it ended (see `Load.done`)."""
-        self.end()
-        self.load.learn(now, elapsed, failed)
+    def __init__(self, flights: set[ref[Flight]]) -> None:
+        # Hashed in the same step of the interpreter: once the flight is garbage, the callback
+        # couldn't hash a mark that an exception from a signal handler has kept from that.
+        self.mark = max(map(ref, (self,), (flights.discard,)), key=hash)
 
 
 class Balancer(Protocol):

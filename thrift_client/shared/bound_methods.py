@@ -134,6 +134,7 @@ class Attribute:
     def __get__(self, pool: Any, owner: type) -> Any:
         if pool is None:
             return self._kind
+        pool._bound.append(self._name)  # first, for a view that is made at this moment
         method = pool.__dict__[self._name] = self._kind(pool)
         return method
 

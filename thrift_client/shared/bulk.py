@@ -69,14 +69,14 @@ class _Item:
 class Mapped(Scatter):
     """The calls of one `map`, made in the order of the items as servers become free.
 
-    `roster()` gives the pool's servers, `kind` is the method's class, `key` its key function.
+    `roster()` gives the pool's servers, `kind` is the method's class, `key(values)` a call's key.
     """
 
     def __init__(
         self,
         roster: Callable[[], Roster],
         kind: Any,
-        key: Callable[..., Any],
+        key: Callable[[tuple[Any, ...]], Any],
         items: Iterable[Any],
         overrides: Overrides | None,
         failover: int,
@@ -138,7 +138,7 @@ class Mapped(Scatter):
                 given = next(self._items)
                 args = given if type(given) is tuple else (given,)
                 item.arguments, values = bind(self._kind, args, {})
-                item.key = self._key(*values)
+                item.key = self._key(values)
                 self._queue(item)
             except StopIteration as exc:
                 if is_foreign(exc):

@@ -14,7 +14,7 @@ from thrift_client.routing.named import router
 from thrift_client.shared.bound_methods import PoolMethod, bind, method_of
 from thrift_client.shared.bulk import Mapped, SplitCall
 from thrift_client.shared.pickers import serving
-from thrift_client.shared.pool_base import PoolBase, S
+from thrift_client.shared.pool_base import Overrides, PoolBase, S
 from thrift_client.shared.server_list import ServerList
 
 if TYPE_CHECKING:
@@ -29,9 +29,36 @@ if TYPE_CHECKING:
 KeyFunction = Callable[..., Any]
 
 
-def default_key(*arguments: Any) -> Any:
-    """Return the only argument itself, else the tuple of all."""
-    return arguments[0] if len(arguments) == 1 else arguments
+def key_of(function: KeyFunction | None, values: tuple[Any, ...]) -> Any:
+    """Return the key of a call with these arguments.
+
+    It is what the function returns; without one, the only argument itself, else the tuple of all.
+    """
+    if len(values) == 1:  # a call without a tuple is cheaper
+        return values[0] if function is None else function(values[0])
+    return values if function is None else function(*values)
+
+
+class Routes:
+    """How a pool routes calls; its views have the same.
+
+    `keys` and `splits` are by method: the functions that give the key of a call, and how calls
+    are split.
+    """
+
+    __slots__ = ('failover', 'keys', 'servers', 'splits')
+
+    def __init__(
+        self,
+        servers: ServerList,
+        failover: int,
+        keys: dict[str, KeyFunction],
+        splits: dict[str, Split],
+    ) -> None:
+        self.servers = servers
+        self.failover = failover
+        self.keys = keys
+        self.splits = splits
 
 
 class KeyedMethod(PoolMethod):
@@ -41,16 +68,17 @@ class KeyedMethod(PoolMethod):
     access there slow.
     """
 
-    __slots__ = (
-        '_call_split', '_failover', '_keys', '_overrides', '_servers', '_splits', '_when_listed',
-    )  # fmt: skip
+    __slots__ = ('_overrides', '_routes')
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
-        (
-            self._servers, self._keys, self._splits, self._failover, self._overrides,
-            self._when_listed, self._call_split,
-        ) = pool._keying()  # fmt: skip
+        self._routes, self._overrides = pool._routing()
+
+    def _when_listed(self, *call: Any) -> Any:
+        return self._pool._when_listed(*call)
+
+    def _call_split(self, *call: Any) -> Any:
+        return self._pool._call_split(*call)
 
     def set_hash(self, function: KeyFunction) -> Any:
         """Route this method's calls by `function(*arguments)`, the key; returns the pool.
@@ -70,7 +98,8 @@ class KeyedMethod(PoolMethod):
         'map', 'sum', or a function of the list of the servers' values; None: chosen by the type
         of the values. Raises ValueError for an unknown argument.
         """
-        self._splits[self._method.name] = Split(self._method.parameters, argument, merge)
+        split = Split(self._method.parameters, argument, merge)
+        self._routes.splits[self._method.name] = split
         return self._pool
 
     def map(self, items: Iterable[Any]) -> Any:
@@ -126,16 +155,14 @@ class HashBase(PoolBase[S]):
             max_threads=max_threads,
             **options,
         )
+        self._routes = Routes(self._servers, self._failover, self._keys, self._splits)
 
     def _new_server_list(self) -> ServerList:
         return ServerList(self._make_server, self._router)
 
-    def _keying(self) -> tuple[Any, ...]:
+    def _routing(self) -> tuple[Routes, Overrides | None]:
         """Return what each call needs of the pool: see `KeyedMethod`."""
-        return (
-            self._servers, self._keys, self._splits, self._failover, self._overrides,
-            self._when_listed, self._call_split,
-        )  # fmt: skip
+        return self._routes, self._overrides
 
     def _call_split(self, method: Method, values: tuple[Any, ...]) -> Any:
         """Call each server with its share of the argument that is split, and merge."""
@@ -143,7 +170,7 @@ class HashBase(PoolBase[S]):
 
     def _mapped(self, kind: type[KeyedMethod], items: Iterable[Any]) -> Mapped:
         """Return the calls of a method for each item, none of which has begun."""
-        key = self._keys.get(method_of(kind).name, default_key)
+        key = partial(key_of, self._keys.get(method_of(kind).name))
         return Mapped(self._roster, kind, key, items, self._overrides, self._failover)
 
     def _split_call(self, method: Method, values: tuple[Any, ...]) -> SplitCall:
@@ -156,8 +183,8 @@ class HashBase(PoolBase[S]):
 
     def _replicas(self, method: Method, values: tuple[Any, ...]) -> Sequence[Endpoint]:
         """Return the servers of a call's key. Raises NoServersError."""
-        function: KeyFunction = self._keys.get(method.name, default_key)
-        return self._roster().ranked(function(*values), self._copies)
+        key = key_of(self._keys.get(method.name), values)
+        return self._roster().ranked(key, self._copies)
 
     def _everyone_of(self) -> Any:
         """Return the pool of `_all_type` over the same servers."""
@@ -242,8 +269,7 @@ class HashBase(PoolBase[S]):
 
     def _key_for(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         _, values = bind(type(self._method(method)), args, kwargs)
-        function: KeyFunction = self._keys.get(method, default_key)
-        return function(*values)
+        return key_of(self._keys.get(method), values)
 
     def _shares(
         self,

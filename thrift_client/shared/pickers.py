@@ -21,7 +21,6 @@ from thrift_client.errors import (
     ThriftClientError,
     server_label,
 )
-from thrift_client.routing.balance import Flight
 from thrift_client.shared.health import label_of
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -220,8 +219,9 @@ class BalancedPicker(Picker):
         if of.pin is None and not any(roster.gates):
             position = of.pick(roster.loads, now, random)
             self.endpoint = endpoint = roster.endpoints[position]
-            #: The attempts under way: the server, its load, and when it began.
-            self._flights = [(endpoint, Flight(roster.loads[position]), now)]
+            load = roster.loads[position]
+            #: The attempts under way: the server, its load, its flight, and when it began.
+            self._flights = [(endpoint, load, load.take_off(), now)]
             return
         self.endpoint = None
         self._flights = []
@@ -276,10 +276,9 @@ class BalancedPicker(Picker):
 
     def ended(self, endpoint: Endpoint, error: BaseException | None, now: float) -> None:
         """Update the server's load with the end of an attempt."""
-        for position, (other, flight, began) in enumerate(self._flights):
+        for position, (other, *_) in enumerate(self._flights):
             if other is endpoint:
-                del self._flights[position]
-                self._land(flight, began, error, now)
+                self._land(position, error, now)
                 return
 
     def moved(self, endpoint: Endpoint, now: float) -> None:
@@ -292,31 +291,33 @@ class BalancedPicker(Picker):
 
     def close(self, error: BaseException | None, now: float) -> None:
         """End what is still under way: the call is over."""
-        while self._flights:
-            _, flight, began = self._flights.pop()
+        flights = self._flights
+        while flights:
             if error is None:
-                flight.land(now, (now - began) * 1000, False)
+                _, load, flight, began = flights.pop()
+                load.land(flight, now, (now - began) * 1000, False)
             else:
-                self._land(flight, began, error, now)
+                self._land(-1, error, now)
 
-    @staticmethod
-    def _land(flight: Flight, began: float, error: BaseException | None, now: float) -> None:
+    def _land(self, position: int, error: BaseException | None, now: float) -> None:
+        _, load, flight, began = self._flights.pop(position)
         answered = error is None or (
             isinstance(error, Exception) and not isinstance(error, ThriftClientError)
         )
         if isinstance(error, _OWN) or not isinstance(error, Exception | None):
-            flight.end()
+            load.end(flight)
         else:
-            flight.land(now, (now - began) * 1000, failed=not answered)
+            load.land(flight, now, (now - began) * 1000, not answered)
             if error is not None and not answered and is_out_of_reach(error):
-                flight.load.lost(now)
+                load.lost(now)
 
     def _begin(self, position: int, now: float) -> None:
         self.endpoint = self._roster.endpoints[position]
-        self._flights.append((self.endpoint, Flight(self._roster.loads[position]), now))
+        load = self._roster.loads[position]
+        self._flights.append((self.endpoint, load, load.take_off(), now))
 
     def _untried(self) -> list[int]:
-        begun = [endpoint for endpoint, _, _ in self._flights]
+        begun = [endpoint for endpoint, *_ in self._flights]
         return [
             i
             for i, endpoint in enumerate(self._roster.endpoints)

@@ -51,6 +51,10 @@ class Overrides:
         self.is_used = False  # set by the first call
 
 
+#: Attributes of a view that it doesn't have from its pool.
+_OWN = {'_is_view': True, '_everyone': None, '_pin': None}
+
+
 class PoolBase(Generic[S]):
     """The base of all pools: servers of one service by name, without the waiting."""
 
@@ -89,6 +93,7 @@ class PoolBase(Generic[S]):
         object.__setattr__(self, '__class__', pool_class_for(kind, of, self._method_type))
         self._fan_options: dict[str, Any] = {}
         self._views: dict[float | None, Any] = {}
+        self._bound: list[str] = []  # methods that are attributes: see `Attribute`
         self._servers = self._new_server_list()
         self._servers.new_checks = self._new_checks
         if isinstance(servers, str) and '://' not in servers and not servers.startswith('file:'):
@@ -232,7 +237,9 @@ class PoolBase(Generic[S]):
         the pool open.
         """
         if len(options) == 1 and 'timeout' in options:
-            return self._timed(options['timeout'])
+            timeout = options['timeout']
+            known = self._views.get(timeout) if type(timeout) in (int, float) else None
+            return known or self._timed(timeout)
         given = check_call_options(options, self._more_options)
         check_methods(given, self._service.methods)
         own: dict[str, Any] = {}
@@ -251,9 +258,6 @@ class PoolBase(Generic[S]):
     def _timed(self, timeout: Any) -> Self:
         """Return the view with this timeout; the most recent ones are remembered."""
         views = self._views
-        known = views.get(timeout) if type(timeout) in (int, float) else None
-        if known is not None:
-            return known  # type: ignore[no-any-return]
         given = {'timeout': milliseconds('timeout', timeout)}
         before = self.__dict__.get('_overrides')
         if before is not None:
@@ -268,16 +272,13 @@ class PoolBase(Generic[S]):
     def _view(self, **own: Any) -> Self:
         """Return a view that shares everything with this pool except the attributes in `own`."""
         view: Self = object.__new__(type(self))
-        shared = self.__dict__.copy()
-        methods = self._service.methods
-        if not methods.keys().isdisjoint(shared):
-            for name in methods.keys() & shared.keys():
-                del shared[name]
-        shared.pop('_everyone', None)
-        shared.pop('_pin', None)
-        shared.update(own)
-        shared['_views'], shared['_is_view'] = {}, True
-        view.__dict__ = shared
+        attributes = self.__dict__.copy()
+        for name in attributes['_bound']:
+            attributes.pop(name, None)  # it is named before it is set
+        attributes |= _OWN
+        attributes |= own
+        attributes['_views'], attributes['_bound'] = {}, []
+        view.__dict__ = attributes
         return view
 
     def __len__(self) -> int:

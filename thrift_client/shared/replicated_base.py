@@ -54,7 +54,7 @@ class ReplicatedBase(PoolBase[S]):
         """Return a view of another pool's servers and options."""
         everyone: Self = object.__new__(pool_class_for(cls, pool._service, cls._method_type))
         shared = {name: value for name, value in pool.__dict__.items() if name in _SHARED}
-        everyone.__dict__.update(shared, _views={}, _is_view=True)
+        everyone.__dict__.update(shared, _views={}, _bound=[], _is_view=True)
         return everyone
 
 
