@@ -42,7 +42,6 @@ _ends = deadlines.current.get
 
 
 def start_call(  # noqa: C901 - a function for each case would cost what it saves
-    endpoint: Endpoint,
     options: CallOptions,
     method: Method,
     arguments: Any,
@@ -56,6 +55,7 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
     coroutine that makes the whole call. Raises EncodeError, WrongLoop. `response` and `picker`:
     see `make_call`.
     """
+    endpoint = options.endpoint
     connections = endpoint.connections
     plan = None
     if options.hedge is None or not options.may_hedge(method):
@@ -64,7 +64,7 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
     if connections.loop is not loop:
         connections.bind()
     if plan is None or connections.gate or connections.audience is not None:
-        return full_call(endpoint, options, method, arguments, now, response, picker)
+        return full_call(options, method, arguments, now, response, picker)
     seqid = next_id()
     try:
         message = plan.headers[seqid][0] + plan.encode(arguments, plan.encode_spec)
@@ -82,7 +82,7 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
     if ends is not None and (expires is None or ends < expires):
         expires = ends
         if expires <= now:
-            return full_call(endpoint, options, method, arguments, now, response, picker)
+            return full_call(options, method, arguments, now, response, picker)
     line, idle, connection = connections.line, connections.idle, None
     if not line and idle:
         connection = idle.pop()
@@ -95,7 +95,7 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
     if connection is not None:
         connection.start(exchange)
     elif connections.may_open_for(exchange):
-        return end_call(exchange, endpoint, options, method, arguments, now, response, picker)
+        return end_call(exchange, options, method, arguments, now, response, picker)
     else:
         line.append(exchange)
     if expires is not None and expires < connections.alarm_at:
@@ -104,7 +104,6 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
 
 
 async def make_call(
-    endpoint: Endpoint,
     options: CallOptions,
     method: Method,
     arguments: Any,
@@ -117,7 +116,7 @@ async def make_call(
     Returns the value, or raises the server's exception or the error. Everything but the value
     is set on `response`; `picker` chooses the endpoints of further attempts.
     """
-    begun = start_call(endpoint, options, method, arguments, now, response, picker)
+    begun = start_call(options, method, arguments, now, response, picker)
     if type(begun) is not AsyncExchange:
         return await begun  # type: ignore[misc]
     try:
@@ -125,19 +124,18 @@ async def make_call(
     except BaseException:
         begun.source.abandon(begun)
         raise
-    if response is not None and endpoint.carries_headers:
+    if response is not None and options.endpoint.carries_headers:
         set_headers(response, begun.reply_headers)
     result = begun.result
     if result is not None and method.returns:
         value = getattr(result, 'success', None)
         if value is not None:
             return value
-    return await end_call(begun, endpoint, options, method, arguments, now, response, picker)
+    return await end_call(begun, options, method, arguments, now, response, picker)
 
 
 async def end_call(
     exchange: AsyncExchange,
-    endpoint: Endpoint,
     options: CallOptions,
     method: Method,
     arguments: Any,
@@ -147,13 +145,13 @@ async def end_call(
 ) -> Any:
     """Return or raise the result of a small call, or go on with it: see `make_call`."""
     if exchange.future is None or exchange.claimed is not None:
-        await _exchange_on_new(exchange, endpoint, response)
+        await _exchange_on_new(exchange, options.endpoint, response)
     failure = exchange.failure
     if failure is not None:
         if not isinstance(failure, FAILURES):
             raise failure
         return await full_call(
-            endpoint, options, method, arguments, now, response, picker, failure=failure
+            options, method, arguments, now, response, picker, failure=failure
         )
     result = exchange.result
     if result is None:
@@ -163,9 +161,9 @@ async def end_call(
         return result.success if method.returns else None
     if options.reconsiders(method, exception):
         return await full_call(
-            endpoint, options, method, arguments, now, response, picker, result=result
+            options, method, arguments, now, response, picker, result=result
         )
-    raise annotate(exception, endpoint.client)
+    raise annotate(exception, options.endpoint.client)
 
 
 async def _exchange_on_new(
@@ -186,7 +184,6 @@ async def _exchange_on_new(
 
 
 async def full_call(
-    endpoint: Endpoint,
     options: CallOptions,
     method: Method,
     arguments: Any,
@@ -203,9 +200,9 @@ async def full_call(
     """
     hedges = options.hedge is not None and failure is None and options.may_hedge(method)
     if hedges and (picker is None or not picker.forced):
-        return await _hedged_call(endpoint, options, method, arguments, started, response, picker)
+        return await _hedged_call(options, method, arguments, started, response, picker)
     call = Call(
-        endpoint, options, method, arguments, started,
+        options.endpoint, options, method, arguments, started,
         seqid=next_id(), picker=picker, response=response,
     )  # fmt: skip
     error: BaseException | None = None
@@ -226,7 +223,6 @@ async def full_call(
 
 
 async def _hedged_call(
-    endpoint: Endpoint,
     options: CallOptions,
     method: Method,
     arguments: Any,
@@ -243,11 +239,11 @@ async def _hedged_call(
 
     seqid = next_id()
     call = Call(
-        endpoint, options, method, arguments, started,
+        options.endpoint, options, method, arguments, started,
         seqid=seqid, picker=picker, response=response,
     )  # fmt: skip
     first = Leg(
-        0, endpoint, options, method, arguments, started, seqid, picker=picker, outer=False
+        0, call.endpoint, options, method, arguments, started, seqid, picker=picker, outer=False
     )
     error: BaseException | None = None
     try:
@@ -361,8 +357,8 @@ class AsyncSimpleClient(ClientBase):
 
 
 #: The body of a method: `make_call` inlined, because each further coroutine costs time.
-_BODY = """__now, __endpoint, __options = __monotonic(), self._endpoint, self._options
- __begun = __start(__endpoint, __options, __method, __arguments, __now)
+_BODY = """__now, __options = __monotonic(), self._options
+ __begun = __start(__options, __method, __arguments, __now)
  if __type(__begun) is not __Exchange:
   return await __begun
  try:
@@ -375,7 +371,7 @@ _BODY = """__now, __endpoint, __options = __monotonic(), self._endpoint, self._o
   __value = __getattr(__result, 'success', None)
   if __value is not None:
    return __value
- return await __end(__begun, __endpoint, __options, __method, __arguments, __now)"""
+ return await __end(__begun, __options, __method, __arguments, __now)"""
 
 _functions: dict[Service, dict[str, Any]] = {}
 

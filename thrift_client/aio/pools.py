@@ -251,7 +251,7 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
             endpoint = endpoints[0]
             options = endpoint.view(self._overrides)
             if options.hedge is None:
-                return self._merged([await _call_one(endpoint, options, method, arguments)])
+                return self._merged([await _call_one(options, method, arguments)])
         scatter = self._scatter(endpoints, method, arguments)
         fan_out = AsyncFanOut(scatter)
         responses: list[Any] = [None] * len(endpoints)
@@ -266,13 +266,11 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
         return self._merged(responses)
 
 
-async def _call_one(
-    endpoint: Endpoint, options: CallOptions, method: Method, arguments: Any
-) -> ThriftResponse[Any]:
+async def _call_one(options: CallOptions, method: Method, arguments: Any) -> ThriftResponse[Any]:
     """Make a call on its only server, as a client does; returns the response."""
-    response, started = begun(endpoint.client), monotonic()
+    response, started = begun(options.endpoint.client), monotonic()
     try:
-        value = await make_call(endpoint, options, method, arguments, started, response)
+        value = await make_call(options, method, arguments, started, response)
     except (*FAILURES, *method.answers) as exc:
         if isinstance(exc, (EncodeError, WrongLoop)):
             raise
@@ -320,7 +318,7 @@ class AsyncHashMethod(KeyedMethod):
         started = monotonic()
         try:
             response._value = await make_call(
-                endpoint, options, method, arguments, started, response, picker
+                options, method, arguments, started, response, picker
             )
         except (*FAILURES, *method.answers) as exc:
             if is_raised(exc, routes.servers):
@@ -434,9 +432,8 @@ class AsyncBalancedClient(BalancedBase[AsyncSimpleClient], AsyncThriftPool):
             endpoint = picker.endpoint
             response: ThriftResponse[Any] = begun(endpoint.client)
             response._value = await make_call(
-                endpoint, endpoint.view(self._overrides), method, arguments, started, response,
-                picker,
-            )  # fmt: skip
+                endpoint.view(self._overrides), method, arguments, started, response, picker
+            )
         except (*FAILURES, *method.answers) as exc:
             error = exc
             if is_raised(exc, servers):

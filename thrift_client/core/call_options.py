@@ -19,21 +19,23 @@ if TYPE_CHECKING:
 class CallOptions:
     """The call options of a client or a view; shared by all its calls.
 
-    `codec` encodes and decodes the messages of its service. `is_one_exchange` says that calls need
-    nothing but exchanges within their timeout: no headers, no pinned connection, no limit for
-    attempts. `plans` has the plans of methods whose calls may take the short path of
-    `sync/client.py`, without a Call; `plan_of` is asked for those that aren't there. `seconds` is
-    the timeout if all methods have the same one and no hedge; None: ask `limits`, by method.
+    `endpoint` is where the calls begin. `codec` encodes and decodes the messages of its service.
+    `is_one_exchange` says that calls need nothing but exchanges within their timeout: no headers,
+    no pinned connection, no limit for attempts. `plans` has the plans of methods whose calls may
+    take the short path of `sync/client.py`, without a Call; `plan_of` is asked for those that
+    aren't there. `seconds` is the timeout if all methods have the same one and no hedge; None: ask
+    `limits`, by method.
     `source` is where connections come from: None is the endpoint's pool, else a pinned connection.
     """
 
     __slots__ = (
-        'codec', 'headers', 'hedge', 'idempotent', 'is_one_exchange', 'limits', 'plans',
+        'codec', 'endpoint', 'headers', 'hedge', 'idempotent', 'is_one_exchange', 'limits', 'plans',
         'propagate', 'retry', 'seconds', 'source', 'timeout', 'timeouts',
     )  # fmt: skip
 
-    def __init__(self, codec: Codec, options: Any) -> None:
-        self.codec = codec
+    def __init__(self, endpoint: Any, options: Any) -> None:
+        self.endpoint = endpoint
+        self.codec: Codec = endpoint.codec
         self.headers = options.headers
         self.hedge: Hedge | None = options.hedge
         self.idempotent: frozenset[str] | bool = options.idempotent
@@ -59,6 +61,7 @@ class CallOptions:
     def _with_timeout(self, timeout: float | None) -> CallOptions:
         """Return a copy with another timeout, for views for single calls."""
         view = object.__new__(CallOptions)
+        view.endpoint = self.endpoint
         view.codec = self.codec
         view.headers = self.headers
         view.hedge = self.hedge

@@ -70,7 +70,7 @@ class Endpoint:
         self.connections = new_connections(self)
         self.health = Health(self, self.connections)
         self.retry_budget = RetryBudget(self.connections.count_calls, monotonic())
-        self.call_options = CallOptions(self.codec, options)
+        self.call_options = CallOptions(self, options)
         self.is_owned = False  # by a pool that created its client, and closes it
         self._views: dict[Any, CallOptions] = {}
         self.checks: Any = None

@@ -42,25 +42,25 @@ if TYPE_CHECKING:
 
 
 def make_call(  # noqa: C901 - a function for each case would cost what it saves
-    endpoint: Endpoint, options: CallOptions, method: Method, arguments: Any,
+    options: CallOptions, method: Method, arguments: Any,
     now: float | None = None, response: ThriftResponse[Any] | None = None, picker: Any = None,
 ) -> Any:  # fmt: skip
     """Make a call begun at `now`; return its value or raise. The rest is set on `response`."""
-    now, connections = now or monotonic(), endpoint.connections
+    now, connections = now or monotonic(), options.endpoint.connections
     plan, idle = options.plans.get(method) or options.plan_of(method), connections.idle
     audience = connections.audience
     if plan is None or connections.gate:
-        return full_call(endpoint, options, method, arguments, now, response, picker)
+        return full_call(options, method, arguments, now, response, picker)
     try:
         body = plan.encode(arguments, plan.encode_spec)
     except ENCODING as exc:
-        return _mistaken(exc, audience, endpoint, options, method, arguments, now, response, picker)
+        return _mistaken(exc, audience, options, method, arguments, now, response, picker)
     wait, ends = options.seconds, deadlines.current.get()
     hedged, latencies = False, None
     if wait is not None and ends is None:
         expires: float | None = now + wait
     else:
-        expires, wait, hedged, latencies = _limits(endpoint, options, method, now, ends, picker)
+        expires, wait, hedged, latencies = _limits(options, method, now, ends, picker)
     try:
         connection = idle.pop() if idle else None
     except IndexError as exc:  # another thread was faster
@@ -69,9 +69,9 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
         try:
             connection = connections.take_at_once(connection, now, expires, audience, hedged)
         except FAILURES as exc:
-            return full_call(endpoint, options, method, arguments, now, response, picker, exc)
+            return full_call(options, method, arguments, now, response, picker, exc)
         if connection is None:
-            return full_call(endpoint, options, method, arguments, now, response, picker)
+            return full_call(options, method, arguments, now, response, picker)
     try:
         if audience is not None:
             audience.begun(method.name, connection.calls)
@@ -80,10 +80,10 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
         connections.lose(connection, exc)
         if audience is None and not isinstance(exc, FAILURES):
             raise
-        return full_call(endpoint, options, method, arguments, now, response, picker, exc)
+        return full_call(options, method, arguments, now, response, picker, exc)
     if hedged and type(result) is HandOver:
-        return _handed_over(result, endpoint, options, method, arguments, now, response, picker)
-    if response is not None and endpoint.carries_headers:
+        return _handed_over(result, options, method, arguments, now, response, picker)
+    if response is not None and options.endpoint.carries_headers:
         set_headers(response, connection.reply_headers)
     if connection.is_routine:
         connection.look_at = now + LOOK_AFTER
@@ -98,15 +98,14 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
         value = unless_foreign(exc)
     if value is None and result is not None and method.exception_in(result) is not None:
         taken, result = [result], None  # the traceback of its exception holds this frame: a cycle
-        return _raise_reply(taken, endpoint, options, method, arguments, now, response, picker)
+        return _raise_reply(taken, options, method, arguments, now, response, picker)
     if latencies is not None or audience is not None:
         _note_end(latencies, audience, method, (monotonic() - now) * 1000)
     return value
 
 
 def _limits(
-    endpoint: Endpoint, options: CallOptions, method: Method, now: float, ends: float | None,
-    picker: Any,
+    options: CallOptions, method: Method, now: float, ends: float | None, picker: Any,
 ) -> tuple[float | None, float, bool, Latencies | None]:  # fmt: skip
     """Return when a call has to end, its first wait in s, if it may be hedged, where to note it.
 
@@ -121,13 +120,13 @@ def _limits(
         return expires, wait, False, None
     latencies = None
     if hedge.after is None:
-        latencies = latencies_of(method, (picker or endpoint.health).latencies)
+        latencies = latencies_of(method, (picker or options.endpoint.health).latencies)
     after = patience(hedge, latencies)
     return expires, wait if after is None else min(wait, after / 1000), True, latencies
 
 
 def _raise_reply(
-    taken: list[Any], endpoint: Endpoint, options: CallOptions, method: Method, arguments: Any,
+    taken: list[Any], options: CallOptions, method: Method, arguments: Any,
     started: float, response: ThriftResponse[Any] | None, picker: Any,
 ) -> Any:  # fmt: skip
     """Raise the exception in `taken`, the result that a small call was answered with.
@@ -138,10 +137,11 @@ def _raise_reply(
     exception = method.exception_in(result)
     assert exception is not None
     try:
-        is_heard = endpoint.health.audience is not None or options.may_hedge(method)
+        endpoint = options.endpoint
+        is_heard = endpoint.connections.audience is not None or options.may_hedge(method)
         if is_heard or options.reconsiders(method, exception):
             return full_call(
-                endpoint, options, method, arguments, started, response, picker, result
+                options, method, arguments, started, response, picker, result
             )
         raise annotate(exception, endpoint.client)
     finally:
@@ -161,7 +161,6 @@ def _note_end(
 def _mistaken(
     exc: BaseException,
     audience: Audience | None,
-    endpoint: Endpoint,
     options: CallOptions,
     method: Method,
     arguments: Any,
@@ -171,17 +170,17 @@ def _mistaken(
 ) -> Any:
     """Raise EncodeError for arguments that can't be encoded, or an exception from outside."""
     if audience is not None:  # listeners are notified of such a call, too
-        return full_call(endpoint, options, method, arguments, started, response, picker)
+        return full_call(options, method, arguments, started, response, picker)
     if is_foreign(exc):
         raise exc
     from thrift_client.core.paths import encode_error
 
+    endpoint = options.endpoint
     raise endpoint.located(encode_error(method, arguments, exc), method.name, started) from exc
 
 
 def _handed_over(
     begun: HandOver,
-    endpoint: Endpoint,
     options: CallOptions,
     method: Method,
     arguments: Any,
@@ -191,14 +190,13 @@ def _handed_over(
 ) -> Any:
     """Go on with a small call on its connection, which is closed if nothing takes it over."""
     try:
-        return full_call(endpoint, options, method, arguments, started, response, picker, begun)
+        return full_call(options, method, arguments, started, response, picker, begun)
     finally:
         if begun.connection is not None:  # an exception from outside came first
-            endpoint.connections.discard(begun.connection, 'its call was given up')
+            options.endpoint.connections.discard(begun.connection, 'its call was given up')
 
 
 def full_call(
-    endpoint: Endpoint,
     options: CallOptions,
     method: Method,
     arguments: Any,
@@ -213,7 +211,7 @@ def full_call(
     listeners: a failure, a result that is an exception, or a `HandOver`; None: it begins here.
     """
     call = Call(
-        endpoint, options, method, arguments, started,
+        options.endpoint, options, method, arguments, started,
         seqid=begun.seqid if type(begun) is HandOver else next_id(),
         picker=picker, response=response,
     )  # fmt: skip
@@ -370,7 +368,7 @@ def functions_of(service: Service) -> dict[str, Any]:
     if functions is None:
         functions = bind_functions(
             service,
-            'return __call(self._endpoint, self._options, __method, __arguments)',
+            'return __call(self._options, __method, __arguments)',
             __call=make_call,
         )
         for name, function in functions.items():

@@ -250,7 +250,7 @@ class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
             endpoint = endpoints[0]
             options = endpoint.view(self._overrides)
             if options.hedge is None and not endpoint.must_block:
-                return self._merged([_call_one(endpoint, options, method, arguments)])
+                return self._merged([_call_one(options, method, arguments)])
         scatter, fan_out = self._fan_out(endpoints, method, arguments)
         responses: list[Any] = [None] * len(endpoints)
         try:
@@ -264,13 +264,11 @@ class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
         return self._merged(responses)
 
 
-def _call_one(
-    endpoint: Endpoint, options: CallOptions, method: Method, arguments: Any
-) -> ThriftResponse[Any]:
+def _call_one(options: CallOptions, method: Method, arguments: Any) -> ThriftResponse[Any]:
     """Make a call on its only server, as a client does; returns the response."""
-    response, started = begun(endpoint.client), monotonic()
+    response, started = begun(options.endpoint.client), monotonic()
     try:
-        value = make_call(endpoint, options, method, arguments, started, response)
+        value = make_call(options, method, arguments, started, response)
     except (*FAILURES, *method.answers) as exc:
         if isinstance(exc, EncodeError):
             raise
@@ -317,7 +315,7 @@ class HashMethod(KeyedMethod):
         started = monotonic()
         try:
             response._value = make_call(
-                endpoint, options, method, arguments, started, response, picker
+                options, method, arguments, started, response, picker
             )
         except (*FAILURES, *method.answers) as exc:
             if is_raised(exc, routes.servers):
@@ -426,7 +424,7 @@ class BalancedMethod(PoolMethod):
             if self._overrides is not None:
                 options = endpoint.view(self._overrides)
             response._value = make_call(
-                endpoint, options, method, arguments, started, response, picker
+                options, method, arguments, started, response, picker
             )
         except (*FAILURES, *method.answers) as exc:
             error = exc
