@@ -27,12 +27,13 @@ class TLSStream(Stream):
     One receive reads all records that have arrived, while an SSLSocket reads header and body of
     each one. Records that are not sent yet are in `_unsent`; they carry the next `_covered`
     bytes of what is being sent. After a receive, the session holds no whole record, so that
-    waiting for the socket is enough. `_failed` is the first error of TLS.
+    waiting for the socket is enough; unless `_has_more` says that a record may be read only in
+    part. `_failed` is the first error of TLS.
     """
 
     __slots__ = (
-        '_covered', '_failed', '_incoming', '_outgoing', '_pending', '_read', '_receive',
-        '_transmit', '_unsent', '_write', 'session', 'to_send',
+        '_covered', '_failed', '_has_more', '_incoming', '_outgoing', '_pending', '_read',
+        '_receive', '_soon', '_transmit', '_unsent', '_write', 'session', 'to_send',
     )  # fmt: skip
 
     def __init__(self, sock: Any, context: ssl.SSLContext, name: str) -> None:
@@ -45,6 +46,7 @@ class TLSStream(Stream):
         self._transmit, self._receive = sock.send, sock.recv
         self._unsent: bytes | memoryview = b''
         self._covered = 0
+        self._has_more = False
         self._failed: ssl.SSLError | None = None
         self.to_send = WRITABLE
         self.send, self.receive = self.send_records, self.receive_records
@@ -103,46 +105,51 @@ class TLSStream(Stream):
 
     def timed_receive(self) -> Any:
         """Return a `receive_records` that waits up to SOON; see `Stream.timed_receive`."""
-        return None if super().timed_receive() is None else self._records_soon
+        self._soon = super().timed_receive()
+        return None if self._soon is None else self._records_soon
 
     def _records_soon(self, size: int) -> bytes:
-        return self.receive_records(size, self._timed.recv)
+        return self.receive_records(size, self._soon)
 
     def receive_records(self, size: int = CHUNK, receive: Any = None) -> bytes:  # noqa: ARG002
         """Return the content of the records that have arrived, whatever its size.
 
         `receive` reads from the socket; None: the socket's own method.
         """
-        if self._incoming.pending or self._pending():
+        incoming = self._incoming
+        if incoming.pending or self._has_more:
+            self._has_more = False
             try:
-                return self._drain()
+                return self._and_rest(self._read(CHUNK))
             except ssl.SSLWantReadError as exc:
                 unless_foreign(exc)
                 # The last record has not arrived completely.
         if self._failed is not None:
             raise self._failed
-        self._pull(receive)
+        data: bytes = (receive or self._receive)(CHUNK)
+        if data:
+            incoming.write(data)
+        else:
+            incoming.write_eof()
         try:
-            return self._drain()
+            data = self._read(CHUNK)
+            return self._and_rest(data) if incoming.pending else data
         except ssl.SSLWantReadError:
             raise
         except ssl.SSLError as exc:
             self._failed = exc  # for the next receive, which reports it
             raise
 
-    def _pull(self, receive: Any = None) -> None:
+    def _pull(self) -> None:
         """Read records from the socket. Raises BlockingIOError if none have arrived."""
-        data = (receive or self._receive)(CHUNK)
+        data = self._receive(CHUNK)
         if data:
             self._incoming.write(data)
         else:
             self._incoming.write_eof()
 
-    def _drain(self) -> bytes:
-        """Return the content of all complete records. Raises ssl.SSLWantReadError without any."""
-        data: bytes = self._read(CHUNK)
-        if not self._incoming.pending:
-            return data
+    def _and_rest(self, data: bytes) -> bytes:
+        """Return the content of the first record, and of all other complete ones."""
         pieces = [data]
         try:
             while data and self._incoming.pending:
@@ -205,6 +212,7 @@ class TLSStream(Stream):
                     if not count:
                         break
                     filled += count
+                    self._has_more = True  # perhaps: the end of a record
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError) as exc:
             unless_foreign(exc)
         except (BlockingIOError, ssl.SSLWantWriteError) as exc:

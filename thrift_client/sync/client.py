@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from thrift_client.core.hedge import Latencies
-    from thrift_client.events import Audience
     from thrift_client.response import ThriftResponse
 
 
@@ -48,16 +47,14 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
     """Make a call begun at `now`; return its value or raise. The rest is set on `response`."""
     now, connections = now or monotonic(), options.endpoint.connections
     plan, idle = options.plans.get(method) or options.plan_of(method), connections.idle
-    audience = connections.audience
     if plan is None or connections.gate:
         return full_call(options, method, arguments, now, response, picker)
     try:
         body = plan.encode(arguments, plan.encode_spec)
     except ENCODING as exc:
-        return _mistaken(exc, audience, options, method, arguments, now, response, picker)
-    wait, ends = options.seconds, deadlines.current.get()
-    hedged, latencies = False, None
-    if wait is not None and ends is None:
+        return _mistaken(exc, options, method, arguments, now, response, picker)
+    wait, hedged, latencies = options.seconds, False, None
+    if (ends := deadlines.current.get()) is None and wait is not None:
         expires: float | None = now + wait
     else:
         expires, wait, hedged, latencies = _limits(options, method, now, ends, picker)
@@ -67,18 +64,18 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
         connection = unless_foreign(exc)
     if wait <= 0.0 or connection is None or now >= connection.look_at:
         try:
-            connection = connections.take_at_once(connection, now, expires, audience, hedged)
+            connection = connections.take_at_once(connection, now, expires, hedged)
         except FAILURES as exc:
             return full_call(options, method, arguments, now, response, picker, exc)
         if connection is None:
             return full_call(options, method, arguments, now, response, picker)
     try:
-        if audience is not None:
-            audience.begun(method.name, connection.calls)
+        if connections.audience is not None:
+            connections.audience.begun(method.name, connection.calls)
         result = connection.small_exchange(plan, body, next_id(), wait, expires, hedged)
     except BaseException as exc:
         connections.lose(connection, exc)
-        if audience is None and not isinstance(exc, FAILURES):
+        if connections.audience is None and not isinstance(exc, FAILURES):
             raise
         return full_call(options, method, arguments, now, response, picker, exc)
     if hedged and type(result) is HandOver:
@@ -99,8 +96,10 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
     if value is None and result is not None and method.exception_in(result) is not None:
         taken, result = [result], None  # the traceback of its exception holds this frame: a cycle
         return _raise_reply(taken, options, method, arguments, now, response, picker)
-    if latencies is not None or audience is not None:
-        _note_end(latencies, audience, method, (monotonic() - now) * 1000)
+    if latencies is not None:
+        latencies.note((monotonic() - now) * 1000)
+    if connections.audience is not None:
+        connections.audience.ended(method.name, (monotonic() - now) * 1000)
     return value
 
 
@@ -148,19 +147,8 @@ def _raise_reply(
         del exception, result  # the traceback holds this frame: a cycle
 
 
-def _note_end(
-    latencies: Latencies | None, audience: Audience | None, method: Method, elapsed: float
-) -> None:
-    """Note and report that a small call returned a value after `elapsed` ms."""
-    if latencies is not None:
-        latencies.note(elapsed)
-    if audience is not None:
-        audience.ended(method.name, elapsed)
-
-
 def _mistaken(
     exc: BaseException,
-    audience: Audience | None,
     options: CallOptions,
     method: Method,
     arguments: Any,
@@ -169,7 +157,7 @@ def _mistaken(
     picker: Any,
 ) -> Any:
     """Raise EncodeError for arguments that can't be encoded, or an exception from outside."""
-    if audience is not None:  # listeners are notified of such a call, too
+    if options.endpoint.connections.audience is not None:  # it is notified of such a call, too
         return full_call(options, method, arguments, started, response, picker)
     if is_foreign(exc):
         raise exc

@@ -156,9 +156,8 @@ class SyncConnectionPool(ConnectionPool):
                 permit.release()
 
     def take_at_once(
-        self, connection: Connection | None, now: float, expires: float | None,
-        audience: Any, hedged: bool,
-    ) -> Connection | None:  # fmt: skip
+        self, connection: Connection | None, now: float, expires: float | None, hedged: bool
+    ) -> Connection | None:
         """Return a connection for a small call that found none to use without inspection.
 
         `connection` is the idle one that it took. Returns None if the short path doesn't apply
@@ -168,7 +167,7 @@ class SyncConnectionPool(ConnectionPool):
             self.idle.append(connection)
             if self.gate:  # `close` may have missed it
                 self.tend(now)
-        if audience is not None or (expires is not None and now >= expires):
+        if self.audience is not None or (expires is not None and now >= expires):
             return None
         if connection is not None:
             return self.take_checked()  # type: ignore[no-any-return]
