@@ -21,4 +21,5 @@ service bench_service {
   binary blob(1: i32 size),
   list<Item> items(1: i32 count),
   list<Record> records(1: i32 count),
+  list<i64> numbers(1: i32 count),
 }

@@ -19,7 +19,7 @@ from thrift.transport.TZlibTransport import TZlibTransport
 
 import thrift_client
 from bench.certificates import trusting
-from bench.contestants import HOST, generated, getk, options_of, request_of
+from bench.contestants import HOST, Work, generated, getk, options_of, request_of
 from bench.fleet import Fleet
 from bench.harness import Contestant, calling
 from bench.servers import FACTORIES
@@ -186,6 +186,12 @@ def under_deadline(fleet: Fleet) -> Contestant:
 def hedged(fleet: Fleet) -> Contestant:
     """Make a client whose hedges are not needed."""
     return _calling(_client(fleet, idempotent=True, hedge=thrift_client.Hedge(after=500)))
+
+
+def into_array(fleet: Fleet, work: Work) -> Contestant:
+    """Make a client that reads lists of numbers into numpy arrays."""
+    client = _client(fleet, arrays='numpy')
+    return _calling(client, work(client))
 
 
 # Listeners.

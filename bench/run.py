@@ -22,6 +22,7 @@ SECTIONS = {
     'small': single.small,
     'ways': ways.ways,
     'collector': ways.collector,
+    'arrays': ways.arrays,
     'fanout': fanout.fan_out,
     'bulk': bulk.bulk,
     'large': single.large,
@@ -37,7 +38,7 @@ SECTIONS = {
 
 #: The version of Python whose results are shown in full, and the sections for the others.
 MAIN = (3, 11)
-ELSEWHERE = ('small', 'ways', 'collector', 'aio')
+ELSEWHERE = ('small', 'ways', 'collector', 'arrays', 'aio')
 
 
 def main() -> None:

@@ -43,7 +43,7 @@ FACTORIES = {
     'json': TJSONProtocolFactory,
 }
 #: Methods whose reply depends on their argument.
-SIZED = {'blob', 'items', 'records'}
+SIZED = {'blob', 'items', 'numbers', 'records'}
 
 # The reply up to its sequence id, the part between that and the body, the body.
 Canned = tuple[bytes, bytes, bytes]
@@ -75,6 +75,8 @@ def result_of(method: str, size: int) -> object:
             return bench_service.items_result(success=items)
         case 'records':
             return bench_service.records_result(success=[record(i) for i in range(size)])
+        case 'numbers':
+            return bench_service.numbers_result(success=list(range(size)))
     raise ValueError(f'no reply is prepared for {method!r}')
 
 

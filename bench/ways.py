@@ -118,3 +118,29 @@ def collector(effort: Effort) -> Table:
     work_name = f'{RECORDS:,} structs of five fields, framed, {len(alive):,} live objects, wall'
     table.rows.append(Row(work_name, 'generated client', *bound, cost))
     return table
+
+
+NUMBERS = 1_000_000
+
+
+def arrays(effort: Effort) -> Table:
+    """Measure a large list of numbers, read into an array."""
+    table = Table()
+    with Fleet(1, Wire(framed=True)) as fleet:
+        work = lambda client: lambda: client.numbers(NUMBERS)  # noqa: E731
+        makers = (basic.bare_socket, basic.generated, make.into_array)
+        contestants = present(*(partial(one, fleet, work) for one in makers), notes=table.notes)
+        rounds = measure(contestants, effort.rounds(30), number=1)
+    table.add_figures(rounds, f'{NUMBERS:,} i64, framed', FREE)
+    for metric, title, must, aim in (('wall', 'wall', 0.35, 0.20), ('cpu', 'CPU', 0.16, 0.13)):
+        table.rows.append(
+            Row(
+                f'{NUMBERS:,} i64 into a numpy array, framed, {title}',
+                'generated client, which makes a list',
+                must,
+                aim,
+                ratio(rounds, make.OURS, make.APACHE, metric),
+                median(ratio(rounds, BARE, make.APACHE, metric)),
+            )
+        )
+    return table
