@@ -21,6 +21,7 @@ from thrift.transport.TTransport import (
 
 from bench.fleet import ROOT, Fleet, Wire
 from bench.harness import Contestant, calling
+from bench.section import BARE, BARE_TIMED
 from bench.servers import FACTORIES, Replies
 
 HOST = '127.0.0.1'
@@ -71,12 +72,15 @@ def request_of(wire: Wire, work: Work) -> bytes:
     return writer.sent
 
 
-def bare_socket(fleet: Fleet, work: Work = getk) -> Contestant:
+def bare_socket(
+    fleet: Fleet, work: Work = getk, name: str = BARE, timeout: float | None = None
+) -> Contestant:
     """Make the floor: the same bytes through a socket, without decoding them."""
     request = request_of(fleet.wire, work)
     size = sum(map(len, Replies(fleet.wire.protocol, fleet.wire.framed).answer(request)))
     connection = socket.create_connection((HOST, fleet.port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.settimeout(timeout)
     reply = memoryview(bytearray(size))
 
     def small() -> None:
@@ -89,7 +93,12 @@ def bare_socket(fleet: Fleet, work: Work = getk) -> Contestant:
         while at < size:
             at += connection.recv_into(reply[at:])
 
-    return calling('bare socket', small if size <= 4096 else large, connection.close)
+    return calling(name, small if size <= 4096 else large, connection.close)
+
+
+def bare_socket_with_timeout(fleet: Fleet) -> Contestant:
+    """Make the floor of a call whose wait ends in time, whatever signals arrive."""
+    return bare_socket(fleet, name=BARE_TIMED, timeout=60)
 
 
 def generated_client(port: int, wire: Wire) -> tuple[Any, TSocket]:

@@ -12,6 +12,7 @@ from bench.table import Figure
 # Blue for this library, grey for the floor; the markers differ, for readers who see no colours.
 STYLES = {
     'bare socket': ('#9a9a9a', 's'),
+    'bare socket with a timeout': ('#c4c4c4', 's'),
     'bare sockets': ('#9a9a9a', 's'),
     'generated client': ('#c0722f', '^'),
     'thriftpy2': ('#8a6bb1', 'v'),

@@ -84,11 +84,12 @@ Written by `make bench`: {machine}.
 Ratios of costs, so less is better unless the bound says otherwise. The contestants took turns, a
 few milliseconds each; a ratio was taken in each round, and the table has the median of the rounds
 with its quartiles. CPU is that of the client process, the servers run in another. Small
-calls are measured with client and servers on one processor, all else on all there are. The floor
-is the same ratio for bare sockets that move the same bytes. "Above it" is the ratio of what the two
-clients add to the floor, which depends on the system: where the bounds of small calls were set it
-was about 0.5. The generated client is Apache's, over its own transports, connections kept open,
-with the C extension and without a timeout.
+calls are measured with client and servers on one processor, all else on all there are. There the
+servers run when the client sleeps, so that each contestant waits for its reply, as for one from
+another machine. The floor is the same ratio for bare sockets that move the same bytes. "Above it"
+is the ratio of what the two clients add to the floor, which depends on the system: where the bounds
+of small calls were set it was about 0.5. The generated client is Apache's, over its own transports,
+connections kept open, with the C extension and without a timeout.
 """
 
 

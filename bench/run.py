@@ -1,8 +1,8 @@
 """Run the benchmarks: `python -m bench.run [--quick] [--only SECTION]`.
 
 A full run writes results.md, results.json and the plots; quick and partial runs only print. On
-any other Python than MAIN it makes the sections of calls alone, and writes them into a file of
-that version, which results.md shows next to its own rows.
+any other Python than MAIN it writes a file of that version, whose rows results.md shows next to its
+own.
 """
 
 import argparse
@@ -36,9 +36,9 @@ SECTIONS = {
 }
 
 
-#: The version of Python whose results are shown in full, and the sections for the others.
+#: The version of Python whose results are shown in full. The others need no plots.
 MAIN = (3, 11)
-ELSEWHERE = ('small', 'ways', 'collector', 'arrays', 'aio')
+ELSEWHERE = tuple(name for name in SECTIONS if name != 'sizes')
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ FREE = 'all processors'
 
 GENERATED = 'generated client'
 BARE = 'bare socket'
+BARE_TIMED = 'bare socket with a timeout'
 SIMPLE = 'SimpleClient'
 
 LARGE = 15_000_000

@@ -28,7 +28,10 @@ def _small(wire: Wire, effort: Effort, table: Table) -> Rounds:
     counted = Rounds()
     for placement, number in ((FREE, 60), (PINNED, 200)):
         with Fleet(4, wire) as fleet, placed([fleet], placement == PINNED):
-            makers = [make.bare_socket, make.generated, make.simple_client, make.hash_client]
+            makers = [
+                make.bare_socket, make.bare_socket_with_timeout, make.generated,
+                make.simple_client, make.hash_client,
+            ]  # fmt: skip
             if wire.protocol == 'binary':
                 makers.append(make.thriftpy2)
             notes = table.notes if placement == PINNED else []
