@@ -10,12 +10,13 @@ import gc
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any
 
-from bench.harness import spread
-from bench.section import Effort
+from bench.harness import calling, measure, spread
+from bench.section import GENERATED, SIMPLE, Effort, ratio
 from bench.table import Row, Table
 
 ROWS = 1_000_000
@@ -31,6 +32,12 @@ TABLES = {
 #: CPU relative to the faster of the others: the bound, and the aim.
 BOUNDS = {'10 columns of numbers': (0.33, 0.08)}
 OTHERWISE = (1.0, 0.65)
+#: CPU of reading one reply into arrays, relative to the generated client, which makes lists.
+READING = {
+    '10 columns of numbers': 0.08,
+    '7 columns of numbers and 3 of strings': 0.65,
+    '10 columns of strings': 1.10,
+}
 
 
 def _reply(kinds: str) -> bytes:
@@ -209,15 +216,24 @@ def _impyla(port: int) -> int:
 _FETCHES: dict[str, Callable[[int], int]] = {OURS: _ours, PYHIVE: _pyhive, IMPYLA: _impyla}
 
 
-def _measured(kinds: str, rows: int) -> dict[str, tuple[float, float]]:
-    """For each client the least CPU and wall time of a row, in ns."""
+@contextmanager
+def _server(kinds: str, batches: int) -> Iterator[int]:
+    """Run a server that answers so many calls with rows; its port."""
     context = get_context('spawn')
     ready = context.Queue()
-    server = context.Process(target=_serve, args=(kinds, rows // BATCH, ready), daemon=True)
+    server = context.Process(target=_serve, args=(kinds, batches, ready), daemon=True)
     server.start()
-    port = ready.get(timeout=120)
-    found: dict[str, tuple[float, float]] = {}
     try:
+        yield ready.get(timeout=120)
+    finally:
+        server.terminate()
+        server.join()
+
+
+def _measured(kinds: str, rows: int) -> dict[str, tuple[float, float]]:
+    """For each client the least CPU and wall time of a row, in ns."""
+    found: dict[str, tuple[float, float]] = {}
+    with _server(kinds, rows // BATCH) as port:
         for name, fetch in _FETCHES.items():
             costs = []
             for _ in range(ROUNDS):
@@ -232,10 +248,43 @@ def _measured(kinds: str, rows: int) -> dict[str, tuple[float, float]]:
                 costs.append(cost)
             if costs:
                 found[name] = tuple(min(each) / rows * 1e9 for each in zip(*costs, strict=True))  # type: ignore[assignment]
-    finally:
-        server.terminate()
-        server.join()
     return found
+
+
+def _reading(name: str, kinds: str, effort: Effort) -> Row:
+    """Measure the reading of one reply, compared with Apache's client.
+
+    Raises ImportError without impyla: PyHive's code is too old for the C extension of thrift.
+    """
+    from impala._thrift_gen.TCLIService import TCLIService, ttypes
+    from thrift.protocol.TBinaryProtocol import TBinaryProtocolAccelerated
+    from thrift.transport.TSocket import TSocket
+    from thrift.transport.TTransport import TBufferedTransport
+
+    from thrift_client import SimpleClient
+
+    handle = ttypes.TOperationHandle(ttypes.THandleIdentifier(b'', b''), 0, True)
+    request = ttypes.TFetchResultsReq(handle, maxRows=BATCH)
+    # A server each, because one serves one connection at a time.
+    with _server(kinds, sys.maxsize) as port, _server(kinds, sys.maxsize) as their_port:
+        ours = SimpleClient(
+            TCLIService, '127.0.0.1', port, arrays='numpy', max_message_size=1 << 30
+        )
+        connection = TSocket('127.0.0.1', their_port)
+        transport = TBufferedTransport(connection)
+        theirs = TCLIService.Client(TBinaryProtocolAccelerated(transport, fallback=False))
+        transport.open()
+        contestants = [
+            calling(SIMPLE, lambda: ours.FetchResults(request), ours.close),
+            calling(GENERATED, lambda: theirs.FetchResults(request), connection.close),
+        ]
+        rounds = measure(contestants, effort.rounds(15), number=1)
+    return Row(
+        f'{BATCH:,} rows of {name} read into arrays, CPU',
+        GENERATED,
+        READING[name],
+        measured=ratio(rounds, SIMPLE, GENERATED, 'cpu'),
+    )
 
 
 def columns(effort: Effort) -> Table:
@@ -252,6 +301,10 @@ def columns(effort: Effort) -> Table:
             must, aim = BOUNDS.get(name, OTHERWISE)
             share = spread([found[OURS][0] / min(others)])
             table.rows.append(Row(f'HiveServer2: {name}', 'PyHive, impyla', must, aim, share))
+            try:
+                table.rows.append(_reading(name, kinds, effort))
+            except ImportError as error:
+                table.notes.append(f'not measured: {error}')
     return table
 
 
