@@ -1,6 +1,7 @@
 """The rules that hold for every call, where an event loop makes them hard to keep."""
 
 import asyncio
+import collections
 import os
 import signal
 import ssl
@@ -55,6 +56,25 @@ async def test_calls_are_served_in_order_of_arrival_through_all_views(fault_serv
         await asyncio.gather(first, *tasks)
         assert served == [str(number + 1) for number in range(len(ways))]
         await pool.close()
+
+
+@pytest.mark.parametrize('kind', [AsyncSimpleClient, thrift_client.SimpleClient])
+async def test_events_of_calls_that_wait_for_a_connection(fault_server, kind):
+    """A call that gets the connection of another one reports it, as with threads."""
+    server, heard = fault_server(test_service, GOOD), []
+    client = kind(test_service, server.address, max_connections=1, listeners=[heard.append])
+    calls = [client.submit('getk', str(number)) for number in range(4)]
+    for call in calls:
+        await asyncio.wrap_future(call) if kind is thrift_client.SimpleClient else await call
+    closed = client.close()
+    if closed is not None:
+        await closed
+    counts = collections.Counter(type(event).__name__ for event in heard)
+    assert counts == {
+        'CallStarted': 4, 'ConnectionOpened': 1, 'ConnectionReused': 3, 'CallFinished': 4,
+        'ConnectionDiscarded': 1,
+    }  # fmt: skip
+    assert [event.calls for event in heard if hasattr(event, 'calls')] == [1, 2, 3]
 
 
 @pytest.mark.parametrize('end', ['close', 'disable'])

@@ -210,6 +210,51 @@ def test_an_exception_is_freed_without_the_collector(kind, outcome, fault_server
             gc.enable()
 
 
+@pytest.mark.parametrize('place', ['CallStarted', 'ConnectionReused', 'CallFinished'])
+@pytest.mark.parametrize('kind', [SimpleClient, HashClient, BalancedClient])
+def test_an_exception_of_a_signal_handler_is_freed_without_the_collector(
+    kind, place, fault_server, closing
+):
+    """The frames that it passed through let it go."""
+    server = fault_server(test_service, [answer(lambda args: args.key)])
+
+    class Stop(Exception):
+        pass  # a class of our own, because the built-in ones can't be referred to weakly
+
+    def stop(*_):
+        raise Stop
+
+    def listener(event):
+        if type(event).__name__ == place and told:
+            signal.raise_signal(signal.SIGUSR1)
+
+    def freed():
+        try:
+            client.getk('k')
+        except Stop as exc:
+            return ref(exc)
+        return None
+
+    told = []
+    client = closing(
+        kind(test_service, server.address, listeners=[listener])
+        if kind is SimpleClient
+        else kind(test_service, servers=[server.address], listeners=[listener])
+    )
+    for _ in range(2):
+        client.getk('k')
+    told.append(True)
+    before = signal.signal(signal.SIGUSR1, stop)
+    gc.disable()
+    try:
+        exception = freed()
+        assert exception is not None
+        assert exception() is None
+    finally:
+        gc.enable()
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_a_signal_handler_may_call_a_client_whose_breaker_decides(closing):
     """A lock that is held for the decision would wait for itself."""
 

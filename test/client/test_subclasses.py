@@ -115,6 +115,47 @@ def test_a_subclass_overrides_a_method(kind, address, opened):
 
 
 @pytest.mark.parametrize('kind', KINDS)
+def test_an_override_holds_for_every_call(kind, address, opened):
+    """The access to the pool's own method by `super()` doesn't hide the override."""
+
+    class Counting(kind):
+        pings = 0
+
+        def ping(self):
+            self.pings += 1
+            return super().ping()
+
+    made = Counting(test_service, **{'servers': [address]} if kind in POOLS else {'host': address})
+    client = opened(made)
+    assert [value_of(client.ping()) for _ in range(3)] == ['pong'] * 3
+    assert made.pings == 3
+
+
+@pytest.mark.parametrize('kind', POOLS)
+def test_methods_exist_while_servers_are_added(kind, address):
+    """A subclass may prepare a method in its own `add_server`, also for `servers=`."""
+
+    class Prepared(kind):
+        def add_server(self, *args, **options):
+            self.prepared = self.ping
+            return super().add_server(*args, **options)
+
+    made = Prepared(test_service, servers=[address])
+    assert made.prepared is made.ping
+
+
+@pytest.mark.parametrize('kind', POOLS)
+def test_views_keep_what_a_user_has_set(kind, address):
+    """An attribute set in place of a method is the view's, too, whether the method was used."""
+    for is_used in (False, True):
+        made = kind(test_service, servers=[address])
+        if is_used:
+            assert made.getk is made.getk
+        made.getk = 'mine'
+        assert made.with_options(timeout=4000).getk == 'mine'
+
+
+@pytest.mark.parametrize('kind', KINDS)
 def test_a_method_can_be_mocked(kind, address, opened):
     """A mock replaces the method of one client until its block ends; asyncio has AsyncMock."""
     made = subclass(kind)(address, 'Chile')

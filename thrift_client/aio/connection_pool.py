@@ -285,7 +285,8 @@ class AsyncConnectionPool(ConnectionPool):
     def give_back(self, connection: AsyncConnection) -> None:
         """Send the next waiting call on a clean connection, or make it idle."""
         now = monotonic()
-        if connection.wire.plain and now < connection.retire_at and not self.gate:
+        is_watched = self.gate or self.audience is not None
+        if connection.wire.plain and now < connection.retire_at and not is_watched:
             # The same as the general code, but cheaper.
             line = self.line
             if not line:

@@ -443,8 +443,11 @@ class AsyncBalancedClient(BalancedBase[AsyncSimpleClient], AsyncThriftPool):
             error = exc
             raise
         finally:
-            if picker is not None:
-                picker.close(error, monotonic())
+            try:
+                if picker is not None:
+                    picker.close(error, monotonic())
+            finally:
+                del error  # its traceback holds this frame: a cycle that would keep connections
         response.server = picker.endpoint.client
         response.elapsed = (monotonic() - started) * 1000
         return response

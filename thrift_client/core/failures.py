@@ -53,7 +53,10 @@ def popped(items: list[T], index: int = -1) -> T | None:
 def unless_foreign(exc: BaseException) -> Any:
     """Return None for an exception of the call itself; raise that of a signal handler."""
     if is_foreign(exc):
-        raise exc
+        try:
+            raise exc
+        finally:
+            del exc  # its traceback holds this frame: a cycle
     return None
 
 

@@ -5,7 +5,8 @@ No lock is held anywhere. What threads share, and why their races do no harm:
 * The calls in flight at a server are the elements of a set, which a call enters and leaves in one
   atomic step each. The interpreter itself removes one that is garbage, so no exception can lose
   the end of a call, which would make a server look loaded forever. A flight that has ended is
-  kept for a later call in a list; `pop` and `append` are atomic, too.
+  kept for a later call in a list, which is as long as there were calls at once; `pop` and
+  `append` are atomic, too.
 * `ewma` and `stamp` are written one after the other. If two calls end at once, one may be missing
   in the average, or be weighted by the other's time; the next call corrects that.
 * Two threads may both pick a server before either has started its call there. Two random choices

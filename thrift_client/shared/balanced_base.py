@@ -40,11 +40,12 @@ class BalancedBase(PoolBase[S]):
         super().__init__(
             service, frame, timeout, servers=servers, max_threads=max_threads, **options
         )
-        budget = RetryBudget(self._count_calls, monotonic())
-        self._balancing = Balancing(self._servers, self._balance, budget, {})
 
     def _new_server_list(self) -> ServerList:
-        return ServerList(self._make_server, make_load=Load)
+        servers = ServerList(self._make_server, make_load=Load)
+        budget = RetryBudget(self._count_calls, monotonic())
+        self._balancing = Balancing(servers, self._balance, budget, {})
+        return servers
 
     def _count_calls(self) -> int:
         return sum([e.connections.count_calls() for e in self._servers.roster.endpoints])

@@ -84,6 +84,9 @@ class PoolMethod:
     def __repr__(self) -> str:
         return f'<{self._method.name} of {self._pool!r}>'
 
+    def __reduce__(self) -> Any:
+        return self._pool.__reduce__()
+
 
 def method_of(kind: type[PoolMethod]) -> Method:
     """Return the service's method that a class of pool methods calls."""
@@ -124,7 +127,11 @@ def bind(
 
 
 class Attribute:
-    """Gives a pool its method objects, each created on first access."""
+    """Gives a pool its method objects, each created on first access.
+
+    It is kept as an attribute of the pool, unless a user's subclass overrides the method and this
+    is the access by `super()`.
+    """
 
     __slots__ = ('_kind', '_name')
 
@@ -134,8 +141,10 @@ class Attribute:
     def __get__(self, pool: Any, owner: type) -> Any:
         if pool is None:
             return self._kind
-        pool._bound.append(self._name)  # first, for a view that is made at this moment
-        method = pool.__dict__[self._name] = self._kind(pool)
+        method = self._kind(pool)
+        if getattr(owner, self._name, None) is self._kind:
+            pool._bound.append(self._name)  # first, for a view that is made at this moment
+            pool.__dict__[self._name] = method
         return method
 
 

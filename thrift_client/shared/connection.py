@@ -243,7 +243,10 @@ class ConnectionBase:
 def unframed(exc: BaseException, size: int) -> EncodeError:
     """Return the error for a request that is too large; raise the exception of a signal handler."""
     if is_foreign(exc):
-        raise exc
+        try:
+            raise exc
+        finally:
+            del exc  # its traceback holds this frame: a cycle
     if isinstance(exc, MemoryError):
         return EncodeError(f'there is not enough memory to send a request of {size} bytes')
     from thrift_client.core.transports.framed import too_large_to_frame

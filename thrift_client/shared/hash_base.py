@@ -64,7 +64,7 @@ class Routes:
 class KeyedMethod(PoolMethod):
     """A method of the service on a pool that routes by key.
 
-    It copies what each call needs from the pool, because `__getattr__` makes every attribute
+    It has what most calls need of the pool itself, because `__getattr__` makes every attribute
     access there slow.
     """
 
@@ -155,10 +155,11 @@ class HashBase(PoolBase[S]):
             max_threads=max_threads,
             **options,
         )
-        self._routes = Routes(self._servers, self._failover, self._keys, self._splits)
 
     def _new_server_list(self) -> ServerList:
-        return ServerList(self._make_server, self._router)
+        servers = ServerList(self._make_server, self._router)
+        self._routes = Routes(servers, self._failover, self._keys, self._splits)
+        return servers
 
     def _routing(self) -> tuple[Routes, Overrides | None]:
         """Return what each call needs of the pool: see `KeyedMethod`."""

@@ -239,7 +239,7 @@ class PoolBase(Generic[S]):
         if len(options) == 1 and 'timeout' in options:
             timeout = options['timeout']
             known = self._views.get(timeout) if type(timeout) in (int, float) else None
-            return known or self._timed(timeout)
+            return self._timed(timeout) if known is None else known
         given = check_call_options(options, self._more_options)
         check_methods(given, self._service.methods)
         own: dict[str, Any] = {}
@@ -256,7 +256,7 @@ class PoolBase(Generic[S]):
         return self._view(**own)
 
     def _timed(self, timeout: Any) -> Self:
-        """Return the view with this timeout; the most recent ones are remembered."""
+        """Return a new view with this timeout; it is remembered if it was asked for before."""
         views = self._views
         given = {'timeout': milliseconds('timeout', timeout)}
         before = self.__dict__.get('_overrides')
@@ -274,7 +274,8 @@ class PoolBase(Generic[S]):
         view: Self = object.__new__(type(self))
         attributes = self.__dict__.copy()
         for name in attributes['_bound']:
-            attributes.pop(name, None)  # it is named before it is set
+            if isinstance(attributes.get(name), PoolMethod):
+                del attributes[name]
         attributes |= _OWN
         attributes |= own
         attributes['_views'], attributes['_bound'] = {}, []

@@ -98,7 +98,10 @@ class Stream:
     def broken(self, exc: OSError, phase: str) -> BaseException:
         """Return the library's error for an OSError of the socket. Raises foreign ones."""
         if not is_system_error(exc):
-            raise exc
+            try:
+                raise exc
+            finally:
+                del exc  # its traceback holds this frame: a cycle
         return lost(exc, phase)
 
     def is_quiet(self) -> bool:

@@ -226,7 +226,10 @@ class TLSStream(Stream):
     def broken(self, exc: OSError, phase: str) -> BaseException:
         """Return this library's error for an OSError of the socket or of TLS."""
         if not is_system_error(exc):
-            raise exc
+            try:
+                raise exc
+            finally:
+                del exc  # its traceback holds this frame: a cycle
         return failed(exc, phase) if isinstance(exc, ssl.SSLError) else lost(exc, phase)
 
     def _alert(self) -> ssl.SSLError | None:

@@ -160,7 +160,10 @@ def _mistaken(
     if options.endpoint.connections.audience is not None:  # it is notified of such a call, too
         return full_call(options, method, arguments, started, response, picker)
     if is_foreign(exc):
-        raise exc
+        try:
+            raise exc
+        finally:
+            del exc  # its traceback holds this frame: a cycle
     from thrift_client.core.paths import encode_error
 
     endpoint = options.endpoint

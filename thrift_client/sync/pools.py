@@ -436,9 +436,11 @@ class BalancedMethod(PoolMethod):
             raise
         finally:
             ended = monotonic()
-            if picker is not None:
-                picker.close(error, ended)
-            del error  # its traceback holds this frame: a cycle that would keep connections open
+            try:
+                if picker is not None:
+                    picker.close(error, ended)
+            finally:
+                del error  # its traceback holds this frame: a cycle that would keep connections
         response.server = picker.endpoint.client
         response.elapsed = (ended - started) * 1000
         return response
