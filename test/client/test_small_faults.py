@@ -210,6 +210,25 @@ def test_an_exception_is_freed_without_the_collector(kind, outcome, fault_server
             gc.enable()
 
 
+def test_each_reply_comes_through_the_sockets_own_method(fault_server, monkeypatch):
+    """A process may replace `socket.socket` by a class that counts or slows what it receives."""
+
+    class Counted(socket.socket):
+        def recv(self, size):
+            data = super().recv(size)
+            if self.getpeername()[1] == server.port:
+                received.append(len(data))
+            return data
+
+    received = []
+    server = fault_server(test_service, [answer(lambda args: args.key)])
+    monkeypatch.setattr(socket, 'socket', Counted)
+    with SimpleClient(test_service, server.address) as client:
+        for number in range(1, 5):
+            assert client.getk('k') == 'k'
+            assert sum(received) == number * received[0]
+
+
 @pytest.mark.parametrize('place', ['CallStarted', 'ConnectionReused', 'CallFinished'])
 @pytest.mark.parametrize('kind', [SimpleClient, HashClient, BalancedClient])
 def test_an_exception_of_a_signal_handler_is_freed_without_the_collector(

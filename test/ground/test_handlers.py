@@ -7,6 +7,7 @@ TimeoutError. Afterwards no permit, place, probe, count or connection is left be
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import itertools
 import signal
 import ssl
@@ -367,6 +368,71 @@ def test_while_it_waits(kind, phase, made, alarm):
             other.join()
         stats = servers_of(client)[0].stats()
         assert (stats.busy, stats.waiting) == (0, 0)
+
+
+#: What the wait for a reply itself raises when its time is over.
+OF_WAITS = (lambda: TimeoutError('timed out'), lambda: BlockingIOError(11, 'injected'))
+
+
+@contextmanager
+def waiting(wire, before, pairs):
+    """Make a client that has had so many replies."""
+    addresses, options = pairs[wire]
+    with SimpleClient(rich_service, addresses[0], timeout=3000, **options) as client:
+        client.warm_up()
+        for _ in range(before):
+            client.echo('x')
+        yield client
+
+
+@pytest.mark.parametrize('made', OF_WAITS, ids=lambda made: repr(made()))
+@pytest.mark.parametrize('before', [0, 1, 3])
+@pytest.mark.parametrize('wire', WIRES)
+def test_from_a_handler_that_drops_its_frame(wire, before, made, pairs):
+    """It is not taken for the end of the wait, although it refers to no frame of the call."""
+    made = made()
+
+    def handler(_signum, frame):
+        del frame
+        raise made
+
+    found = signal.signal(signal.SIGALRM, handler)
+    try:
+        with waiting(wire, before, pairs) as client:
+            signal.setitimer(signal.ITIMER_REAL, 0.004)
+            with pytest.raises(type(made)) as caught:
+                client.sleep_ms(100)
+            assert caught.value is made
+            assert client.stats().busy == 0
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, found)
+
+
+@pytest.mark.parametrize('kind', [TimeoutError, BlockingIOError])
+@pytest.mark.parametrize('before', [0, 1, 3])
+@pytest.mark.parametrize('wire', WIRES)
+def test_an_asynchronous_exception(wire, before, kind, pairs):
+    """It is raised when the wait ends, and not taken for its end."""
+    caught = []
+
+    def call():
+        try:
+            while True:
+                client.sleep_ms(5)
+        except BaseException as exc:  # noqa: BLE001 - whatever it has become
+            caught.append(exc)
+
+    with waiting(wire, before, pairs) as client:
+        thread = threading.Thread(target=call)
+        thread.start()
+        while not client.stats().busy and thread.is_alive():
+            time.sleep(0.0005)
+        throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        throw(ctypes.c_ulong(thread.ident), ctypes.py_object(kind))
+        thread.join(10)
+        assert [type(exc) for exc in caught] == [kind]
+        assert client.stats().busy == 0
 
 
 def _quietly(function):

@@ -2,8 +2,10 @@
 
 import pytest
 
-from thrift_client import Hedge
+from test_if import test_service
+from thrift_client import Hedge, SimpleClient
 from thrift_client.core.hedge import ENOUGH, REMEMBERED, RENEWED, Latencies, patience
+from thrift_client.testing.behaviours import answer, delay
 
 
 def latencies(*elapsed):
@@ -38,3 +40,16 @@ def test_old_calls_are_forgotten():
     for _ in range(REMEMBERED + RENEWED):
         noted.note(50.0)
     assert patience(Hedge(percentile=50), noted) == 50.0
+
+
+def test_only_hedges_by_a_percentile_note_their_calls(fault_server):
+    """With `after`, the times of the slow calls alone would be known."""
+    good = answer(lambda args: args.key)
+    server = fault_server(test_service, [good, delay(30) + good, good])
+    options = {'idempotent': True, 'hedge': Hedge(after=5)}
+    with SimpleClient(test_service, server.address, **options) as client:
+        assert [client.getk('k') for _ in range(2)] == ['k', 'k']
+        assert not client._endpoint.health.latencies
+        view = client.with_options(hedge=Hedge(percentile=50))
+        assert view.getk('k') == 'k'
+        assert len(client._endpoint.health.latencies) == 1

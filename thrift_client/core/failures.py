@@ -65,6 +65,21 @@ def is_system_error(exc: OSError) -> bool:
     return exc.errno is not None and not is_foreign(exc)
 
 
+def is_timeout(exc: OSError) -> bool:
+    """Tell whether a socket with a timeout has raised this, in a function of this package.
+
+    A handler's frame would be the last one of the traceback, and an asynchronous exception has no
+    text. ETIMEDOUT, by which the kernel says that the connection is lost, has a number.
+    """
+    entry = exc.__traceback__
+    while entry is not None and entry.tb_next is not None:
+        entry = entry.tb_next
+    if entry is None or type(exc) is not TimeoutError or exc.args != ('timed out',):
+        return False
+    place: str = entry.tb_frame.f_globals.get('__name__', '')
+    return place.partition('.')[0] == __name__.partition('.')[0] and not is_foreign(exc)
+
+
 class IdleMeter:
     """Counts the bytes that arrive without being part of a message.
 

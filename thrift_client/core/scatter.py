@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from thrift_client.core.call_options import CallOptions
     from thrift_client.core.codec import Codec, MethodPlan
+    from thrift_client.core.hedge import Latencies
     from thrift_client.core.service import Method
 
 WAITS = ('all', 'first', 'quorum')
@@ -218,9 +219,13 @@ class Hedged(Scatter):
         first.options = self._options
         self._first = first
         self._hedges = 0
-        self._policy: Any = call.options.hedge
+        policy: Any = call.options.hedge
+        self._policy = policy
         source = call.picker or call.endpoint.health
-        self._latencies = latencies_of(call.method, source.latencies)
+        #: Where the call's time is noted; None if hedges don't depend on earlier times.
+        self._latencies: Latencies | None = None
+        if policy.after is None:
+            self._latencies = latencies_of(call.method, source.latencies)
         self.winner: Leg | None = None
         self.last: Leg | None = None
         self._set_alarm(now)
@@ -252,7 +257,8 @@ class Hedged(Scatter):
             return  # another attempt may bring the better answer
         self.winner = leg
         self.is_over = True
-        self._latencies.note((leg.endpoint.clock() - self._call.started) * 1000)
+        if self._latencies is not None:
+            self._latencies.note((leg.endpoint.clock() - self._call.started) * 1000)
 
     def result(self, response: ThriftResponse[Any] | None) -> Any:
         """Return the call's value, or raise its exception."""

@@ -141,10 +141,10 @@ class Attribute:
     def __get__(self, pool: Any, owner: type) -> Any:
         if pool is None:
             return self._kind
-        method = self._kind(pool)
-        if getattr(owner, self._name, None) is self._kind:
-            pool._bound.append(self._name)  # first, for a view that is made at this moment
-            pool.__dict__[self._name] = method
+        if getattr(owner, self._name, None) is not self._kind:
+            return self._kind(pool)
+        pool._bound.append(self._name)  # first, for a view that is made at this moment
+        method = pool.__dict__[self._name] = self._kind(pool)
         return method
 
 

@@ -61,7 +61,7 @@ class Health:
         #: one can't.
         self.checkers: tuple[Callable[[Endpoint], bool], ...] = ()
         self.errors: dict[str, int] = {}
-        self.latencies: dict[Any, Latencies] = {}  # by method, of calls that may be hedged
+        self.latencies: dict[Any, Latencies] = {}  # by method, of calls hedged by a percentile
         self.retries = self.ejections = 0
         self._logged_at = -LOG_EVERY
         self._said_down = False  # in the log, without a later line that it is healthy

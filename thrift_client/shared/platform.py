@@ -1,8 +1,8 @@
 """The features of the operating system: no other module tests for them.
 
 All other modules call this one, so that macOS, Windows and patched processes (gevent) run the
-same code. All sockets of the library are non-blocking: a poller waits for the time that is
-left, so signals cannot extend a wait (PEP 475).
+same code. All sockets of the library are non-blocking: a poller, or for a small reply a second
+object with a timeout, waits for the time that is left, so signals cannot extend a wait (PEP 475).
 """
 
 from __future__ import annotations
@@ -153,8 +153,8 @@ class _Borrowed(_socket.socket):
 
     __slots__ = ()
 
-    def __init__(self, fd: int, timeout: float) -> None:
-        super().__init__(-1, -1, -1, fd)
+    def __init__(self, sock: _socket.socket, timeout: float) -> None:
+        super().__init__(sock.family, sock.type, sock.proto, sock.fileno())
         self.settimeout(timeout)
 
     def __del__(self) -> None:
@@ -164,9 +164,11 @@ class _Borrowed(_socket.socket):
 def with_timeout(sock: Any, timeout: float) -> Any:
     """Return an object to receive from `sock` with, within `timeout` seconds.
 
-    It is to be detached before `sock` is closed. None in a patched process, which must not block.
+    It is to be detached before `sock` is closed. None if `sock` is closed already or receives in a
+    way of its own, as in a patched process, which must not block.
     """
-    return _Borrowed(sock.fileno(), timeout) if isinstance(sock, _socket.socket) else None
+    is_usual = getattr(type(sock), 'recv', None) is _socket.socket.recv
+    return _Borrowed(sock, timeout) if is_usual and sock.fileno() >= 0 else None
 
 
 def tune(sock: socket.socket, family: int) -> None:

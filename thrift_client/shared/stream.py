@@ -1,6 +1,7 @@
 """A connected socket: sends and receives what is possible now, without blocking.
 
-Its driver waits in its own way (a poll, a fan-out's poll, an event loop) and tries again.
+Only a `timed_receive` waits, for SOON at most. Otherwise the driver waits in its own way (a poll, a
+fan-out's poll, an event loop) and tries again.
 Errors are converted to the library's; an exception of a signal handler is raised unchanged.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import socket
 
 from thrift_client.core.classify import lost
-from thrift_client.core.failures import is_foreign, is_system_error
+from thrift_client.core.failures import is_system_error, is_timeout
 from thrift_client.shared.platform import READABLE, WRITABLE, new_poller, with_timeout
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -50,10 +51,9 @@ class Stream:
     def timed_receive(self) -> Any:
         """Return a `receive` that waits up to SOON: one step instead of a poll before.
 
-        It raises TimeoutError if nothing has arrived by then. None in a patched process.
+        If it raises, `not_in_time` tells why. None in a patched process.
         """
-        if self._timed is None:
-            self._timed = with_timeout(self.sock, SOON)
+        self._timed = with_timeout(self.sock, SOON)
         return None if self._timed is None else self._timed.recv
 
     def try_send(self, data: bytes | memoryview) -> int:
@@ -61,7 +61,7 @@ class Stream:
         try:
             return self.send(data)  # type: ignore[no-any-return]
         except BlockingIOError as exc:
-            if is_foreign(exc):
+            if not is_system_error(exc):
                 raise
             return -1
         except OSError as exc:
@@ -80,16 +80,27 @@ class Stream:
         An error is reported only once: a read after a TLS alert looks like the end of the
         stream.
         """
-        if is_late(exc):
+        if isinstance(exc, BlockingIOError) and is_system_error(exc):
             return None
         raise self.broken(exc, 'waiting for the reply') from exc
+
+    def not_in_time(self, exc: OSError) -> bytes | None:
+        """Return the result of a `timed_receive` that raised, as `not_received` does."""
+        if is_timeout(exc):
+            return None
+        if type(exc) is BlockingIOError:  # it isn't the socket's, which waits
+            try:
+                raise exc
+            finally:
+                del exc  # its traceback holds this frame: a cycle
+        return self.not_received(exc)
 
     def try_receive_into(self, space: memoryview) -> int | None:
         """Receive what has arrived into `space`; return how many bytes; None if nothing has."""
         try:
             return self.sock.recv_into(space)  # type: ignore[no-any-return]
         except BlockingIOError as exc:
-            if is_foreign(exc):
+            if not is_system_error(exc):
                 raise
             return None
         except OSError as exc:
@@ -132,9 +143,3 @@ class Stream:
             if self._timed is not None:
                 self._timed.detach()
             self.sock.close()
-
-
-def is_late(exc: OSError) -> bool:
-    """Tell whether a receive raised this because nothing has arrived yet."""
-    timed_out = type(exc) is TimeoutError and exc.errno is None  # with one, the connection is lost
-    return (timed_out or isinstance(exc, BlockingIOError)) and not is_foreign(exc)

@@ -6,10 +6,10 @@ import ssl
 from typing import Any
 
 from thrift_client.core.classify import READING, lost
-from thrift_client.core.failures import is_foreign, is_system_error, unless_foreign
+from thrift_client.core.failures import is_system_error, unless_foreign
 from thrift_client.errors import CertificateError, ThriftClientError, TLSError, WireMismatch
 from thrift_client.shared.platform import READABLE, WRITABLE, peek_rest
-from thrift_client.shared.stream import CHUNK, Stream, is_late
+from thrift_client.shared.stream import CHUNK, Stream
 
 #: The most bytes that are encrypted before they are sent.
 _PIECE = 1 << 18
@@ -174,7 +174,7 @@ class TLSStream(Stream):
                     self.to_send = READABLE
                     self._pull()
         except BlockingIOError as exc:
-            if is_foreign(exc):
+            if not is_system_error(exc):
                 raise
             return -1
         except OSError as exc:
@@ -190,7 +190,8 @@ class TLSStream(Stream):
     def not_received(self, exc: OSError) -> bytes | None:
         """Return the result of a `receive` that raised: as `try_receive`, without reading again."""
         unless_foreign(exc)
-        if is_late(exc) or isinstance(exc, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):
+        would_wait = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+        if isinstance(exc, would_wait) and exc.errno is not None:
             return None
         if isinstance(exc, (ssl.SSLZeroReturnError, ssl.SSLEOFError)):
             return b''
@@ -216,7 +217,7 @@ class TLSStream(Stream):
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError) as exc:
             unless_foreign(exc)
         except (BlockingIOError, ssl.SSLWantWriteError) as exc:
-            if is_foreign(exc):
+            if not is_system_error(exc):
                 raise
             return None
         except OSError as exc:
@@ -244,7 +245,7 @@ class TLSStream(Stream):
             unless_foreign(exc)
             return exc if exc.reason is not None and 'ALERT' in exc.reason else None
         except OSError as exc:
-            if is_foreign(exc):
+            if not is_system_error(exc):
                 raise
         return None
 
@@ -255,7 +256,7 @@ class TLSStream(Stream):
         try:
             self.receive_records(1)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError) as exc:
-            if is_foreign(exc):
+            if not is_system_error(exc):
                 raise
             return True
         except OSError as exc:

@@ -81,10 +81,10 @@ class Connection(ConnectionBase):
     ) -> Any:  # fmt: skip
         """Exchange a small request and its reply: one send, one wait, one receive.
 
-        `body` are the encoded arguments, `wait` the seconds to wait at first, at most until
-        `expires`. If it turns out not to be small, the general code goes on; if the call may be
-        `hedged`, the fan-out that makes hedges does. Returns the result that was read, None for
-        oneway, or a `HandOver`; raises as `exchange`.
+        `body` are the encoded arguments, `wait` the seconds until the call ends at `expires`, or
+        until a hedge is due. If it turns out not to be small, the general code goes on; if the call
+        may be `hedged`, the fan-out that makes hedges does. Returns the result that was read, None
+        for oneway, or a `HandOver`; raises as `exchange`.
         """
         head, reply_head = plan.headers[seqid]
         try:
@@ -113,10 +113,14 @@ class Connection(ConnectionBase):
             return None
         data: bytes | None = None
         if wait > SOON:
-            try:
-                data = (self._receive_soon or self._receive_first)(self.first_read)
-            except OSError as exc:
-                data = self.stream.not_received(exc)
+            receive = self._receive_soon
+            if receive is None:
+                data = self._receive_first(self.first_read)
+            else:
+                try:
+                    data = receive(self.first_read)
+                except OSError as exc:
+                    data = self.stream.not_in_time(exc)
         if data is None:
             data = self._receive_late(wait, expires, hedged)
             if data is None:
@@ -128,18 +132,30 @@ class Connection(ConnectionBase):
             return HandOver(self, seqid, expires, None, data)
         return self.judged(self._read_reply(plan.codec, plan.method, seqid, data, expires))
 
-    def _receive_first(self, size: int) -> Any:
-        """Receive within SOON; if it is the second reply, prepare to receive more in one step."""
+    def _receive_first(self, size: int) -> bytes | None:
+        """Receive within SOON; None if nothing has arrived. From the second reply on, in one step.
+
+        A single reply is not worth another object for the descriptor.
+        """
         stream = self.stream
         if self.calls > 1:
-            self._receive_soon = stream.timed_receive()
-            if self._receive_soon is not None:
-                return self._receive_soon(size)
+            self._receive_soon = receive = stream.timed_receive()
+            if receive is not None:
+                try:
+                    return receive(size)  # type: ignore[no-any-return]
+                except OSError as exc:
+                    return stream.not_in_time(exc)
         stream.poll(SOON * 1000)
-        return stream.receive(size)
+        try:
+            return stream.receive(size)  # type: ignore[no-any-return]
+        except OSError as exc:
+            return stream.not_received(exc)
 
     def _receive_late(self, wait: float, expires: float | None, hedged: bool) -> bytes | None:
-        """Receive the beginning of a reply that hasn't come SOON; None if a hedge is due first."""
+        """Receive the beginning of a reply that hasn't come SOON.
+
+        If the call is `hedged`, a hedge is due after `wait`: None if nothing arrives until then.
+        """
         if not hedged:
             return waiting.receive(self.stream, self.first_read, expires, 'waiting for the reply')
         left = wait - SOON if wait > SOON else wait
