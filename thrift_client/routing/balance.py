@@ -120,10 +120,6 @@ class Load:
         """End a call as `end` does, and note how it ended; the rest is as in `done`."""
         self._flights.discard(flight.mark)
         self._spare.append(flight)
-        self.learn(now, elapsed, failed)
-
-    def learn(self, now: float, elapsed: float, failed: bool) -> None:
-        """Note the end of a call that is already out of the count; the rest is as in `done`."""
         if failed:
             elapsed = max(elapsed, _LEAST_FAILURE, min(2 * self.ewma, _MOST_FAILURE))
         else:
@@ -162,7 +158,9 @@ class Load:
 
         Returns the latency in ms, times one more than the calls in flight.
         """
-        waiting = len(self._flights) * unit / self.weight
+        waiting: float = len(self._flights)
+        if waiting:
+            waiting *= unit / self.weight
         stamp = self.stamp
         if stamp is None:
             return waiting * _UNTRIED

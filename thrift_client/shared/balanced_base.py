@@ -68,11 +68,9 @@ class BalancedBase(PoolBase[S]):
         pin = self._new_pin()
         before = {} if self._overrides is None else self._overrides.given
         of = self._balancing
-        return self._view(
-            _overrides=Overrides({**before, 'source': pin}),
-            _balancing=Balancing(self._servers, self._balance, of.budget, of.latencies, pin),
-            _pin=pin,
-        )
+        balancing = Balancing(self._servers, self._balance, of.budget, of.latencies, pin)
+        overrides = Overrides({**before, 'source': pin})
+        return self._view({'_overrides': overrides, '_balancing': balancing, '_pin': pin})
 
 
 def balanced_failure(

@@ -133,18 +133,22 @@ class Attribute:
     is the access by `super()`.
     """
 
-    __slots__ = ('_kind', '_name')
+    __slots__ = ('_kind', '_name', '_owner')
 
     def __init__(self, name: str, kind: type[PoolMethod]) -> None:
         self._name, self._kind = name, kind
 
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._owner = owner
+
     def __get__(self, pool: Any, owner: type) -> Any:
         if pool is None:
             return self._kind
-        if getattr(owner, self._name, None) is not self._kind:
+        if owner is not self._owner and getattr(owner, self._name, None) is not self._kind:
             return self._kind(pool)
-        pool._bound.append(self._name)  # first, for a view that is made at this moment
-        method = pool.__dict__[self._name] = self._kind(pool)
+        attributes = pool.__dict__
+        attributes['_bound'].append(self._name)  # first, for a view that is made at this moment
+        method = attributes[self._name] = self._kind(pool)
         return method
 
 

@@ -14,7 +14,7 @@ from thrift_client.routing.named import router
 from thrift_client.shared.bound_methods import PoolMethod, bind, method_of
 from thrift_client.shared.bulk import Mapped, SplitCall
 from thrift_client.shared.pickers import serving
-from thrift_client.shared.pool_base import Overrides, PoolBase, S
+from thrift_client.shared.pool_base import PoolBase, S
 from thrift_client.shared.server_list import ServerList
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ class KeyedMethod(PoolMethod):
     __slots__ = ('_overrides', '_routes')
 
     def __init__(self, pool: Any) -> None:
-        self._pool = pool
-        self._routes, self._overrides = pool._routing()
+        self._pool, attributes = pool, pool.__dict__
+        self._routes, self._overrides = attributes['_routes'], attributes.get('_overrides')
 
     def _when_listed(self, *call: Any) -> Any:
         return self._pool._when_listed(*call)
@@ -160,10 +160,6 @@ class HashBase(PoolBase[S]):
         servers = ServerList(self._make_server, self._router)
         self._routes = Routes(servers, self._failover, self._keys, self._splits)
         return servers
-
-    def _routing(self) -> tuple[Routes, Overrides | None]:
-        """Return what each call needs of the pool: see `KeyedMethod`."""
-        return self._routes, self._overrides
 
     def _call_split(self, method: Method, values: tuple[Any, ...]) -> Any:
         """Call each server with its share of the argument that is split, and merge."""

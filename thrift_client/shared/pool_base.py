@@ -51,10 +51,6 @@ class Overrides:
         self.is_used = False  # set by the first call
 
 
-#: Attributes of a view that it doesn't have from its pool.
-_OWN = {'_is_view': True, '_everyone': None, '_pin': None}
-
-
 class PoolBase(Generic[S]):
     """The base of all pools: servers of one service by name, without the waiting."""
 
@@ -253,32 +249,31 @@ class PoolBase(Generic[S]):
                 if name in options
             }
             own['_fan_options'] = {**self._fan_options, **more}
-        return self._view(**own)
+        return self._view(own)
 
     def _timed(self, timeout: Any) -> Self:
         """Return a new view with this timeout; it is remembered if it was asked for before."""
-        views = self._views
+        views, before = self._views, self._overrides
         given = {'timeout': milliseconds('timeout', timeout)}
-        before = self.__dict__.get('_overrides')
         if before is not None:
             given = {**before.given, **given}
-        view = self._view(_overrides=Overrides(given))
+        view = self._view({'_overrides': Overrides(given)})
         is_known = timeout in views
         if not is_known and len(views) >= REMEMBERED_VIEWS:
             views.clear()
         views[timeout] = view if is_known else None  # only what is asked for again is remembered
         return view
 
-    def _view(self, **own: Any) -> Self:
+    def _view(self, own: dict[str, Any]) -> Self:
         """Return a view that shares everything with this pool except the attributes in `own`."""
         view: Self = object.__new__(type(self))
         attributes = self.__dict__.copy()
         for name in attributes['_bound']:
             if isinstance(attributes.get(name), PoolMethod):
                 del attributes[name]
-        attributes |= _OWN
+        attributes['_views'], attributes['_bound'], attributes['_is_view'] = {}, [], True
+        attributes['_everyone'] = attributes['_pin'] = None
         attributes |= own
-        attributes['_views'], attributes['_bound'] = {}, []
         view.__dict__ = attributes
         return view
 

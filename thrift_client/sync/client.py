@@ -10,7 +10,6 @@ endpoints of further attempts.
 
 from __future__ import annotations
 
-from math import inf
 from time import monotonic
 
 from thrift_client import deadlines
@@ -38,6 +37,9 @@ if TYPE_CHECKING:
 
     from thrift_client.core.hedge import Latencies
     from thrift_client.response import ThriftResponse
+
+
+_INFINITY = float('inf')
 
 
 def make_call(  # noqa: C901 - a function for each case would cost what it saves
@@ -114,7 +116,7 @@ def _limits(
     expires = ends
     if seconds is not None and (ends is None or now + seconds < ends):
         expires = now + seconds
-    wait = inf if expires is None else expires - now
+    wait = _INFINITY if expires is None else expires - now
     if hedge is None or (picker is not None and picker.forced):
         return expires, wait, False, None
     latencies = None
