@@ -1,11 +1,13 @@
 """BalancedClient with real servers: which server gets a call, and which one after a failure."""
 
+import itertools
 import time
 from collections import Counter
 from threading import Thread
 
 import pytest
 
+from ground.interrupts import Injector
 from test_if import test_service
 from thrift_client import BalancedClient, CircuitBreaker, Hedge, RetryPolicy, errors, routing
 from thrift_client.aio import AsyncBalancedClient
@@ -396,6 +398,28 @@ def test_hedging_begins_again_on_another_server(kind, fault_server, pool_of):
     gate.open()
     slow.wait_open(0, 5000)
     assert balancer.seen_by(pool) == [0, 0]
+
+
+@pytest.mark.parametrize('file', ['balance.py', 'pickers.py'])
+def test_an_exception_from_outside_leaves_no_call_in_flight(file, fault_server, pool_of):
+    """Whatever line of the counting it interrupts, the server doesn't look loaded afterwards."""
+    balancer = Watching('p2c')
+    servers = named(fault_server, 'a', 'b')
+    pool = pool_of(BalancedClient, [server.address for server in servers], balance=balancer)
+    for _ in range(4):
+        assert pool.getk('k').value() in {'a', 'b'}
+    for at in itertools.count(1):
+        injector = Injector(at, within=file)
+        try:
+            with injector:
+                pool.getk('k')
+        except KeyboardInterrupt:
+            pass
+        where, injector = injector.where, None
+        if where is None:
+            break
+        assert balancer.seen_by(pool) == [0, 0], where
+    assert at > 5
 
 
 def test_balancers_are_told_of_latency():
