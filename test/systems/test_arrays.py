@@ -1,5 +1,7 @@
 """arrays='numpy': lists of numbers in replies are arrays, whatever they are in; and columns."""
 
+import itertools
+
 import pytest
 from thrift.protocol.TBinaryProtocol import TBinaryProtocolFactory
 from thrift.protocol.TCompactProtocol import TCompactProtocolFactory
@@ -150,6 +152,59 @@ def test_results_and_exceptions_have_them_too(served, idl):
     assert caught.value.codes.tolist() == [4, 2]
     assert caught.value.why == 'refused'
     assert client.text() == 'expecting nothing'
+
+
+@pytest.mark.parametrize('size', [1, 2, 3, 5, 11, 64])
+def test_a_reply_in_pieces(idl, face, fault_server, size):
+    """Wherever a piece ends: in the header of a list, which is read twice, or in its numbers."""
+    whole = testing.behaviours.answer(lambda _: everything(idl))
+    server = fault_server(idl.Numbers, testing.behaviours.drip(whole, size=size, every=0.1))
+    with (
+        face.client(idl.Numbers, server.address, arrays='numpy') as client,
+        face.client(idl.Numbers, server.address) as plain,
+    ):
+        expected = plain.everything(False)
+        for _ in range(2):
+            got = client.everything(False)
+            assert convert.equal(got, expected)
+            assert isinstance(got.longs, numpy.ndarray)
+            assert got.longs.flags.writeable
+
+
+@pytest.mark.parametrize('arrays', ['numpy', None])
+@pytest.mark.parametrize('protocol', ['binary', 'compact'])
+def test_a_reply_that_is_cut_off(idl, face, fault_server, protocol, arrays):
+    """Wherever it ends, also in the header of a map, it is the end of the connection."""
+    whole = testing.behaviours.answer(lambda _: everything(idl))
+    sizes = itertools.count(1)
+    server = fault_server(
+        idl.Numbers,
+        lambda _: testing.behaviours.first_bytes(whole, next(sizes)) + testing.behaviours.close(),
+        protocol=protocol,
+    )
+    options = {'protocol': protocol, 'arrays': arrays}
+    with face.client(idl.Numbers, server.address, **options) as client:
+        lost, got = 0, None
+        while got is None:
+            try:
+                got = client.everything(False)
+            except errors.ConnectionLost:
+                lost += 1
+    assert lost > 200
+
+
+@pytest.mark.parametrize('count', [1000, 100_000])
+def test_arrays_beyond_the_limit(idl, face, count):
+    """They are refused before they are made."""
+    with (
+        testing.serve(idl.Numbers, Handler(idl)) as server,
+        face.client(
+            idl.Numbers, server.address, arrays='numpy', max_message_size=4000
+        ) as client,
+    ):
+        assert len(client.longs(400)) == 400
+        with pytest.raises(errors.MessageTooLarge):
+            client.longs(count)
 
 
 def test_arguments_may_be_arrays(served):

@@ -3,8 +3,8 @@
 The C decoder reads everything else. It is given specs in which each field that holds such a
 list, at any depth, has details that it refuses: it stops right after the field's header. The
 field is then read here (lists of numbers with `frombuffer`), and the C decoder goes on with the
-next field. This needs a whole message in memory and a protocol whose field headers and numbers
-have a fixed width: binary. With other protocols, the decoded lists are copied into arrays.
+next field. This needs a protocol whose field headers and numbers have a fixed width: binary. With
+other protocols, the decoded lists are copied into arrays.
 """
 
 from __future__ import annotations
@@ -200,6 +200,7 @@ class _ArrayStruct:
     def fill(self, value: Any, protocol: Any) -> None:
         """Read the fields into `value`."""
         decode, details, buffer = protocol._fast_decode, self._details, protocol.trans
+        buffer.kept = _HEADER
         while True:
             try:
                 decode(value, protocol, details)
@@ -258,13 +259,16 @@ def _array_reader(type_: Type) -> Read:
         _check(element, code)
         reader, size = protocol.trans, count * dtype.itemsize
         buffer = reader.cstringio_buf
+        if buffer.getbuffer().nbytes - buffer.tell() < size:
+            array = np.empty(count, wire)
+            if reader.read_into(array.data.cast('B')):
+                return (array if wire.isnative else array.byteswap(inplace=True)).view(dtype)
+            buffer = reader.cstringio_refill(buffer.read(), size)
         start = buffer.tell()
         with buffer.getbuffer() as data:
-            if len(data) - start >= size:
-                array = np.frombuffer(data, wire, count, start).astype(dtype)
-                buffer.seek(start + size)
-                return array
-        return np.frombuffer(reader.read(size), wire).astype(dtype)
+            array = np.frombuffer(data, wire, count, start).astype(dtype)
+        buffer.seek(start + size)
+        return array
 
     return read
 

@@ -150,9 +150,15 @@ class Codec:
 
         If not, replies that don't carry their length are read with an `IncomingReply`.
         """
-        return (
-            self.json is None and self._guard is None and self.arrays is None and self.streams
-        )
+        return self.json is None and self._guard is None and self.streams
+
+    @property
+    def divides(self) -> bool:
+        """Whether a whole reply is decoded in pieces, to look at the time between them.
+
+        Not for arrays: each would be copied once more.
+        """
+        return self.refills and self.arrays is None
 
     @property
     def streams(self) -> bool:
@@ -231,33 +237,44 @@ class Codec:
         Raises Incomplete if the bytes run out, and errors after which the connection can't be
         used: DecodeError, ReplyMismatch, MessageTooLarge, other TApplicationExceptions.
         """
+        reader = protocol.trans if type(protocol.trans) is ReplyReader else None
         try:
-            plan = self.plan(method)
-            if plan is not None:
-                result: Any = self._read_expected(plan, plan.headers[seqid][1], protocol)
-                if result is not None:
-                    return result
-                if self.json is not None:
-                    return self._read_json(self.json, plan, seqid, protocol)
-            begun = None
-            if self.is_binary and type(protocol.trans) is ReplyReader:
-                begun = unversioned_header(protocol.trans)
-            name, message_type, answered = begun or protocol.readMessageBegin()
-            _check_header(method, seqid, name, message_type, answered)
-            if message_type == TMessageType.EXCEPTION:
-                exception = TApplicationException()
-                exception.read(protocol)
-                result = _raised(exception)
-            else:
-                result = method.new_result()
-                self._read(method, result, protocol)
-            protocol.readMessageEnd()
+            return self._answer(method, seqid, protocol, reader)
         except (Incomplete, ThriftClientError, TApplicationException):
             raise
         except DECODING as exc:
             if is_foreign(exc):
                 raise
+            if reader is not None and reader.refused is not None:
+                raise reader.refused from None
             raise decode_error(exc) from exc
+        finally:
+            if reader is not None:
+                reader.refused = None  # its traceback holds the reader: a cycle
+
+    def _answer(
+        self, method: Method, seqid: int, protocol: Any, reader: ReplyReader | None
+    ) -> Any:
+        plan = self.plan(method)
+        if plan is not None:
+            result: Any = self._read_expected(plan, plan.headers[seqid][1], protocol)
+            if result is not None:
+                return result
+            if self.json is not None:
+                return self._read_json(self.json, plan, seqid, protocol)
+        begun = None
+        if self.is_binary and reader is not None:
+            begun = unversioned_header(reader)
+        name, message_type, answered = begun or protocol.readMessageBegin()
+        _check_header(method, seqid, name, message_type, answered)
+        if message_type == TMessageType.EXCEPTION:
+            exception = TApplicationException()
+            exception.read(protocol)
+            result = _raised(exception)
+        else:
+            result = method.new_result()
+            self._read(method, result, protocol)
+        protocol.readMessageEnd()
         return result
 
     def _read(self, method: Method, result: Any, protocol: Any) -> None:
@@ -424,7 +441,7 @@ def read_delimited(
 ) -> Any:
     """Read a reply whose bytes are all there, from the position of `data` to its end."""
     reader.load(data)
-    if codec.refills:
+    if codec.divides:
         reader.divide()
     try:
         if data.getbuffer().nbytes < LARGE:

@@ -38,9 +38,12 @@ class Incomplete(Exception):
 class ReplyReader(TTransportBase, CReadableTransport):
     """The bytes of one reply.
 
-    `limit` bounds the bytes of a message. `more(partial, needed)` returns a buffer that begins
-    with `partial` and holds `needed` bytes or more; None: there are no more. `look` raises
-    CallTimeout once the call's timeout has passed; None: it has none.
+    `limit` bounds the bytes of a message. `more(partial, needed)` returns a buffer whose rest
+    begins with `partial` and holds `needed` bytes or more; None: there are no more. `look` raises
+    CallTimeout once the call's timeout has passed; None: it has none. `fill(space)` fills a buffer
+    with the bytes after those of `more`, without a copy; None: it can't. `kept` is how many bytes
+    that were read before stay in the buffer, for a decoder that goes back. `refused` is what the
+    last request for more raised: in a map, the C decoder replaces that by an error of its own.
     """
 
     # In the base class this is a property; the C code only gets it.
@@ -50,6 +53,9 @@ class ReplyReader(TTransportBase, CReadableTransport):
         self.limit = limit
         self.more = more or _incomplete
         self.look: Callable[[], None] | None = None
+        self.fill: Callable[[memoryview], None] | None = None
+        self.kept = 0
+        self.refused: BaseException | None = None
         self._before = 0  # bytes of this message in buffers that are used up
         self._rest: BytesIO | None = None  # of a message that is given in pieces
         self._reads = 0
@@ -69,9 +75,9 @@ class ReplyReader(TTransportBase, CReadableTransport):
             self.cstringio_buf, self._rest = BytesIO(buffer.read(PIECE)), buffer
 
     def disconnect(self) -> None:
-        """Drop the references to `more` and `look`, and so to their owners."""
+        """Drop the references to `more`, `look` and `fill`, and so to their owners."""
         self.more = _incomplete
-        self.look = None
+        self.look = self.fill = None
 
     def at_end(self) -> bool:
         """Tell whether everything that was received is used up."""
@@ -79,13 +85,39 @@ class ReplyReader(TTransportBase, CReadableTransport):
 
     def cstringio_refill(self, partial: bytes, needed: int) -> BytesIO:
         """Return a buffer that starts with `partial` and holds `needed` bytes or more."""
-        used = self._before + self.cstringio_buf.tell() - len(partial)
-        if used + needed > self.limit:
-            raise too_large(f'at least {used + needed} bytes', self.limit)
+        before = b''
+        if self.kept:
+            read = self.cstringio_buf.tell() - len(partial)
+            with self.cstringio_buf.getbuffer() as data:
+                before = bytes(data[max(0, read - self.kept) : read])
         more = self.more if self._rest is None else self._next_piece
-        self.cstringio_buf = more(partial, needed)
+        try:
+            used = self._used(needed, len(partial))
+            buffer = more(before + partial, len(before) + needed)
+        except BaseException as exc:
+            self.refused = exc
+            raise
+        buffer.seek(len(before), 1)
+        self.cstringio_buf = buffer
         self._before = used - self.cstringio_buf.tell()
         return self.cstringio_buf
+
+    def _used(self, needed: int, partial: int) -> int:
+        """Return the bytes used before the `partial` ones. Raises MessageTooLarge for `needed`."""
+        used = self._before + self.cstringio_buf.tell() - partial
+        if used + needed > self.limit:
+            raise too_large(f'at least {used + needed} bytes', self.limit)
+        return used
+
+    def read_into(self, space: memoryview) -> bool:
+        """Fill `space` with the next bytes; False, with nothing read, if `fill` can't do it."""
+        if self.fill is None or self._rest is not None:
+            return False
+        self._used(len(space), 0)
+        count = self.cstringio_buf.readinto(space)
+        self.fill(space[count:])
+        self._before += len(space) - count
+        return True
 
     def _next_piece(self, partial: bytes, needed: int) -> BytesIO:
         assert self._rest is not None

@@ -149,7 +149,7 @@ class IncomingReply:
         self._buffer.seek(0)
         self._reader.look = self._look
         self._reader.load(self._buffer)
-        if self._codec.refills:
+        if self._codec.divides:
             self._reader.divide()
         try:
             # Each time a new protocol: one that stopped in the middle can't continue.

@@ -146,6 +146,7 @@ class ConnectionBase:
         except _UNREADABLE as exc:
             if is_foreign(exc):
                 raise
+            self._reader.refused = None  # its traceback holds the reader: a cycle
             return None  # read again from the beginning, to find the error
         return None if buffer.read(1) else result
 

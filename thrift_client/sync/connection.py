@@ -239,7 +239,7 @@ class Connection(ConnectionBase):
         if codec.make_protocol is not self.wire.make_protocol:
             protocol = codec.make_protocol(reader)
         reader.load(BytesIO(data))
-        reader.more, reader.look = self._read_on, self._check_time
+        reader.more, reader.look, reader.fill = self._read_on, self._check_time, self._fill
         try:
             result = codec.answer(method, seqid, protocol)
         except (CallTimeout, ConnectionLost, DecodeError, MessageTooLarge, ReplyMismatch) as exc:
