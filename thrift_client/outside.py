@@ -18,7 +18,9 @@ def is_foreign(exc: BaseException) -> bool:
     entry = exc.__traceback__
     while entry is not None:
         frame = entry.tb_frame
-        if interrupted is not None:
+        # To look at a frame's variables makes a copy of them, which keeps the exception in a frame
+        # that has caught it; a trace function can put such a frame here twice.
+        if interrupted is not None and frame is not interrupted:
             for value in frame.f_locals.values():
                 given: Any = value if type(value) is tuple else (value,)  # of `*args`
                 for each in given:
