@@ -43,22 +43,17 @@ class Routes:
     """How a pool routes calls; its views have the same.
 
     `keys` and `splits` are by method: the functions that give the key of a call, and how calls
-    are split.
+    are split. `failover` is the pool's option.
     """
 
     __slots__ = ('failover', 'keys', 'servers', 'splits')
 
-    def __init__(
-        self,
-        servers: ServerList,
-        failover: int,
-        keys: dict[str, KeyFunction],
-        splits: dict[str, Split],
-    ) -> None:
-        self.servers = servers
+    servers: ServerList
+
+    def __init__(self, failover: int) -> None:
         self.failover = failover
-        self.keys = keys
-        self.splits = splits
+        self.keys: dict[str, KeyFunction] = {}
+        self.splits: dict[str, Split] = {}
 
 
 class KeyedMethod(PoolMethod):
@@ -142,11 +137,9 @@ class HashBase(PoolBase[S]):
         max_threads: int | None = None,
         **options: Any,
     ) -> None:
-        self._keys: dict[str, KeyFunction] = {}
-        self._splits: dict[str, Split] = {}
         self._router = router(routing)
-        self._failover = check_count('failover', failover, 0)
-        self._copies = max(check_count('replicas', replicas, 1), self._failover + 1)
+        self._routes = Routes(check_count('failover', failover, 0))
+        self._copies = max(check_count('replicas', replicas, 1), failover + 1)
         super().__init__(
             service,
             frame,
@@ -157,8 +150,7 @@ class HashBase(PoolBase[S]):
         )
 
     def _new_server_list(self) -> ServerList:
-        servers = ServerList(self._make_server, self._router)
-        self._routes = Routes(servers, self._failover, self._keys, self._splits)
+        servers = self._routes.servers = ServerList(self._make_server, self._router)
         return servers
 
     def _call_split(self, method: Method, values: tuple[Any, ...]) -> Any:
@@ -167,20 +159,20 @@ class HashBase(PoolBase[S]):
 
     def _mapped(self, kind: type[KeyedMethod], items: Iterable[Any]) -> Mapped:
         """Return the calls of a method for each item, none of which has begun."""
-        key = partial(key_of, self._keys.get(method_of(kind).name))
-        return Mapped(self._roster, kind, key, items, self._overrides, self._failover)
+        key = partial(key_of, self._routes.keys.get(method_of(kind).name))
+        return Mapped(self._roster, kind, key, items, self._overrides, self._routes.failover)
 
     def _split_call(self, method: Method, values: tuple[Any, ...]) -> SplitCall:
         """Return a call that sends each server its share of one argument."""
         shares = partial(self._shares, method=method.name, values=values)
         return SplitCall(
-            self._roster(), shares, self._splits[method.name], method, values,
-            self._overrides, self._failover,
+            self._roster(), shares, self._routes.splits[method.name], method, values,
+            self._overrides, self._routes.failover,
         )  # fmt: skip
 
     def _replicas(self, method: Method, values: tuple[Any, ...]) -> Sequence[Endpoint]:
         """Return the servers of a call's key. Raises NoServersError."""
-        key = key_of(self._keys.get(method.name), values)
+        key = key_of(self._routes.keys.get(method.name), values)
         return self._roster().ranked(key, self._copies)
 
     def _everyone_of(self) -> Any:
@@ -200,13 +192,13 @@ class HashBase(PoolBase[S]):
         self._method(method)
         if not callable(function):
             raise TypeError(f'set_hash() takes a function of the arguments, not {function!r}')
-        self._keys[method] = function
+        self._routes.keys[method] = function
         return self
 
     def server_for(self, method: str, /, *args: Any, **kwargs: Any) -> S:
         """Return the SimpleClient that would serve this call. Raises NoServersError."""
         roster, key = self._roster(), self._key_for(method, args, kwargs)
-        server: S = serving(roster, key, self._failover).client
+        server: S = serving(roster, key, self._routes.failover).client
         return server
 
     def servers_for(self, method: str, /, *args: Any, **kwargs: Any) -> tuple[S, ...]:
@@ -223,7 +215,7 @@ class HashBase(PoolBase[S]):
         from thrift_client.routing.explain import explain
 
         roster, key = self._roster(), self._key_for(method, args, kwargs)
-        endpoint = serving(roster, key, self._failover)
+        endpoint = serving(roster, key, self._routes.failover)
         replicas = roster.ranked(key, self._copies)
         return explain(
             method,
@@ -232,7 +224,7 @@ class HashBase(PoolBase[S]):
             endpoint.client,
             tuple(each.client for each in replicas),
             count=len(roster.servers),
-            failover=self._failover,
+            failover=self._routes.failover,
         )
 
     def plan(
@@ -266,7 +258,7 @@ class HashBase(PoolBase[S]):
 
     def _key_for(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         _, values = bind(type(self._method(method)), args, kwargs)
-        return key_of(self._keys.get(method), values)
+        return key_of(self._routes.keys.get(method), values)
 
     def _shares(
         self,
@@ -278,8 +270,8 @@ class HashBase(PoolBase[S]):
         values: tuple[Any, ...],
     ) -> list[Share]:
         """Return the shares of a split call, in server order; `only` those of some positions."""
-        position = self._splits[method].position
-        function: KeyFunction | None = self._keys.get(method)
+        position = self._routes.splits[method].position
+        function: KeyFunction | None = self._routes.keys.get(method)
         shares: dict[Endpoint, Share] = {}
         for number, element in enumerate(values[position] or ()):
             if only is not None and number not in only:
@@ -287,7 +279,7 @@ class HashBase(PoolBase[S]):
             key = element
             if function is not None:
                 key = function(*values[:position], element, *values[position + 1 :])
-            endpoint = serving(roster, key, self._failover, failed)
+            endpoint = serving(roster, key, self._routes.failover, failed)
             share = shares.get(endpoint) or shares.setdefault(endpoint, Share(endpoint))
             share.add(number, element)
         if not shares:  # a server has to answer for an empty argument

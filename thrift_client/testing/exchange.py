@@ -88,7 +88,7 @@ class Exchange:
         beginning).
         """
         if self._request is None:
-            raise RuntimeError('there is no request to answer')
+            raise RuntimeError('no request has arrived that could be answered')
         return self._request
 
     def read_request(self) -> None:
