@@ -1,17 +1,20 @@
 """Replies that arrive in pieces: read whole, whatever the pieces are, in linear time."""
 
 import asyncio
+import secrets
 import time
 
 import pytest
 from thrift.Thrift import TApplicationException
 
+from handlers import Rich
 from rich_if import rich_service
 from rich_if.ttypes import NotFound, Small
 from thrift_client import ReplicatedClient, SimpleClient
 from thrift_client.aio import AsyncSimpleClient
+from thrift_client.testing import Server
 from thrift_client.testing.behaviours import answer, drip, raise_declared, reply
-from ways import FACES
+from ways import FACES, FEW_WIRES
 
 WIRES = [(transport, protocol) for transport in ('buffered', 'framed')
          for protocol in ('binary', 'compact')]  # fmt: skip
@@ -72,6 +75,22 @@ def test_replies_of_any_size(call):
     assert called('nothing') is None
     for size in (0, 1, 100_000, 3_000_000):
         assert len(called('blob', size)) == size
+
+
+@pytest.mark.parametrize('face', FACES, ids=lambda face: face.name)
+@pytest.mark.parametrize(('transport', 'protocol'), FEW_WIRES)
+def test_a_reply_in_pieces_costs_no_connection(closing, face, transport, protocol):
+    """It serves the next call, too; a text that can't be deflated takes several reads."""
+    server = closing(Server(rich_service, Rich(), transport=transport, protocol=protocol))
+    client = closing(
+        face.client(
+            rich_service, server.address, transport=transport, protocol=protocol, timeout=20_000
+        )
+    )
+    for _ in range(4):
+        text = secrets.token_hex(2_000)
+        assert client.echo(text) == text
+    assert client.stats().opened == 1
 
 
 def by_client(address, method, argument, **options):

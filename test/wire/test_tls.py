@@ -1,6 +1,7 @@
 """TLS: who is trusted, who is not and why, and what TLS does to deadlines and idle connections."""
 
 import datetime as dt
+import gc
 import socket
 import ssl
 import threading
@@ -192,3 +193,22 @@ def test_another_value_is_a_type_error(value):
     """The constructor raises the TypeError."""
     with pytest.raises(TypeError, match='ssl'):
         SimpleClient(test_service, ssl=value)
+
+
+def test_a_closed_connection_is_freed_without_the_collector(serve, certificates):
+    """OpenSSL's memory of a session is large; a reference cycle would keep it for long."""
+
+    def sessions():
+        return sum(isinstance(each, ssl.SSLObject) for each in gc.get_objects())
+
+    server = serve()
+    gc.collect()
+    gc.disable()
+    try:
+        before = sessions()
+        with SimpleClient(test_service, server.address, ssl=certificates.client()) as client:
+            assert client.ping() == client.ping() == 'pong'
+            assert sessions() == before + 1
+        assert sessions() == before
+    finally:
+        gc.enable()

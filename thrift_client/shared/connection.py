@@ -36,6 +36,9 @@ _UNREADABLE = (*DECODING, Incomplete, ThriftClientError)
 #: Seconds since the last use after which a connection is checked before it is used again.
 #: Within them, between back-to-back calls, a check is not worth its cost.
 LOOK_AFTER = 0.005
+#: The most that is read at once of a small reply. CPython keeps memory for objects of up to 512
+#: bytes, 33 of which are a bytes object's own; a larger read calls malloc and realloc each time.
+SMALL = 479
 
 
 class ConnectionBase:
@@ -57,9 +60,9 @@ class ConnectionBase:
     def __init__(self, wire: Wire, stream: Stream, channel: Channel, now: float) -> None:
         self.wire = wire
         self.stream = stream
-        self.first_read = min(CHUNK, wire.limit + 4) if wire.plain else CHUNK
         self.channel = channel
         self._plain = wire.plain
+        self._read_at_once(SMALL)
         self._framed = wire.framed
         self._reader = ReplyReader(wire.limit)
         self._protocol = wire.make_protocol(self._reader)
@@ -71,6 +74,10 @@ class ConnectionBase:
         self._is_steady = type(channel).reusable is True and not channel.answers_oneway
         self.is_routine = False
         self.permit: Permit | None = None
+
+    def _read_at_once(self, size: int) -> None:
+        """Read up to `size` bytes of each reply at first, but no more than it may have."""
+        self.first_read = min(size, self.wire.limit + 4) if self._plain else size
 
     def speak(self, wire: Wire) -> None:
         """Use another protocol from now on; `wire` differs in nothing else."""
@@ -136,8 +143,6 @@ class ConnectionBase:
             message = self.channel.whole(data)
             if message is None or message.read(len(head)) != head:
                 return None
-            if not self.channel.reusable:
-                self._end()
             buffer = message
         self._reader.cstringio_buf = buffer
         result = plan.new_result()
@@ -148,7 +153,11 @@ class ConnectionBase:
                 raise
             self._reader.refused = None  # its traceback holds the reader: a cycle
             return None  # read again from the beginning, to find the error
-        return None if buffer.read(1) else result
+        if buffer.read(1):
+            return None
+        if not (self._plain or self.channel.reusable):
+            self._end()
+        return result
 
     def read_first(self, codec: Codec, method: Method, seqid: int, data: bytes) -> Any:
         """Return the result in `data`, if that is exactly the reply; else None."""
@@ -160,6 +169,7 @@ class ConnectionBase:
     ) -> IncomingReply:
         """Return the assembler of the reply to a call that ends at `expires`."""
         wire, channel, fresh = self.wire, self.channel, self.calls <= 1
+        self._read_at_once(CHUNK)  # the next ones may not be small, either
         return IncomingReply(
             wire, codec, method, seqid, monotonic, channel, expires=expires, fresh=fresh
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from functools import partial
 from typing import Any
 
 from thrift_client.core.classify import READING, lost
@@ -33,7 +34,7 @@ class TLSStream(Stream):
 
     __slots__ = (
         '_covered', '_failed', '_has_more', '_incoming', '_outgoing', '_pending', '_read',
-        '_receive', '_soon', '_transmit', '_unsent', '_write', 'session', 'to_send',
+        '_transmit', '_unsent', '_write', 'session', 'to_send',
     )  # fmt: skip
 
     def __init__(self, sock: Any, context: ssl.SSLContext, name: str) -> None:
@@ -43,13 +44,14 @@ class TLSStream(Stream):
         # Called directly, because the methods of SSLObject only add a call.
         inner = self.session._sslobj  # type: ignore[attr-defined]
         self._read, self._write, self._pending = inner.read, inner.write, inner.pending
-        self._transmit, self._receive = sock.send, sock.recv
+        self._transmit = sock.send
         self._unsent: bytes | memoryview = b''
         self._covered = 0
         self._has_more = False
         self._failed: ssl.SSLError | None = None
         self.to_send = WRITABLE
-        self.send, self.receive = self.send_records, self.receive_records
+        self.send = self.send_records
+        self.receive = partial(self._receive_records, sock.recv)
 
     def shake_hands(self) -> int | None:
         """Go on with the handshake; return the event to wait for, None once it is done.
@@ -104,18 +106,12 @@ class TLSStream(Stream):
         return self._covered
 
     def timed_receive(self) -> Any:
-        """Return a `receive_records` that waits up to SOON; see `Stream.timed_receive`."""
-        self._soon = super().timed_receive()
-        return None if self._soon is None else self._records_soon
+        """Return a `receive` that waits up to SOON; see `Stream.timed_receive`."""
+        receive = super().timed_receive()
+        return None if receive is None else partial(self._receive_records, receive)
 
-    def _records_soon(self, size: int) -> bytes:
-        return self.receive_records(size, self._soon)
-
-    def receive_records(self, size: int = CHUNK, receive: Any = None) -> bytes:  # noqa: ARG002
-        """Return the content of the records that have arrived, whatever its size.
-
-        `receive` reads from the socket; None: the socket's own method.
-        """
+    def _receive_records(self, receive: Any, size: int) -> bytes:
+        """Return the content of the records that have arrived, of which `receive` reads `size`."""
         incoming = self._incoming
         if incoming.pending or self._has_more:
             self._has_more = False
@@ -126,14 +122,17 @@ class TLSStream(Stream):
                 # The last record has not arrived completely.
         if self._failed is not None:
             raise self._failed
-        data: bytes = (receive or self._receive)(CHUNK)
+        data: bytes = receive(size)
         if data:
             incoming.write(data)
         else:
             incoming.write_eof()
         try:
-            data = self._read(CHUNK)
-            return self._and_rest(data) if incoming.pending else data
+            # Content is shorter than its records, unless the first ones have arrived before.
+            content: bytes = self._read(len(data) or CHUNK)
+            if incoming.pending or len(content) == len(data):
+                content = self._and_rest(content)
+            return content
         except ssl.SSLWantReadError:
             raise
         except ssl.SSLError as exc:
@@ -142,7 +141,7 @@ class TLSStream(Stream):
 
     def _pull(self) -> None:
         """Read records from the socket. Raises BlockingIOError if none have arrived."""
-        data = self._receive(CHUNK)
+        data = self.sock.recv(CHUNK)
         if data:
             self._incoming.write(data)
         else:
@@ -152,7 +151,7 @@ class TLSStream(Stream):
         """Return the content of the first record, and of all other complete ones."""
         pieces = [data]
         try:
-            while data and self._incoming.pending:
+            while data and (self._incoming.pending or self._pending()):
                 data = self._read(CHUNK)
                 pieces.append(data)
         except ssl.SSLWantReadError as exc:
@@ -179,13 +178,6 @@ class TLSStream(Stream):
             return -1
         except OSError as exc:
             raise self.broken(self._alert() or exc, 'sending') from exc
-
-    def try_receive(self, size: int = CHUNK) -> bytes | None:
-        """Return what has arrived; None if nothing has, b'' at the end of the stream."""
-        try:
-            return self.receive_records(size)
-        except OSError as exc:
-            return self.not_received(exc)
 
     def not_received(self, exc: OSError) -> bytes | None:
         """Return the result of a `receive` that raised: as `try_receive`, without reading again."""
@@ -240,7 +232,7 @@ class TLSStream(Stream):
         ended.
         """
         try:
-            self.receive_records(1)
+            self.receive(CHUNK)
         except ssl.SSLError as exc:
             unless_foreign(exc)
             return exc if exc.reason is not None and 'ALERT' in exc.reason else None
@@ -254,7 +246,7 @@ class TLSStream(Stream):
         if not (self._incoming.pending or self._pending() or self.poll(0)):
             return True
         try:
-            self.receive_records(1)
+            self.receive(CHUNK)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError) as exc:
             if not is_system_error(exc):
                 raise
@@ -274,6 +266,7 @@ class TLSStream(Stream):
         while not forked and self.poll(0) and peek_rest(self.sock, CHUNK):
             pass
         super().close(forked=forked)
+        self.send, self.receive = self.sock.send, self.sock.recv  # not its own: a cycle
 
 
 def context_of(given: Any) -> ssl.SSLContext:

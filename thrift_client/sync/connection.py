@@ -236,6 +236,7 @@ class Connection(ConnectionBase):
         if not data:
             raise self._explained(closed_by_server(partial=False), data)
         reader, protocol, self._expires = self._reader, self._protocol, expires
+        self._read_at_once(CHUNK)  # as `reply` does
         if codec.make_protocol is not self.wire.make_protocol:
             protocol = codec.make_protocol(reader)
         reader.load(BytesIO(data))
