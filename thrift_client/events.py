@@ -139,13 +139,13 @@ def _draft_of(kind: type[Event]) -> Any:
     """
     namespace = {
         '__slots__': kind.__slots__,
+        '__init__': object.__init__,
         '__setattr__': object.__setattr__,
         '__delattr__': object.__delattr__,
     }
     return type(f'{kind.__name__}Draft', kind.__bases__, namespace)
 
 
-_new: Any = object.__new__
 _ReusedDraft, _FinishedDraft = _draft_of(ConnectionReused), _draft_of(CallFinished)
 
 #: Listeners whose failure is in the log; kept, so that no other one can get their identity.
@@ -199,7 +199,7 @@ class Audience:
                 except Exception as exc:
                     _note_broken(listener, exc)
         if self._reused:
-            reused = _new(_ReusedDraft)
+            reused = _ReusedDraft()
             reused.server = self._server
             reused.calls = calls
             reused.__class__ = ConnectionReused
@@ -212,7 +212,7 @@ class Audience:
     def ended(self, method: str, elapsed: float) -> None:
         """Report that the first attempt of a call succeeded, after `elapsed` ms."""
         if self._finished:
-            finished = _new(_FinishedDraft)
+            finished = _FinishedDraft()
             finished.server = self._server
             finished.method = method
             finished.elapsed = elapsed
