@@ -28,6 +28,7 @@ from test_if import test_service
 from thrift_client import SimpleClient, deadline, errors
 from thrift_client.testing import ClosedPort
 from thrift_client.testing.behaviours import answer, close, hold, reply
+from ways import FACES
 
 METHODS = [name for name in dir(rich_service.Iface) if not name.startswith('_')]
 HIDDEN = {'close', 'name', 'host', 'call', 'submit'}
@@ -624,6 +625,15 @@ def test_a_connection_idle_for_longer_than_idle_timeout_is_not_used(fault_server
     client.getk('b')
     assert [execution.connection for execution in server.ledger.executions] == [0, 1]
     server.wait_open(1, 5000)
+
+
+@pytest.mark.parametrize('face', FACES, ids=lambda face: face.name)
+def test_the_time_of_a_call_is_not_idle_time(rich_server, face, closing):
+    """Calls that take longer than idle_timeout, one after the other, use one connection."""
+    client = closing(face.client(rich_service, rich_server.address, idle_timeout=60))
+    for milliseconds in (0, 0, 0, 80, 80, 0):
+        client.sleep_ms(milliseconds)
+    assert client.stats().opened == 1
 
 
 def test_a_connection_closed_while_idle_is_replaced(fault_server, client_of):

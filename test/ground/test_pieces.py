@@ -10,7 +10,7 @@ from thrift.Thrift import TApplicationException
 from handlers import Rich
 from rich_if import rich_service
 from rich_if.ttypes import NotFound, Small
-from thrift_client import ReplicatedClient, SimpleClient
+from thrift_client import ReplicatedClient, SimpleClient, errors
 from thrift_client.aio import AsyncSimpleClient
 from thrift_client.testing import Server
 from thrift_client.testing.behaviours import answer, drip, raise_declared, reply
@@ -75,6 +75,30 @@ def test_replies_of_any_size(call):
     assert called('nothing') is None
     for size in (0, 1, 100_000, 3_000_000):
         assert len(called('blob', size)) == size
+
+
+@each_caller
+@pytest.mark.parametrize('transport', ['buffered', 'framed'])
+def test_a_reply_may_be_as_long_as_the_limit(closing, face, fans_out, transport):
+    """One byte more is too many, also if it has arrived before anything is decoded."""
+    server = closing(Server(rich_service, Rich(), transport=transport))
+    given = {'transport': transport, 'timeout': 20_000, 'max_message_size': 1000}
+    if fans_out:
+        pool = closing(face.fan_out(rich_service, servers=[server.address], **given))
+
+        def size(count):
+            return len(pool.blob(count)[0].value())
+    else:
+        client = closing(face.client(rich_service, server.address, **given))
+
+        def size(count):
+            return len(client.blob(count))
+
+    around = 4 + len('\0\0\0\4blob') + 4 + 3 + 4 + 1  # in binary
+    for _ in range(3):
+        assert size(1000 - around) == 1000 - around
+        with pytest.raises(errors.MessageTooLarge):
+            size(1001 - around)
 
 
 @pytest.mark.parametrize('face', FACES, ids=lambda face: face.name)

@@ -48,7 +48,8 @@ class ConnectionBase:
     the server has closed it; `retire_at`: when it is too old (monotonic seconds). `permit`: its
     share of `max_connections`. `is_routine` says that a successful use only moves `look_at`:
     the connection has no maximum age, nothing can have made it unusable, and it is not new.
-    (The second use of a new one is checked, because the server may close after one call.)
+    (The second use of a new one is checked, because the server may close after one call.) A
+    call that waits long unsets it: `look_at` would move to its beginning, not to its end.
     """
 
     __slots__ = (
@@ -61,9 +62,8 @@ class ConnectionBase:
         self.wire = wire
         self.stream = stream
         self.channel = channel
-        self._plain = wire.plain
+        self._plain, self._framed = wire.plain, wire.framed
         self._read_at_once(SMALL)
-        self._framed = wire.framed
         self._reader = ReplyReader(wire.limit)
         self._protocol = wire.make_protocol(self._reader)
         self._unanswered: Assembler | None = None  # the answer to a oneway call
@@ -77,7 +77,8 @@ class ConnectionBase:
 
     def _read_at_once(self, size: int) -> None:
         """Read up to `size` bytes of each reply at first, but no more than it may have."""
-        self.first_read = min(size, self.wire.limit + 4) if self._plain else size
+        limit = self.wire.limit + 4 * self._framed
+        self.first_read = min(size, limit) if self._plain else size
 
     def speak(self, wire: Wire) -> None:
         """Use another protocol from now on; `wire` differs in nothing else."""

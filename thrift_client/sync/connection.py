@@ -156,6 +156,7 @@ class Connection(ConnectionBase):
 
         If the call is `hedged`, a hedge is due after `wait`: None if nothing arrives until then.
         """
+        self.is_routine = False
         if not hedged:
             return waiting.receive(self.stream, self.first_read, expires, 'waiting for the reply')
         left = wait - SOON if wait > SOON else wait
