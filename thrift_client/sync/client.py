@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 
 _INFINITY = float('inf')
+_ends = deadlines.current.get
 
 
 def make_call(  # noqa: C901 - a function for each case would cost what it saves
@@ -56,7 +57,7 @@ def make_call(  # noqa: C901 - a function for each case would cost what it saves
     except ENCODING as exc:
         return _mistaken(exc, options, method, arguments, now, response, picker)
     wait, hedged, latencies = options.seconds, False, None
-    if (ends := deadlines.current.get()) is None and wait is not None:
+    if (ends := _ends()) is None and wait is not None:
         expires: float | None = now + wait
     else:
         expires, wait, hedged, latencies = _limits(options, method, now, ends, picker)
