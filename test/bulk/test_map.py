@@ -225,3 +225,12 @@ def test_a_pool_without_servers_raises(kind, pool_of):
     """`map` on a pool without servers raises, as a single call does."""
     with pytest.raises(errors.NoServersError):
         list(pool_of(kind, []).getk.map('a'))
+
+
+@each_kind
+@pytest.mark.parametrize('items', [[7], [7, 8], [7, 8, 'a']])
+def test_items_that_all_fail_to_encode_raise(kind, items, echoes, pool_of):
+    """No call is under way then, and the iterator doesn't end as if there were no items."""
+    pool = pool_of(kind, [server.address for server in echoes])
+    with pytest.raises(errors.EncodeError):
+        list(pool.getk.map(items))

@@ -96,8 +96,11 @@ class Mapped(Scatter):
 
     @property
     def waits(self) -> bool:
-        """Whether calls are under way; if not, and nothing is due, the `map` is finished."""
-        return bool(self._under_way)
+        """Whether more responses or mistakes will be due; if not, the `map` is finished.
+
+        No call may be under way meanwhile: none of them could be encoded.
+        """
+        return bool(self._ahead)
 
     def due(self) -> ThriftResponse[Any] | None:
         """Return the response whose turn it is, if it has arrived; begin calls that can begin.
