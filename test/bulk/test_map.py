@@ -234,3 +234,16 @@ def test_items_that_all_fail_to_encode_raise(kind, items, echoes, pool_of):
     pool = pool_of(kind, [server.address for server in echoes])
     with pytest.raises(errors.EncodeError):
         list(pool.getk.map(items))
+
+
+@each_kind
+def test_two_items_that_fail_at_once_raise_one_after_the_other(kind, thrift_server, pool_of):
+    """With headers from a function, asyncio encodes in tasks, which end in one step of the loop."""
+    servers = [thrift_server(test_service, KeyValue(), transport='header') for _ in range(2)]
+    addresses = [server.address for server in servers]
+    pool = pool_of(kind, addresses, transport='header', headers=lambda: {'a': 'b'}, timeout=3000)
+    responses = pool.getk.map([0, 1])
+    with pytest.raises(errors.EncodeError):
+        next(responses)
+    assert list(responses) == []
+    assert [response.value() for response in pool.setk.map([('a', 'b'), ('c', 'd')])] == [None] * 2

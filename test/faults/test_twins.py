@@ -6,7 +6,17 @@ import time
 
 import pytest
 
-from faults.test_given_back import GOOD, called, each_kind, first_of, made
+from faults.test_given_back import (
+    ASYNCIO,
+    BLOCKING,
+    CLIENTS,
+    GOOD,
+    called,
+    each_kind,
+    first_of,
+    made,
+)
+from handlers import KeyValue
 from on_loop_pools import made as faced
 from test_if import test_service
 from thrift_client import CircuitBreaker, HashClient, Hedge, ReplicatedClient, errors
@@ -121,3 +131,44 @@ def test_weights_that_the_routing_does_not_know(kind):
         with pytest.raises(ValueError, match='weights'):
             pool.add_server('localhost:2')
         assert len(pool) == 1
+
+
+#: What makes a call with an argument that can't be encoded, and which kinds have it.
+MISTAKES = {
+    'call': (lambda pool: pool.getk(7), ''),
+    'map': (lambda pool: list(pool.getk.map([7, 8])), 'Hash'),
+    'on_replicas': (lambda pool: pool.getk.on_replicas(7), 'Hash'),
+    'as_completed': (lambda pool: list(pool.as_completed('getk', 7)), 'Replicated'),
+}
+
+
+@pytest.mark.parametrize('headers', [None, dict], ids=['plain', 'headers'])
+@pytest.mark.parametrize(
+    ('how', 'kind'),
+    [
+        pytest.param(how, kind, id=f'{how}-{kind.__name__}')
+        for how, (_, of) in MISTAKES.items()
+        for kind in (*BLOCKING, *ASYNCIO)
+        if of in kind.__name__
+    ],
+)
+def test_events_of_an_argument_that_cannot_be_encoded(kind, how, headers, thrift_server):
+    """Each call that listeners have heard to begin fails an attempt, and ends with the error."""
+    heard = []
+    options = {'listeners': [heard.append], 'transport': 'header', 'headers': headers}
+    servers = [thrift_server(test_service, KeyValue(), transport='header') for _ in range(3)]
+    addresses = [server.address for server in servers]
+    where = {'host': addresses[0]} if kind in CLIENTS else {'servers': addresses}
+    with faced(kind, test_service, **where, **options) as client:
+        if 'Hash' in kind.__name__:
+            client.getk.set_hash(lambda key: 0)
+        with pytest.raises(errors.EncodeError):
+            MISTAKES[how][0](client)
+    told = {}
+    for event in heard:
+        told.setdefault(event.server, []).append(event)
+    assert told
+    for events in told.values():
+        names = [type(event).__name__ for event in events]
+        assert names == ['CallStarted', 'AttemptFailed', 'CallFinished'] * (len(names) // 3)
+        assert all(isinstance(event.error, errors.EncodeError) for event in events[2::3])

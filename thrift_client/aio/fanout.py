@@ -21,7 +21,7 @@ from thrift_client.aio.connection import AsyncExchange, running_loop
 from thrift_client.aio.course import begin, make_attempts
 from thrift_client.core.classify import FAILURES
 from thrift_client.core.scatter import Leg, Scatter
-from thrift_client.errors import EncodeError, WrongLoop
+from thrift_client.errors import WrongLoop
 from thrift_client.response import ThriftResponse, set_headers
 from thrift_client.shared.fanout_base import FanOutBase
 
@@ -56,7 +56,7 @@ class AsyncFanOut(FanOutBase):
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[asyncio.Task[None], Leg] = {}
         self._waiter: asyncio.Future[None] | None = None
-        self._trouble: tuple[Leg, BaseException | None] | None = None
+        self._trouble: BaseException | None = None  # what a leg's task raised
         self.landed: deque[AsyncExchange] = deque()
 
     # Methods that its owner calls.
@@ -72,19 +72,16 @@ class AsyncFanOut(FanOutBase):
             while self.landed and not self._ended:
                 self._land(self.landed.popleft())
             if self._ended:
-                leg = self._ended.popleft()
-                self._scatter.ended(leg)
-                return leg
-            if self._trouble is not None:
-                (leg, trouble), self._trouble = self._trouble, None
-                if not isinstance(trouble, EncodeError):
-                    assert trouble is not None
-                    raise trouble
-                self._scatter.refused(leg, trouble)
-                continue
-            if not self._active:
+                leg = self._take_ended()
+                if leg is not None:
+                    return leg
+            elif self._trouble is not None:
+                trouble, self._trouble = self._trouble, None
+                raise trouble
+            elif self._active:
+                await self._wait()
+            else:
                 return None
-            await self._wait()
 
     async def close(self) -> list[Leg]:
         """Give up whatever is still under way; return the legs whose responses say so.
@@ -208,8 +205,6 @@ class AsyncFanOut(FanOutBase):
         except WrongLoop:
             raise
         except FAILURES as exc:
-            if isinstance(exc, EncodeError):
-                raise
             assert call is not None
             leg.endpoint, error = call.endpoint, exc
         response = leg.answered(value) if error is None else leg.failed(error)
@@ -224,7 +219,7 @@ class AsyncFanOut(FanOutBase):
         try:
             self._take_task(leg, task)
         except BaseException as exc:
-            self._trouble = leg, exc  # from outside: the call raises it
+            self._trouble = exc  # from outside: the call raises it
             if not isinstance(exc, Exception):
                 raise
         finally:
@@ -237,9 +232,9 @@ class AsyncFanOut(FanOutBase):
         self._active.discard(leg)
         if leg.response is None:
             if not task.cancelled():
-                self._trouble = leg, task.exception()
+                self._trouble = task.exception()
             elif was_wanted:
-                self._trouble = leg, asyncio.CancelledError()
+                self._trouble = asyncio.CancelledError()
             leg.give_up(may_have_run=False)
         elif was_wanted:
             self._ended.append(leg)

@@ -147,6 +147,11 @@ class Leg:
         response.attempts = attempts
         return response
 
+    def refused(self, mistake: Exception) -> None:
+        """End because the arguments can't be encoded; listeners may know that it has begun."""
+        if self.call is not None:
+            self.join(mistake).end(mistake)
+
     def give_up(self, *, may_have_run: bool) -> ThriftResponse[Any]:
         """End because the answer is not needed any more."""
         error = ThriftClientError(

@@ -38,6 +38,7 @@ class FanOutBase:
                     self._begin(leg)
                 except EncodeError as exc:
                     self._active.discard(leg)
+                    leg.refused(exc)
                     self._scatter.refused(leg, exc)
 
     def _begin(self, leg: Leg) -> None:
@@ -80,6 +81,19 @@ class FanOutBase:
             set_headers(response, headers)
         self._end(leg)
         return True
+
+    def _take_ended(self) -> Leg | None:
+        """Return the next leg that has ended; None if it was refused.
+
+        Raises EncodeError unless the scatter keeps it: headers that can't be sent, for example.
+        """
+        leg = self._ended.popleft()
+        mistake = None if leg.response is None else leg.response.exception
+        if isinstance(mistake, EncodeError):
+            self._scatter.refused(leg, mistake)
+            return None
+        self._scatter.ended(leg)
+        return leg
 
     def _end(self, leg: Leg) -> None:
         """Note that a leg has its response."""

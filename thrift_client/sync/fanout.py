@@ -20,7 +20,7 @@ from time import monotonic
 from thrift_client import deadlines
 from thrift_client.core.classify import FAILURES, timed_out
 from thrift_client.core.failures import is_foreign
-from thrift_client.errors import ClientClosed, EncodeError, ThriftClientError
+from thrift_client.errors import ClientClosed, ThriftClientError
 from thrift_client.shared.connection_pool import Permit
 from thrift_client.shared.fanout_base import FanOutBase
 from thrift_client.shared.opening import Named, Ready, advance
@@ -62,16 +62,13 @@ class FanOut(FanOutBase):
             if self._scatter.legs:
                 self.begin()
             if self._ended:
-                leg = self._ended.popleft()
-                mistake = None if leg.response is None else leg.response.exception
-                if isinstance(mistake, EncodeError):  # headers that can't be sent
-                    self._scatter.refused(leg, mistake)
-                    continue
-                self._scatter.ended(leg)
-                return leg
-            if not self._active:
+                leg = self._take_ended()
+                if leg is not None:
+                    return leg
+            elif self._active:
+                self._step()
+            else:
                 return None
-            self._step()
 
     def resume(self, leg: Leg, begun: Any, headers: Mapping[str, str] | None) -> None:
         """Continue a leg whose first attempt was a small call.
