@@ -12,6 +12,7 @@ from test_if import test_service
 from thrift_client import (
     BalancedClient,
     CircuitBreaker,
+    HashClient,
     Hedge,
     RetryPolicy,
     SimpleClient,
@@ -19,7 +20,8 @@ from thrift_client import (
     deadline,
     errors,
 )
-from thrift_client.aio import AsyncHashClient, AsyncSimpleClient
+from thrift_client.aio import AsyncBalancedClient, AsyncHashClient, AsyncSimpleClient
+from thrift_client.testing import BlackHole
 from thrift_client.testing.behaviours import (
     Behaviour,
     answer,
@@ -274,3 +276,24 @@ def test_a_server_that_recovers_as_a_call_is_forced_to_it(fault_server, closing)
     chooser.meanwhile = recover
     assert pool.getk('e').value() == 'e'
     assert (client.stats().opened, client.stats().discarded) == (2, 1)
+
+
+@pytest.mark.parametrize('kind', [HashClient, BalancedClient, AsyncHashClient, AsyncBalancedClient])
+@pytest.mark.parametrize('warm', [False, True])
+def test_an_error_says_what_any_attempt_may_have_run(kind, warm, fault_server, closing, pool_of):
+    """The first attempt is lost after its request was sent; the hedge, last, never connects."""
+    lost = fault_server(test_service, [reply('warm'), delay(60) + close()][not warm :])
+    addresses = [lost.address, closing(BlackHole()).address]
+    of_kind = {'failover': 1} if 'Hash' in kind.__name__ else {'balance': 'first'}
+    pool = pool_of(
+        kind, addresses, idempotent=True, retry=RetryPolicy(attempts=1), connect_timeout=200,
+        timeout=5000, **of_kind,
+    )  # fmt: skip
+    if 'Hash' in kind.__name__:
+        pool.getk.set_hash(lambda key: 0)
+    if warm:
+        assert pool.getk('k').value() == 'warm'
+    error = pool.with_options(hedge=SOON).getk('k').exception
+    assert isinstance(error, errors.CallTimeout)
+    assert (error.maybe_executed, error.attempts) == (True, 2)
+    assert 'the call may have run' in str(error)

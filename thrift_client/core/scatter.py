@@ -12,7 +12,7 @@ part of another call, whose `Call` alone tells that it began and ended.
 from __future__ import annotations
 
 from thrift_client.core.call import Call
-from thrift_client.core.classify import NOT_STARTED
+from thrift_client.core.classify import NOT_STARTED, may_have_run
 from thrift_client.core.hedge import latencies_of, patience
 from thrift_client.errors import ThriftClientError
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse, set_headers
@@ -254,8 +254,9 @@ class Hedged(Scatter):
         error = response.exception
         if leg is not self._first and self._call.picker is not None:
             self._call.picker.ended(leg.endpoint, error, leg.endpoint.clock())
+        if error is not None and may_have_run(error):
+            self._call.retries.maybe_executed = True  # whichever error the call ends with
         if isinstance(error, ThriftClientError):
-            error.maybe_executed = error.maybe_executed or self._may_have_run()
             return
         options = self._call.options
         if error is not None and not self.is_over and options.reconsiders(leg.method, error):
@@ -277,10 +278,6 @@ class Hedged(Scatter):
         if found.exception is not None:
             raise found.exception
         return found.value()
-
-    def _may_have_run(self) -> bool:
-        """Tell whether a server may have run another attempt, pending or given up."""
-        return self._missing > 0
 
     def ring(self, now: float) -> None:
         """Begin a hedge, if the retry budget and the servers allow one."""
