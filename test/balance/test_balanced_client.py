@@ -400,6 +400,64 @@ def test_hedging_begins_again_on_another_server(kind, fault_server, pool_of):
     assert balancer.seen_by(pool) == [0, 0]
 
 
+class Ordered:
+    """Choose the first candidate, and keep the loads of all servers."""
+
+    name = 'ordered'
+    loads = ()
+
+    def pick(self, candidates, now, random):
+        self.loads = max(self.loads, candidates, key=len)
+        return 0
+
+
+@each_kind
+@pytest.mark.parametrize('listening', [False, True])
+@pytest.mark.parametrize('warm', [False, True])
+def test_an_attempt_that_loses_a_hedge_is_not_a_failure(
+    kind, warm, listening, fault_server, pool_of
+):
+    """Its server counts as being as slow as it was so far."""
+    balancer = Ordered()
+    slow = fault_server(test_service, [reply('warm'), silence()][not warm :])
+    (fast,) = named(fault_server, 'fast')
+    listeners = [lambda event: None] if listening else []
+    pool = pool_of(
+        kind, [slow.address, fast.address], balance=balancer, idempotent=True, listeners=listeners
+    )
+    if warm:
+        assert pool.getk('k').value() == 'warm'
+    response = pool.with_options(hedge=Hedge(after=30)).getk('k')
+    assert response.value() == 'fast'
+    now = time.monotonic()
+    assert 29 < balancer.loads[0].cost(now) <= response.elapsed
+    assert 0 < balancer.loads[1].cost(now) < response.elapsed
+    assert [load.in_flight for load in balancer.loads] == [0, 0]
+
+
+@each_kind
+@pytest.mark.parametrize('listening', [False, True])
+def test_a_hedge_that_loses_is_not_a_success(kind, listening, fault_server, closing, pool_of):
+    """It says nothing about whether its server is in reach, and doesn't make it look fast."""
+    balancer = Ordered()
+    slow = fault_server(test_service, delay(150) + reply('slow'))
+    listeners = [lambda event: None] if listening else []
+    pool = pool_of(
+        kind, [slow.address, closing(BlackHole()).address], balance=balancer, idempotent=True,
+        hedge=Hedge(after=20), listeners=listeners,
+    )  # fmt: skip
+    assert pool.getk('k').value() == 'slow'
+    other = balancer.loads[1]
+    assert other.cost(time.monotonic()) > 20
+    other.start()
+    other.done(time.monotonic(), 500.0, failed=True)
+    other.lost(time.monotonic())
+    assert pool.getk('k').value() == 'slow'
+    assert other.losses == 1
+    assert 800 < other.cost(time.monotonic()) <= 1000
+    assert [load.in_flight for load in balancer.loads] == [0, 0]
+
+
 @pytest.mark.parametrize('file', ['balance.py', 'pickers.py'])
 def test_an_exception_from_outside_leaves_no_call_in_flight(file, fault_server, pool_of):
     """Whatever line of the counting it interrupts, the server doesn't look loaded afterwards."""

@@ -85,7 +85,7 @@ ATTRIBUTES = MappingProxyType({
     'Ledger': 'count executions record wait_for',
     'Listener': 'trouble update',
     'Load': (
-        'abandon cost done end ewma in_flight land losses lost lost_at renew stamp start '
+        'abandon cost done end ewma give_up in_flight land losses lost lost_at renew stamp start '
         'take_off weight'
     ),
     'Maglev': 'name table',

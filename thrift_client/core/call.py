@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from thrift_client import deadlines
 from thrift_client.core.classify import (
+    GIVEN_UP,
     annotate,
     hint_for,
     is_failure,
@@ -310,9 +311,14 @@ class Call:
         self.retries.attempts = attempts
 
     def give_up(self, error: ThriftClientError) -> None:
-        """End the call from outside; its attempt says nothing about the server."""
-        self._error = error
-        self._probe = None
+        """End the call from outside, in place of `end`.
+
+        An attempt under way is not a failure: its server is only as slow as it was so far.
+        """
+        picker, self.picker = self.picker, None
+        if picker is not None:
+            picker.ended(self.endpoint, self._reason or GIVEN_UP, self.endpoint.clock())
+        self.end(error)
 
     def end(self, error: BaseException | None = None) -> None:
         """Release what the call holds, and report how it ended. Must be called exactly once.

@@ -69,6 +69,9 @@ NOT_TRIED = (CircuitOpen, ClientClosed, ClientDisabledError, PoolExhausted)
 #: The outcome of an attempt that was not begun. It is passed on, never raised.
 NOT_STARTED = GeneratorExit()
 
+#: The outcome of an attempt that was given up, as a hedge was faster. Never raised, either.
+GIVEN_UP = GeneratorExit()
+
 #: A timeout of fewer ms is more likely meant in seconds.
 _LIKE_SECONDS = 10
 

@@ -12,7 +12,7 @@ part of another call, whose `Call` alone tells that it began and ended.
 from __future__ import annotations
 
 from thrift_client.core.call import Call
-from thrift_client.core.classify import NOT_STARTED, may_have_run
+from thrift_client.core.classify import GIVEN_UP, NOT_STARTED, may_have_run
 from thrift_client.core.hedge import latencies_of, patience
 from thrift_client.errors import ThriftClientError
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse, set_headers
@@ -65,7 +65,8 @@ class Leg:
         self.seqid = seqid
         self.picker = picker
         self.outer = outer
-        #: How many attempts other legs of the same call had begun.
+        #: How many attempts other legs of the same call had begun: 0 unless it is a hedge, whose
+        #: server the picker has chosen already.
         self.attempts_before = 0
         self.call: Call | None = None
         self.response: ThriftResponse[Any] | None = None
@@ -94,10 +95,10 @@ class Leg:
 
     def new_call(self) -> Call:
         """Create the Call of this leg, which has not begun."""
+        picker = None if self.attempts_before else self.picker
         call = self.call = Call(
             self.endpoint, self.options, self.method, self.arguments, self.started,
-            seqid=self.seqid, picker=self.picker, outer=self.outer,
-            attempts_before=self.attempts_before,
+            seqid=self.seqid, picker=picker, outer=self.outer, attempts_before=self.attempts_before,
         )  # fmt: skip
         return call
 
@@ -132,6 +133,8 @@ class Leg:
         if self.call is not None:
             response.attempts = self.call.attempts
             self.call.end()
+        if self.attempts_before:
+            self._land(None)
         return response
 
     def failed(self, error: BaseException) -> ThriftResponse[Any]:
@@ -141,11 +144,9 @@ class Leg:
         assert self.call is not None
         attempts = self.call.attempts
         self.call.end(error)
-        response = self.response = ThriftExceptionResponse(
-            self.endpoint.client, error, (self.endpoint.clock() - self.started) * 1000
-        )
-        response.attempts = attempts
-        return response
+        if self.attempts_before:
+            self._land(error)
+        return self._failure(error, attempts)
 
     def refused(self, mistake: Exception) -> None:
         """End because the arguments can't be encoded; listeners may know that it has begun."""
@@ -157,10 +158,24 @@ class Leg:
         error = ThriftClientError(
             'the call was given up, as its answer was not needed', maybe_executed=may_have_run
         )
-        call = self.call
-        if call is not None:
-            call.give_up(error)
-        return self.failed(error)
+        call = self.call or self.join()
+        attempts = call.attempts
+        call.give_up(error)
+        if self.attempts_before:
+            self._land(GIVEN_UP)
+        return self._failure(error, attempts)
+
+    def _failure(self, error: BaseException, attempts: int) -> ThriftResponse[Any]:
+        response = self.response = ThriftExceptionResponse(
+            self.endpoint.client, error, (self.endpoint.clock() - self.started) * 1000
+        )
+        response.attempts = attempts
+        return response
+
+    def _land(self, outcome: BaseException | None) -> None:
+        """Tell the picker how the attempt ended that no Call tells it about."""
+        if self.picker is not None:
+            self.picker.ended(self.endpoint, outcome, self.endpoint.clock())
 
 
 class Scatter:
@@ -252,8 +267,6 @@ class Hedged(Scatter):
         response = leg.response
         assert response is not None
         error = response.exception
-        if leg is not self._first and self._call.picker is not None:
-            self._call.picker.ended(leg.endpoint, error, leg.endpoint.clock())
         if error is not None and may_have_run(error):
             self._call.retries.maybe_executed = True  # whichever error the call ends with
         if isinstance(error, ThriftClientError):
@@ -297,7 +310,7 @@ class Hedged(Scatter):
         once = call.options.retry_of(call.method.name).replace(attempts=1)
         leg = Leg(
             self._hedges, endpoint, self._options.replace({'retry': once}), call.method,
-            call.arguments, call.started, call.seqid, outer=False,
+            call.arguments, call.started, call.seqid, picker=call.picker, outer=False,
         )  # fmt: skip
         leg.attempts_before = self.attempts - 1
         self.legs.append(leg)

@@ -132,6 +132,16 @@ class Load:
             self.ewma = kept * self.ewma + (1 - kept) * elapsed
         self.stamp = now
 
+    def give_up(self, flight: Flight, now: float, elapsed: float) -> None:
+        """End a call as `end` does that was not answered in `elapsed` ms, and may never be.
+
+        The server is at least that slow; whether it is in reach is not known.
+        """
+        self.end(flight)
+        stamp = self.stamp
+        if stamp is None or elapsed > self.ewma * exp(min(0.0, stamp - now) / _DECAY):
+            self.ewma, self.stamp = elapsed, now
+
     def lost(self, now: float) -> None:
         """Note that the server was out of reach: no connection, or it broke."""
         self.losses += 1

@@ -13,7 +13,7 @@ from __future__ import annotations
 from random import random
 from time import monotonic
 
-from thrift_client.core.classify import NOT_STARTED, NOT_TRIED, is_out_of_reach
+from thrift_client.core.classify import GIVEN_UP, NOT_STARTED, NOT_TRIED, is_out_of_reach
 from thrift_client.errors import (
     ClientClosed,
     EncodeError,
@@ -304,7 +304,9 @@ class BalancedPicker(Picker):
         answered = error is None or (
             isinstance(error, Exception) and not isinstance(error, ThriftClientError)
         )
-        if isinstance(error, _OWN) or not isinstance(error, Exception | None):
+        if error is GIVEN_UP:
+            load.give_up(flight, now, (now - began) * 1000)
+        elif isinstance(error, _OWN) or not isinstance(error, Exception | None):
             load.end(flight)
         else:
             load.land(flight, now, (now - began) * 1000, not answered)
