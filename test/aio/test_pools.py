@@ -85,3 +85,18 @@ async def test_following_a_source(addresses):
         ready.set()
         assert (await call).value() == 'pong'
         assert len(pool) == 3
+
+
+async def test_a_fan_out_that_is_closed_at_once_begins_nothing(addresses):
+    """Its tasks have not run yet: listeners and `headers=` functions hear of no call."""
+    asked, events = [], []
+
+    async def headers():
+        asked.append(1)
+        return {}
+
+    options = {'transport': 'header', 'headers': headers, 'listeners': [events.append]}
+    async with AsyncReplicatedClient(test_service, servers=addresses, **options) as pool:
+        responses = pool.as_completed('getk', 'k')
+        await responses.aclose()
+    assert (asked, events) == ([], [])

@@ -170,3 +170,27 @@ def test_certificates_that_are_renewed_all_the_time_lose_no_call(
         stop.set()
         thread.join()
     assert not client.stats().errors
+
+
+@pytest.mark.parametrize('kind', FAN_OUTS, ids=name)
+def test_a_call_that_never_began_asks_for_no_headers(kind, closing):
+    """The function fails for the first server: the others' calls are given up, not begun."""
+    asked, events = [], []
+
+    def headers():
+        asked.append(1)
+        raise LookupError('no token')
+
+    servers = [Server(test_service, KeyValue(), transport='header') for _ in range(3)]
+    addresses = [closing(server).address for server in servers]
+    pool = closing(
+        made(
+            kind, test_service, servers=addresses, transport='header', headers=headers,
+            listeners=[lambda event: events.append(type(event).__name__)],
+        )
+    )  # fmt: skip
+    with pytest.raises(LookupError, match='no token'):
+        pool.getk('k')
+    assert events.count('CallStarted') == events.count('CallFinished') == len(asked)
+    if kind is ReplicatedClient:
+        assert len(asked) == 1

@@ -154,14 +154,19 @@ class Leg:
             self.join(mistake).end(mistake)
 
     def give_up(self, *, may_have_run: bool) -> ThriftResponse[Any]:
-        """End because the answer is not needed any more."""
+        """End because the answer is not needed any more.
+
+        A call that has not begun doesn't begin: listeners and a `headers=` function don't see it.
+        """
         error = ThriftClientError(
             'the call was given up, as its answer was not needed', maybe_executed=may_have_run
         )
-        call = self.call or self.join()
-        attempts = call.attempts
-        call.give_up(error)
-        if self.attempts_before:
+        call, attempts = self.call, self.attempts
+        if call is not None:
+            call.give_up(error)
+        else:
+            self.endpoint.located(error, self.method.name, self.started)
+        if self.attempts_before or call is None:
             self._land(GIVEN_UP)
         return self._failure(error, attempts)
 
