@@ -12,10 +12,16 @@ from on_loop_pools import made, waited
 from rich_if import rich_service
 from rich_if.ttypes import Small
 from test_if import test_service
-from thrift_client import HashClient, SimpleClient, errors
+from thrift_client import CircuitBreaker, HashClient, RetryPolicy, SimpleClient, errors
 from thrift_client.aio import AsyncHashClient
 from thrift_client.testing import ClosedPort, serve
-from thrift_client.testing.behaviours import answer, application_exception, reply, silence
+from thrift_client.testing.behaviours import (
+    answer,
+    application_exception,
+    close,
+    reply,
+    silence,
+)
 
 KINDS = [HashClient, AsyncHashClient]
 each_kind = pytest.mark.parametrize('kind', KINDS)
@@ -181,3 +187,27 @@ def test_other_methods_are_called_as_before(kind, fault_server, pool_of):
     pool = pool_of(kind, [fault_server(test_service, reply('pong')).address])
     assert pool.ping.set_hash(lambda: 1) is pool
     assert pool.ping().value() == 'pong'
+
+
+@each_kind
+@pytest.mark.parametrize('how', ['disabled', 'ejected', 'dead'])
+def test_any_server_answers_for_nothing(kind, how, fault_server, closing, pool_of):
+    """An empty argument has no key that belongs to a server: the first that is available."""
+    first = fault_server(rich_service, close()).address
+    if how == 'dead':
+        first = closing(ClosedPort()).address
+    good = fault_server(rich_service, answer(lambda args: args.value))
+    breaker = CircuitBreaker(failures=1, eject=60_000)
+    pool = pool_of(
+        kind, [first, good.address], rich_service, failover=1, circuit_breaker=breaker,
+        retry=RetryPolicy(attempts=1),
+    )  # fmt: skip
+    pool.texts.set_split('value').texts.set_hash(len)
+    if how == 'disabled':
+        pool.servers[0].disable()
+    elif how == 'ejected':
+        assert pool.texts(['aa']).is_error()
+        assert pool.servers[0].stats().ejected
+    response = pool.texts([])
+    assert (response.value(), response.server) == ([], pool.servers[1])
+    assert pool.texts(['aa', 'b']).value() == ['aa', 'b']

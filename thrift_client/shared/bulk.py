@@ -265,8 +265,7 @@ class SplitCall(Scatter):
         lost = [
             share
             for share in self._shares
-            if share.keys
-            and share.endpoint not in self._failed
+            if share.endpoint not in self._failed
             and share.response.is_error()
             and is_out_of_reach(share.response.exception)
         ]

@@ -13,7 +13,7 @@ from thrift_client.options import check_count
 from thrift_client.routing.named import router
 from thrift_client.shared.bound_methods import PoolMethod, bind, method_of
 from thrift_client.shared.bulk import Mapped, SplitCall
-from thrift_client.shared.pickers import serving
+from thrift_client.shared.pickers import first_available, serving
 from thrift_client.shared.pool_base import PoolBase, S
 from thrift_client.shared.server_list import ServerList
 
@@ -282,6 +282,6 @@ class HashBase(PoolBase[S]):
             endpoint = serving(roster, key, self._routes.failover, failed)
             share = shares.get(endpoint) or shares.setdefault(endpoint, Share(endpoint))
             share.add(number, element)
-        if not shares:  # a server has to answer for an empty argument
-            return [Share(roster.endpoints[0])]
+        if not shares:  # any server may answer for an empty argument
+            return [Share(first_available(roster.endpoints, failed) or roster.endpoints[0])]
         return [shares[endpoint] for endpoint in roster.endpoints if endpoint in shares]

@@ -25,6 +25,7 @@ from thrift_client.shared.health import label_of
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
     from typing import Any
 
     from thrift_client.core.hedge import Latencies
@@ -106,11 +107,16 @@ def serving(roster: Roster, key: Any, failover: int, failed: Any = ()) -> Endpoi
     first = roster.endpoints[roster.place(key)]
     if not failover or (not failed and not first.connections.gate):
         return first
+    return first_available(roster.ranked(key, failover + 1), failed) or first
+
+
+def first_available(endpoints: Iterable[Endpoint], failed: Container[Any]) -> Endpoint | None:
+    """Return the first server that is available and not in `failed`; None: no server."""
     now = monotonic()
-    for endpoint in roster.ranked(key, failover + 1):
+    for endpoint in endpoints:
         if endpoint not in failed and not is_unavailable(endpoint, now):
             return endpoint
-    return first
+    return None
 
 
 class FailoverPicker(Picker):
