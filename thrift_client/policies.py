@@ -180,6 +180,7 @@ class Hedge(PolicyBase):
 
     `after`: how many ms after the previous attempt; None: the time within which `percentile`
     percent of the method's recent calls ended. `most`: how many hedges one call may start.
+    Calls to several servers at once (those of ReplicatedClient, `map`, split calls) aren't hedged.
     Raises TypeError and ValueError for values that make no sense.
     """
 
