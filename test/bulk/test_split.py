@@ -4,6 +4,7 @@ from collections import Counter
 from contextlib import ExitStack
 
 import pytest
+import thriftpy2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from on_loop_pools import made, waited
 from rich_if import rich_service
 from rich_if.ttypes import Small
 from test_if import test_service
-from thrift_client import CircuitBreaker, HashClient, RetryPolicy, SimpleClient, errors
+from thrift_client import CircuitBreaker, HashClient, RetryPolicy, SimpleClient, errors, load
 from thrift_client.aio import AsyncHashClient
 from thrift_client.testing import ClosedPort, serve
 from thrift_client.testing.behaviours import (
@@ -25,6 +26,21 @@ from thrift_client.testing.behaviours import (
 
 KINDS = [HashClient, AsyncHashClient]
 each_kind = pytest.mark.parametrize('kind', KINDS)
+#: Some methods of rich_service, for what doesn't read all of its IDL.
+IDL = """
+typedef list<i32> Ids
+service some {
+  map<i32, string> lookup(1: Ids ids),
+  set<string> present(1: set<string> keys, 2: string prefix),
+  i32 store(1: map<string, string> smalls),
+  string echo(1: string s)
+}
+"""
+SERVICES = {
+    'gen-py': lambda path: rich_service,
+    'loaded': lambda path: load(path).some,
+    'thriftpy2': lambda path: thriftpy2.load(str(path), module_name='split_thrift').some,
+}
 IDS = st.lists(st.integers(-(2**31), 2**31 - 1), unique=True, max_size=20)
 KEYS = st.sets(st.text(max_size=5), max_size=20)
 
@@ -211,3 +227,38 @@ def test_any_server_answers_for_nothing(kind, how, fault_server, closing, pool_o
     response = pool.texts([])
     assert (response.value(), response.server) == ([], pool.servers[1])
     assert pool.texts(['aa', 'b']).value() == ['aa', 'b']
+
+
+@each_kind
+def test_a_split_method_has_no_key_of_its_own(kind, rich_servers, pool_of):
+    """What needs the key of a whole call says so; the key function gets elements alone."""
+    pool = pool_of(kind, [server.address for server in rich_servers], rich_service)
+    pool.present.set_split('keys').present.set_hash(lambda key, prefix: key.upper())
+    call = {'a', 'b'}, 'p'
+    for asked in (
+        lambda: list(pool.present.map([call])),
+        lambda: pool.present.on_replicas(*call),
+        lambda: pool.server_for('present', *call),
+        lambda: pool.servers_for('present', *call),
+        lambda: pool.explain('present', *call),
+    ):
+        with pytest.raises(ValueError, match='split by keys'):
+            asked()
+    assert pool.present(*call).value() == set()
+    assert pool.server_for('tags', {'a'}) in pool
+
+
+@each_kind
+@pytest.mark.parametrize('service', SERVICES)
+def test_an_argument_that_is_not_a_collection(kind, service, tmp_path, pool_of):
+    """It is refused when the split is set: each call would fail otherwise."""
+    path = tmp_path / 'some.thrift'
+    path.write_text(IDL)
+    pool = pool_of(kind, ['localhost:1'], SERVICES[service](path))
+    for argument in ('prefix', 'pre'):
+        with pytest.raises((TypeError, ValueError), match=argument):
+            pool.present.set_split(argument)
+    with pytest.raises(TypeError, match='list, set or map'):
+        pool.echo.set_split('s')
+    for method, argument in (('present', 'keys'), ('lookup', 'ids'), ('store', 'smalls')):
+        assert getattr(pool, method).set_split(argument) is pool

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
+from thrift.Thrift import TType
+
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from thrift_client.core.service import Method
+
+#: The types of arguments that can be split.
+_COLLECTIONS = (TType.LIST, TType.SET, TType.MAP)
 #: The values of `merge`: a name, a type, or a built-in function.
 _KINDS: dict[Any, str] = {
     'list': 'list', list: 'list',
@@ -74,6 +80,12 @@ class Split:
         self.argument = argument
         self.position = tuple(parameters).index(argument)
         self.merge: str | Callable[[list[Any]], Any] | None = kind or merge
+
+    def check_type(self, method: Method) -> None:
+        """Raise TypeError if the service says that the argument is not a list, set or map."""
+        rows = [row for row in method.arguments.thrift_spec or () if row]
+        if any(row[2] == self.argument and row[1] not in _COLLECTIONS for row in rows):
+            raise TypeError(f'{method.name}: {self.argument} is not a list, set or map to split')
 
     def check(self, whole: Any) -> None:
         """Raise TypeError if it is not a list, set, map or None."""

@@ -55,6 +55,21 @@ class Routes:
         self.keys: dict[str, KeyFunction] = {}
         self.splits: dict[str, Split] = {}
 
+    def one_key_of(self, method: str, values: tuple[Any, ...]) -> Any:
+        """Return the key of a call that has one. Raises ValueError if the method is split."""
+        self.check_unsplit(method)
+        return key_of(self.keys.get(method), values)
+
+    def check_unsplit(self, method: str) -> None:
+        """Raise ValueError if the method's calls are split: each of their elements has a key."""
+        split = self.splits.get(method)
+        if split is not None:
+            raise ValueError(
+                f'{method}: calls are split by {split.argument} (set_split), so they have no key '
+                f'and no server of their own; call {method} itself: response.shares has the '
+                'servers and their keys'
+            )
+
 
 class KeyedMethod(PoolMethod):
     """A method of the service on a pool that routes by key.
@@ -91,9 +106,11 @@ class KeyedMethod(PoolMethod):
         share; a failed share's response has `keys`, and each response has `shares`. `merge`:
         'list' (in the order of the argument's elements where each has one in the reply), 'set',
         'map', 'sum', or a function of the list of the servers' values; None: chosen by the type
-        of the values. Raises ValueError for an unknown argument.
+        of the values. Raises ValueError for an unknown argument, TypeError for one that is not
+        a list, set or map.
         """
         split = Split(self._method.parameters, argument, merge)
+        split.check_type(self._method)
         self._routes.splits[self._method.name] = split
         return self._pool
 
@@ -105,7 +122,7 @@ class KeyedMethod(PoolMethod):
         are taken, with a bounded number of calls ahead, so that there may be any number of
         them. Calls begin when the first response is asked for; when the iterator is closed
         those under way are given up. A mistake in an item is raised in its turn, and ends
-        the calls.
+        the calls. Raises ValueError if the method is split: see `set_split`.
         """
         return self._pool._map(type(self), items)
 
@@ -113,7 +130,8 @@ class KeyedMethod(PoolMethod):
         """Make the call on all servers of its key at once, as a write to several needs it.
 
         Returns a list of responses in the order of the routing; `with_options(wait_for=…,
-        merge=…)` applies as for `all`. Raises NoServersError, and what the key function raises.
+        merge=…)` applies as for `all`. Raises NoServersError, what the key function raises, and
+        ValueError if the method is split: see `set_split`.
         """
         return self._pool._call_replicas(self._method, *bind(type(self), args, kwargs))
 
@@ -159,7 +177,9 @@ class HashBase(PoolBase[S]):
 
     def _mapped(self, kind: type[KeyedMethod], items: Iterable[Any]) -> Mapped:
         """Return the calls of a method for each item, none of which has begun."""
-        key = partial(key_of, self._routes.keys.get(method_of(kind).name))
+        name = method_of(kind).name
+        self._routes.check_unsplit(name)
+        key = partial(key_of, self._routes.keys.get(name))
         return Mapped(self._roster, kind, key, items, self._overrides, self._routes.failover)
 
     def _split_call(self, method: Method, values: tuple[Any, ...]) -> SplitCall:
@@ -171,8 +191,8 @@ class HashBase(PoolBase[S]):
         )  # fmt: skip
 
     def _replicas(self, method: Method, values: tuple[Any, ...]) -> Sequence[Endpoint]:
-        """Return the servers of a call's key. Raises NoServersError."""
-        key = key_of(self._routes.keys.get(method.name), values)
+        """Return the servers of a call's key. Raises NoServersError, and ValueError if split."""
+        key = self._routes.one_key_of(method.name, values)
         return self._roster().ranked(key, self._copies)
 
     def _everyone_of(self) -> Any:
@@ -196,7 +216,10 @@ class HashBase(PoolBase[S]):
         return self
 
     def server_for(self, method: str, /, *args: Any, **kwargs: Any) -> S:
-        """Return the SimpleClient that would serve this call. Raises NoServersError."""
+        """Return the SimpleClient that would serve this call.
+
+        Raises NoServersError, and ValueError if the method is split: see `set_split`.
+        """
         roster, key = self._roster(), self._key_for(method, args, kwargs)
         server: S = serving(roster, key, self._routes.failover).client
         return server
@@ -205,13 +228,16 @@ class HashBase(PoolBase[S]):
         """Return the servers of this call's key, in the order of the routing, the key's own first.
 
         Their number is `replicas`, or `failover` plus one if that is more. Raises
-        NoServersError.
+        NoServersError, and ValueError if the method is split: see `set_split`.
         """
         ranked = self._roster().ranked(self._key_for(method, args, kwargs), self._copies)
         return tuple(endpoint.client for endpoint in ranked)
 
     def explain(self, method: str, /, *args: Any, **kwargs: Any) -> Explanation[S]:
-        """Return where this call would go, and why; nothing is sent. Raises NoServersError."""
+        """Return where this call would go, and why; nothing is sent.
+
+        Raises NoServersError, and ValueError if the method is split: see `set_split`.
+        """
         from thrift_client.routing.explain import explain
 
         roster, key = self._roster(), self._key_for(method, args, kwargs)
@@ -258,7 +284,7 @@ class HashBase(PoolBase[S]):
 
     def _key_for(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         _, values = bind(type(self._method(method)), args, kwargs)
-        return key_of(self._routes.keys.get(method), values)
+        return self._routes.one_key_of(method, values)
 
     def _shares(
         self,
