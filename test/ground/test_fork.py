@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
 from pathlib import Path
@@ -15,12 +16,15 @@ import pytest
 from rich_if import rich_service
 from servers import ServerProcess
 from thrift_client import (
+    BalancedClient,
     HashClient,
     ReplicatedClient,
     SimpleClient,
     ThreadedHashClient,
     ThreadedReplicatedClient,
 )
+from thrift_client.errors import ClientClosed
+from thrift_client.routing import Ketama
 from thrift_client.testing import FaultServer
 from thrift_client.testing.behaviours import hold, reply
 
@@ -281,6 +285,65 @@ def test_waiters_stay_behind(rich_servers):
         in_child(lambda: _assert_equal(client.echo('c'), 'next'))
         gate.open()
         assert (first.result(5), second.result(5)) == ('first', 'next')
+
+
+@pytest.mark.parametrize('kind', [HashClient, ReplicatedClient, BalancedClient])
+def test_a_closed_pool_stays_closed(kind, rich_servers):
+    """Also if its server is a client that the user has passed, and that is still open."""
+    with SimpleClient(rich_service, rich_servers[0], timeout=5000) as client:
+        pool = kind(rich_service)
+        pool.add_server(server=client)
+        pool.close()
+
+        def child():
+            with pytest.raises(ClientClosed):
+                pool.echo('child')
+            assert client.echo('own') == 'own'
+
+        in_child(child)
+
+
+class Stuck:
+    """A routing that takes until it is told to end, while its pool changes."""
+
+    name = 'stuck'
+
+    def __init__(self):
+        self.asked, self.go = threading.Event(), threading.Event()
+
+    def table(self, names, weights):
+        self.asked.set()
+        self.go.wait(20)
+        return Ketama().table(names, weights)
+
+
+def test_a_fork_that_a_signal_handler_interrupts_releases_all_locks():
+    """It waits for the change of one pool when that happens; another one can be changed after it.
+
+    Python logs what the handler raises there, and forks.
+    """
+    routing, logged = Stuck(), []
+    before = signal.signal(signal.SIGALRM, lambda *_: 1 // 0)
+    hook, sys.unraisablehook = sys.unraisablehook, logged.append
+    with HashClient(rich_service) as free, HashClient(rich_service, routing=routing) as stuck:
+        changes = [
+            threading.Thread(target=stuck.follow, args=(['a:1'],)),
+            threading.Thread(target=free.add_server, args=('b:1',), daemon=True),
+        ]
+        try:
+            changes[0].start()
+            assert routing.asked.wait(20)
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            in_child(lambda: None)
+            assert logged[0].exc_type is ZeroDivisionError
+            changes[1].start()
+            changes[1].join(5)
+            assert len(free) == 1
+        finally:
+            signal.signal(signal.SIGALRM, before)
+            sys.unraisablehook = hook
+            routing.go.set()
+            changes[0].join(20)
 
 
 def test_a_pre_forking_server(rich_servers):

@@ -12,6 +12,7 @@ written in Python.
 from __future__ import annotations
 
 import logging
+from itertools import compress
 from threading import local, main_thread
 from time import monotonic
 from weakref import WeakValueDictionary
@@ -85,11 +86,14 @@ def is_main_thread_gone() -> bool:
 
 def _before() -> None:
     until = monotonic() + PATIENCE
-    _held.locks = [
-        lock
-        for ref in _locks.valuerefs()
-        if (lock := ref()) is not None and lock.acquire(timeout=max(0.0, until - monotonic()))
-    ]
+    held = _held.locks = []
+    for ref in _locks.valuerefs():
+        lock = ref()
+        if lock is not None:
+            left = max(0.0, until - monotonic())
+            # In one step of the interpreter: if a signal handler raises, Python forks all the
+            # same, and a lock that was taken but not noted would never be released.
+            held.extend(compress((lock,), map(lock.acquire, (True,), (left,))))
 
 
 def _after_in_parent() -> None:

@@ -361,14 +361,17 @@ class ServerList:
         hint = nearest(name, roster.by_name) if name is not None else ''
         raise InvalidServerName(f'the pool has no server {wanted}{hint}')
 
-    def renew_after_fork(self) -> Callable[[], None]:
+    def renew_after_fork(self) -> Callable[[], None] | None:
         """Drop the parent's calls; afterwards, finish changes of other threads."""
         self._lock = fork.hold(RLock())
         old = self.roster
         self.roster = type(old)(
             old.claims, self._router, self._load_of(None), equalized=old.equalized
         )
-        return self._settle_all
+        if not self.closed:
+            return self._settle_all
+        self.roster.ready = False
+        return None
 
     def _check(self, by_hand: tuple[Claim, ...]) -> None:
         """Raise ValueError if the router can't use names or weights that the user gave."""
