@@ -9,7 +9,9 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
+from concurrent import futures
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,7 @@ from thrift_client import (
 )
 from thrift_client.aio import AsyncSimpleClient
 from thrift_client.testing import ClosedPort
-from thrift_client.testing.behaviours import answer, reply
+from thrift_client.testing.behaviours import answer, hold, reply
 from thrift_client.testing.malformed import frame_length
 
 GOOD = answer(lambda args: args.key)
@@ -240,6 +242,24 @@ def test_options_that_a_url_cannot_have(kind, option):
     where = {'servers': [url]} if kind is HashClient else {'host': url}
     with pytest.raises(ValueError, match=option.partition('=')[0]):
         kind(test_service, **where)
+
+
+@pytest.mark.parametrize('kind', [SimpleClient, HashClient, ReplicatedClient])
+def test_whoever_waits_for_queued_work_learns_that_close_has_cancelled_it(kind, fault_server):
+    """`concurrent.futures.wait` and `as_completed` end, as the call under way does."""
+    gate = hold()
+    server = fault_server(test_service, gate + GOOD)
+    with made(kind, server.address, timeout=20_000) as client:
+        calls = [client.submit('getk', 'k') for _ in range(40)]
+        gate.wait_reached(5000)
+        closing = threading.Timer(0.05, client.close)
+        closing.start()
+        done, _ = futures.wait(calls, 10, futures.FIRST_COMPLETED)
+        assert all(call.cancelled() for call in done)
+        closing.join()
+        gate.open()
+        assert not futures.wait(calls, 10).not_done
+        assert len(list(futures.as_completed(calls, 10))) == 40
 
 
 @pytest.mark.parametrize('kind', [SimpleClient, HashClient, ReplicatedClient])

@@ -77,7 +77,7 @@ class Workers:
             if is_cancelled:
                 raise
         else:
-            queued.add_done_callback(lambda done: done.cancelled() and future.cancel())
+            queued.add_done_callback(partial(_cancel_with, future))
         unfinished = self._unfinished
         assert unfinished is not None
         unfinished.add(future)
@@ -116,6 +116,13 @@ class Workers:
         self._lock = threading.RLock()
         self._executor = None
         self._unfinished = None
+
+
+def _cancel_with(future: Future[Any], queued: Future[Any]) -> None:
+    """Cancel a future if its work was cancelled in the queue."""
+    if queued.cancelled():
+        future.cancel()
+        future.set_running_or_notify_cancel()  # `wait` and `as_completed` see nothing before that
 
 
 def _run(future: Future[Any], work: Callable[[], Any]) -> None:
