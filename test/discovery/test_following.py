@@ -16,6 +16,7 @@ from functools import partial
 import pytest
 
 from discovery.helpers import LONG, wait_until
+from on_loop_pools import made
 from rich_if import rich_service
 from servers import ServerProcess
 from test_if import test_service
@@ -210,6 +211,36 @@ def test_waiting_ends_with_the_timeout(kind):
             assert least <= time.monotonic() - began < least + 5
         with deadline(30), pytest.raises(NoServersError):
             pool.with_options(timeout=None).add(1, 2)
+
+
+FIRST_CALLS = {
+    'call': lambda pool: pool.add(1, 2),
+    'map': lambda pool: list(pool.add.map([(1, 2)])),
+    'on_replicas': lambda pool: pool.add.on_replicas(1, 2),
+    'as_completed': lambda pool: list(pool.all.as_completed('add', 1, 2)),
+    'call of all': lambda pool: pool.all.add(1, 2),
+}
+
+
+@pytest.mark.parametrize('way', FIRST_CALLS)
+@pytest.mark.parametrize('kind', [HashClient, aio.AsyncHashClient])
+def test_the_wait_for_a_first_list_has_the_timeout_of_the_method(kind, way, one):
+    """A longer one than the pool's lets the call wait, a shorter one ends it."""
+    source, call = Told(), FIRST_CALLS[way]
+    timeouts = {'add': LONG * 1000}
+    with made(kind, rich_service, servers=source, timeout=50, timeouts=timeouts) as pool:
+        listed = threading.Timer(0.2, source.tell, [one])
+        listed.start()
+        responses = call(pool)
+        listed.join()
+        for response in responses if isinstance(responses, list) else [responses]:
+            assert response.value() == 3
+    timeouts = {'add': 50}
+    with made(kind, rich_service, servers=Told(), timeout=LONG * 1000, timeouts=timeouts) as pool:
+        began = time.monotonic()
+        with pytest.raises(NoServersError):
+            call(pool)
+        assert time.monotonic() - began < LONG / 2
 
 
 @pytest.mark.parametrize('early', [0, 1])

@@ -216,7 +216,7 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
     def _once_listed(self, method: Method, arguments: Any) -> AsyncResponses:
         """Return the responses of servers that a source has still to name."""
         ends = deadlines.expiry(
-            monotonic(), self._timeout_of(method), deadlines.current.get()
+            monotonic(), self._timeout_of(method.name), deadlines.current.get()
         )
         none = Scatter([])
         fan_out = AsyncFanOut(none)
@@ -360,7 +360,7 @@ class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
         """Return the responses of a call for each item: see `KeyedMethod.map`."""
         mapped = self._mapped(kind, items)
         fan_out = AsyncFanOut(mapped)
-        timeout = self._timeout_of(method_of(kind))
+        timeout = self._timeout_of(method_of(kind).name)
 
         async def take() -> ThriftResponse[Any] | None:
             await self._listed(timeout)

@@ -367,7 +367,7 @@ class PoolBase(Generic[S]):
             raise closed(method)
         roster = self._servers.roster
         if not roster.servers and self._servers.followers:
-            self._wait_first_list()
+            self._wait_first_list(method)
             roster = self._servers.roster
             if self._servers.closed:
                 raise closed(method)
@@ -377,24 +377,24 @@ class PoolBase(Generic[S]):
             raise error
         return roster
 
-    def _timeout_of(self, method: Method) -> float | None:
-        """Return the timeout of a call in ms: the method's own, or that of the view."""
+    def _timeout_of(self, method: str | None) -> float | None:
+        """Return the timeout of a call in ms: the method's own, that of the view, or the pool's."""
         if self._overrides is not None and 'timeout' in self._overrides.given:
             timeout: float | None = self._overrides.given['timeout']
             return timeout
         options = Options(self._given)
-        return (options.timeouts or {}).get(method.name, options.timeout)  # type: ignore[no-any-return]
+        return (options.timeouts or {}).get(method, options.timeout)  # type: ignore[no-any-return]
 
     def _deadline_of(self, method: Method) -> deadline:
         """Return the timeout of a call as a deadline, for a wait before it has a server."""
-        return deadline(self._timeout_of(method))
+        return deadline(self._timeout_of(method.name))
 
     def _when_listed(self, method: Method, call: Callable[..., Any], *args: Any) -> Any:
         """Make `call(*args)` once a source has given servers; the call includes the wait."""
         raise NotImplementedError
 
-    def _wait_first_list(self) -> None:
-        """Wait within the call's timeout for a source to name servers, if the client may block."""
+    def _wait_first_list(self, method: str | None) -> None:
+        """Wait within a call's timeout for a source to name servers, if the client may block."""
 
 
 def is_raised(error: BaseException, servers: ServerList) -> bool:

@@ -105,11 +105,10 @@ class ThriftPool(PoolBase[SimpleClient]):
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _wait_first_list(self) -> None:
-        timeout = self._given['timeout']
-        if self._overrides is not None:
-            timeout = self._overrides.given.get('timeout', timeout)
-        ends = deadlines.expiry(monotonic(), timeout, deadlines.current.get())
+    def _wait_first_list(self, method: str | None) -> None:
+        ends = deadlines.expiry(
+            monotonic(), self._timeout_of(method), deadlines.current.get()
+        )
         for follower in self._servers.followers:
             follower.wait_first(None if ends is None else max(0.0, ends - monotonic()))
             if self._servers.roster.servers:
@@ -357,8 +356,12 @@ class HashClient(HashBase[SimpleClient], ThriftPool):
         """Return the responses of a call for each item: see `KeyedMethod.map`."""
         mapped = self._mapped(kind, items)
         fan_out = FanOut(mapped, self._blocking_workers())
+        has_servers = False
 
         def take() -> ThriftResponse[Any] | None:
+            nonlocal has_servers
+            if not has_servers:  # the wait for a source's first list has the method's timeout
+                has_servers = bool(self._roster(method_of(kind).name).servers)
             while True:
                 response = mapped.due()
                 fan_out.begin()
