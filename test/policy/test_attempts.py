@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -21,9 +22,11 @@ from thrift_client import (
     errors,
 )
 from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient
+from thrift_client.testing import ClosedPort
 from thrift_client.testing.behaviours import (
     answer,
     application_exception,
+    close,
     delay,
     raise_declared,
     reply,
@@ -46,6 +49,51 @@ def test_attempt_timeout_makes_room_for_all_attempts(fault_server, client_of):
     with Took(1.2, 0.7), pytest.raises(errors.CallTimeout) as caught:
         client.getk('k')
     assert (caught.value.attempts, server.ledger.count('k')) == (5, 5)
+
+
+BY_RATE = CircuitBreaker(failures=1000, rate=0.6, eject=60_000)
+
+
+def test_connects_that_fail_are_calls_for_the_rate_of_a_breaker(client_of):
+    """Ten of ten calls have failed, though none was sent."""
+    with ClosedPort() as port:
+        client = client_of(port.address, circuit_breaker=BY_RATE, retry=RetryPolicy(attempts=1))
+        for _ in range(9):
+            with pytest.raises(errors.ConnectError):
+                client.getk('k')
+        assert not client.stats().ejected
+        with pytest.raises(errors.ConnectError):
+            client.getk('k')
+        assert client.stats().ejected
+        assert client.stats().calls == 0
+
+
+@pytest.mark.parametrize('kind', FAN_OUTS, ids=name)
+def test_the_same_in_fan_outs(kind, fault_server, closing):
+    """The server that refuses is ejected, the other isn't."""
+    server = fault_server(test_service, ECHO)
+    with ClosedPort() as port:
+        pool = closing(
+            made(
+                kind, test_service, servers=[port.address, server.address],
+                circuit_breaker=BY_RATE, retry=RetryPolicy(attempts=1),
+            )
+        )
+        for _ in range(10):
+            pool.getk('k')
+        assert [each.ejected for each in pool.stats().servers] == [True, False]
+
+
+@pytest.mark.parametrize(('turns', 'ejected'), [((0, 0, 1), True), ((0, 1), False)])
+def test_a_success_ends_no_window_of_the_rate(turns, ejected, fault_server, client_of):
+    """Seven of ten calls are too many failures, in whatever order; five aren't."""
+    server = fault_server(test_service, [ECHO if good else close() for good in turns] * 10)
+    client = client_of(server.address, circuit_breaker=BY_RATE, max_idle=0)
+    for _ in range(10):
+        assert not client.stats().ejected
+        with suppress(errors.ConnectionLost):
+            client.getk('k')
+    assert client.stats().ejected is ejected
 
 
 @pytest.mark.parametrize('kind', FAN_OUTS, ids=name)

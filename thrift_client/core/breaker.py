@@ -99,8 +99,9 @@ class Breaker:
         """Note a success; True if it brought the server back."""
         back, self._is_ejected = self._is_ejected, False
         self._probe = None
-        self._in_a_row = self.ejections = self._failed = 0
-        self._window_began = None
+        self._in_a_row = self.ejections = 0
+        if back:  # the failures before the ejection don't count again
+            self._window_began = None
         return back
 
     def failed(

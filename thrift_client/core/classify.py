@@ -140,7 +140,12 @@ def is_late_connect(error: BaseException) -> bool:
     """Tell whether time ran out, the call's or `connect_timeout`, before a connection was open."""
     if not isinstance(error, CallTimeout) or error.maybe_executed:
         return False
-    return (error.phase or '').startswith(OPENING)
+    return found_no_connection(error)
+
+
+def found_no_connection(error: BaseException) -> bool:
+    """Tell whether an attempt failed before a connection was open that could carry its call."""
+    return (getattr(error, 'phase', None) or '').startswith(OPENING)
 
 
 def was_stale(error: BaseException) -> bool:

@@ -17,6 +17,7 @@ from threading import RLock
 from time import monotonic
 
 from thrift_client.core.breaker import CLOSED, PROBING, Breaker, Probe, may_eject
+from thrift_client.core.classify import found_no_connection
 from thrift_client.errors import ADDRESS, CircuitOpen, ThriftClientError, server_label
 from thrift_client.shared import fork
 
@@ -44,8 +45,9 @@ class Health:
     """
 
     __slots__ = (
-        '__weakref__', '_connections', '_endpoint', '_lock', '_logged_at', '_said_down', 'audience',
-        'breaker', 'checkers', 'ejections', 'errors', 'groups', 'latencies', 'listeners', 'retries',
+        '__weakref__', '_connections', '_endpoint', '_lock', '_logged_at', '_said_down', '_unsent',
+        'audience', 'breaker', 'checkers', 'ejections', 'errors', 'groups', 'latencies',
+        'listeners', 'retries',
     )  # fmt: skip
 
     def __init__(self, endpoint: Endpoint, connections: Any) -> None:
@@ -63,6 +65,7 @@ class Health:
         self.errors: dict[str, int] = {}
         self.latencies: dict[Any, Latencies] = {}  # by method, of calls hedged by a percentile
         self.retries = self.ejections = 0
+        self._unsent = 0  # calls that failed without a connection, and that none has counted
         self._logged_at = -LOG_EVERY
         self._said_down = False  # in the log, without a later line that it is healthy
         self.audience: Audience | None = None
@@ -177,7 +180,8 @@ class Health:
         if breaker is None:
             return False
         allowed = self._is_dispensable(peers)
-        calls = self._connections.count_calls()
+        self._unsent += found_no_connection(error)
+        calls = self._connections.count_calls() + self._unsent
         ejected = breaker.failed(now, random, calls, may_eject=allowed, probe=probe)
         self.ejections += ejected
         return ejected
