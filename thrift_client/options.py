@@ -452,11 +452,7 @@ def check_call_options(given: Mapping[str, Any], more: Iterable[str] = ()) -> di
         if name not in known:
             hint = mistakes.of_option(name, value, known)
             raise TypeError(f'with_options() takes {", ".join(known)}, not {name!r}{hint}')
-    return {
-        name: OPTIONS[name].check(name, value)
-        for name, value in given.items()
-        if name in CALL_OPTIONS
-    }
+    return {k: OPTIONS[k].check(k, v) for k, v in given.items() if k in CALL_OPTIONS}
 
 
 def with_frame(given: Mapping[str, Any], frame: object) -> dict[str, Any]:
@@ -476,7 +472,7 @@ def from_query(query: Iterable[tuple[str, str]]) -> dict[str, Any]:
     Raises ValueError for an unknown key or a text that is not a value of it.
     """
     given: dict[str, Any] = {}
-    frame = False
+    frame = None
     for name, text in query:
         if name == 'frame':
             frame = flag(name, text)
@@ -485,6 +481,8 @@ def from_query(query: Iterable[tuple[str, str]]) -> dict[str, Any]:
             raise ValueError(f'unknown option {name!r} in a URL{nearest(name, known)}')
         else:
             given[name] = from_text(name, text)
+    if frame is False and given.get('protocol') != 'header':  # a URL overrides frame=True
+        given.setdefault('transport', 'buffered')
     return with_frame(given, frame)
 
 

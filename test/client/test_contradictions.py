@@ -112,6 +112,22 @@ def test_a_lower_level_overrides_a_higher_one(kind):
 
 
 @pytest.mark.parametrize('kind', POOLS)
+def test_a_url_turns_frames_off(kind):
+    """In the list of servers, in `add_server`, and whichever way the pool has turned them on."""
+    for on in ({'frame': True}, {'transport': 'framed'}):
+        pool = kind(test_service, servers=['thrift://a?frame=0', 'thrift://b'], **on)
+        pool.add_server('thrift://c?frame=no')
+        pool.add_server('thrift://d?frame=0', frame=True)
+        assert [each.frame for each in pool.servers] == [False, True, False, False]
+
+
+@pytest.mark.parametrize('kind', CLIENTS)
+def test_a_url_turns_the_frames_of_a_client_off(kind):
+    """It overrides the argument, as it does for every other option."""
+    assert not kind(test_service, 'thrift://a?frame=0', frame=True).frame
+
+
+@pytest.mark.parametrize('kind', POOLS)
 def test_mixed_members_serve_calls(kind):
     """A pool of framed, buffered, compact and HTTP servers; headers are for those that can."""
     with (

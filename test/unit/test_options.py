@@ -113,6 +113,7 @@ def test_frame_is_the_framed_transport():
         ('frame=1', 'frame', True),
         ('frame=true', 'frame', True),
         ('frame=off', 'frame', False),
+        ('frame=0&protocol=header', 'frame', False),
     ],
 )
 def test_a_url_carries_options(query, attribute, expected):
