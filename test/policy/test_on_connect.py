@@ -16,7 +16,9 @@ from thrift_client import (
     Hedge,
     ReplicatedClient,
     RetryPolicy,
+    SimpleClient,
     ThreadedReplicatedClient,
+    deadline,
     errors,
 )
 from thrift_client.aio import AsyncReplicatedClient
@@ -147,9 +149,28 @@ def test_connect_timeout_limits_it(fault_server, client_of):
     server = fault_server(test_service, silence())
     client = client_of(server.address, on_connect=log_in, connect_timeout=50)
     began = time.monotonic()
-    with pytest.raises(errors.ConnectError):
+    with pytest.raises(errors.ConnectError) as caught:
         client.getk('k')
     assert time.monotonic() - began < 1
+    late = str(caught.value.__cause__)
+    if isinstance(client, SimpleClient):  # on asyncio, the connect ends and not its call
+        assert '(connect_timeout=50 ms)' in late
+        assert '; raise connect_timeout= if' in late
+    assert 'deadline()' not in late
+
+
+def test_the_timeout_of_the_call_limits_it(fault_server, client_of):
+    """The error names no option that would not help; a deadline that is set does."""
+    server = fault_server(test_service, silence())
+    client = client_of(server.address, on_connect=log_in, timeout=50)
+    with pytest.raises(errors.ConnectError) as caught:
+        client.getk('k')
+    assert 'deadline()' not in str(caught.value.__cause__)
+    client = client_of(server.address, on_connect=log_in)
+    if isinstance(client, SimpleClient):
+        with deadline(50), pytest.raises(errors.ConnectError) as caught:
+            client.getk('k')
+        assert '(deadline())' in str(caught.value.__cause__)
 
 
 def test_its_calls_bypass_breaker_queue_retry_and_hedge(fault_server, client_of):

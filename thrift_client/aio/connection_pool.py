@@ -276,7 +276,7 @@ class AsyncConnectionPool(ConnectionPool):
             if self.endpoint.options.on_connect is not None:
                 from thrift_client.aio.pin import greet
 
-                await greet(self, connection, self.opener.ends(began, expires), pin)
+                await greet(self, connection, began, expires, pin)
             return connection
         finally:
             if connection is None and permit is not None:

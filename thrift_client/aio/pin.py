@@ -146,19 +146,23 @@ def _wake_first_of(key: ref[AsyncPin]) -> None:
 
 
 async def greet(
-    connections: Any, connection: Any, expires: float | None, outer: AsyncPin | None
+    connections: Any, connection: Any, began: float, expires: float | None, outer: AsyncPin | None
 ) -> None:
     """Call `on_connect` with a view pinned to a new connection; it is closed if that fails.
 
-    `outer` is the pin that the connection is opened for. Raises AuthError, ConnectError.
+    `began` is when its opening began, `expires` when the call ends that needs it, `outer` the pin
+    that it is opened for. Raises AuthError, ConnectError.
     """
-    endpoint = connections.endpoint
+    endpoint, opener = connections.endpoint, connections.opener
+    ends = opener.ends(began, expires)
     pin = AsyncPin(endpoint)
-    pin.holding(connection, expires, silent=outer is not None and outer.silent)
+    pin.holding(
+        connection, ends, opener.limit(ends, expires), silent=outer is not None and outer.silent
+    )
     try:
         value = endpoint.options.on_connect(pin.view())
         if hasattr(value, '__await__'):
-            await within(value, expires, 'authenticating')
+            await within(value, ends, 'authenticating')
         pin.take_back()
     except BaseException as exc:
         if not pin.is_lost:

@@ -92,13 +92,14 @@ class Call:
         self.is_announced = False  # by a small call that was its first attempt
         timeout = options.timeout_of(method.name)
         ends = deadlines.current.get()
-        if pin is not None and pin.until is not None:
-            ends = pin.until if ends is None else min(ends, pin.until)
         self.expires: float | None = deadlines.expiry(started, timeout, ends)
         self._deadline = ends is not None and self.expires == ends
         self.limit = f'timeout={timeout:g} ms' if timeout is not None else None
         if self._deadline:
             self.limit = 'deadline()'
+        until = None if pin is None else pin.until
+        if until is not None and (self.expires is None or until < self.expires):
+            self.expires, self.limit = until, pin.limit
         self._retries: Retries | None = None
         self._probe: Probe | None = None
         self._reason: BaseException | None = None  # why the next attempt may go elsewhere

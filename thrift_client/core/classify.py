@@ -116,9 +116,9 @@ def hint_for(hint: str | None, limit: str | None) -> str | None:
             return 'set a later deadline(): it had passed before the request was sent'
         hint = hint.replace('raise timeout=', 'set a later deadline()')
         return hint.replace('timeout= and connect', 'deadline() and connect')
-    option, _, ms = (limit or '').removesuffix(' ms').partition('=')
-    if hint is not None and option == 'attempt_timeout':
-        hint = hint.replace('raise timeout=', 'raise attempt_timeout=')
+    option, _, ms = (limit or '').partition(' ')[0].partition('=')
+    if hint is not None and option in ('attempt_timeout', 'connect_timeout', 'check_every'):
+        hint = hint.replace('raise timeout=', f'raise {option}=')
     if not ms or float(ms) >= _LIKE_SECONDS:
         return hint
     unit = f'{option}= is in ms: for {ms} s, set {option}={float(ms) * 1000:g}'

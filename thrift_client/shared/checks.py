@@ -135,9 +135,12 @@ def check_view(endpoint: Endpoint, pin: Any, now: float) -> Any:
     timeout and by `check_every`, if that is at least a second.
     """
     assert endpoint.health.breaker is not None
-    limit = max(LEAST_TIMEOUT, endpoint.health.breaker.policy.check_every)
+    every = endpoint.health.breaker.policy.check_every
     pin.bypasses = pin.silent = True
-    pin.until = now + limit / 1000
+    pin.until, pin.limit = now + every / 1000, f'check_every={every:g} ms'
+    if every < LEAST_TIMEOUT:
+        pin.until = now + LEAST_TIMEOUT / 1000
+        pin.limit += f', but at least {LEAST_TIMEOUT:g} ms'
     return pin.view()
 
 

@@ -159,6 +159,13 @@ class Opener:
         ends = now + self._patience
         return expires if ends == INFINITY or (expires is not None and expires < ends) else ends
 
+    def limit(self, ends: float | None, expires: float | None) -> str | None:
+        """Return the option by which a connect of a call until `expires` has to end at `ends`.
+
+        None: it is a limit of the call.
+        """
+        return None if ends == expires else f'connect_timeout={self.options.connect_timeout:g} ms'
+
     def open(self, now: float, expires: float | None) -> Steps:
         """Open a connection until `expires`, begun at `now`; returns (stream, channel).
 
@@ -169,8 +176,7 @@ class Opener:
         try:
             return (yield from self._open(ends))
         except CallTimeout as exc:
-            if ends != expires:
-                exc.limit = f'connect_timeout={self.options.connect_timeout:g} ms'
+            exc.limit = self.limit(ends, expires)
             raise
 
     def _open(self, expires: float | None) -> Steps:
@@ -178,7 +184,7 @@ class Opener:
             found: Found = [(AF_UNIX, self._host)]
         else:
             found = yield from self._resolve(self._host, self._port, expires)
-        sock = yield from _connect(found, expires)
+        sock = yield from connect(found, expires)
         stream = None
         try:
             if self._keeps:
@@ -277,7 +283,7 @@ def _is_over(expires: float | None) -> bool:
     return expires is not None and monotonic() >= expires
 
 
-def _connect(found: Found, expires: float | None) -> Steps:
+def connect(found: Found, expires: float | None) -> Steps:
     """Connect to the first address that answers; return the socket."""
     race = Race(found)
     writable: list[int] = []

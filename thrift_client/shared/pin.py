@@ -60,18 +60,20 @@ class PinBase:
 
     `endpoint` is its server; None until a balanced pool has chosen one. `until` (monotonic
     seconds) is when its calls have to end, in addition to their timeouts; None: no limit.
+    `limit` is the option that sets `until`, for errors; None: the timeout of another call.
     `bypasses` says that its calls bypass breaker, retries and request log and don't count for
     the server's health; `silent` that they are not in events and statistics, either.
     """
 
     __slots__ = (
         '__weakref__', '_last', '_session', 'bypasses', 'closed', 'endpoint', 'idle', 'is_lost',
-        'known', 'silent', 'turns', 'until',
+        'known', 'limit', 'silent', 'turns', 'until',
     )  # fmt: skip
 
     def __init__(self, endpoint: Endpoint | None = None) -> None:
         self.endpoint = endpoint
         self.until: float | None = None
+        self.limit: str | None = None
         self.bypasses = self.silent = False
         self.closed = False
         #: Whether the connection is lost; it is not replaced.
@@ -84,10 +86,12 @@ class PinBase:
         self._session: Any = None
         fork.register(self)
 
-    def holding(self, connection: Any, until: float | None, *, silent: bool) -> None:
+    def holding(
+        self, connection: Any, until: float | None, limit: str | None, *, silent: bool
+    ) -> None:
         """Begin with a connection that is open: `on_connect`'s."""
         self.bypasses, self.silent = True, silent
-        self.until = until
+        self.until, self.limit = until, limit
         self._last = ref(connection)
         self.idle.append(connection)
 

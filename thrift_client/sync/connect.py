@@ -10,11 +10,11 @@ from time import monotonic
 from thrift_client.core.classify import timed_out
 from thrift_client.errors import ConnectError
 from thrift_client.shared.opening import (
-    NEXT_ADDRESS_AFTER,
     Named,
     Ready,
     advance,
     begin_connect,
+    connect,
     connect_error,
     end_connect,
 )
@@ -59,36 +59,26 @@ def drive(steps: Steps) -> Any:
         steps.close()
 
 
-def connect_at_once(found: Found, expires: float | None) -> socket | None:
-    """Connect to the only address, or to one of several if that takes no time.
-
-    None if one of several doesn't answer at once: `Race` then tries the next in parallel.
-    Raises ConnectError, CallTimeout.
-    """
-    failed = []
-    for family, address in found:
-        now, until = monotonic(), expires
-        if until is not None and now >= until:
-            raise timed_out('connecting')
-        if len(found) > 1 and (until is None or until > now + NEXT_ADDRESS_AFTER):
-            until = now + NEXT_ADDRESS_AFTER
-        sock, failure = begin_connect(family, address)
-        try:
-            if sock is not None and failure is not None:
-                if not _wait_to_end(sock, until):
-                    sock.close()
-                    if len(found) > 1:
-                        return None
-                    raise timed_out('connecting')
-                failure = end_connect(sock)
-        except BaseException:
-            if sock is not None:
-                sock.close()
-            raise
-        if failure is None:
-            return sock
-        failed.append((address, failure))
-    raise connect_error(failed)
+def connect_to(found: Found, expires: float | None) -> socket:
+    """Connect to one of these addresses. Raises ConnectError, CallTimeout."""
+    if len(found) > 1:
+        return drive(connect(found, expires))  # type: ignore[no-any-return]
+    # The same for the only one, but cheaper.
+    family, address = found[0]
+    sock, failure = begin_connect(family, address)
+    try:
+        if sock is not None and failure is not None:
+            if not _wait_to_end(sock, expires):
+                raise timed_out('connecting')
+            failure = end_connect(sock)
+    except BaseException:
+        if sock is not None:
+            sock.close()
+        raise
+    if failure is not None:
+        raise connect_error([(address, failure)])
+    assert sock is not None
+    return sock
 
 
 def _wait_to_end(sock: socket, until: float | None) -> bool:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from time import monotonic
 
-from thrift_client.errors import ThriftClientError
+from thrift_client.errors import CallTimeout, ThriftClientError
 from thrift_client.response import set_headers
 from thrift_client.shared.connection_pool import ConnectionPool, Permit
 from thrift_client.shared.opening import Opener
-from thrift_client.sync.connect import connect_at_once, drive
+from thrift_client.sync.connect import connect_to, drive
 from thrift_client.sync.connection import Connection
 from thrift_client.sync.place import Line, Place
 
@@ -149,7 +149,7 @@ class SyncConnectionPool(ConnectionPool):
             if self.endpoint.options.on_connect is not None:
                 from thrift_client.sync.pin import greet
 
-                greet(self, connection, self.opener.ends(began, expires), pin)
+                greet(self, connection, began, expires, pin)
             return connection
         finally:
             if connection is None and permit is not None:
@@ -188,9 +188,12 @@ class SyncConnectionPool(ConnectionPool):
         found = opener.find_at_once()
         if found is None:
             return None
-        sock = connect_at_once(found, opener.ends(began, expires))
-        if sock is None:
-            return None
+        ends = opener.ends(began, expires)
+        try:
+            sock = connect_to(found, ends)
+        except CallTimeout as exc:
+            exc.limit = opener.limit(ends, expires)
+            raise
         return self.connected(opener.prepare_at_once(sock), began, None)
 
     def _open_apache(self, expires: float | None, began: float) -> Any:

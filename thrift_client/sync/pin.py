@@ -113,15 +113,19 @@ class Pin(PinBase):
 
 
 def greet(
-    connections: Any, connection: Any, expires: float | None, outer: Pin | None
+    connections: Any, connection: Any, began: float, expires: float | None, outer: Pin | None
 ) -> None:
     """Call `on_connect` with a view pinned to a new connection; it is closed if that fails.
 
-    `outer` is the pin that the connection is opened for. Raises AuthError, ConnectError.
+    `began` is when its opening began, `expires` when the call ends that needs it, `outer` the pin
+    that it is opened for. Raises AuthError, ConnectError.
     """
-    endpoint = connections.endpoint
+    endpoint, opener = connections.endpoint, connections.opener
+    ends = opener.ends(began, expires)
     pin = Pin(endpoint)
-    pin.holding(connection, expires, silent=outer is not None and outer.silent)
+    pin.holding(
+        connection, ends, opener.limit(ends, expires), silent=outer is not None and outer.silent
+    )
     try:
         endpoint.options.on_connect(pin.view())
         pin.take_back()
