@@ -3,6 +3,7 @@
 import gc
 import logging
 import signal
+import sys
 import threading
 import time
 
@@ -30,6 +31,8 @@ from thrift_client.testing.behaviours import (
 from wire.http_server import HttpServer
 
 ECHO = answer(lambda args: args.key)
+#: How often so many threads begin at once, until the race between them would show.
+ROUNDS, THREADS = 40, 16
 
 
 def connections_of(server, *tokens):
@@ -273,6 +276,32 @@ def test_closing_and_disabling_the_client_hold_for_it(fault_server, client_of):
     server.wait_open(0, 5000)
     with pytest.raises(errors.ClientClosed):
         one.getk('d')
+
+
+def test_closing_the_client_closes_those_of_many_threads(fault_server, closing):
+    """None is missed, however many threads pin connections at the same time."""
+    server = fault_server(test_service, ECHO)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(ROUNDS):
+            client = closing(SimpleClient(test_service, server.address))
+            views = [client.pinned() for _ in range(THREADS)]
+            together = threading.Barrier(THREADS)
+
+            def call(view, together=together):
+                together.wait(20)
+                view.getk('k')
+
+            threads = [threading.Thread(target=call, args=(view,)) for view in views]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            client.close()
+            assert client.stats().busy == 0
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_a_view_that_everybody_forgot_holds_nothing(fault_server, client_of):

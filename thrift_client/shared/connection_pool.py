@@ -89,7 +89,7 @@ class ConnectionPool:
         limits = [ms for ms in (options.idle_timeout, options.max_age) if ms is not None]
         self._tend_every = min([TEND_EVERY, *(ms / 1000 for ms in limits)])
         #: References to the pins that hold connections of this pool.
-        self.pins: tuple[ref[Any], ...] = ()
+        self.pins: set[ref[Any]] = set()
         self.audience: Audience | None = None  # set by the server's Health
         fork.register(self)
 
@@ -317,14 +317,14 @@ class ConnectionPool:
         self.gate.add('closed')
         self.wake_all()
         self.drop_idle()
-        for reference in self.pins:
+        for reference in self.pins.copy():
             pin = reference()
             if pin is not None:
                 pin.drop_idle(self)
 
     def wake_pins(self) -> None:
         """Wake every call that waits for a pinned connection."""
-        for reference in self.pins:
+        for reference in self.pins.copy():
             pin = reference()
             if pin is not None:
                 pin.wake_all()

@@ -117,9 +117,8 @@ class PinBase:
         """Have the connection pool notify the pin when the client is closed."""
         if self.known is not connections:
             self.known = connections
-            connections.pins = (
-                *(pin for pin in connections.pins if pin() is not None), ref(self)
-            )  # fmt: skip
+            pins = connections.pins
+            pins.update(map(ref, (self,), (pins.discard,)))  # in one step, as for `Permit`
 
     def claim(self) -> Any:
         """Take the connection; the call has the turn. None if it has to be opened.
