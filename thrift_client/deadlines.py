@@ -60,7 +60,6 @@ class deadline:  # noqa: N801 - reads as a statement: `with deadline(2000):`
     def __exit__(self, *exc_info: object) -> None:
         assert self._token is not None
         current.reset(self._token)
-        self._token = None
 
     def remaining(self) -> float | None:
         """Return the ms that are left, never below 0; None without a limit."""

@@ -18,6 +18,7 @@ from thrift_client import (
     SimpleClient,
     ThreadedHashClient,
     ThreadedReplicatedClient,
+    deadline,
     errors,
 )
 from thrift_client.testing.behaviours import (
@@ -156,6 +157,19 @@ def test_sending_and_waiting_share_the_timeout(fault_server, way, warm):
             assert outcome(patient(client), 'warm') == 'warm'
         with within(500, ENCODING):
             assert isinstance(outcome(client, LARGE), errors.CallTimeout)
+
+
+def test_a_deadline_serves_one_block():
+    """Afterwards it reports what is left of its time, and no second block gets all of it."""
+    limit = deadline(50)
+    assert limit.remaining() == 50
+    with limit:
+        time.sleep(0.01)
+    assert limit.remaining() < 45
+    with pytest.raises(RuntimeError, match='only once'), limit:
+        pass
+    time.sleep(0.05)
+    assert limit.remaining() == 0
 
 
 @every_way
