@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thrift_client import errors
+from thrift_client.core.transports import framed
 from thrift_client.core.transports.framed import Framed
 from thrift_client.core.transports.plain import Plain
 from thrift_client.errors import DecodeError, MessageTooLarge
@@ -74,6 +75,18 @@ def test_a_length_over_the_limit_is_too_large(size):
     """The error is raised before any memory is allocated."""
     with pytest.raises(MessageTooLarge, match='max_message_size'):
         assemble([struct.pack('!i', size)])
+
+
+def test_a_frame_that_memory_cannot_hold(monkeypatch):
+    """The error has the frame's size, and doesn't claim that it is over the limit."""
+
+    def refuse(_data):
+        raise MemoryError
+
+    monkeypatch.setattr(framed, 'BytesIO', refuse)
+    with pytest.raises(MessageTooLarge, match='not enough memory for the frame of 900 bytes') as e:
+        assemble([struct.pack('!i', 900)])
+    assert 'over' not in str(e.value)
 
 
 def test_the_limit_itself_is_allowed():

@@ -7,7 +7,7 @@ from struct import Struct
 
 from thrift_client.core.failures import closed_by_server, too_large, trailing_bytes
 from thrift_client.core.transports.base import Channel, Transport, protocol_of
-from thrift_client.errors import DecodeError, EncodeError
+from thrift_client.errors import DecodeError, EncodeError, MessageTooLarge
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -106,7 +106,11 @@ class FrameAssembler:
         try:
             self._buffer = BytesIO(bytes(size))  # zeroed lazily: free until bytes arrive
         except MemoryError as exc:
-            raise too_large(f'a frame of {size} bytes, more than there is memory', size) from exc
+            raise MessageTooLarge(
+                f'there is not enough memory for the frame of {size} bytes that the reply claims',
+                maybe_executed=True,
+                hint='a lower max_message_size refuses such a frame before it is read',
+            ) from exc
         self._view = self._buffer.getbuffer()
         self._view[:have] = data[LENGTH.size :]
         self._filled = have
