@@ -92,6 +92,8 @@ def test_without_candidates_there_is_no_pick(name):
     """The pool turns this into its own error."""
     with pytest.raises(LookupError, match='list of servers is empty'):
         routing.balancer(name).pick([], 0.0, Random(1).random)
+    with pytest.raises(LookupError, match='list of servers is empty'):
+        routing.balancer(name).pick((), 0.0, Random(1).random)
 
 
 def test_round_robin_takes_turns():

@@ -153,6 +153,8 @@ def test_a_plan_that_changes_nothing(pool_of):
         ({'add': ['a']}, ValueError),
         ({'add': ['f', 'f']}, ValueError),
         ({'remove': ['x']}, errors.InvalidServerName),
+        ({'remove': ['a', 'a']}, ValueError),
+        ({'remove': ['a', 'localhost:1']}, ValueError),
         ({'remove': list('abcde')}, ValueError),
         ({'add': [('f', 2)]}, ValueError),
     ],

@@ -299,7 +299,7 @@ class TwoChoices:
 
     def __init__(self) -> None:
         #: A pool's candidates are mostly the same tuple: that, and its weights.
-        self._known: tuple[Sequence[Load], list[float] | None] = (), None
+        self._known: tuple[Sequence[Load] | None, list[float] | None] = None, None
 
     def pick(self, candidates: Sequence[Load], now: float, random: Randomness) -> int:
         """Draw two servers and choose one of them; see `Balancer.pick`."""

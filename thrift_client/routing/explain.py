@@ -120,10 +120,12 @@ def plan(
 ) -> Plan:
     """Return what moves when servers are added to or removed from a pool with these weights.
 
-    Raises ValueError for a name that would occur twice.
+    Raises ValueError for a name that would occur twice, or that is removed twice.
     """
     after = dict(before)
     for name in remove:
+        if name not in after:
+            raise ValueError(f'the pool has no other server named {name!r} to remove')
         del after[name]
     for server in add:
         name, weight = server if isinstance(server, tuple) else (server, 1)
