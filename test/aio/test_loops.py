@@ -44,9 +44,13 @@ def test_a_client_belongs_to_the_loop_of_its_first_call(kv_server, new_loop):
             with pytest.raises(RuntimeError, match='another event loop') as caught:
                 second.run_until_complete(call())
             assert isinstance(caught.value, errors.ThriftClientError)
+            method = 'warm_up' if call == client.warm_up else 'ping'
+            assert str(caught.value).startswith(f'{method} on {kv_server.address}: the client')
+            assert '; the call did not run; ' in str(caught.value)
+            assert (caught.value.server, caught.value.method) == (client, method)
         assert first.run_until_complete(client.ping()) == 'pong'
         for close in (client.close, pool.close):
-            with pytest.raises(RuntimeError, match='another event loop'):
+            with pytest.raises(RuntimeError, match=f'^{kv_server.address}: .*another event loop'):
                 second.run_until_complete(close())
         first.run_until_complete(pool.close())
         first.run_until_complete(client.close())

@@ -62,7 +62,7 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
         plan = options.plans.get(method) or options.plan_of(method)
     loop = _running_loop()
     if connections.loop is not loop:
-        connections.bind()
+        connections.bind(method.name)
     if plan is None or connections.gate or connections.audience is not None:
         return full_call(options, method, arguments, now, response, picker)
     seqid = next_id()
@@ -317,7 +317,7 @@ class AsyncSimpleClient(ClientBase):
         started = monotonic()
         connections = self._endpoint.connections
         expires = deadlines.expiry(started, self._options.timeout, _ends())
-        connections.bind()
+        connections.bind('warm_up')
         try:
             connections.check_open()
             if self._options.source is not None:

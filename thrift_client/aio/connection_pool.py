@@ -91,8 +91,8 @@ class AsyncConnectionPool(ConnectionPool):
 
     # The loop.
 
-    def bind(self) -> asyncio.AbstractEventLoop:
-        """Return the loop that the client belongs to: that of its first call.
+    def bind(self, method: str | None = None) -> asyncio.AbstractEventLoop:
+        """Return the loop that the client belongs to: that of its first call, of `method`.
 
         Raises WrongLoop in any other, RuntimeError if none runs or if it can't watch sockets.
         """
@@ -105,7 +105,7 @@ class AsyncConnectionPool(ConnectionPool):
                 )
             self.loop = running
         elif self.loop is not running:
-            raise self._wrong_loop(self.loop)
+            raise self._wrong_loop(self.loop, method)
         return running
 
     def check_loop(self) -> None:
@@ -114,14 +114,15 @@ class AsyncConnectionPool(ConnectionPool):
         if self._live and loop is not None and loop is not running_loop() and not loop.is_closed():
             raise self._wrong_loop(loop)
 
-    @staticmethod
-    def _wrong_loop(loop: asyncio.AbstractEventLoop) -> WrongLoop:
-        return WrongLoop(
+    def _wrong_loop(self, loop: asyncio.AbstractEventLoop, method: str | None = None) -> WrongLoop:
+        error = WrongLoop(
             'the client belongs to an event loop that is closed'
             if loop.is_closed()
             else 'the client belongs to another event loop',
             hint='create a client in each loop (asyncio.run() starts a new loop each time)',
         )
+        error.server, error.method = self.endpoint.client, method
+        return error
 
     def _in_loop(self, function: Callable[[], None]) -> None:
         """Call a function in the loop's thread: here, if this is it, else soon."""
@@ -334,7 +335,7 @@ class AsyncConnectionPool(ConnectionPool):
             self._is_serving = False
 
     def serve(self) -> None:
-        """Serve the call that has waited longest soon. May run in a finalizer, in any thread."""
+        """Have the loop serve the call that has waited longest. May run in a finalizer."""
         if self.line and self.loop is not None:
             try:
                 self.loop.call_soon_threadsafe(self._serve)

@@ -160,7 +160,7 @@ class AsyncFanOut(FanOutBase):
                 connections.watch(leg.expires)
                 connection.start(exchange)
                 return
-        connections.bind()
+        connections.bind(leg.method.name)
         if not callable(options.headers):
             call = leg.join()
             self._encode(leg)  # an EncodeError is the caller's mistake
