@@ -138,10 +138,7 @@ def look_up(host: str, port: int) -> Lookup:
     """
     lookup = Lookup(host, port)
     if not _is_quick(host, port) and not fork.is_main_thread_gone():
-        # In a context of its own, which from Python 3.14 on may otherwise be that of the call.
-        thread = threading.Thread(
-            target=Context().run, args=(lookup.run,), name=f'resolve {host}', daemon=True
-        )
+        thread = threading.Thread(target=lookup.run, name=f'resolve {host}', daemon=True)
         try:
             with _lock:
                 known = _lookups.setdefault((host, port), lookup)
