@@ -320,8 +320,8 @@ class AsyncSimpleClient(ClientBase):
         connections.bind('warm_up')
         try:
             connections.check_open()
-            if self._options.source is not None:
-                await self._options.source.open(connections, expires)
+            if self._options.pin is not None:
+                await self._options.pin.open(connections, expires)
                 return
             connection = connections.take_checked()
             if connection is None:

@@ -191,7 +191,7 @@ class AsyncConnectionPool(ConnectionPool):
         The connection is given back or discarded, whatever happens. Raises as `take` and as
         `Connection.exchange`.
         """
-        pin = call.options.source
+        pin = call.options.pin
         if pin is not None:
             return await pin.exchange(self, call, request)
         return await self.exchange_on(await self.take(call.until), self, call, request)

@@ -84,7 +84,7 @@ class Call:
         self.seqid = seqid
         self.picker = picker
         self.response = response
-        pin = options.source
+        pin = options.pin
         #: Whether the call bypasses the breaker: not stopped by it, and not counted.
         self._bypasses = pin is not None and pin.bypasses
         self._attempts_before = attempts_before
@@ -234,7 +234,7 @@ class Call:
 
     def _admit(self, endpoint: Any, now: float) -> None:
         """Let an attempt through. Raises ClientClosed, CircuitOpen and the like."""
-        pin = self.options.source
+        pin = self.options.pin
         if not self._bypasses:
             endpoint.connections.check_open()
         if pin is not None:
@@ -261,7 +261,7 @@ class Call:
         """Note how an attempt failed (with one of FAILURES), and decide what follows."""
         health, probe = self.endpoint.health, self._probe
         self._probe = None
-        pin = self.options.source
+        pin = self.options.pin
         if pin is None or not pin.silent:
             health.tell(
                 'AttemptFailed', method=self.method.name, attempt=self.attempts, error=error
@@ -377,7 +377,7 @@ class Call:
     def _go_on(self, error: BaseException, now: float, *, answered: bool) -> None:
         """Plan the next attempt, or end the call with `error`."""
         health, retries = self.endpoint.health, self.retries
-        pin = self.options.source
+        pin = self.options.pin
         if pin is not None and not pin.lets_retry(error, answered=answered):
             self._error = error
             return

@@ -25,12 +25,12 @@ class CallOptions:
     take the short path of `sync/client.py`, without a Call; `plan_of` is asked for those that
     aren't there. `seconds` is the timeout if all methods have the same one and no hedge; None: ask
     `limits`, by method.
-    `source` is where connections come from: None is the endpoint's pool, else a pinned connection.
+    `pin` is the pinned connection that calls use; None: they take one from the endpoint's pool.
     """
 
     __slots__ = (
-        'codec', 'endpoint', 'headers', 'hedge', 'idempotent', 'is_one_exchange', 'limits', 'plans',
-        'propagate', 'retry', 'seconds', 'source', 'timeout', 'timeouts',
+        'codec', 'endpoint', 'headers', 'hedge', 'idempotent', 'is_one_exchange', 'limits', 'pin',
+        'plans', 'propagate', 'retry', 'seconds', 'timeout', 'timeouts',
     )  # fmt: skip
 
     def __init__(self, endpoint: Any, options: Any) -> None:
@@ -43,7 +43,7 @@ class CallOptions:
         self.timeout: float | None = options.timeout
         self.timeouts: dict[str, float | None] | None = options.timeouts
         self.propagate: dict[str, str] | None = options.propagate_deadline
-        self.source: Any = None
+        self.pin: Any = None
         self._derive()
 
     def replace(self, given: Mapping[str, Any]) -> CallOptions:
@@ -70,7 +70,7 @@ class CallOptions:
         view.timeout = timeout
         view.timeouts = None
         view.propagate = self.propagate
-        view.source = self.source
+        view.pin = self.pin
         view.is_one_exchange = self.is_one_exchange
         view.plans = self.plans
         view.limits = {}
@@ -82,7 +82,7 @@ class CallOptions:
         policies = retry.values() if isinstance(retry, dict) else (retry,)
         self.is_one_exchange = (
             self.headers is None
-            and self.source is None
+            and self.pin is None
             and not self.propagate
             and all(policy.attempt_timeout is None for policy in policies)
         )
@@ -135,6 +135,6 @@ class CallOptions:
 
     def may_hedge(self, method: Method) -> bool:
         """Tell whether calls of a method are hedged."""
-        if self.hedge is None or method.oneway or self.source is not None:
+        if self.hedge is None or method.oneway or self.pin is not None:
             return False
         return self.is_idempotent(method.name)

@@ -69,7 +69,7 @@ class BalancedBase(PoolBase[S]):
         before = {} if self._overrides is None else self._overrides.given
         of = self._balancing
         balancing = Balancing(self._servers, self._balance, of.budget, of.latencies, pin)
-        overrides = Overrides({**before, 'source': pin})
+        overrides = Overrides({**before, 'pin': pin})
         return self._view({'_overrides': overrides, '_balancing': balancing, '_pin': pin})
 
 

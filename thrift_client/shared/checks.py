@@ -91,7 +91,7 @@ class ChecksBase:
             wait = LOOK_EVERY
             for key, reference in list(self._watched.items()):
                 endpoint = reference()
-                if endpoint is None or not endpoint.health.is_checked:
+                if endpoint is None or not endpoint.health.needs_checks:
                     del self._watched[key]
                     continue
                 probe = endpoint.health.start_check(now)

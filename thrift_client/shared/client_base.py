@@ -166,7 +166,7 @@ class ClientBase:
         cookies of its own, and its connection may be replaced.
         """
         pin = self._endpoint.connections.new_pin()
-        view: Self = self._view(self._options.replace({'source': pin}), pin=pin)
+        view: Self = self._view(self._options.replace({'pin': pin}), pin=pin)
         return view
 
     def _view(self, options: CallOptions, kind: Any = None, pin: Any = None) -> Any:

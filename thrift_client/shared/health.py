@@ -206,14 +206,14 @@ class Health:
             self.find_checks()
 
     @property
-    def is_checked(self) -> bool:
+    def needs_checks(self) -> bool:
         """Whether the server is ejected and its client is still in use."""
         return self.is_ejected and not self._connections.closed
 
     def find_checks(self) -> None:
         """Have the server checked while it is ejected; if nothing can, calls probe it."""
         breaker = self.breaker
-        if breaker is None or breaker.policy.check is None or not self.is_checked:
+        if breaker is None or breaker.policy.check is None or not self.needs_checks:
             return
         found = any(watch(self._endpoint) for watch in reversed(self.checkers))
         breaker.unchecked = not found

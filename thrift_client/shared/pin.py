@@ -4,7 +4,7 @@ Who owns what: the connection is in `idle` between two calls, and belongs to the
 popped it. A call first takes the only `PinTurn`; it is free again after `release`, or once it
 is garbage, so that no exception can block other calls. If a call ends without putting the
 connection back, the connection is lost. No lock is held anywhere: each step is a method of a
-list, which is atomic with and without the GIL.
+list or a set, which is atomic with and without the GIL.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class PinBase:
         if self.closed:
             raise ClientClosed('the block that pinned the connection has ended')
         if self.is_lost:
-            raise lost()
+            raise lost_before()
 
     def lets_retry(self, error: BaseException, *, answered: bool) -> bool:
         """Tell whether the policy may ask for another attempt: never after a loss."""
@@ -129,7 +129,7 @@ class PinBase:
         connection = popped(self.idle)
         if connection is None and self._last is not None and not self.replaces:
             self.is_lost = True  # by a call that a foreign exception has ended
-            raise lost()
+            raise lost_before()
         return connection
 
     def prepare(self, connection: Any) -> None:
@@ -148,14 +148,14 @@ class PinBase:
         endpoint = self.endpoint
         assert endpoint is not None
         once = RetryPolicy(attempts=1)
-        options = endpoint.call_options.replace({'source': self, 'retry': once, 'hedge': None})
+        options = endpoint.call_options.replace({'pin': self, 'retry': once, 'hedge': None})
         return endpoint.client._view(options)
 
     def take_back(self) -> None:
         """Take the connection back after `on_connect`. Raises ConnectionLost if it isn't clean."""
         self.closed = True
         if popped(self.idle) is None:
-            raise lost()
+            raise lost_before()
 
     def put_back(self, connections: Any, connection: Any) -> None:
         """Keep a clean connection for the next call, unless the block has ended."""
@@ -258,7 +258,7 @@ class PinBase:
         self._session = None
 
 
-def lost() -> ConnectionLost:
+def lost_before() -> ConnectionLost:
     """Make the error for a call on a pinned connection that an earlier call lost."""
     return ConnectionLost(
         'the pinned connection was lost by an earlier call',

@@ -320,8 +320,8 @@ class SimpleClient(ClientBase):
         expires = deadlines.expiry(started, self._options.timeout, deadlines.current.get())
         try:
             connections.check_open()
-            if self._options.source is not None:
-                self._options.source.open(connections, expires)
+            if self._options.pin is not None:
+                self._options.pin.open(connections, expires)
                 return
             connection = connections.take_checked()
             if connection is None:

@@ -88,7 +88,7 @@ class SyncConnectionPool(ConnectionPool):
         The connection is given back or discarded, whatever happens. Raises as `take` and
         `Connection.exchange`.
         """
-        pin = call.options.source
+        pin = call.options.pin
         if pin is not None:
             return pin.exchange(self, call, request)
         connection = self.take(call.until)
