@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 9090
 
-#: URL scheme -> (port where none is given, TLS, HTTP)
+#: URL scheme -> (port where none is given, HTTP)
 SCHEMES = {
-    'thrift': (DEFAULT_PORT, False, False),
-    'thrifts': (DEFAULT_PORT, True, False),
-    'http': (80, False, True),
-    'https': (443, True, True),
+    'thrift': (DEFAULT_PORT, False),
+    'thrifts': (DEFAULT_PORT, False),
+    'http': (80, True),
+    'https': (443, True),
 }
 
 
@@ -100,7 +100,7 @@ def _parse_url(url: str, port: int | None) -> Address:
         raise ValueError(
             f'unknown scheme in {redacted(url)!r}; use one of {", ".join(SCHEMES)}, or unix:/path'
         )
-    default_port, _, http = SCHEMES[scheme]
+    default_port, http = SCHEMES[scheme]
     if not url.isprintable():  # `urlsplit` would leave line breaks out
         raise ValueError(f'an address has no control characters: {redacted(url)!r}')
     try:

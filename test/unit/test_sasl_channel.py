@@ -23,7 +23,7 @@ def message(status, payload=b''):
 
 def negotiation(given=GIVEN):
     """One that has begun: the generator, and what it sent."""
-    talk = sasl.log_in(sasl.make_client('h', given), given)
+    talk = sasl.log_in(sasl.make_client(sasl.with_principal('h', given)), given)
     return talk, next(talk)
 
 
@@ -62,8 +62,8 @@ def test_what_is_no_negotiation_is_an_auth_error(data):
 
 def test_the_host_of_the_principal_may_be_another():
     """The principal's host may differ from the host that is connected to."""
-    assert sasl.make_client('balancer', GIVEN).host == 'balancer'
-    assert sasl.make_client('balancer', {**GIVEN, 'host': 'hive-1'}).host == 'hive-1'
+    for option, host in ((GIVEN, 'balancer'), ({**GIVEN, 'host': 'hive-1'}, 'hive-1')):
+        assert sasl.make_client(sasl.with_principal('balancer', option)).host == host
 
 
 class KrbError(Exception):

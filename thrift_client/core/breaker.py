@@ -13,15 +13,13 @@ from __future__ import annotations
 
 from weakref import ref
 
+from thrift_client.core.retry import MOST_DOUBLINGS
 from thrift_client.policies import CircuitBreaker
 
 CLOSED, EJECTED, PROBING = 'closed', 'ejected', 'probing'
 
 #: The minimum number of calls for which a share of failures is significant.
 ENOUGH_CALLS = 10
-
-#: Further doublings of the ejection time exceed every limit; 2**1024 would overflow.
-MOST_DOUBLINGS = 60
 
 
 class Probe:

@@ -95,7 +95,7 @@ class CallOptions:
     def plan_of(self, method: Method) -> Any:
         """Return the plan of a method that `plans` doesn't have; None: no short path."""
         codec = self.codec
-        return codec.plan(method) if self.is_one_exchange and codec.wire.apache is None else None
+        return codec.plan(method) if self.plans is codec.plans else None
 
     def limits_of(self, method: Method) -> tuple[float | None, Hedge | None]:
         """Return the timeout of a method's calls in seconds (None: no limit), and their Hedge."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FLOOR, FLOOR_A_SECOND = 10, 1
 #: The most retries that can be saved up: a minute without failures doesn't permit a storm.
 SAVED = 100
-#: A backoff doubled so often is above every limit; 2.0**1024 would overflow.
+#: A backoff, or an ejection, doubled so often is above every limit; 2.0**1024 would overflow.
 MOST_DOUBLINGS = 60
 
 

@@ -3,7 +3,7 @@ from typing import Protocol
 
 __all__ = ['Router', 'Table']
 
-_64_BITS = 2**64 - 1
+LOW_64_BITS = 2**64 - 1
 
 
 class Table(Protocol):
@@ -79,6 +79,6 @@ def mix(number: int) -> int:
 
     Source: Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014.
     """
-    number = (number ^ (number >> 30)) * 0xBF58476D1CE4E5B9 & _64_BITS
-    number = (number ^ (number >> 27)) * 0x94D049BB133111EB & _64_BITS
+    number = (number ^ (number >> 30)) * 0xBF58476D1CE4E5B9 & LOW_64_BITS
+    number = (number ^ (number >> 27)) * 0x94D049BB133111EB & LOW_64_BITS
     return number ^ (number >> 31)

@@ -1,10 +1,9 @@
 """Jump consistent hashing: perfectly even, without memory, for pools that grow at their end."""
-from thrift_client.routing.base import check_equal_weights, mix, no_servers
+from thrift_client.routing.base import LOW_64_BITS, check_equal_weights, mix, no_servers
 from thrift_client.routing.keys import key_hash
 
 __all__ = ['Jump', 'jump']
 
-_64_BITS = 2**64 - 1
 _GOLDEN_GAMMA = 0x9E3779B97F4A7C15
 
 
@@ -52,7 +51,7 @@ class _JumpTable:
         for _ in range(2 * self._count):
             if len(ranked) >= n:
                 return list(ranked)
-            number = (number + _GOLDEN_GAMMA) & _64_BITS
+            number = (number + _GOLDEN_GAMMA) & LOW_64_BITS
             ranked[jump(mix(number), self._count)] = None
         first = next(iter(ranked))
         following = [(first + step) % self._count for step in range(self._count)]
@@ -64,6 +63,6 @@ def jump(number: int, count: int) -> int:
     bucket, following = -1, 0
     while following < count:
         bucket = following
-        number = (number * 2862933555777941757 + 1) & _64_BITS
+        number = (number * 2862933555777941757 + 1) & LOW_64_BITS
         following = int((bucket + 1) * ((1 << 31) / ((number >> 33) + 1)))
     return bucket

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from thrift_client.core.transports import TRANSPORTS
 from thrift_client.options import Options, from_query
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from thrift_client.address import Address
+    from thrift_client.core.transports import Transport
 
 
 def resolve(address: Address, *levels: Mapping[str, Any]) -> Options:
@@ -31,9 +33,8 @@ def resolve(address: Address, *levels: Mapping[str, Any]) -> Options:
     has_name = 'server_hostname' in own or 'server_hostname' in query
     if has_name and options.server_hostname and options.ssl is None:
         raise ValueError('server_hostname contradicts a connection without TLS: set ssl=True')
-    if options.sasl is not None and (
-        options.transport not in ('buffered', 'framed', 'zlib') or options.protocol == 'header'
-    ):
+    row = _row_of(options)
+    if options.sasl is not None and (row is None or not row.in_sasl):
         raise ValueError('sasl= needs the transport buffered, framed or zlib')
     if own.get('headers') is not None and not carries_headers(options):
         raise ValueError(
@@ -62,9 +63,16 @@ def _with_scheme(given: dict[str, Any], scheme: str, address: Address) -> dict[s
     return given
 
 
+def _row_of(options: Options) -> Transport | None:
+    """Return the row of the transport that the options name; None for a factory of the user's."""
+    name = 'header' if options.protocol == 'header' else options.transport
+    return TRANSPORTS.get(name) if isinstance(name, str) else None
+
+
 def carries_headers(options: Options) -> bool:
     """Tell whether requests have headers: over HTTP and THeader."""
-    return options.protocol == 'header' or options.transport in ('http', 'header')
+    row = _row_of(options)
+    return row is not None and row.headers
 
 
 def check_contradictions(given: Mapping[str, Any], scheme: str = '', label: str = '') -> None:

@@ -54,8 +54,8 @@ class ConnectionBase:
 
     __slots__ = (
         '__weakref__', '_ended', '_framed', '_is_steady', '_plain', '_protocol', '_reader',
-        '_unanswered', 'calls', 'channel', 'first_read', 'is_routine', 'key', 'look_at',
-        'permit', 'retire_at', 'stream', 'wire',
+        '_unanswered', 'calls', 'channel', 'first_read', 'is_routine', 'look_at', 'permit',
+        'retire_at', 'stream', 'wire',
     )  # fmt: skip
 
     def __init__(self, wire: Wire, stream: Stream, channel: Channel, now: float) -> None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
         tls_name: str | None
         wall_clock: Callable[[], float]
 
-        def find_http_server(self) -> tuple[str, str, tuple[str, str] | None]:
-            """See `Link.find_http_server`."""
+        def choose_http_way(self) -> tuple[str, str, tuple[str, str] | None]:
+            """See `Link.choose_http_way`."""
 
     class Assembler(Protocol):
         """One reply arriving in pieces; `feed` and `end` give the message once it is whole.

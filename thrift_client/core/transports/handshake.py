@@ -63,9 +63,8 @@ class Link:
         """Return a client for the value of `sasl=` and its negotiation; None and None without."""
         if given is None:
             return None, None
-        host = self.tls_name or self.address.host
-        given = sasl.with_principal(host, given)
-        client = sasl.make_client(host, given)
+        given = sasl.with_principal(self.tls_name or self.address.host, given)
+        client = sasl.make_client(given)
         return client, sasl.log_in(client, given)
 
     def channel(self, sasl_client: Any = None) -> Channel:
@@ -75,8 +74,8 @@ class Link:
             channel = sasl.Sasl(sasl_client, channel, self._wire.limit)
         return channel
 
-    def find_http_server(self) -> tuple[str, str, tuple[str, str] | None]:
-        """Find the way to an HTTP server, directly or through the environment's proxy.
+    def choose_http_way(self) -> tuple[str, str, tuple[str, str] | None]:
+        """Choose the way to an HTTP server, direct or by the environment's proxy; set `dial`.
 
         Returns the Host header, what the request line names, and the credentials for a
         proxy that reads the requests. Raises ValueError for a proxy with another scheme.

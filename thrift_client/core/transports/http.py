@@ -22,7 +22,7 @@ def _open(limit: int, protocol: str, peer: Peer | None) -> Callable[[], Channel]
     from thrift_client.core.transports.http_channel import Http
     from thrift_client.core.transports.http_site import Site
 
-    host, target, proxy_credentials = peer.find_http_server()
+    host, target, proxy_credentials = peer.choose_http_way()
     site = Site(
         host,
         target,

@@ -57,18 +57,16 @@ def library_errors() -> tuple[type[Exception], ...]:
     return (*ENCODING, *errors)
 
 
-def make_client(host: str, given: Mapping[str, Any]) -> Any:
-    """Make pure-sasl's client for one connection; `given` is the option `sasl`.
+def make_client(given: Mapping[str, Any]) -> Any:
+    """Make pure-sasl's client for one connection; `given` is from `with_principal`.
 
-    `host` is the principal's, unless `given` names another. Raises ImportError that names
-    the extra, AuthError for a mechanism that it lacks.
+    Raises ImportError that names the extra, AuthError for a mechanism that it lacks.
     """
     check_installed(given)
     from puresasl.client import SASLClient
 
-    named = with_principal(host, given)
     try:
-        return SASLClient(**named)
+        return SASLClient(**given)
     except library_errors() as exc:
         if is_foreign(exc):
             raise
@@ -76,7 +74,7 @@ def make_client(host: str, given: Mapping[str, Any]) -> Any:
             f'the SASL client cannot start: {_clean(_in_words(exc), given)}',
             phase='authenticating',
             maybe_executed=False,
-            hint=_advice(_in_words(exc), named),
+            hint=_advice(_in_words(exc), given),
         ) from None
 
 
@@ -349,7 +347,7 @@ class Sasl(Channel):
         return self.unframed(data) if unwrapped is None else unwrapped
 
     def _are_frames(self, data: bytes) -> bool:
-        """Tell whether `data` is a whole number of frames within the limit."""
+        """Tell whether `data` is a whole number of frames."""
         position = 0
         while len(data) - position >= LENGTH.size:
             (size,) = LENGTH.unpack_from(data, position)
