@@ -1,4 +1,4 @@
-"""All exceptions that the library defines.
+"""The errors of calls, and of `.thrift` files.
 
 ::
 
@@ -22,7 +22,8 @@
     ├─ ClientDisabledError
     └─ ClientClosed
 
-`IdlError`, a ValueError, is about a `.thrift` file and not about calls.
+`IdlError`, a ValueError, is about a `.thrift` file and not about calls. `WrongLoop`, which is
+also a RuntimeError, is a mistake in the use of an asyncio client.
 
 Errors that concern the wire are also the exceptions that Apache's own client would have
 raised, so that code written for that client keeps working. Exceptions that an IDL

@@ -157,7 +157,7 @@ Handler = tuple[Callable[[Any], object], Callable[[Any], object]]
 class Audience:
     """The listeners of what happens on `server`; each only gets the events that it handles.
 
-    The loop over the handlers stands in each method, because a call of it would cost more.
+    The loop over the handlers is repeated in each method, because a call of it would cost more.
 
     A listener may have a method `handler_of`, which returns the handler for the event class of
     that name, or None. If no listener handles a class, its events are not created.

@@ -12,8 +12,8 @@ Every kind of client makes a call the same way:
         call.end(error)                        # None: the call returns a value
 
 Only this module decides what follows a failed attempt, updates the retry budget, the breaker
-and the counts, and reports the events of calls and attempts. A small call that succeeds on an
-open connection needs none of that. If it fails, a Call takes over with its failure.
+and the counts, and reports what failed. A small call that succeeds needs none of that, and
+reports its own beginning and end. If it fails, a Call takes over with its failure.
 
 Who owns what: a Call belongs to the thread or task that makes the call. What it acquires
 (the right to probe an ejected server, a picker's counts of calls in flight) is released by

@@ -190,8 +190,8 @@ def lacked_server(error: BaseException) -> bool:
 def is_failure(error: BaseException, *, count_timeout: bool = False) -> bool:
     """Tell whether an error counts against the server: unreachable, or invalid replies.
 
-    `count_timeout` says that a timeout while waiting for the reply does. No exception that
-    the server answered with does.
+    `count_timeout` says that a timeout while waiting for the reply does. Of the exceptions that
+    the server answered with, only a TApplicationException does that is not about the call.
     """
     if isinstance(error, HttpStatusError):
         return error.status >= 500

@@ -24,9 +24,9 @@ class Wire:
 
     `channel` is the one that serves all connections, if messages look the same on each
     (`plain`); elsewhere it is None, and each connection has its own. `framed` says that the
-    shared channel puts lengths in front. `apache` is a user's own transport factory, through
-    which messages go instead. `arrays` says what lists of numbers in replies become.
-    `make_protocol(transport)` is what an Apache protocol factory's `getProtocol` is,
+    shared channel writes the length of each message before it. `apache` is a user's own transport
+    factory, which carries the messages instead. `arrays` says what lists of numbers in replies
+    become. `make_protocol(transport)` is what an Apache protocol factory's `getProtocol` is,
     `make_pure` the same without the C extension.
     """
 

@@ -110,7 +110,7 @@ class Endpoint:
     def located(
         self, error: ThriftClientError, method: str, started: float
     ) -> ThriftClientError:
-        """Set on the error of a call that never began where it happened."""
+        """Add the server, the method and the time to the error of a call that never began."""
         error.server = self.client
         error.method = method
         error.elapsed = (monotonic() - started) * 1000

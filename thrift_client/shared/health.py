@@ -59,8 +59,8 @@ class Health:
         self.breaker = Breaker(policy) if policy is not None else None
         self.listeners: tuple[Callable[[Any], object], ...] = options.listeners
         self.groups: tuple[Callable[[], Iterable[Health]], ...] = ()
-        #: Functions that check the server while it is ejected, the last added first; False if
-        #: one can't.
+        #: Functions that check the server while it is ejected; False if one can't. The last added
+        #: is asked first.
         self.checkers: tuple[Callable[[Endpoint], bool], ...] = ()
         self.errors: dict[str, int] = {}
         self.latencies: dict[Any, Latencies] = {}  # by method, of calls hedged by a percentile

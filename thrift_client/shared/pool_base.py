@@ -400,8 +400,8 @@ class PoolBase(Generic[S]):
 def is_raised(error: BaseException, servers: ServerList) -> bool:
     """Tell whether a call raises its error instead of returning it in a response.
 
-    Mistakes of the caller are raised, and that the pool is closed. A call that was in flight when
-    it was closed finishes: what its server did is in its response.
+    Mistakes of the caller are raised, and so is the error for a closed pool. A call that was in
+    flight when the pool was closed finishes: what its server did is in its response.
     """
     if isinstance(error, (EncodeError, WrongLoop)):
         return True

@@ -1,11 +1,11 @@
 """Resolves names to addresses, without blocking.
 
 Who owns what: a look-up runs in a daemon thread of its own, because getaddrinfo can't be
-cancelled; calls that need the same name at the same time share it, so a resolver that hangs
-occupies one thread per name. A look-up that runs in the thread of its call belongs to that call
-alone: if a foreign exception ends it, no other call waits for it. `_lookups` and the listeners
-of a look-up are only touched under `_lock`, which is reentrant, because a signal handler may
-call a client.
+cancelled; calls that need the same name and port at the same time share it, so a resolver that
+hangs occupies one thread for each. A look-up that runs in the thread of its call belongs to that
+call alone: if a foreign exception ends it, no other call waits for it. `_lookups` and the
+listeners of a look-up are only touched under `_lock`, which is reentrant, because a signal
+handler may call a client.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """ApacheTransport: connections for code that makes its own Thrift protocol and client.
 
-The service is unknown. The method is read from the request that was written. The reply is only
-checked for what allows to reuse the connection: that it is whole, that it is the answer to this
-call, and that nothing follows it.
+The service is unknown. The method is read from the request that was written. The reply is checked
+only so that the connection can be used again: it must be whole and the answer to this call, and
+nothing may follow it.
 """
 
 from __future__ import annotations

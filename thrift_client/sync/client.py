@@ -1,11 +1,12 @@
 """SimpleClient: one server of a service, thread-safe.
 
-A call takes one of two paths. The short path is for small calls: it takes an idle connection
-and makes one exchange on it, whatever the timeout, view, deadline, TLS or transport. Everything
-else (no idle connection, a pinned connection, a failure, a hedge that is due) follows the
-course of `core/call.py`. If a small call fails, its exchange counts as the first attempt of
-that. In both, `arguments` are in an instance of the generated class, and a `picker` chooses the
-endpoints of further attempts.
+A call takes one of two paths. The short path is for small calls: it takes an idle connection,
+or opens one if that only needs a connect, and makes one exchange on it, whatever the timeout,
+view, deadline, TLS or transport. Everything else (a look-up, a TLS handshake or a login, a wait
+for a connection, a pinned connection, a failure, a hedge that is due) follows the course of
+`core/call.py`. If a small call fails, its exchange counts as the first attempt of that. In both,
+`arguments` are in an instance of the generated class, and a `picker` chooses the endpoints of
+further attempts.
 """
 
 from __future__ import annotations

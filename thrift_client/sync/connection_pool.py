@@ -160,8 +160,9 @@ class SyncConnectionPool(ConnectionPool):
     ) -> Connection | None:
         """Return a connection for a small call that found none to use without inspection.
 
-        `connection` is the idle one that it took. Returns None if the short path doesn't apply
-        (with listeners, or if a hedge may be due before a new one is open). Raises as `open`.
+        `connection` is the idle one that it took. Returns None if a full call has to go on: with
+        listeners, which are notified of connections, without time, or if a hedge may be due
+        before a new connection is open. Raises as `open`.
         """
         if connection is not None:
             self.idle.append(connection)
@@ -180,9 +181,9 @@ class SyncConnectionPool(ConnectionPool):
         self.discard(connection, error)
 
     def open_at_once(self, began: float, expires: float | None) -> Connection | None:
-        """Open a connection if only the server's kernel has to be waited for.
+        """Open a connection to an address that is known; None if a name has to be looked up.
 
-        None in all other cases. Raises as `open`.
+        Raises as `open`.
         """
         opener = self.opener
         found = opener.find_at_once()

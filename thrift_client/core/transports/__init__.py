@@ -1,4 +1,4 @@
-"""The registry of transports: one row for each. No other module lists them."""
+"""The registry of transports: a row for each name in `options.TRANSPORTS`."""
 
 from __future__ import annotations
 
