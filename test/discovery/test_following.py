@@ -243,6 +243,38 @@ def test_the_wait_for_a_first_list_has_the_timeout_of_the_method(kind, way, one)
         assert time.monotonic() - began < LONG / 2
 
 
+@pytest.mark.parametrize('way', ['call', 'as_completed'])
+@pytest.mark.parametrize('kind', [ReplicatedClient, aio.AsyncReplicatedClient])
+def test_a_timeout_that_began_with_the_wait_is_no_deadline(kind, way, fault_server):
+    """The error of the first call has the option that ended it."""
+    server, source = fault_server(rich_service, silence()), Told()
+    with made(kind, rich_service, servers=source, timeout=400) as pool:
+        listed = threading.Timer(0.1, source.tell, [Member(server.address)])
+        listed.start()
+        call = pool.add if way == 'call' else partial(pool.as_completed, 'add')
+        (response,) = call(1, 2)
+        listed.join()
+        assert '(timeout=400 ms)' in str(response.exception)
+        assert 'deadline()' not in str(response.exception)
+
+
+def test_an_iterator_that_is_read_after_its_timeout():
+    """Its error is that no source has named a server, as if it had been read at once."""
+
+    async def read_late():
+        async with aio.AsyncReplicatedClient(rich_service, servers=Told(), timeout=30) as pool:
+            responses = pool.as_completed('add', 1, 2)
+            await asyncio.sleep(0.05)
+            with pytest.raises(NoServersError):
+                await anext(responses)
+            with deadline(30):
+                responses = pool.with_options(timeout=None).as_completed('add', 1, 2)
+            with pytest.raises(NoServersError):
+                await anext(responses)
+
+    asyncio.run(read_late())
+
+
 @pytest.mark.parametrize('early', [0, 1])
 def test_one_of_two_sources_is_enough(one, early):
     """A call that waits goes on when a source has named servers, whatever the other does."""

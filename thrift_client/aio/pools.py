@@ -132,7 +132,7 @@ class AsyncThriftPool(PoolBase[AsyncSimpleClient]):
 
         Raises ClientClosed, NoServersError.
         """
-        with self._deadline_of(method):
+        with self._early_timeout(method):
             await self._listed(None)
             self._roster(method.name)
             return await call(*args)
@@ -215,9 +215,8 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
 
     def _once_listed(self, method: Method, arguments: Any) -> AsyncResponses:
         """Return the responses of servers that a source has still to name."""
-        ends = deadlines.expiry(
-            monotonic(), self._timeout_of(method.name), deadlines.current.get()
-        )
+        timeout = self._timeout_of(method.name)
+        ends = deadlines.expiry(monotonic(), timeout, deadlines.current.get())
         none = Scatter([])
         fan_out = AsyncFanOut(none)
         scatter: Scatter | None = None
@@ -225,8 +224,8 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
         async def take() -> ThriftResponse[Any] | None:
             nonlocal scatter
             if scatter is None:
-                left = None if ends is None else max(0.0, ends - monotonic()) * 1000
-                with deadlines.deadline(left):
+                left = None if ends is None else (ends - monotonic()) * 1000
+                with deadlines.EarlyTimeout(left, timeout):
                     await self._listed(None)
                     scatter = self._scatter(self._roster().endpoints, method, arguments)
                     fan_out.follow(scatter)

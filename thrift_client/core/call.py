@@ -96,7 +96,7 @@ class Call:
         self._deadline = ends is not None and self.expires == ends
         self.limit = f'timeout={timeout:g} ms' if timeout is not None else None
         if self._deadline:
-            self.limit = 'deadline()'
+            self.limit = getattr(ends, 'limit', 'deadline()')
         until = None if pin is None else pin.until
         if until is not None and (self.expires is None or until < self.expires):
             self.expires, self.limit = until, pin.limit

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from thrift_client import address as addresses
 from thrift_client import mistakes
 from thrift_client.core.service import Service, service_of
-from thrift_client.deadlines import deadline
+from thrift_client.deadlines import EarlyTimeout
 from thrift_client.errors import ClientClosed, EncodeError, NoServersError, WrongLoop
 from thrift_client.options import (
     Options,
@@ -385,9 +385,10 @@ class PoolBase(Generic[S]):
         options = Options(self._given)
         return (options.timeouts or {}).get(method, options.timeout)  # type: ignore[no-any-return]
 
-    def _deadline_of(self, method: Method) -> deadline:
-        """Return the timeout of a call as a deadline, for a wait before it has a server."""
-        return deadline(self._timeout_of(method.name))
+    def _early_timeout(self, method: Method) -> EarlyTimeout:
+        """Return the timeout of a call that has to wait before it has a server."""
+        timeout = self._timeout_of(method.name)
+        return EarlyTimeout(timeout, timeout)
 
     def _when_listed(self, method: Method, call: Callable[..., Any], *args: Any) -> Any:
         """Make `call(*args)` once a source has given servers; the call includes the wait."""

@@ -119,7 +119,7 @@ class ThriftPool(PoolBase[SimpleClient]):
 
         Raises ClientClosed, NoServersError.
         """
-        with self._deadline_of(method):
+        with self._early_timeout(method):
             self._roster(method.name)
             return call(*args)
 
