@@ -7,6 +7,7 @@ stopped and removed when Python ends. Code can also be piped in: `… PAGE=tls <
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -98,7 +99,10 @@ def started(text: str, folder: Path) -> Iterator[list[str]]:
                 stack.enter_context(_zookeeper(folder))
                 lines.append(f'localhost:{port}: ZooKeeper')
             else:
-                stack.enter_context(_serve(port, authority, **SERVERS[port]))
+                try:
+                    stack.enter_context(_serve(port, authority, **SERVERS[port]))
+                except OSError as exc:
+                    raise OSError(exc.errno, exc.strerror, f'localhost:{port}') from exc
                 lines.append(f'localhost:{port}: {_described(**SERVERS[port])}')
         if files:
             lines.append(f'files: {", ".join(files)}')
@@ -233,11 +237,17 @@ def main() -> None:
         raise SystemExit('Missing page: make how-to PAGE=tls')
     path = path_of(sys.argv[1])
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the Python that is started
-    with TemporaryDirectory() as folder, started(path.read_text(), Path(folder)) as lines:
-        if sys.stdin.isatty():
-            print(f'For {path.relative_to(ROOT)}, until this Python ends:', *lines, sep='\n  ')
-        environment = os.environ | {'PYTHONPATH': os.pathsep.join(PATHS)}
-        done = subprocess.run([sys.executable, '-q'], cwd=folder, env=environment, check=False)
+    try:
+        with TemporaryDirectory() as folder, started(path.read_text(), Path(folder)) as lines:
+            if sys.stdin.isatty():
+                print(f'For {path.relative_to(ROOT)}, until this Python ends:', *lines, sep='\n  ')
+            environment = os.environ | {'PYTHONPATH': os.pathsep.join(PATHS)}
+            done = subprocess.run([sys.executable, '-q'], cwd=folder, env=environment, check=False)
+    except OSError as exc:
+        if exc.errno != errno.EADDRINUSE:
+            raise
+        hint = "End the program that uses this port, such as the README's server, and try again."
+        raise SystemExit(f'{exc.filename}: {exc.strerror}. {hint}') from None
     sys.exit(done.returncode)
 
 

@@ -54,6 +54,8 @@ def main():
     print(f'serving on localhost:{options.port}')
     try:
         server.serve()
+    except OSError as exc:
+        raise SystemExit(f'localhost:{options.port}: {exc.strerror}') from None
     except KeyboardInterrupt:
         print('bye')
 

@@ -1,5 +1,6 @@
 """Every code block of the documentation runs, and prints what the page shows."""
 
+import ast
 import codeop
 import collections
 import importlib
@@ -9,6 +10,7 @@ import operator
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import tomllib
@@ -35,7 +37,6 @@ NEEDS = {
     'howto/http.md': ('h11',),
     'howto/impala.md': ('puresasl', 'TCLIService'),
     'howto/observe.md': ('prometheus_client', 'opentelemetry.sdk'),
-    'howto/prefork.md': ('django',),
     'howto/zookeeper.md': ('kazoo', 'thrift_client.sync.pools:ThriftPool.follow'),
 }
 #: Python that is shown and not run, as it is about servers and packages that aren't here.
@@ -46,6 +47,7 @@ SHOWN = {
     'howto/kerberos.md': 2,
     'howto/kubernetes.md': 1,
     'howto/no-compiler.md': 1,
+    'howto/prefork.md': 1,
     'reference/command-line.md': 1,
 }
 #: The page whose files are saved and run, as its reader does.
@@ -166,6 +168,26 @@ def test_make_how_to_runs_what_is_typed(ports, how_to):
         )
         assert (done.returncode, done.stderr) == (0, '')
         assert done.stdout == 'pong\npong\npong\nFalse\npong\n'
+
+
+@pytest.mark.parametrize(('name', 'block'), of_kind('python'))
+def test_a_forked_child_ends_in_the_statement_that_forks(name, block):
+    """At a prompt, the child would otherwise read the rest of the input, too."""
+    for statement in ast.parse(block.source, name).body:
+        forks = ast.unparse(statement)
+        assert 'os.fork()' not in forks or 'os._exit(' in forks
+
+
+def test_how_to_names_a_port_that_is_in_use(ports):
+    """One line says which port, instead of a traceback."""
+    with socket.create_server(('127.0.0.1', 9902)):
+        done = subprocess.run(
+            [sys.executable, ROOT / 'docs' / 'how_to.py', 'prefork'],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=30,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith('localhost:9902: ')
+    assert done.stderr.count('\n') == 1
 
 
 def test_how_to_needs_a_page():
