@@ -51,6 +51,21 @@ _SASL_ELSEWHERE = {
 _OFF = {'retry': 'RetryPolicy(attempts=1)'}
 
 
+def unless_coroutine(name: str, value: Any) -> Any:
+    """Return what the function given as `name` returned; TypeError if it is to be awaited."""
+    if hasattr(value, '__await__'):
+        getattr(value, 'close', bool)()  # a coroutine would warn that it was never awaited
+        raise TypeError(f'{name} returned a coroutine, which nothing awaits: use a plain function')
+    return value
+
+
+def is_plain(value: Any) -> bool:
+    """Tell whether a value is callable, and no coroutine function."""
+    from inspect import iscoroutinefunction
+
+    return callable(value) and not any(map(iscoroutinefunction, (value, type(value).__call__)))
+
+
 def did_you_mean(spelling: str) -> str:
     """Return the end of an error's text that gives the correct spelling."""
     return f'; did you mean {spelling}?' if spelling else ''

@@ -152,8 +152,8 @@ def _filename(name: str, value: Any) -> str | None:
 
 def _listeners(name: str, value: Any) -> tuple[Any, ...]:
     listeners = None if callable(value) else _elements(value)
-    if listeners is None or not all(callable(listener) for listener in listeners):
-        raise TypeError(f'{name} must be a list of callables that take an event, not {value!r}')
+    if listeners is None or not all(map(mistakes.is_plain, listeners)):
+        raise TypeError(f'{name} must be a list of plain functions of an event, not {value!r}')
     return listeners
 
 
@@ -198,6 +198,7 @@ def check_headers(name: str, value: Any) -> Any:
     if not isinstance(value, dict) or not all(
         isinstance(part, str) for item in value.items() for part in item
     ):
+        mistakes.unless_coroutine(name, value)
         raise TypeError(f'{name} must be a dict of str, or a function that returns one')
     return dict(value)
 

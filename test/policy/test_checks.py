@@ -183,10 +183,18 @@ def test_one_task_for_each_client_or_pool_and_none_after_close(kind, fault_serve
     asyncio.run(asyncio.wait_for(run(), 20))
 
 
-@pytest.mark.parametrize('verdict', ['raises', 'False', 'None'])
+VERDICTS = {
+    'raises': lambda: 1 // 0,
+    'False': lambda: False,
+    'None': lambda: None,
+    'coroutine': lambda: asyncio.sleep(0),
+}
+
+
+@pytest.mark.parametrize('verdict', VERDICTS)
 def test_a_function_decides(verdict, closing, fault_server):
-    """One that raises or returns False says that the server isn't healthy."""
-    decided = {'raises': lambda: 1 // 0, 'False': lambda: False, 'None': lambda: None}[verdict]
+    """One that raises or returns False or a coroutine doesn't say that the server is healthy."""
+    decided = VERDICTS[verdict]
     server = fault_server(test_service, [close(), ECHO])
     client = closing(
         SimpleClient(

@@ -9,10 +9,10 @@ from handlers import KeyValue
 from on_loop_pools import made
 from policy.conftest import CLIENTS, name
 from test_if import test_service
-from thrift_client import ReplicatedClient, RetryPolicy, errors
+from thrift_client import ReplicatedClient, RetryPolicy, SimpleClient, errors
 from thrift_client.aio import AsyncReplicatedClient, AsyncSimpleClient
 from thrift_client.testing import Server
-from thrift_client.testing.behaviours import answer
+from thrift_client.testing.behaviours import answer, application_exception
 from wire.http_server import HttpServer
 
 ECHO = answer(lambda args: args.key)
@@ -119,6 +119,45 @@ def test_an_asyncio_client_takes_coroutine_functions(tls_server, certificates, c
     with pytest.raises(errors.CallTimeout):
         late.ping()
     assert time.monotonic() - began < 1
+
+
+async def coroutine(*_arguments):
+    """Stand for a function that was written for an asyncio client."""
+
+
+def awaited_nowhere(option):
+    """Return the options of a blocking client with a coroutine function as one of them."""
+    if option == 'retry_on':
+        return {'retry': RetryPolicy(retry_on=coroutine), 'idempotent': True}
+    if option == 'headers':
+        return {option: coroutine, 'transport': 'header'}
+    return {option: coroutine}
+
+
+@pytest.mark.parametrize('kind', [SimpleClient, ReplicatedClient], ids=name)
+@pytest.mark.parametrize('option', ['on_connect', 'headers', 'retry_on'])
+def test_a_blocking_client_takes_no_coroutine_functions(option, kind, fault_server, closing):
+    """The call fails with a text about the function, and no coroutine warns."""
+    server = fault_server(test_service, application_exception(6, 'overloaded'))
+    options = awaited_nowhere(option)
+    pool = closing(kind(test_service, **options))
+    if kind is SimpleClient:
+        pool = closing(kind(test_service, server.address, **options))
+    else:
+        pool.add_server(server.address)
+    with pytest.raises((TypeError, errors.ConnectError), match=f'{option} returned a coroutine'):
+        (pool.getk('k') if kind is SimpleClient else pool.getk('k')[0].value())
+
+
+@pytest.mark.parametrize('kind', FAN_OUTS, ids=name)
+def test_nothing_awaits_merge_and_listeners(kind, fault_server, closing):
+    """They are plain functions of asyncio clients, too."""
+    server = fault_server(test_service, ECHO)
+    pool = closing(made(kind, test_service, servers=[server.address]))
+    with pytest.raises(TypeError, match='merge returned a coroutine'):
+        pool.with_options(merge=coroutine).getk('k')
+    with pytest.raises(TypeError, match='listeners must be a list of plain functions'):
+        kind(test_service, listeners=[coroutine])
 
 
 @pytest.mark.parametrize('kind', CLIENTS, ids=name)

@@ -7,6 +7,8 @@ from collections.abc import Set as AbstractSet
 
 from thrift.Thrift import TType
 
+from thrift_client.mistakes import unless_coroutine
+
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,7 +102,7 @@ class Split:
         Raises TypeError for values that only a function could merge.
         """
         if callable(self.merge):
-            return self.merge(values)
+            return unless_coroutine('merge', self.merge(values))
         if len(values) == 1:
             return values[0]
         kind = self.merge or _kind_of(values)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from thrift_client.core.codec import next_id
 from thrift_client.core.scatter import FAN_OPTIONS, Leg, Quorum, Scatter
 from thrift_client.errors import ClientClosed
+from thrift_client.mistakes import unless_coroutine
 from thrift_client.shared import fork
 from thrift_client.shared.bound_methods import pool_class_for
 from thrift_client.shared.pool_base import PoolBase, S
@@ -47,7 +48,7 @@ class ReplicatedBase(PoolBase[S]):
                 if isinstance(response.exception, ClientClosed):
                     response.value()
         merge = self._fan_options.get('merge')
-        return responses if merge is None else merge(responses)
+        return responses if merge is None else unless_coroutine('merge', merge(responses))
 
     @classmethod
     def _over(cls, pool: PoolBase[S]) -> Self:

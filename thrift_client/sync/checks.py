@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic
 
 from thrift_client.discovery.loop import DONE, Loop
+from thrift_client.mistakes import unless_coroutine
 from thrift_client.shared.checks import NAME, ChecksBase, begin, check_view, log_once
 from thrift_client.sync.pin import Pin
 
@@ -61,7 +62,8 @@ class Checks(ChecksBase):
         error: BaseException | None = None
         pin = self._pin = Pin(endpoint)
         try:
-            healthy = begin(endpoint, check_view(endpoint, pin, began)) is not False
+            result = begin(endpoint, check_view(endpoint, pin, began))
+            healthy = unless_coroutine('check', result) is not False
         except Exception as exc:  # noqa: BLE001 - whatever a user's function raises
             error, healthy = exc, False
             log_once(endpoint, exc)

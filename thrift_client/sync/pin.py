@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from thrift_client.core.failures import popped
 from thrift_client.errors import ThriftClientError
+from thrift_client.mistakes import unless_coroutine
 from thrift_client.response import set_headers
 from thrift_client.shared.pin import PinBase, PinTurn, greeting_failed, moved
 from thrift_client.shared.platform import READABLE
@@ -127,7 +128,7 @@ def greet(
         connection, ends, opener.limit(ends, expires), silent=outer is not None and outer.silent
     )
     try:
-        endpoint.options.on_connect(pin.view())
+        unless_coroutine('on_connect', endpoint.options.on_connect(pin.view()))
         pin.take_back()
     except BaseException as exc:
         if not pin.is_lost:
