@@ -70,6 +70,16 @@ def test_a_multiplexed_server_needs_the_name_of_the_service(cli, thrift_server):
     done = cli('probe', running.address, '--service-name', 'kv')
     assert done.returncode == 0
     assert "service_name='kv'" in done.stdout
+    done = cli('probe', running.address, '--service-name', 'nope')
+    assert 'if it has no service of that name' in done.stdout
+
+
+def test_a_server_that_is_not_multiplexed_takes_no_name_of_a_service(cli, kv_server):
+    """What is printed works without it."""
+    done = cli('probe', kv_server.address, '--service-name', 'Nope')
+    assert done.returncode == 0
+    assert 'answers, but is not multiplexed: leave --service-name out' in done.stdout
+    assert 'Nope' not in done.stdout
 
 
 def test_tls_is_found(cli, thrift_server, tls_context):
@@ -78,7 +88,8 @@ def test_tls_is_found(cli, thrift_server, tls_context):
     done = cli('probe', running.address)
     assert done.returncode == 0, done.stdout
     assert 'speaks transport framed, protocol binary over TLS' in done.stdout
-    assert '--ssl' in done.stdout
+    assert '--ssl --ca ca.pem\n' in done.stdout
+    assert ", ssl=ssl.create_default_context(cafile='ca.pem'))" in done.stdout
     assert 'not trusted here' in done.stdout
 
 

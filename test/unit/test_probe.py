@@ -3,7 +3,7 @@
 import pytest
 
 from thrift_client.cli import probe
-from thrift_client.cli.wires import WIRES, WireFormat, answers, request
+from thrift_client.cli.wires import WIRES, WireFormat, answered, request
 
 
 @pytest.mark.parametrize('wire', WIRES, ids='/'.join)
@@ -11,8 +11,8 @@ def test_a_request_is_not_taken_for_a_reply(wire):
     """A request that is sent back, or a part of it, is not a reply on any wire."""
     for other in WIRES:
         data = request(other, 'h:1', '/', None)
-        assert not answers(wire, data)
-    assert not any(answers(WireFormat(*wire), data[:n]) for n in range(len(data)))
+        assert not answered(wire, data)
+    assert not any(answered(WireFormat(*wire), data[:n]) for n in range(len(data)))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from thrift_client.cli import complete, output
 from thrift_client.cli.durations import Duration
 from thrift_client.cli.exits import CONNECT, OK, TIMEOUT, TLS, WIRE
 from thrift_client.cli.ui import click, command, option
-from thrift_client.cli.wires import WIRES, WireFormat, answers, request
+from thrift_client.cli.wires import METHOD, WIRES, WireFormat, answered, request
 from thrift_client.core.detect import STRANGERS, recognize
 from thrift_client.shared.platform import AF_UNIX
 
@@ -23,6 +23,8 @@ _MULTIPLEXED = (
     'A multiplexed server also closes the connection if a call names no service: '
     'if it is one, try --service-name NAME'
 )
+_OTHER_NAME = 'A multiplexed server also closes the connection if it has no service of that name'
+_NOT_MULTIPLEXED = 'The server answers, but is not multiplexed: leave --service-name out'
 
 #: Kinds of servers that no Thrift wire will fit.
 _HOPELESS = frozenset({what for _, what, _ in STRANGERS} - {'HTTP', 'TLS'} | {'MySQL'})
@@ -110,7 +112,7 @@ class WireProbe:
                     connection.settimeout(remaining)
                     more = connection.recv(1 << 14)
                     data += more
-                    if answers(wire, data):
+                    if answered(wire, data):
                         return Sight(wire, tls, 'answer', data)
                     if not more:
                         return Sight(wire, tls, 'bytes' if data else 'closed', data)
@@ -216,14 +218,18 @@ def _code(probe: WireProbe, found: list[Sight]) -> int:
 def _report(probe: WireProbe, found: list[Sight]) -> dict[str, Any]:
     report: dict[str, Any] = {'server': probe.target.label, 'fits': bool(found)}
     if not found and may_be_multiplexed(probe):
-        report['hint'] = _MULTIPLEXED
+        report['hint'] = _MULTIPLEXED if probe.service_name is None else _OTHER_NAME
     if found:
+        if probe.service_name is not None and answered(found[0].wire, found[0].data) != METHOD:
+            report['hint'] = _NOT_MULTIPLEXED
+            probe.service_name = None
         wire, tls = found[0].wire, found[0].tls
         report |= {'transport': wire.transport, 'protocol': wire.protocol, 'tls': tls}
         if tls:
             report['distrust'] = probe.distrust()
-        flags = _flags(probe, found[0], trusted=not report.get('distrust'))
-        report |= {'flags': flags, 'python': _python(probe, found[0])}
+        words = _tls_words(report.get('distrust') or '') if tls else ('', '')
+        report |= {'flags': _flags(probe, found[0], words[0])}
+        report |= {'python': _python(probe, found[0], words[1])}
         report['also'] = [dict(sight.wire._asdict(), tls=sight.tls) for sight in found[1:]]
     report['tries'] = [
         dict(sight.wire._asdict(), tls=sight.tls, saw=sight.text) for sight in probe.sights
@@ -232,24 +238,30 @@ def _report(probe: WireProbe, found: list[Sight]) -> dict[str, Any]:
 
 
 def may_be_multiplexed(probe: WireProbe) -> bool:
-    """Tell whether only service_name= may be missing: the server closed the connection."""
-    closed = any(sight.outcome == 'closed' for sight in probe.sights)
-    return probe.service_name is None and closed
+    """Tell whether only service_name= may be wrong: the server closed the connection."""
+    return any(sight.outcome == 'closed' for sight in probe.sights)
 
 
-def _flags(probe: WireProbe, sight: Sight, *, trusted: bool) -> str:
+def _tls_words(distrust: str) -> tuple[str, str]:
+    """Return the flags for TLS and the arguments in Python, for the reason of the distrust."""
+    if not distrust:
+        return '--ssl', 'ssl=True'
+    if 'mismatch' in distrust:
+        return '--ssl --server-hostname NAME', "ssl=True, server_hostname='NAME'"
+    return '--ssl --ca ca.pem', "ssl=ssl.create_default_context(cafile='ca.pem')"
+
+
+def _flags(probe: WireProbe, sight: Sight, tls: str) -> str:
     """Return the flags with which any command calls this server at its address."""
-    words = ['--transport', sight.wire.transport, '--protocol', sight.wire.protocol]
-    if sight.tls:
-        words += ['--ssl'] if trusted else ['--ssl', '--insecure']
+    words = ['--transport', sight.wire.transport, '--protocol', sight.wire.protocol, *tls.split()]
     if probe.service_name is not None:
         words += ['--service-name', probe.service_name]
     return shlex.join(words)
 
 
-def _python(probe: WireProbe, sight: Sight) -> str:
+def _python(probe: WireProbe, sight: Sight, tls: str) -> str:
     options = [f'transport={sight.wire.transport!r}', f'protocol={sight.wire.protocol!r}']
-    options += ['ssl=True'] if sight.tls else []
+    options += [tls] if tls else []
     if probe.service_name is not None:
         options.append(f'service_name={probe.service_name!r}')
     target = probe.target
@@ -271,7 +283,7 @@ def _print(report: dict[str, Any], *, verbose: bool) -> None:
             output.echo(f'  also    transport {other["transport"]}, protocol {other["protocol"]}')
         if report.get('distrust'):
             output.echo(f'  The certificate is not trusted here: {report["distrust"]}.')
-            output.echo('  --insecure skips the check; --ca FILE trusts another authority')
+            output.echo('  --ca trusts the authority of a file; --insecure skips the check')
     else:
         output.echo(f'{report["server"]}: no transport and protocol works; observed:')
     if verbose:

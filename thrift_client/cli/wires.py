@@ -80,17 +80,20 @@ def request(wire: WireFormat, host: str, path: str, service_name: str | None) ->
     return body
 
 
-def answers(wire: WireFormat, data: bytes) -> bool:
-    """Tell whether these bytes are the answer to the call on this wire; a part of it is not."""
+def answered(wire: WireFormat, data: bytes) -> str | None:
+    """Return the method that these bytes name if they answer the call on this wire, else None.
+
+    A server that isn't multiplexed names the service, too. A part of an answer is none.
+    """
     try:
         protocol = _protocol(wire, _Bytes(_unwrapped(wire, data)))
         name, message_type, _ = protocol.readMessageBegin()
     except Exception:  # noqa: BLE001 - whatever a decoder makes of another wire's bytes
-        return False
+        return None
     if isinstance(name, bytes):  # THeaderProtocol
         name = name.decode('ascii', 'replace')
     known = message_type in (TMessageType.EXCEPTION, TMessageType.REPLY)
-    return known and name.rpartition(':')[2] == METHOD
+    return name if known and name.rpartition(':')[2] == METHOD else None
 
 
 def _protocol(wire: WireFormat, transport: Any) -> Any:
