@@ -393,6 +393,15 @@ def test_unix_sockets(server_process, client_of, tmp_path):
     assert client.getk('unix') == 'value'
 
 
+@pytest.mark.needs('unix sockets')
+@pytest.mark.parametrize('path', ['unix:/', 'unix:/nothing/here.sock'])
+def test_a_unix_socket_has_no_port_to_check(path):
+    """A path that is not a socket, or not there."""
+    with SimpleClient(test_service, path) as client, pytest.raises(errors.ConnectError) as caught:
+        client.ping()
+    assert caught.value.hint == 'check the path, and that the server is running'
+
+
 @pytest.mark.skipif(not socket.has_ipv6, reason='this machine has no IPv6')
 def test_ipv6(fault_server, client_of):
     """The host of `[::1]:port` is `::1`."""

@@ -3,7 +3,7 @@
 import pytest
 
 from thrift_client import errors
-from thrift_client.core.detect import Speech, explain, recognize
+from thrift_client.core.detect import Speech, advise, explain, recognize
 
 FRAME = b'\x00\x00\x00\x20'
 LOOKS = [
@@ -71,3 +71,14 @@ def is_own(own, looks):
     if own.transport == 'http' or looks in {'HTTP', 'zlib'}:
         return looks.split()[0].lower() == own.transport
     return looks == f'{own.transport} {own.protocol}'
+
+
+def test_a_hint_agrees_with_the_scheme_of_the_address():
+    """A client with an http:// URL is told the other scheme, not ssl=True; any, service_name=."""
+    for tls, scheme in ((False, 'https://'), (True, 'http://')):
+        lost = errors.ConnectionLost('closed', maybe_executed=True)
+        advise(lost, Speech('http', 'binary', tls))
+        assert f'an {scheme} URL, sasl=, service_name= or a host without http://' in lost.hint
+        assert 'ssl=' not in lost.hint
+    found = explain(errors.DecodeError('broken'), Speech('http', 'binary'), b'\x15\x03\x03\x00')
+    assert found.hint == 'give an https:// URL as host'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from thrift_client.cli import durations
+from thrift_client.cli.texts import is_duration
 from thrift_client.options import OPTIONS
 
 #: `ssl=None`, `sasl={'mechanism': 'PLAIN', …}`, `transport='framed' or 'header'`, `timeout=200 ms`
@@ -19,13 +20,18 @@ _SWITCHES = {
     'frame=True': '--frame',
     'idempotent=True': '--idempotent true',
 }
+#: The addresses of `a pool with servers=['h:1', 'h:2']`, and each of them.
+_IN_POOL = re.compile(r'a pool with servers=\[(.*?)\]')
+_WORD = re.compile(r"'([^']*)'")
 _IN_DICT = re.compile(r"'(\w+)': '?([^',}]*)'?")
 
 
 def for_shell(text: str) -> str:
     """Replace the Python arguments in a text of the library by flags."""
     text = text.replace(_CONTEXT, '--ca FILE')
-    text = text.replace('an http:// URL as host', '-a http://…')
+    text = _IN_POOL.sub(lambda found: _WORD.sub(r'-a \1', found[1]).replace(',', ''), text)
+    for scheme in ('http', 'https'):
+        text = re.sub(rf'an {scheme}:// URL(?: as host)?', f'-a {scheme}://…', text)
     return _ARGUMENT.sub(_flag, text.replace('a host without http://', '-a without http://'))
 
 
@@ -42,6 +48,7 @@ def _flag(found: re.Match[str]) -> str:
     value = found[2] or ''
     if value.startswith('{'):
         return f'{flag} {",".join(f"{key}={word}" for key, word in _IN_DICT.findall(value))}'
-    if found[1] != 'max_message_size' and value.endswith(' ms'):
-        value = durations.shown(float(value.removesuffix(' ms')))
+    number = value.removesuffix(' ms')
+    if number.replace('.', '', 1).isdigit() and found[1] in OPTIONS and is_duration(found[1]):
+        value = durations.shown(float(number))
     return f'{flag} {value.replace(chr(39), "")}'.rstrip()

@@ -84,6 +84,8 @@ def explain(error: ThriftClientError, speech: Speech, data: bytes) -> ThriftClie
         what, advice = found
         if what.lower() == speech.transport:
             return error
+        if what == 'TLS' and speech.transport == 'http':
+            advice = 'give an https:// URL as host'
     mismatch = WireMismatch(
         f'the server answers with what looks like {what}, and this client speaks {speech!r}: '
         f'the reply begins with {data!r}',
@@ -118,9 +120,11 @@ def worth_trying(speech: Speech) -> str:
     protocols = _others(('binary', 'compact', 'json'), speech.protocol)
     url = 'a host without http://' if speech.transport == 'http' else 'an http:// URL as host'
     tls = 'ssl=None' if speech.tls else 'ssl=True'
+    if speech.transport == 'http':  # the scheme decides
+        tls = 'an http:// URL' if speech.tls else 'an https:// URL'
     return (
-        f'it may expect transport={transports}, protocol={protocols}, {tls}, sasl= or {url}: '
-        f'run thrift-client probe {ADDRESS}'
+        f'it may expect transport={transports}, protocol={protocols}, {tls}, sasl=, service_name= '
+        f'or {url}: run thrift-client probe {ADDRESS}'
     )
 
 

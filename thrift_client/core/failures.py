@@ -117,7 +117,7 @@ def too_large(what: str, limit: int) -> MessageTooLarge:
     return MessageTooLarge(
         f'the reply claims {what}, over max_message_size={limit}',
         maybe_executed=True,
-        hint='raise max_message_size if the server is trusted',
+        hint='raise max_message_size= if the server is trusted',
     )
 
 
@@ -138,13 +138,13 @@ def decode_error(exc: BaseException) -> DecodeError | MessageTooLarge:
         return MessageTooLarge(
             f'a string or container in the reply is over its limit: {exc}',
             maybe_executed=True,
-            hint='raise max_message_size or max_container_length if the server is trusted',
+            hint='raise max_message_size= or max_container_length= if the server is trusted',
         )
     if isinstance(exc, MemoryError):
         return MessageTooLarge(
             'not enough memory to decode the reply',
             maybe_executed=True,
-            hint='max_container_length limits what a small message can become',
+            hint='max_container_length= limits what a small message can become',
         )
     if is_depth_limit(exc):
         return DecodeError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
-from errno import EAGAIN, ECONNREFUSED, EINPROGRESS, EWOULDBLOCK
+from errno import EAGAIN, ECONNREFUSED, EINPROGRESS, ENOENT, EWOULDBLOCK
 from time import monotonic
 
 from thrift_client.core.classify import timed_out
@@ -478,10 +478,13 @@ def connect_error(failed: list[tuple[Any, OSError]]) -> ConnectError:
     """Return one error for all addresses, with the errno of the first."""
     tried = [f'{_text(address)}: {exc.strerror or exc}' for address, exc in failed]
     refused = all(exc.errno == ECONNREFUSED for _, exc in failed)
+    place = 'port'
+    if isinstance(failed[0][0], str):  # a unix socket
+        refused, place = refused or failed[0][1].errno == ENOENT, 'path'
     error = ConnectError(
         f'cannot connect to {"; ".join(tried)}',
         phase='connecting',
-        hint='check the port, and that the server is running' if refused else None,
+        hint=f'check the {place}, and that the server is running' if refused else None,
     )
     error.errno = failed[0][1].errno
     return error
