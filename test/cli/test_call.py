@@ -84,7 +84,8 @@ def test_what_is_left_out_has_the_default_of_the_idl(rich):
     assert rich('call', 'defaults', '{"color": null}').stdout == '"text 2 None [1, 2]"\n'
     done = rich('call', 'add', '[1]')
     assert done.returncode == 2
-    assert "add needs 'b' too" in done.stderr
+    assert "add needs 'b' too: {" in done.stderr
+    assert "add needs 'a', 'b': {" in rich('call', 'add').stderr
 
 
 @pytest.mark.parametrize(
@@ -249,6 +250,7 @@ def test_no_compiler_is_needed(cli):
         ('test_if', 'the package has test_if.test_service'),
         ('json', 'json is not a service of gen-py'),
         ('nothing.thrift', 'no such file: nothing.thrift'),
+        ('.', '. is a folder: use -s FILE.thrift'),
     ],
 )
 def test_a_service_that_is_none_is_told(cli, name, said):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from thrift_client.options import OPTIONS
+from thrift_client.testing import BlackHole
 
 #: Options whose values can't be written as text.
 UNWRITTEN = {'arrays', 'listeners', 'on_connect'}
@@ -79,6 +80,9 @@ def test_a_wrong_config_file_is_an_error(cli, tmp_path, content, said):
         (('call', '-s', 'test_if.test_service', '-a', 'h:1', '--idempotent', 'pin', 'ping'), 'pin'),
         (('call', '--retry', 'attempts=[', 'ping'), 'attempts=[ is not a value'),
         (('cal',), "unknown command 'cal'; did you mean 'call'?"),
+        (('help',), "unknown command 'help'; --help lists them"),
+        (('-s', 'kv.thrift', 'call', 'ping'), 'Options go after the command.'),
+        (('call', '-s', 'test_if.test_service', '-a', 'h:1,h:2', 'ping'), 'mean -a h:1 -a h:2?'),
     ],
 )
 def test_a_missing_or_wrong_argument_is_named(cli, arguments, said):
@@ -87,3 +91,26 @@ def test_a_missing_or_wrong_argument_is_named(cli, arguments, said):
     assert done.returncode == 2
     assert said in done.stderr
     assert 'Traceback' not in done.stderr
+
+
+def test_a_wrong_value_is_told_where_it_is_from(kv, tmp_path):
+    """The variable or the key of the file, if no flag sets the option."""
+    (tmp_path / 'config').write_text('timeout: abc')
+    for said, options, variables in (
+        ("Invalid value for '--timeout': ", ('--timeout', 'abc'), {}),
+        ('Invalid value for THRIFT_CLIENT_TIMEOUT: ', (), {'THRIFT_CLIENT_TIMEOUT': 'abc'}),
+        ('Invalid value for THRIFT_CLIENT_ROUTING: ', (), {'THRIFT_CLIENT_ROUTING': 'abc'}),
+        ('Invalid value for timeout in the config file: ', ('--config', 'config'), {}),
+    ):
+        done = kv('call', *options, 'ping', env=variables)
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
+def test_a_hint_about_a_limit_has_the_flag_and_its_unit(kv, cli):
+    """A size that is too small, and a timeout that was meant in seconds."""
+    done = kv('call', '--max-message-size', '2', 'ping')
+    assert '; raise --max-message-size if the server is trusted' in done.stderr
+    with BlackHole() as hole:
+        target = ('-s', 'test_if.test_service', '-a', hole.address)
+        done = cli('call', *target, '--timeout', '5', 'ping')
+    assert '--timeout is in ms: for 5 s, set --timeout 5s;' in done.stderr

@@ -24,6 +24,11 @@ def test_each_line_is_a_call_and_each_call_a_line(rich, tmp_path):
     assert [json.loads(line)['value'] for line in piped.stdout.splitlines()] == [3, 7]
     wrong = rich('call', 'add', '--data', '-', stdin='[1, 2]\n[1, x]\n')
     assert (wrong.returncode, 'standard input, line 2: b: ' in wrong.stderr) == (2, True)
+    for command in ('call', 'bench'):
+        wrong = rich(command, 'add', '--data', 'requests.ndjson')
+        assert (wrong.returncode, 'write @requests.ndjson' in wrong.stderr) == (2, True)
+    wrong = rich('bench', 'add', '{{m}}', '1')
+    assert (wrong.returncode, 'placeholder {{m}}: use {{n}}' in wrong.stderr) == (2, True)
 
 
 def test_bench_goes_round_the_lines_over_sharded_servers(cli, thrift_server, tmp_path):

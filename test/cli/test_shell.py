@@ -96,6 +96,8 @@ def test_a_pipe_is_a_command_a_line(cli, thrift_server):
     assert 'never' not in done.stdout
     assert 'Error: NotFound: {"key": "missing"}' in done.stderr
     assert "no method 'ad'; did you mean 'add'?" in done.stderr
+    done = cli('shell', '-s', IDL, '-a', server.address, stdin='help\nexit\nquit\n?\n')
+    assert done.stderr.count('Ctrl-D ends the shell; \\help lists') == 4
 
 
 def test_every_line_uses_the_same_connection(cli, thrift_server):

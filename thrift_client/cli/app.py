@@ -55,7 +55,9 @@ class App(Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that the first word names."""
         if args and args[0] not in COMMANDS and not args[0].startswith('-'):
-            ctx.fail(f'unknown command {args[0]!r}{nearest(args[0], COMMANDS)}')
+            hint = '' if args[0] == 'help' else nearest(args[0], COMMANDS)
+            hint = hint or '; --help lists them'
+            ctx.fail(f'unknown command {args[0]!r}{hint}')
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
@@ -91,7 +93,16 @@ def _show(exc: click.ClickException) -> None:
         return
     if isinstance(exc, click.UsageError) and exc.ctx is not None and not exc.ctx.parent:
         click.echo(f"Try '{exc.ctx.command_path} --help'.", err=True)
-    output.print_error(exc.format_message())
+    text = exc.format_message()
+    if isinstance(exc, click.BadParameter) and exc.ctx is not None and exc.param is not None:
+        source = exc.ctx.get_parameter_source(exc.param.name or '')
+        if source is click.core.ParameterSource.ENVIRONMENT:
+            text = f'Invalid value for {exc.param.envvar}: {exc.message}'
+        elif source is click.core.ParameterSource.DEFAULT_MAP:
+            text = f'Invalid value for {exc.param.name} in the config file: {exc.message}'
+    if isinstance(exc, click.NoSuchOption) and exc.ctx is not None and exc.ctx.parent is None:
+        text += ' Options go after the command.'
+    output.print_error(text)
 
 
 def _show_versions(ctx: click.Context, _: click.Parameter, value: bool) -> None:

@@ -20,6 +20,7 @@ from thrift_client.core.service import Method, Service
 
 #: The placeholder for the number of the request, from 1.
 COUNTER = '{{n}}'
+_PLACEHOLDER = re.compile(r'\{\{(?!n\}\})\w*\}\}')
 
 
 class _YamlLoader(yaml.SafeLoader):
@@ -105,13 +106,18 @@ def read_line(method: Method, line: InputLine, number: int) -> dict[str, Any]:
     try:
         return bind(method, parse(_numbered([line.text], number)[0]))
     except ValueError as exc:
-        raise click.UsageError(f'{line.place}{exc}') from None
+        is_file = line.place.startswith('--data') and not line.text.startswith(('{', '['))
+        hint = f'; to read a file, write @{line.text}' if is_file else ''
+        raise click.UsageError(f'{line.place}{exc}{hint}') from None
 
 
 def read_all(method: Method, given: Sequence[str], data: str | None) -> Requests:
     """Return the arguments of many calls: `--data`, or those on the command line for every call."""
     if data is None:
         texts = [_text_of(text) for text in given]
+        unknown = next(filter(None, map(_PLACEHOLDER.search, texts)), None)
+        if unknown:
+            raise click.UsageError(f'unknown placeholder {unknown[0]}: use {COUNTER}')
         counting = any(COUNTER in text for text in texts)
         return Requests([lambda number: read(method, _numbered(texts, number))], counting=counting)
     lines = list(lines_of(data))
@@ -173,9 +179,8 @@ def bind(method: Method, given: Any) -> dict[str, Any]:
         if name not in given and known.field(name).default is None  # type: ignore[union-attr]
     ]
     if missing:
-        raise ValueError(
-            f'{method.name} needs {", ".join(map(repr, missing))} too: {as_json(skeleton(method))}'
-        )
+        names = ', '.join(map(repr, missing)) + (' too' if given else '')
+        raise ValueError(f'{method.name} needs {names}: {as_json(skeleton(method))}')
     return {name: getattr(made, name) for name in method.parameters}
 
 

@@ -31,6 +31,8 @@ def load(name: str, includes: Sequence[str] = (), folders: Sequence[str] = ()) -
     says what is wrong if there is none.
     """
     idl = _IDL.fullmatch(name)
+    if Path(name).is_dir() and not idl and not name.isidentifier():
+        raise click.UsageError(f'{name} is a folder: use -s FILE.thrift or -s MODULE')
     if idl:
         return service_of(_chosen(idl[1], idl[2] or '', includes))
     add_to_path(folders)
@@ -110,8 +112,8 @@ def _services_in(folder: Path) -> Iterator[str]:
 def _loaded(file: str, includes: Sequence[str]) -> ModuleType:
     try:
         return thrift_client.load(file, includes)
-    except FileNotFoundError:
-        raise click.UsageError(f'no such file: {file}') from None
+    except FileNotFoundError as exc:
+        raise click.UsageError(str(exc)) from None
     except IdlError as exc:
         hint = '; -I names a folder with included files' if 'expected the file' in str(exc) else ''
         raise click.UsageError(f'{exc}{hint}') from None

@@ -28,6 +28,9 @@ from thrift_client.core.service import Method
 from thrift_client.errors import server_label
 from thrift_client.options import OPTIONS
 
+#: Words that are typed in other shells.
+_LEAVING = {'?', 'exit', 'help', 'quit'}
+
 #: Options whose values must not be shown.
 _SECRET = {'sasl', 'headers'}
 
@@ -135,6 +138,8 @@ class ShellSession:
             return self._all(arguments.find_method(self.service, name), rest.strip())
         if text.startswith('\\'):
             return self._command(name[1:], shlex.split(rest))
+        if name in _LEAVING and name not in self.service.methods:
+            raise click.UsageError('Ctrl-D ends the shell; \\help lists its commands')
         return self._call(arguments.find_method(self.service, name), rest)
 
     def _call(self, method: Method, rest: str) -> int:
