@@ -5,7 +5,7 @@ Nothing here looks a name up: that happens at each connect.
 
 from __future__ import annotations
 
-from thrift_client.mistakes import of_host
+from thrift_client.mistakes import of_address, of_host
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -80,9 +80,12 @@ def parse(host: str, port: int | None = None) -> Address:
         return Address(path, None, join(path, None))
     if '://' in host:
         return _parse_url(host, port)
-    name, written = _split_port(host, host)
-    number = _one_port(host, written, port, DEFAULT_PORT)
-    return Address(_checked_host(name, host), number, join(name, number))
+    try:
+        name, written = _split_port(host, host)
+        number = _one_port(host, written, port, DEFAULT_PORT)
+        return Address(_checked_host(name, host), number, join(name, number))
+    except ValueError as exc:
+        raise ValueError(f'{exc}{of_address(host, redacted_all(host))}') from None
 
 
 def join(host: str, port: int | None) -> str:
@@ -97,8 +100,10 @@ def _parse_url(url: str, port: int | None) -> Address:
 
     scheme = url.partition('://')[0].lower()
     if scheme not in SCHEMES:
+        hint = of_address(url, redacted(url))
+        known = ', '.join(SCHEMES)
         raise ValueError(
-            f'unknown scheme in {redacted(url)!r}; use one of {", ".join(SCHEMES)}, or unix:/path'
+            f'unknown scheme in {redacted(url)!r}; use one of {known}, or unix:/path{hint}'
         )
     default_port, http = SCHEMES[scheme]
     if not url.isprintable():  # `urlsplit` would leave line breaks out

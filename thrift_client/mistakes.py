@@ -32,6 +32,16 @@ _ELSEWHERE = {
     'username': ('sasl', _SASL),
 }
 
+#: What such names mean in the constructor of a pool.
+_IN_POOLS = {
+    **dict.fromkeys(('address', 'host', 'hostname', 'hosts', 'nodes', 'url'), 'servers=[…]'),
+    **dict.fromkeys(('merge', 'wait_for'), 'pool.with_options(NAME=VALUE)'),
+    'weight': 'pool.add_server(…, weight=VALUE)',
+}
+
+#: How the sources of a pool's servers begin.
+_SOURCES = ('zk:', 'etcd:', 'etcds:', 'dns:', 'srv:', 'file:')
+
 #: The keys of `sasl=`, including those of single mechanisms.
 _SASL_KEYS = (
     'mechanism', 'username', 'password', 'service', 'host', 'principal', 'identity',
@@ -136,6 +146,27 @@ def of_host(value: Any) -> str:
     if isinstance(value, (tuple, list)) and len(value) == 2 and isinstance(value[0], str):
         return did_you_mean(repr(f'{value[0]}:{value[1]}'))
     return ''
+
+
+def of_address(given: str, shown: str) -> str:
+    """Return the hint for an address that can't be right; `shown` has no credentials."""
+    if '://' not in given and '@' in given:
+        return f' with credentials: pass {_SASL} instead'
+    if given.startswith(_SOURCES):
+        return did_you_mean(f'a pool with servers={shown!r}')
+    if '://' in given:
+        return ''
+    if ',' in given:
+        return did_you_mean(f'a pool with servers={[part.strip() for part in shown.split(",")]!r}')
+    scheme = 'unix:' if given.startswith('/') else 'http://'
+    return did_you_mean(repr(scheme + shown) if '/' in given else '')
+
+
+def of_service(value: Any) -> str:
+    """Return the hint for a text in the place of a service."""
+    if isinstance(value, (list, tuple)) or (isinstance(value, str) and set(value) & {':', ','}):
+        return '; the service is the first argument, before the address'
+    return did_you_mean('the module itself, without quotes' if isinstance(value, str) else '')
 
 
 def of_servers(value: Any) -> str:

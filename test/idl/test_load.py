@@ -45,6 +45,17 @@ def test_a_missing_file(tmp_path):
             load(path)
 
 
+def test_include_dirs_is_a_list(write, tmp_path):
+    """A text is answered with what it was meant for: as in thriftpy2, a name; or a folder."""
+    path = write(SHOP)
+    with pytest.raises(TypeError, match=r"not 'shop'; did you mean module_name='shop'\?"):
+        load(path, 'shop')
+    with pytest.raises(TypeError, match=r'did you mean include_dirs=\['):
+        load(path, str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r'^a folder, not a file: '):
+        load(tmp_path)
+
+
 def test_a_module_of_python_is_not_replaced(write):
     """Nobody's `json` becomes a Thrift module by accident."""
     module = load(write(SHOP), module_name='json')

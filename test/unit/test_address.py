@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from test_if import test_service
-from thrift_client import SimpleClient
+from thrift_client import HashClient, SimpleClient
 
 
 def client_of(text, port=None):
@@ -89,6 +89,26 @@ def test_a_host_is_a_str(host):
     """A TypeError for anything else."""
     with pytest.raises(TypeError, match='host'):
         client_of(host)
+
+
+@pytest.mark.parametrize(
+    ('text', 'hint'),
+    [
+        ('localhost:1/kv', "did you mean 'http://localhost:1/kv'?"),
+        ('h:1,h:2', "did you mean a pool with servers=['h:1', 'h:2']?"),
+        ('/tmp/kv.sock', "did you mean 'unix:/tmp/kv.sock'?"),
+        ('zk://h:1/kv', "did you mean a pool with servers='zk://h:1/kv'?"),
+        ('u:secret@h:1', 'with credentials: pass sasl='),
+        ('u:secret@h:1,h:2', 'with credentials: pass sasl='),
+        ('zk://u:secret@h/kv', "did you mean a pool with servers='zk://h/kv'?"),
+    ],
+)
+def test_what_is_written_as_elsewhere_is_answered_with_the_address(text, hint):
+    """A path, a list, a socket's path, a source, and credentials, which are not quoted."""
+    for use in (client_of, HashClient(test_service).add_server):
+        with pytest.raises(ValueError, match=re.escape(hint)) as caught:
+            use(text)
+        assert 'secret' not in str(caught.value)
 
 
 def test_a_password_is_quoted_nowhere():

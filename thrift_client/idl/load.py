@@ -20,6 +20,7 @@ from thrift_client.idl.resolve import Program
 from thrift_client.idl.service import ServiceModule, make_service
 from thrift_client.idl.syntax import TypeName
 from thrift_client.idl.types import UUID as UUID_CODE
+from thrift_client.mistakes import did_you_mean
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -79,11 +80,16 @@ def load(
     Raises FileNotFoundError (the file doesn't exist) and IdlError (a mistake in it or in an
     included file, or an included file that is missing).
     """
+    if isinstance(include_dirs, (str, os.PathLike)):
+        other = 'include_dirs=[{!r}]' if Path(include_dirs).is_dir() else 'module_name={!r}'
+        hint = did_you_mean(other.format(include_dirs))
+        raise TypeError(f'include_dirs must be a list of folders, not {include_dirs!r}{hint}')
     file = os.path.realpath(path)
     folders = tuple(os.path.realpath(folder) for folder in include_dirs)
     name = module_name or f'{Path(file).stem}_thrift'
     if not Path(file).is_file():
-        raise FileNotFoundError(f'no such file: {os.fspath(path)}')
+        what = 'a folder, not a file' if Path(file).is_dir() else 'no such file'
+        raise FileNotFoundError(f'{what}: {os.fspath(path)}')
     with _locks.setdefault(os.getpid(), threading.RLock()):
         try:
             module = _FileLoader(folders).module(file, name)
