@@ -13,21 +13,31 @@ _CONTEXT = 'ssl=ssl.create_default_context(cafile=VALUE)'
 #: Names that options have in other libraries: (the option here, how it is written). `VALUE` is
 #: what was given.
 _ELSEWHERE = {
+    'address': ('transport', 'host=…'),
+    'balance': ('transport', 'BalancedClient(service, …, balance=VALUE)'),
     'ca': ('ssl', _CONTEXT),
     'ca_certs': ('ssl', _CONTEXT),
     'cafile': ('ssl', _CONTEXT),
+    'failover': ('transport', 'HashClient(service, …, failover=VALUE)'),
     'framed': ('transport', "frame=True or transport='framed'"),
+    'hostname': ('transport', 'host=…'),
     'max_pool_size': ('max_connections', 'max_connections=VALUE'),
     'max_retries': ('retry', 'retry=RetryPolicy(attempts=VALUE)'),
     'password': ('sasl', _SASL),
     'pool_size': ('max_connections', 'max_connections=VALUE'),
+    'read_timeout': ('timeout', 'timeout=VALUE'),
+    'recv_timeout': ('timeout', 'timeout=VALUE'),
+    'replicas': ('transport', 'HashClient(service, …, replicas=VALUE)'),
     'retries': ('retry', 'retry=RetryPolicy(attempts=VALUE)'),
     'request_timeout': ('timeout', 'timeout=VALUE'),
+    'retry_policy': ('retry', 'retry=VALUE'),
+    'routing': ('transport', 'HashClient(service, …, routing=VALUE)'),
     'servers': ('transport', 'a pool, such as BalancedClient(service, servers=VALUE)'),
     'socket_timeout': ('timeout', 'timeout=VALUE'),
     'ssl_context': ('ssl', 'ssl=context'),
     'timeout_ms': ('timeout', 'timeout=VALUE'),
     'tls': ('ssl', 'ssl=True'),
+    'url': ('transport', 'host=…'),
     'use_ssl': ('ssl', 'ssl=True'),
     'username': ('sasl', _SASL),
 }
@@ -98,6 +108,8 @@ def of_name(given: str, names: Collection[str]) -> str:
 def of_option(name: str, value: Any, names: Collection[str]) -> str:
     """Return the hint for an option that doesn't exist; `names` are those that do."""
     option, spelling = _ELSEWHERE.get(name, ('', ''))
+    if 'servers' in names and name in _IN_POOLS:
+        option, spelling = 'servers', _IN_POOLS[name].replace('NAME', name)
     if option in names:
         return did_you_mean(spelling.replace('VALUE', repr(value)))
     return nearest(name, names)
@@ -117,11 +129,24 @@ def of_sasl(given: Iterable[Any]) -> str:
     return ''
 
 
+def of_frame(value: Any) -> str:
+    """Return the hint for a timeout in the place of `frame`."""
+    return did_you_mean(f'timeout={value!r}' if isinstance(value, (int, float)) else '')
+
+
+def of_factory(value: Any, names: Iterable[str], has: str) -> str:
+    """Return the hint for a class of Apache's, or what it makes, in the place of a factory."""
+    if callable(getattr(value, has, None)):
+        return did_you_mean(f'{value.__name__}()')
+    kind = value if isinstance(value, type) else type(value)
+    return did_you_mean(next((repr(name) for name in names if name in kind.__name__.lower()), ''))
+
+
 def of_policy(name: str, kind: Any, value: Any) -> str:
     """Return the hint for a value of an option that should be a policy of class `kind`."""
     if value is None or value is False or value == 0:
         return did_you_mean(f'{name}={_OFF.get(name)}')
-    if value is True:
+    if value is True or value is kind:
         return did_you_mean(f'{name}={kind.__name__}()')
     if isinstance(value, (int, float)):
         return did_you_mean(f'{name}={kind.__name__}({kind._fields[0]}={value!r})')
@@ -129,7 +154,9 @@ def of_policy(name: str, kind: Any, value: Any) -> str:
 
 
 def of_retry(method: Any, value: Any) -> str:
-    """Return the hint for what a method has in a dict of policies, if it is a number."""
+    """Return the hint for what a method has in a dict of policies: a number, or the class."""
+    if getattr(value, '__name__', '') == 'RetryPolicy':
+        return did_you_mean(f'{method!r}: RetryPolicy()')
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         return ''
     return did_you_mean(f'{method!r}: RetryPolicy(attempts={value!r})')

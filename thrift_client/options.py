@@ -9,7 +9,7 @@ defaults of the table. The documentation, the URL's query, the command line's fl
 from __future__ import annotations
 
 from thrift_client import mistakes
-from thrift_client.mistakes import nearest
+from thrift_client.mistakes import nearest, of_option
 from thrift_client.policies import CircuitBreaker, Hedge, RetryPolicy
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -85,11 +85,10 @@ def _one_of(names: tuple[str, ...], has: str) -> Callable[[str, Any], Any]:
             if value not in names:
                 known = f'one of {", ".join(names)}'
                 raise wrong(name, value, known, mistakes.of_name(value, names))
-        elif not callable(getattr(value, has, None)):
-            raise TypeError(
-                f'{name} must be one of {", ".join(names)}, or an Apache {name} factory '
-                f'(it has {has}), not {value!r}'
-            )
+        elif isinstance(value, type) or not callable(getattr(value, has, None)):
+            text = f'{name} must be one of {", ".join(names)}, or an Apache {name} factory'
+            hint = mistakes.of_factory(value, names, has)
+            raise TypeError(f'{text} (it has {has}), not {value!r}{hint}')
         elif type(value).__module__.startswith('thrift.'):
             return APACHE_FACTORIES.get(type(value).__name__, value)
         return value
@@ -246,12 +245,12 @@ def flag(name: str, text: str) -> bool:
     return text.lower() in TRUE
 
 
-def _number(kind: type[int] | type[float]) -> Callable[[str, str], Any]:
+def _number(kind: type[int] | type[float], what: str = 'a number') -> Callable[[str, str], Any]:
     def read(name: str, text: str) -> float:
         try:
             return kind(text)
         except ValueError:
-            raise wrong(name, text, 'a number') from None
+            raise wrong(name, text, what) from None
 
     return read
 
@@ -305,7 +304,7 @@ class Option:
         self.secret = secret
 
 
-_MS, _INT = _number(float), _number(int)
+_MS, _INT = _number(float, 'a number of ms (5000 is 5 s)'), _number(int)
 
 OPTIONS: dict[str, Option] = {
     'timeout': Option(
@@ -421,10 +420,10 @@ class Options:
         return f'Options({", ".join(shown)})'
 
 
-def row_of(name: str, value: object = None) -> Option:
-    """Return the row of an option, to which `value` is given. Raises TypeError if unknown."""
+def row_of(name: str, value: object = None, more: Iterable[str] = ()) -> Option:
+    """Return the row of an option; TypeError if it is neither one nor another keyword (`more`)."""
     if name not in OPTIONS:
-        raise TypeError(f'unknown option {name!r}{mistakes.of_option(name, value, OPTIONS)}')
+        raise TypeError(f'unknown option {name!r}{of_option(name, value, (*OPTIONS, *more))}')
     return OPTIONS[name]
 
 
@@ -451,15 +450,15 @@ def check_call_options(given: Mapping[str, Any], more: Iterable[str] = ()) -> di
     known = (*CALL_OPTIONS, *more)
     for name, value in given.items():
         if name not in known:
-            hint = mistakes.of_option(name, value, known)
+            hint = of_option(name, value, known)
             raise TypeError(f'with_options() takes {", ".join(known)}, not {name!r}{hint}')
     return {k: OPTIONS[k].check(k, v) for k, v in given.items() if k in CALL_OPTIONS}
 
 
 def with_frame(given: Mapping[str, Any], frame: object) -> dict[str, Any]:
     """Spell `frame=True` as `transport='framed'`. Raises ValueError for a contradiction."""
-    if frame is not None and not isinstance(frame, int):
-        raise TypeError(f'frame must be True or False, not {frame!r}')
+    if frame not in (None, False, True):
+        raise TypeError(f'frame must be True or False, not {frame!r}{mistakes.of_frame(frame)}')
     if not frame:
         return dict(given)
     if given.get('transport', 'framed') != 'framed':

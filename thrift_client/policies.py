@@ -5,6 +5,8 @@ What they decide is in `core/`; a value here can be shared by any number of clie
 
 from __future__ import annotations
 
+from thrift_client.mistakes import nearest
+
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +18,14 @@ class PolicyBase:
 
     __slots__ = ()
     _fields: tuple[str, ...] = ()
+
+    def __new__(cls, *_values: Any, **given: Any) -> Self:
+        """Raise TypeError for a keyword that is not a field, with the nearest."""
+        for name in given:
+            if name not in cls._fields:
+                hint = nearest(name, cls._fields)
+                raise TypeError(f'{cls.__name__} has no field {name!r}{hint}')
+        return super().__new__(cls)
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():

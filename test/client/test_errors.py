@@ -5,15 +5,24 @@ import pickle
 import re
 
 import pytest
+from thrift.protocol.TBinaryProtocol import TBinaryProtocolFactory
+from thrift.protocol.TCompactProtocol import TCompactProtocol
 from thrift.protocol.TProtocol import TProtocolException
 from thrift.Thrift import TApplicationException, TException
-from thrift.transport.TTransport import TTransportException
+from thrift.transport.TTransport import (
+    TBufferedTransportFactory,
+    TFramedTransport,
+    TTransportException,
+)
 
 from rich_if import rich_service
 from rich_if.ttypes import Refused
 from test_if import test_service
 from thrift_client import (
+    BalancedClient,
+    CircuitBreaker,
     HashClient,
+    Hedge,
     ReplicatedClient,
     RetryPolicy,
     SimpleClient,
@@ -21,7 +30,7 @@ from thrift_client import (
     deadline,
     errors,
 )
-from thrift_client.aio import AsyncHashClient
+from thrift_client.aio import AsyncBalancedClient, AsyncHashClient, AsyncReplicatedClient
 from thrift_client.testing import BlackHole, ClosedPort
 from thrift_client.testing.behaviours import (
     application_exception,
@@ -418,6 +427,18 @@ def test_no_bare_error_comes_out_of_a_call(fault_server, closing, name, framed, 
         ({'max_pool_size': 5}, 'max_connections=5'),
         ({'cafile': 'ca.pem'}, "ssl=ssl.create_default_context(cafile='ca.pem')"),
         ({'ssl': 'ca.pem'}, "ssl=ssl.create_default_context(cafile='ca.pem')"),
+        ({'frame': 2000}, 'timeout=2000'),
+        ({'protocol': TBinaryProtocolFactory}, 'TBinaryProtocolFactory()'),
+        ({'transport': TBufferedTransportFactory}, 'TBufferedTransportFactory()'),
+        ({'protocol': TCompactProtocol}, "'compact'"),
+        ({'transport': TFramedTransport(None)}, "'framed'"),
+        ({'read_timeout': 5}, 'timeout=5'),
+        ({'hostname': 'h'}, 'host=…'),
+        ({'address': 'thrift://user:secret@h'}, 'host=…'),
+        ({'retry_policy': 5}, 'retry=5'),
+        ({'retry': RetryPolicy}, 'retry=RetryPolicy()'),
+        ({'retry': {'getk': RetryPolicy}}, "'getk': RetryPolicy()"),
+        ({'routing': 'ketama'}, "HashClient(service, …, routing='ketama')"),
     ],
 )
 def test_a_mistaken_option_is_answered_with_the_right_one(options, spelling):
@@ -425,6 +446,98 @@ def test_a_mistaken_option_is_answered_with_the_right_one(options, spelling):
     with pytest.raises((TypeError, ValueError)) as caught:
         SimpleClient(test_service, 'localhost:9090', **options)
     assert str(caught.value).endswith(f'; did you mean {spelling}?')
+
+
+@pytest.mark.parametrize(
+    ('kind', 'options', 'spelling'),
+    [
+        (HashClient, {'rooting': 'ketama'}, "'routing'"),
+        (AsyncHashClient, {'failovr': 1}, "'failover'"),
+        (HashClient, {'replica': 2}, "'replicas'"),
+        (HashClient, {'balance': 'first'}, "BalancedClient(service, …, balance='first')"),
+        (BalancedClient, {'balancer': 'first'}, "'balance'"),
+        (AsyncBalancedClient, {'routing': 'ketama'}, "HashClient(service, …, routing='ketama')"),
+        (BalancedClient, {'max_thread': 1}, "'max_threads'"),
+        (ReplicatedClient, {'serves': ['h:1']}, "'servers'"),
+        (ReplicatedClient, {'hosts': ['h:1']}, 'servers=[…]'),
+        (ReplicatedClient, {'wait_for': 1}, 'pool.with_options(wait_for=1)'),
+    ],
+)
+def test_a_mistaken_keyword_of_a_pool_is_answered_with_the_right_one(kind, options, spelling):
+    """So are keywords that another kind of pool has."""
+    with pytest.raises(TypeError, match=re.escape(f'; did you mean {spelling}?')):
+        kind(test_service, **options)
+
+
+@pytest.mark.parametrize(
+    ('make', 'hint'),
+    [
+        (lambda pool: pool.add_server('h:1', wieght=2), "did you mean 'weight'"),
+        (lambda pool: pool.add_server('h:1', hostname='h'), 'did you mean host=…'),
+        (lambda pool: pool.get_server(9901), 'name must be a str, not 9901'),
+        (lambda pool: type(pool)(test_service, 5000), 'did you mean timeout=5000'),
+        (lambda pool: pool.with_options(500), r'^with_options\(\) takes 1'),
+        (lambda _: RetryPolicy(max_attempts=3), "did you mean 'attempts'"),
+        (lambda _: CircuitBreaker(failure=3), "did you mean 'failures'"),
+        (lambda _: Hedge().replace(afer=3), "did you mean 'after'"),
+        (lambda _: SimpleClient(), r"^SimpleClient\(\) missing .* 'service'"),
+        (lambda _: SimpleClient(test_service).with_options(500), r'^with_options\(\) takes 1'),
+        (lambda _: SimpleClient('user:secret@h:1'), "not 'h:1'; the service is the first argument"),
+        (lambda _: HashClient(['h:1']), 'the service is the first argument'),
+    ],
+)
+def test_wrong_arguments_are_told_in_the_users_words(make, hint):
+    """No text is about a class or a failure inside the library."""
+    with pytest.raises(TypeError, match=hint) as caught:
+        make(HashClient(test_service))
+    assert 'secret' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'attribute', 'owner'),
+    [
+        (SimpleClient, 'add_server', 'pools have it'),
+        (SimpleClient, 'set_hash', 'HashClient has it'),
+        (BalancedClient, 'all', 'HashClient has it'),
+        (AsyncReplicatedClient, 'server_for', 'HashClient has it'),
+        (AsyncHashClient, 'enable', 'SimpleClient has it'),
+    ],
+)
+def test_an_attribute_of_another_kind_of_client_names_that_kind(kind, attribute, owner):
+    """A feature of pools on a client, or of hash pools on another pool."""
+    with pytest.raises(AttributeError, match=f'no method {attribute!r}; {owner}$'):
+        getattr(kind(test_service), attribute)
+
+
+@pytest.mark.parametrize(
+    'use',
+    [
+        lambda pool: pool.server_for(pool.getk, 'a'),
+        lambda pool: pool.call(pool.getk, 'a'),
+        lambda pool: pool.submit(pool.getk, 'a'),
+        lambda pool: pool.all.as_completed(pool.getk, 'a'),
+        lambda pool: pool.set_hash(pool.getk, len),
+        lambda _: SimpleClient(test_service).call(SimpleClient(test_service).getk, 'a'),
+        lambda _: SimpleClient(test_service).submit(SimpleClient(test_service).getk, 'a'),
+    ],
+)
+def test_a_function_in_the_place_of_a_methods_name(use):
+    """The text has the name to pass."""
+    with (
+        HashClient(test_service, servers=['h:1']) as pool,
+        pytest.raises(TypeError, match=r"^method must be a name such as 'getk', not <"),
+    ):
+        use(pool)
+
+
+def test_two_spellings_of_one_option_are_named():
+    """`frame=True` is `transport='framed'`; a duration's text in a URL names its unit."""
+    with pytest.raises(ValueError, match=r"transport='framed' \(frame=True\)"):
+        SimpleClient(test_service, 'http://h', frame=True)
+    with pytest.raises(ValueError, match=r"a number of ms \(5000 is 5 s\), not '5s'"):
+        SimpleClient(test_service, 'thrift://h?timeout=5s')
+    with pytest.raises(ValueError, match='must be of class AsyncSimpleClient and service test_if'):
+        AsyncHashClient(test_service).add_server(server=SimpleClient(test_service))
 
 
 def test_a_pair_of_host_and_port_is_answered_with_the_address():

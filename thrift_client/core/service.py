@@ -16,7 +16,8 @@ from types import ModuleType
 
 from thrift.Thrift import TApplicationException, TException
 
-from thrift_client.mistakes import did_you_mean
+from thrift_client.address import redacted_all
+from thrift_client.mistakes import did_you_mean, of_service
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -242,8 +243,8 @@ def _given(service: Any) -> str:
     meant = ''
     if isinstance(service, str) and service.endswith('.thrift'):
         meant = f'a service from thrift_client.load({service!r})'
-    elif isinstance(service, str):
-        meant = 'the module itself, without quotes'
+    elif isinstance(service, (str, list, tuple)):
+        return repr(redacted_all(service)) + of_service(service)
     return repr(service) + did_you_mean(meant)
 
 

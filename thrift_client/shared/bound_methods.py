@@ -54,13 +54,28 @@ def _note_hidden(cls: type, service: Service, names: list[str]) -> None:
     )  # fmt: skip
 
 
-def unknown_method(service: Service, owner: str, name: str) -> AttributeError:
-    """Make the error for a method that the service doesn't have."""
+#: What has the attributes that other clients don't have.
+_OWNERS = {
+    **dict.fromkeys(('all', 'explain', 'plan', 'server_for', 'servers_for'), 'HashClient has it'),
+    'set_hash': 'HashClient has it',
+    'as_completed': 'ReplicatedClient has it',
+    **dict.fromkeys(('add_server', 'follow', 'get_server', 'random_server'), 'pools have it'),
+    **dict.fromkeys(('remove_server', 'servers'), 'pools have it'),
+    **dict.fromkeys(('disable', 'enable', 'for_service', 'host', 'port'), 'SimpleClient has it'),
+}
+
+
+def unknown_method(service: Service, owner: str, name: Any) -> Exception:
+    """Make the error for a method that the service doesn't have, or that is not a name."""
+    if not isinstance(name, str):
+        example = getattr(name, '__name__', None)
+        if example not in service.methods:
+            example = next(iter(service.methods), 'ping')
+        return TypeError(f'method must be a name such as {example!r}, not {name!r}')
     if name.startswith('__'):
         return AttributeError(name)
-    return AttributeError(
-        f'{owner} of {service.name} has no method {name!r}{nearest(name, service.methods)}'
-    )
+    hint = f'; {_OWNERS[name]}' if name in _OWNERS else nearest(name, service.methods)
+    return AttributeError(f'{owner} of {service.name} has no method {name!r}{hint}')
 
 
 class PoolMethod:

@@ -220,5 +220,9 @@ class ClientBase:
         return function
 
 
+# Python's errors for wrong arguments begin with these names.
+ClientBase.__init__.__qualname__ = 'SimpleClient'
+ClientBase.with_options.__qualname__ = 'with_options'
+
 #: Options that name methods of the service.
 _NAMING = ('circuit_breaker', 'idempotent', 'timeouts', 'retry')

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from thrift_client.core.transports import Transport
 
 
+#: The other spelling of `transport='framed'`.
+_FRAME = ' (frame=True)'
+
+
 def resolve(address: Address, *levels: Mapping[str, Any]) -> Options:
     """Return the options of one client: each level overrides those before it, the URL all.
 
@@ -83,7 +87,8 @@ def check_contradictions(given: Mapping[str, Any], scheme: str = '', label: str 
     transport, protocol = given.get('transport'), given.get('protocol')
     http = scheme in ('http', 'https')
     if http and transport not in (None, 'http'):
-        raise ValueError(f'{label!r} contradicts transport={transport!r}')
+        framed = transport == 'framed'  # perhaps set by frame=True
+        raise ValueError(f'{label!r} contradicts transport={transport!r}{_FRAME * framed}')
     if protocol == 'header':
         if http:
             raise ValueError(f"{label!r} contradicts protocol='header'")

@@ -15,6 +15,7 @@ from thrift_client.options import (
     check_call_options,
     check_methods,
     milliseconds,
+    row_of,
     with_frame,
 )
 from thrift_client.shared.bound_methods import (
@@ -83,6 +84,8 @@ class PoolBase(Generic[S]):
             raise TypeError(f'frame must be True or False, not {shown!r}{hint}')
         self._given = with_frame({'timeout': timeout, **options}, frame)
         # Wrong options are reported here, not when the first server is added.
+        for option, value in options.items():
+            row_of(option, value, _keywords(kind))
         check_contradictions(self._given)
         checked = Options(self._given)
         check_methods({name: getattr(checked, name) for name in self._given}, of.methods)
@@ -138,6 +141,8 @@ class PoolBase(Generic[S]):
         if server is None:
             address = addresses.parse('localhost' if host is None else host, port)
             frame = options.pop('frame', None)
+            for option, value in options.items():
+                row_of(option, value, ('host', 'port', 'server', 'name', 'weight', 'frame'))
             own = with_frame(options, frame)
             given = self._given
             if frame is False and 'transport' not in options:
@@ -149,8 +154,8 @@ class PoolBase(Generic[S]):
         elif host is not None or port is not None or options:
             raise TypeError('server= is a client with an address and options of its own')
         elif not isinstance(server, self._client_type) or server.service is not self.service:
-            kind = self._client_type.__name__
-            raise ValueError(f'{server!r} is not a {kind} of {self.service.__name__}')
+            kind, of = self._client_type.__name__, self.service.__name__
+            raise ValueError(f'server must be of class {kind} and service {of}, not {server!r}')
         elif name is not None and name != server.name:
             raise ValueError(f'{server!r} has its own name; it cannot also be {name!r}')
         else:
@@ -201,6 +206,8 @@ class PoolBase(Generic[S]):
         """Return the server of that name, or at that address. Raises InvalidServerName."""
         if name is None and host is None:
             raise TypeError('missing server: pass name=, or host= and port=')
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f'name must be a str, not {name!r}')
         address = None
         if host is not None:
             parsed = addresses.parse(host, port)
@@ -398,6 +405,10 @@ class PoolBase(Generic[S]):
         """Wait within a call's timeout for a source to name servers, if the client may block."""
 
 
+# Python's error for arguments by position begins with this name.
+PoolBase.with_options.__qualname__ = 'with_options'
+
+
 def is_raised(error: BaseException, servers: ServerList) -> bool:
     """Tell whether a call raises its error instead of returning it in a response.
 
@@ -407,6 +418,12 @@ def is_raised(error: BaseException, servers: ServerList) -> bool:
     if isinstance(error, (EncodeError, WrongLoop)):
         return True
     return servers.closed and isinstance(error, (ClientClosed, NoServersError))
+
+
+def _keywords(kind: type) -> list[str]:
+    """Return the keywords of a pool's constructor that are not options of its clients."""
+    made = [vars(base)['__init__'] for base in kind.__mro__ if '__init__' in vars(base)]
+    return [name for function in made for name in getattr(function, '__kwdefaults__', None) or ()]
 
 
 def _check_weight(weight: object) -> None:
