@@ -73,6 +73,10 @@ class BalancedBase(PoolBase[S]):
         return self._view({'_overrides': overrides, '_balancing': balancing, '_pin': pin})
 
 
+# Python's error for a missing service begins with this name.
+BalancedBase.__init__.__qualname__ = 'BalancedClient'
+
+
 def balanced_failure(
     picker: BalancedPicker | None, error: BaseException, method: Method, started: float
 ) -> ThriftExceptionResponse[Any]:
