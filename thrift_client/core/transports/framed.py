@@ -109,7 +109,7 @@ class FrameAssembler:
             raise MessageTooLarge(
                 f'there is not enough memory for the frame of {size} bytes that the reply claims',
                 maybe_executed=True,
-                hint='a lower max_message_size refuses such a frame before it is read',
+                hint='a lower max_message_size= refuses such a frame before it is read',
             ) from exc
         self._view = self._buffer.getbuffer()
         self._view[:have] = data[LENGTH.size :]
