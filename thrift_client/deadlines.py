@@ -21,7 +21,7 @@ LONGEST = 1_000_000_000
 
 def in_seconds(timeout: float) -> float:
     """Return a timeout in ms as seconds, at most LONGEST."""
-    return min(timeout, LONGEST) / 1000
+    return (timeout if timeout < LONGEST else LONGEST) / 1000  # noqa: FURB136 - min() is slower
 
 
 def expiry(now: float, timeout: float | None, deadline_ends: float | None) -> float | None:

@@ -8,6 +8,8 @@ defaults of the table. The documentation, the URL's query, the command line's fl
 
 from __future__ import annotations
 
+from math import inf
+
 from thrift_client import mistakes
 from thrift_client.mistakes import nearest, of_option
 from thrift_client.policies import CircuitBreaker, Hedge, RetryPolicy
@@ -51,7 +53,7 @@ def milliseconds(name: str, value: Any) -> float | None:
         raise TypeError(f'{name} must be a number of ms (5000 is 5 s), not {value!r}')
     if not value > 0:
         raise wrong(name, value, 'above 0 ms, or None for no limit')
-    return None if value == float('inf') else value
+    return None if value == inf else value
 
 
 def _count(least: int, none: bool) -> Callable[[str, Any], int | None]:
