@@ -248,6 +248,21 @@ def test_a_fan_out_knows_that_a_blocking_transport_has_sent_the_call(closing, fa
         assert error.maybe_executed is True
 
 
+def test_nothing_is_sent_after_the_timeout(closing, fault_server):
+    """Even if a connection is free by the time that a response is asked for."""
+    server = fault_server(test_service, GOOD)
+    options = {'servers': [server.address], 'timeout': 50, 'max_connections': 1}
+    pool = closing(ReplicatedClient(test_service, **options))
+    first = patient(pool).as_completed('getk', 'first')
+    waiting = pool.as_completed('getk', 'k')
+    time.sleep(0.1)
+    assert next(first).value() == 'first'
+    (response,) = waiting
+    assert isinstance(response.exception, errors.CallTimeout)
+    assert response.exception.maybe_executed is False
+    assert server.ledger.count('k') == 0
+
+
 def test_a_fan_out_tells_which_phase_took_the_time(closing, monkeypatch):
     """The phase is that of the look-up, not that of the thread that waits for it."""
     answered = threading.Event()

@@ -13,6 +13,7 @@ from test_if import test_service
 from thrift_client import (
     BalancedClient,
     CircuitBreaker,
+    HashClient,
     Hedge,
     ReplicatedClient,
     RetryPolicy,
@@ -84,6 +85,43 @@ def test_a_server_that_refuses_harms_no_other_in_a_fan_out(kind, fault_server, c
     first, second = pool.getk('k')
     assert first.value() == 'k'
     assert isinstance(second.exception, errors.AuthError)
+
+
+@pytest.mark.parametrize('way', ['fan-out', 'as_completed', 'map'])
+def test_greetings_one_after_the_other_end_at_the_timeout(way, fault_server, closing):
+    """A caller without threads neither greets nor calls any server once the time is over.
+
+    The servers that it didn't come to are not to blame.
+    """
+    started, in_time = [], []
+
+    def greet(_view):
+        started.append(time.monotonic())
+        time.sleep(0.1)
+        if time.monotonic() - began < 0.25:
+            in_time.append(True)
+
+    servers = [fault_server(test_service, ECHO) for _ in range(8)]
+    pool = closing(
+        HashClient(
+            test_service, servers=[server.address for server in servers], on_connect=greet,
+            timeout=250, circuit_breaker=CircuitBreaker(failures=1),
+        )
+    )  # fmt: skip
+    pool.getk.set_hash(int)
+    began = time.monotonic()
+    responses = {
+        'fan-out': lambda: pool.all.getk('0'),
+        'as_completed': lambda: list(pool.all.as_completed('getk', '0')),
+        'map': lambda: list(pool.getk.map(str(i) for i in range(8))),
+    }[way]()
+    assert len(started) <= len(in_time) + 1
+    assert sum(len(server.ledger) for server in servers) <= len(in_time)
+    late = [response.exception for response in responses if response.is_error()]
+    assert len(late) >= 5
+    assert all(isinstance(error, errors.CallTimeout) for error in late)
+    assert not any(error.maybe_executed for error in late)
+    assert not any(server.stats().ejected for server in pool)
 
 
 @pytest.mark.parametrize('refusal', ['declared', 'application'])

@@ -186,6 +186,27 @@ def test_headers_are_made_for_each_call_and_their_time_counts(kind, closing):
         assert set(count) == {threading.current_thread()}
 
 
+@pytest.mark.parametrize('kind', FAN_OUTS, ids=name)
+def test_headers_made_one_after_the_other_end_at_the_timeout(kind, closing):
+    """Once the time of a fan-out is over, no headers are made and no requests are sent."""
+    made_at, in_time, servers = [], [], [closing(HttpServer()) for _ in range(8)]
+
+    def headers():
+        made_at.append(time.monotonic())
+        time.sleep(0.1)
+        if time.monotonic() - began < 0.25:
+            in_time.append(True)
+        return {'X-Count': str(len(made_at))}
+
+    addresses = [f'http://127.0.0.1:{server.port}/' for server in servers]
+    pool = closing(made(kind, test_service, servers=addresses, headers=headers, timeout=250))
+    began = time.monotonic()
+    responses = pool.ping()
+    assert len(made_at) <= len(in_time) + 1
+    assert sum(len(server.requests) for server in servers) <= len(in_time)
+    assert sum(isinstance(each.exception, errors.CallTimeout) for each in responses) >= 5
+
+
 def test_certificates_that_are_renewed_all_the_time_lose_no_call(
     tls_server, certificates, client_of
 ):

@@ -24,6 +24,8 @@ async def begin(call: Call) -> None:
         call.begin()
         return
     call.announce()
+    if call.is_late:
+        return
     value = given()
     if hasattr(value, '__await__'):
         value = await within(value, call.expires, 'sending')

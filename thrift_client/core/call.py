@@ -137,6 +137,11 @@ class Call:
         return self._retries is not None and self._retries.maybe_executed
 
     @property
+    def is_late(self) -> bool:
+        """Whether its time is over: it gets no headers, and no attempt begins."""
+        return self.expires is not None and self.endpoint.clock() >= self.expires
+
+    @property
     def given_headers(self) -> Mapping[str, str] | None:
         """The headers that the caller has given to the call."""
         return self._headers
@@ -179,8 +184,10 @@ class Call:
         """
         self.announce()
         given = self.options.headers
+        if callable(given):
+            given = None if self.is_late else given()
         if given is not None:
-            self.set_headers(given() if callable(given) else given)
+            self.set_headers(given)
 
     def announce(self) -> None:
         """Report that the call begins, and write it to the request log.

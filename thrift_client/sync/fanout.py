@@ -125,10 +125,8 @@ class FanOut(FanOutBase):
             if connection is not None:
                 timeout = options.timeout_of(leg.method.name)
                 leg.expires = deadlines.expiry(leg.started, timeout, self._deadline)
-                if leg.expires is None or leg.expires > leg.started:
-                    self._send(leg, connection)
-                    return
-                connections.give_back(connection)
+                self._send(leg, connection)
+                return
         self._course(leg, None)
 
     def _course(self, leg: Leg, failure: Exception | None) -> None:
@@ -260,6 +258,8 @@ class FanOut(FanOutBase):
         """Open a connection for a leg, or through an Apache transport make its whole attempt."""
         call = leg.call
         assert call is not None
+        if leg.expires is not None and monotonic() >= leg.expires:
+            raise timed_out('sending')  # other servers took the time: this one is not to blame
         connections = leg.endpoint.connections
         if leg.endpoint.wire.apache is None:
             return connections.take(call.until)
@@ -308,7 +308,11 @@ class FanOut(FanOutBase):
     # How a request goes out.
 
     def _send(self, leg: Leg, connection: Connection) -> None:
-        """Put a leg on a connection and begin to send."""
+        """Put a leg on a connection and begin to send, unless its time is over."""
+        if leg.expires is not None and monotonic() >= leg.expires:
+            leg.endpoint.connections.give_back(connection)
+            self._course(leg, timed_out('sending'))
+            return
         leg.connection = connection
         connection.calls += 1
         try:
@@ -418,10 +422,7 @@ class FanOut(FanOutBase):
     def _step(self) -> None:
         """Wait until something is ready, and handle it."""
         events = self._events
-        if self._blocking and not events.woken:
-            self._block_here(self._blocking.popleft())
-            return
-        times = [self._scatter.alarm]
+        times = [self._scatter.alarm, 0.0 if self._blocking else None]
         times += [leg.reply.due for leg in self._undecided]
         times += [leg.resume_at for leg in self._paused]
         for leg, fds in events.wait(times).items():
@@ -442,6 +443,8 @@ class FanOut(FanOutBase):
             self._resume(leg)
         if self._scatter.alarm is not None and now >= self._scatter.alarm:
             self._scatter.ring(now)
+        if self._blocking and not self._ended and not events.woken:
+            self._block_here(self._blocking.popleft())
 
     def _hear(self, leg: Leg, what: Any) -> None:
         """Look at a leg that another thread has woken the fan-out for."""
@@ -490,8 +493,8 @@ class FanOut(FanOutBase):
 
     def _give_up_worker(self, leg: Leg) -> None:
         """End an attempt whose worker hasn't reported in time."""
-        future = leg.opening
-        error = timed_out('opening a connection')
-        error.maybe_executed = self._abandon(leg, future) and leg.endpoint.wire.apache is not None
+        has_begun = self._abandon(leg, leg.opening)
+        error = timed_out('opening a connection' if has_begun else 'sending')
+        error.maybe_executed = has_begun and leg.endpoint.wire.apache is not None
         leg.opening = None
         self._course(leg, error)
