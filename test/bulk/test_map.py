@@ -11,7 +11,7 @@ from test_if import test_service
 from thrift_client import HashClient, ThreadedHashClient, deadline, errors
 from thrift_client.aio import AsyncHashClient
 from thrift_client.testing import ClosedPort
-from thrift_client.testing.behaviours import answer, close, delay, hold, reply
+from thrift_client.testing.behaviours import answer, close, delay, hold, reply, silence
 
 each_kind = pytest.mark.parametrize('kind', [HashClient, ThreadedHashClient, AsyncHashClient])
 either_face = pytest.mark.parametrize('kind', [ThreadedHashClient, AsyncHashClient])
@@ -218,6 +218,25 @@ def test_each_call_has_its_own_timeout(kind, fault_server, pool_of):
         outcomes = [response.is_error() for response in pool.getk.map(map(str, range(30)))]
     assert 0 < outcomes.index(True) < 9
     assert all(outcomes[9:])
+
+
+@pytest.mark.parametrize('warm', [False, True], ids=['new', 'used'])
+@each_kind
+def test_the_deadline_is_that_of_the_loop(kind, warm, fault_server, pool_of):
+    """Calls begin as responses are asked for: where `map` was called doesn't matter."""
+    script = [ECHO] * warm + [delay(150) + ECHO, ECHO, silence()]
+    pool = pool_of(kind, [fault_server(test_service, script).address], timeout=5000)
+    if warm:
+        pool.getk('warm')
+    with deadline(100):
+        responses = pool.getk.map('ab')
+    assert [response.value() for response in responses] == ['a', 'b']
+    responses = pool.getk.map('c')
+    with deadline(100):
+        (response,) = responses
+    assert isinstance(response.exception, errors.CallTimeout)
+    assert 'deadline()' in str(response.exception)
+    assert response.elapsed < 2500
 
 
 @either_face

@@ -882,3 +882,21 @@ def test_on_asyncio_the_wait_for_the_first_list_is_part_of_the_timeout(fault_ser
     responses, took = asyncio.run(main())
     assert [type(response.exception) for response in responses] == [CallTimeout]
     assert took < 0.38
+
+
+def test_on_asyncio_a_response_may_be_asked_for_after_the_first_list(fault_server):
+    """The call has begun before, and its time goes on, also if a connection is open by then."""
+    server, source = fault_server(test_service, [reply('warm'), silence()]), Told()
+
+    async def main():
+        async with aio.AsyncReplicatedClient(test_service, servers=source, timeout=1000) as pool:
+            responses = pool.as_completed('getk', 'k')
+            source.tell(Member(server.address))
+            await pool.getk('warm')
+            await asyncio.sleep(0.6)
+            began = time.monotonic()
+            return [response async for response in responses], time.monotonic() - began
+
+    (response,), took = asyncio.run(main())
+    assert isinstance(response.exception, CallTimeout)
+    assert took < 0.8

@@ -147,7 +147,7 @@ class AsyncFanOut(FanOutBase):
         is_free = is_free and connections.audience is None
         if options.is_one_exchange and is_free:
             timeout = options.timeout_of(leg.method.name)
-            leg.expires = deadlines.expiry(leg.started, timeout, self._deadline)
+            leg.expires = deadlines.expiry(leg.started, timeout, leg.deadline)
             self._encode(leg)
             connection = None
             if leg.expires is None or leg.expires > leg.started:

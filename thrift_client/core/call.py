@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     from thrift_client.response import ThriftResponse
 
 
+#: The deadline of a call that goes by its context.
+_CURRENT = object()
+
+
 class Call:
     """One call of `method`, begun at `started` (monotonic seconds), to `endpoint`.
 
@@ -75,6 +79,7 @@ class Call:
         response: ThriftResponse[Any] | None = None,
         outer: bool = True,
         attempts_before: int = 0,
+        deadline: Any = _CURRENT,
     ) -> None:
         self.endpoint = endpoint
         self.options = options
@@ -91,7 +96,7 @@ class Call:
         self.outer = outer and not (pin is not None and pin.silent)
         self.is_announced = False  # by a small call that was its first attempt
         timeout = options.timeout_of(method.name)
-        ends = deadlines.current.get()
+        ends = deadlines.current.get() if deadline is _CURRENT else deadline
         self.expires: float | None = deadlines.expiry(started, timeout, ends)
         self._deadline = ends is not None and self.expires == ends
         self.limit = f'timeout={timeout:g} ms' if timeout is not None else None

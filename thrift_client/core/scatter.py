@@ -11,6 +11,7 @@ part of another call, whose `Call` alone tells that it began and ended.
 
 from __future__ import annotations
 
+from thrift_client import deadlines
 from thrift_client.core.call import Call
 from thrift_client.core.classify import GIVEN_UP, NOT_STARTED, may_have_run
 from thrift_client.core.hedge import latencies_of, patience
@@ -38,9 +39,10 @@ class Leg:
     """
 
     __slots__ = (
-        'arguments', 'attempts_before', 'call', 'codec', 'connection', 'endpoint', 'expires',
-        'message', 'method', 'opening', 'options', 'outer', 'permit', 'picker', 'place', 'plan',
-        'position', 'reply', 'response', 'seqid', 'started', 'unsent', 'waits_for',
+        'arguments', 'attempts_before', 'call', 'codec', 'connection', 'deadline', 'endpoint',
+        'expires', 'message', 'method', 'opening', 'options', 'outer', 'permit', 'picker',
+        'place', 'plan', 'position', 'reply', 'response', 'seqid', 'started', 'unsent',
+        'waits_for',
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +67,8 @@ class Leg:
         self.seqid = seqid
         self.picker = picker
         self.outer = outer
+        #: The `deadline()` around it where it began; it may go on in another context.
+        self.deadline = deadlines.current.get()
         #: How many attempts other legs of the same call had begun: 0 unless it is a hedge, whose
         #: server the picker has chosen already.
         self.attempts_before = 0
@@ -98,7 +102,8 @@ class Leg:
         picker = None if self.attempts_before else self.picker
         call = self.call = Call(
             self.endpoint, self.options, self.method, self.arguments, self.started,
-            seqid=self.seqid, picker=picker, outer=self.outer, attempts_before=self.attempts_before,
+            seqid=self.seqid, picker=picker, outer=self.outer,
+            attempts_before=self.attempts_before, deadline=self.deadline,
         )  # fmt: skip
         return call
 

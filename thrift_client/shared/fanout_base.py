@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 
-from thrift_client import deadlines
 from thrift_client.errors import EncodeError
 from thrift_client.response import set_headers
 
@@ -24,7 +23,6 @@ class FanOutBase:
         self._active: set[Leg] = set()
         self._ended: deque[Leg] = deque()
         self._requests: dict[tuple[Codec, int], tuple[Any, bytes]] = {}
-        self._deadline = deadlines.current.get()
 
     def begin(self) -> None:
         """Begin the new legs, as far as that doesn't block. Raises EncodeError."""

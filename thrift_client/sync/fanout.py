@@ -124,7 +124,7 @@ class FanOut(FanOutBase):
             connection = connections.take_checked() if connections.idle else None
             if connection is not None:
                 timeout = options.timeout_of(leg.method.name)
-                leg.expires = deadlines.expiry(leg.started, timeout, self._deadline)
+                leg.expires = deadlines.expiry(leg.started, timeout, leg.deadline)
                 self._send(leg, connection)
                 return
         self._course(leg, None)
