@@ -8,10 +8,18 @@ import pytest
 from handlers import KeyValue
 from rich_if import rich_service
 from test_if import test_service
-from thrift_client import HashClient, ThreadedHashClient, deadline, errors
+from thrift_client import HashClient, RetryPolicy, ThreadedHashClient, deadline, errors
 from thrift_client.aio import AsyncHashClient
 from thrift_client.testing import ClosedPort
-from thrift_client.testing.behaviours import answer, close, delay, hold, reply, silence
+from thrift_client.testing.behaviours import (
+    answer,
+    application_exception,
+    close,
+    delay,
+    hold,
+    reply,
+    silence,
+)
 
 each_kind = pytest.mark.parametrize('kind', [HashClient, ThreadedHashClient, AsyncHashClient])
 either_face = pytest.mark.parametrize('kind', [ThreadedHashClient, AsyncHashClient])
@@ -192,6 +200,33 @@ def test_items_that_fail_raise_in_their_turn(kind, echoes, pool_of):
     assert next(responses).value() == 'a'
     with pytest.raises(ZeroDivisionError):
         next(responses)
+
+
+@pytest.mark.parametrize('error', [StopIteration, StopAsyncIteration])
+@pytest.mark.parametrize('function', ['key', 'retry_on', 'retry_on of as_completed'])
+@each_kind
+def test_what_ends_a_loop_is_an_error_if_a_function_raises_it(
+    kind, function, error, fault_server, pool_of
+):
+    """A failed `next()` in a key function or in `retry_on` doesn't look like the end."""
+
+    def fail(_):
+        raise error
+
+    server = fault_server(test_service, application_exception(6, 'no'))
+    retry = RetryPolicy(retry_on=fail)
+    pool = pool_of(kind, [server.address], idempotent=True, retry=retry)
+    pool.getk.set_hash(fail if function == 'key' else lambda key: 0)
+    is_unchanged = error is StopAsyncIteration and kind is not AsyncHashClient
+
+    def call():
+        if function.endswith('as_completed'):
+            return list(pool.all.as_completed('getk', 'a'))
+        return list(pool.getk.map('ab'))
+
+    with pytest.raises(error if is_unchanged else RuntimeError) as caught:
+        call()
+    assert is_unchanged or isinstance(caught.value.__cause__, error)
 
 
 @either_face

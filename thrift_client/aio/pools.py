@@ -152,8 +152,10 @@ class AsyncResponses(ResponsesBase, AsyncIterator[ThriftResponse[Any]]):
             raise StopAsyncIteration
         try:
             response = await self._take()
-        except BaseException:
+        except BaseException as exc:
             await self.aclose()
+            if isinstance(exc, StopAsyncIteration):  # it would end the caller's loop
+                raise RuntimeError('a function of the caller raised StopAsyncIteration') from exc
             raise
         if response is None:
             await self.aclose()

@@ -138,16 +138,17 @@ class Mapped(Scatter):
                 return
             item = _Item()
             try:
-                given = next(self._items)
+                try:
+                    given = next(self._items)
+                except StopIteration as exc:
+                    if is_foreign(exc):
+                        raise
+                    self._all_read = True
+                    return
                 args = given if type(given) is tuple else (given,)
                 item.arguments, values = bind(self._kind, args, {})
                 item.key = self._key(values)
                 self._queue(item)
-            except StopIteration as exc:
-                if is_foreign(exc):
-                    raise
-                self._all_read = True
-                return
             except Exception as exc:
                 if is_foreign(exc):
                     raise

@@ -155,8 +155,10 @@ class Responses(ResponsesBase, Iterator[ThriftResponse[Any]]):
             raise StopIteration
         try:
             response = self._take()
-        except BaseException:
+        except BaseException as exc:
             self.close()
+            if isinstance(exc, StopIteration):  # it would end the caller's loop
+                raise RuntimeError('a function of the caller raised StopIteration') from exc
             raise
         if response is None:
             self.close()
