@@ -10,7 +10,7 @@ from thrift_client import HashClient, Hedge
 from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient
 from thrift_client.discovery import Member
 from thrift_client.testing import Server
-from thrift_client.testing.behaviours import answer, silence
+from thrift_client.testing.behaviours import answer, delay, silence
 
 
 @pytest.fixture
@@ -54,6 +54,34 @@ async def test_what_is_not_waited_for_is_cancelled(fault_server):
         assert (await anext(responses)).value() == '1'
         await responses.aclose()
         assert [server.stats().busy for server in pool] == [0, 0, 0]
+
+
+@pytest.mark.parametrize('warm', [False, True], ids=['new', 'used'])
+@pytest.mark.parametrize('way', ['map', 'as_completed'])
+async def test_one_task_at_a_time_takes_responses(fault_server, way, warm):
+    """Another one gets a RuntimeError, as from a generator; `aclose` ends the wait."""
+    echo = answer(lambda args: args.key)
+    server = fault_server(test_service, [*[echo] * warm, delay(50) + echo, silence()])
+    async with AsyncHashClient(test_service, servers=[server.address]) as pool:
+        if warm:
+            await pool.getk('warm')
+        responses = {
+            'map': lambda: pool.getk.map('ab'),
+            'as_completed': lambda: pool.all.as_completed('getk', 'a'),
+        }[way]()
+        first = asyncio.ensure_future(anext(responses))
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match='another task'):
+            await asyncio.wait_for(anext(responses), 5)
+        assert (await asyncio.wait_for(first, 5)).value() == 'a'
+        if way == 'as_completed':
+            responses = pool.all.as_completed('getk', 'b')
+        last = asyncio.ensure_future(anext(responses))
+        await asyncio.sleep(0.05)
+        await responses.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await asyncio.wait_for(last, 5)
+        assert [server.stats().busy for server in pool] == [0]
 
 
 async def test_servers_that_leave_while_calls_run(addresses):

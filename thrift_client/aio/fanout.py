@@ -123,6 +123,8 @@ class AsyncFanOut(FanOutBase):
             leg.give_up(may_have_run=may_have_run)
             given_up.append(leg)
         self._active.clear()
+        self._scatter.is_over = True
+        self.wake()  # another task may wait for a response
         return given_up
 
     def abandon(self) -> None:

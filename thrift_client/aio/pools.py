@@ -146,10 +146,14 @@ class AsyncResponses(ResponsesBase, AsyncIterator[ThriftResponse[Any]]):
     ) -> None:
         super().__init__(fan_out)
         self._take = take
+        self._is_waiting = False
 
     async def __anext__(self) -> ThriftResponse[Any]:
         if not self._check():
             raise StopAsyncIteration
+        if self._is_waiting:
+            raise RuntimeError('another task is waiting for a response of this iterator')
+        self._is_waiting = True
         try:
             response = await self._take()
         except BaseException as exc:
@@ -157,6 +161,8 @@ class AsyncResponses(ResponsesBase, AsyncIterator[ThriftResponse[Any]]):
             if isinstance(exc, StopAsyncIteration):  # it would end the caller's loop
                 raise RuntimeError('a function of the caller raised StopAsyncIteration') from exc
             raise
+        finally:
+            self._is_waiting = False
         if response is None:
             await self.aclose()
             raise StopAsyncIteration
@@ -365,12 +371,13 @@ class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
 
         async def take() -> ThriftResponse[Any] | None:
             await self._listed(timeout)
-            while True:
+            while not mapped.is_over:
                 response = mapped.due()
                 fan_out.begin()
                 if response is not None or not mapped.waits:
                     return response
                 await fan_out.run()
+            return None
 
         return AsyncResponses(fan_out, take)
 
