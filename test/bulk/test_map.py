@@ -10,7 +10,7 @@ from rich_if import rich_service
 from test_if import test_service
 from thrift_client import HashClient, RetryPolicy, ThreadedHashClient, deadline, errors
 from thrift_client.aio import AsyncHashClient
-from thrift_client.testing import ClosedPort
+from thrift_client.testing import BlackHole, ClosedPort
 from thrift_client.testing.behaviours import (
     answer,
     application_exception,
@@ -165,6 +165,27 @@ def test_failover_holds_for_each_call(kind, closing, echoes, pool_of):
     responses = list(pool.getk.map(keys))
     assert [response.value() for response in responses] == keys
     assert responses[0].server is pool.servers[1]
+
+
+@each_kind
+def test_failover_is_part_of_a_call(kind, closing, echoes, pool_of):
+    """An item is one call to listeners, and has one timeout, whichever servers it goes to."""
+    heard = []
+    dead = closing(ClosedPort()).address
+    pool = pool_of(kind, [dead, echoes[0].address], failover=1, listeners=[heard.append])
+    pool.getk.set_hash(lambda key: 0)
+    (response,) = pool.getk.map('a')
+    assert (response.value(), response.attempts) == ('a', 2)
+    assert response.server is pool.servers[1]
+    calls = [type(event).__name__ for event in heard]
+    assert [name for name in calls if name.startswith('Call')] == ['CallStarted', 'CallFinished']
+    holes = [closing(BlackHole()).address for _ in range(2)]
+    pool = pool_of(kind, holes, failover=1, timeout=400)
+    began = time.monotonic()
+    (response,) = pool.getk.map('a')
+    assert isinstance(response.exception, errors.CallTimeout)
+    assert time.monotonic() - began < 0.75
+    assert response.elapsed > 390
 
 
 @either_face

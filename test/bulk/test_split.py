@@ -1,5 +1,6 @@
 """`set_split`: a call over a collection is sent to each server once, with its share."""
 
+import time
 from collections import Counter
 from contextlib import ExitStack
 
@@ -15,7 +16,7 @@ from rich_if.ttypes import Small
 from test_if import test_service
 from thrift_client import CircuitBreaker, HashClient, RetryPolicy, SimpleClient, errors, load
 from thrift_client.aio import AsyncHashClient
-from thrift_client.testing import ClosedPort, serve
+from thrift_client.testing import BlackHole, ClosedPort, serve
 from thrift_client.testing.behaviours import (
     answer,
     application_exception,
@@ -171,6 +172,21 @@ def test_failover_moves_a_share(kind, fault_server, closing, pool_of):
     moved = pool.texts(texts)
     assert moved.is_error()
     assert set(moved.keys) == {'', 'ccc', 'ffffff'}
+
+
+@each_kind
+def test_shares_that_move_on_have_no_other_timeout(kind, closing, fault_server, pool_of):
+    """A moved share has what is left of the call's time; without any it stays where it failed."""
+    holes = [closing(BlackHole()).address for _ in range(2)]
+    silent = fault_server(rich_service, silence()).address
+    for addresses, options in ((holes, {}), ([holes[0], silent], {'connect_timeout': 300})):
+        pool = pool_of(kind, addresses, rich_service, failover=1, timeout=400, **options)
+        pool.texts.set_split('value').texts.set_hash(lambda _: 0)
+        began = time.monotonic()
+        response = pool.texts(['a'])
+        assert time.monotonic() - began < 0.65
+        assert isinstance(response.exception, errors.CallTimeout)
+        assert response.server is pool.servers[bool(options)]
 
 
 @each_kind

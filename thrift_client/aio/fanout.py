@@ -207,8 +207,7 @@ class AsyncFanOut(FanOutBase):
         except WrongLoop:
             raise
         except FAILURES as exc:
-            assert call is not None
-            leg.endpoint, error = call.endpoint, exc
+            error = exc
         response = leg.answered(value) if error is None else leg.failed(error)
         if carrier.headers is not None:
             set_headers(response, carrier.headers)

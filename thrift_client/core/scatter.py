@@ -147,6 +147,7 @@ class Leg:
         if self.call is None:
             self.join()
         assert self.call is not None
+        self.endpoint = self.call.endpoint
         attempts = self.call.attempts
         self.call.end(error)
         if self.attempts_before:

@@ -1,7 +1,7 @@
 """Many calls at once on a hash pool: `map` over arguments, and one call split by key.
 
 Both are scatters (`core/scatter.py`) whose legs are calls of the pool. In a `map`, every server
-has one call at a time, on one connection; the next begins when it is answered. The number of
+has one call of its keys at a time; the next begins when it is answered. The number of
 calls ahead of the next response is bounded, so that a generator of any length is read no faster
 than its responses are taken.
 """
@@ -12,6 +12,7 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from thrift_client import deadlines
 from thrift_client.core.classify import is_out_of_reach
 from thrift_client.core.codec import next_id
 from thrift_client.core.failures import is_foreign
@@ -20,7 +21,7 @@ from thrift_client.core.split import Share, shown
 from thrift_client.errors import ThriftClientError
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse
 from thrift_client.shared.bound_methods import bind, method_of
-from thrift_client.shared.pickers import serving
+from thrift_client.shared.pickers import FailoverPicker, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -40,29 +41,29 @@ def new_leg(
     overrides: Overrides | None,
     method: Method,
     arguments: Any,
-    seqid: int | None = None,
+    started: float,
+    picker: Any = None,
 ) -> Leg:
-    """Return a leg that begins now, for a view of a pool with these overrides."""
+    """Return a leg of a call that began at `started`, for a view of a pool with these overrides."""
+    options = endpoint.view(overrides)
     return Leg(
-        position,
-        endpoint,
-        endpoint.view(overrides),
-        method,
-        arguments,
-        monotonic(),
-        next_id() if seqid is None else seqid,
+        position, endpoint, options, method, arguments, started, next_id(), picker=picker
     )
 
 
 class _Item:
-    """One call of a `map`; `outcome` is its response, or the mistake that prevents it."""
+    """One call of a `map`; `outcome` is its response, or the mistake that prevents it.
 
-    __slots__ = ('arguments', 'failed', 'key', 'outcome')
+    `owner` is the server in whose queue it is; failover may send it to another one.
+    """
+
+    __slots__ = ('arguments', 'key', 'outcome', 'owner')
+
+    owner: Endpoint
 
     def __init__(self) -> None:
         self.arguments: Any = None
         self.key: Any = None
-        self.failed: list[Endpoint] = []
         self.outcome: ThriftResponse[Any] | BaseException | None = None
 
 
@@ -118,17 +119,8 @@ class Mapped(Scatter):
     def ended(self, leg: Leg) -> None:
         """Note the response of a leg, and begin its server's next call."""
         item = self._under_way.pop(leg.position)
-        response = leg.response
-        assert response is not None
-        self._next(leg.endpoint)
-        error = response.exception
-        if self._failover and error is not None and is_out_of_reach(error):
-            item.failed.append(leg.endpoint)
-            roster = self._roster()
-            if serving(roster, item.key, self._failover, item.failed) not in item.failed:
-                self._queue(item)
-                return
-        item.outcome = response
+        item.outcome = leg.response
+        self._next(item.owner)
 
     def _read(self) -> None:
         """Read items as far ahead as allowed, and begin the calls that can begin."""
@@ -158,31 +150,40 @@ class Mapped(Scatter):
             self._ahead.append(item)
 
     def _queue(self, item: _Item) -> None:
-        endpoint = serving(self._roster(), item.key, self._failover, item.failed)
-        queue = self._queues.get(endpoint)
+        item.owner = serving(self._roster(), item.key, self._failover)
+        queue = self._queues.get(item.owner)
         if queue is not None:
             queue.append(item)
             return
-        self._queues[endpoint] = deque()
-        self._begin(endpoint, item)
+        self._queues[item.owner] = deque()
+        self._begin(item)
 
-    def _begin(self, endpoint: Endpoint, item: _Item) -> None:
+    def _begin(self, item: _Item) -> None:
+        endpoint, picker = item.owner, None
+        if self._failover:
+            picker = FailoverPicker(self._roster(), item.key, self._failover + 1)
+            endpoint = picker.endpoint
         self._number += 1
-        leg = new_leg(self._number, endpoint, self._overrides, self._method, item.arguments)
         self._under_way[self._number] = item
-        self.legs.append(leg)
+        self.legs.append(
+            new_leg(
+                self._number, endpoint, self._overrides, self._method, item.arguments,
+                monotonic(), picker,
+            )
+        )  # fmt: skip
 
     def _next(self, endpoint: Endpoint) -> None:
         queue = self._queues[endpoint]
         if queue:
-            self._begin(endpoint, queue.popleft())
+            self._begin(queue.popleft())
         else:
             del self._queues[endpoint]
 
     def refused(self, leg: Leg, mistake: Exception) -> None:
         """Raise the error of arguments that can't be encoded when the call's turn comes."""
-        self._under_way.pop(leg.position).outcome = mistake
-        self._next(leg.endpoint)
+        item = self._under_way.pop(leg.position)
+        item.outcome = mistake
+        self._next(item.owner)
 
 
 class SplitResponse(ThriftResponse[Any]):
@@ -249,8 +250,11 @@ class SplitCall(Scatter):
             position = len(self._by_position)
             self._by_position[position] = share
             self.legs.append(
-                new_leg(position, share.endpoint, self._overrides, self._method, arguments)
-            )
+                new_leg(
+                    position, share.endpoint, self._overrides, self._method, arguments,
+                    self._started,
+                )
+            )  # fmt: skip
             self._missing += 1
         self.is_over = not self._missing
 
@@ -259,7 +263,10 @@ class SplitCall(Scatter):
         self._by_position[leg.position].response = leg.response
         super().ended(leg)
         if self.is_over and self._failover:
-            self._move_on()
+            timeout = leg.options.timeout_of(leg.method.name)
+            ends = deadlines.expiry(self._started, timeout, leg.deadline)
+            if ends is None or monotonic() < ends:
+                self._move_on()
 
     def _move_on(self) -> None:
         """Send shares whose server was out of reach to other servers, as far as failover allows."""

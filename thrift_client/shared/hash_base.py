@@ -118,11 +118,12 @@ class KeyedMethod(PoolMethod):
         """Call the method for each item; return the responses, in the order of the items.
 
         A tuple is the arguments of a call, anything else is the only argument. The servers
-        are called in parallel, each with one call at a time. Items are read as responses
-        are taken, with a bounded number of calls ahead, so that there may be any number of
-        them. Calls begin when the first response is asked for; when the iterator is closed
-        those under way are given up. A mistake in an item is raised in its turn, and ends
-        the calls. Raises ValueError if the method is split: see `set_split`.
+        are called in parallel, each with one call at a time, besides those that failover
+        sends to it. Items are read as responses are taken, with a bounded number of calls
+        ahead, so that there may be any number of them. Calls begin when the first response is
+        asked for; when the iterator is closed those under way are given up. A mistake in an
+        item is raised in its turn, and ends the calls. Raises ValueError if the method is
+        split: see `set_split`.
         """
         return self._pool._map(type(self), items)
 
