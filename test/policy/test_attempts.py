@@ -446,3 +446,22 @@ def test_headers_of_a_hedged_call_are_made_once(closing, client_of):
     client.ping()
     assert budgets(server, ('X-Call', 'Retry-Attempt')) == [('1', '1'), ('1', '2')]
     assert len(made_for) == 1
+
+
+def test_retries_and_hedges_are_numbered_together(closing, client_of):
+    """No two attempts of a call send the same number."""
+
+    def refuse(handler, _body):
+        time.sleep(0.1)
+        send(handler, 503, b'')
+
+    server = closing(HttpServer(refuse))
+    options = {
+        'timeout': 5000, 'idempotent': True, 'hedge': Hedge(after=20, most=2),
+        'retry': RetryPolicy(attempts=2, backoff=1), 'propagate_deadline': True,
+    }  # fmt: skip
+    client = client_of(f'http://127.0.0.1:{server.port}/', **options)
+    with pytest.raises(errors.HttpStatusError) as caught:
+        client.ping()
+    assert sorted(attempt for _, attempt in budgets(server)) == ['1', '2', '3', '4']
+    assert caught.value.attempts == 4

@@ -62,8 +62,8 @@ class Call:
     __slots__ = (
         '_attempts_before', '_bypasses', '_deadline', '_ends_with_call', '_error', '_exception',
         '_headers', '_probe', '_reason', '_requests', '_result', '_retries', 'arguments',
-        'endpoint', 'expires', 'is_announced', 'limit', 'method', 'options', 'outer', 'picker',
-        'response', 'resume_at', 'seqid', 'started', 'until',
+        'endpoint', 'expires', 'is_announced', 'limit', 'method', 'options', 'others', 'outer',
+        'picker', 'response', 'resume_at', 'seqid', 'started', 'until',
     )  # fmt: skip
 
     def __init__(
@@ -93,6 +93,8 @@ class Call:
         #: Whether the call bypasses the breaker: not stopped by it, and not counted.
         self._bypasses = pin is not None and pin.bypasses
         self._attempts_before = attempts_before
+        #: How many attempts other legs of the same call have begun by now.
+        self.others = attempts_before
         self.outer = outer and not (pin is not None and pin.silent)
         self.is_announced = False  # by a small call that was its first attempt
         timeout = options.timeout_of(method.name)
@@ -399,6 +401,7 @@ class Call:
         if pause is None:
             self._error = error
             return
+        self._attempts_before = self.others
         health.retried()
         health.tell(
             'RetryPlanned', method=self.method.name, attempt=retries.attempts, pause=pause * 1000

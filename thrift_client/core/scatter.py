@@ -324,6 +324,8 @@ class Hedged(Scatter):
             call.arguments, call.started, call.seqid, picker=call.picker, outer=False,
         )  # fmt: skip
         leg.attempts_before = self.attempts - 1
+        if self._first.call is not None:
+            self._first.call.others = self._hedges
         self.legs.append(leg)
         self._set_alarm(now)
 
