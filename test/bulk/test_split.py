@@ -157,6 +157,10 @@ def test_a_failed_share_names_its_keys(kind, ending, fault_server, closing, pool
         response.value()
     assert [share.response.is_error() for share in response.shares] == [False, True]
     assert response.shares[0].response.value() == ['bb', 'dddd']
+    # The other server ran its share, whatever became of this one.
+    assert response.exception.maybe_executed is True
+    assert response.exception.server is pool.servers[1]
+    assert response.shares[1].response.exception.maybe_executed is (ending != 'dead')
 
 
 @each_kind
@@ -198,6 +202,7 @@ def test_with_no_server_left_a_share_fails(kind, closing, pool_of):
     response = pool.texts(['a', 'b', 'c'])
     assert isinstance(response.exception, errors.ConnectError)
     assert sorted(response.keys) == ['a', 'b', 'c']
+    assert response.exception.maybe_executed is False
 
 
 @each_kind

@@ -9,11 +9,12 @@ than its responses are taken.
 from __future__ import annotations
 
 from collections import deque
+from copy import copy
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from thrift_client import deadlines
-from thrift_client.core.classify import is_out_of_reach
+from thrift_client.core.classify import FAILURES, is_out_of_reach, may_have_run
 from thrift_client.core.codec import next_id
 from thrift_client.core.failures import is_foreign
 from thrift_client.core.scatter import Leg, Scatter
@@ -200,7 +201,8 @@ class SplitResponse(ThriftResponse[Any]):
 class SplitExceptionResponse(ThriftExceptionResponse[Any]):
     """A split call of which a share failed: `keys` are the keys of all failed shares.
 
-    `exception` and `server` are those of the first failed share; `shares` has every answer.
+    `exception` and `server` are those of the first failed share, except that the exception says
+    whether any server may have run its share; `shares` has every answer.
     """
 
     __slots__ = ('keys', 'shares')
@@ -302,12 +304,24 @@ class SplitCall(Scatter):
         return response
 
 
+def _of_call(error: Any, share: Share, shares: list[Share]) -> Any:
+    """Return the error of a share as that of the whole call; the share keeps its own."""
+    whole = copy(error).with_traceback(error.__traceback__)
+    whole.server, whole.__cause__ = share.server, error.__cause__
+    whole.maybe_executed = any(
+        not each.response.is_error() or may_have_run(each.response.exception) for each in shares
+    )
+    if isinstance(error, ThriftClientError) and share.keys:
+        whole.reason += f'; its share of the keys is {shown(share.keys)}'
+        whole.args = (whole.reason,)
+    return whole
+
+
 def _failure(shares: list[Share], errors: list[Share], elapsed: float) -> ThriftResponse[Any]:
     first = errors[0]
     error = first.response.exception
-    if isinstance(error, ThriftClientError) and first.keys:
-        error.reason += f'; its share of the keys is {shown(first.keys)}'
-        error.args = (error.reason,)
+    if isinstance(error, FAILURES):
+        error = _of_call(error, first, shares)
     response = SplitExceptionResponse(first.server, error, elapsed)
     response.shares = shares
     response.keys = [key for share in errors for key in share.keys]
