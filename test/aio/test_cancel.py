@@ -12,9 +12,18 @@ from thrift_client.aio import (
     AsyncReplicatedClient,
     AsyncSimpleClient,
 )
-from thrift_client.events import RetryPlanned
+from thrift_client.errors import ThriftClientError
+from thrift_client.events import CallFinished, RetryPlanned
 from thrift_client.testing import BlackHole
-from thrift_client.testing.behaviours import answer, close, first_bytes, hold, reply, reset
+from thrift_client.testing.behaviours import (
+    answer,
+    close,
+    first_bytes,
+    hold,
+    reply,
+    reset,
+    silence,
+)
 
 GOOD = answer(lambda args: args.key)
 
@@ -216,6 +225,45 @@ async def test_a_fan_out(fault_server):
         await cancelled(task)
         gate.open()
         assert [r.value() for r in await pool.getk('next')] == ['next', 'next']
+
+
+@pytest.mark.parametrize('way', ['fan-out', 'as_completed', 'map'])
+async def test_listeners_hear_of_it(fault_server, way):
+    """Each call of several ends with the CancelledError, as a call to one server does.
+
+    One that ends by itself, in a task that handles its cancellation, does not.
+    """
+    heard, gates = [], [hold(), hold()]
+    where = [
+        fault_server(test_service, [gate + GOOD, then]).address
+        for gate, then in zip(gates, (GOOD, silence()), strict=True)
+    ]
+    async with AsyncHashClient(test_service, servers=where, listeners=[heard.append]) as pool:
+        pool.getk.set_hash(int)
+        call = {
+            'fan-out': lambda: pool.all.getk('0'),
+            'as_completed': lambda: anext(pool.all.as_completed('getk', '0')),
+            'map': lambda: anext(pool.getk.map('01')),
+        }[way]
+        task = asyncio.ensure_future(call())
+        for gate in gates:
+            await reached(gate)
+        await cancelled(task)
+        for gate in gates:
+            gate.open()
+        assert [type(error) for error in ends(heard)] == [asyncio.CancelledError] * 2
+        try:
+            raise asyncio.CancelledError
+        except asyncio.CancelledError:
+            await pool.all.with_options(wait_for='first').getk('0')
+        assert [type(error) for error in ends(heard)] == [type(None), ThriftClientError]
+
+
+def ends(heard):
+    """Return the errors that calls have ended with since it was asked last."""
+    errors = [event.error for event in heard if isinstance(event, CallFinished)]
+    heard.clear()
+    return errors
 
 
 @pytest.mark.parametrize('options', [{}, {'listeners': [lambda event: None]}])

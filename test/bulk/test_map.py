@@ -223,6 +223,26 @@ def test_items_that_fail_raise_in_their_turn(kind, echoes, pool_of):
         next(responses)
 
 
+@pytest.mark.parametrize('kind', [HashClient, ThreadedHashClient])
+def test_listeners_hear_what_ends_the_calls_from_outside(kind, fault_server, pool_of):
+    """As they do of a single call that is interrupted."""
+
+    class Interrupt(BaseException):
+        pass
+
+    def items():
+        yield from map(str, range(128))  # all that one server's calls are read ahead
+        raise Interrupt
+
+    heard = []
+    server = fault_server(test_service, [ECHO, silence()])
+    pool = pool_of(kind, [server.address], listeners=[heard.append])
+    with pytest.raises(Interrupt):
+        list(pool.getk.map(items()))
+    ends = [event.error for event in heard if type(event).__name__ == 'CallFinished']
+    assert [type(error) for error in ends] == [type(None), Interrupt]
+
+
 @pytest.mark.parametrize('error', [StopIteration, StopAsyncIteration])
 @pytest.mark.parametrize('function', ['key', 'retry_on', 'retry_on of as_completed'])
 @each_kind

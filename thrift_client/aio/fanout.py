@@ -56,6 +56,7 @@ class AsyncFanOut(FanOutBase):
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[asyncio.Task[None], Leg] = {}
         self._waiter: asyncio.Future[None] | None = None
+        self._outside: BaseException | None = None  # what ended all legs
         self._trouble: BaseException | None = None  # what a leg's task raised
         self.landed: deque[AsyncExchange] = deque()
 
@@ -96,6 +97,7 @@ class AsyncFanOut(FanOutBase):
         if self._tasks:
             given_up += self._tasks.values()
             await asyncio.wait(list(self._tasks))
+        self._outside = None  # its traceback holds the frames of the call
         given_up += self._ended
         self._ended.clear()
         return list(dict.fromkeys(given_up))
@@ -111,6 +113,7 @@ class AsyncFanOut(FanOutBase):
 
     def _give_up_active(self) -> list[Leg]:
         given_up = []
+        outside = self._outside = self.interruption()
         for leg in [*self._active, *self._scatter.take_new()]:
             if leg.opening is not None:
                 leg.opening.cancel()
@@ -120,7 +123,7 @@ class AsyncFanOut(FanOutBase):
             if exchange is not None:
                 may_have_run = exchange.may_have_run()
                 exchange.source.abandon(exchange)
-            leg.give_up(may_have_run=may_have_run)
+            leg.give_up(may_have_run=may_have_run, outside=outside)
             given_up.append(leg)
         self._active.clear()
         self._scatter.is_over = True
@@ -236,7 +239,7 @@ class AsyncFanOut(FanOutBase):
                 self._trouble = task.exception()
             elif was_wanted:
                 self._trouble = asyncio.CancelledError()
-            leg.give_up(may_have_run=False)
+            leg.give_up(may_have_run=False, outside=self._outside)
         elif was_wanted:
             self._ended.append(leg)
 

@@ -325,7 +325,7 @@ class Call:
             self.picker.endpoint = endpoint
         self.retries.attempts = attempts
 
-    def give_up(self, error: ThriftClientError) -> None:
+    def give_up(self, error: BaseException) -> None:
         """End the call from outside, in place of `end`.
 
         An attempt under way is not a failure: its server is only as slow as it was so far.

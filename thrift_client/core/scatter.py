@@ -159,8 +159,10 @@ class Leg:
         if self.call is not None:
             self.join(mistake).end(mistake)
 
-    def give_up(self, *, may_have_run: bool) -> ThriftResponse[Any]:
-        """End because the answer is not needed any more.
+    def give_up(
+        self, *, may_have_run: bool, outside: BaseException | None = None
+    ) -> ThriftResponse[Any]:
+        """End because the answer is not needed any more, or because of what came from `outside`.
 
         A call that has not begun doesn't begin: listeners and a `headers=` function don't see it.
         """
@@ -169,7 +171,7 @@ class Leg:
         )
         call, attempts = self.call, self.attempts
         if call is not None:
-            call.give_up(error)
+            call.give_up(outside or error)
         else:
             self.endpoint.located(error, self.method.name, self.started)
         if self.attempts_before or call is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 
 from thrift_client.errors import EncodeError
@@ -23,6 +24,7 @@ class FanOutBase:
         self._active: set[Leg] = set()
         self._ended: deque[Leg] = deque()
         self._requests: dict[tuple[Codec, int], tuple[Any, bytes]] = {}
+        self._handled = id(sys.exception())  # not the exception: its traceback holds frames
 
     def begin(self) -> None:
         """Begin the new legs, as far as that doesn't block. Raises EncodeError."""
@@ -92,6 +94,15 @@ class FanOutBase:
             return None
         self._scatter.ended(leg)
         return leg
+
+    def interruption(self) -> BaseException | None:
+        """Return what ends all legs just now: a cancellation, a KeyboardInterrupt.
+
+        None if they are not needed any more, also where the caller handles such an exception.
+        """
+        found = sys.exception()
+        is_own = isinstance(found, Exception | GeneratorExit) or id(found) == self._handled
+        return None if is_own else found
 
     def _end(self, leg: Leg) -> None:
         """Note that a leg has its response."""

@@ -93,7 +93,7 @@ class FanOut(FanOutBase):
 
     def close(self) -> list[Leg]:
         """Give up whatever is still under way; the legs whose responses say so."""
-        given_up = [*self._active, *self._scatter.take_new()]
+        given_up, outside = [*self._active, *self._scatter.take_new()], self.interruption()
         try:
             for leg in given_up:
                 ran = leg.unsent is None and (
@@ -102,7 +102,7 @@ class FanOut(FanOutBase):
                 )
                 self._release(leg)
                 self._active.discard(leg)
-                leg.give_up(may_have_run=ran)
+                leg.give_up(may_have_run=ran, outside=outside)
         finally:
             for leg in self._active:  # left behind by a foreign exception
                 self._release(leg)
