@@ -9,8 +9,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from thrift_client import HashClient, ReplicatedClient, SimpleClient, ThreadedReplicatedClient
-from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient, AsyncSimpleClient
+from thrift_client import (
+    BalancedClient,
+    HashClient,
+    ReplicatedClient,
+    SimpleClient,
+    ThreadedReplicatedClient,
+)
+from thrift_client.aio import (
+    AsyncBalancedClient,
+    AsyncHashClient,
+    AsyncReplicatedClient,
+    AsyncSimpleClient,
+)
 
 
 class OnLoop:
@@ -169,12 +180,14 @@ class Face:
         name: of the face, in the tests' ids.
         client: makes a client of one server.
         hash_pool: makes a pool that places calls by their keys.
+        balanced: makes a pool in which any server can serve any call.
         fan_outs: make pools whose calls go to every server.
     """
 
     name: str
     client: Callable[..., Any]
     hash_pool: Callable[..., Any]
+    balanced: Callable[..., Any]
     fan_outs: tuple[Callable[..., Any], ...]
 
     @property
@@ -184,11 +197,16 @@ class Face:
 
 
 BLOCKING = Face(
-    'blocking', SimpleClient, HashClient, (ReplicatedClient, ThreadedReplicatedClient)
+    'blocking',
+    SimpleClient,
+    HashClient,
+    BalancedClient,
+    (ReplicatedClient, ThreadedReplicatedClient),
 )
 ASYNCIO = Face(
     'asyncio',
     _on_loop(AsyncSimpleClient),
     _on_loop(AsyncHashClient),
+    _on_loop(AsyncBalancedClient),
     (_on_loop(AsyncReplicatedClient),),
 )

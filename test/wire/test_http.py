@@ -77,6 +77,26 @@ def test_a_body_may_end_with_the_connection(client_of):
             assert [client.ping() for _ in range(2)] == ['pong', 'pong']
 
 
+@pytest.mark.parametrize('kind', ['client', 'hash pool', 'fan-out'])
+def test_a_body_without_length_ends_its_connection(kind, face):
+    """In HTTP/1.1, too: a connection that had been kept until then is not used again."""
+    answered = 0
+
+    def answer(handler, body):
+        nonlocal answered
+        answered += 1
+        if answered % 3:
+            server.serve(handler, body)
+        else:
+            raw(b'HTTP/1.1 200 OK\r\n\r\n' + server.call(body))(handler, body)
+
+    with HttpServer(answer) as server:
+        client, call = calling(face, kind, f'http://127.0.0.1:{server.port}/')
+        with client:
+            assert [call() for _ in range(9)] == ['pong'] * 9
+        assert server.opened == 3
+
+
 def test_a_chunked_body_is_read(client_of):
     """Chunks of any size are read."""
 
@@ -173,6 +193,17 @@ def test_cookies_come_back(client_of):
     assert cookies == [None, 'session=abc', None]
 
 
+@pytest.mark.parametrize('kind', ['client', 'hash pool', 'fan-out', 'balanced pool'])
+@pytest.mark.parametrize('cookie', ['name=\xe9', 'name=a\x85', 'n\xe9=1'])
+def test_a_cookie_that_cannot_be_sent_is_dropped(cookie, kind, face):
+    """The calls after it are made without it."""
+    with HttpServer(headers=[('Set-Cookie', cookie), ('Set-Cookie', 'good=1')]) as server:
+        client, call = calling(face, kind, f'http://127.0.0.1:{server.port}/')
+        with client:
+            assert [call() for _ in range(2)] == ['pong', 'pong']
+        assert server.requests[1][1]['Cookie'] == 'good=1'
+
+
 @pytest.mark.parametrize(
     ('user', 'sent'),
     [
@@ -231,8 +262,8 @@ def calling(face, kind, *addresses, **options):
     if kind == 'client':
         client = face.client(test_service, *addresses, **options)
         return client, client.ping
-    make = face.hash_pool if kind == 'hash pool' else face.fan_out
-    pool = make(test_service, servers=addresses, **options)
+    makers = {'hash pool': face.hash_pool, 'fan-out': face.fan_out, 'balanced pool': face.balanced}
+    pool = makers[kind](test_service, servers=addresses, **options)
 
     def call():
         got = pool.ping()

@@ -203,6 +203,7 @@ class HttpAssembler:
         message = self._take_events()
         if message is None:
             raise closed_by_server(partial=True)
+        self._channel.reusable = False  # h11 takes a connection at its end for one that is kept
         return message
 
     def _take_events(self) -> BytesIO | None:
