@@ -61,6 +61,11 @@ def cookies(*lines, path='/a/b', secure=False, clock=None):
         ('=a', None),
         ('', None),
         ('a=\r\nX: y', None),
+        ('a=b\tc', None),
+        ('a=é', None),
+        ('é=a', None),
+        ('a=\x85', None),
+        ('a=\xa0', None),
         ('a=' + 'x' * MOST_BYTES, None),
     ],
 )

@@ -74,7 +74,9 @@ class Cookies:
     def _set(self, cookies: dict[tuple[str, str], tuple[str, float | None]], line: str) -> None:
         pair, *rest = line.split(';')
         name, equals, value = (part.strip(' \t') for part in pair.partition('='))
-        if not equals or not name or len(pair) > MOST_BYTES or not pair.isprintable():
+        if not equals or not name or len(pair) > MOST_BYTES:
+            return
+        if not (pair.isascii() and pair.isprintable()):  # no header of a request may have it
             return
         attributes = {}
         for part in rest:
