@@ -11,6 +11,7 @@ from email.utils import formatdate
 
 import pytest
 
+from handlers import Rich
 from rich_if import rich_service
 from test_if import test_service
 from thrift_client import BalancedClient, HashClient, RetryPolicy, SimpleClient, errors
@@ -256,17 +257,17 @@ def test_retry_after(value, expected, client_of):
 BUSY_CLIENTS = ('client', 'hash pool', 'fan-out')
 
 
-def calling(face, kind, *addresses, **options):
+def calling(face, kind, *addresses, service=test_service, method='ping', **options):
     """Make a client or pool; and return what calls it: the value, or raises."""
     options = {'timeout': 5000, 'retry': RetryPolicy(backoff=1), **options}
     if kind == 'client':
-        client = face.client(test_service, *addresses, **options)
-        return client, client.ping
+        client = face.client(service, *addresses, **options)
+        return client, getattr(client, method)
     makers = {'hash pool': face.hash_pool, 'fan-out': face.fan_out, 'balanced pool': face.balanced}
-    pool = makers[kind](test_service, servers=addresses, **options)
+    pool = makers[kind](service, servers=addresses, **options)
 
-    def call():
-        got = pool.ping()
+    def call(*args):
+        got = getattr(pool, method)(*args)
         return (got[0] if isinstance(got, list) else got).value()
 
     return pool, call
@@ -500,8 +501,6 @@ def test_a_oneway_call_waits_for_no_answer(answers, face):
         from thrift.protocol.TBinaryProtocol import TBinaryProtocolFactory
         from thrift.transport.TTransport import TMemoryBuffer
 
-        from handlers import Rich
-
         factory = TBinaryProtocolFactory()
         given, made = TMemoryBuffer(body), TMemoryBuffer()
         rich_service.Processor(Rich()).process(
@@ -522,6 +521,30 @@ def test_a_oneway_call_waits_for_no_answer(answers, face):
                 assert time.monotonic() - began < 5
                 time.sleep(0.001)
         release.set()
+
+
+class Slow(Rich):
+    """Answers oneway calls late."""
+
+    def fire(self, token):
+        """Take a while."""
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize('kind', ['client', 'hash pool', 'fan-out', 'balanced pool'])
+@pytest.mark.parametrize('connection', ['keep-alive', 'close'])
+def test_a_oneway_call_gives_its_permit_to_the_next(connection, kind, face):
+    """With max_connections, the next call waits for the answer, and no longer."""
+    with HttpServer(headers=[('Connection', connection)]) as server:
+        server.processor = rich_service.Processor(Slow())
+        options = {'max_connections': 1, 'service': rich_service, 'method': 'echo'}
+        client, call = calling(face, kind, f'http://127.0.0.1:{server.port}/', **options)
+        with client:
+            for _ in range(2):
+                client.fire('token')
+                began = time.monotonic()
+                assert call('text') == 'text'
+                assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize('user', ['', 'me:secret@'])

@@ -399,12 +399,16 @@ class AsyncConnection(ConnectionBase):
 
     def _unasked(self) -> None:
         """Read what no call waits for: an answer to a oneway call, or the end."""
+        pool = self._pool()
         if self._unanswered is not None:
-            if not self.settle() or self.reusable:
+            if not self.settle():
+                return
+            if self.reusable:
+                if pool is not None:
+                    pool.serve()  # a call may wait for it
                 return
         elif self.is_quiet():
             return
-        pool = self._pool()
         if pool is None or not pool.dropped(self):
             self._unhear()  # its owner will notice when using it
 

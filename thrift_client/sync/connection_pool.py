@@ -224,9 +224,12 @@ class SyncConnectionPool(ConnectionPool):
         """
         self.gate.add('waiting')  # again, because the last to leave removes it
         self.check_open()
-        if self.line.first() is place:
-            return claim() if claim is not None else self.take_checked() or self.try_reserve()
-        return None
+        if self.line.first() is not place:
+            return None
+        claimed = claim() if claim is not None else self.take_checked() or self.try_reserve()
+        if claimed is None and self.idle:  # no call ends when an answer to a oneway call arrives
+            place.look_soon()
+        return claimed
 
     def left_line(self) -> None:
         """Note that a call has left the line: the next one looks."""

@@ -13,7 +13,7 @@ from time import monotonic
 
 from thrift_client.core.failures import is_foreign, is_system_error
 from thrift_client.shared.platform import READABLE, new_poller
-from thrift_client.sync.place import Place
+from thrift_client.sync.place import LOOK_EVERY, Place
 from thrift_client.sync.stream import SLICE
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from thrift_client.core.scatter import Leg
     from thrift_client.shared.opening import Steps
     from thrift_client.sync.place import Line
-
-#: Seconds between two checks if nothing can wake the fan-out.
-LOOK_EVERY = 0.01
 
 
 class Events:
@@ -41,6 +38,7 @@ class Events:
         self.woken: deque[tuple[Leg, Any]] = deque()
         self._pair: tuple[socket, socket] | None = None
         self._looks_often = False
+        self._looks_soon: list[Leg] = []
         self.next_expiry: float | None = None
 
     def listen(self, leg: Leg, events: dict[int, int]) -> None:
@@ -79,6 +77,10 @@ class Events:
                 if is_foreign(exc):
                     raise
 
+    def look_soon(self, leg: Leg) -> None:
+        """Look at a leg in the line after LOOK_EVERY, although nothing wakes the fan-out."""
+        self._looks_soon.append(leg)
+
     def prepare_to_wake(self) -> None:
         """Create the socket pair by which other threads wake the fan-out; without one, it polls."""
         if self._pair is None:
@@ -99,7 +101,8 @@ class Events:
         It waits for SLICE at most: a signal that comes just before a wait doesn't end it.
         """
         times.append(self.next_expiry)
-        if self._looks_often:
+        looks_soon, self._looks_soon = self._looks_soon, []
+        if self._looks_often or looks_soon:
             times.append(monotonic() + LOOK_EVERY)
         soonest = min([time for time in times if time is not None], default=None)
         patience = 0.0 if self.woken else SLICE
@@ -112,6 +115,7 @@ class Events:
                 ready.setdefault(leg, []).append(fd)
             elif self._pair is not None and fd == self._pair[0].fileno():
                 self._pair[0].recv(1024)
+        self.woken.extend([(leg, None) for leg in looks_soon])
         return ready
 
     def close(self) -> None:
@@ -137,6 +141,10 @@ class LegPlace(Place):
     def wake(self) -> None:
         """Have the leg check again."""
         self._events.wake(self._leg, None)
+
+    def look_soon(self) -> None:
+        """Have the leg check again after LOOK_EVERY."""
+        self._events.look_soon(self._leg)
 
 
 class LegOpening:
