@@ -1,5 +1,6 @@
 """attempt_timeout, retry_on, policies of single methods, hedges, and the deadline on the wire."""
 
+import asyncio
 import threading
 import time
 from contextlib import suppress
@@ -7,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from on_loop_pools import made
-from policy.conftest import CLIENTS, name
+from policy.conftest import BALANCED, CLIENTS, name
 from rich_if import rich_service
 from rich_if.ttypes import NotFound
 from stalls import Took
@@ -18,11 +19,12 @@ from thrift_client import (
     Hedge,
     ReplicatedClient,
     RetryPolicy,
+    ThreadedReplicatedClient,
     deadline,
     errors,
 )
 from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient
-from thrift_client.testing import ClosedPort
+from thrift_client.testing import BlackHole, ClosedPort
 from thrift_client.testing.behaviours import (
     answer,
     application_exception,
@@ -153,6 +155,75 @@ def test_timeouts_count_as_failures_unless_a_deadline_was_shorter(case, fault_se
     with deadline(60 if case == 'deadline' else None), pytest.raises(errors.CallTimeout):
         client.getk('k')
     assert client.stats().ejected is (case in ('own', 'attempt'))
+
+
+def log_in(view):
+    """Make a call on the new connection; a coroutine of the asyncio clients' views."""
+    return view.getk('login')
+
+
+def slow(kind):
+    """Return a function for `ssl=` that takes 100 ms, a coroutine function for asyncio."""
+
+    async def wait():
+        await asyncio.sleep(0.1)
+        return True
+
+    return wait if kind.__name__.startswith('Async') else lambda: time.sleep(0.1) or True
+
+
+#: What takes too long, the options, the `deadline()`, and whether that counts for the breaker.
+LATE = {
+    'connect, timeout': ('connect', {'timeout': 60}, None, True),
+    'connect, connect_timeout': ('connect', {'connect_timeout': 60}, 5000, True),
+    'connect, deadline': ('connect', {}, 60, False),
+    'on_connect, timeout': ('on_connect', {'timeout': 60}, None, True),
+    'on_connect, connect_timeout': ('on_connect', {'connect_timeout': 60}, 5000, True),
+    'on_connect, deadline': ('on_connect', {}, 60, False),
+    'ssl, timeout': ('ssl', {'timeout': 60}, None, False),
+    'ssl, connect_timeout': ('ssl', {'connect_timeout': 60}, 5000, False),
+    'ssl, deadline': ('ssl', {}, 60, False),
+}
+
+
+@pytest.mark.parametrize('kind', [*CLIENTS, *FAN_OUTS, ThreadedReplicatedClient, *BALANCED], ids=name)
+@pytest.mark.parametrize('case', LATE)
+def test_a_late_connect_counts_unless_the_client_is_its_reason(case, kind, fault_server, closing):
+    """A `deadline()` and a slow function of the user's say nothing about the server."""
+    what, options, ends, counts = LATE[case]
+    address = fault_server(test_service, silence()).address
+    if what == 'connect':
+        address = closing(BlackHole()).address
+    elif what == 'on_connect':
+        options = {'on_connect': log_in, **options}
+    else:
+        options = {'ssl': slow(kind), **options}
+    breaker = CircuitBreaker(failures=1)
+    options = {'timeout': 5000, 'circuit_breaker': breaker, **options}
+    if kind in CLIENTS:
+        client = server = closing(made(kind, test_service, address, **options))
+    else:
+        if kind in BALANCED:
+            options['balance'] = 'first'
+        servers = [address, fault_server(test_service, ECHO).address]
+        client = closing(made(kind, test_service, servers=servers, **options))
+        server = client.servers[0]
+    with deadline(ends), suppress(errors.ThriftClientError):
+        client.getk('k')
+    assert server.stats().ejected is counts
+
+
+@pytest.mark.parametrize('what', ['on_connect', 'reply'])
+def test_count_timeouts_is_about_calls_on_new_connections_too(what, fault_server, client_of):
+    """A timeout of a call that on_connect made counts no more than any other."""
+    server = fault_server(test_service, silence())
+    client = client_of(
+        server.address, timeout=60, circuit_breaker=CircuitBreaker(failures=1, count_timeouts=False),
+        on_connect=log_in if what == 'on_connect' else None,
+    )  # fmt: skip
+    with pytest.raises(errors.ThriftClientError):
+        client.getk('k')
+    assert not client.stats().ejected
 
 
 @pytest.mark.parametrize('balance', ['round_robin', 'random', 'least_loaded', 'p2c', 'first'])

@@ -15,7 +15,7 @@ from thrift_client.core.breaker import (
     Probe,
     may_eject,
 )
-from thrift_client.core.classify import is_failure
+from thrift_client.core.classify import is_failure, timed_out
 
 NOW = 1000.0
 POLICY = CircuitBreaker(failures=2, eject=1000, max_eject=8000)
@@ -270,6 +270,8 @@ def http_error(status):
         ),
         (errors.CallTimeout('spent', phase='resolving kv.test'), False),
         (errors.CallTimeout('spent', phase='authenticating', maybe_executed=False), True),
+        (errors.CallTimeout('spent', phase='opening a connection', maybe_executed=False), False),
+        (timed_out('waiting for the function given as ssl='), False),
         (errors.CallTimeout('spent', phase='sending'), False),
         (errors.PoolExhausted('all in use', phase='waiting for a connection'), False),
         (errors.EncodeError('bad argument'), False),

@@ -8,6 +8,7 @@ from weakref import ref
 
 from thrift_client.aio.connection import AsyncPlace, running_loop
 from thrift_client.aio.stream import within
+from thrift_client.errors import CallTimeout
 from thrift_client.shared.pin import PinBase, PinTurn, greeting_failed, moved
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from thrift_client.core.call import Call
     from thrift_client.shared.endpoint import Endpoint
+
+#: The phase of an `on_connect` that takes too long by itself.
+ON_CONNECT = 'waiting for on_connect'
 
 
 class AsyncPin(PinBase):
@@ -162,11 +166,13 @@ async def greet(
     try:
         value = endpoint.options.on_connect(pin.view())
         if hasattr(value, '__await__'):
-            await within(value, ends, 'authenticating')
+            await within(value, ends, ON_CONNECT)
         pin.take_back()
     except BaseException as exc:
         if not pin.is_lost:
             pin.drop(connections, connection, exc)
+        elif isinstance(exc, CallTimeout) and exc.phase == ON_CONNECT:  # a call was under way
+            exc.phase = 'waiting for the reply'
         error = greeting_failed(exc, endpoint.codec.service)
         if error is None:
             raise

@@ -60,7 +60,7 @@ class Call:
     """
 
     __slots__ = (
-        '_attempts_before', '_bypasses', '_deadline', '_ends_with_call', '_error', '_exception',
+        '_attempts_before', '_bypasses', '_ends_with_call', '_error', '_exception',
         '_headers', '_probe', '_reason', '_requests', '_result', '_retries', 'arguments',
         'endpoint', 'expires', 'is_announced', 'limit', 'method', 'options', 'others', 'outer',
         'picker', 'response', 'resume_at', 'seqid', 'started', 'until',
@@ -100,9 +100,8 @@ class Call:
         timeout = options.timeout_of(method.name)
         ends = deadlines.current.get() if deadline is _CURRENT else deadline
         self.expires: float | None = deadlines.expiry(started, timeout, ends)
-        self._deadline = ends is not None and self.expires == ends
         self.limit = f'timeout={timeout:g} ms' if timeout is not None else None
-        if self._deadline:
+        if ends is not None and self.expires == ends:
             self.limit = getattr(ends, 'limit', 'deadline()')
         until = None if pin is None else pin.until
         if until is not None and (self.expires is None or until < self.expires):
@@ -285,7 +284,11 @@ class Call:
         if self._bypasses:
             self._error = error
             return
-        counts = is_failure(error, count_timeout=self._counts_timeout(health))
+        counts = is_failure(
+            error,
+            count_timeout=self._counts_timeout(health),
+            by_deadline=self._is_ended_by_deadline(now),
+        )
         health.failed(error, is_failure=counts, probe=probe)
         self._go_on(error, now, answered=False)
 
@@ -381,12 +384,17 @@ class Call:
             error.limit = error.limit or self.limit
             error.hint = hint_for(error.hint, error.limit)
 
-    def _counts_timeout(self, health: Any) -> bool:
-        """Tell whether a timeout of this attempt counts as a failure of the server."""
+    @staticmethod
+    def _counts_timeout(health: Any) -> bool:
+        """Tell whether a timeout while waiting for the reply counts against the server."""
         policy = health.breaker.policy if health.breaker is not None else None
-        if policy is not None and not policy.count_timeouts:
+        return policy is None or policy.count_timeouts
+
+    def _is_ended_by_deadline(self, now: float) -> bool:
+        """Tell whether a `deadline()` ended the attempt, and nothing that is shorter."""
+        if self.expires is None or self.limit != 'deadline()':
             return False
-        return not (self._ends_with_call and self._deadline)
+        return self._ends_with_call and now >= self.expires
 
     def _go_on(self, error: BaseException, now: float, *, answered: bool) -> None:
         """Plan the next attempt, or end the call with `error`."""

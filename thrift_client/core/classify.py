@@ -42,7 +42,10 @@ OPENING = (
     'performing the TLS handshake',
     'authenticating',
     'opening a connection',
+    'waiting for the function given as',
 )
+#: Those in which the client's own machine, or the user's function, takes the time.
+_OWN_OPENING = ('resolving', 'opening a connection', 'waiting for the function given as')
 
 #: The phase of a call that finds its pinned connection lost.
 PINNED = 'using a pinned connection'
@@ -187,12 +190,18 @@ def lacked_server(error: BaseException) -> bool:
     return is_of_proxy(error) and error.type == TApplicationException.INTERNAL_ERROR  # type: ignore[attr-defined]
 
 
-def is_failure(error: BaseException, *, count_timeout: bool = False) -> bool:
+def is_failure(
+    error: BaseException, *, count_timeout: bool = False, by_deadline: bool = False
+) -> bool:
     """Tell whether an error counts against the server: unreachable, or invalid replies.
 
-    `count_timeout` says that a timeout while waiting for the reply does. Of the exceptions that
-    the server answered with, only a TApplicationException does that is not about the call.
+    `count_timeout` says that a timeout while waiting for the reply does, `by_deadline` that a
+    `deadline()` ended the attempt: then no timeout does. Of the exceptions that the server
+    answered with, only a TApplicationException does that is not about the call.
     """
+    cause = error.__cause__
+    if isinstance(error, ConnectError) and isinstance(cause, CallTimeout):
+        error = cause  # of a call that `on_connect` made
     if isinstance(error, HttpStatusError):
         return error.status >= 500
     if isinstance(error, ConnectError) and error.errno in _LOCAL:
@@ -200,8 +209,8 @@ def is_failure(error: BaseException, *, count_timeout: bool = False) -> bool:
     if isinstance(error, AuthError) or getattr(error, 'phase', None) == PINNED:
         return False
     if isinstance(error, CallTimeout):
-        if (error.phase or '').startswith('resolving'):
-            return False  # the resolver is slow, not the server
+        if by_deadline or (error.phase or '').startswith(_OWN_OPENING):
+            return False
         return is_late_connect(error) or (count_timeout and error.phase in READING)
     return isinstance(error, _SERVER_FAILURES)
 

@@ -172,6 +172,8 @@ class Opener:
         Raises ConnectError and its kinds, WireMismatch for a server without TLS,
         CallTimeout.
         """
+        if expires is not None and now >= expires:
+            raise timed_out('waiting for a connection')  # a connect would blame the server
         ends = self.ends(now, expires)
         try:
             return (yield from self._open(ends))
@@ -275,7 +277,7 @@ def _made(option: str, options: Options, expires: float | None) -> Steps:
                 maybe_executed=False,
             ) from exc
     if _is_over(expires):
-        raise timed_out('authenticating')
+        raise timed_out(f'waiting for the function given as {option}=')
     return checked
 
 
