@@ -39,6 +39,7 @@ from wire.http_server import HttpServer, send
 ECHO = answer(lambda args: args.key)
 ATTEMPTS = RetryPolicy(attempts=5, attempt_timeout=100)
 FAN_OUTS = (ReplicatedClient, AsyncReplicatedClient)
+EVERY_KIND = (*CLIENTS, *FAN_OUTS, ThreadedReplicatedClient, *BALANCED)
 HASHES = (HashClient, AsyncHashClient)
 
 
@@ -186,7 +187,7 @@ LATE = {
 }
 
 
-@pytest.mark.parametrize('kind', [*CLIENTS, *FAN_OUTS, ThreadedReplicatedClient, *BALANCED], ids=name)
+@pytest.mark.parametrize('kind', EVERY_KIND, ids=name)
 @pytest.mark.parametrize('case', LATE)
 def test_a_late_connect_counts_unless_the_client_is_its_reason(case, kind, fault_server, closing):
     """A `deadline()` and a slow function of the user's say nothing about the server."""
@@ -217,10 +218,9 @@ def test_a_late_connect_counts_unless_the_client_is_its_reason(case, kind, fault
 def test_count_timeouts_is_about_calls_on_new_connections_too(what, fault_server, client_of):
     """A timeout of a call that on_connect made counts no more than any other."""
     server = fault_server(test_service, silence())
-    client = client_of(
-        server.address, timeout=60, circuit_breaker=CircuitBreaker(failures=1, count_timeouts=False),
-        on_connect=log_in if what == 'on_connect' else None,
-    )  # fmt: skip
+    breaker = CircuitBreaker(failures=1, count_timeouts=False)
+    greet = log_in if what == 'on_connect' else None
+    client = client_of(server.address, timeout=60, circuit_breaker=breaker, on_connect=greet)
     with pytest.raises(errors.ThriftClientError):
         client.getk('k')
     assert not client.stats().ejected
@@ -429,6 +429,33 @@ def test_a_hedge_leaves_the_last_retry_in_the_budget(fault_server, client_of):
     )  # fmt: skip
     client.getk('k')
     assert server.ledger.count('k') <= 10
+
+
+@pytest.mark.parametrize(
+    ('kind', 'hedged'),
+    [
+        *((kind, False) for kind in EVERY_KIND),
+        *((kind, True) for kind in (*CLIENTS, *BALANCED)),
+    ],
+    ids=lambda value: name(value) if isinstance(value, type) else 'hedges' if value else 'retries',
+)
+def test_retries_and_hedges_add_nothing_to_the_budget(kind, hedged, fault_server, closing):
+    """Each of 40 calls adds half a retry; ten are there at first, and one comes each second."""
+    script = delay(20) + ECHO if hedged else close()
+    servers = [fault_server(test_service, script) for _ in range(3 if kind in BALANCED else 1)]
+    options = {
+        'idempotent': True, 'retry': RetryPolicy(attempts=10, backoff=0, budget=0.5),
+        'hedge': Hedge(after=0, most=2) if hedged else None, 'timeout': 5000,
+    }  # fmt: skip
+    addresses = [server.address for server in servers]
+    given = {'servers': addresses} if kind not in CLIENTS else {'host': addresses[0]}
+    client = closing(made(kind, test_service, **given, **options))
+    began = time.monotonic()
+    for _ in range(40):
+        with suppress(errors.ConnectionLost):
+            client.getk('k')
+    most = 40 + 10 + 20 + time.monotonic() - began
+    assert 40 < sum(server.ledger.count('k') for server in servers) <= most
 
 
 WITH_HEADERS = ('Deadline-Budget', 'Retry-Attempt')

@@ -265,13 +265,39 @@ def test_a_quiet_minute_does_not_pay_for_a_storm():
 
 def test_a_storm_is_a_fifth_of_the_calls():
     """Where every call fails, a thousand of them cause 200 retries and the floor, no more."""
-    made = 0
-    of = RetryBudget(lambda: made, NOW)
-    granted = 0
+    sent = granted = 0
+    of = RetryBudget(lambda: sent, NOW)
     for _ in range(1000):
-        made += 1
-        granted += of.spend(0.2, NOW)
+        sent += 1
+        again = of.spend(0.2, NOW)
+        sent += again
+        granted += again
     assert 200 <= granted <= 200 + FLOOR
+
+
+@pytest.mark.parametrize('share', [0.2, 0.5, 1])
+@pytest.mark.parametrize('at_once', [1, 20])
+def test_retries_do_not_pay_for_retries(share, at_once):
+    """The count has all requests; calls that fail at once send their retries after a pause."""
+    sent = granted = 0
+    of = RetryBudget(lambda: sent, NOW)
+    for _ in range(1000 // at_once):
+        trying = at_once
+        for _ in range(10):  # attempts
+            sent += trying
+            trying = sum(of.spend(share, NOW) for _ in range(trying))
+            granted += trying
+    assert 1000 * share - 1 <= granted <= 1000 * share + FLOOR
+
+
+def test_retries_that_were_never_sent_are_forgotten():
+    """After a long time without a server, calls add retries again."""
+    sent = 0
+    of = RetryBudget(lambda: sent, NOW)
+    for second in range(10_000):
+        of.spend(0.2, NOW + second)
+    sent += 2 * SAVED
+    assert spent(of, 0.2, NOW + 10_000) > FLOOR
 
 
 def test_a_count_that_shrinks_gives_nothing_back():
@@ -281,7 +307,9 @@ def test_a_count_that_shrinks_gives_nothing_back():
     assert spent(of, 0.2) == 20 + FLOOR
     made[0] = 10
     assert spent(of, 0.2) == 0
-    made[0] = 20
+    made[0] += 20 + FLOOR  # the retries
+    assert spent(of, 0.2) == 0
+    made[0] += 10
     assert spent(of, 0.2) == 2
 
 

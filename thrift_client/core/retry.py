@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 FLOOR, FLOOR_A_SECOND = 10, 1
 #: The most retries that can be saved up: a minute without failures doesn't permit a storm.
 SAVED = 100
+#: The most retries that count as granted and not yet sent; some are never sent.
+MOST_UNSENT = SAVED + FLOOR
 #: A backoff, or an ejection, doubled so often is above every limit; 2.0**1024 would overflow.
 MOST_DOUBLINGS = 60
 
@@ -37,15 +39,16 @@ def is_retried(answer: BaseException, retry_on: Any) -> bool:
 class RetryBudget:
     """How many retries a client or pool may make: a share of its calls, and a small floor.
 
-    `calls()` counts the calls made so far. It is asked only when something failed, so
-    that a successful call pays nothing for the retry budget.
+    `calls()` counts the requests sent so far, and so the retries and hedges, too. It is asked
+    only when something failed, so that a successful call pays nothing for the retry budget.
     """
 
-    __slots__ = ('_calls', '_counted', '_floor', '_saved', '_then')
+    __slots__ = ('_calls', '_counted', '_floor', '_saved', '_then', '_unsent')
 
     def __init__(self, calls: Callable[[], int], now: float) -> None:
         self._calls = calls
         self._counted = 0
+        self._unsent = 0  # retries and hedges that were granted and are not yet in the count
         self._saved = 0.0
         self._floor = float(FLOOR)
         self._then = now
@@ -57,19 +60,22 @@ class RetryBudget:
         many must be left afterwards.
         """
         calls = self._calls()
-        self._saved = min(SAVED, self._saved + max(0, calls - self._counted) * share)
+        sent = max(0, calls - self._counted)
         self._counted = calls
+        self._saved = min(SAVED, self._saved + max(0, sent - self._unsent) * share)
+        self._unsent = max(0, self._unsent - sent)
         self._floor = min(FLOOR, self._floor + (now - self._then) * FLOOR_A_SECOND)
         self._then = now
         if self._saved + self._floor < 1 + keep:
             return False
         if self._saved >= 1:
             self._saved -= 1
-            return True
-        if self._floor >= 1 and share > 0:
+        elif self._floor >= 1 and share > 0:
             self._floor -= 1
-            return True
-        return False
+        else:
+            return False
+        self._unsent = min(MOST_UNSENT, self._unsent + 1)
+        return True
 
 
 class Retries:
