@@ -13,6 +13,7 @@ import pytest
 
 from handlers import Rich
 from rich_if import rich_service
+from rich_if.ttypes import NotFound
 from test_if import test_service
 from thrift_client import BalancedClient, HashClient, RetryPolicy, SimpleClient, errors
 from wire.http_server import HttpServer, send
@@ -180,6 +181,41 @@ def test_reply_headers_are_on_the_response(face):
                 responses = pool.setk('k', 'v')
                 response = responses[0] if isinstance(responses, list) else responses
                 assert response.headers['x-answer'] == '42'
+
+
+@pytest.mark.parametrize('kind', ['hash pool', 'fan-out', 'balanced pool'])
+@pytest.mark.parametrize('last', ['answers', 'is silent'])
+def test_an_error_response_is_about_the_last_attempt(last, kind, face):
+    """It has the number of attempts, and the headers of its own answer, if there was one."""
+    release = threading.Event()
+    came = 0
+
+    def answer(handler, body):
+        nonlocal came
+        came += 1
+        server.headers = [('X-Answer', str(came))]
+        if came == 3 and last == 'is silent':
+            release.wait(5)
+        server.serve(handler, body)
+
+    makers = {'hash pool': face.hash_pool, 'fan-out': face.fan_out, 'balanced pool': face.balanced}
+    policy = RetryPolicy(attempts=3, backoff=1, retry_on=NotFound)
+    with HttpServer(answer) as server:
+        server.processor = rich_service.Processor(Rich())
+        options = {'idempotent': True, 'retry': policy, 'timeout': 500, 'max_idle': 0}
+        urls = [f'http://127.0.0.1:{server.port}/']
+        with makers[kind](rich_service, servers=urls, **options) as pool:
+            got = pool.find('missing', False)
+            response = got[0] if isinstance(got, list) else got
+        release.set()
+    assert response.attempts == 3
+    if last == 'answers':
+        assert isinstance(response.exception, NotFound)
+        assert response.headers['x-answer'] == '3'
+    else:
+        assert isinstance(response.exception, errors.CallTimeout)
+        assert response.exception.attempts == 3
+        assert response.headers is None
 
 
 def test_cookies_come_back(client_of):

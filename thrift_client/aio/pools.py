@@ -22,7 +22,7 @@ from thrift_client.core.scatter import Scatter
 from thrift_client.errors import CallTimeout, EncodeError, WrongLoop
 from thrift_client.options import check_max_threads
 from thrift_client.response import ThriftResponse, answered, begun, failed
-from thrift_client.shared.balanced_base import BalancedBase, balanced_failure
+from thrift_client.shared.balanced_base import BalancedBase, balanced_failure, unsent
 from thrift_client.shared.bound_methods import ForwardedMethod, bind, method_of
 from thrift_client.shared.hash_base import HashBase, KeyedMethod, key_of
 from thrift_client.shared.pickers import BalancedPicker, FailoverPicker
@@ -446,7 +446,9 @@ class AsyncBalancedClient(BalancedBase[AsyncSimpleClient], AsyncThriftPool):
             error = exc
             if is_raised(exc, servers):
                 raise
-            return balanced_failure(picker, exc, method, started)
+            if picker is None:
+                return unsent(exc, method, started)
+            return balanced_failure(picker, response, exc, method, started)
         except BaseException as exc:
             error = exc
             raise

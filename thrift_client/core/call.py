@@ -34,6 +34,7 @@ from thrift_client.core.classify import (
 from thrift_client.core.retry import Retries
 from thrift_client.errors import CallTimeout, ThriftClientError
 from thrift_client.options import check_headers
+from thrift_client.response import set_headers
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -306,6 +307,8 @@ class Call:
         if exception is not None and self.options.reconsiders(self.method, exception):
             self._go_on(exception, now, answered=True)
             if self._error is None:
+                if self.response is not None:
+                    set_headers(self.response, None)  # they are of an answer that doesn't count
                 return False
             self._error = None
         return True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from thrift_client.core.retry import RetryBudget
 from thrift_client.errors import ThriftClientError
-from thrift_client.response import ThriftExceptionResponse
+from thrift_client.response import ThriftExceptionResponse, ThriftResponse, failed
 from thrift_client.routing.balance import Balancer, Load
 from thrift_client.routing.named import balancer
 from thrift_client.shared.pickers import BalancedPicker, Balancing
@@ -77,17 +77,26 @@ class BalancedBase(PoolBase[S]):
 BalancedBase.__init__.__qualname__ = 'BalancedClient'
 
 
+def unsent(
+    error: BaseException, method: Method, started: float
+) -> ThriftExceptionResponse[Any]:
+    """Return the response of a call for which no server could be chosen."""
+    if isinstance(error, ThriftClientError):
+        error.method = method.name
+    return ThriftExceptionResponse(None, error, (monotonic() - started) * 1000)
+
+
 def balanced_failure(
-    picker: BalancedPicker | None, error: BaseException, method: Method, started: float
+    picker: BalancedPicker,
+    response: ThriftResponse[Any],
+    error: BaseException,
+    method: Method,
+    started: float,
 ) -> ThriftExceptionResponse[Any]:
     """Return the response of a failed call, with the reason of each unreachable server.
 
-    `picker` is None if no server could be chosen.
+    `response` is the one that it began with.
     """
     elapsed = (monotonic() - started) * 1000
-    if picker is None:
-        if isinstance(error, ThriftClientError):
-            error.method = method.name
-        return ThriftExceptionResponse(None, error, elapsed)
-    failure = picker.summary(error, method.name, elapsed)
-    return ThriftExceptionResponse(picker.endpoint.client, failure, elapsed)
+    response.server = picker.endpoint.client
+    return failed(response, picker.summary(error, method.name, elapsed), elapsed)

@@ -18,7 +18,7 @@ from thrift_client.core.classify import FAILURES
 from thrift_client.errors import EncodeError
 from thrift_client.options import check_max_threads
 from thrift_client.response import ThriftResponse, answered, begun, failed
-from thrift_client.shared.balanced_base import BalancedBase, balanced_failure
+from thrift_client.shared.balanced_base import BalancedBase, balanced_failure, unsent
 from thrift_client.shared.bound_methods import ForwardedMethod, PoolMethod, bind, method_of
 from thrift_client.shared.hash_base import HashBase, KeyedMethod, key_of
 from thrift_client.shared.pickers import BalancedPicker, FailoverPicker
@@ -435,7 +435,9 @@ class BalancedMethod(PoolMethod):
             error = exc
             if is_raised(exc, self._servers):
                 raise
-            return balanced_failure(picker, exc, method, started)
+            if picker is None:
+                return unsent(exc, method, started)
+            return balanced_failure(picker, response, exc, method, started)
         except BaseException as exc:
             error = exc
             raise
