@@ -69,14 +69,11 @@ class ThriftResponse(Generic[T]):
         return f'<{type(self).__name__} {_name(self.server)}: {what}>'
 
     def __reduce__(self) -> tuple[Any, ...]:
+        slots = [name for kind in type(self).__mro__ for name in kind.__dict__.get('__slots__', ())]
         headers = self.headers
-        state = {
-            'server': _name(self.server),
-            '_value': self._value,
-            'elapsed': self.elapsed,
-            'attempts': self.attempts,
-            '_headers': None if headers is None else dict(headers),
-        }
+        state = {name: getattr(self, name) for name in slots if hasattr(self, name)}
+        state['server'] = _name(self.server)
+        state['_headers'] = None if headers is None else dict(headers)
         return _restored, (type(self), state)
 
     if not TYPE_CHECKING:  # type checkers would accept each of these mistakes
@@ -179,15 +176,15 @@ class ThriftExceptionResponse(ThriftResponse[T]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         restored, (kind, state) = super().__reduce__()
-        exception = self.exception
+        exception, state['_traceback'] = state.pop('exception'), None
         if exception is None or isinstance(exception, ThriftClientError):
-            return restored, (kind, state | {'exception': exception, '_traceback': None})
+            return restored, (kind, state | {'exception': exception})
         # Pickled in parts, as a generated exception can't be modified, not even by pickle.
         fields = dict(exception.__dict__)
         if 'server' in fields and isinstance(exception, TApplicationException):
             fields['server'] = _name(self.server)
         parts = type(exception), exception.args, fields
-        return _restored_with, (kind, state | {'_traceback': None}, parts)
+        return _restored_with, (kind, state, parts)
 
 
 def answered(

@@ -1,15 +1,16 @@
 """Responses and errors in pickles, as a pool of processes sends them."""
 
-import copy
 import pickle
 
 import pytest
 from thrift.Thrift import TApplicationException
 
 from handlers import Rich
+from on_loop_pools import made
 from rich_if import rich_service
 from rich_if.ttypes import NotFound, Refused
-from thrift_client import ThriftExceptionResponse, ThriftResponse, errors
+from thrift_client import HashClient, ThriftExceptionResponse, ThriftResponse, errors
+from thrift_client.aio import AsyncHashClient
 from thrift_client.testing import serve
 from ways import FACES
 
@@ -58,9 +59,26 @@ def test_responses_come_back_with_the_servers_name(face, address):
         assert failed.type == responses[3].exception.type
         assert failed.server == responses[3].server.name
         assert failed.maybe_executed
-    with face.client(rich_service, address) as client:
-        with pytest.raises(TApplicationException) as caught:
-            client.fail('on purpose')
-        again = pickle.loads(pickle.dumps(caught.value))
-        assert (again.server, again.message) == (client.name, caught.value.message)
-        assert copy.copy(responses[0]).value() == 'found key'
+
+
+@pytest.mark.parametrize('kind', [HashClient, AsyncHashClient], ids=lambda kind: kind.__name__)
+def test_split_responses_keep_their_shares(kind, closing):
+    """Those of a call that succeeded, and the keys of one that failed."""
+    with serve(rich_service, Rich()) as one, serve(rich_service, Rich()) as two:
+        addresses = [one.address, two.address]
+        pool = closing(made(kind, rich_service, servers=addresses))
+        pool.lookup.set_split('ids')
+        good = pool.lookup([0, 1, 2])
+        two.close()
+        bad = pool.lookup([0, 1, 2])
+    for response in (good, bad):
+        for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+            again = pickle.loads(pickle.dumps(response, protocol))
+            assert type(again) is type(response)
+            assert repr(again.shares) == repr(response.shares)
+            assert [share.server for share in again.shares] == addresses
+            for share, before in zip(again.shares, response.shares, strict=True):
+                assert (share.keys, share.positions) == (before.keys, before.positions)
+                assert said(share.response.exception) == said(before.response.exception)
+    assert pickle.loads(pickle.dumps(good)).value() == good.value()
+    assert pickle.loads(pickle.dumps(bad)).keys == bad.keys == [1]

@@ -41,6 +41,10 @@ class Share:
         self.positions: list[int] = []
         self.response: Any = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = self.keys, self.positions, self.response
+        return _restored, (self.endpoint.name, *state)
+
     def __repr__(self) -> str:
         return f'<Share of {self.endpoint.name}: {shown(self.keys)}>'
 
@@ -59,6 +63,21 @@ class Share:
         if isinstance(whole, Mapping):
             return {key: whole[key] for key in self.keys}
         return set(self.keys) if isinstance(whole, AbstractSet) else list(self.keys)
+
+
+class _Named:
+    """The server of a share that was pickled, with its name alone."""
+
+    __slots__ = ('client', 'name')
+
+    def __init__(self, name: str) -> None:
+        self.name = self.client = name
+
+
+def _restored(name: str, keys: list[Any], positions: list[int], response: Any) -> Share:
+    share = Share(_Named(name))
+    share.keys, share.positions, share.response = keys, positions, response
+    return share
 
 
 class Split:
