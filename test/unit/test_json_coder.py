@@ -105,6 +105,31 @@ def test_the_bytes_and_values_are_apaches(value):
     assert read('mirror', reply('mirror', success=value)).success == value
 
 
+MINUS_ZERO = Everything(
+    numbers=Numbers(False, 0, 0, 0, 0, -0.0),
+    deep={0: [{0: {-0.0}}]},
+    tags=set(),
+    indexes=[{'-0': {0, 1}}],
+)
+
+
+def test_minus_zero_is_read_as_apaches_protocol_reads_it():
+    """As a double it is negative, as an integer 0, in fields, containers and keys."""
+    data = reply('mirror', success=MINUS_ZERO)
+    for number, kind in ((1, 'tf'), (2, 'i8'), (3, 'i16'), (4, 'i32'), (5, 'i64')):
+        whole = f'"{number}":{{"{kind}":0}}'
+        assert whole.encode() in data
+        data = data.replace(whole.encode(), whole.replace(':0', ':-0').encode(), 1)
+    assert b'["i32",2,0,1]' in data
+    data = data.replace(b'["i32",2,0,1]', b'["i32",2,-0,1]')
+    protocol = TJSONProtocol(TMemoryBuffer(data))
+    protocol.readMessageBegin()
+    expected = SERVICE.methods['mirror'].result()
+    expected.read(protocol)
+    assert repr(read('mirror', data).success) == repr(expected.success)
+    assert repr(expected.success).count('-0.0') == 2
+
+
 @pytest.mark.parametrize(
     ('value', 'text'), [(math.nan, '"NaN"'), (math.inf, '"Infinity"'), (-math.inf, '"-Infinity"')]
 )

@@ -69,6 +69,7 @@ CALLS = [
     ('medium', (-(2**31),), -(2**31)),
     ('large', (-(2**63),), -(2**63)),
     ('real', (1.7976931348623157e308,), 1.7976931348623157e308),
+    ('real', (-0.0,), -0.0),
     ('raw', (RAW,), RAW),
     ('raw', (b'',), b''),
     ('color', (Color.GREEN,), Color.GREEN),
@@ -134,7 +135,9 @@ def _check(call, calls):
             else:
                 assert caught.value == expected, name
         else:
-            assert call(name, *arguments) == expected, name
+            got = call(name, *arguments)
+            assert got == expected, name
+            assert not isinstance(got, float) or repr(got) == repr(expected), name  # -0.0 == 0.0
 
 
 def check_oneway(call):

@@ -40,8 +40,21 @@ _NUMBERS = (TType.BOOL, TType.DOUBLE, *_BITS)
 
 _ESCAPES = str.maketrans(ESCAPE_CHAR_VALS)
 
+
+class _MinusZero(float):
+    """What `-0` is read as: a negative zero if it is a double, else the integer 0."""
+
+    __slots__ = ()
+
+
+def _parse_int(text: str) -> int | _MinusZero:
+    return _MinusZero('-0') if text == '-0' else int(text)
+
+
 #: Not strict: other implementations send control characters unescaped.
 _parse = JSONDecoder(strict=False).raw_decode
+#: The same for a text that may contain `-0`, which is slower.
+_parse_exactly = JSONDecoder(strict=False, parse_int=_parse_int).raw_decode
 #: The size of a message, in bytes, above which the time is checked while structs are made of
 #: it.
 _LONG = 1 << 16
@@ -70,6 +83,8 @@ class JsonCoder:
         self._look = look
         self._writers: dict[Any, _Writer] = {}
         self._readers: dict[Any, _Reader] = {}
+        #: How the rest of a message is parsed: another way if any struct has doubles.
+        self._parse_rest: Callable[[str], tuple[Any, int]] = _struct_and_end
 
     def learn(self, details: Any) -> None:
         """Prepare the code for the struct that `details` describe, and for those within it.
@@ -79,6 +94,8 @@ class JsonCoder:
         """
         learning = JsonCoder()
         writers, readers = learning.make(details)
+        if learning._parse_rest is not _struct_and_end:
+            self._parse_rest = learning._parse_rest
         self._writers.update(writers)
         self._readers.update(readers)
 
@@ -98,7 +115,7 @@ class JsonCoder:
         Raises Incomplete if the message continues after the end of the buffer, and ValueError
         for what is not Thrift's JSON.
         """
-        tree = _parsed(protocol.trans, _struct_and_end)
+        tree = _parsed(protocol.trans, self._parse_rest)
         self.fill(value, tree, details, _look_of(protocol.trans))
 
     def message(self, protocol: Any) -> tuple[str, int, int, Any]:
@@ -106,7 +123,7 @@ class JsonCoder:
 
         Raises as `decode` does.
         """
-        version, name, message_type, seqid, tree = _parsed(protocol.trans, _parse)
+        version, name, message_type, seqid, tree = _parsed(protocol.trans, _message)
         if version != VERSION:
             raise ValueError(f'version {version!r} of JSON messages')
         return _text(name), _integer(message_type), _integer(seqid), tree
@@ -186,7 +203,10 @@ class JsonCoder:
             return self._map_reader(args)
         if kind == TType.STRING:
             return _read_binary if args == 'BINARY' else _text
-        return {TType.BOOL: _read_bool, TType.DOUBLE: _read_double}.get(kind, _read_uuid)
+        if kind == TType.DOUBLE:
+            self._parse_rest = _exact_struct_and_end
+            return _read_double
+        return _read_bool if kind == TType.BOOL else _read_uuid
 
     def _collection_reader(self, kind: int, args: Any) -> Read:
         element = self._read(*args[:2])
@@ -202,9 +222,9 @@ class JsonCoder:
                 raise ValueError(f'{len(tree) - 2} elements in a collection of {tree[1]!r}')
             del tree[:2]
             if integers:
-                if not {int}.issuperset(map(type, tree)):
-                    raise ValueError('an element that is not an integer')
                 values = tree
+                if not {int}.issuperset(map(type, tree)):
+                    values = list(map(_integer, tree))
             else:
                 values = list(_each(element, tree, look))
             return values if plain_list else made(values)
@@ -335,9 +355,19 @@ def _parsed(reader: Any, parse: Callable[[str], tuple[Any, int]]) -> Any:
         return tree
 
 
-def _struct_and_end(text: str) -> tuple[Any, int]:
+def _message(text: str) -> tuple[Any, int]:
+    """Parse a whole message."""
+    return (_parse_exactly if '-0' in text else _parse)(text)
+
+
+def _exact_struct_and_end(text: str) -> tuple[Any, int]:
+    """Parse a struct that may contain doubles, and the bracket that ends the message."""
+    return _struct_and_end(text, _parse_exactly if '-0' in text else _parse)
+
+
+def _struct_and_end(text: str, parse: Any = _parse) -> tuple[Any, int]:
     """Parse a struct and the bracket that ends the message."""
-    tree, end = _parse(text)
+    tree, end = parse(text)
     if text[end : end + 1] != ']':
         raise JSONDecodeError('the message does not end', text, end)
     return tree, end + 1
@@ -430,6 +460,8 @@ def _write_uuid(value: Any) -> str:
 
 def _integer(tree: Any) -> int:
     if type(tree) is not int:
+        if type(tree) is _MinusZero:
+            return 0
         raise ValueError(f'{tree!r} is not an integer')
     return tree
 
@@ -445,7 +477,7 @@ def _read_bool(tree: Any) -> bool:
 
 
 def _read_double(tree: Any) -> float:
-    if type(tree) not in (float, int, str):
+    if type(tree) not in (float, int, str, _MinusZero):
         raise ValueError(f'{tree!r} is not a double')
     return float(tree)
 
