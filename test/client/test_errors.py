@@ -561,27 +561,6 @@ def test_a_timeout_that_was_meant_in_seconds_names_the_unit():
             assert caught.value.hint.removeprefix(unit).strip('; ')
 
 
-@pytest.mark.parametrize(
-    ('timeouts', 'limit', 'hint'),
-    [
-        ({}, 'deadline()', 'set a later deadline() if'),
-        ({'attempt_timeout': 300}, 'attempt_timeout=300 ms', 'raise attempt_timeout= if'),
-    ],
-    ids=['deadline', 'attempt'],
-)
-def test_a_timeout_names_what_set_its_limit(fault_server, timeouts, limit, hint):
-    """The error of a deadline or of an attempt's limit doesn't send the reader to `timeout=`."""
-    server, retry = fault_server(test_service, silence()), RetryPolicy(attempts=1, **timeouts)
-    with (
-        SimpleClient(test_service, server.address, retry=retry) as client,
-        deadline(60000 if timeouts else 300),
-        pytest.raises(errors.CallTimeout) as caught,
-    ):
-        client.ping()
-    assert caught.value.limit == limit
-    assert caught.value.hint.startswith(hint)
-
-
 def test_a_call_after_its_deadline_is_told_to_set_a_later_one():
     """A call that begins after the deadline isn't sent, and its error says why."""
     with SimpleClient(test_service, 'localhost:9') as client, deadline(1) as limit:

@@ -18,7 +18,7 @@ from thrift_client.aio.connection_pool import AsyncConnectionPool
 from thrift_client.aio.course import begin, make_attempts
 from thrift_client.core.call import Call
 from thrift_client.core.call_options import CallOptions
-from thrift_client.core.classify import FAILURES, annotate
+from thrift_client.core.classify import FAILURES, annotate, name_limit
 from thrift_client.core.codec import next_id
 from thrift_client.core.failures import ENCODING, is_foreign
 from thrift_client.core.service import Method, Service, bind_functions
@@ -316,7 +316,8 @@ class AsyncSimpleClient(ClientBase):
         """
         started = monotonic()
         connections = self._endpoint.connections
-        expires = deadlines.expiry(started, self._options.timeout, _ends())
+        timeout, ends = self._options.timeout, _ends()
+        expires = deadlines.expiry(started, timeout, ends)
         connections.bind('warm_up')
         try:
             connections.check_open()
@@ -331,6 +332,7 @@ class AsyncSimpleClient(ClientBase):
             if connection is not None:
                 connections.give_back(connection)
         except ThriftClientError as exc:
+            name_limit(exc, timeout, by_deadline=ends is not None and expires == ends)
             raise self._endpoint.located(exc, 'warm_up', started) from exc.__cause__
 
     async def close(self) -> None:

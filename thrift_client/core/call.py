@@ -101,7 +101,8 @@ class Call:
         timeout = options.timeout_of(method.name)
         ends = deadlines.current.get() if deadline is _CURRENT else deadline
         self.expires: float | None = deadlines.expiry(started, timeout, ends)
-        self.limit = f'timeout={timeout:g} ms' if timeout is not None else None
+        #: What set `expires`, for errors: '' is an option of this call, None another call's.
+        self.limit: str | None = ''
         if ends is not None and self.expires == ends:
             self.limit = getattr(ends, 'limit', 'deadline()')
         until = None if pin is None else pin.until
@@ -384,7 +385,8 @@ class Call:
             if error.limit is None and not self._ends_with_call:
                 limit = self.options.retry_of(self.method.name).attempt_timeout
                 error.limit = f'attempt_timeout={limit:g} ms'
-            error.limit = error.limit or self.limit
+            own = self.options.limit_of(self.method.name) if self.limit == '' else self.limit
+            error.limit = error.limit or own
             error.hint = hint_for(error.hint, error.limit)
 
     @staticmethod

@@ -111,6 +111,16 @@ class CallOptions:
         timeouts = self.timeouts
         return self.timeout if timeouts is None else timeouts.get(method, self.timeout)
 
+    def limit_of(self, method: str) -> str | None:
+        """Return the option that limits a call of one method, with its value, for errors."""
+        timeout = self.timeout_of(method)
+        if timeout is None:
+            return None
+        option = 'timeout'
+        if self.timeouts is not None and method in self.timeouts:
+            option = f'timeouts[{method!r}]'
+        return f'{option}={timeout:g} ms'
+
     def retry_of(self, method: str) -> RetryPolicy:
         """Return the policy for one method: its own, or that of '*'."""
         from thrift_client.policies import RetryPolicy

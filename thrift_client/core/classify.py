@@ -75,6 +75,9 @@ NOT_STARTED = GeneratorExit()
 #: The outcome of an attempt that was given up, as a hedge was faster. Never raised, either.
 GIVEN_UP = GeneratorExit()
 
+#: The options besides `timeout` that a CallTimeout may name as its limit.
+_OTHER_LIMITS = ('attempt_timeout', 'connect_timeout', 'check_every', 'timeouts')
+
 #: A timeout of fewer ms is more likely meant in seconds.
 _LIKE_SECONDS = 10
 
@@ -120,7 +123,7 @@ def hint_for(hint: str | None, limit: str | None) -> str | None:
         hint = hint.replace('raise timeout=', 'set a later deadline()')
         return hint.replace('timeout= and connect', 'deadline() and connect')
     option, _, ms = (limit or '').partition(' ')[0].partition('=')
-    if hint is not None and option in ('attempt_timeout', 'connect_timeout', 'check_every'):
+    if hint is not None and option.partition('[')[0] in _OTHER_LIMITS:
         hint = hint.replace('raise timeout=', f'raise {option}=')
     if not ms or float(ms) >= _LIKE_SECONDS:
         return hint
@@ -128,6 +131,20 @@ def hint_for(hint: str | None, limit: str | None) -> str | None:
     if hint is None:
         return unit
     return hint if hint.startswith(unit) else f'{unit}; {hint}'
+
+
+def name_limit(error: BaseException, timeout: float | None, *, by_deadline: bool) -> None:
+    """Say in a CallTimeout what limited the call, if that isn't known, and what to raise.
+
+    That is a `deadline()`, else `timeout` (ms). Any other error is left unchanged.
+    """
+    if not isinstance(error, CallTimeout):
+        return
+    if error.limit is None and by_deadline:
+        error.limit = 'deadline()'
+    elif error.limit is None and timeout is not None:
+        error.limit = f'timeout={timeout:g} ms'
+    error.hint = hint_for(error.hint, error.limit)
 
 
 def lost(exc: BaseException, phase: str) -> ConnectionLost:

@@ -109,6 +109,8 @@ def _options(found: Speech, speech: Speech) -> str:
 def advise(error: ThriftClientError, speech: Speech) -> None:
     """Say what to try if a connection that never worked is closed or stays silent."""
     if isinstance(error, (CallTimeout, ConnectionLost)) and error.maybe_executed:
+        if isinstance(error, CallTimeout) and error.phase == 'reading the reply':
+            return  # the server has answered
         hint = worth_trying(speech)
         error.hint = hint if error.hint is None else f'{error.hint}; if it never answers, {hint}'
 

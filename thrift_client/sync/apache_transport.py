@@ -14,6 +14,7 @@ from thrift.transport.TTransport import CReadableTransport, TTransportBase
 
 from thrift_client import address as addresses
 from thrift_client import deadlines
+from thrift_client.core.classify import name_limit
 from thrift_client.core.passage import passage_of, request_in
 from thrift_client.core.wire import wire_of
 from thrift_client.errors import (
@@ -288,6 +289,9 @@ class ApacheTransport(TTransportBase, CReadableTransport):
     def _located(
         self, error: ThriftClientError, request: Written | None, started: float
     ) -> ThriftClientError:
+        ends = deadlines.current.get()
+        by_deadline = ends is not None and self._expiry(started) == ends
+        name_limit(error, self._timeout, by_deadline=by_deadline)
         error.server = self
         error.method = request.wire_name if request is not None else None
         error.elapsed = (monotonic() - started) * 1000

@@ -16,7 +16,7 @@ from time import monotonic
 from thrift_client import deadlines
 from thrift_client.core.call import Call
 from thrift_client.core.call_options import CallOptions
-from thrift_client.core.classify import FAILURES, annotate
+from thrift_client.core.classify import FAILURES, annotate, name_limit
 from thrift_client.core.codec import next_id
 from thrift_client.core.failures import ENCODING, is_foreign, unless_foreign
 from thrift_client.core.hedge import latencies_of, patience
@@ -318,7 +318,8 @@ class SimpleClient(ClientBase):
         """
         started = monotonic()
         connections = self._endpoint.connections
-        expires = deadlines.expiry(started, self._options.timeout, deadlines.current.get())
+        timeout, ends = self._options.timeout, deadlines.current.get()
+        expires = deadlines.expiry(started, timeout, ends)
         try:
             connections.check_open()
             if self._options.pin is not None:
@@ -332,6 +333,7 @@ class SimpleClient(ClientBase):
             if connection is not None:
                 connections.give_back(connection)
         except ThriftClientError as exc:
+            name_limit(exc, timeout, by_deadline=ends is not None and expires == ends)
             raise self._endpoint.located(exc, 'warm_up', started) from exc.__cause__
 
     def close(self) -> None:

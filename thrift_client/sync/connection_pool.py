@@ -136,7 +136,7 @@ class SyncConnectionPool(ConnectionPool):
         try:
             began = monotonic()
             if self.endpoint.wire.apache is not None:
-                connection = self._open_apache(self.opener.ends(began, expires), began)
+                connection = self._open_apache(expires, began)
                 connection.permit = permit
             else:
                 stream, channel = drive(self.opener.open(began, expires))
@@ -205,7 +205,12 @@ class SyncConnectionPool(ConnectionPool):
             stream: Stream = drive(self.opener.open(began, until))[0]
             return stream
 
-        return ApacheConnection(self.endpoint.wire, connect, expires, began)
+        ends = self.opener.ends(began, expires)
+        try:
+            return ApacheConnection(self.endpoint.wire, connect, ends, began)
+        except CallTimeout as exc:
+            exc.limit = self.opener.limit(ends, expires)
+            raise
 
     def connected(self, opened: Any, began: float, permit: Permit | None) -> Connection:
         """Make a connection of the result of an opening."""
