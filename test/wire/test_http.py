@@ -6,7 +6,7 @@ import math
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from email.utils import formatdate
 
 import pytest
@@ -401,6 +401,47 @@ def test_a_server_may_close_a_connection_after_any_response(client_of):
     with HttpServer(answer) as server, client_of(server) as client:
         assert [client.ping() for _ in range(40)] == ['pong'] * 40
         assert server.opened == 10
+
+
+@contextmanager
+def refusing(answer, closes):
+    """Run a server that answers before it has read a request; it then closes, or reads no more."""
+    with socket.create_server(('127.0.0.1', 0)) as listener, ExitStack() as open_ones:
+
+        def serve():
+            with suppress(OSError):  # the end of the test
+                while True:
+                    connection = open_ones.enter_context(listener.accept()[0])
+                    connection.recv(1000)
+                    connection.sendall(answer)
+                    if closes:
+                        time.sleep(0.05)
+                        connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f'http://127.0.0.1:{listener.getsockname()[1]}/'
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.parametrize('kind', ['client', 'hash pool', 'fan-out', 'balanced pool'])
+@pytest.mark.parametrize('closes', [True, False], ids=['closes', 'reads no more'])
+@pytest.mark.parametrize(
+    ('status', 'error'), [(413, errors.HttpStatusError), (401, errors.AuthError)]
+)
+def test_an_answer_may_come_while_the_request_is_sent(status, error, closes, kind, face):
+    """The error says what the server said, and not that sending failed."""
+    answer = f'HTTP/1.1 {status} No\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig'
+    with refusing(answer.encode(), closes) as url:
+        timeout = 5000 if closes else 500
+        client, call = calling(face, kind, url, method='setk', timeout=timeout)
+        with client, pytest.raises(error, match=f'HTTP status {status} No') as caught:
+            call('k', 'x' * 20_000_000)
+    assert caught.value.attempts == 1
+    assert not caught.value.maybe_executed
 
 
 def test_401_is_an_auth_error(client_of):

@@ -250,7 +250,7 @@ class AsyncConnection(ConnectionBase):
                 return False
             exchange = begun
         if isinstance(error, ThriftClientError):
-            self.blame(error)
+            error = self.blame(error)
         exchange.source.discard(self, error)
         exchange.fail(error)
         return True

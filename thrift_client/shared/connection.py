@@ -12,7 +12,13 @@ from thrift_client.core.failures import DECODING, is_foreign
 from thrift_client.core.reader import Incomplete, ReplyReader
 from thrift_client.core.reply import IncomingReply
 from thrift_client.core.service import Raised
-from thrift_client.errors import ConnectionLost, EncodeError, ThriftClientError
+from thrift_client.errors import (
+    AuthError,
+    ConnectionLost,
+    EncodeError,
+    HttpStatusError,
+    ThriftClientError,
+)
 from thrift_client.shared.stream import CHUNK
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -32,6 +38,9 @@ frame_length = struct.Struct('!i').pack
 UNFRAMED = (MemoryError, struct.error)
 _NEVER = float('inf')
 _UNREADABLE = (*DECODING, Incomplete, ThriftClientError)
+
+#: The most reads for an answer that may have come before its request was sent.
+_READS = 16
 
 #: Seconds since the last use after which a connection is checked before it is used again.
 #: Within them, between back-to-back calls, a check is not worth its cost.
@@ -211,11 +220,34 @@ class ConnectionBase:
             self._unanswered = self.channel.assembler()
 
     def blame(self, error: ThriftClientError) -> ThriftClientError:
-        """Set on an error whether this connection had worked before."""
+        """Return an error that says what is known of this connection."""
         if isinstance(error, ConnectionLost):
             error.reused = self.calls > 1
         if self.calls <= 1:
+            error = self.refused(error)
             advise(error, self.wire.speech)
+        return error
+
+    def refused(self, error: ThriftClientError) -> ThriftClientError:
+        """Return the error for a request that could not be sent: what the server said, if it did.
+
+        An HTTP server may refuse a request before it has read it whole. What has arrived on a
+        connection that was used before may be about that use: such a connection is replaced.
+        """
+        channel = self.channel
+        if self.calls > 1 or error.phase != 'sending' or not channel.answers_oneway:
+            return error
+        try:
+            answer = channel.assembler()
+            for _ in range(_READS):
+                data = self.stream.try_receive(CHUNK)
+                if not data or answer.feed(data) is not None:
+                    break
+        except (HttpStatusError, AuthError) as exc:
+            exc.maybe_executed = False
+            return exc
+        except ThriftClientError:
+            pass  # it says nothing else
         return error
 
     def settle(self) -> bool:

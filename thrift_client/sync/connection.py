@@ -106,7 +106,7 @@ class Connection(ConnectionBase):
             unsent = memoryview(request)[sent:]
             if hedged:
                 return HandOver(self, seqid, expires, unsent)
-            waiting.send(self.stream, unsent, expires)
+            self._send_rest(unsent, expires)
             wait = 0.0  # the general code knows how much of the time is left
         if plan.result_spec is None:
             self.sent_oneway()
@@ -131,6 +131,13 @@ class Connection(ConnectionBase):
         if hedged:
             return HandOver(self, seqid, expires, None, data)
         return self.judged(self._read_reply(plan.codec, plan.method, seqid, data, expires))
+
+    def _send_rest(self, unsent: memoryview, expires: float | None) -> None:
+        """Send what the first `send` of a request did not take. Raises as `exchange`."""
+        try:
+            waiting.send(self.stream, unsent, expires)
+        except (CallTimeout, ConnectionLost) as exc:
+            raise self.refused(exc) from exc.__cause__
 
     def _receive_first(self, size: int) -> bytes | None:
         """Receive within SOON; None if nothing has arrived. From the second reply on, in one step.
@@ -186,7 +193,10 @@ class Connection(ConnectionBase):
         """Exchange an encoded request and a reply that `codec` reads; see `exchange`."""
         data = self.wrapped(request, seqid, headers)
         self.calls += 1
-        waiting.send(self.stream, data, until)
+        try:
+            waiting.send(self.stream, data, until)
+        except (CallTimeout, ConnectionLost) as exc:
+            raise self.refused(exc) from exc.__cause__
         if method.oneway:
             self.sent_oneway()
             return None

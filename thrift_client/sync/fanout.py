@@ -392,7 +392,7 @@ class FanOut(FanOutBase):
             error = leg.reply.explained(error)
         leg.unsent = leg.reply = None
         if isinstance(error, ThriftClientError):
-            connection.blame(error)
+            error = connection.blame(error)
         leg.endpoint.connections.discard(connection, error)
         self._course(leg, error)
 
