@@ -1,6 +1,7 @@
 """BalancedClient with real servers: which server gets a call, and which one after a failure."""
 
 import itertools
+import re
 import time
 from collections import Counter
 from threading import Thread
@@ -8,6 +9,7 @@ from threading import Thread
 import pytest
 
 from ground.interrupts import Injector
+from on_loop_pools import waited
 from test_if import test_service
 from thrift_client import BalancedClient, CircuitBreaker, Hedge, RetryPolicy, errors, routing
 from thrift_client.aio import AsyncBalancedClient
@@ -194,6 +196,32 @@ def test_disabled_servers_get_no_calls(kind, fault_server, pool_of):
     assert isinstance(pool.getk('k').exception, errors.NoServersError)
     pool.servers[0].enable()
     assert {pool.getk('k').value() for _ in range(6)} == {'a'}
+
+
+@each_kind
+@pytest.mark.parametrize(
+    ('closed', 'disabled', 'said'),
+    [
+        (0, 1, 'the only server is disabled; .* enable'),
+        (1, 0, 'the only server is closed; .* add_server'),
+        (0, 2, 'all 2 servers are disabled; .* enable'),
+        (2, 0, 'all 2 servers are closed; .* add_server'),
+        (1, 1, 'all 2 servers are disabled or closed; .* enable'),
+    ],
+)
+def test_the_error_tells_closed_servers_from_disabled_ones(
+    closed, disabled, said, kind, fault_server, pool_of
+):
+    """Only one that is disabled can be enabled again."""
+    names = 'ab'[: closed + disabled]
+    pool = pool_of(kind, [server.address for server in named(fault_server, *names)])
+    for server in pool.servers[:closed]:
+        waited(pool, server.close())
+    for server in pool.servers[closed:]:
+        server.disable()
+    error = pool.getk('k').exception
+    assert isinstance(error, errors.NoServersError)
+    assert re.search(said, str(error))
 
 
 @each_kind

@@ -261,6 +261,18 @@ def test_after_the_block_calls_are_refused(fault_server, client_of):
     assert client.getk('own') == 'own'
 
 
+def test_after_the_block_a_balanced_pools_calls_are_refused(fault_server, balanced):
+    """They raise, as the calls of a closed pool do, also if no call has chosen the server."""
+    pool = balanced([fault_server(test_service, ECHO).address])
+    for calls in (0, 1):
+        with pool.pinned() as one:
+            for _ in range(calls):
+                assert one.getk('a').value() == 'a'
+        with pytest.raises(errors.ClientClosed, match='the block'):
+            one.getk('after')
+    assert pool.getk('own').value() == 'own'
+
+
 def test_closing_and_disabling_the_client_hold_for_it(fault_server, client_of):
     """Closing or disabling the client applies to it; close() leaves nothing open."""
     server = fault_server(test_service, ECHO)

@@ -444,7 +444,7 @@ class AsyncBalancedClient(BalancedBase[AsyncSimpleClient], AsyncThriftPool):
             )
         except (*FAILURES, *method.answers) as exc:
             error = exc
-            if is_raised(exc, servers):
+            if is_raised(exc, servers, self._balancing.pin):
                 raise
             if picker is None:
                 return unsent(exc, method, started)

@@ -102,6 +102,22 @@ def is_unavailable(endpoint: Endpoint, now: float) -> bool:
     return is_shut(endpoint) or endpoint.health.refuses(now)
 
 
+def _all_shut(endpoints: tuple[Endpoint, ...]) -> NoServersError:
+    """Return the error for a pool all of whose servers were closed or disabled."""
+    count = len(endpoints)
+    closed = sum(endpoint.connections.closed for endpoint in endpoints)
+    if closed == count:
+        return NoServersError(
+            'the only server is closed' if count == 1 else f'all {count} servers are closed',
+            hint='add_server() adds another one',
+        )
+    how = 'disabled or closed' if closed else 'disabled'
+    return NoServersError(
+        'the only server is disabled' if count == 1 else f'all {count} servers are {how}',
+        hint='enable() allows calls again',
+    )
+
+
 def serving(roster: Roster, key: Any, failover: int, failed: Any = ()) -> Endpoint:
     """Return a key's first server that is available and not in `failed`, else its first."""
     first = roster.endpoints[roster.place(key)]
@@ -344,12 +360,7 @@ class BalancedPicker(Picker):
         if not open_:
             if self._of.servers.closed:
                 raise ClientClosed('the pool is closed')
-            raise NoServersError(
-                'the only server is disabled'
-                if len(endpoints) == 1
-                else f'all {len(endpoints)} servers are disabled',
-                hint='enable() allows calls again',
-            )
+            raise _all_shut(endpoints)
         for i in open_:
             if endpoints[i].health.is_due(now):
                 self._roster.loads[i].renew()

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from thrift_client.core.service import Method
     from thrift_client.discovery import Member
     from thrift_client.shared.client_base import ClientBase
+    from thrift_client.shared.pin import PinBase
     from thrift_client.stats import PoolStats
 
 S = TypeVar('S', bound='ClientBase')
@@ -409,13 +410,16 @@ class PoolBase(Generic[S]):
 PoolBase.with_options.__qualname__ = 'with_options'
 
 
-def is_raised(error: BaseException, servers: ServerList) -> bool:
+def is_raised(error: BaseException, servers: ServerList, pin: PinBase | None = None) -> bool:
     """Tell whether a call raises its error instead of returning it in a response.
 
-    Mistakes of the caller are raised, and so is the error for a closed pool. A call that was in
-    flight when the pool was closed finishes: what its server did is in its response.
+    Mistakes of the caller are raised, and so is the error for a closed pool, or for a view with
+    `pin` whose block has ended. A call that was in flight when the pool was closed finishes: what
+    its server did is in its response.
     """
     if isinstance(error, (EncodeError, WrongLoop)):
+        return True
+    if pin is not None and pin.closed and isinstance(error, ClientClosed):
         return True
     return servers.closed and isinstance(error, (ClientClosed, NoServersError))
 

@@ -433,7 +433,7 @@ class BalancedMethod(PoolMethod):
             )
         except (*FAILURES, *method.answers) as exc:
             error = exc
-            if is_raised(exc, self._servers):
+            if is_raised(exc, self._servers, self._balancing.pin):
                 raise
             if picker is None:
                 return unsent(exc, method, started)
