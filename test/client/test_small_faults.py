@@ -22,6 +22,7 @@ from thrift_client import (
     BalancedClient,
     CircuitBreaker,
     HashClient,
+    Hedge,
     ReplicatedClient,
     RetryPolicy,
     SimpleClient,
@@ -176,9 +177,10 @@ def test_what_clients_share_ends_with_them():
     assert all(after[name] <= before[name] + 2 for name in after), (before, after)
 
 
+@pytest.mark.parametrize('hedge', [None, Hedge(after=5000), Hedge(after=1)], ids=str)
 @pytest.mark.parametrize('outcome', ['a timeout', 'a loss', 'an answer'])
 @pytest.mark.parametrize('kind', [SimpleClient, HashClient, BalancedClient])
-def test_an_exception_is_freed_without_the_collector(kind, outcome, fault_server):
+def test_an_exception_is_freed_without_the_collector(kind, outcome, hedge, fault_server):
     """One in a reference cycle would keep its call and its connection until the collector runs."""
     warm = answer(lambda args: args.key)
     refusal = application_exception(TApplicationException.INTERNAL_ERROR, 'no')
@@ -198,8 +200,9 @@ def test_an_exception_is_freed_without_the_collector(kind, outcome, fault_server
         return None
 
     with made(
-        kind, test_service, *([server.address] if single else []), timeout=TIMEOUT, **servers
-    ) as client:
+        kind, test_service, *([server.address] if single else []), timeout=TIMEOUT, **servers,
+        hedge=hedge, idempotent=hedge is not None,
+    ) as client:  # fmt: skip
         assert call() == call() == 'k'
         gc.disable()
         try:

@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from thrift_client.core.wire import Wire
     from thrift_client.shared.stream import Stream
 
-#: How often one connection is read in a row, so that a flood from one server doesn't keep
-#: everything else on the loop waiting.
-READS_IN_A_ROW = 16
-
 
 class AsyncPlace:
     """A call's place in the line for a connection; `future` is done once it is served.
@@ -372,7 +368,7 @@ class AsyncConnection(ConnectionBase):
         whole = False
         if data is not None:
             whole = reply.feed(data) if data else reply.end()
-        if whole or self.read_available(reply, None, READS_IN_A_ROW):
+        if whole or self.read_available(reply, None):
             self._finish(exchange, self.judged(reply.result))
             return
         if self._retry is not None:

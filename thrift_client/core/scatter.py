@@ -301,9 +301,14 @@ class Hedged(Scatter):
         self._call.take_over(leg.endpoint, self.attempts)
         if response is not None:
             set_headers(response, found.headers)
-        if found.exception is not None:
-            raise found.exception
-        return found.value()
+        exception = found.exception
+        if exception is None:
+            return found.value()
+        leg.response = found = None
+        try:
+            raise exception
+        finally:
+            del exception  # its traceback holds this frame: a cycle that would keep connections
 
     def ring(self, now: float) -> None:
         """Begin a hedge, if the retry budget and the servers allow one."""

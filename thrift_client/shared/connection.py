@@ -39,9 +39,9 @@ UNFRAMED = (MemoryError, struct.error)
 _NEVER = float('inf')
 _UNREADABLE = (*DECODING, Incomplete, ThriftClientError)
 
-#: The most reads for an answer that may have come before its request was sent.
-_READS = 16
-
+#: How often one connection is read in a row, so that a flood from one server doesn't keep
+#: everything else waiting.
+READS_IN_A_ROW = 16
 #: Seconds since the last use after which a connection is checked before it is used again.
 #: Within them, between back-to-back calls, a check is not worth its cost.
 LOOK_AFTER = 0.005
@@ -184,14 +184,14 @@ class ConnectionBase:
             wire, codec, method, seqid, monotonic, channel, expires=expires, fresh=fresh
         )
 
-    def read_available(self, reply: IncomingReply, data: bytes | None, times: int) -> bool:
+    def read_available(self, reply: IncomingReply, data: bytes | None) -> bool:
         """Feed a reply with `data` and with what has arrived; True once it is whole.
 
-        Reads at most `times` in a row, and never blocks.
+        Reads at most READS_IN_A_ROW times, and never blocks.
         """
         if data is not None and reply.feed(data):
             return True
-        for _ in range(times):
+        for _ in range(READS_IN_A_ROW):
             space = reply.space
             if space is not None:
                 count = self.stream.try_receive_into(space)
@@ -239,7 +239,7 @@ class ConnectionBase:
             return error
         try:
             answer = channel.assembler()
-            for _ in range(_READS):
+            for _ in range(READS_IN_A_ROW):
                 data = self.stream.try_receive(CHUNK)
                 if not data or answer.feed(data) is not None:
                     break

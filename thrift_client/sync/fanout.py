@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from thrift_client.sync.connection import Connection
     from thrift_client.sync.workers import Workers
 
-#: How often one connection is read in a row, so that no flood keeps the others waiting.
-READS_IN_A_ROW = 16
 #: Seconds after the end of an attempt in which its worker may still report what it waited for.
 LAST_WORD = 0.04
 
@@ -138,6 +136,8 @@ class FanOut(FanOutBase):
             leg.failed(exc)
             self._end(leg)
             return
+        finally:
+            del failure  # the traceback of what is raised holds this frame: a cycle
         if leg.endpoint is not call.endpoint:
             leg.endpoint, leg.codec = call.endpoint, None
         if endpoint is None:
@@ -146,9 +146,8 @@ class FanOut(FanOutBase):
         leg.expires = call.until
         if leg.codec is None:
             self._encode(leg)
-        connection = None
-        if endpoint.wire.apache is None and endpoint.connections.idle:
-            connection = endpoint.connections.take_idle()
+        has_idle = endpoint.wire.apache is None and endpoint.connections.idle
+        connection = endpoint.connections.take_idle() if has_idle else None
         if connection is not None:
             self._send(leg, connection)
         elif endpoint.must_block:
@@ -277,9 +276,6 @@ class FanOut(FanOutBase):
         else:
             self._take(leg, result, None)
 
-    def _block_here(self, leg: Leg) -> None:
-        self._take_attempt(leg, lambda: self._attempt(leg))
-
     def _unblock(self, leg: Leg, done: Future[Any]) -> None:
         """Take the outcome of a worker's attempt."""
         leg.opening = None
@@ -360,7 +356,7 @@ class FanOut(FanOutBase):
                 leg.reply = connection.reply(leg.codec, leg.method, leg.seqid, leg.expires)
                 if not data:
                     leg.reply.end()
-            if connection.read_available(leg.reply, data or b'', READS_IN_A_ROW):
+            if connection.read_available(leg.reply, data or b''):
                 self._settle(leg, connection.judged(leg.reply.result))
             elif leg.reply.due is not None:
                 self._undecided.add(leg)
@@ -394,7 +390,10 @@ class FanOut(FanOutBase):
         if isinstance(error, ThriftClientError):
             error = connection.blame(error)
         leg.endpoint.connections.discard(connection, error)
-        self._course(leg, error)
+        try:
+            self._course(leg, error)
+        finally:
+            del error  # as in `_course`
 
     def _release(self, leg: Leg) -> None:
         """Release what a leg holds, in whatever state it is."""
@@ -444,7 +443,8 @@ class FanOut(FanOutBase):
         if self._scatter.alarm is not None and now >= self._scatter.alarm:
             self._scatter.ring(now)
         if self._blocking and not self._ended and not events.woken:
-            self._block_here(self._blocking.popleft())
+            blocks = self._blocking.popleft()
+            self._take_attempt(blocks, lambda: self._attempt(blocks))
 
     def _hear(self, leg: Leg, what: Any) -> None:
         """Look at a leg that another thread has woken the fan-out for."""
