@@ -32,6 +32,7 @@ from thrift_client.testing.behaviours import (
     reply,
     silence,
 )
+from wire.http_server import HttpServer
 
 ECHO = answer(lambda args: args.key)
 FAN_OUTS = (ReplicatedClient, ThreadedReplicatedClient, AsyncReplicatedClient)
@@ -329,3 +330,26 @@ def test_a_balanced_pool_greets_a_pinned_connection(fault_server, closing):
     with pool.pinned() as one:
         assert one.getk('k').value() == 'k'
     assert turns(server) == [['login', 'k']]
+
+
+@pytest.mark.parametrize('over', ['TCP', 'HTTP'])
+def test_a_connection_that_is_refused_is_discarded_once(over, fault_server, closing, client_of):
+    """Each connection is one ConnectionOpened and one ConnectionDiscarded."""
+    events = []
+    if over == 'TCP':
+        address = fault_server(test_service, application_exception(6, 'no')).address
+    else:
+        address = f'http://127.0.0.1:{closing(HttpServer(refuse)).port}/'
+    client = client_of(
+        address, on_connect=log_in, listeners=[lambda event: events.append(type(event).__name__)]
+    )
+    for _ in range(5):
+        with pytest.raises(errors.AuthError):
+            client.getk('k')
+    client.close()
+    assert [events.count(f'Connection{each}') for each in ('Opened', 'Discarded')] == [5, 5]
+
+
+def refuse(handler, body):
+    """Answer 401."""
+    handler.send_error(401)

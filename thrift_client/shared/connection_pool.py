@@ -295,16 +295,20 @@ class ConnectionPool:
             self.discard(connection, 'the client is closed, or the server was removed')
 
     def discard(self, connection: Any, reason: BaseException | str) -> None:
-        """Close a connection; if the server broke it, also close the idle ones."""
+        """Close a connection; if the server broke it, also close the idle ones.
+
+        May be repeated: a pinned connection is discarded by a call and by the end of its block.
+        """
         connection.close()
         mark = ref(connection)
-        if mark in self._live:
+        was_live = mark in self._live
+        if was_live:
             self._live.discard(mark)
             self._calls_gone += connection.calls
         permit, connection.permit = connection.permit, None
         if permit is not None:
             permit.release()
-        if self.audience is not None:
+        if was_live and self.audience is not None:
             self.audience.tell('ConnectionDiscarded', reason=str(reason) or type(reason).__name__)
         if isinstance(reason, ConnectionLost):
             self.drop_idle()
