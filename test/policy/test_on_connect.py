@@ -1,5 +1,6 @@
 """`on_connect`: a function is called with a view pinned to each new connection."""
 
+import asyncio
 import threading
 import time
 
@@ -28,6 +29,7 @@ from thrift_client.testing.behaviours import (
     answer,
     application_exception,
     close,
+    hold,
     raise_declared,
     reply,
     silence,
@@ -332,6 +334,68 @@ def test_a_balanced_pool_greets_a_pinned_connection(fault_server, closing):
     assert turns(server) == [['login', 'k']]
 
 
+def leaves_a_call(kind, outcomes, *, fails):
+    """Make an `on_connect` that ends, or fails, while another task or thread calls."""
+
+    def note(exc):
+        outcomes.append(exc)
+
+    def call(view):
+        try:
+            view.getk('login')
+        except errors.ThriftClientError as exc:
+            note(exc)
+
+    async def await_call(view):
+        try:
+            await view.getk('login')
+        except errors.ThriftClientError as exc:
+            note(exc)
+
+    def greet(view):
+        thread = threading.Thread(target=call, args=(view,))
+        thread.start()
+        time.sleep(0.03)
+        if fails:
+            raise LookupError('no password')
+
+    async def greet_on_loop(view):
+        asyncio.get_running_loop().create_task(await_call(view))
+        await asyncio.sleep(0.03)
+        if fails:
+            raise LookupError('no password')
+
+    return greet if kind is SimpleClient else greet_on_loop
+
+
+@pytest.mark.parametrize('fails', [True, False], ids=['fails', 'returns'])
+@pytest.mark.parametrize('kind', CLIENTS, ids=name)
+def test_a_call_that_is_under_way_at_its_end_is_ended(kind, fails, fault_server, closing):
+    """The call gets ConnectionLost long before its timeout; each call that starts finishes."""
+    held = hold()
+    server = fault_server(test_service, held)
+    outcomes, events = [], []
+    client = closing(
+        made(
+            kind, test_service, server.address, max_connections=1,
+            on_connect=leaves_a_call(kind, outcomes, fails=fails),
+            listeners=[lambda event: events.append(type(event).__name__)],
+        )
+    )  # fmt: skip
+    with pytest.raises(errors.ConnectError, match='password' if fails else 'still under way'):
+        client.getk('k')
+    until = time.monotonic() + 5
+    while time.monotonic() < until and (not outcomes or events.count('CallFinished') < 2):
+        time.sleep(0.005)
+    (outcome,) = outcomes
+    assert isinstance(outcome, errors.ConnectionLost)
+    assert outcome.maybe_executed is True
+    assert [events.count(each) for each in ('CallStarted', 'CallFinished')] == [2, 2]
+    assert [events.count(f'Connection{each}') for each in ('Opened', 'Discarded')] == [1, 1]
+    assert client.stats().busy == 0
+    held.open()
+
+
 @pytest.mark.parametrize('over', ['TCP', 'HTTP'])
 def test_a_connection_that_is_refused_is_discarded_once(over, fault_server, closing, client_of):
     """Each connection is one ConnectionOpened and one ConnectionDiscarded."""
@@ -353,3 +417,84 @@ def test_a_connection_that_is_refused_is_discarded_once(over, fault_server, clos
 def refuse(handler, body):
     """Answer 401."""
     handler.send_error(401)
+
+
+class Ending:
+    """What an HTTP server answers that closes each connection after a reply, and gives a cookie."""
+
+    def __init__(self, closing):
+        self.cookies = []
+        self.server = closing(HttpServer(self.answer))
+
+    @property
+    def address(self):
+        """The URL of the server."""
+        return f'http://127.0.0.1:{self.server.port}/'
+
+    def answer(self, handler, body):
+        """Serve a request, with a cookie for a client that has none."""
+        cookie = handler.headers.get('Cookie')
+        self.cookies.append(cookie)
+        ends = ('Connection', 'close')
+        new = ('Set-Cookie', f'session={len(self.cookies)}')
+        self.server.headers = (ends,) if cookie else (ends, new)
+        self.server.serve(handler, body)
+
+
+def log_in_twice(kind, calls):
+    """Make an `on_connect` with two calls, which notes that it was called."""
+
+    def greet(view):
+        calls.append(1)
+        view.ping()
+        view.ping()
+
+    async def greet_on_loop(view):
+        calls.append(1)
+        await view.ping()
+        await view.ping()
+
+    return greet if kind is SimpleClient else greet_on_loop
+
+
+@pytest.mark.parametrize('limit', [None, 1])
+@pytest.mark.parametrize('kind', CLIENTS, ids=name)
+def test_over_http_the_session_may_go_on_on_another_connection(kind, limit, closing):
+    """If the server ends each connection after a reply, `on_connect` is not called for each."""
+    ending, calls = Ending(closing), []
+    client = closing(
+        made(
+            kind, test_service, ending.address, max_connections=limit, timeout=5000,
+            on_connect=log_in_twice(kind, calls),
+        )
+    )  # fmt: skip
+    client.ping()
+    assert len(calls) == 1
+    assert ending.cookies == [None, 'session=1', 'session=1']
+    client.ping()
+    assert len(calls) == 2
+    with client.pinned() as one:
+        one.ping()
+        one.ping()
+    assert len(calls) == 4
+    assert ending.cookies[6:] == [None, *['session=7'] * 5]
+    client.ping()  # the block has freed its place
+    assert client.stats().busy == 0
+
+
+def test_over_http_waiting_calls_do_not_take_the_connection_away(closing):
+    """With `max_connections=1`, a session that is being prepared keeps its place."""
+    ending, calls = Ending(closing), []
+    client = closing(
+        made(
+            SimpleClient, test_service, ending.address, max_connections=1, timeout=10000,
+            on_connect=log_in_twice(SimpleClient, calls),
+        )
+    )  # fmt: skip
+    threads = [threading.Thread(target=client.ping) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(calls), len(ending.cookies)) == (6, 18)
+    assert client.stats().busy == 0

@@ -422,12 +422,20 @@ class AsyncConnection(ConnectionBase):
     # How it is closed.
 
     def close(self, *, forked: bool = False) -> None:
-        """Close it; in a forked child only drop it: the loop is the parent's."""
+        """Close it, and end its exchange; in a forked child only drop it: the loop is the parent's.
+
+        A pinned connection may be closed by another task than that of the call under way.
+        """
+        phase, may_have_run = self.phase, self._unsent is None
+        exchange = None if forked else self._let_go()
         self._end_reply()
         if not forked:
             self._unhear()
         self._is_heard = self._waits_to_send = False
         self.stream.close(forked=forked)
+        if exchange is not None:
+            text = 'the connection was closed while a call used it'
+            exchange.fail(ConnectionLost(text, phase=phase, maybe_executed=may_have_run))
 
     def release(self) -> None:
         """Close it as garbage, in any thread: if it is not the loop's, at the loop's next step."""

@@ -253,8 +253,8 @@ class AsyncConnectionPool(ConnectionPool):
         Raises as `take`.
         """
         loop = self.bind()
-        permit = None
-        if self.limit is not None:
+        permit, pin.permit = pin.permit, None
+        if permit is None and self.limit is not None:
             permit = None if self.line else self.make_room()
             permit = permit or await self._wait(_NewPlace(self, expires, loop.create_future()))
         return await self.open(expires, permit, pin)
@@ -274,10 +274,11 @@ class AsyncConnectionPool(ConnectionPool):
                 self.register(connection, began)
             if pin is not None:
                 pin.prepare(connection)
-            if self.endpoint.options.on_connect is not None:
+            greets = pin is None or not pin.is_greeting
+            if greets and self.endpoint.options.on_connect is not None:
                 from thrift_client.aio.pin import greet
 
-                await greet(self, connection, began, expires, pin)
+                connection = await greet(self, connection, began, expires, pin)
             return connection
         finally:
             if connection is None and permit is not None:

@@ -151,11 +151,12 @@ def _wake_first_of(key: ref[AsyncPin]) -> None:
 
 async def greet(
     connections: Any, connection: Any, began: float, expires: float | None, outer: AsyncPin | None
-) -> None:
+) -> Any:
     """Call `on_connect` with a view pinned to a new connection; it is closed if that fails.
 
     `began` is when its opening began, `expires` when the call ends that needs it, `outer` the pin
-    that it is opened for. Raises AuthError, ConnectError.
+    that it is opened for. Returns the connection, or over HTTP another one in the same session if
+    the server has ended it. Raises AuthError, ConnectError.
     """
     endpoint, opener = connections.endpoint, connections.opener
     ends = opener.ends(began, expires)
@@ -167,15 +168,13 @@ async def greet(
         value = endpoint.options.on_connect(pin.view())
         if hasattr(value, '__await__'):
             await within(value, ends, ON_CONNECT)
-        pin.take_back()
+        kept = pin.take_back()
     except BaseException as exc:
-        if not pin.is_lost:
-            pin.drop(connections, connection, exc)
-        elif isinstance(exc, CallTimeout) and exc.phase == ON_CONNECT:  # a call was under way
-            exc.phase = 'waiting for the reply'
+        if pin.is_lost and isinstance(exc, CallTimeout) and exc.phase == ON_CONNECT:
+            exc.phase = 'waiting for the reply'  # of a call that was under way
+        pin.give_up(connections, exc)
         error = greeting_failed(exc, endpoint.codec.service)
         if error is None:
             raise
         raise error from exc
-    finally:
-        pin.closed = True
+    return kept or await connections.open_new(expires, pin)

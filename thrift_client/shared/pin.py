@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from thrift_client.core.call import Call
     from thrift_client.core.service import Service
     from thrift_client.errors import ThriftClientError
+    from thrift_client.shared.connection_pool import Permit
     from thrift_client.shared.endpoint import Endpoint
 
 
@@ -63,18 +64,20 @@ class PinBase:
     `limit` is the option that sets `until`, for errors; None: the timeout of another call.
     `bypasses` says that its calls bypass breaker, retries and request log and don't count for
     the server's health; `silent` that they are not in events and statistics, either.
+    `is_greeting` says that they are those of `on_connect`. `permit` is that of a connection that
+    is to be replaced.
     """
 
     __slots__ = (
-        '__weakref__', '_last', '_session', 'bypasses', 'closed', 'endpoint', 'idle', 'is_lost',
-        'known', 'limit', 'silent', 'turns', 'until',
+        '__weakref__', '_last', '_session', 'bypasses', 'closed', 'endpoint', 'idle',
+        'is_greeting', 'is_lost', 'known', 'limit', 'permit', 'silent', 'turns', 'until',
     )  # fmt: skip
 
     def __init__(self, endpoint: Endpoint | None = None) -> None:
         self.endpoint = endpoint
         self.until: float | None = None
         self.limit: str | None = None
-        self.bypasses = self.silent = False
+        self.bypasses = self.silent = self.is_greeting = False
         self.closed = False
         #: Whether the connection is lost; it is not replaced.
         self.is_lost = False
@@ -84,14 +87,17 @@ class PinBase:
         self.known: Any = None
         self._last: ref[Any] | None = None  # the connection, idle or in use
         self._session: Any = None
+        self.permit: Permit | None = None
         fork.register(self)
 
     def holding(
         self, connection: Any, until: float | None, limit: str | None, *, silent: bool
     ) -> None:
         """Begin with a connection that is open: `on_connect`'s."""
-        self.bypasses, self.silent = True, silent
+        self.bypasses, self.silent, self.is_greeting = True, silent, True
         self.until, self.limit = until, limit
+        if self.replaces:  # by a connection with the same cookies
+            self._session = connection.channel.site
         self._last = ref(connection)
         self.idle.append(connection)
 
@@ -151,11 +157,33 @@ class PinBase:
         options = endpoint.call_options.replace({'pin': self, 'retry': once, 'hedge': None})
         return endpoint.client._view(options)
 
-    def take_back(self) -> None:
-        """Take the connection back after `on_connect`. Raises ConnectionLost if it isn't clean."""
+    def take_back(self) -> Any:
+        """Take the connection back after `on_connect`; None if it may be replaced.
+
+        Raises ConnectionLost if it isn't clean.
+        """
         self.closed = True
-        if popped(self.idle) is None:
-            raise lost_before()
+        connection = popped(self.idle)
+        if connection is None and not (self.replaces and self.turns):
+            what = 'has lost the connection' if self.turns else 'is still under way'
+            raise ConnectionLost(
+                f'a call that on_connect made {what}', phase=PINNED, maybe_executed=False
+            )
+        return connection
+
+    def give_up(self, connections: Any, reason: BaseException) -> None:
+        """Close the connection after a failed `on_connect`, also under a call that uses it."""
+        self.closed = True
+        self.idle.clear()
+        connection = None if self._last is None else self._last()
+        if connection is not None and not self.is_lost:
+            self.drop(connections, connection, reason)
+        self._free_permit()
+
+    def _free_permit(self) -> None:
+        permit, self.permit = self.permit, None
+        if permit is not None:
+            permit.release()
 
     def put_back(self, connections: Any, connection: Any) -> None:
         """Keep a clean connection for the next call, unless the block has ended."""
@@ -199,6 +227,8 @@ class PinBase:
     def drop(self, connections: Any, connection: Any, reason: BaseException | str) -> None:
         """Close the connection; it is lost then, unless it may be replaced."""
         self.is_lost = not self.replaces
+        if self.replaces and not self.closed and connection.permit is not None:
+            self.permit, connection.permit = connection.permit, None
         if not self.silent:
             connections.discard(connection, reason)
             return
@@ -220,6 +250,7 @@ class PinBase:
         self.closed = True
         if self.endpoint is not None:
             self.drop_idle(self.endpoint.connections)
+        self._free_permit()
         self.wake_all()
 
     def interrupt(self) -> None:
@@ -255,7 +286,7 @@ class PinBase:
         for turn in self.turns:
             turn.clear()
         self.turns = [PinTurn((ref(self),))]
-        self._session = None
+        self._session = self.permit = None
 
 
 def lost_before() -> ConnectionLost:

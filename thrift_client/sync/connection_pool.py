@@ -122,8 +122,8 @@ class SyncConnectionPool(ConnectionPool):
 
         Raises as `take`.
         """
-        permit = None
-        if self.limit is not None:
+        permit, pin.permit = pin.permit, None
+        if permit is None and self.limit is not None:
             permit = None if self.line else self.make_room()
             permit = permit or self._wait(expires, self.make_room)
         return self.open(expires, permit, pin)
@@ -146,10 +146,11 @@ class SyncConnectionPool(ConnectionPool):
                 self.register(connection, began)
             if pin is not None:
                 pin.prepare(connection)
-            if self.endpoint.options.on_connect is not None:
+            greets = pin is None or not pin.is_greeting
+            if greets and self.endpoint.options.on_connect is not None:
                 from thrift_client.sync.pin import greet
 
-                greet(self, connection, began, expires, pin)
+                connection = greet(self, connection, began, expires, pin)
             return connection
         finally:
             if connection is None and permit is not None:

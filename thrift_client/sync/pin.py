@@ -115,11 +115,12 @@ class Pin(PinBase):
 
 def greet(
     connections: Any, connection: Any, began: float, expires: float | None, outer: Pin | None
-) -> None:
+) -> Any:
     """Call `on_connect` with a view pinned to a new connection; it is closed if that fails.
 
     `began` is when its opening began, `expires` when the call ends that needs it, `outer` the pin
-    that it is opened for. Raises AuthError, ConnectError.
+    that it is opened for. Returns the connection, or over HTTP another one in the same session if
+    the server has ended it. Raises AuthError, ConnectError.
     """
     endpoint, opener = connections.endpoint, connections.opener
     ends = opener.ends(began, expires)
@@ -129,13 +130,11 @@ def greet(
     )
     try:
         unless_coroutine('on_connect', endpoint.options.on_connect(pin.view()))
-        pin.take_back()
+        kept = pin.take_back()
     except BaseException as exc:
-        if not pin.is_lost:
-            pin.drop(connections, connection, exc)
+        pin.give_up(connections, exc)
         error = greeting_failed(exc, endpoint.codec.service)
         if error is None:
             raise
         raise error from exc
-    finally:
-        pin.closed = True
+    return kept or connections.open_new(expires, pin)
