@@ -1,6 +1,7 @@
 """Events as OpenTelemetry spans and metrics, and traces through real servers."""
 
 import asyncio
+import contextvars
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ import thrift_client
 from handlers import KeyValue
 from test_if import test_service
 from thrift_client import RetryPolicy, errors
-from thrift_client.aio import AsyncSimpleClient
+from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient, AsyncSimpleClient
 from thrift_client.observe import Telemetry
 from thrift_client.testing import ClosedPort, serve
 
@@ -390,3 +391,44 @@ def test_responses_taken_in_another_thread(fleet, observed):
     assert parents[:-1] == [maker.get_span_context().span_id] * len(fleet)
     assert parents[-1] == after.get_span_context().span_id
     assert not observed.telemetry.headers().get('traceparent')
+
+
+async def fan_out(pool):
+    """Make a call on all servers."""
+    await pool.ping()
+
+
+async def as_completed(pool):
+    """Take the responses as they arrive."""
+    assert len([each async for each in pool.as_completed('ping')]) == len(pool)
+
+
+async def mapped(pool):
+    """Make a call for each of some keys."""
+    assert len([each async for each in pool.getk.map('abcdefgh')]) == 8
+
+
+@pytest.mark.parametrize('make_calls', [fan_out, as_completed, mapped])
+def test_a_context_keeps_nothing_of_calls_that_ended_in_tasks(make_calls, fleet, observed):
+    """After asyncio fan-outs, headers are those of no call, and contexts don't grow."""
+    kind = AsyncHashClient if make_calls is mapped else AsyncReplicatedClient
+
+    async def main():
+        async with kind(
+            test_service,
+            servers=[server.address for server in fleet],
+            listeners=[observed.telemetry],
+        ) as pool:
+            for _ in range(10):
+                await make_calls(pool)
+                assert observed.telemetry.headers() == {}
+        return largest()
+
+    before = largest()
+    assert asyncio.run(main()) <= before + 2 * 8  # those of the last call stay until the next
+
+
+def largest():
+    """Return the length of the longest tuple in this context."""
+    values = contextvars.copy_context().values()
+    return max((len(value) for value in values if isinstance(value, tuple)), default=0)

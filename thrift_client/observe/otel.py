@@ -5,14 +5,16 @@ https://opentelemetry.io/docs/specs/semconv/rpc/rpc-spans/ and …/rpc-metrics/.
 
 A span begins with CallStarted and ends with CallFinished, which are sent in the context (thread
 or task) of the caller. `_open` holds the spans that have begun there, innermost last; it is a
-tuple that is never changed, so that a context copied for other work keeps its own.
+tuple that is never changed, so that a context copied for other work keeps its own. A span that
+ends in such a copy (a leg of a fan-out on an event loop) can't be removed from the caller's
+tuple: it is marked as ended, and the next span that begins there leaves it out.
 """
 
 from __future__ import annotations
 
 import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from thrift_client.observe.listener import EventListener, service_name
 
@@ -30,11 +32,17 @@ HISTOGRAM = 'rpc.client.call.duration'
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
 
-class _Begun(NamedTuple):
-    owner: Telemetry
-    server: Any
-    method: str
-    span: Span
+class _Begun:
+    """The record of a call that has begun; `owner` is the listener that began its span."""
+
+    __slots__ = ('ended', 'method', 'owner', 'server', 'span')
+
+    def __init__(self, owner: Telemetry, server: Any, method: str, span: Span) -> None:
+        self.owner = owner
+        self.server = server
+        self.method = method
+        self.span = span
+        self.ended = False
 
 
 _open: ContextVar[tuple[_Begun, ...]] = ContextVar('thrift_client_spans', default=())
@@ -72,7 +80,7 @@ class Telemetry(EventListener):
     def headers(self) -> dict[str, str]:
         """Return the headers that carry the context of the call's span, or the caller's."""
         carrier: dict[str, str] = {}
-        begun = [each for each in _open.get() if each.owner is self]
+        begun = [each for each in _still_open() if each.owner is self]
         context = self._trace.set_span_in_context(begun[-1].span) if begun else None
         self._propagate.inject(carrier, context)
         return carrier
@@ -82,7 +90,7 @@ class Telemetry(EventListener):
         if not self._traces():
             return
         span = self._start(event, None)
-        _open.set((*_open.get(), _Begun(self, event.server, event.method, span)))
+        _open.set((*_still_open(), _Begun(self, event.server, event.method, span)))
 
     def _on_AttemptFailed(self, event: AttemptFailed) -> None:
         """Note the failure in the call's span."""
@@ -121,7 +129,8 @@ class Telemetry(EventListener):
             span = self._start(event, time.time_ns() - int(event.elapsed * 1e6))
         else:
             span = begun.span
-            _open.set(tuple(other for other in _open.get() if other is not begun))
+            begun.ended = True
+            _open.set(tuple(_still_open()))
         span.set_attributes(attributes)
         if event.error is not None:
             span.set_status(self._trace.StatusCode.ERROR, str(event.error))
@@ -145,7 +154,7 @@ class Telemetry(EventListener):
             return None
         mine = [
             begun
-            for begun in reversed(_open.get())
+            for begun in reversed(_still_open())
             if begun.owner is self and begun.method == event.method
         ]
         of_server = (begun for begun in mine if begun.server is event.server)
@@ -159,6 +168,11 @@ class Telemetry(EventListener):
             attributes=attributes,
             start_time=begun_at,
         )
+
+
+def _still_open() -> list[_Begun]:
+    """Return the records of this context whose calls have not ended."""
+    return [begun for begun in _open.get() if not begun.ended]
 
 
 def _attributes(server: Any, method: str) -> dict[str, str | int]:
