@@ -20,7 +20,15 @@ from on_loop_pools import made
 from rich_if import rich_service
 from servers import ServerProcess
 from test_if import test_service
-from thrift_client import BalancedClient, HashClient, ReplicatedClient, aio, deadline, discovery
+from thrift_client import (
+    BalancedClient,
+    CircuitBreaker,
+    HashClient,
+    ReplicatedClient,
+    aio,
+    deadline,
+    discovery,
+)
 from thrift_client.discovery import CallableSource, DnsSource, Member, SrvSource
 from thrift_client.errors import CallTimeout, ClientClosed, NoServersError
 from thrift_client.routing import Ketama
@@ -817,6 +825,16 @@ CALLS = {
 }
 
 
+def check_own_timeout(response, waited_s):
+    """Check that the call's own timeout ended it, and that the wait for servers is in its time."""
+    error = response.exception
+    assert type(error) is CallTimeout
+    assert '=250 ms)' in str(error)
+    assert 'deadline()' not in str(error)
+    assert response.elapsed >= 250
+    assert error.elapsed >= waited_s * 1000
+
+
 def late_cases(calls):
     """Each way to call with a timeout of the client or of the method, and one way with both."""
     options = itertools.cycle([{'timeout': 250}, {'timeouts': {'getk': 250}}])
@@ -835,8 +853,9 @@ def test_the_wait_for_the_first_list_is_part_of_the_timeout(fault_server, way, o
         responses = call(pool)
         took = time.monotonic() - began
         late.join()
-    assert [type(response.exception) for response in responses] == [CallTimeout]
     assert took < 0.38
+    (response,) = responses
+    check_own_timeout(response, waited_s=0.15)
 
 
 def test_a_call_waits_for_the_first_list_as_long_as_its_method_may():
@@ -880,8 +899,9 @@ def test_on_asyncio_the_wait_for_the_first_list_is_part_of_the_timeout(fault_ser
             return await call(pool), time.monotonic() - began
 
     responses, took = asyncio.run(main())
-    assert [type(response.exception) for response in responses] == [CallTimeout]
     assert took < 0.38
+    (response,) = responses
+    check_own_timeout(response, waited_s=0.15)
 
 
 def test_on_asyncio_a_response_may_be_asked_for_after_the_first_list(fault_server):
@@ -900,3 +920,90 @@ def test_on_asyncio_a_response_may_be_asked_for_after_the_first_list(fault_serve
     (response,), took = asyncio.run(main())
     assert isinstance(response.exception, CallTimeout)
     assert took < 0.8
+
+
+#: Each way to call, on a blocking pool or on an event loop.
+EVERY_WAY = [*((way, CALLS) for way in CALLS), *((way, ASYNC_CALLS) for way in ASYNC_CALLS)]
+LATE_S = 0.05
+
+
+def late_outcome(way, calls, members, **options):
+    """Return what a call brings to which a source names servers late, and the pool's stats."""
+    kind, call = calls[way]
+    source = Told()
+
+    async def main():
+        async with kind(test_service, servers=source, **options) as pool:
+            asyncio.get_running_loop().call_later(LATE_S, source.tell, *members)
+            return await call(pool), pool.stats()
+
+    if calls is ASYNC_CALLS:
+        return asyncio.run(main())
+    late = threading.Timer(LATE_S, source.tell, members)
+    with kind(test_service, servers=source, **options) as pool:
+        late.start()
+        outcome = call(pool), pool.stats()
+        late.join()
+    return outcome
+
+
+@pytest.mark.parametrize(('way', 'calls'), EVERY_WAY)
+def test_a_timeout_after_the_wait_counts_as_the_servers_failure(fault_server, way, calls):
+    """It is the call's own timeout, so the breaker counts it as for any other call."""
+    members = [Member(fault_server(test_service, silence()).address) for _ in range(2)]
+    responses, stats = late_outcome(
+        way, calls, members, timeout=200,
+        circuit_breaker=CircuitBreaker(failures=1, max_share=1),
+    )  # fmt: skip
+    assert {type(response.exception) for response in responses} == {CallTimeout}
+    assert any(server.ejections for server in stats.servers)
+
+
+@pytest.mark.parametrize(('way', 'calls'), EVERY_WAY)
+def test_the_time_of_a_call_includes_the_wait_for_servers(kv_server, way, calls):
+    """`connect_timeout` is for the connect alone, and `elapsed` of the response is the whole."""
+    members = [Member(kv_server.address)]
+    (response,), _ = late_outcome(way, calls, members, timeout=10000, connect_timeout=LATE_S * 900)
+    assert type(response.exception) is not CallTimeout
+    assert response.elapsed >= LATE_S * 900
+
+
+@pytest.mark.parametrize('kind', [HashClient, aio.AsyncHashClient])
+def test_a_split_call_has_the_rest_of_its_timeout(fault_server, kind):
+    """Its parts end with the timeout of the whole, and its time includes the wait."""
+    members = [Member(fault_server(rich_service, silence()).address) for _ in range(2)]
+    source = Told()
+    late = threading.Timer(0.1, source.tell, members)
+    breaker = CircuitBreaker(failures=1)
+    with made(
+        kind, rich_service, servers=source, timeout=200, circuit_breaker=breaker
+    ) as pool:
+        pool.lookup.set_split('ids')
+        late.start()
+        began = time.monotonic()
+        response = pool.lookup([1, 2])
+        took = time.monotonic() - began
+        late.join()
+        assert any(server.ejections for server in pool.stats().servers)
+    assert took < 0.33
+    assert type(response.exception) is CallTimeout
+    assert '(timeout=200 ms)' in str(response.exception)
+    assert response.elapsed >= 195
+
+
+@pytest.mark.parametrize('until', ['the timeout', 'the deadline'])
+def test_on_asyncio_responses_may_be_taken_late(kv_server, until):
+    """The call has begun before: the limits of that moment hold, and errors name them."""
+
+    async def main():
+        source = Told()
+        async with aio.AsyncReplicatedClient(test_service, servers=source, timeout=60) as pool:
+            with deadline(50 if until == 'the deadline' else None):
+                responses = pool.as_completed('ping')
+            source.tell(Member(kv_server.address))
+            await asyncio.sleep(0.1)
+            return [response async for response in responses]
+
+    (response,) = asyncio.run(main())
+    assert type(response.exception) is CallTimeout
+    assert ('deadline()' if until == 'the deadline' else 'timeout=60 ms') in str(response.exception)

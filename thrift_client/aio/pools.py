@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextvars import Context, copy_context
 from functools import partial
 from time import monotonic
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from thrift_client import deadlines
-from thrift_client.aio.client import AsyncSimpleClient, make_call
+from thrift_client.aio.client import AsyncSimpleClient, full_call, make_call
 from thrift_client.aio.fanout import AsyncFanOut
 from thrift_client.aio.stream import told, within
 from thrift_client.core.classify import FAILURES
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from thrift_client.core.scatter import Leg
     from thrift_client.core.service import Method
     from thrift_client.shared.endpoint import Endpoint
+    from thrift_client.shared.server_list import Roster
 
 
 class AsyncThriftPool(PoolBase[AsyncSimpleClient]):
@@ -111,12 +113,19 @@ class AsyncThriftPool(PoolBase[AsyncSimpleClient]):
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
-    async def _listed(self, limit: float | None) -> None:
-        """Wait for a source to name servers, within `limit` ms and the deadline."""
+    async def _listed(
+        self, method: Method, started: float, context: Context | None = None
+    ) -> None:
+        """Wait for a source to name servers, within the timeout and deadline of a call.
+
+        The call began at `started`, in `context`; None: the current one.
+        """
         servers = self._servers
         if servers.roster.servers or servers.closed:
             return
-        ends = deadlines.expiry(monotonic(), limit, deadlines.current.get())
+        current = deadlines.current
+        given = current.get() if context is None else context.get(current)
+        ends = deadlines.expiry(started, self._timeout_of(method.name), given)
         for follower in servers.followers:
             try:
                 await within(told(follower.tell_first), ends, 'waiting for servers')
@@ -125,17 +134,9 @@ class AsyncThriftPool(PoolBase[AsyncSimpleClient]):
             if servers.roster.servers:
                 return
 
-    async def _when_listed(
-        self, method: Method, call: Callable[..., Awaitable[Any]], *args: Any
-    ) -> Any:
-        """Await `call(*args)` once a source has named servers; the wait is part of the call.
-
-        Raises ClientClosed, NoServersError.
-        """
-        with self._early_timeout(method):
-            await self._listed(None)
-            self._roster(method.name)
-            return await call(*args)
+    async def _when_listed(self, method: Method) -> Roster:
+        await self._listed(method, monotonic())
+        return self._roster(method.name)
 
 
 class AsyncResponses(ResponsesBase, AsyncIterator[ThriftResponse[Any]]):
@@ -222,44 +223,53 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
         return responses
 
     def _once_listed(self, method: Method, arguments: Any) -> AsyncResponses:
-        """Return the responses of servers that a source has still to name."""
-        timeout = self._timeout_of(method.name)
-        ends = deadlines.expiry(monotonic(), timeout, deadlines.current.get())
-        none = Scatter([])
-        fan_out = AsyncFanOut(none)
+        """Return the responses of servers that a source has still to name.
+
+        The call begins here, in this context, although it waits and goes on with the first one.
+        """
+        fan_out = AsyncFanOut(Scatter([]))
         scatter: Scatter | None = None
+        started, context = monotonic(), copy_context()
 
         async def take() -> ThriftResponse[Any] | None:
             nonlocal scatter
             if scatter is None:
-                left = None if ends is None else (ends - monotonic()) * 1000
-                with deadlines.EarlyTimeout(left, timeout):
-                    await self._listed(None)
-                    scatter = self._scatter(self._roster().endpoints, method, arguments)
-                    fan_out.follow(scatter)
-                    fan_out.begin()
+                await self._listed(method, started, context)
+                endpoints = self._roster(method.name).endpoints
+                scatter = context.run(self._scatter, endpoints, method, arguments, started)
+                fan_out.follow(scatter)
+                context.run(fan_out.begin)
             return await _next_of(scatter, fan_out)
 
         return AsyncResponses(fan_out, take)
 
     async def _call(
-        self, method: Method, arguments: Any, values: tuple[Any, ...]
+        self, method: Method, arguments: Any, values: tuple[Any, ...]  # noqa: ARG002
     ) -> Any:
         endpoints = self._servers.roster.endpoints
         if not endpoints or self._servers.closed:
-            return await self._when_listed(method, self._call, method, arguments, values)
+            started = monotonic()
+            endpoints = (await self._when_listed(method)).endpoints
+            return await self._call_all(endpoints, method, arguments, started)
         return await self._call_all(endpoints, method, arguments)
 
     async def _call_all(
-        self, endpoints: Sequence[Endpoint], method: Method, arguments: Any
+        self,
+        endpoints: Sequence[Endpoint],
+        method: Method,
+        arguments: Any,
+        started: float | None = None,
     ) -> Any:
-        """Return the responses of the servers in their order, or what `merge` makes of them."""
-        if len(endpoints) == 1:
+        """Return the responses of the servers in their order, or what `merge` makes of them.
+
+        `started` is when a call began that had to wait for servers.
+        """
+        if len(endpoints) == 1 and started is None:
             endpoint = endpoints[0]
             options = endpoint.view(self._overrides)
             if options.hedge is None:
                 return self._merged([await _call_one(options, method, arguments)])
-        scatter = self._scatter(endpoints, method, arguments)
+        scatter = self._scatter(endpoints, method, arguments, started)
         fan_out = AsyncFanOut(scatter)
         responses: list[Any] = [None] * len(endpoints)
         try:
@@ -301,13 +311,14 @@ class AsyncHashMethod(KeyedMethod):
     async def _call(
         self, method: Method, arguments: Any, values: tuple[Any, ...]
     ) -> ThriftResponse[Any]:
-        routes = self._routes
+        routes, started = self._routes, monotonic()
+        make: Any = make_call
         roster = routes.servers.roster
         if not roster.ready:
-            first: ThriftResponse[Any] = await self._when_listed(
-                method, self._call, method, arguments, values
-            )
-            return first
+            roster, make = await self._when_listed(method), full_call
+            if method.name in routes.splits:
+                late: ThriftResponse[Any] = await self._call_split(method, values, started)
+                return late
         if routes.splits and method.name in routes.splits:
             split: ThriftResponse[Any] = await self._call_split(method, values)
             return split
@@ -322,9 +333,8 @@ class AsyncHashMethod(KeyedMethod):
         options = endpoint.call_options
         if self._overrides is not None:
             options = endpoint.view(self._overrides)
-        started = monotonic()
         try:
-            response._value = await make_call(
+            response._value = await make(
                 options, method, arguments, started, response, picker
             )
         except (*FAILURES, *method.answers) as exc:
@@ -367,10 +377,9 @@ class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
         """Return the responses of a call for each item: see `KeyedMethod.map`."""
         mapped = self._mapped(kind, items)
         fan_out = AsyncFanOut(mapped)
-        timeout = self._timeout_of(method_of(kind).name)
 
         async def take() -> ThriftResponse[Any] | None:
-            await self._listed(timeout)
+            await self._listed(method_of(kind), monotonic())
             while not mapped.is_over:
                 response = mapped.due()
                 fan_out.begin()
@@ -385,16 +394,26 @@ class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
         self, method: Method, arguments: Any, values: tuple[Any, ...]
     ) -> Any:
         """Return the responses of all servers of a call's key."""
+        started = None
         if not self._servers.roster.ready:
-            return await self._when_listed(
-                method, self._call_replicas, method, arguments, values
-            )
-        return await self.all._call_all(self._replicas(method, values), method, arguments)
+            started = monotonic()
+            await self._when_listed(method)
+        endpoints = self._replicas(method, values)
+        return await self.all._call_all(endpoints, method, arguments, started)
 
     async def _call_split(
-        self, method: Method, values: tuple[Any, ...]
+        self, method: Method, values: tuple[Any, ...], started: float | None = None
     ) -> ThriftResponse[Any]:
-        """Call each server with its share of the argument that is split, and merge."""
+        """Call each server with its share of the argument that is split, and merge.
+
+        `started` is when a call began that had to wait for servers.
+        """
+        if started is not None:
+            waited = monotonic() - started
+            with self._early_timeout(method, started):
+                late: ThriftResponse[Any] = await self._call_split(method, values)
+            late.elapsed += waited * 1000
+            return late
         call = self._split_call(method, values)
         fan_out = AsyncFanOut(call)
         try:
@@ -423,23 +442,21 @@ class AsyncBalancedClient(BalancedBase[AsyncSimpleClient], AsyncThriftPool):
     _method_type = ForwardedMethod
 
     async def _call(
-        self, method: Method, arguments: Any, values: tuple[Any, ...]
+        self, method: Method, arguments: Any, values: tuple[Any, ...]  # noqa: ARG002
     ) -> ThriftResponse[Any]:
-        servers = self._servers
-        if not servers.roster.ready:
-            first: ThriftResponse[Any] = await self._when_listed(
-                method, self._call, method, arguments, values
-            )
-            return first
-        roster = self._roster()
-        started = monotonic()
+        servers, started = self._servers, monotonic()
+        make: Any = make_call
+        roster, now = servers.roster, started
+        if not roster.ready:
+            roster, make = await self._when_listed(method), full_call
+            now = monotonic()
         picker: BalancedPicker | None = None
         error: BaseException | None = None
         try:
-            picker = BalancedPicker(self._balancing, roster, started)
+            picker = BalancedPicker(self._balancing, roster, now)
             endpoint = picker.endpoint
             response: ThriftResponse[Any] = begun(endpoint.client)
-            response._value = await make_call(
+            response._value = await make(
                 endpoint.view(self._overrides), method, arguments, started, response, picker
             )
         except (*FAILURES, *method.answers) as exc:

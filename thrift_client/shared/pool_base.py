@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -393,14 +394,19 @@ class PoolBase(Generic[S]):
         options = Options(self._given)
         return (options.timeouts or {}).get(method, options.timeout)  # type: ignore[no-any-return]
 
-    def _early_timeout(self, method: Method) -> EarlyTimeout:
-        """Return the timeout of a call that has to wait before it has a server."""
-        timeout = self._timeout_of(method.name)
-        return EarlyTimeout(timeout, timeout)
+    def _when_listed(self, method: Method) -> Any:
+        """Return the roster once a source has named servers: a call waits within its timeout.
 
-    def _when_listed(self, method: Method, call: Callable[..., Any], *args: Any) -> Any:
-        """Make `call(*args)` once a source has given servers; the call includes the wait."""
+        The wait is part of the call: its `started` is before it. Raises ClientClosed,
+        NoServersError.
+        """
         raise NotImplementedError
+
+    def _early_timeout(self, method: Method, started: float) -> EarlyTimeout:
+        """Return what is left of the timeout of a call that began before there were servers."""
+        timeout = self._timeout_of(method.name)
+        left = None if timeout is None else timeout - (monotonic() - started) * 1000
+        return EarlyTimeout(left, timeout)
 
     def _wait_first_list(self, method: str | None) -> None:
         """Wait within a call's timeout for a source to name servers, if the client may block."""

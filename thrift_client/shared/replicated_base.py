@@ -27,10 +27,17 @@ class ReplicatedBase(PoolBase[S]):
     _more_options: ClassVar = FAN_OPTIONS
 
     def _scatter(
-        self, endpoints: Sequence[Endpoint], method: Method, arguments: Any
+        self,
+        endpoints: Sequence[Endpoint],
+        method: Method,
+        arguments: Any,
+        started: float | None = None,
     ) -> Scatter:
-        """Return the legs of a call, one for each server, with the rule that ends the wait."""
-        now, seqid, overrides = monotonic(), next_id(), self._overrides
+        """Return the legs of a call, one for each server, with the rule that ends the wait.
+
+        `started` is when the call began; None: now.
+        """
+        now, seqid, overrides = started or monotonic(), next_id(), self._overrides
         legs = []
         for position, endpoint in enumerate(endpoints):
             options = endpoint.call_options if overrides is None else endpoint.view(overrides)

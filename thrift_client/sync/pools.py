@@ -24,7 +24,7 @@ from thrift_client.shared.hash_base import HashBase, KeyedMethod, key_of
 from thrift_client.shared.pickers import BalancedPicker, FailoverPicker
 from thrift_client.shared.pool_base import PoolBase, is_raised
 from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
-from thrift_client.sync.client import SimpleClient, make_call
+from thrift_client.sync.client import SimpleClient, full_call, make_call
 from thrift_client.sync.fanout import FanOut
 from thrift_client.sync.workers import Workers
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from thrift_client.core.scatter import Leg, Scatter
     from thrift_client.core.service import Method
     from thrift_client.shared.endpoint import Endpoint
+    from thrift_client.shared.server_list import Roster
 
 
 class ThriftPool(PoolBase[SimpleClient]):
@@ -114,14 +115,8 @@ class ThriftPool(PoolBase[SimpleClient]):
             if self._servers.roster.servers:
                 return
 
-    def _when_listed(self, method: Method, call: Callable[..., Any], *args: Any) -> Any:
-        """Make `call(*args)` once a source has named servers; the wait is part of the call.
-
-        Raises ClientClosed, NoServersError.
-        """
-        with self._early_timeout(method):
-            self._roster(method.name)
-            return call(*args)
+    def _when_listed(self, method: Method) -> Roster:
+        return self._roster(method.name)
 
     def _blocking_workers(self) -> Workers | None:
         """Return the threads for work that blocks; None if the caller does it itself."""
@@ -205,16 +200,10 @@ class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
         """
         kind = type(self._method(method))
         arguments, _ = bind(kind, args, kwargs)
-        called = method_of(kind)
-        if not self._servers.roster.ready:
-            first: Responses = self._when_listed(
-                called, self._as_they_come, called, arguments
-            )
-            return first
-        return self._as_they_come(called, arguments)
-
-    def _as_they_come(self, method: Method, arguments: Any) -> Responses:
-        scatter, fan_out = self._fan_out(self._roster().endpoints, method, arguments)
+        called, started, roster = method_of(kind), monotonic(), self._servers.roster
+        if not roster.ready:
+            roster = self._when_listed(called)
+        scatter, fan_out = self._fan_out(roster.endpoints, called, arguments, started)
 
         def take() -> ThriftResponse[Any] | None:
             if scatter.is_over:
@@ -232,27 +221,38 @@ class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
         return responses
 
     def _fan_out(
-        self, endpoints: Sequence[Endpoint], method: Method, arguments: Any
+        self, endpoints: Sequence[Endpoint], method: Method, arguments: Any, started: float | None
     ) -> tuple[Scatter, FanOut]:
-        scatter = self._scatter(endpoints, method, arguments)
+        scatter = self._scatter(endpoints, method, arguments, started)
         return scatter, FanOut(scatter, self._blocking_workers())
 
     def _call(
-        self, method: Method, arguments: Any, values: tuple[Any, ...]
+        self, method: Method, arguments: Any, values: tuple[Any, ...]  # noqa: ARG002
     ) -> Any:
         endpoints = self._servers.roster.endpoints
         if not endpoints or self._servers.closed:
-            return self._when_listed(method, self._call, method, arguments, values)
+            started = monotonic()
+            endpoints = self._when_listed(method).endpoints
+            return self._call_all(endpoints, method, arguments, started)
         return self._call_all(endpoints, method, arguments)
 
-    def _call_all(self, endpoints: Sequence[Endpoint], method: Method, arguments: Any) -> Any:
-        """Return the responses of the servers in their order, or what `merge` makes of them."""
-        if len(endpoints) == 1:
+    def _call_all(
+        self,
+        endpoints: Sequence[Endpoint],
+        method: Method,
+        arguments: Any,
+        started: float | None = None,
+    ) -> Any:
+        """Return the responses of the servers in their order, or what `merge` makes of them.
+
+        `started` is when a call began that had to wait for servers.
+        """
+        if len(endpoints) == 1 and started is None:
             endpoint = endpoints[0]
             options = endpoint.view(self._overrides)
             if options.hedge is None and not endpoint.must_block:
                 return self._merged([_call_one(options, method, arguments)])
-        scatter, fan_out = self._fan_out(endpoints, method, arguments)
+        scatter, fan_out = self._fan_out(endpoints, method, arguments, started)
         responses: list[Any] = [None] * len(endpoints)
         try:
             while not scatter.is_over:
@@ -292,13 +292,14 @@ class HashMethod(KeyedMethod):
     def _call(
         self, method: Method, arguments: Any, values: tuple[Any, ...]
     ) -> ThriftResponse[Any]:
-        routes = self._routes
+        routes, started = self._routes, monotonic()
+        make: Any = make_call
         roster = routes.servers.roster
         if not roster.ready:
-            first: ThriftResponse[Any] = self._when_listed(
-                method, self._call, method, arguments, values
-            )
-            return first
+            roster, make = self._when_listed(method), full_call
+            if method.name in routes.splits:
+                late: ThriftResponse[Any] = self._call_split(method, values, started)
+                return late
         if routes.splits and method.name in routes.splits:
             split: ThriftResponse[Any] = self._call_split(method, values)
             return split
@@ -313,9 +314,8 @@ class HashMethod(KeyedMethod):
         options = endpoint.call_options
         if self._overrides is not None:
             options = endpoint.view(self._overrides)
-        started = monotonic()
         try:
-            response._value = make_call(
+            response._value = make(
                 options, method, arguments, started, response, picker
             )
         except (*FAILURES, *method.answers) as exc:
@@ -375,12 +375,25 @@ class HashClient(HashBase[SimpleClient], ThriftPool):
 
     def _call_replicas(self, method: Method, arguments: Any, values: tuple[Any, ...]) -> Any:
         """Return the responses of all servers of a call's key."""
+        started = None
         if not self._servers.roster.ready:
-            return self._when_listed(method, self._call_replicas, method, arguments, values)
-        return self.all._call_all(self._replicas(method, values), method, arguments)
+            started = monotonic()
+            self._when_listed(method)
+        return self.all._call_all(self._replicas(method, values), method, arguments, started)
 
-    def _call_split(self, method: Method, values: tuple[Any, ...]) -> ThriftResponse[Any]:
-        """Call each server with its share of the argument that is split, and merge."""
+    def _call_split(
+        self, method: Method, values: tuple[Any, ...], started: float | None = None
+    ) -> ThriftResponse[Any]:
+        """Call each server with its share of the argument that is split, and merge.
+
+        `started` is when a call began that had to wait for servers.
+        """
+        if started is not None:
+            waited = monotonic() - started
+            with self._early_timeout(method, started):
+                late: ThriftResponse[Any] = self._call_split(method, values)
+            late.elapsed += waited * 1000
+            return late
         call = self._split_call(method, values)
         fan_out = FanOut(call, self._blocking_workers())
         try:
@@ -410,25 +423,24 @@ class BalancedMethod(PoolMethod):
         self._servers, self._overrides, self._balancing, self._when_listed = pool._picking()
 
     def _call(
-        self, method: Method, arguments: Any, values: tuple[Any, ...]
+        self, method: Method, arguments: Any, values: tuple[Any, ...]  # noqa: ARG002
     ) -> ThriftResponse[Any]:
-        roster = self._servers.roster
+        roster, started = self._servers.roster, monotonic()
+        make: Any = make_call
+        now = started
         if not roster.ready:
-            first: ThriftResponse[Any] = self._when_listed(
-                method, self._call, method, arguments, values
-            )
-            return first
-        started = monotonic()
+            roster, make = self._when_listed(method), full_call
+            now = monotonic()
         picker: BalancedPicker | None = None
         error: BaseException | None = None
         try:
-            picker = BalancedPicker(self._balancing, roster, started)
+            picker = BalancedPicker(self._balancing, roster, now)
             endpoint = picker.endpoint
             response: ThriftResponse[Any] = begun(endpoint.client)
             options = endpoint.call_options
             if self._overrides is not None:
                 options = endpoint.view(self._overrides)
-            response._value = make_call(
+            response._value = make(
                 options, method, arguments, started, response, picker
             )
         except (*FAILURES, *method.answers) as exc:
