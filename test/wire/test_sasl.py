@@ -2,12 +2,14 @@
 
 import logging
 import socket
+import struct
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from test_if import test_service
-from thrift_client import SimpleClient, errors
+from thrift_client import Hedge, SimpleClient, errors
 from wire.sasl_server import SaslServer
 
 PLAIN = {'mechanism': 'PLAIN', 'username': 'me', 'password': 'secret'}
@@ -115,6 +117,70 @@ def test_a_server_without_sasl(kv_server, face):
     ):
         client.ping()
     assert isinstance(caught.value, (errors.AuthError, errors.CallTimeout)), caught.value
+
+
+@pytest.mark.parametrize('reads', [1, 1000], ids=['a byte', 'all'])
+@pytest.mark.parametrize('end', ['end', 'reset'])
+def test_a_server_that_closes_in_the_negotiation(end, reads, face):
+    """Whether by an end or a reset, it is an AuthError, and no other attempt is made."""
+    with ClosingServer(reads, end == 'reset') as server:
+        for call in (
+            face.client(test_service, server.address, sasl=PLAIN, idempotent=True),
+            face.fan_outs[0](
+                test_service, servers=[server.address], sasl=PLAIN, idempotent=True,
+                hedge=Hedge(after=5000),  # so that the one server is called as several are
+            ),
+        ):  # fmt: skip
+            before = server.accepted
+            with call as client:
+                error = failure_of(client)
+            assert type(error) is errors.AuthError, error
+            assert 'closed the connection during the SASL negotiation' in str(error)
+            assert error.maybe_executed is False
+            assert server.accepted == before + 1
+
+
+def failure_of(client):
+    """Return what a call raises, or the exception of its only response."""
+    try:
+        (response,) = client.ping()
+    except errors.ThriftClientError as exc:
+        return exc
+    return response.exception
+
+
+class ClosingServer:
+    """Closes each connection, `resets` it if so, once it has read up to `reads` bytes."""
+
+    def __init__(self, reads, resets):
+        self._reads, self._resets = reads, resets
+        self._listener = socket.create_server(('127.0.0.1', 0))
+        self.address = f'127.0.0.1:{self._listener.getsockname()[1]}'
+        self.accepted = 0
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+
+    def _serve(self):
+        while True:
+            try:
+                peer, _ = self._listener.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            with peer:
+                peer.recv(1)  # so that the client has connected
+                if self._reads > 1:
+                    peer.recv(self._reads)
+                if self._resets:
+                    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
 
 
 def other_name(reply):

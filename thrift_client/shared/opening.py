@@ -19,7 +19,6 @@ from thrift_client.errors import (
     AuthError,
     CallTimeout,
     ConnectError,
-    ConnectionLost,
     ResolveError,
     ThriftClientError,
 )
@@ -33,7 +32,7 @@ from thrift_client.shared.platform import (
     tune,
 )
 from thrift_client.shared.resolve import Lookup, look_up, look_up_at_once, numeric
-from thrift_client.shared.stream import CHUNK, Stream
+from thrift_client.shared.stream import CHUNK, Stream, unless_reset
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -334,12 +333,12 @@ def _converse(talk: Any, stream: Stream, expires: float | None, phase: str) -> S
         while to_send is not None:
             data = memoryview(to_send)
             while data:
-                sent = stream.try_send(data)
+                sent = unless_reset(stream.try_send, data, len(data), phase)
                 if sent < 0:
                     yield from _wait(stream.fileno(), stream.to_send, expires, phase)
                 else:
                     data = data[sent:]
-            while (received := stream.try_receive(CHUNK)) is None:
+            while (received := unless_reset(stream.try_receive, CHUNK, b'', phase)) is None:
                 yield from _wait(stream.fileno(), READABLE, expires, phase)
             try:
                 to_send = talk.send(received)
@@ -351,7 +350,7 @@ def _converse(talk: Any, stream: Stream, expires: float | None, phase: str) -> S
                 raise timed_out(phase)
     except ThriftClientError as exc:
         exc.maybe_executed = False  # no call has been sent
-        if isinstance(exc, ConnectionLost) or exc.phase in ('sending', 'waiting for the reply'):
+        if exc.phase in ('sending', 'waiting for the reply'):
             exc.phase = phase
         raise
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import socket
 
 from thrift_client.core.classify import lost
-from thrift_client.core.failures import is_system_error, is_timeout
+from thrift_client.core.failures import is_foreign, is_system_error, is_timeout
+from thrift_client.errors import ConnectError, ConnectionLost
 from thrift_client.shared.platform import READABLE, WRITABLE, new_poller, with_timeout
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 #: The most that one system call reads.
@@ -143,3 +145,18 @@ class Stream:
             if self._timed is not None:
                 self._timed.detach()
             self.sock.close()
+
+
+def unless_reset(act: Callable[[Any], Any], argument: Any, ended: Any, phase: str) -> Any:
+    """Return `act(argument)`, a step of a negotiation; `ended` if the server has reset it.
+
+    What it sent before is then read, and a reset is like the end of the stream.
+    """
+    try:
+        return act(argument)
+    except ConnectionLost as exc:
+        if is_foreign(exc):
+            raise
+        if isinstance(exc.__cause__, ConnectionError):
+            return ended
+        raise ConnectError(exc.reason, phase=phase) from exc.__cause__
