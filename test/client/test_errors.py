@@ -28,6 +28,7 @@ from thrift_client import (
     SimpleClient,
     ThreadedHashClient,
     deadline,
+    discovery,
     errors,
 )
 from thrift_client.aio import AsyncBalancedClient, AsyncHashClient, AsyncReplicatedClient
@@ -46,6 +47,10 @@ from thrift_client.testing.behaviours import (
 from thrift_client.testing.malformed import GARBAGE, frame_length
 
 T, P = TTransportException, TProtocolException
+POOLS = [
+    HashClient, ReplicatedClient, BalancedClient,
+    AsyncHashClient, AsyncReplicatedClient, AsyncBalancedClient,
+]  # fmt: skip
 
 #: Name: (what it also is, `.type`).
 TREE = {
@@ -198,6 +203,31 @@ def test_servers_are_a_list(servers, meant):
             ReplicatedClient(test_service, frame)
     with pytest.raises(TypeError, match="frame must be True or False, not 'h:1'"):
         SimpleClient(test_service, 'h', 1, 'h:1')
+
+
+@pytest.mark.parametrize('kind', POOLS)
+def test_servers_have_an_order(kind):
+    """A set is refused, because it has another order in each process; any iterable is a list."""
+    for servers in ({'a:1', 'b:2'}, frozenset(('a:1',))):
+        with pytest.raises(TypeError, match=r'not a set.*use sorted\(servers\)'):
+            kind(test_service, servers=servers)
+    names = ['b:2', 'a:1', 'c:3']
+    for given in (names, tuple(names), iter(names), dict.fromkeys(names).keys()):
+        assert [server.name for server in kind(test_service, servers=given).servers] == names
+    for wrong in ({'a:1': 2}, b'a:1', 5):
+        with pytest.raises(TypeError, match='a source is a URL'):
+            kind(test_service, servers=wrong)
+
+
+def test_the_list_of_a_source_has_an_order():
+    """A function that returns a set, and a fixed list that is one, are refused."""
+    with pytest.raises(ValueError, match='servers must be a list, not set'):
+        discovery.StaticSource({'a:1', 'b:2'})
+    pool = ReplicatedClient(
+        test_service, servers=discovery.CallableSource(lambda: {'a:1'}), timeout=1000
+    )
+    with pool, pytest.raises(errors.NoServersError, match='servers must be a list, not set'):
+        pool.ping()
 
 
 def test_a_value_names_its_unit_and_its_type():

@@ -161,7 +161,7 @@ def readable_of(values: object) -> tuple[tuple[Member, ...], tuple[str, ...]]:
     Returns the members, and for each that can't be read the reason. Raises ValueError (this is
     not a list, or two members have the same name).
     """
-    if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
+    if isinstance(values, str | Mapping | set | frozenset) or not isinstance(values, Iterable):
         raise ValueError(f'servers must be a list, not {type(values).__name__}')
     members: dict[str, Member] = {}
     broken: list[str] = []

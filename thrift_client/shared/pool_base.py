@@ -30,7 +30,7 @@ from thrift_client.shared.server_list import Roster, ServerList, closed, log, no
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from typing import NoReturn, Self
+    from typing import NoReturn, Self, TypeGuard
 
     from thrift_client.core.service import Method
     from thrift_client.discovery import Member
@@ -103,7 +103,12 @@ class PoolBase(Generic[S]):
             raise TypeError(
                 f'servers must be a list of addresses or a source, not {shown!r}{hint}'
             )
-        if isinstance(servers, (list, tuple, set, frozenset)):
+        if isinstance(servers, (set, frozenset)):
+            raise TypeError(
+                'servers must be a list of addresses or a source, not a set: each process would '
+                'have the servers in another order, and the order places keys; use sorted(servers)'
+            )
+        if _is_list(servers):
             for server in servers:
                 self.add_server(server)
         else:
@@ -434,6 +439,13 @@ def _keywords(kind: type) -> list[str]:
     """Return the keywords of a pool's constructor that are not options of its clients."""
     made = [vars(base)['__init__'] for base in kind.__mro__ if '__init__' in vars(base)]
     return [name for function in made for name in getattr(function, '__kwdefaults__', None) or ()]
+
+
+def _is_list(servers: object) -> TypeGuard[Iterable[str]]:
+    """Tell whether these are addresses one by one; if not, they are a source."""
+    if isinstance(servers, (str, bytes)) or callable(servers) or hasattr(servers, 'watch'):
+        return False
+    return hasattr(servers, '__iter__') and not hasattr(servers, 'keys')  # a dict's
 
 
 def _check_weight(weight: object) -> None:
