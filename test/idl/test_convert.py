@@ -159,3 +159,21 @@ def test_values_of_other_types(shop):
         convert.to_dict(5)
     with pytest.raises(TypeError, match="expected a struct's class, not int"):
         convert.from_dict(int, {})
+
+
+def test_what_is_nested_too_deeply():
+    """Endless nesting is a ValueError with the path in each direction."""
+    tree, data = ttypes.Tree('leaf', []), {'label': 'leaf', 'children': []}
+    for _ in range(5000):
+        tree, data = ttypes.Tree('y', [tree]), {'label': 'y', 'children': [data]}
+    for act in (
+        lambda: convert.to_dict(tree),
+        lambda: convert.to_json(tree),
+        lambda: convert.from_dict(ttypes.Tree, data),
+    ):
+        with pytest.raises(ValueError, match=r'^tree: the structs are nested too deeply$'):
+            act()
+    while tree.children:  # piece by piece, as freeing it at once would recurse, too
+        tree = tree.children.pop()
+    while data['children']:
+        data = data['children'].pop()

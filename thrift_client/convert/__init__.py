@@ -16,6 +16,7 @@ from thrift_client.convert.structs import FromPlain, ToPlain, parse, root_of, sh
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, TypeVar
 
     T = TypeVar('T')
@@ -28,10 +29,12 @@ def to_dict(value: Any) -> dict[str, Any]:
 
     Fields that are not set are left out. Where Python allows no dict or list (an element of a
     set, a key of a map), a set becomes a list and a map a list of (key, value) tuples. Raises
-    TypeError if it is not a struct, ValueError if a value in it is not of its type.
+    TypeError if it is not a struct, ValueError if a value in it is not of its type, or if its
+    structs are nested too deeply.
     """
     shape = shape_or_refuse(type(value), 'a struct')
-    result: dict[str, Any] = ToPlain(json=False).struct(shape, value, root_of(shape))
+    plain = ToPlain(json=False)
+    result: dict[str, Any] = _nested(root_of(shape), lambda path: plain.struct(shape, value, path))
     return result
 
 
@@ -42,21 +45,38 @@ def from_dict(type: type[T], data: dict[str, Any]) -> T:
     value.
     """
     shape = shape_or_refuse(type, "a struct's class")
-    made: T = FromPlain(json=False).struct(shape, data, root_of(shape))
+    plain = FromPlain(json=False)
+    made: T = _nested(root_of(shape), lambda path: plain.struct(shape, data, path))
     return made
 
 
 def to_json(value: Any) -> str:
     """Convert a struct to JSON. Raises as `to_dict` does."""
     shape = shape_or_refuse(type(value), 'a struct')
-    return json.dumps(ToPlain(json=True).struct(shape, value, root_of(shape)), ensure_ascii=False)
+    plain = ToPlain(json=True)
+    text: str = _nested(
+        root_of(shape),
+        lambda path: json.dumps(plain.struct(shape, value, path), ensure_ascii=False),
+    )
+    return text
 
 
 def from_json(type: type[T], text: str | bytes) -> T:
     """Make a struct of a class from JSON. Raises ValueError as `from_dict` does."""
     shape = shape_or_refuse(type, "a struct's class")
-    made: T = FromPlain(json=True).struct(shape, parse(text, root_of(shape)), root_of(shape))
+    plain = FromPlain(json=True)
+    made: T = _nested(
+        root_of(shape), lambda path: plain.struct(shape, parse(text, path), path)
+    )
     return made
+
+
+def _nested(root: str, convert: Callable[[str], Any]) -> Any:
+    """Return `convert(root)`. Raises ValueError if its structs are nested too deeply."""
+    try:
+        return convert(root)
+    except RecursionError:
+        raise ValueError(f'{root}: the structs are nested too deeply') from None
 
 
 def columns(row_set: Any, schema: Any = None) -> dict[str, Any]:
