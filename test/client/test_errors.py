@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+from functools import partial
 
 import pytest
 from thrift.protocol.TBinaryProtocol import TBinaryProtocolFactory
@@ -31,7 +32,12 @@ from thrift_client import (
     discovery,
     errors,
 )
-from thrift_client.aio import AsyncBalancedClient, AsyncHashClient, AsyncReplicatedClient
+from thrift_client.aio import (
+    AsyncBalancedClient,
+    AsyncHashClient,
+    AsyncReplicatedClient,
+    AsyncSimpleClient,
+)
 from thrift_client.testing import BlackHole, ClosedPort
 from thrift_client.testing.behaviours import (
     application_exception,
@@ -228,6 +234,19 @@ def test_the_list_of_a_source_has_an_order():
     )
     with pool, pytest.raises(errors.NoServersError, match='servers must be a list, not set'):
         pool.ping()
+
+
+@pytest.mark.parametrize('kind', [SimpleClient, AsyncSimpleClient, *POOLS])
+@pytest.mark.parametrize(
+    ('name', 'error', 'says'),
+    [(5, TypeError, 'name must be a str, not 5'), ('', ValueError, 'name must not be empty')],
+)
+def test_a_servers_name_is_a_text(kind, name, error, says):
+    """The name of a client, or of a pool's server, is None or has at least one character."""
+    add = kind(test_service).add_server if kind in POOLS else partial(kind, test_service)
+    with pytest.raises(error, match=says):
+        add('a:1', name=name)
+    assert add('a:1', name='one').name == 'one'
 
 
 def test_a_value_names_its_unit_and_its_type():

@@ -58,6 +58,7 @@ class ClientBase:
     ) -> None:
         """Set up a client of the service with the options of `levels`; the last are its own."""
         of = service_of(service)
+        _check_name(name)
         options = resolve(address, *levels)
         check_methods({key: getattr(options, key) for key in _NAMING}, of.methods)
         kind = type(self)
@@ -226,3 +227,10 @@ ClientBase.with_options.__qualname__ = 'with_options'
 
 #: Options that name methods of the service.
 _NAMING = ('circuit_breaker', 'idempotent', 'timeouts', 'retry')
+
+
+def _check_name(name: object) -> None:
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f'name must be a str, not {name!r}')
+    if name == '':
+        raise ValueError('name must not be empty; without name=, it is the address')
