@@ -328,6 +328,29 @@ def test_a_view_that_everybody_forgot_holds_nothing(fault_server, client_of):
     server.wait_open(1, 5000)
 
 
+@pytest.mark.parametrize('calls', [1, 3])
+@pytest.mark.parametrize('kind', [*CLIENTS, *BALANCED], ids=name)
+def test_a_dropped_view_needs_no_collector(kind, calls, fault_server, closing):
+    """Its connection closes at once, and neither it nor views of it are kept anywhere."""
+    server = fault_server(test_service, ECHO)
+    where = {'servers': [server.address]} if kind in BALANCED else {'host': server.address}
+    client = closing(made(kind, test_service, max_connections=1, **where))
+    gc.collect()
+    gc.disable()
+    try:
+        for options in ({}, {'timeout': 5000}):
+            one = client.pinned()
+            view = one.with_options(**options) if options else one
+            for _ in range(calls):
+                view.getk('a')
+            del one, view
+            server.wait_open(0, 5000)
+            stats = client.servers[0].stats() if kind in BALANCED else client.stats()
+            assert stats.busy == 0
+    finally:
+        gc.enable()
+
+
 def test_an_exception_from_outside_loses_it(fault_server, closing):
     """No later call can get the reply of the one that was interrupted."""
     server = fault_server(test_service, [ECHO, delay(100) + reply('late'), ECHO])

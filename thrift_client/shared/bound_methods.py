@@ -145,7 +145,8 @@ class Attribute:
     """Gives a pool its method objects, each created on first access.
 
     It is kept as an attribute of the pool, unless a user's subclass overrides the method and this
-    is the access by `super()`.
+    is the access by `super()`. A pinned view (`_bound` is None) keeps none: they refer to it, and
+    its connection would stay open until the garbage collector runs.
     """
 
     __slots__ = ('_kind', '_name', '_owner')
@@ -162,7 +163,10 @@ class Attribute:
         if owner is not self._owner and getattr(owner, self._name, None) is not self._kind:
             return self._kind(pool)
         attributes = pool.__dict__
-        attributes['_bound'].append(self._name)  # first, for a view that is made at this moment
+        bound = attributes['_bound']
+        if bound is None:
+            return self._kind(pool)
+        bound.append(self._name)  # first, for a view that is made at this moment
         method = attributes[self._name] = self._kind(pool)
         return method
 

@@ -123,8 +123,13 @@ class Endpoint:
             return self.call_options
         found = self._views.get(overrides)
         if found is None:
+            pinned = overrides.pinned
+            if pinned is not None and pinned.endpoint is self:
+                return pinned  # type: ignore[no-any-return]
             found = self.call_options.replace(overrides.given)
-            if overrides.is_used:  # views for single calls are not worth it
+            if found.pin is not None:
+                overrides.pinned = found  # in `_views`, it would keep the connection open
+            elif overrides.is_used:  # views for single calls are not worth it
                 if len(self._views) >= REMEMBERED_VIEWS:
                     self._views.clear()
                 self._views[overrides] = found

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import NoReturn, Self, TypeGuard
 
+    from thrift_client.core.call_options import CallOptions
     from thrift_client.core.service import Method
     from thrift_client.discovery import Member
     from thrift_client.shared.client_base import ClientBase
@@ -47,11 +48,12 @@ REMEMBERED_VIEWS = 64
 class Overrides:
     """The call options that a view of a pool overrides; endpoints identify it by identity."""
 
-    __slots__ = ('given', 'is_used')
+    __slots__ = ('given', 'is_used', 'pinned')
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.given = given
         self.is_used = False  # set by the first call
+        self.pinned: CallOptions | None = None  # of a pinned view, for its server
 
 
 class PoolBase(Generic[S]):
@@ -94,7 +96,7 @@ class PoolBase(Generic[S]):
         object.__setattr__(self, '__class__', pool_class_for(kind, of, self._method_type))
         self._fan_options: dict[str, Any] = {}
         self._views: dict[float | None, Any] = {}
-        self._bound: list[str] = []  # methods that are attributes: see `Attribute`
+        self._bound: list[str] | None = []  # methods that are attributes: see `Attribute`
         self._servers = self._new_server_list()
         self._servers.new_checks = self._new_checks
         if isinstance(servers, str) and '://' not in servers and not servers.startswith('file:'):
@@ -282,10 +284,13 @@ class PoolBase(Generic[S]):
         """Return a view that shares everything with this pool except the attributes in `own`."""
         view: Self = object.__new__(type(self))
         attributes = self.__dict__.copy()
-        for name in attributes['_bound']:
-            if isinstance(attributes.get(name), PoolMethod):
-                del attributes[name]
-        attributes['_views'], attributes['_bound'], attributes['_is_view'] = {}, [], True
+        bound = attributes['_bound']
+        if bound is not None:
+            for name in bound:
+                if isinstance(attributes.get(name), PoolMethod):
+                    del attributes[name]
+            bound = None if '_pin' in own else []
+        attributes['_views'], attributes['_bound'], attributes['_is_view'] = {}, bound, True
         attributes['_everyone'] = attributes['_pin'] = None
         attributes |= own
         view.__dict__ = attributes
