@@ -177,7 +177,7 @@ def test_what_clients_share_ends_with_them():
     assert all(after[name] <= before[name] + 2 for name in after), (before, after)
 
 
-@pytest.mark.parametrize('hedge', [None, Hedge(after=5000), Hedge(after=1)], ids=str)
+@pytest.mark.parametrize('hedge', [None, Hedge(after=5000), Hedge(after=50)], ids=str)
 @pytest.mark.parametrize('outcome', ['a timeout', 'a loss', 'an answer'])
 @pytest.mark.parametrize('kind', [SimpleClient, HashClient, BalancedClient])
 def test_an_exception_is_freed_without_the_collector(kind, outcome, hedge, fault_server):
