@@ -312,8 +312,9 @@ class TwoChoices:
             return 0
         if weights is not None:
             return _better_weighted(candidates, list(weights), now, random)
-        first = int(random() * total)
-        second = int(random() * (total - 1))
+        drawn = random() * total
+        first = int(drawn)
+        second = int((drawn - first) * (total - 1))  # what is left of the draw is as random
         second += second >= first
         one, other = candidates[first], candidates[second]
         return first if one.cost(now, one.weight) <= other.cost(now, one.weight) else second

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from random import random
 from time import monotonic
+from types import MappingProxyType
 
 from thrift_client.core.classify import GIVEN_UP, NOT_STARTED, NOT_TRIED, is_out_of_reach
 from thrift_client.errors import (
@@ -25,7 +26,7 @@ from thrift_client.shared.health import label_of
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Container, Iterable, Mapping
     from typing import Any
 
     from thrift_client.core.hedge import Latencies
@@ -44,6 +45,9 @@ _OWN = (*NOT_TRIED, EncodeError)
 #: How many servers an error names.
 SHOWN = 5
 
+#: The failures of a call that has met none. Most calls don't, so that they share it.
+_NOTHING: Mapping[Endpoint, BaseException] = MappingProxyType({})
+
 
 class Picker:
     """The servers of one call's attempts.
@@ -56,7 +60,7 @@ class Picker:
     __slots__ = ('endpoint', 'failed', 'forced')
 
     endpoint: Any
-    failed: dict[Endpoint, BaseException]
+    failed: Mapping[Endpoint, BaseException]
     forced: bool
 
     @property
@@ -145,7 +149,7 @@ class FailoverPicker(Picker):
     __slots__ = ('_begun', '_count', '_endpoints', '_key', '_roster')
 
     def __init__(self, roster: Roster, key: Any, count: int) -> None:
-        self.failed = {}
+        self.failed = _NOTHING
         self.forced = False
         self._roster, self._key, self._count = roster, key, count
         self._endpoints: tuple[Endpoint, ...] | None = None
@@ -168,7 +172,7 @@ class FailoverPicker(Picker):
     def next(self, error: BaseException | None, now: float) -> Endpoint:
         """Return the same server, or the next one if this one is out of reach."""
         if error is not None and is_out_of_reach(error):
-            self.failed[self.endpoint] = error
+            self.failed = {**self.failed, self.endpoint: error}
         endpoint: Endpoint = self._first_available(now) or self.endpoint
         self.endpoint = endpoint
         return endpoint
@@ -234,7 +238,7 @@ class BalancedPicker(Picker):
     __slots__ = ('_flights', '_of', '_roster')
 
     def __init__(self, of: Balancing, roster: Roster, now: float) -> None:
-        self.failed = {}
+        self.failed = _NOTHING
         self.forced = False
         self._of = of
         self._roster = roster
@@ -275,7 +279,7 @@ class BalancedPicker(Picker):
             return self.endpoint  # type: ignore[no-any-return]
         self.ended(self.endpoint, error, now)
         if error is not None:
-            self.failed[self.endpoint] = error
+            self.failed = {**self.failed, self.endpoint: error}
         self._begin(self._choose(now), now)
         return self.endpoint  # type: ignore[no-any-return]
 
