@@ -89,7 +89,7 @@ class ConnectionPool:
         limits = [ms for ms in (options.idle_timeout, options.max_age) if ms is not None]
         self._tend_every = min([TEND_EVERY, *(ms / 1000 for ms in limits)])
         #: References to the pins that hold connections of this pool.
-        self.pins: set[ref[Any]] = set()
+        self.pins: list[ref[Any]] = []
         self.audience: Audience | None = None  # set by the server's Health
         fork.register(self)
 

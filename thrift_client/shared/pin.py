@@ -4,7 +4,7 @@ Who owns what: the connection is in `idle` between two calls, and belongs to the
 popped it. A call first takes the only `PinTurn`; it is free again after `release`, or once it
 is garbage, so that no exception can block other calls. If a call ends without putting the
 connection back, the connection is lost. No lock is held anywhere: each step is a method of a
-list or a set, which is atomic with and without the GIL.
+list, which is atomic with and without the GIL.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class PinBase:
         if self.known is not connections:
             self.known = connections
             pins = connections.pins
-            pins.update(map(ref, (self,), (pins.discard,)))  # in one step, as for `Permit`
+            pins.extend(map(ref, (self,), (pins.remove,)))  # in one step, as for `Permit`
 
     def claim(self) -> Any:
         """Take the connection; the call has the turn. None if it has to be opened.

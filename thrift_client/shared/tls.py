@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ssl
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thrift_client.core.classify import READING, lost
 from thrift_client.core.failures import is_system_error, unless_foreign
 from thrift_client.errors import CertificateError, ThriftClientError, TLSError, WireMismatch
 from thrift_client.shared.platform import READABLE, WRITABLE, peek_rest
 from thrift_client.shared.stream import CHUNK, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: The most bytes that are encrypted before they are sent.
 _PIECE = 1 << 18
@@ -51,7 +53,7 @@ class TLSStream(Stream):
         self._failed: ssl.SSLError | None = None
         self.to_send = WRITABLE
         self.send = self.send_records
-        self.receive = partial(self._receive_records, sock.recv)
+        self.receive = self._receiver(sock.recv)
 
     def shake_hands(self) -> int | None:
         """Go on with the handshake; return the event to wait for, None once it is done.
@@ -108,40 +110,49 @@ class TLSStream(Stream):
     def timed_receive(self) -> Any:
         """Return a `receive` that waits up to SOON; see `Stream.timed_receive`."""
         receive = super().timed_receive()
-        return None if receive is None else partial(self._receive_records, receive)
+        return None if receive is None else self._receiver(receive)
 
-    def _receive_records(self, receive: Any, size: int) -> bytes:
-        """Return the content of the records that have arrived, of which `receive` reads `size`."""
-        incoming = self._incoming
-        if incoming.pending or self._has_more:
-            self._has_more = False
+    def _receiver(self, receive: Any) -> Callable[[int], bytes]:
+        """Return a function that returns the content of the records that have arrived.
+
+        `receive` reads as many bytes of them as the function is given. A function within this
+        one is called faster than a method, and gets at what it uses faster.
+        """
+        incoming, read = self._incoming, self._read
+
+        def receive_records(size: int) -> bytes:
+            if self._has_more:
+                self._has_more = False
+                try:
+                    return self._and_rest(read(CHUNK))
+                except ssl.SSLWantReadError as exc:
+                    unless_foreign(exc)
+                    # The last record has not arrived completely.
+            if self._failed is not None:
+                raise self._failed
+            data: bytes = receive(size)
+            if data:
+                incoming.write(data)
+            else:
+                incoming.write_eof()
             try:
-                return self._and_rest(self._read(CHUNK))
-            except ssl.SSLWantReadError as exc:
-                unless_foreign(exc)
-                # The last record has not arrived completely.
-        if self._failed is not None:
-            raise self._failed
-        data: bytes = receive(size)
-        if data:
-            incoming.write(data)
-        else:
-            incoming.write_eof()
-        try:
-            # Content is shorter than its records, unless the first ones have arrived before.
-            content: bytes = self._read(len(data) or CHUNK)
-            if incoming.pending or len(content) == len(data):
-                content = self._and_rest(content)
-            return content
-        except ssl.SSLWantReadError:
-            raise
-        except ssl.SSLError as exc:
-            self._failed = exc  # for the next receive, which reports it
-            raise
+                # Content is shorter than its records, unless the first ones have arrived before.
+                content: bytes = read(len(data) or CHUNK)
+                if incoming.pending or len(content) == len(data):
+                    content = self._and_rest(content)
+                return content
+            except ssl.SSLWantReadError:
+                raise
+            except ssl.SSLError as exc:
+                self._failed = exc  # for the next receive, which reports it
+                raise
+
+        return receive_records
 
     def _pull(self) -> None:
         """Read records from the socket. Raises BlockingIOError if none have arrived."""
         data = self.sock.recv(CHUNK)
+        self._has_more = True
         if data:
             self._incoming.write(data)
         else:
