@@ -167,12 +167,12 @@ def test_an_exception_as_a_call_is_handed_over(servers):
     with SimpleClient(rich_service, servers[0].address, **options) as client:
         client.sleep_ms(5)
         passed, ends = set(), 0
-        for at in itertools.count(1, 2):
+        for at in itertools.count(1, 3):
             assert [client.echo(word) for word in 'ab'] == ['a', 'b']
             injector = Injector(at)
             try:
                 with injector:
-                    client.sleep_ms(5)
+                    client.sleep_ms(25)
             except KeyboardInterrupt as exc:
                 if interrupted(exc) in {'full_call', '_hedged', '__init__', 'begin', 'announce'}:
                     assert client.echo('c') == 'c', injector.where
