@@ -69,31 +69,3 @@ class deadline:  # noqa: N801 - reads as a statement: `with deadline(2000):`
 
     def __repr__(self) -> str:
         return f'<deadline {self._ms} ms, {self.remaining()} left>'
-
-
-class TimeoutEnd(float):
-    """When the timeout of a call ends that began before the call had a server.
-
-    `limit` is that timeout, for errors.
-    """
-
-    limit: str
-
-
-class EarlyTimeout(deadline):
-    """The timeout of a call that has to wait before it has a server: `left` ms of `timeout`."""
-
-    __slots__ = ('_timeout',)
-
-    def __init__(self, left: float | None, timeout: float | None) -> None:
-        super().__init__(None if left is None else max(left, 0.001))
-        self._timeout = timeout
-
-    def __enter__(self) -> EarlyTimeout:
-        outer = current.get()
-        super().__enter__()
-        if self._ends is not None and self._ends != outer and self._timeout is not None:
-            self._ends = ends = TimeoutEnd(self._ends)
-            ends.limit = f'timeout={self._timeout:g} ms'
-            current.set(ends)
-        return self

@@ -316,11 +316,8 @@ class AsyncHashMethod(KeyedMethod):
         roster = routes.servers.roster
         if not roster.ready:
             roster, make = await self._when_listed(method), full_call
-            if method.name in routes.splits:
-                late: ThriftResponse[Any] = await self._call_split(method, values, started)
-                return late
         if routes.splits and method.name in routes.splits:
-            split: ThriftResponse[Any] = await self._call_split(method, values)
+            split: ThriftResponse[Any] = await self._call_split(method, values, started)
             return split
         key, picker = key_of(routes.keys.get(method.name), values), None
         if routes.failover:
@@ -402,19 +399,13 @@ class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
         return await self.all._call_all(endpoints, method, arguments, started)
 
     async def _call_split(
-        self, method: Method, values: tuple[Any, ...], started: float | None = None
+        self, method: Method, values: tuple[Any, ...], started: float
     ) -> ThriftResponse[Any]:
         """Call each server with its share of the argument that is split, and merge.
 
-        `started` is when a call began that had to wait for servers.
+        `started` is when the call began, which may have waited for servers.
         """
-        if started is not None:
-            waited = monotonic() - started
-            with self._early_timeout(method, started):
-                late: ThriftResponse[Any] = await self._call_split(method, values)
-            late.elapsed += waited * 1000
-            return late
-        call = self._split_call(method, values)
+        call = self._split_call(method, values, started)
         fan_out = AsyncFanOut(call)
         try:
             while not call.is_over:

@@ -104,7 +104,7 @@ class Call:
         #: What set `expires`, for errors: '' is an option of this call, None another call's.
         self.limit: str | None = ''
         if ends is not None and self.expires == ends:
-            self.limit = getattr(ends, 'limit', 'deadline()')
+            self.limit = 'deadline()'
         until = None if pin is None else pin.until
         if until is not None and (self.expires is None or until < self.expires):
             self.expires, self.limit = until, pin.limit

@@ -227,6 +227,7 @@ class SplitCall(Scatter):
         values: tuple[Any, ...],
         overrides: Overrides | None,
         failover: int,
+        started: float,
     ) -> None:
         super().__init__([])
         self._roster, self._shares_of = roster, shares_of
@@ -234,7 +235,7 @@ class SplitCall(Scatter):
         self._overrides = overrides
         self._failover = failover
         self._whole = values[split.position]
-        self._started = monotonic()
+        self._started = started
         split.check(self._whole)
         self._shares: list[Share] = shares_of(roster)
         self._failed: dict[Endpoint, ThriftResponse[Any]] = {}

@@ -172,7 +172,7 @@ class HashBase(PoolBase[S]):
         servers = self._routes.servers = ServerList(self._make_server, self._router)
         return servers
 
-    def _call_split(self, method: Method, values: tuple[Any, ...]) -> Any:
+    def _call_split(self, method: Method, values: tuple[Any, ...], started: float) -> Any:
         """Call each server with its share of the argument that is split, and merge."""
         raise NotImplementedError
 
@@ -183,12 +183,14 @@ class HashBase(PoolBase[S]):
         key = partial(key_of, self._routes.keys.get(name))
         return Mapped(self._roster, kind, key, items, self._overrides, self._routes.failover)
 
-    def _split_call(self, method: Method, values: tuple[Any, ...]) -> SplitCall:
+    def _split_call(
+        self, method: Method, values: tuple[Any, ...], started: float
+    ) -> SplitCall:
         """Return a call that sends each server its share of one argument."""
         shares = partial(self._shares, method=method.name, values=values)
         return SplitCall(
             self._roster(), shares, self._routes.splits[method.name], method, values,
-            self._overrides, self._routes.failover,
+            self._overrides, self._routes.failover, started,
         )  # fmt: skip
 
     def _replicas(self, method: Method, values: tuple[Any, ...]) -> Sequence[Endpoint]:

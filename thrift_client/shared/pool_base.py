@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from thrift_client import address as addresses
 from thrift_client import mistakes
 from thrift_client.core.service import Service, service_of
-from thrift_client.deadlines import EarlyTimeout
 from thrift_client.errors import ClientClosed, EncodeError, NoServersError, WrongLoop
 from thrift_client.options import (
     Options,
@@ -411,12 +409,6 @@ class PoolBase(Generic[S]):
         NoServersError.
         """
         raise NotImplementedError
-
-    def _early_timeout(self, method: Method, started: float) -> EarlyTimeout:
-        """Return what is left of the timeout of a call that began before there were servers."""
-        timeout = self._timeout_of(method.name)
-        left = None if timeout is None else timeout - (monotonic() - started) * 1000
-        return EarlyTimeout(left, timeout)
 
     def _wait_first_list(self, method: str | None) -> None:
         """Wait within a call's timeout for a source to name servers, if the client may block."""

@@ -297,11 +297,8 @@ class HashMethod(KeyedMethod):
         roster = routes.servers.roster
         if not roster.ready:
             roster, make = self._when_listed(method), full_call
-            if method.name in routes.splits:
-                late: ThriftResponse[Any] = self._call_split(method, values, started)
-                return late
         if routes.splits and method.name in routes.splits:
-            split: ThriftResponse[Any] = self._call_split(method, values)
+            split: ThriftResponse[Any] = self._call_split(method, values, started)
             return split
         key, picker = key_of(routes.keys.get(method.name), values), None
         if routes.failover:
@@ -382,19 +379,13 @@ class HashClient(HashBase[SimpleClient], ThriftPool):
         return self.all._call_all(self._replicas(method, values), method, arguments, started)
 
     def _call_split(
-        self, method: Method, values: tuple[Any, ...], started: float | None = None
+        self, method: Method, values: tuple[Any, ...], started: float
     ) -> ThriftResponse[Any]:
         """Call each server with its share of the argument that is split, and merge.
 
-        `started` is when a call began that had to wait for servers.
+        `started` is when the call began, which may have waited for servers.
         """
-        if started is not None:
-            waited = monotonic() - started
-            with self._early_timeout(method, started):
-                late: ThriftResponse[Any] = self._call_split(method, values)
-            late.elapsed += waited * 1000
-            return late
-        call = self._split_call(method, values)
+        call = self._split_call(method, values, started)
         fan_out = FanOut(call, self._blocking_workers())
         try:
             while not call.is_over:
