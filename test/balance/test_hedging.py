@@ -21,6 +21,7 @@ from thrift_client import (
     errors,
 )
 from thrift_client.aio import AsyncBalancedClient, AsyncHashClient, AsyncSimpleClient
+from thrift_client.events import AttemptFailed
 from thrift_client.testing import BlackHole
 from thrift_client.testing.behaviours import (
     Behaviour,
@@ -297,3 +298,19 @@ def test_an_error_says_what_any_attempt_may_have_run(kind, warm, fault_server, c
     assert isinstance(error, errors.CallTimeout)
     assert (error.maybe_executed, error.attempts) == (True, 2)
     assert 'the call may have run' in str(error)
+
+
+def test_the_attempts_of_a_call_are_numbered_together_in_events(fault_server, client_of):
+    """The first, which is lost after the hedge has begun, is number 1, and the hedge number 2."""
+    told = []
+
+    def listen(event):
+        if isinstance(event, AttemptFailed):
+            told.append(event.attempt)
+
+    lost = [delay(milliseconds) + close() for milliseconds in (60, 120)]
+    server = fault_server(test_service, lost)
+    client = client_of(server, listeners=[listen], retry=RetryPolicy(attempts=1))
+    with pytest.raises(errors.ConnectionLost):
+        client.getk('k')
+    assert told == [1, 2]

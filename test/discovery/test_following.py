@@ -24,6 +24,7 @@ from thrift_client import (
     BalancedClient,
     CircuitBreaker,
     HashClient,
+    Hedge,
     ReplicatedClient,
     aio,
     deadline,
@@ -32,7 +33,7 @@ from thrift_client import (
 from thrift_client.discovery import CallableSource, DnsSource, Member, SrvSource
 from thrift_client.errors import CallTimeout, ClientClosed, NoServersError
 from thrift_client.routing import Ketama
-from thrift_client.testing.behaviours import hold, reply, silence
+from thrift_client.testing.behaviours import delay, hold, reply, silence
 
 RICH = {'service': 'rich_if.rich_service', 'handler': 'handlers:Rich'}
 FAST = {'retry': 20, 'max_retry': 40, 'grace': 0}
@@ -856,6 +857,37 @@ def test_the_wait_for_the_first_list_is_part_of_the_timeout(fault_server, way, o
     assert took < 0.38
     (response,) = responses
     check_own_timeout(response, waited_s=0.15)
+
+
+def test_a_closed_iterator_begins_no_calls_once_there_are_servers(fault_server):
+    """Another task closes it while its first response is awaited."""
+    server, source = fault_server(test_service, reply('v')), Told()
+
+    async def main():
+        async with aio.AsyncReplicatedClient(test_service, servers=source) as pool:
+            responses = pool.as_completed('getk', 'k')
+            waiting = asyncio.ensure_future(anext(responses, None))
+            await asyncio.sleep(0)
+            await responses.aclose()
+            source.tell(Member(server.address))
+            assert await waiting is None
+            assert pool.stats().calls == 0
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize('kind', [HashClient, BalancedClient])
+def test_a_hedge_is_not_due_because_of_the_wait_for_the_first_list(kind, fault_server):
+    """It comes when an answer takes long, and none was asked for before there was a server."""
+    servers = [fault_server(test_service, delay(20) + reply('v')) for _ in range(2)]
+    source, hedge = Told(), Hedge(after=200)
+    options = {'failover': 1} if kind is HashClient else {}
+    with kind(test_service, servers=source, hedge=hedge, idempotent=True, **options) as pool:
+        members = [Member(server.address) for server in servers]
+        late = threading.Timer(0.4, source.tell, members)
+        late.start()
+        assert pool.getk('k').attempts == 1
+        late.join()
 
 
 def test_a_call_waits_for_the_first_list_as_long_as_its_method_may():

@@ -24,7 +24,7 @@ from thrift_client import (
     errors,
 )
 from thrift_client.aio import AsyncReplicatedClient
-from thrift_client.testing import ClosedPort
+from thrift_client.testing import ClosedPort, per_connection
 from thrift_client.testing.behaviours import (
     answer,
     application_exception,
@@ -32,6 +32,7 @@ from thrift_client.testing.behaviours import (
     hold,
     raise_declared,
     reply,
+    reset_after_reading,
     silence,
 )
 from wire.http_server import HttpServer
@@ -65,6 +66,30 @@ def test_each_new_connection_is_greeted_before_it_serves_calls(fault_server, cli
     with client.pinned() as one:
         assert one.getk('d') == 'd'
     assert turns(server) == [['login', 'a', 'b'], ['login', 'c'], ['login', 'd']]
+
+
+def test_a_greeted_connection_is_new_to_the_call_that_it_is_opened_for(fault_server, client_of):
+    """If it is lost while the request is sent, that is a failure, and not replaced at once."""
+    server = fault_server(test_service, per_connection([ECHO, reset_after_reading(1000)]))
+    retry = RetryPolicy(attempts=2)
+    client = client_of(server.address, on_connect=log_in, retry=retry, timeout=20_000)
+    with pytest.raises(errors.ConnectionLost) as caught:
+        client.setk('k', 'x' * 20_000_000)
+    assert caught.value.attempts == server.accepted == 2
+
+
+def test_a_login_that_fails_is_one_call_for_the_rate_of_a_breaker(fault_server, client_of):
+    """All of ten calls have failed, each in its login."""
+    server = fault_server(test_service, close())
+    policy = CircuitBreaker(failures=1000, rate=0.9, eject=60_000)
+    client = client_of(
+        server.address, on_connect=log_in, circuit_breaker=policy, retry=RetryPolicy(attempts=1)
+    )
+    for _ in range(10):
+        assert not client.stats().ejected
+        with pytest.raises(errors.ConnectError):
+            client.getk('k')
+    assert client.stats().ejected
 
 
 @pytest.mark.parametrize('kind', FAN_OUTS, ids=name)

@@ -172,6 +172,7 @@ async def greet(
     except BaseException as exc:
         if pin.is_lost and isinstance(exc, CallTimeout) and exc.phase == ON_CONNECT:
             exc.phase = 'waiting for the reply'  # of a call that was under way
+            exc.limit = exc.limit or opener.limit(ends, expires)
         pin.give_up(connections, exc)
         error = greeting_failed(exc, endpoint.codec.service)
         if error is None:

@@ -235,13 +235,16 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
             nonlocal scatter
             if scatter is None:
                 await self._listed(method, started, context)
+                if responses.is_over:
+                    return None
                 endpoints = self._roster(method.name).endpoints
                 scatter = context.run(self._scatter, endpoints, method, arguments, started)
                 fan_out.follow(scatter)
                 context.run(fan_out.begin)
             return await _next_of(scatter, fan_out)
 
-        return AsyncResponses(fan_out, take)
+        responses = AsyncResponses(fan_out, take)
+        return responses
 
     async def _call(
         self, method: Method, arguments: Any, values: tuple[Any, ...]  # noqa: ARG002

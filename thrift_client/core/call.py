@@ -279,8 +279,9 @@ class Call:
         pin = self.options.pin
         if pin is None or not pin.silent:
             health.tell(
-                'AttemptFailed', method=self.method.name, attempt=self.attempts, error=error
-            )
+                'AttemptFailed', method=self.method.name,
+                attempt=self._attempts_before + self.attempts, error=error,
+            )  # fmt: skip
         if was_stale(error) and (pin is None or pin.replaces):
             return  # replaced at once, outside of the attempts
         if self._bypasses:
@@ -417,7 +418,8 @@ class Call:
         self._attempts_before = self.others
         health.retried()
         health.tell(
-            'RetryPlanned', method=self.method.name, attempt=retries.attempts, pause=pause * 1000
-        )
+            'RetryPlanned', method=self.method.name,
+            attempt=self.others + retries.attempts, pause=pause * 1000,
+        )  # fmt: skip
         self.resume_at = now + pause
         self._reason = error

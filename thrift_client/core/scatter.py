@@ -252,6 +252,7 @@ class Hedged(Scatter):
         first.options = self._options
         self._first = first
         self._hedges = 0
+        self._began = now
         policy: Any = call.options.hedge
         self._policy = policy
         source = call.picker or call.endpoint.health
@@ -290,7 +291,7 @@ class Hedged(Scatter):
         self.winner = leg
         self.is_over = True
         if self._latencies is not None:
-            self._latencies.note((leg.endpoint.clock() - self._call.started) * 1000)
+            self._latencies.note((leg.endpoint.clock() - self._began) * 1000)
 
     def result(self, response: ThriftResponse[Any] | None) -> Any:
         """Return the call's value, or raise its exception."""

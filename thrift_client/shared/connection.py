@@ -53,18 +53,19 @@ SMALL = 479
 class ConnectionBase:
     """A connection's state, and how it reads a small reply.
 
-    `calls`: how many it has carried. `look_at`: from this moment, a use first checks whether
-    the server has closed it; `retire_at`: when it is too old (monotonic seconds). `permit`: its
-    share of `max_connections`. `is_routine` says that a successful use only moves `look_at`:
-    the connection has no maximum age, nothing can have made it unusable, and it is not new.
-    (The second use of a new one is checked, because the server may close after one call.) A
-    call that waits long unsets it: `look_at` would move to its beginning, not to its end.
+    `calls`: how many it has carried, `greeted` how many of them were `on_connect`'s. `look_at`:
+    from this moment, a use first checks whether the server has closed it; `retire_at`: when it
+    is too old (monotonic seconds). `permit`: its share of `max_connections`. `is_routine` says
+    that a successful use only moves `look_at`: the connection has no maximum age, nothing can
+    have made it unusable, and it is not new. (The second use of a new one is checked, because
+    the server may close after one call.) A call that waits long unsets it: `look_at` would move
+    to its beginning, not to its end.
     """
 
     __slots__ = (
         '__weakref__', '_ended', '_framed', '_is_steady', '_plain', '_protocol', '_reader',
-        '_unanswered', 'calls', 'channel', 'first_read', 'is_routine', 'look_at', 'permit',
-        'retire_at', 'stream', 'wire',
+        '_unanswered', 'calls', 'channel', 'first_read', 'greeted', 'is_routine', 'look_at',
+        'permit', 'retire_at', 'stream', 'wire',
     )  # fmt: skip
 
     def __init__(self, wire: Wire, stream: Stream, channel: Channel, now: float) -> None:
@@ -77,7 +78,7 @@ class ConnectionBase:
         self._protocol = wire.make_protocol(self._reader)
         self._unanswered: Assembler | None = None  # the answer to a oneway call
         self._ended = False  # after a reply, or the answer to a oneway call, that is the last
-        self.calls = 0
+        self.calls = self.greeted = 0
         self.look_at = now
         self.retire_at = _NEVER
         self._is_steady = type(channel).reusable is True and not channel.answers_oneway
@@ -222,9 +223,9 @@ class ConnectionBase:
     def blame(self, error: ThriftClientError) -> ThriftClientError:
         """Return an error that says what is known of this connection."""
         if isinstance(error, ConnectionLost):
-            error.reused = self.calls > 1
+            error.reused = self.calls > self.greeted + 1
+        error = self.refused(error)
         if self.calls <= 1:
-            error = self.refused(error)
             advise(error, self.wire.speech)
         return error
 
@@ -235,7 +236,8 @@ class ConnectionBase:
         connection that was used before may be about that use: such a connection is replaced.
         """
         channel = self.channel
-        if self.calls > 1 or error.phase != 'sending' or not channel.answers_oneway:
+        is_used = self.calls > self.greeted + 1
+        if is_used or error.phase != 'sending' or not channel.answers_oneway:
             return error
         try:
             answer = channel.assembler()

@@ -180,7 +180,8 @@ class Health:
         if breaker is None:
             return False
         allowed = self._is_dispensable(peers)
-        self._unsent += found_no_connection(error)
+        is_counted = isinstance(error.__cause__, ThriftClientError)  # a call of `on_connect`'s
+        self._unsent += found_no_connection(error) and not is_counted
         calls = self._connections.count_calls() + self._unsent
         ejected = breaker.failed(now, random, calls, may_eject=allowed, probe=probe)
         self.ejections += ejected

@@ -169,6 +169,8 @@ class PinBase:
             raise ConnectionLost(
                 f'a call that on_connect made {what}', phase=PINNED, maybe_executed=False
             )
+        if connection is not None:
+            connection.greeted = connection.calls
         return connection
 
     def give_up(self, connections: Any, reason: BaseException) -> None:

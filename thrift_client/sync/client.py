@@ -244,7 +244,8 @@ def _hedged(call: Call, begun: Any) -> Any:
         0, call.endpoint, call.options, call.method, call.arguments, call.started, call.seqid,
         picker=call.picker, outer=False,
     )  # fmt: skip
-    scatter = Hedged(call, first, call.started)
+    # A call that had to wait for its first server has waited for no answer yet.
+    scatter = Hedged(call, first, monotonic() if begun is None else call.started)
     fan_out = FanOut(scatter)
     try:
         if begun is not None:
