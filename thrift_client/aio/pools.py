@@ -235,7 +235,7 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
             nonlocal scatter
             if scatter is None:
                 await self._listed(method, started, context)
-                if responses.is_over:
+                if not responses._check():  # it was closed meanwhile
                     return None
                 endpoints = self._roster(method.name).endpoints
                 scatter = context.run(self._scatter, endpoints, method, arguments, started)

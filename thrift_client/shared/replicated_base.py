@@ -82,16 +82,11 @@ class ResponsesBase:
         self._origin = fork.Origin()
         self._fan_out = fan_out
 
-    @property
-    def is_over(self) -> bool:
-        """Whether it was closed, or has given all responses."""
-        return self._fan_out is None
-
     def _check(self) -> bool:
         """Tell whether there may be another response. Raises ClientClosed in a forked child."""
         if self._origin.is_inherited:
             raise ClientClosed('the calls of this iterator belong to the parent process')
-        return not self.is_over
+        return self._fan_out is not None
 
     def _end(self) -> Any:
         """End it; return the fan-out to close, if it belongs to this process."""
