@@ -227,7 +227,9 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
 
         The call begins here, in this context, although it waits and goes on with the first one.
         """
-        fan_out = AsyncFanOut(Scatter([]))
+        none = Scatter([])
+        none.is_over = False  # until the iterator is closed
+        fan_out = AsyncFanOut(none)
         scatter: Scatter | None = None
         started, context = monotonic(), copy_context()
 
@@ -235,7 +237,7 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
             nonlocal scatter
             if scatter is None:
                 await self._listed(method, started, context)
-                if not responses._check():  # it was closed meanwhile
+                if none.is_over:
                     return None
                 endpoints = self._roster(method.name).endpoints
                 scatter = context.run(self._scatter, endpoints, method, arguments, started)
@@ -243,8 +245,7 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
                 context.run(fan_out.begin)
             return await _next_of(scatter, fan_out)
 
-        responses = AsyncResponses(fan_out, take)
-        return responses
+        return AsyncResponses(fan_out, take)
 
     async def _call(
         self, method: Method, arguments: Any, values: tuple[Any, ...]  # noqa: ARG002
