@@ -161,6 +161,7 @@ def test_an_exception_at_every_line(case, step):
     assert at > 10  # these were the lines of a call
 
 
+@pytest.mark.filterwarnings('ignore:unclosed <socket:ResourceWarning')
 def test_an_exception_as_a_call_is_handed_over(servers):
     """A hedge is due: the connection is given back, though the traceback refers to the call."""
     options = {'hedge': Hedge(after=1), 'idempotent': True, 'max_connections': 1, 'timeout': 2000}
