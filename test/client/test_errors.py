@@ -531,6 +531,7 @@ def test_a_mistaken_keyword_of_a_pool_is_answered_with_the_right_one(kind, optio
         (lambda _: Hedge().replace(afer=3), "did you mean 'after'"),
         (lambda _: SimpleClient(), r"^SimpleClient\(\) missing .* 'service'"),
         (lambda _: BalancedClient(), r"^BalancedClient\(\) missing .* 'service'"),
+        (lambda _: HashClient(), r"^HashClient\(\) missing .* 'service'"),
         (lambda _: SimpleClient(test_service).with_options(500), r'^with_options\(\) takes 1'),
         (lambda _: SimpleClient('user:secret@h:1'), "not 'h:1'; the service is the first argument"),
         (lambda _: HashClient(['h:1']), 'the service is the first argument'),

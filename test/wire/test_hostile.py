@@ -1,12 +1,11 @@
 """Replies made to exhaust memory: they end at the user's limit, before memory is taken."""
 
 import resource
-import socket
 import struct
-import threading
 
 import pytest
 
+from listening import Listening
 from rich_if import rich_service
 from thrift_client import errors
 
@@ -14,36 +13,20 @@ MEGABYTES_15 = 15_000_000
 NAME = b'structs'
 
 
-class Answering:
+class Answering(Listening):
     """A server that answers every call with this body, under the call's own sequence id."""
 
     def __init__(self, body, *, framed):
+        super().__init__()
         self._body = body
         self._framed = framed
-        self._listener = socket.create_server(('127.0.0.1', 0))
-        self.address = f'127.0.0.1:{self._listener.getsockname()[1]}'
-        self._thread = threading.Thread(target=self._serve)
 
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc_info):
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-        self._listener.close()
-
-    def _serve(self):
-        while True:
-            try:
-                peer, _ = self._listener.accept()
-            except OSError:
-                return
-            with peer:
-                try:
-                    self._answer(peer)
-                except OSError:
-                    pass  # the client has had enough
+    def serve(self, peer):
+        """Answer once."""
+        try:
+            self._answer(peer)
+        except OSError:
+            pass  # the client has had enough
 
     def _answer(self, peer):
         request = peer.recv(4096)[4 if self._framed else 0 :]

@@ -3,11 +3,11 @@
 import logging
 import socket
 import struct
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from listening import Listening
 from test_if import test_service
 from thrift_client import Hedge, SimpleClient, errors
 from wire.sasl_server import SaslServer
@@ -149,38 +149,20 @@ def failure_of(client):
     return response.exception
 
 
-class ClosingServer:
+class ClosingServer(Listening):
     """Closes each connection, `resets` it if so, once it has read up to `reads` bytes."""
 
     def __init__(self, reads, resets):
+        super().__init__()
         self._reads, self._resets = reads, resets
-        self._listener = socket.create_server(('127.0.0.1', 0))
-        self.address = f'127.0.0.1:{self._listener.getsockname()[1]}'
-        self.accepted = 0
-        self._thread = threading.Thread(target=self._serve)
 
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc_info):
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-        self._listener.close()
-
-    def _serve(self):
-        while True:
-            try:
-                peer, _ = self._listener.accept()
-            except OSError:
-                return
-            self.accepted += 1
-            with peer:
-                peer.recv(1)  # so that the client has connected
-                if self._reads > 1:
-                    peer.recv(self._reads)
-                if self._resets:
-                    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    def serve(self, peer):
+        """Read, and close."""
+        peer.recv(1)  # so that the client has connected
+        if self._reads > 1:
+            peer.recv(self._reads)
+        if self._resets:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
 
 
 def other_name(reply):

@@ -319,6 +319,7 @@ class AsyncHashMethod(KeyedMethod):
         make: Any = make_call
         roster = routes.servers.roster
         if not roster.ready:
+            # The short path expects that a call begins just now.
             roster, make = await self._when_listed(method), full_call
         if routes.splits and method.name in routes.splits:
             split: ThriftResponse[Any] = await self._call_split(method, values, started)
@@ -443,6 +444,7 @@ class AsyncBalancedClient(BalancedBase[AsyncSimpleClient], AsyncThriftPool):
         make: Any = make_call
         roster, now = servers.roster, started
         if not roster.ready:
+            # The short path expects that a call begins just now.
             roster, make = await self._when_listed(method), full_call
             now = monotonic()
         picker: BalancedPicker | None = None

@@ -224,12 +224,12 @@ class ConnectionBase:
         """Return an error that says what is known of this connection."""
         if isinstance(error, ConnectionLost):
             error.reused = self.calls > self.greeted + 1
-        error = self.refused(error)
+        error = self.not_sent(error)
         if self.calls <= 1:
             advise(error, self.wire.speech)
         return error
 
-    def refused(self, error: ThriftClientError) -> ThriftClientError:
+    def not_sent(self, error: ThriftClientError) -> ThriftClientError:
         """Return the error for a request that could not be sent: what the server said, if it did.
 
         An HTTP server may refuse a request before it has read it whole. What has arrived on a

@@ -314,3 +314,7 @@ class HashBase(PoolBase[S]):
         if not shares:  # any server may answer for an empty argument
             return [Share(first_available(roster.endpoints, failed) or roster.endpoints[0])]
         return [shares[endpoint] for endpoint in roster.endpoints if endpoint in shares]
+
+
+# Python's error for a missing service begins with this name.
+HashBase.__init__.__qualname__ = 'HashClient'

@@ -106,7 +106,7 @@ class Connection(ConnectionBase):
             unsent = memoryview(request)[sent:]
             if hedged:
                 return HandOver(self, seqid, expires, unsent)
-            self._send_rest(unsent, expires)
+            self._send_waiting(unsent, expires)
             wait = 0.0  # the general code knows how much of the time is left
         if plan.result_spec is None:
             self.sent_oneway()
@@ -132,12 +132,12 @@ class Connection(ConnectionBase):
             return HandOver(self, seqid, expires, None, data)
         return self.judged(self._read_reply(plan.codec, plan.method, seqid, data, expires))
 
-    def _send_rest(self, unsent: memoryview, expires: float | None) -> None:
-        """Send what the first `send` of a request did not take. Raises as `exchange`."""
+    def _send_waiting(self, data: bytes | memoryview, expires: float | None) -> None:
+        """Send a request, or the rest of one, until `expires`. Raises as `exchange`."""
         try:
-            waiting.send(self.stream, unsent, expires)
+            waiting.send(self.stream, data, expires)
         except (CallTimeout, ConnectionLost) as exc:
-            raise self.refused(exc) from exc.__cause__
+            raise self.not_sent(exc) from exc.__cause__
 
     def _receive_first(self, size: int) -> bytes | None:
         """Receive within SOON; None if nothing has arrived. From the second reply on, in one step.
@@ -193,10 +193,7 @@ class Connection(ConnectionBase):
         """Exchange an encoded request and a reply that `codec` reads; see `exchange`."""
         data = self.wrapped(request, seqid, headers)
         self.calls += 1
-        try:
-            waiting.send(self.stream, data, until)
-        except (CallTimeout, ConnectionLost) as exc:
-            raise self.refused(exc) from exc.__cause__
+        self._send_waiting(data, until)
         if method.oneway:
             self.sent_oneway()
             return None

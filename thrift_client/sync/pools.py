@@ -296,6 +296,7 @@ class HashMethod(KeyedMethod):
         make: Any = make_call
         roster = routes.servers.roster
         if not roster.ready:
+            # The short path expects that a call begins just now.
             roster, make = self._when_listed(method), full_call
         if routes.splits and method.name in routes.splits:
             split: ThriftResponse[Any] = self._call_split(method, values, started)
@@ -420,6 +421,7 @@ class BalancedMethod(PoolMethod):
         make: Any = make_call
         now = started
         if not roster.ready:
+            # The short path expects that a call begins just now.
             roster, make = self._when_listed(method), full_call
             now = monotonic()
         picker: BalancedPicker | None = None
