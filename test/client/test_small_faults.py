@@ -29,7 +29,12 @@ from thrift_client import (
     ThreadedReplicatedClient,
     errors,
 )
-from thrift_client.aio import AsyncBalancedClient, AsyncSimpleClient
+from thrift_client.aio import (
+    AsyncBalancedClient,
+    AsyncHashClient,
+    AsyncReplicatedClient,
+    AsyncSimpleClient,
+)
 from thrift_client.testing import BlackHole, serve
 from thrift_client.testing.behaviours import answer, application_exception, close, silence
 from ways import FACES
@@ -175,6 +180,26 @@ def test_what_clients_share_ends_with_them():
     use(range(2_000_000, 2_000_030))
     after = kept()
     assert all(after[name] <= before[name] + 2 for name in after), (before, after)
+
+
+@pytest.mark.parametrize('kind', [
+    SimpleClient, HashClient, ReplicatedClient, BalancedClient,
+    AsyncSimpleClient, AsyncHashClient, AsyncReplicatedClient, AsyncBalancedClient,
+])  # fmt: skip
+def test_a_view_for_a_single_call_is_freed_without_the_collector(kind):
+    """A program that makes one for each call would fill the memory with them until it runs."""
+    single = kind in (SimpleClient, AsyncSimpleClient)
+    pool = kind(test_service) if single else kind(test_service, servers=['localhost'])
+    for options in {'timeout': 5}, {'timeout': 7.5, 'idempotent': True}:
+        view = pool.with_options(**options)
+        assert view.getk is not None
+        left = ref(view)
+        gc.disable()
+        try:
+            del view
+            assert left() is None
+        finally:
+            gc.enable()
 
 
 @pytest.mark.parametrize('hedge', [None, Hedge(after=5000), Hedge(after=50)], ids=str)

@@ -170,6 +170,23 @@ def test_p2c_prefers_the_idler_of_two():
     assert picks('p2c', loads, 50) == {1: 50}
 
 
+@given(
+    st.tuples(st.floats(0, 1e5), st.floats(0.01, 1e5)),
+    st.tuples(st.floats(0, 1e5), st.floats(0.01, 1e5)),
+    st.floats(0, 1e4),
+)
+def test_p2c_picks_the_idle_server_that_costs_less(one, other, later):
+    """Also if their last calls are a day apart; nearly equal ones and forgotten ones may tie."""
+    loads = [answered(latency, at) for at, latency in (one, other)]
+    now = max(one[0], other[0]) + later
+    costs = [load.cost(now) for load in loads]
+
+    picked = set(picks('p2c', loads, 20, now))
+
+    if min(costs) < 0.99 * max(costs) and min(costs) > 1e-300:
+        assert picked == {costs.index(min(costs))}
+
+
 def test_p2c_gives_a_new_server_one_call_until_it_has_answered():
     """It is tried at once, but not flooded before its latency is known."""
     loads = [answered(5), routing.Load()]

@@ -85,8 +85,8 @@ ATTRIBUTES = MappingProxyType({
     'Ledger': 'count executions record wait_for',
     'Listener': 'trouble update',
     'Load': (
-        'abandon cost done end ewma give_up in_flight land losses lost lost_at renew stamp start '
-        'take_off weight'
+        'abandon cost done end ewma flights give_up in_flight land losses lost lost_at renew stamp '
+        'start take_off weight'
     ),
     'Maglev': 'name table',
     'Member': 'address host metadata name of port server_hostname weight',

@@ -27,7 +27,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate, count
-from math import exp
+from math import exp, floor
 from typing import Protocol
 from weakref import ref
 
@@ -64,10 +64,12 @@ class Load:
     call ended; that is None for a server that has never answered. `losses` counts how often in
     a row it was out of reach, the last time at `lost_at`.
 
+    `flights` has a mark for each call in flight.
+
     `weight`: the server's share of the calls in proportion to the other servers' weights.
     """
 
-    __slots__ = ('_flights', '_spare', '_started', 'ewma', 'losses', 'lost_at', 'stamp', 'weight')
+    __slots__ = ('_spare', '_started', 'ewma', 'flights', 'losses', 'lost_at', 'stamp', 'weight')
 
     def __init__(self, weight: float = 1) -> None:
         self.weight = weight
@@ -75,7 +77,7 @@ class Load:
         self.stamp: float | None = None
         self.losses = 0
         self.lost_at = 0.0
-        self._flights: set[ref[Flight]] = set()
+        self.flights: set[ref[Flight]] = set()
         self._spare: list[Flight] = []
         self._started: list[Flight] = []  # by `start`
 
@@ -86,7 +88,7 @@ class Load:
     @property
     def in_flight(self) -> int:
         """How many calls have started and not ended."""
-        return len(self._flights)
+        return len(self.flights)
 
     def start(self) -> None:
         """Count a call as in flight until `done` or `abandon`."""
@@ -107,18 +109,18 @@ class Load:
         except IndexError as exc:
             if is_foreign(exc):
                 raise
-            flight = Flight(self._flights)
-        self._flights.add(flight.mark)
+            flight = Flight(self.flights)
+        self.flights.add(flight.mark)
         return flight
 
     def end(self, flight: Flight) -> None:
         """Stop counting a call; its flight is another call's from now on."""
-        self._flights.discard(flight.mark)
+        self.flights.discard(flight.mark)
         self._spare.append(flight)
 
     def land(self, flight: Flight, now: float, elapsed: float, failed: bool) -> None:
         """End a call as `end` does, and note how it ended; the rest is as in `done`."""
-        self._flights.discard(flight.mark)
+        self.flights.discard(flight.mark)
         self._spare.append(flight)
         if failed:
             elapsed = max(elapsed, _LEAST_FAILURE, min(2 * self.ewma, _MOST_FAILURE))
@@ -168,7 +170,7 @@ class Load:
 
         Returns the latency in ms, times one more than the calls in flight.
         """
-        waiting: float = len(self._flights)
+        waiting: float = len(self.flights)
         if waiting:
             waiting *= unit / self.weight
         stamp = self.stamp
@@ -313,11 +315,18 @@ class TwoChoices:
         if weights is not None:
             return _better_weighted(candidates, list(weights), now, random)
         drawn = random() * total
-        first = int(drawn)
-        second = int((drawn - first) * (total - 1))  # what is left of the draw is as random
-        second += second >= first
+        first = floor(drawn)
+        # What is left of the draw is as random; a position from the end is one, too.
+        second = first - 1 - floor((drawn - first) * (total - 1))
         one, other = candidates[first], candidates[second]
-        return first if one.cost(now, one.weight) <= other.cost(now, one.weight) else second
+        if one.flights or other.flights or one.stamp is None or other.stamp is None:
+            is_better = one.cost(now, one.weight) <= other.cost(now, one.weight)
+        # Both are idle, and all averages fall alike: only what is between their stamps counts.
+        elif one.stamp < other.stamp:
+            is_better = one.ewma * exp((one.stamp - other.stamp) / _DECAY) <= other.ewma
+        else:
+            is_better = one.ewma <= other.ewma * exp((other.stamp - one.stamp) / _DECAY)
+        return first if is_better else second % total
 
 
 def _better_weighted(

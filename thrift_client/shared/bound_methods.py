@@ -142,11 +142,12 @@ def bind(
 
 
 class Attribute:
-    """Gives a pool its method objects, each created on first access.
+    """Gives a pool its method objects.
 
-    It is kept as an attribute of the pool, unless a user's subclass overrides the method and this
-    is the access by `super()`. A pinned view (`_bound` is None) keeps none: they refer to it, and
-    its connection would stay open until the garbage collector runs.
+    Each is created on first access and kept as an attribute, unless a user's subclass overrides
+    the method and this is the access by `super()`. The two then refer to each other until the
+    garbage collector runs. So a view keeps one from the second access on: most views are for a
+    single call. A pinned view (`_bound` is None), whose connection would stay open, keeps none.
     """
 
     __slots__ = ('_kind', '_name', '_owner')
@@ -166,7 +167,10 @@ class Attribute:
         bound = attributes['_bound']
         if bound is None:
             return self._kind(pool)
-        bound.append(self._name)  # first, for a view that is made at this moment
+        if self._name not in bound:
+            bound.append(self._name)  # first, for a view that is made at this moment
+            if '_is_view' in attributes:
+                return self._kind(pool)
         method = attributes[self._name] = self._kind(pool)
         return method
 

@@ -94,7 +94,7 @@ class PoolBase(Generic[S]):
         object.__setattr__(self, '__class__', pool_class_for(kind, of, self._method_type))
         self._fan_options: dict[str, Any] = {}
         self._views: dict[float | None, Any] = {}
-        self._bound: list[str] | None = []  # methods that are attributes: see `Attribute`
+        self._bound: list[str] | None = []  # methods that were accessed: see `Attribute`
         self._servers = self._new_server_list()
         self._servers.new_checks = self._new_checks
         if isinstance(servers, str) and '://' not in servers and not servers.startswith('file:'):
