@@ -374,7 +374,8 @@ def caller() -> str:
     frame = sys._getframe(1)
     while frame.f_back is not None and _is_ours(frame.f_globals.get('__name__', '')):
         frame = frame.f_back
-    return f'{frame.f_code.co_filename}:{frame.f_lineno}'
+    # Clients that are created in one place share the text.
+    return sys.intern(f'{frame.f_code.co_filename}:{frame.f_lineno}')
 
 
 def _is_ours(module: str) -> bool:
