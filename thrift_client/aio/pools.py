@@ -342,11 +342,7 @@ class AsyncHashMethod(KeyedMethod):
         except (*FAILURES, *method.answers) as exc:
             if is_raised(exc, routes.servers):
                 raise
-            if picker is not None:
-                response.server = picker.endpoint.client
             return failed(response, exc, (monotonic() - started) * 1000)
-        if picker is not None:
-            response.server = picker.endpoint.client
         response.elapsed = (monotonic() - started) * 1000
         return response
 
@@ -472,7 +468,6 @@ class AsyncBalancedClient(BalancedBase[AsyncSimpleClient], AsyncThriftPool):
                     picker.close(error, monotonic())
             finally:
                 del error  # its traceback holds this frame: a cycle that would keep connections
-        response.server = picker.endpoint.client
         response.elapsed = (monotonic() - started) * 1000
         return response
 

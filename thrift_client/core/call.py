@@ -362,7 +362,7 @@ class Call:
         elif error is not None:
             annotate(error, self.endpoint.client, ran=self.maybe_executed)
         if self.response is not None:
-            self.response.attempts = attempts
+            self.response.server, self.response.attempts = self.endpoint.client, attempts
         health = self.endpoint.health
         if self.outer and health.listeners:
             health.tell(

@@ -98,5 +98,4 @@ def balanced_failure(
     `response` is the one that it began with.
     """
     elapsed = (monotonic() - started) * 1000
-    response.server = picker.endpoint.client
     return failed(response, picker.summary(error, method.name, elapsed), elapsed)

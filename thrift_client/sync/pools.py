@@ -319,11 +319,7 @@ class HashMethod(KeyedMethod):
         except (*FAILURES, *method.answers) as exc:
             if is_raised(exc, routes.servers):
                 raise
-            if picker is not None:
-                response.server = picker.endpoint.client
             return failed(response, exc, (monotonic() - started) * 1000)
-        if picker is not None:
-            response.server = picker.endpoint.client
         response.elapsed = (monotonic() - started) * 1000
         return response
 
@@ -453,7 +449,6 @@ class BalancedMethod(PoolMethod):
                     picker.close(error, ended)
             finally:
                 del error  # its traceback holds this frame: a cycle that would keep connections
-        response.server = picker.endpoint.client
         response.elapsed = (ended - started) * 1000
         return response
 
