@@ -100,8 +100,11 @@ def _show(exc: click.ClickException) -> None:
             text = f'Invalid value for {exc.param.envvar}: {exc.message}'
         elif source is click.core.ParameterSource.DEFAULT_MAP:
             text = f'Invalid value for {exc.param.name} in the config file: {exc.message}'
-    if isinstance(exc, click.NoSuchOption) and exc.ctx is not None and exc.ctx.parent is None:
-        text += ' Options go after the command.'
+    if isinstance(exc, click.NoSuchOption) and exc.ctx is not None:
+        if exc.ctx.parent is None:
+            text += ' Options go after the command.'
+        elif exc.option_name[1:2].isdigit():
+            text += ' Arguments that begin with - go to the end, after --.'
     output.print_error(text)
 
 
