@@ -1,8 +1,10 @@
 """The runner of mutants, on a small project: it tells the noticed, the surviving and the broken."""
 
 import re
+import runpy
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,18 @@ def test_tests_that_fail_without_a_mutant_prove_nothing(run):
     """The runner ends before the first mutant."""
     code, lines = run(('adds wrong', r'a \+ b', 'a'), own_tests='def test_fails():\n    assert 0')
     assert (code, lines) == (1, ['test_own.py::test_fails fails without any mutant'])
+
+
+def test_every_mutant_of_the_project_applies():
+    """A change of the code that a mutant is about must change the mutant, too."""
+    runner = runpy.run_path(str(RUN))
+    rows = tomllib.loads(runner['TABLE'].read_text())['mutant']
+    mutants = [runner['Mutant'](**row) for row in rows]
+    broken = []
+    for mutant in mutants:
+        try:
+            mutant.apply(runner['ROOT'])
+        except runner['NotApplicable'] as exc:
+            broken.append(f'{mutant.name}: {exc}')
+    assert len(mutants) > 50
+    assert broken == []
