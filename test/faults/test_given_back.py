@@ -102,6 +102,16 @@ def test_a_server_that_closes_after_its_answers(kind, pause_ms, answers, fault_s
 
 
 @each_kind
+def test_a_server_that_closes_after_each_answer(kind, fault_server):
+    """No call sees it, however soon it comes: the second use of a connection is checked, too."""
+    server = fault_server(test_service, GOOD + close())
+    with made(kind, server.address) as client:
+        for n in range(20):
+            assert called(client, f'key {n}') == f'key {n}'
+            server.wait_open(0, 5000)
+
+
+@each_kind
 def test_a_server_that_restarts_before_the_first_call(kind, fault_server):
     """A connection that was opened ahead is looked at before its first use, too."""
     server = fault_server(test_service, GOOD)

@@ -53,10 +53,10 @@ tests = ["test_own.py"]
 def run(tmp_path):
     """Run the mutants of a table on the project; returns the exit code and the output's lines."""
 
-    def run(*mutants, own_tests=OWN_TESTS):
+    def run(*mutants, own_tests=OWN_TESTS, other_tests=OTHER_TESTS):
         project = tmp_path / 'project'
         project.mkdir()
-        files = {'program.py': PROGRAM, 'test_own.py': own_tests, 'test_other.py': OTHER_TESTS}
+        files = {'program.py': PROGRAM, 'test_own.py': own_tests, 'test_other.py': other_tests}
         for name, text in files.items():
             (project / name).write_text(text)
         (project / 'pytest.ini').write_text('[pytest]\npythonpath = .\n')
@@ -108,6 +108,17 @@ def test_tests_that_fail_without_a_mutant_prove_nothing(run):
     """The runner ends before the first mutant."""
     code, lines = run(('adds wrong', r'a \+ b', 'a'), own_tests='def test_fails():\n    assert 0')
     assert (code, lines) == (1, ['test_own.py::test_fails fails without any mutant'])
+
+
+def test_another_test_that_fails_without_the_mutant_proves_nothing(run):
+    """A mutant that only such a test fails on may have survived."""
+    code, lines = run(
+        ('multiplies wrong', r'a \* b', 'a'), other_tests='def test_fails():\n    assert 0'
+    )
+    assert code == 1
+    assert re.sub(r' \(.*', '', lines[1]) == (
+        'BROKEN    multiplies wrong: test_other.py::test_fails fails without it, too'
+    )
 
 
 def test_every_mutant_of_the_project_applies():

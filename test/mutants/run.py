@@ -25,7 +25,10 @@ from queue import SimpleQueue
 
 ROOT = Path(__file__).parents[2]
 TABLE = Path(__file__).with_name('mutants.toml')
-NOT_COPIED = shutil.ignore_patterns('.*', '__pycache__', '*.egg-info', '_build', 'build', 'dist')
+NOT_COPIED = shutil.ignore_patterns(
+    '.git', '.venv', '.nox', '.*_cache', '.hypothesis', '__pycache__', '*.egg-info', '_build',
+    'build', 'dist',
+)  # fmt: skip
 PYTEST = (sys.executable, '-m', 'pytest', '-x', '-q', '-p', 'no:cacheprovider')
 COPIES = 2
 OWN_TESTS_S, ALL_TESTS_S = 300, 900
@@ -115,15 +118,22 @@ def noticed_by(mutant: Mutant, copy: Copy, all_tests: Sequence[str]) -> str | No
     """Return a test that fails on the mutant; None if all tests pass.
 
     Raises:
-        NotApplicable: the mutant doesn't fit the code, or pytest can't run its tests.
+        NotApplicable: the mutant doesn't fit the code, pytest can't run its tests, or the one
+            that fails does so without it, too.
     """
     path, text = mutant.apply(copy.root)
     original = path.read_text()
     copy.write(path, text)
     try:
-        return copy.failure(OWN_TESTS_S, *mutant.tests) or copy.failure(ALL_TESTS_S, *all_tests)
+        failed = copy.failure(OWN_TESTS_S, *mutant.tests)
+        if failed is not None:  # they passed without the mutant
+            return failed
+        failed = copy.failure(ALL_TESTS_S, *all_tests)
     finally:
         copy.write(path, original)
+    if failed is not None and '::' in failed and copy.failure(OWN_TESTS_S, failed):
+        raise NotApplicable(f'{failed} fails without it, too')
+    return failed
 
 
 def check(mutant: Mutant, copies: SimpleQueue[Copy], all_tests: Sequence[str]) -> bool:
