@@ -2,12 +2,15 @@
 
 import asyncio
 import collections
+import gc
 import os
 import signal
 import ssl
 import time
+from weakref import ref
 
 import pytest
+from thrift.Thrift import TApplicationException
 
 import thrift_client
 from rich_if import rich_service
@@ -19,7 +22,15 @@ from thrift_client.aio import (
     AsyncReplicatedClient,
     AsyncSimpleClient,
 )
-from thrift_client.testing.behaviours import answer, close, hold, never_read
+from thrift_client.testing.behaviours import (
+    answer,
+    application_exception,
+    close,
+    hold,
+    never_read,
+    raw,
+    silence,
+)
 from wire.conftest import certificates  # noqa: F401 - a fixture
 
 GOOD = answer(lambda args: args.key)
@@ -323,3 +334,41 @@ async def test_what_a_signal_handler_raises_passes_through(fault_server, kind, n
             await asyncio.wait(tasks)  # nobody else keeps it: it would be garbage
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize('options', [
+    {},
+    {'hedge': thrift_client.Hedge(after=20), 'idempotent': True},
+    {'retry': RetryPolicy(attempts=2, backoff=1), 'idempotent': True},
+], ids=['plain', 'hedged', 'retried'])  # fmt: skip
+@pytest.mark.parametrize('outcome', [
+    close(), silence(), raw(b'no Thrift message'),
+    application_exception(TApplicationException.INTERNAL_ERROR, 'no'),
+], ids=['a loss', 'a timeout', 'garbage', 'an answer'])  # fmt: skip
+@pytest.mark.parametrize(
+    'kind', [AsyncSimpleClient, AsyncHashClient, AsyncBalancedClient, AsyncReplicatedClient]
+)
+async def test_an_exception_is_freed_without_the_collector(kind, outcome, options, fault_server):
+    """One in a reference cycle would keep its call and its connection until the collector runs."""
+    addresses = [fault_server(test_service, outcome).address for _ in range(2)]
+    single = kind is AsyncSimpleClient
+    given = addresses[:1] if single else []
+    more = options if single else options | {'servers': addresses}
+
+    async def left():
+        try:
+            got = await client.getk('k')
+        except (errors.ThriftClientError, TApplicationException) as exc:
+            return ref(exc)
+        return ref((got[0] if isinstance(got, list) else got).exception)
+
+    async with kind(test_service, *given, timeout=100, **more) as client:
+        await left()
+        gc.collect()
+        gc.disable()
+        try:
+            exception = await left()
+            await asyncio.sleep(0)
+            assert exception() is None
+        finally:
+            gc.enable()

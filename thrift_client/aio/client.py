@@ -131,6 +131,7 @@ async def make_call(
         value = getattr(result, 'success', None)
         if value is not None:
             return value
+    del result  # the traceback of its exception will hold this frame: a cycle
     return await end_call(begun, options, method, arguments, now, response, picker)
 
 
@@ -146,24 +147,31 @@ async def end_call(
     """Return or raise the result of a small call, or go on with it: see `make_call`."""
     if exchange.future is None or exchange.claimed is not None:
         await _exchange_on_new(exchange, options.endpoint, response)
-    failure = exchange.failure
-    if failure is not None:
-        if not isinstance(failure, FAILURES):
-            raise failure
-        return await full_call(
-            options, method, arguments, now, response, picker, failure=failure
-        )
+    if exchange.failure is not None:
+        failure = exchange.failed_with()
+        try:
+            if not isinstance(failure, FAILURES):
+                raise failure
+            return await full_call(
+                options, method, arguments, now, response, picker, failure=failure
+            )
+        finally:
+            del failure  # its traceback will hold this frame: a cycle
     result = exchange.result
     if result is None:
         return None
     exception = method.exception_in(result)
     if exception is None:
         return result.success if method.returns else None
-    if options.reconsiders(method, exception):
-        return await full_call(
-            options, method, arguments, now, response, picker, result=result
-        )
-    raise annotate(exception, options.endpoint.client)
+    try:
+        if options.reconsiders(method, exception):
+            return await full_call(
+                options, method, arguments, now, response, picker, result=result
+            )
+        raise annotate(exception, options.endpoint.client)
+    finally:
+        exchange.result = None
+        del exception, result  # its traceback holds this frame: a cycle
 
 
 async def _exchange_on_new(
@@ -219,7 +227,7 @@ async def full_call(
         raise
     finally:
         call.end(error)
-        del error  # its traceback holds this frame: a cycle that would keep a lost connection open
+        del error, failure  # their tracebacks hold this frame: a cycle that keeps the connection
 
 
 async def _hedged_call(
@@ -373,6 +381,7 @@ _BODY = """__now, __options = __monotonic(), self._options
   __value = __getattr(__result, 'success', None)
   if __value is not None:
    return __value
+ del __result
  return await __end(__begun, __options, __method, __arguments, __now)"""
 
 _functions: dict[Service, dict[str, Any]] = {}

@@ -63,6 +63,11 @@ class AsyncPlace:
         self.failure = error
         self.wake()
 
+    def failed_with(self) -> Any:
+        """Return its `failure`, and forget it: frames in its traceback refer to this."""
+        failure, self.failure = self.failure, None
+        return failure
+
     def wake(self) -> None:
         """Wake the call."""
         if self.future is not None and not self.future.done():

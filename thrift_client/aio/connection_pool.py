@@ -182,7 +182,7 @@ class AsyncConnectionPool(ConnectionPool):
             self.abandon(place)
             raise
         if place.failure is not None:
-            raise place.failure
+            raise place.failed_with()
         return place.claimed
 
     async def exchange(self, call: Call, request: bytes) -> Any:
@@ -216,7 +216,7 @@ class AsyncConnectionPool(ConnectionPool):
             self.abandon(exchange)
             raise
         if exchange.failure is not None:
-            raise exchange.failure
+            raise exchange.failed_with()
         if call.response is not None:
             set_headers(call.response, exchange.reply_headers)
         return exchange.result

@@ -211,9 +211,12 @@ class AsyncFanOut(FanOutBase):
             raise
         except FAILURES as exc:
             error = exc
+        finally:
+            del failure
         response = leg.answered(value) if error is None else leg.failed(error)
         if carrier.headers is not None:
             set_headers(response, carrier.headers)
+        del error, response  # its traceback holds this frame: a cycle
 
     def _gone(self, task: asyncio.Task[None]) -> None:
         """Take the outcome of a leg's task, once."""

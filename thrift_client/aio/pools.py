@@ -280,10 +280,10 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
             while not scatter.is_over:
                 leg = await fan_out.run()
                 assert leg is not None
-                responses[leg.position] = leg.response
+                responses[leg.position] = leg.take_response()
         finally:
             for leg in await fan_out.close():
-                responses[leg.position] = leg.response
+                responses[leg.position] = leg.take_response()
         return self._merged(responses)
 
 
@@ -304,7 +304,7 @@ async def _next_of(scatter: Scatter, fan_out: AsyncFanOut) -> ThriftResponse[Any
     if scatter.is_over:
         return None
     leg: Leg | None = await fan_out.run()
-    return None if leg is None else leg.response
+    return None if leg is None else leg.take_response()
 
 
 class AsyncHashMethod(KeyedMethod):

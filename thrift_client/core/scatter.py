@@ -178,6 +178,11 @@ class Leg:
             self._land(GIVEN_UP)
         return self._failure(error, attempts)
 
+    def take_response(self) -> ThriftResponse[Any] | None:
+        """Return its response, and forget it: frames that its exception refers to have the leg."""
+        response, self.response = self.response, None
+        return response
+
     def _failure(self, error: BaseException, attempts: int) -> ThriftResponse[Any]:
         response = self.response = ThriftExceptionResponse(
             self.endpoint.client, error, (self.endpoint.clock() - self.started) * 1000
@@ -277,6 +282,8 @@ class Hedged(Scatter):
     def ended(self, leg: Leg) -> None:
         """Note that a leg has ended: an answer ends the call, a failure of the last leg too."""
         super().ended(leg)
+        if self.last is not None:
+            self.last.take_response()
         self.last = leg
         response = leg.response
         assert response is not None
@@ -297,7 +304,7 @@ class Hedged(Scatter):
         """Return the call's value, or raise its exception."""
         leg = self.winner or self.last
         assert leg is not None
-        found = leg.response
+        found = leg.take_response()
         assert found is not None
         self._call.take_over(leg.endpoint, self.attempts)
         if response is not None:
@@ -305,7 +312,7 @@ class Hedged(Scatter):
         exception = found.exception
         if exception is None:
             return found.value()
-        leg.response = found = None
+        del found
         try:
             raise exception
         finally:

@@ -120,7 +120,7 @@ class Mapped(Scatter):
     def ended(self, leg: Leg) -> None:
         """Note the response of a leg, and begin its server's next call."""
         item = self._under_way.pop(leg.position)
-        item.outcome = leg.response
+        item.outcome = leg.take_response()
         self._next(item.owner)
 
     def _read(self) -> None:

@@ -192,6 +192,10 @@ class FailoverPicker(Picker):
         first: Endpoint = self.endpoint
         return first
 
+    def close(self, error: BaseException | None, now: float) -> None:  # noqa: ARG002
+        """Forget the errors: frames in their tracebacks refer to the call."""
+        self.failed = _NOTHING
+
     def _ranked(self) -> tuple[Endpoint, ...]:
         """Return the servers of the key, in the routing's order."""
         if self._endpoints is None:
@@ -317,6 +321,8 @@ class BalancedPicker(Picker):
 
     def close(self, error: BaseException | None, now: float) -> None:
         """End what is still under way: the call is over."""
+        if error is None and self.failed:
+            self.failed = _NOTHING  # frames in their tracebacks refer to the call
         flights = self._flights
         while flights:
             if error is None:
@@ -381,7 +387,7 @@ class BalancedPicker(Picker):
 
     def summary(self, last: BaseException, method: str, elapsed: float) -> BaseException:
         """Return one error for a call that found several servers out of reach."""
-        errors = {**self.failed, self.endpoint: last}
+        errors, self.failed = {**self.failed, self.endpoint: last}, _NOTHING
         if len(errors) == 1 or not all(is_out_of_reach(error) for error in errors.values()):
             return last
         if all(isinstance(error, ClientClosed) for error in errors.values()):

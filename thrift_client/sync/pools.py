@@ -209,7 +209,7 @@ class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
             if scatter.is_over:
                 return None
             leg: Leg | None = fan_out.run()
-            return None if leg is None else leg.response
+            return None if leg is None else leg.take_response()
 
         context = copy_context()
         responses = Responses(fan_out, take, context)
@@ -258,10 +258,10 @@ class ReplicatedClient(ReplicatedBase[SimpleClient], ThriftPool):
             while not scatter.is_over:
                 leg = fan_out.run()
                 assert leg is not None
-                responses[leg.position] = leg.response
+                responses[leg.position] = leg.take_response()
         finally:
             for leg in fan_out.close():
-                responses[leg.position] = leg.response
+                responses[leg.position] = leg.take_response()
         return self._merged(responses)
 
 
