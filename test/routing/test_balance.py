@@ -176,7 +176,7 @@ def test_p2c_prefers_the_idler_of_two():
     st.floats(0, 1e4),
 )
 def test_p2c_picks_the_idle_server_that_costs_less(one, other, later):
-    """Also if their last calls are a day apart; nearly equal ones and forgotten ones may tie."""
+    """Also if their last calls are a day apart; nearly equal ones and very small ones may tie."""
     loads = [answered(latency, at) for at, latency in (one, other)]
     now = max(one[0], other[0]) + later
     costs = [load.cost(now) for load in loads]

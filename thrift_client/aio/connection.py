@@ -64,7 +64,7 @@ class AsyncPlace:
         self.wake()
 
     def failed_with(self) -> Any:
-        """Return its `failure`, and forget it: frames in its traceback refer to this."""
+        """Return its `failure`, and drop it: frames in its traceback refer to this."""
         failure, self.failure = self.failure, None
         return failure
 

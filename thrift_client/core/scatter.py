@@ -179,7 +179,7 @@ class Leg:
         return self._failure(error, attempts)
 
     def take_response(self) -> ThriftResponse[Any] | None:
-        """Return its response, and forget it: frames that its exception refers to have the leg."""
+        """Return its response, and drop it: frames that its exception refers to have the leg."""
         response, self.response = self.response, None
         return response
 

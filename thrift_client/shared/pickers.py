@@ -193,7 +193,7 @@ class FailoverPicker(Picker):
         return first
 
     def close(self, error: BaseException | None, now: float) -> None:  # noqa: ARG002
-        """Forget the errors: frames in their tracebacks refer to the call."""
+        """Drop the errors: frames in their tracebacks refer to the call."""
         self.failed = _NOTHING
 
     def _ranked(self) -> tuple[Endpoint, ...]:
