@@ -389,7 +389,7 @@ class AsyncConnectionPool(ConnectionPool):
     def discard(self, connection: Any, reason: BaseException | str) -> None:
         """Close a connection; if the server broke it, also close the idle ones."""
         super().discard(connection, reason)
-        if not self._live and self.closed:
+        if not (self._live or self.line or self.gate.isdisjoint(('closed', 'retired'))):
             self._end_alarm()
 
     def wake_all(self) -> None:

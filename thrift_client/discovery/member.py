@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from thrift_client import address as addresses
+from thrift_client.routing.base import MOST_WEIGHT
 
 #: Characters of the reason why a member can't be read that are shown.
 SHOWN = 300
@@ -45,8 +46,10 @@ class Member:
             raise ValueError(f'a name must be a str, not {shown(self.name)}')
         if isinstance(self.weight, bool) or not isinstance(self.weight, int | float):
             raise ValueError(f'a weight must be a number, not {shown(self.weight)}')
-        if not 0 < self.weight < float('inf'):
-            raise ValueError(f'a weight must be finite and above 0, not {shown(self.weight)}')
+        if not 0 < self.weight <= MOST_WEIGHT:
+            raise ValueError(
+                f'a weight must be above 0 and at most {MOST_WEIGHT:g}, not {shown(self.weight)}'
+            )
         if not isinstance(self.metadata, Mapping):
             raise ValueError(f'metadata must be a mapping, not {shown(self.metadata)}')
         object.__setattr__(self, 'name', self.name or parsed.label)

@@ -1,9 +1,9 @@
 """Sources that list servers, and their listeners: the protocol between pools and sources.
 
-    watch = source.watch(listener)      # returns at once listener.update((Member, ...))      #
-    every list that differs from the one before listener.trouble(SourceError)       # the source
-    is unavailable, or its list is not usable watch.close()                       # returns at
-    once
+    watch = source.watch(listener)      # returns at once
+    listener.update((Member, ...))      # every list that differs from the one before
+    listener.trouble(SourceError)       # the source is unavailable, or its list not usable
+    watch.close()                       # returns at once
 
 A pool follows lists by `stable.diff`. It needs only the method `watch` of a source. Your own
 source can be any object with that method, or a subclass of `Source` that reads a list.
@@ -226,6 +226,8 @@ class _Follower:
                 raise SourceError(f'it lists more than {MOST_MEMBERS} servers')
             if not members and not self._policy.allow_empty:
                 raise SourceError('it lists no servers')
+            twice = _named_twice(members)
+            changed = self._list.update(members, _now())
         except Exception as exc:  # noqa: BLE001  a source may fail in any way
             self._failed(exc)
             return
@@ -236,11 +238,10 @@ class _Follower:
             logger.info('%s works again', self._label)
         if not self._warned.issuperset(broken):
             logger.warning('%s: %s; leaving out %d', self._label, _listed(broken), len(broken))
-        twice = _named_twice(members)
         if not self._warned.issuperset(twice):
             logger.warning('%s: %s; the later one counts', self._label, _listed(twice))
         self._warned = frozenset((*broken, *twice))
-        self._tell(self._list.update(members, _now()))
+        self._tell(changed)
 
     def _failed(self, exc: Exception) -> None:
         self._failures += 1

@@ -133,23 +133,28 @@ class MemberList:
         by_name = {member.name: member for member in snapshot}
         if not by_name and not self._policy.allow_empty:
             return None
+        missing = {name: held for name, held in self._missing.items() if name not in by_name}
         if self._policy.grace:
             for member in self.members or ():
-                if member.name not in by_name and member.name not in self._missing:
-                    self._missing[member.name] = (member, now + self._policy.grace)
-        for name in by_name:
-            self._missing.pop(name, None)
-        self._snapshot = tuple(by_name.values())
-        return self.expire(now)
+                if member.name not in by_name and member.name not in missing:
+                    missing[member.name] = (member, now + self._policy.grace)
+        return self._joined(tuple(by_name.values()), missing, now)
 
     def expire(self, now: float) -> tuple[Member, ...] | None:
         """Drop the members whose grace is over; returns as `update` does."""
-        self._missing = {name: held for name, held in self._missing.items() if held[1] > now}
-        kept = {name: member for name, (member, _) in self._missing.items()}
-        members = in_place(self.members or (), self._snapshot, kept)
+        return self._joined(self._snapshot, self._missing, now)
+
+    def _joined(
+        self, snapshot: tuple[Member, ...], missing: Mapping[str, tuple[Member, float]], now: float
+    ) -> tuple[Member, ...] | None:
+        missing = {name: held for name, held in missing.items() if held[1] > now}
+        kept = {name: member for name, (member, _) in missing.items()}
+        members = in_place(self.members or (), snapshot, kept)
         if not self._ordered:
             members = tuple(sorted(members, key=lambda member: member.name))
-        if members == self.members or (not members and not self._policy.allow_empty):
+        is_same = members == self.members  # may raise: metadata is anything; nothing is changed yet
+        self._snapshot, self._missing = snapshot, missing
+        if is_same or (not members and not self._policy.allow_empty):
             return None
         self.members = members
         return members

@@ -177,7 +177,7 @@ class ZooKeeperReader:
             return f'{self._path}/{name} has more than {MOST_NODE} bytes'
         try:
             return self._decode(name, data)
-        except (ValueError, TypeError, RecursionError) as exc:
+        except (ValueError, TypeError, OverflowError, RecursionError) as exc:
             return f'{self._path}/{name} is not a server: {exc}'[:SHOWN]
 
     def _forget_changed(self) -> None:

@@ -1,9 +1,12 @@
 """The interface of a router: a name, and a table for each list of servers."""
+from reprlib import repr as shown  # as short as an error should be
 from typing import Protocol
 
 __all__ = ['Router', 'Table']
 
 LOW_64_BITS = 2**64 - 1
+#: The largest weight: sums and products of such are still floats.
+MOST_WEIGHT = 1e100
 
 
 class Table(Protocol):
@@ -35,7 +38,7 @@ class Router(Protocol):
     def table(self, names: tuple[str, ...], weights: tuple[float, ...], /) -> Table:
         """Prepare the placement on a list of servers.
 
-        `names`: the servers' names, no two equal. `weights`: as many finite numbers above 0;
+        `names`: the servers' names, no two equal. `weights`: as many numbers above 0;
         the servers' shares of the keys are proportional to them.
 
         Returns a table whose positions are those of `names`. Raises ValueError (the weights
@@ -52,8 +55,11 @@ def check_weights(names: tuple[str, ...], weights: tuple[float, ...]) -> None:
     if len(names) != len(weights):
         raise ValueError(f'{len(names)} servers but {len(weights)} weights')
     for name, weight in zip(names, weights, strict=True):
-        if not 0 < weight < float('inf'):
-            raise ValueError(f'the weight of {name} must be finite and above 0, not {weight!r}')
+        if not 0 < weight <= MOST_WEIGHT:
+            raise ValueError(
+                f'the weight of {name} must be above 0 and at most {MOST_WEIGHT:g}, '
+                f'not {shown(weight)}'
+            )
 
 
 def check_equal_weights(router: str, names: tuple[str, ...], weights: tuple[float, ...]) -> None:

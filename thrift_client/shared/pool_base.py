@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reprlib import repr as shown  # as short as an error should be
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -17,6 +18,7 @@ from thrift_client.options import (
     row_of,
     with_frame,
 )
+from thrift_client.routing.base import MOST_WEIGHT
 from thrift_client.shared.bound_methods import (
     PoolMethod,
     method_kinds,
@@ -368,6 +370,11 @@ class PoolBase(Generic[S]):
         address = addresses.parse(written)
         if address.scheme == 'http' and self._given.get('ssl'):
             raise ValueError(f'{member.name}: http:// is refused because the pool has ssl')
+        if address.scheme in ('http', 'https') and self._given.get('sasl'):
+            raise ValueError(
+                f'{member.name}: {address.scheme}:// is refused because the pool has sasl, which '
+                'HTTP has not'
+            )
         own = from_query(said)
         is_tls = self._given.get('ssl') or address.scheme in ('thrifts', 'https')
         if is_tls and member.server_hostname and not self._given.get('server_hostname'):
@@ -448,5 +455,5 @@ def _is_list(servers: object) -> TypeGuard[Iterable[str]]:
 def _check_weight(weight: object) -> None:
     if isinstance(weight, bool) or not isinstance(weight, (int, float)):
         raise TypeError(f'weight must be a number, not {weight!r}')
-    if not 0 < weight < float('inf'):
-        raise ValueError(f'weight must be above 0, not {weight!r}')
+    if not 0 < weight <= MOST_WEIGHT:
+        raise ValueError(f'weight must be above 0 and at most {MOST_WEIGHT:g}, not {shown(weight)}')
