@@ -1,5 +1,6 @@
 """The clients of `thrift_client.aio` as type checkers see them: see `thrift_client.typed`."""
 
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, Protocol, TypeVar, Unpack, overload
 
@@ -53,11 +54,49 @@ class AsyncSimpleClient(client.AsyncSimpleClient):
 class UntypedAsyncSimpleClient(AsyncSimpleClient):
     def __getattr__(self, name: str) -> Any: ...
 
+class Servers(pools.AsyncThriftPool):
+    @property
+    def servers(self) -> tuple[AsyncSimpleClient, ...]: ...
+    def get_server(
+        self, name: str | None = ..., host: str | None = ..., port: int | None = ...
+    ) -> AsyncSimpleClient: ...
+    def random_server(self) -> AsyncSimpleClient: ...
+    def add_server(
+        self,
+        host: str | None = ...,
+        port: int | None = ...,
+        server: client.AsyncSimpleClient | None = ...,
+        name: str | None = ...,
+        *,
+        weight: float = ...,
+        **options: Any,
+    ) -> AsyncSimpleClient: ...
+    def __iter__(self) -> Iterator[AsyncSimpleClient]: ...
+
+class UntypedServers(Servers):
+    @property
+    def servers(self) -> tuple[UntypedAsyncSimpleClient, ...]: ...
+    def get_server(
+        self, name: str | None = ..., host: str | None = ..., port: int | None = ...
+    ) -> UntypedAsyncSimpleClient: ...
+    def random_server(self) -> UntypedAsyncSimpleClient: ...
+    def add_server(
+        self,
+        host: str | None = ...,
+        port: int | None = ...,
+        server: client.AsyncSimpleClient | None = ...,
+        name: str | None = ...,
+        *,
+        weight: float = ...,
+        **options: Any,
+    ) -> UntypedAsyncSimpleClient: ...
+    def __iter__(self) -> Iterator[UntypedAsyncSimpleClient]: ...
+
 class HasReplicated(Protocol[_Replicated_co]):
     @property
     def _AsyncReplicatedClient(self) -> type[_Replicated_co]: ...
 
-class AsyncReplicatedClient(pools.AsyncReplicatedClient):
+class AsyncReplicatedClient(Servers, pools.AsyncReplicatedClient):
     @overload
     def __new__(  # type: ignore[misc]
         cls,
@@ -81,14 +120,14 @@ class AsyncReplicatedClient(pools.AsyncReplicatedClient):
         **options: Unpack[ClientOptions],
     ) -> UntypedAsyncReplicatedClient: ...
 
-class UntypedAsyncReplicatedClient(AsyncReplicatedClient):
+class UntypedAsyncReplicatedClient(UntypedServers, AsyncReplicatedClient):
     def __getattr__(self, name: str) -> Any: ...
 
 class HasHash(Protocol[_Hash_co]):
     @property
     def _AsyncHashClient(self) -> type[_Hash_co]: ...
 
-class AsyncHashClient(pools.AsyncHashClient):
+class AsyncHashClient(Servers, pools.AsyncHashClient):
     @overload
     def __new__(  # type: ignore[misc]
         cls,
@@ -120,8 +159,12 @@ class AsyncHashClient(pools.AsyncHashClient):
     @property
     def all(self) -> AsyncReplicatedClient: ...
 
-class UntypedAsyncHashClient(AsyncHashClient):
+class UntypedAsyncHashClient(UntypedServers, AsyncHashClient):
     def __getattr__(self, name: str) -> Any: ...
+    def server_for(self, method: str, /, *args: Any, **kwargs: Any) -> UntypedAsyncSimpleClient: ...
+    def servers_for(
+        self, method: str, /, *args: Any, **kwargs: Any
+    ) -> tuple[UntypedAsyncSimpleClient, ...]: ...
     @property
     def all(self) -> UntypedAsyncReplicatedClient: ...
 
@@ -129,7 +172,7 @@ class HasBalanced(Protocol[_Balanced_co]):
     @property
     def _AsyncBalancedClient(self) -> type[_Balanced_co]: ...
 
-class AsyncBalancedClient(pools.AsyncBalancedClient):
+class AsyncBalancedClient(Servers, pools.AsyncBalancedClient):
     @overload
     def __new__(  # type: ignore[misc]
         cls,
@@ -155,5 +198,5 @@ class AsyncBalancedClient(pools.AsyncBalancedClient):
         **options: Unpack[ClientOptions],
     ) -> UntypedAsyncBalancedClient: ...
 
-class UntypedAsyncBalancedClient(AsyncBalancedClient):
+class UntypedAsyncBalancedClient(UntypedServers, AsyncBalancedClient):
     def __getattr__(self, name: str) -> Any: ...

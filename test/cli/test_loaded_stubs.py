@@ -1,4 +1,4 @@
-"""`stubs` of a .thrift file: mypy knows the module that `load` returns."""
+"""`stubs`: mypy knows the module that `load` returns, and what has no stub beside one that has."""
 
 import subprocess
 import sys
@@ -46,6 +46,19 @@ rich.Color.PURPLE
 """
 
 
+def run_mypy(folder, stubs, *files):
+    """Return what strict mypy says of files, with the stubs in a folder."""
+    (folder / 'mypy.ini').write_text(
+        '[mypy]\nstrict = True\nfollow_imports = silent\n'
+        f'mypy_path = {folder / stubs}:{TEST.parent}\n'
+        '[mypy-thrift.*]\nignore_missing_imports = True\n'
+    )
+    return subprocess.run(
+        [sys.executable, '-m', 'mypy', *files],
+        capture_output=True, text=True, cwd=folder, check=False,
+    ).stdout  # fmt: skip
+
+
 def test_mypy_knows_a_loaded_module(process, tmp_path):
     """Strict: required and optional fields, enums, includes; `pool.all` without stubs, too."""
     for name in ('rich.thrift', 'shared_base.thrift'):
@@ -57,15 +70,59 @@ def test_mypy_knows_a_loaded_module(process, tmp_path):
     ]  # fmt: skip
     (tmp_path / 'good.py').write_text(GOOD)
     (tmp_path / 'bad.py').write_text(BAD)
-    (tmp_path / 'mypy.ini').write_text(
-        f'[mypy]\nstrict = True\nfollow_imports = silent\nmypy_path = {tmp_path}:{TEST.parent}\n'
-        '[mypy-thrift.*]\nignore_missing_imports = True\n'
-    )
-    checked = subprocess.run(
-        [sys.executable, '-m', 'mypy', 'good.py', 'bad.py', *done.stdout.split()],
-        capture_output=True, text=True, cwd=tmp_path, check=False,
-    )  # fmt: skip
-    errors = [line.split(':')[:2] for line in checked.stdout.splitlines() if ': error:' in line]
+    said = run_mypy(tmp_path, '.', 'good.py', 'bad.py', *done.stdout.split())
+    errors = [line.split(':')[:2] for line in said.splitlines() if ': error:' in line]
     assert {tuple(each) for each in errors} == {
         ('bad.py', str(line)) for line in (2, 4, 5, 6, 7)
-    }, checked.stdout
+    }, said
+
+
+#: Names that Python's types make difficult.
+ODD = """\
+include "odd.base.thrift"
+enum Status { NEW }
+typedef list<i32> Numbers
+struct Item { 1: Status Status, 2: odd.base.Stamp str }
+service Odd {
+    Item property(1: Numbers numbers)
+    odd.base.Stamp at()
+}
+"""
+ODD_GOOD = """\
+from typing import TYPE_CHECKING, assert_type
+
+import thrift_client
+
+if TYPE_CHECKING:
+    import odd_thrift as odd
+else:
+    odd = thrift_client.load('odd.thrift')
+
+client = thrift_client.SimpleClient(odd.Odd)
+numbers: odd.Numbers = [1]
+item = client.property(numbers)
+assert_type(item.Status, 'odd.Status | None')
+assert_type(client.at().seconds, 'int | None')
+assert_type(thrift_client.HashClient(odd.Odd).all.at()[0].value().seconds, 'int | None')
+"""
+
+
+def test_mypy_knows_names_that_are_difficult(process, tmp_path):
+    """A field named like its type, a dot in a file's name, a method `property`, a typedef."""
+    (tmp_path / 'odd.thrift').write_text(ODD)
+    (tmp_path / 'odd.base.thrift').write_text('struct Stamp { 1: i64 seconds }')
+    (tmp_path / 'good.py').write_text(ODD_GOOD)
+    process('stubs', '-o', 'types', 'odd.thrift')
+    assert run_mypy(tmp_path, 'types', 'good.py') == 'Success: no issues found in 1 source file\n'
+
+
+def test_modules_without_a_stub_may_be_imported(process, tmp_path):
+    """Those of a package that has stubs in another folder: they are anything."""
+    process('stubs', '--gen-py', TEST / 'gen-py', '-o', 'types', 'shared.base.base_service')
+    (tmp_path / 'good.py').write_text(
+        'from shared.base import base_service, constants\n'
+        'import thrift_client\n'
+        'thrift_client.SimpleClient(base_service).version().upper()\n'
+        'print(constants.ANYTHING)\n'
+    )
+    assert run_mypy(tmp_path, 'types', 'good.py') == 'Success: no issues found in 1 source file\n'

@@ -44,9 +44,19 @@ assert_type(rich.mirror(ttypes.Everything(text='x')).value().text, 'str | None')
 assert_type(rich.lookup([1]).value(), dict[int, ttypes.Small])
 assert_type(rich.raw(b'x').value(), bytes)
 assert_type(rich_service.NotFound('x').key, 'str | None')
+assert_type(pool.add_server('a').getk('k'), str)
+assert_type(pool.server_for('getk', 'k').getk('k'), str)
+assert_type(pool.servers_for('getk', 'k')[0].getk('k'), str)
+assert_type(aio.AsyncHashClient(test_service).random_server().name, str)
+quorum = pool.all.with_options(merge=len)
+quorum.keys() + 1
 server: thrift_client.SimpleClient = pool.get_server('a')
 without_stub = thrift_client.SimpleClient(base_service)
 without_stub.version().upper()
+unknown = thrift_client.HashClient(base_service)
+for each in (unknown.get_server('a'), unknown.add_server('a'), unknown.server_for('version')):
+    each.version().upper()
+unknown.servers[0].version().upper()
 with client as inside:
     assert_type(inside.getk('k'), str)
 

@@ -100,6 +100,13 @@ _PLACE = (
     'self, name: builtins.str | None = ..., host: builtins.str | None = ..., '
     'port: builtins.int | None = ...'
 )
+_NEW = (
+    'self, host: builtins.str | None = ..., port: builtins.int | None = ..., '
+    'server: Any = ..., name: builtins.str | None = ..., *, weight: builtins.float = ..., '
+    '**options: Any'
+)
+#: A method of the service may be called `property`.
+_PROPERTY = '    @builtins.property'
 #: The parameter for a method's name: no argument in an IDL can have this name.
 _NAME = 'methodø'
 _INIT = '    def __init__(self, {}) -> None: ...'
@@ -126,20 +133,31 @@ def _client(kind: Kind, methods: list[Method]) -> list[str]:
     else:
         lines += _methods(own, kind.gives, waits=kind.waits)
     if kind.everyone:
-        lines += ['    @property', f'    def all(self) -> _{kind.everyone}: ...']
+        lines += [_PROPERTY, f'    def all(self) -> _{kind.everyone}: ...']
+    if kind.keyed:
+        call = f'self, {_NAME}: builtins.str, /, *args: Any, **kwargs: Any'
+        lines += [
+            f'    def server_for({call}) -> {kind.simple}: ...',
+            f'    def servers_for({call}) -> builtins.tuple[{kind.simple}, ...]: ...',
+        ]
     if kind.pool:
         lines += [
-            '    @property',
+            _PROPERTY,
             f'    def servers(self) -> builtins.tuple[{kind.simple}, ...]: ...',
             f'    def get_server({_PLACE}) -> {kind.simple}: ...',
             f'    def random_server(self) -> {kind.simple}: ...',
+            f'    def add_server({_NEW}) -> {kind.simple}: ...',
             f'    def __iter__(self) -> Iterator[{kind.simple}]: ...',
         ]
     lines += _by_name(kind, 'call', kind.gives, methods, own)
     lines += _by_name(kind, 'submit', f'{kind.future}[{kind.gives}]', methods, own)
     if kind.gives == _ALL:
         lines += _by_name(kind, 'as_completed', f'{kind.iterator}[{_ONE}]', methods, own)
-    return [*lines, '    def with_options(self, **options: Any) -> Self: ...']
+    view = '    def with_options(self, {}**options: Any) -> {}: ...'
+    if kind.gives == _ALL or kind.keyed:
+        merged = view.format('*, merge: Callable[..., Any], ', 'Any')
+        lines += ['    @overload', merged, '    @overload']
+    return [*lines, view.format('', 'Self')]
 
 
 def _keyed_name(kind: Kind, method: Method) -> str:

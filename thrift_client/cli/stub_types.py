@@ -11,6 +11,7 @@ from typing import Any
 from thrift.Thrift import TType
 
 from thrift_client.cli import schema
+from thrift_client.cli.service import is_loaded
 from thrift_client.core.service import Method, Service
 from thrift_client.idl.types import Field, Shape, Type
 
@@ -31,14 +32,16 @@ import uuid
 def annotation(type_: Type | None, hidden: Collection[str] = (), own: str = '') -> str:
     """Return a type as a Python annotation; None is that of a method without a result.
 
-    `hidden` are names of built-in types that mean something else where it will be, `own`
-    is the module whose classes need no module before their names there.
+    `hidden` are names of types that mean something else where it will be, `own` is the module
+    whose classes need no module before their names there.
     """
     if type_ is None:
         return 'None'
     named = class_of(type_)
     if named is not None:
-        return named.__name__ if named.__module__ == own else f'{named.__module__}.{named.__name__}'
+        if named.__module__ == own and named.__name__ not in hidden:
+            return str(named.__name__)
+        return f'{stub_name(named.__module__)}.{named.__name__}'
     if type_.code == schema.UUID_CODE:
         return 'uuid.UUID'
     if type_.inner:
@@ -48,6 +51,11 @@ def annotation(type_: Type | None, hidden: Collection[str] = (), own: str = '') 
     if type_.code == TType.STRING:
         return builtin('bytes' if type_.binary else 'str', hidden)
     return builtin(_PLAIN[type_.code], hidden)
+
+
+def stub_name(module: str) -> str:
+    """Return the name of a module's stub: a dot in a .thrift file's name would be a package's."""
+    return module.replace('.', '_') if is_loaded(sys.modules.get(module)) else module
 
 
 def class_of(type_: Type) -> Any:
@@ -91,18 +99,20 @@ def imports(types: Iterable[Type], own: str) -> list[str]:
         cls = class_of(type_)
         if cls is not None:
             modules.add(cls.__module__)
-    return [f'import {name}' for name in sorted(modules - {own})]
+    return [f'import {stub_name(name)}' for name in sorted(modules - {own})]
 
 
 def text(module: ModuleType) -> str:
     """Return the stub of a module of structs, exceptions and enums."""
     shapes = list(_structs(module))
     types = [field.type for shape in shapes for field in shape.fields]
-    lines = [_HEADER.rstrip(), *imports(types, module.__name__)]
+    body = []
     for cls in _enums(module):
-        lines += ['', *_enum(cls)]
+        body += ['', *_enum(cls)]
     for shape in shapes:
-        lines += ['', *_struct(shape, module.__name__)]
+        body += ['', *_struct(shape, module.__name__)]
+    names_itself = any(f'{stub_name(module.__name__)}.' in line for line in body)
+    lines = [_HEADER.rstrip(), *imports(types, '' if names_itself else module.__name__), *body]
     return '\n'.join(lines) + '\n'
 
 
@@ -113,15 +123,18 @@ def loaded_text(module: ModuleType, services: list[str]) -> str:
         if name.startswith('__') or name in services:
             continue
         if isinstance(value, ModuleType):
-            lines += [f'import {value.__name__}', f'{name} = {value.__name__}']
+            included = stub_name(value.__name__)
+            lines += [f'import {included}', f'{name} = {included}']
         elif not isinstance(value, type):
             known = type(value) in (bool, bytes, float, int, str)
             lines.append(f'{name}: {type(value).__name__ if known else "Any"}')
         elif value.__module__ not in (module.__name__, 'builtins', 'uuid'):
-            lines += [f'import {value.__module__}', f'{name} = {value.__module__}.{value.__name__}']
+            home = stub_name(value.__module__)
+            lines += [f'import {home}', f'{name} = {home}.{value.__name__}']
         elif value.__name__ != name:
             own = value.__module__ == module.__name__
-            lines.append(f'{name} = {"" if own else f"{value.__module__}."}{value.__name__}')
+            items = {list: '[Any]', set: '[Any]', dict: '[Any, Any]'}.get(value, '')
+            lines.append(f'{name} = {"" if own else f"{value.__module__}."}{value.__name__}{items}')
     return f'{text(module)}{chr(10).join(lines)}\n'
 
 

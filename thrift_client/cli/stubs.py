@@ -9,6 +9,8 @@ from types import ModuleType
 from thrift_client.cli import complete, output, service, stub_clients, stub_types
 from thrift_client.cli.ui import click, command, option
 
+_ANYTHING = 'from typing import Any\n\ndef __getattr__(name: str) -> Any: ...\n'
+
 
 @command('stubs')
 @option(
@@ -78,7 +80,7 @@ def _loaded(module: ModuleType, out: Path | None) -> dict[Path, str]:
         included = [value for value in vars(each).values() if service.is_loaded(value)]
         todo += [other for other in included if other not in seen]
         seen.update(included)
-        folder = Path(out or Path(each.__file__ or '').parent, each.__name__)
+        folder = Path(out or Path(each.__file__ or '').parent, stub_types.stub_name(each.__name__))
         services = service.services_of(each)
         texts[folder / '__init__.pyi'] = stub_types.loaded_text(each, list(services))
         for attribute, of in services.items():
@@ -92,7 +94,12 @@ def _shown(path: Path) -> str:
 
 
 def _make_packages(folder: Path, out: Path) -> None:
-    """Make each folder in `out` a package; type checkers look only into those."""
+    """Make each folder in `out` a package; type checkers look only into those.
+
+    What it has no stub of may be anything.
+    """
     while folder not in (out, folder.parent):
-        folder.joinpath('__init__.pyi').touch()
+        package = folder / '__init__.pyi'
+        if not package.exists():
+            package.write_text(_ANYTHING, encoding='utf-8')
         folder = folder.parent

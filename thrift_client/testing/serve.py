@@ -87,6 +87,7 @@ class Server:
     def address(self) -> str:
         """`host:port`, `[host]:port` or `unix:/path`, as clients take it.
 
+        For the kind `http`, put `http://` before it.
         A port that is any free one is 0 here until the server has been started.
         """
         if self.port is None:
