@@ -1,4 +1,4 @@
-"""`stubs`: mypy knows the module that `load` returns, and what has no stub beside one that has."""
+"""`stubs`: mypy knows the module that `load` returns, and lets others without a stub be."""
 
 import subprocess
 import sys

@@ -21,6 +21,9 @@ _PLAIN = {
     **dict.fromkeys((TType.I08, TType.I16, TType.I32, TType.I64), 'int'),
 }
 
+#: What follows the class of a container whose items are of any type.
+_ITEMS: dict[type, str] = {list: '[Any]', set: '[Any]', dict: '[Any, Any]'}
+
 _HEADER = """\
 from enum import IntEnum
 from typing import Any
@@ -133,7 +136,7 @@ def loaded_text(module: ModuleType, services: list[str]) -> str:
             lines += [f'import {home}', f'{name} = {home}.{value.__name__}']
         elif value.__name__ != name:
             own = value.__module__ == module.__name__
-            items = {list: '[Any]', set: '[Any]', dict: '[Any, Any]'}.get(value, '')
+            items = _ITEMS.get(value, '')
             lines.append(f'{name} = {"" if own else f"{value.__module__}."}{value.__name__}{items}')
     return f'{text(module)}{chr(10).join(lines)}\n'
 
