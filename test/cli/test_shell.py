@@ -113,3 +113,14 @@ def test_every_line_uses_the_same_connection(cli, thrift_server):
     done = cli('shell', '-s', IDL, '-a', server.address, stdin='version\n' * 100)
     assert (done.returncode, done.stdout) == (0, '"1.0"\n' * 100)
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize('variable', ['framed', 'no such'])
+def test_flags_stay_above_the_environment(kv, variable):
+    r"""\options changes what it names, and doesn't read the variables again."""
+    lines = 'ping\n\\options --max-idle 3\nping\n'
+    env = {'THRIFT_CLIENT_TRANSPORT': variable}
+    done = kv('shell', '--transport', 'buffered', stdin=lines, env=env)
+    assert (done.returncode, done.stderr) == (0, '')
+    printed = ['"pong"', '--max-idle  3', '--transport  buffered', '"pong"']
+    assert done.stdout.splitlines() == printed

@@ -278,5 +278,7 @@ def _parse_flags(words: list[str]) -> dict[str, Any]:
     @flags.pool_options
     def parser(**_given: Any) -> None: ...
 
+    for param in parser.params:
+        param.envvar = None  # it was read at the start, and flags override it
     found = parser.make_context('\\options', list(words)).params
     return {name: value for name, value in found.items() if value not in (None, ())}
