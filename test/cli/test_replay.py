@@ -2,6 +2,9 @@
 
 import base64
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,6 +19,7 @@ from test_if import test_service
 from thrift_client import SimpleClient, ThreadedReplicatedClient
 
 RICH = ('-s', 'rich_if.rich_service')
+IDL = Path(__file__).parents[1] / 'rich.thrift'
 
 
 def logged(path, calls, service='rich_if.rich_service', module=rich_service):
@@ -162,3 +166,50 @@ def test_a_wrong_log_or_flag_is_an_error(cli, tmp_path, content, arguments, said
     assert done.returncode == 2
     assert said in done.stderr
     assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize('service', ['rich_if.rich_service', IDL])
+def test_requests_that_do_not_fit_are_skipped(cli, rich_server, tmp_path, service):
+    """Half arguments and an unknown method: the requests around them are sent, in order."""
+    path = logged(tmp_path / 'log', [('add', 1, 2)] * 4)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[1]['arguments'] = lines[1]['arguments'][:8]
+    lines[2]['method'] = 'ad'
+    path.write_text(''.join(f'{json.dumps(line)}\n' for line in lines))
+    done = cli('replay', '-s', service, '-a', rich_server.address, '--json', path)
+    found = json.loads(done.stdout)
+    assert (done.returncode, found['requests']) == (0, 2)
+    assert 'not the arguments of add' in found['skipped']['2']
+    assert "has no method 'ad'; did you mean 'add'?" in found['skipped']['3']
+    assert f'{path}, line 2: left out: ' in done.stderr
+
+
+@pytest.mark.parametrize('connections', [1, 2])
+def test_ctrl_c_ends_a_replay_with_what_was_measured(
+    environment, thrift_server, tmp_path, connections
+):
+    """While the server hangs: nothing more is sent, and the exit code is that of Ctrl-C."""
+    begun, released = threading.Event(), threading.Event()
+
+    class Waiting(Rich):
+        def sleep_ms(self, _ms):
+            begun.set()
+            released.wait(60)
+
+    server = thrift_server(rich_service, Waiting())
+    calls = [('add', 1, 2), *[('sleep_ms', 1)] * 20, ('fire', 'never')]
+    path = logged(str(tmp_path / 'log'), calls)
+    with subprocess.Popen(
+        [sys.executable, '-m', 'thrift_client', 'replay', *RICH, '-a', server.address,
+         '-c', str(connections), path],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+    ) as running:  # fmt: skip
+        assert begun.wait(20)
+        running.send_signal(signal.SIGINT)
+        printed, told = running.communicate(timeout=20)
+    with SimpleClient(rich_service, server.address) as client:
+        assert client.fired() == []
+    released.set()
+    assert (running.returncode, told) == (130, 'interrupted\n')
+    assert printed.startswith('1 requests in ')
+    assert 'add     1 ' in printed

@@ -4,8 +4,8 @@ Closed loop: each thread calls again when it has its answer. Open loop (`rate`):
 at fixed times, independent of replies. Latencies count from these times, so a stall of the
 server shows in all calls that it delayed.
 
-Who owns what: each worker has its own Tally, which nobody else writes; the main thread adds
-them up when the workers have ended, and before that reads only their counts.
+Who owns what: each worker of a LoadRun has its own Tally, which nobody else writes; the main
+thread adds them up when the workers have ended, and before that reads only their counts.
 """
 
 from __future__ import annotations
@@ -68,48 +68,25 @@ class Tally:
             self.timeline.setdefault(int(ended / TICK), Histogram()).record(microseconds)
 
 
-class LoadRun:
-    """A run of calls.
+class CallThreads:
+    """Threads that work until nothing is left to do, or until they are stopped.
 
-    `call(arguments)` makes one call with the result of `prepare(number)`, which is not timed;
-    `threads` is how many threads call. `number` is how many calls to make and `seconds` how
-    long to continue (None: no limit; one of them is set); `rate` calls are due in each second,
-    None for a closed loop.
+    They are daemons: a call that hangs doesn't keep the process from ending.
     """
 
-    def __init__(
-        self,
-        prepare: Callable[[int], Any],
-        call: Callable[[Any], Outcome],
-        threads: int,
-        number: int | None,
-        seconds: float | None,
-        rate: float | None,
-    ) -> None:
-        self._prepare = prepare
-        self._call = call
-        self._number = number
-        self._seconds = seconds
-        self._rate = rate
-        self._numbers = count()
+    def __init__(self, threads: int) -> None:
         self._stopped = threading.Event()
         self._failure: BaseException | None = None
-        self._tallies = [Tally() for _ in range(threads)]
         self._threads = [
-            threading.Thread(target=self._run, args=(tally,), daemon=True)
-            for tally in self._tallies
+            threading.Thread(target=self._run, args=(index,), daemon=True)
+            for index in range(threads)
         ]
         self._started = 0.0
         self._ended = 0.0
 
     @property
-    def done(self) -> int:
-        """How many calls have been made so far."""
-        return sum(tally.done for tally in self._tallies)
-
-    @property
     def elapsed(self) -> float:
-        """How long it has run, in seconds."""
+        """How long they have worked, in seconds."""
         return (self._ended or perf_counter()) - self._started
 
     def start(self) -> None:
@@ -132,26 +109,65 @@ class LoadRun:
         """Begin no more calls; those under way finish."""
         self._stopped.set()
 
-    def result(self) -> Tally:
-        """Return the outcomes of all calls so far.
-
-        Raises the error that ended a worker: a request that doesn't fit the method.
-        """
+    def check(self) -> None:
+        """Raise the error that ended a worker: a request that doesn't fit the method."""
         if self._failure is not None:
             raise self._failure
+
+    def _run(self, index: int) -> None:
+        try:
+            self._work(index)
+        except BaseException as exc:  # noqa: BLE001 - raised in the thread that asks for it
+            self._failure = exc
+            self._stopped.set()
+
+    def _work(self, index: int) -> None:
+        """Do the work of one thread, until there is no more or `_stopped` is set."""
+        raise NotImplementedError
+
+
+class LoadRun(CallThreads):
+    """A run of calls.
+
+    `call(arguments)` makes one call with the result of `prepare(number)`, which is not timed;
+    `threads` is how many threads call. `number` is how many calls to make and `seconds` how
+    long to continue (None: no limit; one of them is set); `rate` calls are due in each second,
+    None for a closed loop.
+    """
+
+    def __init__(
+        self,
+        prepare: Callable[[int], Any],
+        call: Callable[[Any], Outcome],
+        threads: int,
+        number: int | None,
+        seconds: float | None,
+        rate: float | None,
+    ) -> None:
+        super().__init__(threads)
+        self._prepare = prepare
+        self._call = call
+        self._number = number
+        self._seconds = seconds
+        self._rate = rate
+        self._numbers = count()
+        self._tallies = [Tally() for _ in range(threads)]
+
+    @property
+    def done(self) -> int:
+        """How many calls have been made so far."""
+        return sum(tally.done for tally in self._tallies)
+
+    def result(self) -> Tally:
+        """Return the outcomes of all calls so far. Raises the error that ended a worker."""
+        self.check()
         whole = Tally()
         for tally in self._tallies:
             whole.add(tally)
         return whole
 
-    def _run(self, tally: Tally) -> None:
-        try:
-            self._work(tally)
-        except BaseException as exc:  # noqa: BLE001 - raised in the thread that asks for the result
-            self._failure = exc
-            self._stopped.set()
-
-    def _work(self, tally: Tally) -> None:
+    def _work(self, index: int) -> None:
+        tally = self._tallies[index]
         while not self._stopped.is_set():
             number = next(self._numbers)
             if self._number is not None and number >= self._number:

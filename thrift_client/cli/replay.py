@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import islice
-from time import perf_counter, sleep
+from threading import Lock
+from time import perf_counter
 from typing import Any, NamedTuple
 
 from thrift_client.cli import bench, output, request_log, results, service
-from thrift_client.cli.exits import EXCEPTION, code_of, worst
-from thrift_client.cli.load import Tally
+from thrift_client.cli.exits import EXCEPTION, INTERRUPTED, code_of, worst
+from thrift_client.cli.load import CallThreads, Tally
 from thrift_client.cli.target import Target, with_target
 from thrift_client.cli.ui import click, command, nearest, option
 from thrift_client.core.service import Method, Service
 
-#: How many requests are taken from the log for each thread before the first is answered.
-_AHEAD = 4
+#: How long Ctrl-C waits for the requests under way, in s.
+_GRACE = 1
 
 
 class LoggedCall(NamedTuple):
@@ -67,10 +67,11 @@ def replay_command(
     """Send the requests of FILE, which `log_filename=` wrote, to the servers of -a.
 
     Requests of other services than those of -s and --also are left out; -s FILE.thrift takes
-    all services of the file. Lines that are not requests are named and left out.
+    all services of the file. Lines that are not requests of a service are named and left out.
 
     Reports the results of each method. Exceptions that the service declares are answers: they
-    are counted and timed. The exit code is that of the worst result.
+    are counted and timed. The exit code is that of the worst result. Ctrl-C ends it early,
+    with what was measured until then.
     """
     factor = _factor(speed)
     log = _Log(file)
@@ -82,14 +83,16 @@ def replay_command(
             each.service.name: (each.service, stack.enter_context(each.caller()))
             for each in _targets(target, also, multiplexed=multiplexed)
         }
-        requests = islice(_calls(log, callers, factor), number)
-        started = perf_counter()
-        tallies, late = _send(requests, connections)
-        elapsed = perf_counter() - started
+        replay = _Replay(islice(_calls(log, callers, factor), number), connections)
+        completed = replay.run()
+    tallies, late = replay.results()
     if as_json:
-        output.print_json(_object(tallies, elapsed, late, log), plain=True)
+        output.print_json(_object(tallies, replay.elapsed, late, log), plain=True)
     else:
-        _print(tallies, elapsed, late)
+        _print(tallies, replay.elapsed, late)
+    if not completed:
+        output.echo('interrupted', error=True)
+        ctx.exit(INTERRUPTED)
     if not tallies:
         output.print_error(f'no request was sent. {log.contents()}')
         ctx.exit(EXCEPTION)
@@ -104,20 +107,21 @@ class _Log:
         self.path = path
         self.skipped: dict[int, str] = {}
 
-    def requests(self) -> Iterator[request_log.LoggedRequest]:
-        """Return the requests. A usage error if the file can't be read."""
+    def requests(self) -> Iterator[tuple[int, request_log.LoggedRequest]]:
+        """Return the requests with their line numbers. A usage error if there is no such file."""
         try:
-            yield from request_log.read(self.path, self._skip)
+            yield from request_log.read(self.path, self.skip)
         except OSError as exc:
             raise click.UsageError(f'cannot read {self.path}: {exc.strerror}') from exc
 
     def contents(self) -> str:
         """Say which services the log has requests of."""
-        found = Counter(request.service for request in self.requests())
+        found = Counter(request.service for _, request in self.requests())
         counted = ', '.join(f'{name} ({count})' for name, count in found.items())
         return f'{self.path} has requests of these services: {counted or "none"}'
 
-    def _skip(self, line: int, reason: str) -> None:
+    def skip(self, line: int, reason: str) -> None:
+        """Report a line that is left out, and why."""
         if line not in self.skipped:
             self.skipped[line] = reason
             output.print_warning(f'{self.path}, line {line}: left out: {reason}')
@@ -153,23 +157,23 @@ def _factor(speed: str) -> float | None:
 def _calls(
     log: _Log, callers: dict[str, tuple[Service, Any]], factor: float | None
 ) -> Iterator[LoggedCall]:
-    """Return the requests of the services in the log. A usage error for one that doesn't fit."""
+    """Return the requests of the services in the log; those that don't fit are skipped."""
     first: float | None = None
     several = len(callers) > 1
-    for request in log.requests():
+    for line, request in log.requests():
         of, caller = callers.get(request.service.rpartition('.')[2], (None, None))
         if of is None:
             continue
         method = of.methods.get(request.method)
         if method is None:
-            raise click.UsageError(
-                f'{of.name} has no method {request.method!r}, which {log.path} has'
-                f'{nearest(request.method, of.methods)}'
-            )
+            hint = nearest(request.method, of.methods)
+            log.skip(line, f'{of.name} has no method {request.method!r}{hint}')
+            continue
         try:
             arguments = request.unpack(method.arguments)
         except ValueError as exc:
-            raise click.UsageError(f'{log.path}: {exc}') from None
+            log.skip(line, str(exc))
+            continue
         first = request.time if first is None else first
         due = 0.0 if factor is None else (request.time - first) / 1000 / factor
         values = [getattr(arguments, name) for name in method.parameters]
@@ -177,37 +181,55 @@ def _calls(
         yield LoggedCall(due, caller, name, method, values)
 
 
-def _send(calls: Iterator[LoggedCall], connections: int) -> tuple[dict[str, Tally], float]:
-    """Make the calls when they are due; returns a tally by method, and the most ms of delay."""
-    tallies: dict[str, Tally] = {}
-    late = 0.0
-    started = perf_counter()
-    with ThreadPoolExecutor(connections) as threads:
-        waiting: list[Any] = []
-        for call in calls:
-            if len(waiting) >= _AHEAD * connections:
-                late = max(late, _count(waiting.pop(0), tallies))
-            pause = call.due - (perf_counter() - started)
-            if pause > 0:
-                sleep(pause)
-            waiting.append((call, threads.submit(_one, call, started)))
-        for each in waiting:
-            late = max(late, _count(each, tallies))
-    return tallies, late
+class _Replay(CallThreads):
+    """Makes the calls of a log when they are due, and counts them by method.
 
+    `_taking` guards the calls, which are taken in their order, and `_counting` what was counted.
+    """
 
-def _count(each: Any, tallies: dict[str, Tally]) -> float:
-    call, future = each
-    error, microseconds, late = future.result()
-    tallies.setdefault(call.name, Tally()).record(error, microseconds)
-    return float(late)
+    def __init__(self, calls: Iterator[LoggedCall], threads: int) -> None:
+        super().__init__(threads)
+        self._calls = calls
+        self._taking, self._counting = Lock(), Lock()
+        self._tallies: dict[str, Tally] = {}
+        self._late = 0.0
 
+    def run(self) -> bool:
+        """Make all calls; returns False if Ctrl-C ended it. Raises the error of a worker."""
+        self.start()
+        try:
+            while not self.wait(1):
+                pass
+        except KeyboardInterrupt:
+            self.stop()
+            self.wait(_GRACE)
+            return False
+        self.check()
+        return True
 
-def _one(call: LoggedCall, started: float) -> tuple[BaseException | None, int, float]:
-    began = perf_counter()
-    outcome = results.call(call.caller, call.method.name, *call.values)
-    late = (began - started - call.due) * 1000 if call.due else 0.0
-    return outcome.error, round((perf_counter() - began) * 1e6), late
+    def results(self) -> tuple[dict[str, Tally], float]:
+        """Return a tally by method, without what is counted later, and the most ms of delay."""
+        with self._counting:
+            self._tallies, found = {}, self._tallies
+            return found, self._late
+
+    def _take(self) -> LoggedCall | None:
+        """Return the next call when it is due; None if there is none, or it is to stop."""
+        with self._taking:
+            call = next(self._calls, None)
+            if call is not None:
+                self._stopped.wait(max(0.0, call.due - self.elapsed))
+        return None if self._stopped.is_set() else call
+
+    def _work(self, _index: int) -> None:
+        while (call := self._take()) is not None:
+            late = (self.elapsed - call.due) * 1000 if call.due else 0.0
+            began = perf_counter()
+            outcome = results.call(call.caller, call.method.name, *call.values)
+            microseconds = round((perf_counter() - began) * 1e6)
+            with self._counting:
+                self._tallies.setdefault(call.name, Tally()).record(outcome.error, microseconds)
+                self._late = max(self._late, late)
 
 
 def _object(tallies: dict[str, Tally], elapsed: float, late: float, log: _Log) -> dict[str, Any]:

@@ -49,11 +49,14 @@ class LoggedRequest(NamedTuple):
             arguments = kind()
             return arguments.read(protocol) or arguments
         except Exception as exc:
-            raise ValueError(f'not the arguments of {self.method}: {exc}') from exc
+            reason = str(exc) or type(exc).__name__
+            raise ValueError(f'not the arguments of {self.method}: {reason}') from exc
 
 
-def read(path: str, skipped: Callable[[int, str], None]) -> Iterator[LoggedRequest]:
-    """Return the requests of a log, in its order.
+def read(
+    path: str, skipped: Callable[[int, str], None]
+) -> Iterator[tuple[int, LoggedRequest]]:
+    """Return the requests of a log with the numbers of their lines, in its order.
 
     `skipped(line, reason)` is called for each line with something that is not a request.
     Raises OSError if the file can't be read.
@@ -73,7 +76,7 @@ def read(path: str, skipped: Callable[[int, str], None]) -> Iterator[LoggedReque
                     skipped(number, str(exc))
                     continue
                 skipped(number, f'{begin} characters of an incomplete request before another one')
-            yield request
+            yield number, request
 
 
 def _parse(line: str) -> LoggedRequest:
