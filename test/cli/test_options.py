@@ -6,6 +6,7 @@ import pytest
 
 from thrift_client.options import OPTIONS
 from thrift_client.testing import BlackHole
+from wire.http_server import HttpServer
 
 #: Options whose values can't be written as text.
 UNWRITTEN = {'arrays', 'listeners', 'on_connect'}
@@ -115,3 +116,33 @@ def test_a_hint_about_a_limit_has_the_flag_and_its_unit(kv, cli):
         target = ('-s', 'test_if.test_service', '-a', hole.address)
         done = cli('call', *target, '--timeout', '5', 'ping')
     assert '--timeout is in ms: for 5 s, set --timeout 5s;' in done.stderr
+
+
+SENT = {'X-A': 'b c: d', 'X-B': 'e'}
+
+
+@pytest.mark.parametrize(
+    ('flags', 'variable', 'content', 'sent'),
+    [
+        (('-H', 'X-A: b c: d', '-H', 'X-B:e'), 'X-C: f', 'headers: {X-D: g}', SENT),
+        ((), 'X-A: b c: d\nX-B:  e\n', 'headers: {X-D: g}', SENT),
+        ((), '', '{headers: {X-A: "b c: d", X-B: e}}', SENT),
+        ((), '', 'headers: ["X-A: b c: d", "X-B: e"]', SENT),
+        ((), '', 'headers: "X-B: e"', {'X-B': 'e'}),
+        ((), 'X-A b', '', 'Invalid value for THRIFT_CLIENT_HEADERS: a header is written'),
+        ((), '', 'headers: {X-A: 5}', 'Invalid value for headers in the config file: a header is'),
+        ((), '', 'headers: [5]', 'Invalid value for headers in the config file: a header is'),
+    ],
+)
+def test_headers_in_each_place(cli, tmp_path, flags, variable, content, sent):
+    """A value may have blanks and colons; a variable has a header on each line."""
+    (tmp_path / 'mine.yaml').write_text(content)
+    with HttpServer() as server:
+        target = ('-s', 'test_if.test_service', '-a', f'http://127.0.0.1:{server.port}/')
+        env = {'THRIFT_CLIENT_HEADERS': variable}
+        done = cli('call', '--config', 'mine.yaml', *target, *flags, 'ping', env=env)
+    if isinstance(sent, str):
+        assert (done.returncode, sent in done.stderr) == (2, True), done.stderr
+    else:
+        ((_, headers),) = server.requests
+        assert {name: headers[name] for name in headers if name.startswith('X-')} == sent

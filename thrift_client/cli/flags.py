@@ -17,7 +17,14 @@ import yaml
 
 import thrift_client
 from thrift_client.cli import durations
-from thrift_client.cli.texts import POLICIES, UNWRITTEN, OptionType, is_duration, meaning
+from thrift_client.cli.texts import (
+    POLICIES,
+    UNWRITTEN,
+    HeaderType,
+    OptionType,
+    is_duration,
+    meaning,
+)
 from thrift_client.cli.ui import click, nearest, option
 from thrift_client.options import OPTIONS
 
@@ -143,7 +150,7 @@ def _client_option(row: Flag) -> Callable[[F], F]:
     if row.name == 'ssl':
         return _option(row, is_flag=True, off='--no-ssl', default=None)
     if row.name == 'headers':
-        return _option(row, type=str, multiple=True, metavar='NAME: VALUE')
+        return _option(row, type=HeaderType(), multiple=True, metavar=HeaderType.name)
     kind = OptionType(row.name)
     return _option(row, type=kind, metavar=kind.name)
 
@@ -171,6 +178,8 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: str | None) -> No
     for param in ctx.command.params:
         if getattr(param, 'multiple', False) and isinstance(found.get(param.name), str):
             found[param.name] = [found[param.name]]
+    if isinstance(found.get('headers'), dict):
+        found['headers'] = list(found['headers'].items())
     ctx.default_map = {**(ctx.default_map or {}), **found}
 
 

@@ -16,7 +16,7 @@ from thrift_client import SimpleClient, ThriftPool
 from thrift_client.cli import complete, flags, hints, output, safe, service
 from thrift_client.cli.exits import code_of
 from thrift_client.cli.results import error_text
-from thrift_client.cli.texts import Given, reader
+from thrift_client.cli.texts import Given
 from thrift_client.cli.ui import click, option
 from thrift_client.core.service import Method, Service
 from thrift_client.options import OPTIONS
@@ -130,10 +130,7 @@ class Target:
             if name in OPTIONS and isinstance(value, Given)
         }
         if self._given.get('headers'):
-            try:
-                options['headers'] = reader('headers')('\n'.join(self._given['headers']))
-            except ValueError as exc:
-                raise click.UsageError(str(exc)) from None
+            options['headers'] = dict(self._given['headers'])
         if self._given.get('ssl') is not None:
             options['ssl'] = self._given['ssl'] or None
         if self._given.get('frame'):

@@ -107,6 +107,31 @@ class OptionType(click.ParamType):  # type: ignore[type-arg]
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
+class HeaderType(click.ParamType):  # type: ignore[type-arg]
+    """The type of a flag that takes one header; its value is the pair of name and value.
+
+    An environment variable has one on each line, a config file an object of them.
+    """
+
+    name = 'NAME: VALUE'
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Return the lines of a variable."""
+        return [line for line in rv.split('\n') if line.strip()]
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Read a text, or check a pair from a config file."""
+        pair = value
+        if isinstance(value, str):
+            name, colon, text = value.partition(':')
+            pair = (name.strip(), text.strip()) if colon else None
+        if not isinstance(pair, tuple) or not all(isinstance(part, str) for part in pair):
+            self.fail(f'a header is written "name: value", both texts, not {value!r}', param, ctx)
+        return pair
+
+
 def reader(name: str) -> Callable[[str], Any]:
     """Return a function that parses an option's text. It raises ValueError."""
     if name in POLICIES:
@@ -188,16 +213,6 @@ def _idempotent(text: str) -> Any:
     return True if text in TRUE else tuple(filter(None, text.split(',')))
 
 
-def _headers(text: str) -> dict[str, str]:
-    found = {}
-    for line in text.splitlines():
-        name, colon, value = line.partition(':')
-        if not colon:
-            raise ValueError(f'a header is written "name: value", not {line!r}')
-        found[name.strip()] = value.strip()
-    return found
-
-
 def _timeouts(text: str) -> dict[str, float | None]:
     limit = reader('timeout')
     return {method: limit(value) for method, value in pairs(text).items()}
@@ -226,7 +241,6 @@ def _propagate(text: str) -> Any:
 
 
 _READERS: dict[str, Callable[[str], Any]] = {
-    'headers': _headers,
     'idempotent': _idempotent,
     'propagate_deadline': _propagate,
     'sasl': _sasl,
