@@ -47,6 +47,27 @@ def test_precedence_is_flag_environment_file_default(cli, rich_server, tmp_path)
     assert code('--timeout', 'none', CONFIG='mine.yaml') == 0
 
 
+@pytest.mark.parametrize(
+    ('content', 'code'),
+    [
+        ('timeouts: {sleep_ms: 5s}', 0),
+        ('timeouts: {sleep_ms: none}', 0),
+        ('timeouts: {sleep_ms: 100ms}', 4),
+        ('timeouts: {sleep_ms: 100}', 4),
+        ('retry: {attempts: 1, attempt_timeout: 5s}', 0),
+        ('retry: {attempts: 1, attempt_timeout: 100ms}', 4),
+        ('{circuit_breaker: {eject: 1s, check: version}, hedge: {after: 20ms}}', 0),
+    ],
+)
+@pytest.mark.parametrize('command', ['call', 'shell'])
+def test_durations_in_the_config_file_have_units(rich, tmp_path, content, code, command):
+    """Those of methods and of policies, too: in a call that takes 400 ms."""
+    (tmp_path / 'mine.yaml').write_text(content)
+    given = ('sleep_ms', '400') if command == 'call' else ()
+    done = rich(command, '--config', 'mine.yaml', *given, stdin='sleep_ms 400\n')
+    assert done.returncode == code, done.stderr
+
+
 def test_the_users_config_file_is_read(cli, kv_server, tmp_path):
     """It is found below XDG_CONFIG_HOME without being named."""
     file = tmp_path / 'config' / 'thrift-client' / 'config.yaml'
@@ -60,6 +81,10 @@ def test_the_users_config_file_is_read(cli, kv_server, tmp_path):
     [
         ('time_out: 3', "unknown option 'time_out'; did you mean 'timeout'?"),
         ('timeout: soon', "'soon' is not a duration"),
+        ('timeouts: {ping: soon}', "'soon' is not a duration"),
+        ('retry: {backoff: [5]}', 'Invalid value for retry in the config file: '),
+        ('json: true', "unknown option 'json'; `thrift-client options` lists"),
+        ('as_json: true', "unknown option 'as_json'; `thrift-client options` lists"),
         ('- a list', 'expected option: value'),
         ('{', 'cannot read the config file'),
     ],

@@ -112,7 +112,7 @@ def pool_rows() -> list[Flag]:
 
 
 def config_option(function: F) -> F:
-    """Add --config, whose values are the defaults of all other flags."""
+    """Add --config, whose values are the defaults of the flags that `options` lists."""
     return option(
         '--config',
         envvar=f'{PREFIX}CONFIG',
@@ -168,13 +168,11 @@ def _option(row: Flag, off: str | None = None, **settings: Any) -> Callable[[F],
 
 def _read_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None:
     found = read_config(path)
-    known = {*_known(), *(param.name for param in ctx.command.params)}
+    known = _known()
     for name in found:
         if name not in known:
-            names = [name for name in known if name]
-            raise click.UsageError(
-                f'{path or default_config()}: unknown option {name!r}{nearest(str(name), names)}'
-            )
+            hint = nearest(str(name), known) or '; `thrift-client options` lists those of the file'
+            raise click.UsageError(f'{path or default_config()}: unknown option {name!r}{hint}')
     for param in ctx.command.params:
         if getattr(param, 'multiple', False) and isinstance(found.get(param.name), str):
             found[param.name] = [found[param.name]]

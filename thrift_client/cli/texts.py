@@ -90,7 +90,9 @@ class OptionType(click.ParamType):  # type: ignore[type-arg]
             if isinstance(value, str):
                 value = reader(self.option)(value)
             elif self.option in POLICIES and isinstance(value, dict):
-                value = _policy(self.option, value)
+                value = _policy(self.option, _values(value))
+            elif self.option == 'timeouts' and isinstance(value, dict):
+                value = _timeouts(value)
             return Given(OPTIONS[self.option].check(self.option, value))
         except (ValueError, TypeError) as exc:
             self.fail(str(exc), param, ctx)
@@ -174,10 +176,13 @@ def flag(text: str) -> bool:
     return text.lower() in TRUE
 
 
-def _values(given: dict[str, str]) -> dict[str, Any]:
+def _values(given: dict[str, Any]) -> dict[str, Any]:
     """Parse texts as YAML, or as durations with their units."""
     found = {}
     for key, text in given.items():
+        if not isinstance(text, str):
+            found[key] = text
+            continue
         try:
             found[key] = yaml.safe_load(text)
         except yaml.YAMLError:
@@ -213,9 +218,12 @@ def _idempotent(text: str) -> Any:
     return True if text in TRUE else tuple(filter(None, text.split(',')))
 
 
-def _timeouts(text: str) -> dict[str, float | None]:
+def _timeouts(given: dict[str, Any]) -> dict[str, Any]:
     limit = reader('timeout')
-    return {method: limit(value) for method, value in pairs(text).items()}
+    return {
+        method: limit(value) if isinstance(value, str) else value
+        for method, value in given.items()
+    }
 
 
 def _sasl(text: str) -> dict[str, str]:
@@ -244,7 +252,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     'idempotent': _idempotent,
     'propagate_deadline': _propagate,
     'sasl': _sasl,
-    'timeouts': _timeouts,
+    'timeouts': lambda text: _timeouts(pairs(text)),
 }
 
 
