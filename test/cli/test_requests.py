@@ -31,6 +31,25 @@ def test_each_line_is_a_call_and_each_call_a_line(rich, tmp_path):
     assert (wrong.returncode, 'placeholder {{m}}: use {{n}}' in wrong.stderr) == (2, True)
 
 
+@pytest.mark.parametrize('source', ['@requests', '-', 'inline'])
+def test_only_line_feeds_end_a_request(rich, tmp_path, source):
+    """JSON may have the line separators of Unicode in a text; files may have CRLF."""
+    text = 'a\u2028b\u2029c\u0085d'
+    data = f'{{"s": "{text}"}}\r\n["{text}"]\n'
+    (tmp_path / 'requests').write_text(data)
+    given = data if source == 'inline' else source
+    done = rich('call', 'echo', '--data', given, stdin=data)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert found == [{'line': line, 'value': text} for line in (1, 2)], done.stderr
+
+
+def test_a_line_that_is_not_an_object_says_what_it_may_be(rich):
+    """Words are for the command line alone."""
+    done = rich('call', 'echo', '--data', '-', stdin='orange\n')
+    said = 'line 1: echo takes its arguments as an object like {"s": ""} or as a list\n'
+    assert (done.returncode, done.stderr.endswith(said)) == (2, True), done.stderr
+
+
 def test_bench_goes_round_the_lines_over_sharded_servers(cli, thrift_server, tmp_path):
     """With a key, each server gets its share of many keys; without, servers are balanced."""
     handlers = [KeyValue() for _ in range(3)]

@@ -63,6 +63,13 @@ def test_plan_takes_keys_weights_and_names(cli, tmp_path):
     assert {move['from'] for move in plan['moves']} == {'c'}
 
 
+def test_only_line_feeds_end_a_key(cli, tmp_path):
+    """A key may have the line separators of Unicode."""
+    (tmp_path / 'keys').write_text('a\u2028b\x0cc\u0085d\n\r\ne')
+    done = cli('plan', '-a', 'h1:1', '--add', 'h2:1', '--keys', 'keys', '--json')
+    assert {plan['keys'] for plan in json.loads(done.stdout)} == {3}
+
+
 def test_a_file_of_keys_that_is_not_text_is_an_error(cli, tmp_path):
     """Exit code 2, and the file."""
     (tmp_path / 'keys').write_bytes(b'\xff\xfe')

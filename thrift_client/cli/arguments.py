@@ -132,8 +132,9 @@ def lines_of(data: str) -> Iterator[InputLine]:
     if data == '-':
         return _numbered_lines('standard input', sys.stdin)
     if not data.startswith('@'):
-        return _numbered_lines('--data', data.splitlines())
-    return _numbered_lines(data[1:], _text_of(data).splitlines())
+        return _numbered_lines('--data', data.split('\n'))
+    # Not splitlines(): JSON may have U+2028 and the like in a text.
+    return _numbered_lines(data[1:], _text_of(data).split('\n'))
 
 
 def from_words(method: Method, words: Sequence[str]) -> list[Any]:
@@ -163,7 +164,7 @@ def bind(method: Method, given: Any) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise ValueError(
             f'{method.name} takes its arguments as an object like '
-            f'{as_json(skeleton(method))}, as a list, or as words'
+            f'{as_json(skeleton(method))} or as a list'
         )
     known = schema.shape(method.arguments)
     try:

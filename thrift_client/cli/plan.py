@@ -74,7 +74,7 @@ def plan_command(
 
 def _read_keys(file: TextIO) -> list[str]:
     try:
-        keys = file.read().splitlines()
+        keys = [line.removesuffix('\n') for line in file]
     except ValueError as exc:
         raise click.UsageError(f'cannot read {file.name}: {exc}') from exc
     if not keys:
