@@ -124,3 +124,30 @@ def test_flags_stay_above_the_environment(kv, variable):
     assert (done.returncode, done.stderr) == (0, '')
     printed = ['"pong"', '--max-idle  3', '--transport  buffered', '"pong"']
     assert done.stdout.splitlines() == printed
+
+
+def test_a_key_that_no_method_has_is_an_error(cli, kv_servers):
+    """As in `call`: calls would be routed by something else."""
+    target = ('-s', 'test_if.test_service', *[f'-a{server.address}' for server in kv_servers])
+    done = cli('shell', *target, '--key', 'kee', stdin='setk a b\n')
+    assert (done.returncode, done.stdout) == (2, '')
+    assert "no method of test_service has 'kee'; did you mean 'key'?" in done.stderr
+    done = cli('shell', *target, '--key', 'key', stdin='setk a b\ngetk a\nping\n')
+    assert (done.returncode, done.stdout) == (0, 'null\n"b"\n"pong"\n')
+
+
+def test_options_of_pools_and_sources_are_shown(cli, kv_servers, tmp_path):
+    r"""What \options has set, and \server while the source has named no server yet."""
+    target = ('-s', 'test_if.test_service', *[f'-a{server.address}' for server in kv_servers])
+    lines = '\\options --routing ketama --failover 1\n\\options --balance first\n'
+    done = cli('shell', *target, stdin=lines)
+    assert done.stdout.splitlines() == [
+        '--failover  1', '--routing  ketama',
+        '--balance  first', '--failover  1', '--routing  ketama',
+    ]  # fmt: skip
+    address = kv_servers[0].address
+    (tmp_path / 'one.json').write_text(f'["{address}"]')
+    done = cli('shell', *target[:2], '-a', 'file:one.json', stdin='\\server\nping\n\\server\n')
+    first, *rest = done.stdout.splitlines()
+    assert first.startswith('file:one.json')
+    assert rest[-3:] == ['"pong"', 'file:one.json', address]

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from thrift.Thrift import TException
 
-from thrift_client import ThriftPool
+from thrift_client import ThriftPool, address
 from thrift_client.cli import (
     arguments,
     call,
@@ -97,9 +97,16 @@ class ShellSession:
         if self._key is None or not hasattr(self._caller, 'set_hash'):
             return
         names = {name.strip() for name in self._key.split(',')}
-        for method in self.service.methods.values():
-            if names <= set(method.parameters):
-                set_key(self._caller, method, self._key)
+        keyed = [each for each in self.service.methods.values() if names <= set(each.parameters)]
+        if not keyed:
+            self.close()
+            known = {name for each in self.service.methods.values() for name in each.parameters}
+            raise click.UsageError(
+                f'--key: no method of {self.service.name} has {self._key!r}'
+                f'{nearest(self._key, known)}'
+            )
+        for method in keyed:
+            set_key(self._caller, method, self._key)
 
     def close(self) -> None:
         """Close all connections."""
@@ -182,15 +189,19 @@ class ShellSession:
         if words:
             self._reopen({'server': tuple(words)})
         servers = self._caller.servers if isinstance(self._caller, ThriftPool) else [self._caller]
+        if self.target.source is not None:
+            so_far = '' if servers else ' has not named any yet'
+            output.echo(f'{address.redacted(self.target.source)}{so_far}')
         for server in servers:
             output.echo(server_label(server))
 
     def _options(self, words: list[str]) -> None:
         if words:
             self._reopen(_parse_flags(words))
-        for name, value in sorted(self.target.options().items()):
+        options = self.target.options() | self.target.pool_options()
+        for name, value in sorted(options.items()):
             output.echo(f'--{name.replace("_", "-")}  {_shown(name, value)}')
-        if not self.target.options():
+        if not options:
             output.echo('all options have their defaults; \\options --timeout 2s sets one')
 
     def _reopen(self, given: dict[str, Any]) -> None:

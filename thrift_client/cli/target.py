@@ -137,6 +137,11 @@ class Target:
             options['frame'] = True
         return options | self._tls()
 
+    def pool_options(self) -> dict[str, Any]:
+        """Return the options of pools that were given."""
+        names = [row.name for row in flags.pool_rows()]
+        return {name: self._given[name] for name in names if self._given.get(name) is not None}
+
     def client(self) -> SimpleClient:
         """Return a client of the one server. A usage error for more of them."""
         if not self.one_server:
@@ -172,12 +177,11 @@ class Target:
 
     def keyed_pool(self, method: Method | None = None, key: str | None = None) -> Any:
         """Create the pool for calls: routed by `key` (arguments of `method`), or by load."""
-        given = self._given
-        if given.get('balance'):
-            return self.pool('BalancedClient', balance=given['balance'])
-        names = [row.name for row in flags.pool_rows() if row.name != 'balance']
-        more = {name: given[name] for name in names if given.get(name) is not None}
-        pool: Any = self.pool('HashClient', **more)
+        given = self.pool_options()
+        balance = given.pop('balance', None)
+        if balance:
+            return self.pool('BalancedClient', balance=balance)
+        pool: Any = self.pool('HashClient', **given)
         if method is not None and key is not None:
             set_key(pool, method, key)
         return pool
