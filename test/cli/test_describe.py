@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 GEN_PY = Path(__file__).parents[1] / 'gen-py'
 
 
@@ -46,3 +48,24 @@ def test_describe_shows_structs_and_exceptions(cli):
     assert '  exception NotFound {\n    1: string key\n  }\n' in text
     assert '    3: list<Small> details\n  }\n  struct Small {\n    1: i32 id\n' in text
     assert text.endswith('{"key": "", "refuse": false}\n')
+
+
+@pytest.mark.parametrize(
+    ('code', 'said'),
+    [
+        ('spam()', "NameError: name 'spam' is not defined"),
+        ('1 / 0', 'ZeroDivisionError: division by zero'),
+        ('import sys; sys.exit(0)', 'SystemExit: 0'),
+        ('from os import spam', "cannot import name 'spam' from 'os'"),
+        ('x = (', "SyntaxError: '(' was never closed"),
+    ],
+)
+@pytest.mark.parametrize('command', [('list', '-s'), ('stubs',)])
+def test_a_module_whose_code_fails_is_an_error(process, tmp_path, code, said, command):
+    """Exit code 2 and the reason, without a traceback."""
+    (tmp_path / 'gen-py').mkdir()
+    (tmp_path / 'gen-py' / 'broken.py').write_text(code)
+    done = process(*command, 'broken')
+    assert done.returncode == 2
+    assert done.stderr.startswith(f'Error: broken cannot be imported: {said}')
+    assert 'Traceback' not in done.stderr

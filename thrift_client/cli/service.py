@@ -142,8 +142,9 @@ def _imported(name: str) -> ModuleType:
             f'cannot find module {name!r}: use -s FILE.thrift, or --gen-py with the folder that '
             f'`thrift --gen py` wrote{_suggestion(name)}'
         ) from None
-    except (ImportError, SyntaxError, ValueError, TypeError) as exc:
-        raise click.UsageError(f'{name} cannot be imported: {exc}') from None
+    except (Exception, SystemExit) as exc:  # noqa: BLE001 - the module's own code
+        kind = '' if isinstance(exc, ImportError) else f'{type(exc).__name__}: '
+        raise click.UsageError(f'{name} cannot be imported: {kind}{exc}') from None
 
 
 def _suggestion(name: str) -> str:
