@@ -101,3 +101,12 @@ def test_an_impossible_plan_is_an_error(cli, arguments, said):
     done = cli('plan', *arguments)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_plan_reads_the_servers_of_the_environment(cli):
+    """The variable that `options` lists, unless there are flags."""
+    env = {'THRIFT_CLIENT_SERVER': 'h1:1 kv-2=h2:1'}
+    done = cli('plan', '--add', 'h3:1', '--routing', 'jump', '--json', env=env)
+    assert list(json.loads(done.stdout)[0]['before']) == ['h1:1', 'kv-2'], done.stderr
+    done = cli('plan', '-a', 'h4:1', '--add', 'h3:1', '--routing', 'jump', '--json', env=env)
+    assert list(json.loads(done.stdout)[0]['before']) == ['h4:1'], done.stderr

@@ -198,3 +198,20 @@ def test_a_folder_that_cannot_be_made_is_told(cli, tmp_path):
     done = cli('stubs', '-o', 'file/out', 'test_if.test_service')
     assert (done.returncode, 'Traceback' in done.stderr) == (2, False)
     assert 'cannot write file/out/test_if/test_service.pyi: Not a directory' in done.stderr
+
+
+def test_folders_are_read_from_the_environment(cli, tmp_path):
+    """The variables that `options` lists: folders of gen-py modules, and of included files."""
+    for folder in ('one', 'two'):
+        (tmp_path / folder).mkdir()
+    (tmp_path / 'two' / 'base.thrift').write_text('struct Made { 1: i32 number }')
+    (tmp_path / 'kv.thrift').write_text(
+        'include "base.thrift"\nservice kv { base.Made made() }'
+    )
+    done = cli('stubs', 'kv.thrift', env={'THRIFT_CLIENT_INCLUDE': f'one{os.pathsep}two'})
+    assert (done.returncode, done.stderr) == (0, '')
+    shutil.copytree(TEST / 'gen-py' / 'test_if', tmp_path / 'two' / 'other_if')
+    env = {'THRIFT_CLIENT_GEN_PY': f'one{os.pathsep}two'}
+    done = cli('stubs', '-o', 'out', 'other_if.test_service', env=env)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert 'out/other_if/test_service.pyi' in done.stdout.splitlines()

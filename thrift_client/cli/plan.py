@@ -6,7 +6,7 @@ from typing import Any, TextIO
 
 from thrift_client import address
 from thrift_client.cli import complete, output
-from thrift_client.cli.flags import ROUTERS
+from thrift_client.cli.flags import PREFIX, ROUTERS
 from thrift_client.cli.target import ServerArgument
 from thrift_client.cli.ui import click, command, option
 from thrift_client.routing import router
@@ -25,7 +25,7 @@ def _named(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list
 @command('plan')
 @option(
     '-a', '--server', 'server', multiple=True, required=True, metavar='[NAME=]ADDRESS[@WEIGHT]',
-    panel='Server pool', shell_complete=complete.servers,
+    panel='Server pool', envvar=f'{PREFIX}SERVER', shell_complete=complete.servers,
     help='the current servers, in the order of the pool',
 )
 @option(

@@ -7,20 +7,14 @@ from pathlib import Path
 from types import ModuleType
 
 from thrift_client.cli import complete, output, service, stub_clients, stub_types
+from thrift_client.cli.target import folder_options
 from thrift_client.cli.ui import click, command, option
 
 _ANYTHING = 'from typing import Any\n\ndef __getattr__(name: str) -> Any: ...\n'
 
 
 @command('stubs')
-@option(
-    '-I', '--include', multiple=True, metavar='DIR', type=click.Path(),
-    help='a folder to find included .thrift files in',
-)
-@option(
-    '--gen-py', multiple=True, metavar='DIR', type=click.Path(),
-    help='a folder that `thrift --gen py` wrote',
-)
+@folder_options
 @option(
     '-o', '--out', type=click.Path(file_okay=False, path_type=Path), metavar='DIR', panel='Output',
     help='where to write; without it, next to the .thrift file or module of each stub',

@@ -305,8 +305,8 @@ def server_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-def service_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add -s, -I and --gen-py."""
+def folder_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add -I and --gen-py."""
     function = option(
         '--gen-py',
         'gen_py',
@@ -316,7 +316,7 @@ def service_options(function: Callable[..., Any]) -> Callable[..., Any]:
         envvar=f'{flags.PREFIX}GEN_PY',
         help='a folder that `thrift --gen py` wrote; ./gen-py is searched, too',
     )(function)
-    function = option(
+    return option(
         '-I',
         '--include',
         'include',
@@ -326,6 +326,10 @@ def service_options(function: Callable[..., Any]) -> Callable[..., Any]:
         envvar=f'{flags.PREFIX}INCLUDE',
         help='a folder to find included .thrift files in',
     )(function)
+
+
+def service_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add -s, -I and --gen-py."""
     return option(
         '-s',
         '--service',
@@ -334,4 +338,4 @@ def service_options(function: Callable[..., Any]) -> Callable[..., Any]:
         envvar=f'{flags.PREFIX}SERVICE',
         shell_complete=complete.services,
         help='FILE.thrift, FILE.thrift:SERVICE, or a gen-py module (package.service)',
-    )(function)
+    )(folder_options(function))
