@@ -94,3 +94,61 @@ def test_without_the_extra_it_says_what_to_install(process, tmp_path):
     done = process('--help', env={'PYTHONPATH': os.pathsep.join((str(tmp_path), *sys.path))})
     assert done.returncode == 1
     assert "pip install 'thrift_client[cli]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ('command', 'redirected', 'code', 'printed', 'said'),
+    [
+        (('call', 'ping'), '>&-', 0, '', ''),
+        (('call', 'ping'), '2>&-', 0, '"pong"\n', ''),
+        (('call', 'nope'), '2>&-', 2, '', ''),
+        (('call', 'getk', '-'), '<&-', 2, '', "Error: getk needs 'key'"),
+        (('call', '--data', '-', 'getk'), '<&-', 2, '', 'Error: --data has no requests'),
+        (('shell',), '<&-', 0, '', ''),
+        (('call', 'ping'), '>/dev/full', 2, '', 'Error: cannot write the output: No space left'),
+        (('call', '--format', 'raw', 'ping'), '>/dev/full', 2, '', 'Error: cannot write'),
+        (('all', 'ping', '--watch', '1ms'), '>/dev/full', 2, '', 'Error: cannot write'),
+        (('call', '--help'), '>/dev/full', 2, '', 'Error: cannot write the output: No space left'),
+    ],
+)
+def test_streams_may_be_closed_or_full(
+    environment, kv_server, tmp_path, command, redirected, code, printed, said
+):
+    """A closed stream is empty or drops what is printed; a full disk isn't a server's answer."""
+    given = (sys.executable, '-m', 'thrift_client', command[0], *KV, '-a', kv_server.address)
+    done = subprocess.run(
+        ['sh', '-c', f'exec "$@" {redirected}', 'sh', *given, *command[1:]],
+        capture_output=True, text=True, timeout=30, cwd=tmp_path, env=environment, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (code, printed), done.stderr
+    assert done.stderr.startswith(said) if said else done.stderr == ''
+
+
+@pytest.mark.parametrize(
+    ('form', 'encoding', 'printed'),
+    [
+        ('json', 'latin-1', '"ä\\u20ac\\ud83d\\ude00"\n'.encode('latin-1')),
+        ('table', 'latin-1', 'value\nä\\u20ac\\ud83d\\ude00\n'.encode('latin-1')),
+        ('json', 'latin-1:replace', '"ä??"\n'.encode('latin-1')),
+        ('raw', 'latin-1', 'ä€😀\n'.encode()),
+        ('raw', 'ascii', 'ä€😀\n'.encode()),
+        ('json', 'utf-8', '"ä€😀"\n'.encode()),
+    ],
+)
+def test_any_encoding_can_show_any_text(environment, rich_server, form, encoding, printed):
+    """With the escape sequences of JSON; `raw` is what the server sent."""
+    target = ('-s', 'rich_if.rich_service', '-a', rich_server.address, '--format', form)
+    done = subprocess.run(
+        [sys.executable, '-m', 'thrift_client', 'call', *target, 'echo', 'ä€😀'],
+        capture_output=True, timeout=30, check=False,
+        env=environment | {'PYTHONIOENCODING': encoding, 'PYTHONUTF8': '1'},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, printed, b'')
+
+
+def test_bars_are_drawn_in_any_encoding(process):
+    """With blocks where the encoding has them."""
+    plan = ('plan', '-a', 'h1:1', '--add', 'h2:1', '--routing', 'jump')
+    done = process(*plan, env={'PYTHONIOENCODING': 'latin-1'})
+    assert (done.returncode, done.stderr) == (0, '')
+    assert '####' in done.stdout

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 
+from thrift_client.cli import streams
+
 _EXTRA = frozenset({'click', 'prompt_toolkit', 'rich', 'rich_click', 'yaml'})
 
 
 def main() -> None:
     """Run the command line; ends the process with its exit code."""
+    streams.prepare()
     if sys.argv[1:] == ['--version']:
         from thrift_client.cli import versions
 

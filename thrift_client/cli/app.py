@@ -9,8 +9,8 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from thrift_client.cli import output, versions
-from thrift_client.cli.exits import EXCEPTION, INTERRUPTED, OK
+from thrift_client.cli import output, streams, versions
+from thrift_client.cli.exits import EXCEPTION, INTERRUPTED, OK, USAGE
 from thrift_client.cli.ui import Group, click, nearest
 
 #: Command: its module and what it does, so that listing the commands imports none.
@@ -80,10 +80,15 @@ def _code(run: Callable[[], Any]) -> int:
     except click.ClickException as exc:
         _show(exc)
         return exc.exit_code
-    except BrokenPipeError:
-        # The reader of the output has closed it: drop what is still buffered.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of the output has closed it
+        streams.drop_output()
         return EXCEPTION
+    except OSError as exc:
+        if not streams.is_unwritable(exc):
+            raise
+        streams.drop_output()
+        output.print_error(f'cannot write the output: {exc.strerror}')
+        return USAGE
     return code if isinstance(code, int) else OK
 
 

@@ -2,7 +2,8 @@
 
 0    ok
 1    the server answered with an exception, or no call was made
-2    usage: an unknown option or method, arguments that don't fit
+2    usage: an unknown option or method, arguments that don't fit, a file or output that can't be
+     read or written
 3    no connection: refused, unreachable, lost
 4    timeout
 5    wire: the reply can't be read; another protocol, transport or a broken server

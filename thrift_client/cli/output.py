@@ -93,6 +93,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def bar(share: float, width: int = 30) -> str:
     """Return a bar for a share between 0 and 1."""
+    try:
+        '█'.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return '#' * round(share * width)
     return '█' * round(share * width)
 
 
@@ -101,12 +105,13 @@ def print_raw(value: Any) -> None:
     if sys.stdout.isatty():
         shown = value.decode('utf-8', 'backslashreplace') if isinstance(value, bytes) else value
         echo(shown if isinstance(shown, str) else repr(shown))
-    elif isinstance(value, bytes):
-        sys.stdout.flush()
-        sys.stdout.buffer.write(value)
-        sys.stdout.buffer.flush()
-    else:  # not by click, which removes colour codes
-        sys.stdout.write(f'{value if isinstance(value, str) else repr(value)}\n')
+        return
+    if not isinstance(value, bytes):  # text as the server sent it, in UTF-8
+        text = value if isinstance(value, str) else repr(value)
+        value = f'{text}\n'.encode('utf-8', 'backslashreplace')
+    sys.stdout.flush()
+    sys.stdout.buffer.write(value)
+    sys.stdout.buffer.flush()
 
 
 def print_error(text: str) -> None:
