@@ -77,6 +77,10 @@ class CallThreads:
     def __init__(self, threads: int) -> None:
         self._stopped = threading.Event()
         self._failure: BaseException | None = None
+        self._working = threads
+        self._lock = threading.Lock()
+        #: Not Thread.join(): Ctrl-C within it makes a thread that runs look ended.
+        self._over = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(index,), daemon=True)
             for index in range(threads)
@@ -97,13 +101,7 @@ class CallThreads:
 
     def wait(self, seconds: float) -> bool:
         """Wait for the end for at most `seconds`; tell whether it has been reached."""
-        until = perf_counter() + seconds
-        for thread in self._threads:
-            thread.join(max(0.0, until - perf_counter()))
-        over = not any(thread.is_alive() for thread in self._threads)
-        if over and not self._ended:
-            self._ended = perf_counter()
-        return over
+        return self._over.wait(seconds)
 
     def stop(self) -> None:
         """Begin no more calls; those under way finish."""
@@ -116,12 +114,17 @@ class CallThreads:
 
     def _run(self, index: int) -> None:
         try:
-            self._work(index)
+            self.work(index)
         except BaseException as exc:  # noqa: BLE001 - raised in the thread that asks for it
             self._failure = exc
             self._stopped.set()
+        with self._lock:
+            self._working -= 1
+            if not self._working:
+                self._ended = perf_counter()
+                self._over.set()
 
-    def _work(self, index: int) -> None:
+    def work(self, index: int) -> None:
         """Do the work of one thread, until there is no more or `_stopped` is set."""
         raise NotImplementedError
 
@@ -166,7 +169,8 @@ class LoadRun(CallThreads):
             whole.add(tally)
         return whole
 
-    def _work(self, index: int) -> None:
+    def work(self, index: int) -> None:
+        """Call until the run is over."""
         tally = self._tallies[index]
         while not self._stopped.is_set():
             number = next(self._numbers)

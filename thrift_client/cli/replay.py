@@ -196,8 +196,8 @@ class _Replay(CallThreads):
 
     def run(self) -> bool:
         """Make all calls; returns False if Ctrl-C ended it. Raises the error of a worker."""
-        self.start()
         try:
+            self.start()
             while not self.wait(1):
                 pass
         except KeyboardInterrupt:
@@ -221,7 +221,8 @@ class _Replay(CallThreads):
                 self._stopped.wait(max(0.0, call.due - self.elapsed))
         return None if self._stopped.is_set() else call
 
-    def _work(self, _index: int) -> None:
+    def work(self, _index: int) -> None:
+        """Make calls until there are no more."""
         while (call := self._take()) is not None:
             late = (self.elapsed - call.due) * 1000 if call.due else 0.0
             began = perf_counter()
