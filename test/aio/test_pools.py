@@ -96,6 +96,39 @@ async def test_servers_that_leave_while_calls_run(addresses):
         assert leaving.stats().idle == leaving.stats().busy == 0
 
 
+@pytest.mark.parametrize('way', ['removed', 'named no more', 'closed'])
+async def test_no_timer_is_left_of_a_server_that_leaves(addresses, way, monkeypatch):
+    """The timer of its calls ends with its last connection, not with their timeout."""
+    loop, timers = asyncio.get_running_loop(), []
+    call_later = loop.call_later
+    monkeypatch.setattr(
+        loop, 'call_later', lambda *args: timers.append(call_later(*args)) or timers[-1]
+    )
+
+    class Told:
+        def watch(self, listener):
+            self.listener = listener
+            return self
+
+        def close(self):
+            pass
+
+    source, members = Told(), [Member(address) for address in addresses]
+    pool = AsyncReplicatedClient(test_service, servers=source)
+    source.listener.update(tuple(members))
+    await pool.ping()
+    assert sum(not timer.cancelled() for timer in timers) >= len(members)
+    if way == 'named no more':
+        source.listener.update(tuple(members[:1]))
+        for _ in range(2):
+            await asyncio.sleep(0)
+        assert len({timer for timer in timers if not timer.cancelled()}) <= 1
+    elif way != 'closed':
+        pool.remove_server(pool.servers[0])
+    await pool.close()
+    assert all(timer.cancelled() for timer in timers)
+
+
 async def test_following_a_source(addresses):
     """A call made before the first list waits for it, and the loop runs on meanwhile."""
     ready = asyncio.Event()

@@ -1,6 +1,7 @@
 """Members in every form that sources may use."""
 
 import dataclasses
+import reprlib
 
 import pytest
 
@@ -45,13 +46,15 @@ BROKEN = [
     {'address': 'kv:1', 'weight': -1},
     {'address': 'kv:1', 'weight': '2'},
     {'address': 'kv:1', 'weight': float('nan')},
+    {'address': 'kv:1', 'weight': 1e308},
+    {'address': 'kv:1', 'weight': 10**400},
     {'address': 'kv:1', 'weight': True},
     {'address': 'kv:1', 'name': 5},
     {'address': 'kv:1', 'metadata': [1]},
 ]
 
 
-@pytest.mark.parametrize('value', BROKEN, ids=repr)
+@pytest.mark.parametrize('value', BROKEN, ids=reprlib.repr)
 def test_what_is_not_a_server_is_a_value_error(value):
     """The error says what is wrong with it."""
     with pytest.raises(ValueError, match=r'.'):

@@ -5,12 +5,18 @@ import json
 import pytest
 
 from discovery.helpers import LONG, wait_until
+from on_loop_pools import made
 from test_if import test_service
-from thrift_client import BalancedClient, HashClient
+from thrift_client import BalancedClient, HashClient, ReplicatedClient
+from thrift_client.aio import AsyncBalancedClient, AsyncHashClient, AsyncReplicatedClient
 from thrift_client.discovery import CallableSource, DnsSource, Member, SrvSource
 from thrift_client.errors import NoServersError
 
 FAST = {'retry': 20, 'max_retry': 40}
+KINDS = (
+    HashClient, ReplicatedClient, BalancedClient,
+    AsyncHashClient, AsyncReplicatedClient, AsyncBalancedClient,
+)  # fmt: skip
 
 
 def first_of(pool):
@@ -51,17 +57,25 @@ def test_what_a_member_says_of_the_wire_counts(kv_server):
         assert pool.ping().value() == 'pong'
 
 
-@pytest.mark.parametrize('kind', [HashClient, BalancedClient])
-def test_http_in_a_pool_with_tls_is_refused(caplog, kind):
+LOGIN = {'sasl': {'mechanism': 'PLAIN', 'username': 'me', 'password': 'mine'}}
+
+
+@pytest.mark.parametrize(
+    ('scheme', 'options'), [('http', {'ssl': True}), ('http', LOGIN), ('https', LOGIN)]
+)
+@pytest.mark.parametrize('kind', KINDS, ids=lambda kind: kind.__name__)
+def test_http_in_a_pool_with_tls_or_a_login_is_refused(caplog, kind, scheme, options):
     """Such a member is left out, or holds up the list of a pool that routes by key."""
-    with following(kind, '127.0.0.1:2', 'http://127.0.0.1:1/x', ssl=True, timeout=200) as pool:
-        if kind is HashClient:
-            with pytest.raises(NoServersError, match='http:// is refused'):
+    source = CallableSource(lambda: ['127.0.0.1:2', f'{scheme}://127.0.0.1:1/x'], **FAST)
+    with made(kind, test_service, servers=source, timeout=200, **options) as pool:
+        if kind in (HashClient, AsyncHashClient):
+            with pytest.raises(NoServersError, match=f'{scheme}:// is refused'):
                 pool.ping()
         else:
             assert first_of(pool).name == '127.0.0.1:2'
             assert len(pool) == 1
-        wait_until(lambda: 'http:// is refused because the pool has ssl' in caplog.text)
+        (option,) = options
+        wait_until(lambda: f'{scheme}:// is refused because the pool has {option}' in caplog.text)
 
 
 @pytest.mark.parametrize(

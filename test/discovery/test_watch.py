@@ -105,6 +105,35 @@ def test_what_is_lost_keeps_working(source, recorder, watch, caplog, trouble):
     ]
 
 
+class Incomparable:
+    """Metadata whose comparison fails, as that of an array does."""
+
+    def __eq__(self, other):
+        raise ValueError('incomparable')
+
+    __hash__ = None
+
+
+@pytest.mark.parametrize('says', [[5], Incomparable], ids=['no members', 'incomparable'])
+def test_a_list_that_cannot_be_used_is_a_failure(source, recorder, watch, says):
+    """It is told, it changes nothing, and the watch reads on."""
+    if says is Incomparable:
+        odd = [Member('kv:1', metadata={'zone': Incomparable()}) for _ in range(2)]
+        source.says = odd[:1]
+        watch(source)
+        recorder.wait_names('kv:1')
+        source.say(odd[1:])
+    else:
+        watch(source)
+        recorder.wait_names('kv:1', 'kv:2')
+        source.say(lambda: Reading(tuple(says), None))
+    recorder.wait_for(lambda: recorder.troubles)
+    source.say(['kv:3'])
+    recorder.wait_names('kv:3')
+    assert len(recorder.updates) == 2
+    assert len(recorder.troubles) == 1
+
+
 def test_an_empty_list_may_empty(recorder, watch):
     """With allow_empty=True, the listener gets the empty list."""
     source = Scripted(allow_empty=True)

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thrift_client import routing
+from thrift_client.routing.base import MOST_WEIGHT
 
 HERE = Path(__file__).parent
 ROUTERS = ['jump', 'ketama', 'maglev', 'modulo', 'rendezvous']
@@ -328,11 +329,23 @@ def test_a_router_that_knows_no_weights_refuses_them(name):
 
 
 @pytest.mark.parametrize('name', ROUTERS)
-@pytest.mark.parametrize('weights', [(1, 0), (1, -1), (1, float('nan')), (1, float('inf')), (1,)])
+@pytest.mark.parametrize(
+    'weights',
+    [(1, 0), (1, -1), (1, float('nan')), (1, float('inf')), (1, 1e308), (1, 10**400), (1,)],
+    ids=range(7),
+)
 def test_weights_that_are_none_are_refused(name, weights):
-    """Each finite and above 0, one for each server."""
+    """Each above 0 and so small that sums are finite, one for each server."""
     with pytest.raises(ValueError, match='weight'):
         routing.router(name).table(fleet(2), weights)
+
+
+@pytest.mark.parametrize('name', BY_NAME)
+@pytest.mark.parametrize('weights', [(MOST_WEIGHT,) * 2, (MOST_WEIGHT, 5e-324), (5e-324,) * 2])
+def test_extreme_weights_place_keys(name, weights):
+    """The largest and the smallest weight that is allowed can be used."""
+    table = SMALL[name].table(fleet(2), weights)
+    assert {table.index(key) for key in KEYS} <= {0, 1}
 
 
 @pytest.mark.parametrize('name', ROUTERS)
