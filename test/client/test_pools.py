@@ -134,7 +134,9 @@ def test_a_bad_address_leaves_the_pool_unchanged(kind, pool_of, bad):
 
 
 @either_face
-@pytest.mark.parametrize('weight', [0, -1, float('inf'), float('nan'), 1e308, 10**400], ids=range(6))
+@pytest.mark.parametrize(
+    'weight', [0, -1, float('inf'), float('nan'), 1e308, 10**400], ids=range(6)
+)
 def test_a_weight_is_above_0_and_at_most_1e100(kind, pool_of, weight):
     """Anything else is a ValueError."""
     with pytest.raises(ValueError, match='weight'):

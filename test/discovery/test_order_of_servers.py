@@ -268,3 +268,36 @@ def test_close_waits_for_no_source(kind):
             assert time.monotonic() - began < 0.25
     finally:
         leave.set()
+
+
+#: An address that a source names, and how the user adds the same one with options.
+OWN_OPTIONS = {
+    'frame=False': ('127.0.0.1:1', {'frame': False}, lambda client: not client.frame),
+    'frame=True': ('127.0.0.1:1', {'frame': True}, lambda client: client.frame),
+    'an option': ('127.0.0.1:1', {'timeout': 123}, lambda client: client.timeout == 123),
+    'in the URL': ('thrift://127.0.0.1:1?timeout=123', {}, lambda client: client.timeout == 123),
+    'the port': ('thrift://127.0.0.1', {'port': 1}, lambda client: client.port == 1),
+}
+
+
+@each_kind
+@pytest.mark.parametrize('is_first', [True, False], ids=['source first', 'by hand first'])
+@pytest.mark.parametrize('case', OWN_OPTIONS)
+def test_options_by_hand_count_for_the_server_of_a_source(kind, case, is_first):
+    """The client has them; the source's, which is there when it is removed, has the pool's."""
+    address, options, has_them = OWN_OPTIONS[case]
+    named = Member(address)
+    source = Told()
+    pool_options = {'frame': case != 'frame=True', 'timeout': 456}
+    with made(kind, test_service, **pool_options) as pool:
+        pool.follow(source)
+        if is_first:
+            source.tell(named)
+        mine = pool.add_server(address, **options)
+        assert has_them(mine)
+        source.tell(named)
+        assert pool.servers == (mine,)
+        pool.remove_server(name=named.name)
+        (theirs,) = pool.servers
+        assert not has_them(theirs)
+        assert (theirs.frame, theirs.timeout) == (pool_options['frame'], 456)

@@ -157,9 +157,10 @@ class PoolBase(Generic[S]):
             if frame is False and 'transport' not in options:
                 given = {key: given[key] for key in given if key != 'transport'}
             server = self._new_client(address, (given, own), name)
-            if not own:
-                written = host if host is not None and '://' in host else server.address
-                spec = written, None
+            url = host if host is not None and '://' in host else ''
+            # Only a client without options of its own is the same as a source's.
+            if not (own or frame is not None or '?' in url or '@' in url or (url and port)):
+                spec = url or server.address, None
         elif host is not None or port is not None or options:
             raise TypeError('server= is a client with an address and options of its own')
         elif not isinstance(server, self._client_type) or server.service is not self.service:
