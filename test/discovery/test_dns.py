@@ -4,10 +4,19 @@ import time
 
 import pytest
 
+from discovery.helpers import wait_until
+from on_loop_pools import made
+from test_if import test_service
+from thrift_client import BalancedClient, HashClient, ReplicatedClient
+from thrift_client.aio import AsyncBalancedClient, AsyncHashClient, AsyncReplicatedClient
 from thrift_client.discovery import DnsSource, SrvSource
 
 FAST = {'min_interval': 50, 'interval': 100, 'retry': 50, 'max_retry': 100, 'timeout': 250}
 SRV = '_thrift._tcp.kv.test'
+KINDS = (
+    HashClient, ReplicatedClient, BalancedClient,
+    AsyncHashClient, AsyncReplicatedClient, AsyncBalancedClient,
+)  # fmt: skip
 
 
 def host(name, *addresses):
@@ -128,3 +137,34 @@ def test_srv_records_that_say_no_change_nothing(dnsmasq, recorder, watch):
         wanted = f'127.0.0.{number + 1}'
         recorder.wait_for(lambda wanted=wanted: recorder.updates[-1][0].host == wanted)
     assert all(update[0].name == 'h1.test:9' for update in recorder.updates)
+
+
+#: Records that aren't servers: what dnsmasq serves, and what the warning says.
+BAD_RECORDS = {
+    'port 0': ([host('h2.test', '127.0.0.2'), srv('h2.test', 0)], 'port 0 is not between'),
+    'no address': ([srv('h2.test', 9)], 'h2.test:9 has no address'),
+}
+
+
+@pytest.mark.parametrize('bad', BAD_RECORDS)
+@pytest.mark.parametrize('kind', KINDS, ids=lambda kind: kind.__name__)
+def test_an_srv_record_that_is_not_a_server(dnsmasq, caplog, kind, bad):
+    """Pools that route by key keep their last list; the others leave it out. Both say why."""
+    one = [host('h1.test', '127.0.0.1'), srv('h1.test', 9)]
+    three = [host('h3.test', '127.0.0.3'), srv('h3.test', 9)]
+    records, reason = BAD_RECORDS[bad]
+    dnsmasq.serve(*one)
+    source = SrvSource(SRV, nameservers=[dnsmasq.address], grace=0, **FAST | {'timeout': 3000})
+    with made(kind, test_service, servers=source) as pool:
+        wait_until(lambda: len(pool) == 1)
+        dnsmasq.serve(*one, *records, *three)
+        wait_until(lambda: reason in caplog.text)
+        if kind in (HashClient, AsyncHashClient):
+            assert 'keeping the last 1 servers' in caplog.text
+            assert [server.name for server in pool] == ['h1.test:9']
+        else:
+            wait_until(lambda: len(pool) == 2)
+            assert [server.name for server in pool] == ['h1.test:9', 'h3.test:9']
+            assert 'leaving out 1' in caplog.text
+        dnsmasq.serve(*three)
+        wait_until(lambda: [server.name for server in pool] == ['h3.test:9'])

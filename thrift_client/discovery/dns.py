@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from thrift_client import address as addresses
-from thrift_client.discovery.member import Member
+from thrift_client.discovery.member import SHOWN, Member
 from thrift_client.discovery.polled import checked_duration
 from thrift_client.discovery.source import FunctionReader, Reading, Source, SourceError
 from thrift_client.discovery.stable import Policy, PolicyOptions
@@ -140,32 +140,36 @@ class SrvSource(Source):
         # A target of '.' means that the service is not available.
         records = [record for record in answer if str(record.target) != '.']
         best = min((record.priority for record in records), default=0)
-        members = tuple(self._members([r for r in records if r.priority == best]))
-        if records and not members:
-            raise SourceError(f'no target of {self._name} has an address')
-        if not members and not self.policy.allow_empty:
+        chosen = [record for record in records if record.priority == best]
+        if not chosen and not self.policy.allow_empty:
             raise SourceError(f'{self._name} says that the service is not available')
-        return Reading(members, self._pace.of(_seconds(answer)))
-
-    def _members(self, records: list[Any]) -> Iterator[Member]:
+        members, broken = [], []
         until = time.monotonic() + self._resolver.lifetime * MOST_LOOKUPS
-        for record in records:
+        for record in chosen:
             if time.monotonic() > until:
-                raise SourceError(f'looking up the {len(records)} targets took too long')
-            host = record.target.to_text(omit_final_dot=True)
-            target, name = host, addresses.join(host, record.port)
-            if self._resolve_targets:
-                found, _ = _addresses(self._resolver, host, None)
-                if not found:
-                    continue
-                host = found[0]
-            yield Member(
-                addresses.join(host, record.port),
-                name,
-                max(record.weight, 1),
-                {'priority': record.priority},
-                target,
-            )
+                raise SourceError(f'looking up the {len(chosen)} targets took too long')
+            try:
+                members.append(self._member(record))
+            except ValueError as exc:
+                broken.append(f'a record of {self._name} is not a server: {exc}'[:SHOWN])
+        return Reading(tuple(members), self._pace.of(_seconds(answer)), tuple(broken))
+
+    def _member(self, record: Any) -> Member:
+        """Return the member that a record means. Raises ValueError for one that can't be used."""
+        target = host = record.target.to_text(omit_final_dot=True)
+        name = addresses.join(target, record.port)
+        if self._resolve_targets:
+            found, _ = _addresses(self._resolver, target, None)
+            if not found:
+                raise ValueError(f'{name} has no address')
+            host = found[0]
+        return Member(
+            addresses.join(host, record.port),
+            name,
+            max(record.weight, 1),
+            {'priority': record.priority},
+            target,
+        )
 
 
 def _pace(shortest: float, longest: float) -> _Pace:
