@@ -301,3 +301,27 @@ def test_options_by_hand_count_for_the_server_of_a_source(kind, case, is_first):
         (theirs,) = pool.servers
         assert not has_them(theirs)
         assert (theirs.frame, theirs.timeout) == (pool_options['frame'], 456)
+
+
+@each_kind
+def test_a_list_of_any_length_is_compared_in_linear_time(kind):
+    """Names are found by their hash, because the pool can't be changed meanwhile."""
+    compared = itertools.count()
+
+    class Name(str):
+        """Counts its comparisons."""
+
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            next(compared)
+            return str.__eq__(self, other)
+
+    source = Told()
+    with pool_of(kind, 'modulo') as pool:
+        pool.follow(source)
+        for count in (500, 499):
+            source.tell(*[Member(f'127.0.0.1:{n + 1}', Name(f'n{n}')) for n in range(count)])
+            assert len(pool) == count
+    assert next(compared) < 20 * 500

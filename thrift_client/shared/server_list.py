@@ -98,13 +98,18 @@ class Claims(NamedTuple):
         """Return all claims, also those that don't count."""
         return (*self.by_hand, *(claim for listed in self.lists for claim in listed))
 
-    def shared(self, claim: Claim) -> Claim:
-        """Return `claim` with the client that an earlier one of equal name and spec has."""
-        if claim.spec is not None:
-            for other in self.everyone():
-                if (other.name, other.spec) == (claim.name, claim.spec):
-                    return claim._replace(server=other.server, lent=other.lent)
-        return claim
+    def shared(self, claims: Iterable[Claim]) -> tuple[Claim, ...]:
+        """Return `claims` with the clients that earlier ones of equal names and specs have."""
+        have: dict[Any, Claim] = {}
+        for claim in self.everyone():
+            if claim.spec is not None:
+                have.setdefault((claim.name, claim.spec), claim)
+
+        def share(claim: Claim) -> Claim:
+            other = have.get((claim.name, claim.spec), claim)
+            return claim._replace(server=other.server, lent=other.lent)
+
+        return tuple(map(share, claims))
 
 
 class Roster:
@@ -243,7 +248,7 @@ class ServerList:
         def adding(claims: Claims) -> Claims:
             if claim.name in {other.name for other in claims.by_hand}:
                 raise ValueError(f'the pool already has a server named {claim.name!r}')
-            more = claims.adding(claims.shared(claim))
+            more = claims.adding(*claims.shared((claim,)))
             self._check(more.by_hand)
             return more
 
@@ -307,7 +312,7 @@ class ServerList:
 
         def listing(claims: Claims) -> Claims:
             position = self.followers.index(follower)
-            return claims.listing(position, [claims.shared(claim) for claim in listed])
+            return claims.listing(position, claims.shared(listed))
 
         try:
             self._change(listing)
