@@ -1,6 +1,7 @@
 """A file that is followed while it is replaced, broken and removed."""
 
 import json
+import os
 
 import pytest
 
@@ -37,6 +38,20 @@ def test_a_change_is_seen(path, recorder, watch, write):
     assert recorder.updates[-1][0].weight == 2
     # A file that is written in place can be seen while it is empty.
     assert not recorder.troubles or write is not replace
+
+
+def test_a_change_that_keeps_size_and_time_is_seen(path, recorder, watch):
+    """As by `cp -p`, which gives a file the time of the one that it copies."""
+
+    def write(text):
+        path.write_text(text)
+        os.utime(path, (1, 1))
+
+    write('["kv:1"]')
+    watch(FileSource(path, **FAST))
+    recorder.wait_names('kv:1')
+    write('["kv:2"]')
+    recorder.wait_names('kv:2')
 
 
 @pytest.mark.parametrize(

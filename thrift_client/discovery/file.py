@@ -89,9 +89,11 @@ class FileReader:
 def _identity(descriptor: int) -> tuple[int, ...] | None:
     """Return an identity of the file's content; None while it may still change unnoticed."""
     stat = os.fstat(descriptor)
-    if abs(time.time_ns() - stat.st_mtime_ns) < _FRESH_NS:
+    # A copy that keeps the time of the original has an old mtime, but not an old ctime.
+    changed = stat.st_mtime_ns, stat.st_ctime_ns
+    if any(abs(time.time_ns() - at) < _FRESH_NS for at in changed):
         return None
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+    return stat.st_dev, stat.st_ino, stat.st_size, *changed
 
 
 def _bounded(file: IO[str]) -> str:
