@@ -114,6 +114,21 @@ def test_a_server_registers(etcd, operator, prefix, recorder, watch):
     assert operator.get_prefix(f'{prefix}/') == []
 
 
+@pytest.mark.parametrize('part', ['bücher', '日本'])
+@pytest.mark.parametrize('options', [WATCHED, POLLED], ids=['watched', 'polled'])
+def test_keys_in_any_script(etcd, operator, prefix, recorder, watch, part, options):
+    """Prefixes and names are encoded as UTF-8, by sources and by registrations."""
+    prefix = f'{prefix}/{part}'
+    watch(EtcdSource(etcd.address, prefix, **options))
+    recorder.wait_for(lambda: recorder.troubles)  # there is no such key yet
+    operator.put(f'{prefix}/{part}'.encode(), 'kv:1')
+    recorder.wait_names(part)
+    with register(etcd, prefix, 'kv:2', name=f'{part}-2') as registration:
+        assert registration.wait(LONG * 1000)
+        recorder.wait_names(part, f'{part}-2')
+    recorder.wait_names(part)
+
+
 def test_a_name_is_not_taken_from_another_server(etcd, operator, prefix, caplog):
     """The second registration warns, waits, and holds once the first has gone."""
     url = f'etcd://{etcd.address}{prefix}'

@@ -96,7 +96,7 @@ class EtcdReader:
         """Return the current members."""
         found = {
             entry['key'].decode('utf-8', 'replace'): value
-            for value, entry in self._session.ask(lambda client: client.get_prefix(self._prefix))
+            for value, entry in self._session.under(self._prefix)
         }
         again = self._interval
         if self._wake is not None:
@@ -186,8 +186,9 @@ class _Key:
 
     def __init__(self, session: EtcdSession, key: str, value: str, ttl: int) -> None:
         self._session = session
-        self._key = key
-        self._value = value
+        self._label = key
+        self._key = key.encode()  # etcd3gw would encode a str as Latin-1
+        self._value = value.encode()
         self._ttl = ttl
         self._lease: Any = None
 
@@ -222,19 +223,19 @@ class _Key:
         found = client.get(self._key, metadata=True)
         if not found:
             if not client.create(self._key, self._value, lease=self._lease):
-                raise SourceError(f'{self._key} was registered by another server just now')
+                raise SourceError(f'{self._label} was registered by another server just now')
             return
         value, entry = found[0]
         if int(entry.get('lease', 0)) == self._lease.id:
             return
         # The same server may have been started again before its old lease ended.
         if not self._is_ours(value):
-            raise SourceError(f'{self._key} is registered already, by another server')
+            raise SourceError(f'{self._label} is registered already, by another server')
         client.put(self._key, self._value, lease=self._lease)
 
     def _is_ours(self, value: bytes) -> bool:
         try:
-            return decode(value, '').address == decode(self._value.encode(), '').address
+            return decode(value, '').address == decode(self._value, '').address
         except ValueError:
             return False
 

@@ -14,14 +14,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import requests
 from etcd3gw.client import Etcd3Client
 from etcd3gw.exceptions import Etcd3Exception
 
 from thrift_client import address as addresses
-from thrift_client.discovery.etcd_wire import CutAdapter, WatchStream
+from thrift_client.discovery.etcd_wire import CutAdapter, WatchStream, key_range
 from thrift_client.discovery.member import SHOWN
 from thrift_client.discovery.source import SourceError
 
@@ -78,6 +78,13 @@ class EtcdSession:
         # Raised outside of the handler: the server's text may repeat the request, and the
         # frames of the failure keep its connections open.
         raise SourceError(f'{host} {reason}')
+
+    def under(self, prefix: str) -> list[tuple[bytes, Any]]:
+        """Return each key under `prefix`, as its value and its facts. Raises as `ask`."""
+        start, end = key_range(prefix)
+        options: Any = {'metadata': True, 'range_end': end}  # declared as a str only
+        found: list[tuple[bytes, Any]] = self.ask(lambda client: client.get(start, **options))
+        return found
 
     def listen(self, prefix: str, wake: Callable[[], None]) -> float:
         """Have `wake` called when a key under `prefix` changes, and once at the start.

@@ -161,10 +161,18 @@ def _connection(url: SplitResult, client: Etcd3Client) -> HTTPConnection:
     return HTTPSConnection(host, port, timeout=timeout, context=context)
 
 
+def key_range(prefix: str) -> tuple[bytes, bytes]:
+    """Return the first key under a prefix and the first one after all of them.
+
+    They are bytes, because etcd3gw would encode a str as Latin-1.
+    """
+    start = prefix.encode()
+    return start, start[:-1] + bytes([start[-1] + 1])
+
+
 def _watch_request(prefix: str) -> bytes:
     """Return the body of a request for every change under `prefix`."""
-    start = prefix.encode()
-    end = start[:-1] + bytes([start[-1] + 1])
+    start, end = key_range(prefix)
     keys = {'key': base64.b64encode(start).decode(), 'range_end': base64.b64encode(end).decode()}
     return json.dumps({'create_request': keys}).encode()
 
