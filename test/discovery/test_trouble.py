@@ -9,6 +9,7 @@ import time
 import pytest
 
 from discovery.helpers import LONG, free_port, wait_until
+from on_loop_pools import made
 from test_if import test_service
 from thrift_client import BalancedClient, HashClient, ReplicatedClient, aio
 from thrift_client.discovery import CallableSource, Member, SourceError
@@ -62,6 +63,20 @@ def test_the_reason_is_in_the_error(request, kind):
         assert reason in str(caught.value)
         assert isinstance(caught.value.__cause__, SourceError)
         assert reason in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize('kind', (*POOLS, *ASYNC_POOLS), ids=lambda kind: kind.__name__)
+def test_a_request_log_that_cannot_be_opened(tmp_path, kind):
+    """Calls say why there is no server, although the source works."""
+    log = tmp_path / 'missing' / 'requests'
+    options = {'log_filename': str(log), 'timeout': LONG * 1000}
+    source = CallableSource(lambda: ['127.0.0.1:1'], **FAST)
+    with made(kind, test_service, servers=source, **options) as pool:
+        began = time.monotonic()
+        with pytest.raises(NoServersError, match='No such file or directory') as caught:
+            pool.ping()
+        assert time.monotonic() - began < LONG / 2
+        assert str(log) in str(caught.value)
 
 
 @pytest.mark.parametrize('kind', POOLS)

@@ -360,7 +360,8 @@ class PoolBase(Generic[S]):
     def _make_server(self, member: Member) -> S:
         """Return a client for a server that a source names; a source may set few options.
 
-        Raises ValueError, TypeError or ImportError for one that this pool can't have.
+        Raises ValueError, TypeError, ImportError or OSError (of `log_filename`) for one that
+        this pool can't have.
         """
         from thrift_client.discovery.member import permitted
         from thrift_client.options import from_query

@@ -199,9 +199,9 @@ class ServerList:
     """The servers of a pool, shared by its views and by `all`.
 
     `make_server(member)` creates the client of a server that a source names; it raises
-    ValueError, TypeError or ImportError for one that the pool can't have. A server's endpoint
-    is notified after the server was added or removed, in the thread that changed the list and
-    without a lock. `router` places keys and `make_load(weight)` creates the record of a
+    ValueError, TypeError, ImportError or OSError (of `log_filename`) for one that the pool
+    can't have. A server's endpoint is notified after the server was added or removed, in the
+    thread that changed the list and without a lock. `router` places keys and `make_load(weight)` creates the record of a
     server's calls; None if the pool has no router or no balancer.
     """
 
@@ -300,7 +300,7 @@ class ServerList:
                     member.weight,
                     spec,
                 )
-            except (ValueError, TypeError, ImportError) as exc:
+            except (ValueError, TypeError, ImportError, OSError) as exc:
                 yield exc
 
     def set_list(self, follower: Follower, listed: Iterable[Claim]) -> None:
