@@ -1,7 +1,6 @@
 """Members in every form that sources may use."""
 
 import dataclasses
-import reprlib
 
 import pytest
 
@@ -26,6 +25,7 @@ FORMS = [
 def test_forms(value, member):
     """Each form is read as the member that it means."""
     assert Member.of(value) == member
+
 
 
 BROKEN = [
@@ -54,11 +54,53 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize('value', BROKEN, ids=reprlib.repr)
+@pytest.mark.parametrize('value', BROKEN, ids=lambda value: repr(value)[:60])
 def test_what_is_not_a_server_is_a_value_error(value):
     """The error says what is wrong with it."""
     with pytest.raises(ValueError, match=r'.'):
         Member.of(value)
+
+
+def nested(value, levels):
+    """Return a value inside as many lists or mappings."""
+    for _ in range(levels):
+        value = {'a': value} if isinstance(value, dict) else [value]
+    return value
+
+
+def repeated(levels):
+    """Return a value that stands for 1000 ** levels values, as YAML's aliases make them."""
+    value = 'x'
+    for _ in range(levels):
+        value = [value] * 1000
+    return value
+
+
+ENDLESS = {}
+ENDLESS['a'] = ENDLESS
+
+#: Metadata that is refused, and what the error says.
+TOO_MUCH = {
+    'values': ({'a': [0] * 1000}, 'at most 1000 values'),
+    'aliases': ({'a': repeated(30)}, 'at most 1000 values'),
+    'levels': ({'a': nested([], 20)}, 'at most 20 levels'),
+    'many levels': ({'a': nested({}, 900)}, 'at most 20 levels'),
+    'endless': (ENDLESS, 'at most 20 levels'),
+}
+
+
+@pytest.mark.parametrize('case', TOO_MUCH)
+def test_metadata_is_bounded(case):
+    """Lists are compared whole, so a member must not take long to compare."""
+    metadata, said = TOO_MUCH[case]
+    with pytest.raises(ValueError, match=said):
+        Member('kv:1', metadata=metadata)
+
+
+def test_metadata_of_the_largest_size():
+    """Hundreds of values on several levels are accepted."""
+    metadata = {'a': [{'b': 'c' * 10_000, 'd': (1, 2)}] * 150, 'e': nested('f', 18)}
+    assert Member('kv:1', metadata=metadata).metadata == metadata
 
 
 def test_names():

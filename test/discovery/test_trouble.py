@@ -245,3 +245,31 @@ def test_members_that_are_made_elsewhere_may_be_refused(caplog):
         pytest.raises(NoServersError, match='morse'),
     ):
         pool.ping()
+
+
+def aliases(levels):
+    """Return a YAML mapping in which aliases stand for 9 ** levels values."""
+    rows = ['{a0: &a0 [x]']
+    rows += [f'a{n}: &a{n} [{",".join([f"*a{n - 1}"] * 9)}]' for n in range(1, levels + 1)]
+    return ', '.join(rows) + '}'
+
+
+@pytest.mark.parametrize('metadata', [aliases(9), '&m {self: *m}'], ids=['aliases', 'endless'])
+@pytest.mark.parametrize('kind', (*POOLS, *ASYNC_POOLS), ids=lambda kind: kind.__name__)
+def test_metadata_that_takes_long_to_compare(tmp_path, caplog, kind, metadata):
+    """Such a member is one that can't be read; the pool can be used meanwhile."""
+    path = tmp_path / 'servers.yaml'
+    path.write_text('["127.0.0.1:1"]')
+    with made(kind, test_service, servers=f'file:{path}?interval=10') as pool:
+        wait_until(lambda: len(pool) == 1)
+        beside = path.with_suffix('.new')
+        beside.write_text(
+            f'- 127.0.0.1:2\n- address: 127.0.0.1:3\n  metadata: {metadata}\n'
+        )
+        beside.replace(path)
+        wait_until(lambda: 'server 1 of the list: metadata must have at most' in caplog.text)
+        if kind in (HashClient, aio.AsyncHashClient):
+            assert '127.0.0.1:1' in pool
+        else:
+            wait_until(lambda: '127.0.0.1:2' in pool)
+        assert len(pool) == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from reprlib import repr as shown  # as short as an error should be
 from types import MappingProxyType
@@ -14,6 +14,11 @@ from thrift_client.routing.base import MOST_WEIGHT
 
 #: Characters of the reason why a member can't be read that are shown.
 SHOWN = 300
+
+#: How many values, and levels of them, a member's metadata may have: lists are compared whole, and
+#: the aliases of a few lines of YAML can stand for billions of values.
+MOST_VALUES = 1000
+MOST_LEVELS = 20
 
 #: The options that a member's URL may set.
 MAY_SAY = ('frame', 'protocol', 'transport', 'service_name')
@@ -31,7 +36,8 @@ class Member:
     other data of the source. `server_hostname`: the name that its certificate must contain, if
     that is not the host of the address. No entry in a registry or a file can set it.
 
-    Raises ValueError (an address, weight or name that can't be right).
+    Raises ValueError (an address, weight or name that can't be right, metadata of more than
+    1000 values or 20 levels).
     """
 
     address: str = field(repr=False)
@@ -52,6 +58,7 @@ class Member:
             )
         if not isinstance(self.metadata, Mapping):
             raise ValueError(f'metadata must be a mapping, not {shown(self.metadata)}')
+        _check_size(self.metadata)
         object.__setattr__(self, 'name', self.name or parsed.label)
         object.__setattr__(self, 'metadata', MappingProxyType(dict(self.metadata)))
 
@@ -117,6 +124,25 @@ def _parsed(address: str) -> addresses.Address:
             shown = f'…@{address.rpartition("@")[2]}'
             raise ValueError(f'not an address: {shown!r}') from None
         raise ValueError(str(exc)) from None
+
+
+def _check_size(metadata: Mapping[str, Any]) -> None:
+    """Raise ValueError for metadata whose comparison could take long or nest too deeply."""
+    level: list[Any] = [metadata]
+    count = 0
+    for _ in range(MOST_LEVELS):
+        inner: list[Any] = []
+        for value in level:
+            inside = value.values() if isinstance(value, Mapping) else value
+            if isinstance(inside, Collection) and not isinstance(inside, str | bytes):
+                count += len(inside)
+                if count > MOST_VALUES:
+                    raise ValueError(f'metadata must have at most {MOST_VALUES} values')
+                inner += inside
+        if not inner:
+            return
+        level = inner
+    raise ValueError(f'metadata must have at most {MOST_LEVELS} levels')
 
 
 def _of_mapping(value: Mapping[str, Any], name: str) -> Member:
