@@ -65,7 +65,7 @@ def test_the_reason_is_in_the_error(request, kind):
         assert reason in str(caught.value.__cause__)
 
 
-@pytest.mark.parametrize('kind', (*POOLS, *ASYNC_POOLS), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize('kind', [*POOLS, *ASYNC_POOLS], ids=lambda kind: kind.__name__)
 def test_a_request_log_that_cannot_be_opened(tmp_path, kind):
     """Calls say why there is no server, although the source works."""
     log = tmp_path / 'missing' / 'requests'
@@ -255,7 +255,7 @@ def aliases(levels):
 
 
 @pytest.mark.parametrize('metadata', [aliases(9), '&m {self: *m}'], ids=['aliases', 'endless'])
-@pytest.mark.parametrize('kind', (*POOLS, *ASYNC_POOLS), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize('kind', [*POOLS, *ASYNC_POOLS], ids=lambda kind: kind.__name__)
 def test_metadata_that_takes_long_to_compare(tmp_path, caplog, kind, metadata):
     """Such a member is one that can't be read; the pool can be used meanwhile."""
     path = tmp_path / 'servers.yaml'
@@ -273,3 +273,54 @@ def test_metadata_that_takes_long_to_compare(tmp_path, caplog, kind, metadata):
         else:
             wait_until(lambda: '127.0.0.1:2' in pool)
         assert len(pool) == 1
+
+
+EVERY_POOL = pytest.mark.parametrize(
+    'kind', [*POOLS, *ASYNC_POOLS], ids=lambda kind: kind.__name__
+)
+
+
+@EVERY_POOL
+def test_a_failure_is_over_once_the_same_list_is_read_again(kind):
+    """The error of a call that finds no servers has no older reason."""
+    listed = [[]]
+
+    def ask():
+        if listed[0] is None:
+            raise OSError('broken')
+        return listed[0]
+
+    source = CallableSource(ask, interval=10, allow_empty=True, **FAST)
+    with made(kind, test_service, servers=source) as pool:
+
+        def error():
+            with pytest.raises(NoServersError) as caught:
+                pool.ping()
+            return caught.value
+
+        assert error().__cause__ is None
+        listed[0] = None
+        wait_until(lambda: 'broken' in str(error()))
+        listed[0] = []
+        wait_until(lambda: 'broken' not in str(error()))
+        assert error().__cause__ is None
+
+
+@EVERY_POOL
+def test_the_reason_why_a_list_cannot_be_used_lasts(tmp_path, kind):
+    """Also if the source has failed meanwhile, and works again with that list."""
+    path = tmp_path / 'servers.json'
+    path.write_text('["thrift://127.0.0.1:1?protocol=morse"]')
+    with made(kind, test_service, servers=f'file:{path}?interval=10') as pool:
+
+        def error():
+            with pytest.raises(NoServersError) as caught:
+                pool.ping()
+            return str(caught.value)
+
+        wait_until(lambda: 'morse' in error())
+        path.rename(tmp_path / 'moved')
+        wait_until(lambda: 'No such file' in error())
+        (tmp_path / 'moved').rename(path)
+        wait_until(lambda: 'morse' in error())
+        assert 'No such file' not in error()

@@ -59,7 +59,8 @@ class Listener(Protocol):
     def trouble(self, exception: SourceError) -> None:
         """Note that the source failed; the servers stay. Called once until it works again.
 
-        If a listener has `trouble_again(exception)`, that is called for each further failure.
+        If a listener has `trouble_again(exception)`, that is called for each further failure. If
+        it has `works_again()`, that is called when the source works again with the same list.
         One whose attribute `whole_lists` is True keeps its list while a member of a new one
         can't be read; for the others, such a member is left out.
         """
@@ -236,6 +237,9 @@ class _Follower:
             self._failures = 0
             self._reason = ''
             logger.info('%s works again', self._label)
+            works_again = getattr(self._listener(), 'works_again', None)
+            if changed is None and works_again is not None:
+                self._call(works_again)
         if not self._warned.issuperset(broken):
             logger.warning('%s: %s; leaving out %d', self._label, _listed(broken), len(broken))
         if not self._warned.issuperset(twice):

@@ -31,8 +31,8 @@ class Follower:
     """Keeps the servers that `source` names in a pool's list."""
 
     __slots__ = (
-        '__weakref__', '_closed', '_failures', '_first', '_listed', '_listeners', '_lock',
-        '_servers', '_source', '_warned', '_watch', 'failure',
+        '__weakref__', '_closed', '_failures', '_first', '_listeners', '_lock', '_servers',
+        '_source', '_unusable', '_warned', '_watch', 'failure', 'listed',
     )  # fmt: skip
 
     def __init__(self, servers: ServerList, source: Watchable) -> None:
@@ -41,9 +41,11 @@ class Follower:
         self._watch: Watch | None = None
         self._closed = False
         #: How many servers the last list had; None before the first.
-        self._listed: int | None = None
+        self.listed: int | None = None
         self._failures = 0
         self._warned: frozenset[str] = frozenset()
+        #: Why the source's latest list can't be used; None if it is.
+        self._unusable: SourceError | None = None
         #: Why the source has no list, or why an older one is kept; None if it works.
         self.failure: SourceError | None = None
         self._first = Event()
@@ -84,12 +86,12 @@ class Follower:
         if not keeps:
             try:
                 self._servers.set_list(self, usable)
-                self._listed = len(usable)
+                self.listed = len(usable)
             except ValueError as exc:
                 reasons.append(str(exc))
                 keeps = True
-        self.failure = self._warn(reasons, keeps)
-        self._failures = 0
+        self._unusable = self._warn(reasons, keeps)
+        self.works_again()
         self._end_waiting()
         if self._servers.roster.servers:
             for follower in self._servers.followers:
@@ -105,6 +107,11 @@ class Follower:
         self._failures += 1
         if self._failures > 1:
             self._end_waiting()
+
+    def works_again(self) -> None:
+        """Drop the source's failure: its latest list is still right."""
+        self.failure = self._unusable
+        self._failures = 0
 
     def wait_first(self, timeout: float | None) -> None:
         """Wait until there may be servers, or a reason why not, at most `timeout` seconds."""
@@ -135,7 +142,7 @@ class Follower:
         self._first = Event()
         self._watch = None
         self._failures = 0
-        if self._closed or self._listed is not None:
+        if self._closed or self.listed is not None:
             self._first.set()
         return None if self._closed else self.begin
 
@@ -152,10 +159,10 @@ class Follower:
         some = '; '.join(sorted(new)[:SHOWN]) + ('; …' if len(new) > SHOWN else '')
         if not keeps:
             effect = f'leaving out {len(reasons)} of its servers'
-        elif self._listed is None:
+        elif self.listed is None:
             effect = 'waiting for its first list'
         else:
-            effect = f'keeping the last {self._listed} servers'
+            effect = f'keeping the last {self.listed} servers'
         if new:
             log.warning('%s: %s; %s', self._label, some, effect)
         return SourceError(f'{self._label}: {"; ".join(reasons[:SHOWN])}') if keeps else None
