@@ -13,7 +13,7 @@ from on_loop_pools import made
 from test_if import test_service
 from thrift_client import BalancedClient, HashClient, ReplicatedClient, aio
 from thrift_client.discovery import CallableSource, Member, SourceError
-from thrift_client.errors import NoServersError
+from thrift_client.errors import ClientClosed, NoServersError
 
 FAST = {'retry': 20, 'max_retry': 40}
 POOLS = (HashClient, BalancedClient, ReplicatedClient)
@@ -324,3 +324,47 @@ def test_the_reason_why_a_list_cannot_be_used_lasts(tmp_path, kind):
         (tmp_path / 'moved').rename(path)
         wait_until(lambda: 'morse' in error())
         assert 'No such file' not in error()
+
+
+class Told:
+    """A source that lists what it is given; its `watch` and its `close` may fail."""
+
+    label = 'told'
+
+    def __init__(self, *members, watching=None, closing=None):
+        self._members = members
+        self._watching = watching
+        self._closing = closing
+        self.closed = 0
+
+    def watch(self, listener):
+        if self._members:
+            listener.update(self._members)
+        if self._watching is not None:
+            raise self._watching
+        return self
+
+    def close(self):
+        self.closed += 1
+        if self._closing is not None:
+            raise self._closing
+
+
+@EVERY_POOL
+def test_a_watch_whose_close_fails(kind, kv_server, caplog):
+    """The pool closes everything else, and logs the exception once."""
+    bad = Told(Member(kv_server.address), closing=RuntimeError('cannot close'))
+    last = Told(Member(kv_server.address))
+    with made(kind, test_service, servers=bad) as pool:
+        pool.follow(lambda: [kv_server.address])
+        pool.follow(last)
+        pool.ping()
+        (server,) = pool
+        for _ in range(2):
+            pool.close()
+        assert (bad.closed, last.closed) == (1, 1)
+        assert server.stats().idle == server.stats().busy == 0
+        with pytest.raises(ClientClosed):
+            pool.ping()
+    assert caplog.text.count('told: its watch could not be closed') == 1
+    assert caplog.text.count('RuntimeError: cannot close') == 1

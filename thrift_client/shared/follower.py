@@ -13,6 +13,7 @@ from threading import Event, RLock
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from thrift_client.core.failures import unless_foreign
 from thrift_client.discovery import SourceError
 from thrift_client.shared import fork
 from thrift_client.shared.server_list import Claim, log
@@ -71,7 +72,7 @@ class Follower:
             self._end_waiting()
             return
         if self._closed:
-            self._watch.close()
+            self._end_watch()
 
     def update(self, members: tuple[Member, ...]) -> None:
         """Replace the pool's list.
@@ -131,8 +132,7 @@ class Follower:
     def close(self) -> None:
         """Stop following, without waiting; the servers stay, and no call waits any more."""
         self._closed = True
-        if self._watch is not None:
-            self._watch.close()
+        self._end_watch()
         self._end_waiting()
 
     def renew_after_fork(self) -> Callable[[], None] | None:
@@ -145,6 +145,18 @@ class Follower:
         if self._closed or self.listed is not None:
             self._first.set()
         return None if self._closed else self.begin
+
+    def _end_watch(self) -> None:
+        """Close the watch. What it raises is logged: the rest of a pool is closed, too."""
+        watch = self._watch
+        if watch is None:
+            return
+        try:
+            watch.close()
+        except Exception as exc:  # noqa: BLE001 - a source may fail in any way
+            unless_foreign(exc)
+            log.exception('%s: its watch could not be closed', self._label)
+        self._watch = None
 
     @property
     def _label(self) -> str:
