@@ -368,3 +368,30 @@ def test_a_watch_whose_close_fails(kind, kv_server, caplog):
             pool.ping()
     assert caplog.text.count('told: its watch could not be closed') == 1
     assert caplog.text.count('RuntimeError: cannot close') == 1
+
+
+@EVERY_POOL
+def test_a_source_that_cannot_be_followed(kind):
+    """`follow` raises what its `watch` raises, and the pool is as before."""
+    one, two, three = (Member(f'127.0.0.1:{n}') for n in (1, 2, 3))
+    with made(kind, test_service) as pool:
+        bad = Told(two, watching=OSError('cannot follow'))
+        with pytest.raises(OSError, match='cannot follow'):
+            pool.follow(bad)
+        with pytest.raises(NoServersError, match='the pool has no servers') as caught:
+            pool.ping()
+        assert 'source' not in str(caught.value)
+        pool.follow(Told(one))
+        with pytest.raises(OSError, match='cannot follow'):
+            pool.follow(bad)
+        pool.follow(Told(three))
+        assert [server.name for server in pool] == [one.name, three.name]
+
+
+@EVERY_POOL
+def test_all_servers_removed_by_hand(kind):
+    """The error doesn't blame the source, which names servers."""
+    with made(kind, test_service, servers=Told(Member('127.0.0.1:1', 'one'))) as pool:
+        pool.remove_server(name='one')
+        with pytest.raises(NoServersError, match=r'were removed with remove_server\(\)'):
+            pool.ping()

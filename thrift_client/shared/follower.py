@@ -80,6 +80,8 @@ class Follower:
         Members that the pool can't use are left out. If it routes by key, or if no usable
         member is left, it keeps its last list instead.
         """
+        if self._closed:
+            return
         found = list(self._servers.claims_of(members))
         usable = [claim for claim in found if isinstance(claim, Claim)]
         reasons = [str(reason) for reason in found if isinstance(reason, Exception)]

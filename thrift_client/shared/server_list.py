@@ -94,6 +94,10 @@ class Claims(NamedTuple):
         named = {claim.name for each in lists for claim in each}
         return self._replace(lists=lists, vetoes=self.vetoes & named)
 
+    def without(self, position: int) -> Claims:
+        """Return these claims without the list of the source number `position`."""
+        return self._replace(lists=self.lists[:position] + self.lists[position + 1 :])
+
     def everyone(self) -> tuple[Claim, ...]:
         """Return all claims, also those that don't count."""
         return (*self.by_hand, *(claim for listed in self.lists for claim in listed))
@@ -181,6 +185,8 @@ def no_servers(followers: Iterable[Follower] = ()) -> NoServersError:
         return NoServersError('the pool has no servers', hint='add one with add_server()')
     failures = [each.failure for each in followers if each.failure is not None]
     reason = 'the source that the pool follows has named no servers'
+    if any(each.listed for each in followers):
+        reason = 'all servers that the source names were removed with remove_server()'
     if not failures:
         return NoServersError(reason)
     error = NoServersError(f'{reason}: {"; ".join(map(str, failures))}')
@@ -201,8 +207,9 @@ class ServerList:
     `make_server(member)` creates the client of a server that a source names; it raises
     ValueError, TypeError, ImportError or OSError (of `log_filename`) for one that the pool
     can't have. A server's endpoint is notified after the server was added or removed, in the
-    thread that changed the list and without a lock. `router` places keys and `make_load(weight)` creates the record of a
-    server's calls; None if the pool has no router or no balancer.
+    thread that changed the list and without a lock. `router` places keys and
+    `make_load(weight)` creates the record of a server's calls; None if the pool has no router
+    or no balancer.
     """
 
     __slots__ = (
@@ -273,7 +280,8 @@ class ServerList:
     def follow(self, follower: Follower) -> None:
         """Have a follower keep the servers of its source in this list, until `close`.
 
-        They are after those of earlier followers. Raises ClientClosed.
+        They are after those of earlier followers. Raises ClientClosed, and what the source
+        raises, with the list unchanged.
         """
         with self._lock:
             if self.closed:
@@ -283,9 +291,18 @@ class ServerList:
             follower.begin()
         except BaseException:
             follower.close()
+            self._forget(follower)
             raise
         if self.closed:
             raise closed()
+
+    def _forget(self, follower: Follower) -> None:
+        """Remove a follower whose source can't be followed, and what it may have listed."""
+        self.set_list(follower, ())
+        with self._lock:
+            position = self.followers.index(follower)
+            self.followers = self.followers[:position] + self.followers[position + 1 :]
+            self.roster.claims = self.roster.claims.without(position)
 
     def claims_of(self, members: Iterable[Member]) -> Iterable[Claim | Exception]:
         """Yield the claims of a source's members, or the reason why the pool can't have one."""
