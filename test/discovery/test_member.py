@@ -1,6 +1,8 @@
 """Members in every form that sources may use."""
 
+import copy
 import dataclasses
+import pickle
 
 import pytest
 
@@ -128,6 +130,18 @@ def test_a_member_is_a_value():
         member.weight = 2
     with pytest.raises(TypeError):
         member.metadata['zone'] = 'b'
+
+
+@pytest.mark.parametrize(
+    'copied', [copy.copy, copy.deepcopy, lambda member: pickle.loads(pickle.dumps(member))]
+)
+def test_a_member_can_be_copied_and_pickled(copied):
+    """The copy is an equal member."""
+    member = Member('thrift://kv:1?frame=1', 'one', 2, {'zones': ['a']}, 'kv.test')
+    other = copied(member)
+    assert other == member
+    with pytest.raises(TypeError):
+        other.metadata['zone'] = 'b'
 
 
 def test_repr_hides_credentials():

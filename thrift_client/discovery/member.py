@@ -62,6 +62,11 @@ class Member:
         object.__setattr__(self, 'name', self.name or parsed.label)
         object.__setattr__(self, 'metadata', MappingProxyType(dict(self.metadata)))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A mappingproxy can't be copied or pickled.
+        metadata = dict(self.metadata)
+        return Member, (self.address, self.name, self.weight, metadata, self.server_hostname)
+
     @property
     def host(self) -> str:
         """The host name or IP address; of a unix socket, its path."""
