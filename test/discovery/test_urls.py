@@ -135,6 +135,20 @@ def test_only_some_can_be_registered_in():
 
 
 @pytest.mark.parametrize(
+    'address',
+    ['thrifts://kv:1', 'http://kv:1', 'https://kv:1/path', 'thrift://kv:1?frame=1',
+     'thrift://u:secret@kv:1', 'unix:/run/kv'],
+)  # fmt: skip
+def test_a_server_set_has_only_hosts_and_ports(address):
+    """What else an address says would be lost without a word, so it is refused."""
+    with pytest.raises(ValueError, match='a ServerSet can') as caught:
+        discovery.register('zk://h:1/kv', address)
+    assert 'secret' not in str(caught.value)
+    with pytest.raises(ValueError, match='a ServerSet can'):
+        discovery.register('zk://h:1/kv', 'kv:1', additional={'admin': address})
+
+
+@pytest.mark.parametrize(
     ('module', 'url', 'extra'),
     [
         ('kazoo', 'zk://h/kv', 'zookeeper'),

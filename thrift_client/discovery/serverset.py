@@ -54,16 +54,18 @@ def decode(data: bytes, endpoint: str | None, *, by_shard: bool) -> Member | Non
 
 
 def encode(
-    host: str,
-    port: int,
+    address: str,
     *,
     shard: int | None,
     weight: float,
     additional: Mapping[str, str],
 ) -> bytes:
-    """Write a node; `additional` maps names of further endpoints to their addresses."""
+    """Write a node; `additional` maps names of further endpoints to their addresses.
+
+    Raises ValueError for an address that is more than a host and a port.
+    """
     node: dict[str, Any] = {
-        'serviceEndpoint': {'host': host, 'port': port},
+        'serviceEndpoint': _endpoint(address),
         'additionalEndpoints': {name: _endpoint(text) for name, text in additional.items()},
         'status': 'ALIVE',
     }
@@ -76,6 +78,14 @@ def encode(
 
 def _endpoint(text: str) -> dict[str, Any]:
     parsed = addresses.parse(text)
+    if parsed.port is None:
+        raise ValueError(f'a ServerSet cannot hold a unix socket: {addresses.redacted(text)!r}')
+    if parsed.scheme not in (None, 'thrift') or parsed.query or parsed.credentials:
+        plain = addresses.join(parsed.host, parsed.port)
+        raise ValueError(
+            f'a ServerSet can hold only a host and a port, not {addresses.redacted(text)!r}: '
+            f'register {plain!r} and give the clients the options, or register in etcd'
+        )
     return {'host': parsed.host, 'port': parsed.port}
 
 

@@ -228,11 +228,7 @@ def register(
     installed).
     """
     member = Member.of({'address': address, 'weight': weight})
-    if member.port is None:
-        raise ValueError(f'a ServerSet cannot hold a unix socket: {address!r}')
-    data = serverset.encode(
-        member.host, member.port, shard=shard, weight=weight, additional=additional or {}
-    )
+    data = serverset.encode(address, shard=shard, weight=weight, additional=additional or {})
     path = checked_path(path)
     policy = Policy()
     reached = zk_access(
