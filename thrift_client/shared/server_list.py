@@ -185,13 +185,14 @@ def no_servers(followers: Iterable[Follower] = ()) -> NoServersError:
         return NoServersError('the pool has no servers', hint='add one with add_server()')
     failures = [each.failure for each in followers if each.failure is not None]
     reason = 'the source that the pool follows has named no servers'
+    if failures:
+        error = NoServersError(f'{reason}: {"; ".join(map(str, failures))}')
+        error.__cause__ = failures[-1]
+        return error
     if any(each.listed for each in followers):
-        reason = 'all servers that the source names were removed with remove_server()'
-    if not failures:
-        return NoServersError(reason)
-    error = NoServersError(f'{reason}: {"; ".join(map(str, failures))}')
-    error.__cause__ = failures[-1]
-    return error
+        removed = 'all servers that the source names were removed with remove_server()'
+        return NoServersError(removed, hint='add one with add_server()')
+    return NoServersError(reason)
 
 
 def closed(method: str | None = None) -> ClientClosed:
