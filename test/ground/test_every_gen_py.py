@@ -149,9 +149,11 @@ def is_accelerated(module, protocol):
 
 def compare(peer, client, module, protocol, name, examples):
     """One method, with some arguments and answers."""
-    reference = Reference(module, protocol, name)
     args_class, result_class = classes_of(module, name)
     count = methods_of(module)[name].__code__.co_argcount - 1
+    if not args_class.thrift_spec and count:  # with C, generated code loses fields without ids
+        protocol = dict(PROTOCOLS.values()).get(protocol, protocol)
+    reference = Reference(module, protocol, name)
     oneway = not hasattr(module.Client, f'recv_{name}')
     compared = []
 

@@ -28,7 +28,7 @@ from thrift_client.core.failures import (
     trailing_bytes,
 )
 from thrift_client.core.paths import encode_error
-from thrift_client.core.reader import Incomplete, ReplyReader
+from thrift_client.core.reader import Incomplete, ReplyReader, in_python
 from thrift_client.core.service import Method, Raised, Service
 from thrift_client.errors import DecodeError, ReplyMismatch, ThriftClientError
 
@@ -223,7 +223,10 @@ class Codec:
             buffer = TMemoryBuffer()
             protocol = self.make_protocol(buffer)
             protocol.writeMessageBegin(self.call_name(method), method.message_type, seqid)
-            arguments.write(protocol)
+            if method.has_specs:
+                arguments.write(protocol)
+            else:
+                in_python(arguments.write, protocol)
             protocol.writeMessageEnd()
             return bytes(buffer.getvalue())
         except ENCODING as exc:
@@ -279,10 +282,13 @@ class Codec:
 
     def _read(self, method: Method, result: Any, protocol: Any) -> None:
         """Read a result without a plan; the header of its message has been read."""
-        if self.arrays is not None and self.json is None:
+        if self.arrays is not None and self.json is None and method.has_specs:
             self.arrays(result, protocol, [method.result, method.result.thrift_spec])
             return
-        result.read(protocol)
+        if method.has_specs:
+            result.read(protocol)
+        else:
+            in_python(result.read, protocol)
         if self.arrays is not None:
             self.arrays.convert(result, method.result)
 

@@ -13,6 +13,7 @@ from thrift.protocol.TProtocol import TProtocolException
 from thrift.Thrift import TType
 
 from thrift_client.core.failures import DECODING, is_depth_limit, is_foreign
+from thrift_client.core.reader import in_python
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -74,10 +75,6 @@ def guarded(decode: Decode, *, divides: bool) -> Decode:
             if divides:
                 protocol.trans.divide()
             return decode(value, protocol, details)
-        fast, protocol._fast_decode = protocol._fast_decode, None
-        try:
-            return value.read(protocol)
-        finally:
-            protocol._fast_decode = fast
+        return in_python(value.read, protocol)
 
     return decode_or_leave

@@ -90,6 +90,9 @@ class Passage(Codec):
         super().answer(method, seqid, protocol)
         return buffer, start
 
+    def _read(self, _: Any, result: Any, protocol: Any) -> None:
+        result.read(protocol)
+
 
 def passage_of(wire: Wire) -> Passage:
     """Return what reads replies on a wire, made on first use and kept with the wire."""

@@ -19,8 +19,11 @@ from thrift_client.core.failures import too_large
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 
+#: The attributes of a protocol by which it uses the C extension.
+_FAST = ('_fast_decode', '_fast_encode')
 #: The bytes that are decoded between two checks of the time: 10 ms for the smallest structs.
 PIECE = 1 << 16
 #: The reads of a protocol in pure Python between two checks of the time, less one.
@@ -153,3 +156,15 @@ class ReplyReader(TTransportBase, CReadableTransport):
 
 def _incomplete(partial: bytes, needed: int) -> BytesIO:
     raise Incomplete(needed - len(partial))
+
+
+def in_python(use: Callable[[Any], Any], protocol: Any) -> Any:
+    """Return `use(protocol)`, which reads or writes without the C extension."""
+    fast = [getattr(protocol, name) for name in _FAST]
+    for name in _FAST:
+        setattr(protocol, name, None)
+    try:
+        return use(protocol)
+    finally:
+        for name, function in zip(_FAST, fast, strict=True):
+            setattr(protocol, name, function)

@@ -47,7 +47,9 @@ class Method:
         'wire_name',
     )
 
-    def __init__(self, name: str, function: Any, client: type) -> None:
+    def __init__(
+        self, name: str, function: Any, client: type, complete: set[Any]
+    ) -> None:
         self.name = name
         self.function = function  # of Iface: signature, defaults, annotations
         self.doc: str | None = function.__doc__
@@ -75,9 +77,9 @@ class Method:
         #: What a server may answer with instead of a value: everything else that a call raises
         #: is an error of this library, or from outside the call.
         self.answers = (TApplicationException, *self._declared())
-        # None where a field has no id of its own in the IDL.
-        self.has_specs = self.arguments.thrift_spec is not None and (
-            self.oneway or self.result.thrift_spec is not None
+        #: Whether all fields have ids of their own in the IDL; the C extension needs those.
+        self.has_specs = _have_ids(self.arguments, complete) and (
+            self.oneway or _have_ids(self.result, complete)
         )
         # Compilers before 0.12 described structs in a way that later C extensions refuse.
         self.accelerated = 'fix_spec' in module or hasattr(self.arguments, '__thrift_shape__')
@@ -93,7 +95,7 @@ class Method:
         if shape is not None:
             fields = [field for field in shape.fields if field.name in self.exceptions]
             return [field.type.shape.cls for field in fields]
-        if self.result.thrift_spec is None:
+        if not self.result.thrift_spec:  # a field without an id
             return [TException]
         rows = [row for row in self.result.thrift_spec if row and row[2] in self.exceptions]
         return [row[3][0] for row in rows]
@@ -136,8 +138,9 @@ class Service:
         _check(module)
         self.module = service
         self.name = module.__name__.rpartition('.')[2]
+        complete: set[Any] = set()
         self.methods = {
-            name: Method(name, function, module.Client)
+            name: Method(name, function, module.Client, complete)
             for name, function in _functions(module)
         }
 
@@ -290,6 +293,34 @@ def _fields(result: Any) -> tuple[str, ...]:
     """Return the fields of a result class, in the order in which the generated client looks."""
     init = vars(result).get('__init__')
     return init.__code__.co_varnames[1 : init.__code__.co_argcount] if init else ()
+
+
+def _have_ids(cls: Any, complete: set[Any]) -> bool:
+    """Tell whether all fields of a class, and of the structs in it, have ids of their own.
+
+    If one has none, gen-py's `thrift_spec` is empty (before compiler 0.17 it is None). With that,
+    the C extension sends and receives nothing, without an error. `complete` are the classes that
+    are known to have ids; those found are added.
+    """
+    todo, seen = [cls], {cls}
+    while todo:
+        cls = todo.pop()
+        spec = cls.thrift_spec
+        if spec is None or (not spec and _fields(cls)):
+            return False
+        if hasattr(cls, '__thrift_shape__'):
+            continue  # its spec is None, too, if that of a struct in it is
+        parts = [row[3] for row in spec if row]
+        while parts:
+            part = parts.pop()
+            if isinstance(part, tuple) and not isinstance(part[0], type):
+                parts += part  # what a container holds
+            elif isinstance(part, list) and part[0] not in seen:
+                seen.add(part[0])
+                if part[0] not in complete:
+                    todo.append(part[0])
+    complete |= seen
+    return True
 
 
 class _Notes(Exception):

@@ -24,6 +24,7 @@ from thrift.transport.TTransport import (
 )
 from thrift.transport.TZlibTransport import TZlibTransport
 
+from thrift_client.core.reader import in_python
 from thrift_client.core.service import as_module, service_of
 from thrift_client.idl.foreign import processor_with_members
 from thrift_client.idl.service import ServiceModule
@@ -116,7 +117,30 @@ def processor_of(service: Any) -> Any:
     module = as_module(service)
     if isinstance(module, ServiceModule):
         return module.Processor
-    return processor_with_members(module.Processor, parts)
+    processor = processor_with_members(module.Processor, parts)
+    slow = [method.wire_name for method in methods if not method.has_specs]
+    return _slow_processor(processor, slow) if slow else processor
+
+
+def _slow_processor(generated: Any, slow: list[str]) -> Any:
+    """Return a generated `Processor` that doesn't use the C extension for the methods `slow`."""
+
+    class PythonProcessor(generated):
+        def __init__(self, handler: Any) -> None:
+            super().__init__(handler)
+            self._processMap |= {name: _in_python(self._processMap[name]) for name in slow}
+
+    return PythonProcessor
+
+
+def _in_python(serve: Any) -> Any:
+    def serve_in_python(processor: Any, seqid: int, iprot: Any, oprot: Any) -> None:
+        in_python(
+            lambda iprot: in_python(lambda oprot: serve(processor, seqid, iprot, oprot), oprot),
+            iprot,
+        )
+
+    return serve_in_python
 
 
 def make_processor(service: Any, handler: Any, service_name: str | None) -> Any:
