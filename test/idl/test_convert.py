@@ -6,11 +6,12 @@ import json
 import math
 
 import pytest
+import thriftpy2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ground.arguments import structs as generated_structs
-from idl.oracle import CORPUS, structs
+from idl.oracle import CORPUS, Generated, structs
 from rich_if import ttypes
 from thrift_client import convert, load
 
@@ -177,3 +178,41 @@ def test_what_is_nested_too_deeply():
         tree = tree.children.pop()
     while data['children']:
         data = data['children'].pop()
+
+
+NO_IDS = """
+struct Part { i32 number, list<i32> sizes }
+struct Whole { 1: i32 key, 2: Part part }
+"""
+
+
+@pytest.fixture(params=['loaded', 'gen-py', 'thriftpy2'])
+def no_ids(request, write, tmp_path):
+    """Structs without ids, of each kind of service."""
+    path = write(NO_IDS, 'parts.thrift')
+    if request.param == 'thriftpy2':
+        return thriftpy2.load(str(path), module_name='no_ids_thrift')
+    if request.param == 'loaded':
+        return load(path)
+    (types,) = Generated(path, tmp_path).named('ttypes').values()
+    return types
+
+
+def test_fields_without_ids_are_compared(no_ids):
+    """Also where the class doesn't say their types."""
+    pytest.importorskip('numpy')
+    part, whole = no_ids.Part, no_ids.Whole
+    assert convert.equal(part(1, [1]), part(1, [1]))
+    assert not convert.equal(part(1, [1]), part(1, [2]))
+    assert convert.equal(whole(1, part(1)), whole(1, part(1)))
+    assert not convert.equal(whole(1, part(1)), whole(1, part(2)))
+
+
+@pytest.mark.parametrize('no_ids', ['loaded', 'thriftpy2'], indirect=True)
+def test_fields_without_ids_are_converted(no_ids):
+    """gen-py doesn't keep the types of such fields."""
+    whole = no_ids.Whole(1, no_ids.Part(2, [3]))
+    plain = {'key': 1, 'part': {'number': 2, 'sizes': [3]}}
+    assert convert.to_dict(whole) == json.loads(convert.to_json(whole)) == plain
+    assert convert.from_dict(no_ids.Whole, plain) == whole
+    assert convert.from_json(no_ids.Part, '{"number": 2}') == no_ids.Part(2)

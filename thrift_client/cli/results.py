@@ -12,6 +12,7 @@ from thrift_client.cli import hints, output, safe, schema
 from thrift_client.cli.exits import WIRE, code_of
 from thrift_client.core.service import Method
 from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError, server_label
+from thrift_client.idl.shapes import is_struct
 
 
 class Outcome(NamedTuple):
@@ -60,7 +61,7 @@ def error_text(error: BaseException) -> str:
             text += f'; try: thrift-client probe {address}' if address else ''
     elif isinstance(error, TApplicationException):
         text = str(error.message)
-    elif _is_struct(error):
+    elif is_struct(type(error)):
         text = safe.as_json(schema.struct_to_json(error))
     else:
         text = str(error)
@@ -89,7 +90,3 @@ def _may_be_the_wire(error: ThriftClientError) -> bool:
     if isinstance(error, (CallTimeout, ConnectionLost)):
         return hints.is_about_the_wire(error.hint or '')
     return code_of(error) == WIRE
-
-
-def _is_struct(error: BaseException) -> bool:
-    return getattr(error, 'thrift_spec', None) is not None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from thrift_client.idl.shapes import field_names
+
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -101,11 +103,4 @@ def equal(one: Any, other: Any) -> bool:
 
 
 def _fields(struct: Any) -> dict[str, Any]:
-    spec = struct.thrift_spec
-    if isinstance(spec, dict):  # thriftpy2's, by id
-        names = [entry[1] for entry in spec.values()]
-    elif spec is None:  # fields without ids
-        return dict(vars(struct))
-    else:
-        names = [entry[2] for entry in spec if entry is not None]
-    return {name: getattr(struct, name, None) for name in names}
+    return {name: getattr(struct, name, None) for name in field_names(type(struct))}

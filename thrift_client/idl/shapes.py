@@ -39,7 +39,17 @@ def shape_of(cls: Any) -> Shape:
 
 def is_struct(cls: Any) -> bool:
     """Tell whether it is a class of a struct or exception."""
-    return isinstance(cls, type) and isinstance(getattr(cls, 'thrift_spec', None), (tuple, dict))
+    return isinstance(cls, type) and (
+        hasattr(cls, _KEPT) or isinstance(getattr(cls, 'thrift_spec', None), (tuple, dict))
+    )
+
+
+def field_names(cls: Any) -> tuple[str, ...]:
+    """Return the names of the fields of a struct's class, also if their types are unknown."""
+    try:
+        return tuple(field.name for field in shape_of(cls).fields)
+    except TypeError:  # fields without ids
+        return _parameters(cls)
 
 
 def _described(cls: Any, shapes: dict[Any, Shape]) -> Shape:
