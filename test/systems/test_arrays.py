@@ -139,6 +139,23 @@ def test_lists_of_numbers_are_arrays_at_any_depth(served, idl):
     assert not convert.equal(got, expected)
 
 
+def test_replies_with_arrays_are_converted(served):
+    """As those with lists."""
+    client, plain = served
+    got, expected = client.everything(False), plain.everything(False)
+    assert convert.to_dict(got) == convert.to_dict(expected)
+    assert convert.to_json(got) == convert.to_json(expected)
+    assert convert.equal(got, expected)
+
+
+def test_an_array_is_compared_with_any_list(idl):
+    """Also with lists that no array can be made of."""
+    array = numpy.array([[1, 2], [3, 4]])
+    for other, equal in (([[1, 2], [3, 4]], True), ([[1, 2], [3]], False), ([1, [2]], False)):
+        one, two = idl.Everything(nested=array), idl.Everything(nested=other)
+        assert convert.equal(one, two) is convert.equal(two, one) is equal
+
+
 def test_results_and_exceptions_have_them_too(served, idl):
     """Results and exceptions have arrays too; a result without lists is unchanged."""
     client, _ = served

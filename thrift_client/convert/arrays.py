@@ -82,7 +82,10 @@ def equal(one: Any, other: Any) -> bool:
     if any(arrays):
         if not all(arrays) and not isinstance(other if arrays[0] else one, list):
             return False
-        one, other = np.asarray(one), np.asarray(other)
+        try:
+            one, other = np.asarray(one), np.asarray(other)
+        except ValueError:  # a list of lists of several lengths
+            return False
         return one.shape == other.shape and bool((one == other).all())
     if isinstance(one, (list, tuple)):
         return (

@@ -105,7 +105,7 @@ class ToPlain:
 
     def _elements(self, type_: Type, value: Any, path: str) -> Any:
         try:
-            values = list(value)
+            values = list(value.tolist() if hasattr(value, 'tolist') else value)  # an array's
         except TypeError:
             raise wrong(path, str(type_), value) from None
         items = [self.value(type_.value, each, f'{path}[{i}]') for i, each in enumerate(values)]  # type: ignore[arg-type]
