@@ -6,11 +6,13 @@ import asyncio
 import inspect
 
 import pytest
+import thriftpy2
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.transport.TSocket import TSocket
 from thrift.transport.TTransport import TBufferedTransport
 
 from handlers import Rich
+from idl.oracle import Generated
 from rich_if import rich_service
 from thrift_client import (
     BalancedClient,
@@ -106,3 +108,163 @@ def test_its_own_client(loaded, rich_server):
             client.find('missing', False)
     finally:
         transport.close()
+
+
+#: Methods that have the names of halves of other methods, in a service and in one it extends.
+HALVES = """
+namespace py halves
+service Base { i32 note(1: i32 a), oneway void ping(1: i32 a) }
+service Mail extends Base {
+  i32 email(1: i32 a), i32 send_email(1: i32 a), i32 recv_email(1: i32 a, 2: i32 b),
+  i32 send_note(1: i32 a, 2: i32 b), i32 recv_ping(1: i32 a)
+}
+"""
+
+
+class Names:
+    """Answers each call with the method's name in place of the first argument."""
+
+    def __getattr__(self, name):
+        if name.startswith('__'):
+            raise AttributeError(name)
+        return lambda *_: NAMES.index(name)
+
+
+NAMES = ('note', 'ping', 'email', 'send_email', 'recv_email', 'send_note', 'recv_ping')
+
+
+@pytest.fixture(params=['loaded', 'gen-py', 'thriftpy2'])
+def kind(request, write, tmp_path):
+    """A function that returns members of an IDL's module, the service first, in each kind."""
+
+    def members_of(text, *names):
+        path = write(text, f'{names[0].lower()}_{request.param[:6].replace("-", "_")}.thrift')
+        if request.param == 'gen-py':
+            compiled = Generated(path, tmp_path)
+            (service,), (types,) = (
+                compiled.named(name).values() for name in (names[0], 'ttypes')
+            )
+            return service, *(getattr(types, name) for name in names[1:])
+        module = load(path) if request.param == 'loaded' else thriftpy2.load(str(path))
+        return tuple(getattr(module, name) for name in names)
+
+    return members_of
+
+
+@pytest.mark.parametrize('face', ['simple', 'pool', 'asyncio'])
+def test_methods_called_like_halves_of_others(kind, face):
+    """Each call reaches the method that it names."""
+    (service,) = kind(HALVES, 'Mail')
+    calls = [(name, (1, 2)[: 2 if name in ('recv_email', 'send_note') else 1]) for name in NAMES]
+    expected = [None if name == 'ping' else number for number, name in enumerate(NAMES)]
+    with serve(service, Names()) as server:
+        assert answers(face, service, server.address, calls) == expected
+
+
+def answers(face, service, address, calls, **options):
+    """What a kind of client returns for calls of methods."""
+    if face == 'simple':
+        with SimpleClient(service, address, **options) as client:
+            return [client.call(name, *given) for name, given in calls]
+    if face == 'pool':
+        with BalancedClient(service, servers=[address], **options) as pool:
+            return [pool.call(name, *given).value() for name, given in calls]
+
+    async def call():
+        async with AsyncSimpleClient(service, address, **options) as client:
+            return [await client.call(name, *given) for name, given in calls]
+
+    return asyncio.run(call())
+
+
+def test_its_own_client_has_no_halves_in_place_of_methods(write):
+    """A loaded `Client`, of both services."""
+    module = load(write(HALVES, 'mail.thrift'))
+    with serve(module.Mail, Names()) as server:
+        transport = TBufferedTransport(TSocket('127.0.0.1', server.port))
+        transport.open()
+        try:
+            client = module.Mail.Client(TBinaryProtocol(transport))
+            found = [client.note(1), client.email(1), client.send_email(1), client.send_note(1, 2)]
+        finally:
+            transport.close()
+    assert [NAMES[number] for number in found] == ['note', 'email', 'send_email', 'send_note']
+
+
+#: Arguments and exceptions with the names of methods of their classes.
+TAKEN = """
+exception Denied { 1: i32 read, 2: string write }
+service Files {
+  i32 allow(1: i32 read, 2: bool write, 3: i32 allow_args) throws (1: Denied read, 2: Denied write),
+  i32 plain(i32 read, bool write)
+}
+"""
+
+
+class Allowing:
+    """Refuses 0."""
+
+    def __init__(self, module):
+        self.module = module
+
+    def allow(self, read, write, allow_args):
+        if not read:
+            raise self.module.Denied(read, str(write))
+        return read + allow_args
+
+    def plain(self, read, write):
+        return read if write else 0
+
+
+@pytest.mark.parametrize('protocol', ['binary', 'compact', 'json'])
+@pytest.mark.parametrize('face', ['simple', 'pool', 'asyncio'])
+def test_arguments_called_read_and_write(write, face, protocol):
+    """As in gen-py, structs are read and written by methods of these names."""
+    module = load(write(TAKEN, 'files.thrift'))
+    with serve(module.Files, Allowing(module), protocol=protocol) as server:
+        client = face, module.Files, server.address
+        calls = [('allow', (4, True, 3)), ('plain', (5, True))]
+        assert answers(*client, calls, protocol=protocol) == [7, 5]
+        with pytest.raises(module.Denied) as denied:
+            answers(*client, [('allow', (0, True, 3))], protocol=protocol)
+        assert denied.value == module.Denied(0, 'True')
+
+
+SUCCESS = """
+exception Odd { 1: i32 number }
+service Odds { void check(1: i32 number) throws (1: Odd success) }
+"""
+
+
+@pytest.mark.parametrize('face', ['simple', 'pool', 'asyncio'])
+def test_an_exception_called_success(kind, face):
+    """It is raised: a value has the id 0."""
+    service, odd = kind(SUCCESS, 'Odds', 'Odd')
+
+    class Handler:
+        def check(self, number):
+            raise odd(number)
+
+    with serve(service, Handler()) as server, pytest.raises(odd) as caught:
+        answers(face, service, server.address, [('check', (3,))])
+    assert caught.value.number == 3
+
+
+def test_an_exception_called_success_beside_a_value(write):
+    """gen-py refuses it; here both are told apart."""
+    text = SUCCESS.replace('void check', 'i32 check').replace('service Odds', 'service Both')
+    module = load(write(text, 'both.thrift'))
+
+    class Handler:
+        def check(self, number):
+            if number:
+                raise module.Odd(number)
+            return 7
+
+    with (
+        serve(module.Both, Handler()) as server,
+        SimpleClient(module.Both, server.address) as client,
+    ):
+        assert client.check(0) == 7
+        with pytest.raises(module.Odd):
+            client.check(1)

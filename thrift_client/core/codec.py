@@ -11,6 +11,7 @@ the GIL, `next_id` would need a lock.
 
 from __future__ import annotations
 
+from functools import partial
 from io import BytesIO
 from itertools import cycle
 from struct import Struct
@@ -223,10 +224,12 @@ class Codec:
             buffer = TMemoryBuffer()
             protocol = self.make_protocol(buffer)
             protocol.writeMessageBegin(self.call_name(method), method.message_type, seqid)
+            # An argument may have the name of a method.
+            write = partial(method.arguments.write, arguments)
             if method.has_specs:
-                arguments.write(protocol)
+                write(protocol)
             else:
-                in_python(arguments.write, protocol)
+                in_python(write, protocol)
             protocol.writeMessageEnd()
             return bytes(buffer.getvalue())
         except ENCODING as exc:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import partial
 from types import ModuleType
 
-from thrift.Thrift import TApplicationException, TException
+from thrift.Thrift import TApplicationException, TException, TMessageType
 
 from thrift_client.address import redacted_all
 from thrift_client.mistakes import did_you_mean, of_service
@@ -47,20 +47,21 @@ class Method:
         'wire_name',
     )
 
-    def __init__(
-        self, name: str, function: Any, client: type, complete: set[Any]
-    ) -> None:
+    def __init__(self, name: str, function: Any, service: Any, complete: set[Any]) -> None:
         self.name = name
         self.function = function  # of Iface: signature, defaults, annotations
         self.doc: str | None = function.__doc__
         code = function.__code__
         self.parameters: tuple[str, ...] = code.co_varnames[1 : code.co_argcount]
-        self.wire_name, self.message_type = _sent_by(client, name, len(self.parameters))
-        module = getattr(client, f'send_{name}').__globals__
+        module = function.__globals__
+        receiver = f'recv_{name}'  # unless another method has that name
+        self.oneway = not hasattr(service.Client, receiver) or (
+            hasattr(service.Iface, receiver) and f'{name}_result' not in module
+        )
+        self.wire_name, self.message_type = _sent_by(service, self)
         self.arguments = _class_of(module, name, self.wire_name, 'args')
         #: The defaults of the last arguments, those of the IDL.
         self.defaults = function.__defaults__ or _defaults_in(self.arguments)
-        self.oneway = not hasattr(client, f'recv_{name}')
         self.result: Any = None
         fields: tuple[str, ...] = ()
         if not self.oneway:
@@ -72,8 +73,10 @@ class Method:
             self.arguments, self.result = with_members(name, self.arguments, self.result)
         # Not through `__init__`, which would only set what reading sets or leaves out.
         self.new_result = partial(object.__new__, self.result)
-        self.returns = 'success' in fields
-        self.exceptions = tuple(field for field in fields if field != 'success')
+        self.returns = 'success' in fields and not _throws_success(self.result)
+        self.exceptions = tuple(
+            field for field in fields if field != 'success' or not self.returns
+        )
         #: What a server may answer with instead of a value: everything else that a call raises
         #: is an error of this library, or from outside the call.
         self.answers = (TApplicationException, *self._declared())
@@ -140,7 +143,7 @@ class Service:
         self.name = module.__name__.rpartition('.')[2]
         complete: set[Any] = set()
         self.methods = {
-            name: Method(name, function, module.Client, complete)
+            name: Method(name, function, module, complete)
             for name, function in _functions(module)
         }
 
@@ -323,6 +326,11 @@ def _have_ids(cls: Any, complete: set[Any]) -> bool:
     return True
 
 
+def _throws_success(result: Any) -> bool:
+    """Tell whether `success` is a declared exception: a value has the id 0."""
+    return any(row[2] == 'success' and row[0] for row in result.thrift_spec or () if row)
+
+
 class _Notes(Exception):
     """Ends a generated `send_…` once it has said what it sends."""
 
@@ -337,10 +345,15 @@ class _NoteTaker:
         raise _Notes(name, message_type)
 
 
-def _sent_by(client: Any, name: str, arguments: int) -> tuple[str, int]:
+def _sent_by(service: Any, method: Method) -> tuple[str, int]:
+    """Return the name and the type of the message that calls a method."""
+    sender = f'send_{method.name}'
+    if hasattr(service.Iface, sender):  # another method, in place of what sends the message
+        return method.name, TMessageType.ONEWAY if method.oneway else TMessageType.CALL
     try:
-        getattr(client(_NoteTaker()), f'send_{name}')(*[None] * arguments)
+        client = service.Client(_NoteTaker())
+        getattr(client, sender)(*[None] * len(method.parameters))
     except _Notes as notes:
         wire_name, message_type = notes.args
         return wire_name, message_type
-    raise TypeError(f'{client!r} is not a generated client: send_{name} sends nothing')
+    raise TypeError(f'{service.Client!r} is not a generated client: {sender} sends nothing')

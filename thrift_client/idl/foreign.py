@@ -94,8 +94,8 @@ def processor_with_members(generated: Any, methods: Iterable[tuple[str, str, Any
 
 def _result(fields: tuple[Field, ...]) -> tuple[Type | None, tuple[Field, ...]]:
     """Return the type of the value in a result class, and its exceptions."""
-    success = next((field.type for field in fields if field.name == 'success'), None)
-    return success, tuple(field for field in fields if field.name != 'success')
+    success = next((field.type for field in fields if not field.id), None)
+    return success, tuple(field for field in fields if field.id)
 
 
 def _keep(shapes: dict[Any, Shape]) -> None:

@@ -166,10 +166,13 @@ class Program:
             return "'uuid', which needs thrift 0.21"
         return repr(name)
 
-    def _fields(self, declared: Iterable[syntax.FieldNode]) -> tuple[Field, ...]:
-        """Return the fields without their defaults, which are resolved with the class."""
+    def _fields(self, declared: Iterable[syntax.FieldNode], *taken: str) -> tuple[Field, ...]:
+        """Return the fields without their defaults, which are resolved with the class.
+
+        Names that are `taken` are changed.
+        """
         fields: list[Field] = []
-        names: set[str] = set()
+        names = set(taken)
         for each in declared:
             name = python_name(each.name, names)
             names.add(name)
@@ -253,7 +256,7 @@ class Program:
     def _method(self, function: syntax.FunctionNode, name: str) -> IdlMethod:
         arguments = self._fields(function.arguments)
         self._set_defaults(arguments, function.arguments)
-        throws = self._fields(function.throws)
+        throws = self._fields(function.throws, 'success')
         for field, each in zip(throws, function.throws, strict=True):
             if field.type.shape is None or field.type.shape.kind != 'exception':
                 raise IdlError(self.path, each.line, f'expected an exception, not {field.type}')

@@ -16,7 +16,7 @@ from thrift_client.idl.types import Field, Shape, Type, converter, fill
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
 _log = logging.getLogger('thrift_client.idl')
@@ -105,7 +105,7 @@ def server(method: IdlMethod, arguments: Any, result_class: Any) -> Callable[...
 
     def serve(processor: Any, seqid: int, iprot: Any, oprot: Any) -> None:
         given = arguments()
-        given.read(iprot)
+        arguments.read(given, iprot)  # an argument may have the name of a method
         iprot.readMessageEnd()
         message_type: int = TMessageType.REPLY
         result: Any = None if method.oneway else result_class()
@@ -139,7 +139,7 @@ def _answer(method: IdlMethod, exc: Exception, result: Any) -> tuple[int, Any]:
 
 def _send(protocol: Any, name: str, message_type: int, seqid: int, body: Any) -> None:
     protocol.writeMessageBegin(name, message_type, seqid)
-    body.write(protocol)
+    type(body).write(body, protocol)
     protocol.writeMessageEnd()
     protocol.trans.flush()
 
@@ -153,7 +153,7 @@ def _receive(protocol: Any, method: IdlMethod, result_class: Any) -> Any:
         protocol.readMessageEnd()
         raise error
     result = result_class()
-    result.read(protocol)
+    result_class.read(result, protocol)
     protocol.readMessageEnd()
     if method.returns is not None and result.success is not None:
         return result.success
@@ -185,9 +185,9 @@ def make_service(
         scope[f'{method.wire_name}_args'] = arguments
         if result is not None:
             scope[f'{method.wire_name}_result'] = result
-    functions, calls = _functions(methods, {**scope})
     inside = {'__module__': module.__name__}
     ifaces = tuple(parent.Iface for parent in parents) or (Interface,)
+    functions, calls = _functions(methods, {**scope}, ifaces)
     clients = tuple(parent.Client for parent in parents) or (Client,)
     processors = tuple(parent.Processor for parent in parents) or (Processor,)
     inherited = {
@@ -238,29 +238,36 @@ def _converting(name: str, convert: Callable[[Any], Any]) -> property:
 
 
 def _functions(
-    methods: list[IdlMethod], scope: dict[str, Any]
+    methods: list[IdlMethod], scope: dict[str, Any], parents: tuple[Any, ...]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the functions of Iface and of Client, as source: that gives exact signatures.
 
     Their globals are `scope`, with the classes of arguments and results as in gen-py; other
-    names that they need are put there and not into the module.
+    names that they need are put there and not into the module. `parents` are inherited Ifaces.
     """
-    helpers: dict[str, Any] = {}
+    helpers: dict[str, Any] = {'sendø': _send, 'receiveø': _receive}
     iface: list[str] = []
-    client: list[str] = []
+    calls: list[str] = []
+    halves: list[str] = []
     for i, method in enumerate(methods):
         iface += _signature(i, method, helpers)
-        client += _calls(i, method)
+        call, half = _calls(i, method)
+        calls.append(call)
+        halves.append(half)
         helpers[f'method{i}ø'] = method
-    found: list[dict[str, Any]] = [{}, {}]
-    helpers |= {'sendø': _send, 'receiveø': _receive}
+        helpers[f'arguments{i}ø'] = scope[f'{method.wire_name}_args']
+        helpers[f'result{i}ø'] = scope.get(f'{method.wire_name}_result')
+    functions: dict[str, Any] = {}
+    client: dict[str, Any] = {}
     scope |= helpers
-    exec('\n'.join(iface), scope, found[0])  # noqa: S102 - names that the parser has checked
-    exec('\n'.join(client), scope, found[1])  # noqa: S102
+    exec('\n'.join(iface), scope, functions)  # noqa: S102 - names that the parser has checked
+    exec('\n'.join([*halves, *calls]), scope, client)  # noqa: S102
     for method in methods:
-        for functions in found:
-            functions[method.name].__doc__ = method.doc
-    return found[0], found[1]
+        functions[method.name].__doc__ = client[method.name].__doc__ = method.doc
+    for name in client.keys() - functions.keys():
+        if any(hasattr(parent, name) for parent in parents):
+            del client[name]  # half a call, which would hide an inherited method
+    return functions, client
 
 
 def _signature(number: int, method: IdlMethod, helpers: dict[str, Any]) -> list[str]:
@@ -277,21 +284,23 @@ def _signature(number: int, method: IdlMethod, helpers: dict[str, Any]) -> list[
     return [f'def {method.name}(self{"".join(parameters)}): pass']
 
 
-def _calls(number: int, method: IdlMethod) -> Iterator[str]:
+def _calls(number: int, method: IdlMethod) -> tuple[str, str]:
+    """Return the sources of a method of Client, and of its two halves as in gen-py.
+
+    It doesn't call these: other methods may have their names, also in a service that extends this.
+    """
     names = [field.name for field in method.arguments]
     parameters = ''.join(f', {name}' for name in names)
-    given = ', '.join(names)
     message_type = TMessageType.ONEWAY if method.oneway else TMessageType.CALL
-    args = f'{method.wire_name}_args'
-    yield f'def {method.name}(self{parameters}):'
-    yield f' self.send_{method.name}({given})'
-    if not method.oneway:
-        yield f' return self.recv_{method.name}()'
-    yield f'def send_{method.name}(self{parameters}):'
-    yield (
+    send = (
         f' sendø(self._oprot, {method.wire_name!r}, {message_type}, self._seqid, '
-        f'{args}({given}))'
+        f'arguments{number}ø({", ".join(names)}))'
     )
-    if not method.oneway:
-        yield f'def recv_{method.name}(self):'
-        yield f' return receiveø(self._iprot, method{number}ø, {method.wire_name}_result)'
+    receive = f' return receiveø(self._iprot, method{number}ø, result{number}ø)'
+    head = f'(self{parameters}):\n{send}'
+    if method.oneway:
+        return f'def {method.name}{head}', f'def send_{method.name}{head}'
+    return (
+        f'def {method.name}{head}\n{receive}',
+        f'def send_{method.name}{head}\ndef recv_{method.name}(self):\n{receive}',
+    )
