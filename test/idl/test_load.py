@@ -146,7 +146,7 @@ def test_pickles(write):
     error.add_note('late')
     things = [item, module.Kind.BOOK, module.Item, module.Kind, module.Shop, module]
     things += [module.Shop.buy_args, module.Shop.buy_args('x')]
-    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         assert pickle.loads(pickle.dumps(things, protocol)) == things
         again = pickle.loads(pickle.dumps(error, protocol))
         assert (again, again.__notes__) == (error, ['late'])

@@ -41,8 +41,6 @@ class StructType(type):
 class Struct(metaclass=StructType):
     """The base of loaded structs: read and written by their shape, compared by their fields."""
 
-    __slots__ = ('__dict__', '__weakref__')
-
     thrift_spec: Any = None
     __thrift_shape__: Shape
 
