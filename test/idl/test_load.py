@@ -38,6 +38,32 @@ def test_the_same_file_is_the_same_module(write, tmp_path, monkeypatch):
     assert named.Item.__module__ == 'tests_own_shop'
 
 
+def test_another_name_is_another_module(write):
+    """Whichever is loaded first, also where the one name begins with the other."""
+    path = write(SHOP, 'named.thrift')
+    first = load(path, module_name='named_thrift_v1')
+    module = load(path)
+    assert module is not first
+    assert sys.modules['named_thrift'] is module
+    assert load(path, module_name='named_thrift') is module
+    assert load(path, module_name='named_thrift_v1') is first
+
+
+def test_files_that_include_one_file_share_its_module(write):
+    """Also after it has changed, and under a name of its own."""
+    base = write('struct Base { 1: i32 a }', 'shared.thrift')
+    paths = [
+        write('include "shared.thrift"\nstruct Has { 1: shared.Base base }', f'{name}.thrift')
+        for name in ('one', 'two')
+    ]
+    named = load(base, module_name='tests_own_base')
+    assert [load(path).shared for path in paths] == [named, named]
+    write('struct Base { 1: i32 a, 2: i32 bee }', 'shared.thrift')
+    one, two = map(load, paths)
+    assert one.shared is two.shared is load(base)
+    assert load(paths[0]) is one
+
+
 def test_a_missing_file(tmp_path):
     """Python's own error for it; a folder is not a file, either."""
     for path in (tmp_path / 'none.thrift', tmp_path):
@@ -113,6 +139,7 @@ def test_include_folders(write, tmp_path):
     assert load(path, [tmp_path / 'two', tmp_path / 'one']).Y == 2
     write('const i32 X = 3', 'main/base.thrift')
     assert load(path).Y == load(path, [tmp_path / 'two']).Y == 3
+    assert load(path, [tmp_path / 'one', tmp_path / 'two']).Y == 3  # though no file has changed
 
 
 def test_two_included_files_with_one_stem(write):
@@ -165,6 +192,40 @@ def test_another_process_loads_what_a_pickle_names(write, tmp_path):
         [sys.executable, '-c', code], capture_output=True, text=True, timeout=30, check=True
     )
     assert "[Item(name='a', kind=<Kind.BOOK: 1>, parts=None), <Kind.BOOK: 1>" in done.stdout
+
+
+def test_a_pickle_of_an_included_file(write, tmp_path):
+    """Another process finds the same classes, where the module's name is another one."""
+    write('struct Other {}', 'first/shared.thrift')
+    write('exception Odd { 1: i32 a }\nenum Kind { A }', 'second/shared.thrift')
+    has = 'include "shared.thrift"'
+    load(write(has, 'first/one.thrift'))
+    path = write(has, 'second/two.thrift')
+    shared = load(path).shared
+    assert shared.__name__ != 'shared_thrift'
+    data = tmp_path / 'odd.pickle'
+    data.write_bytes(pickle.dumps([shared.Odd(1), shared.Kind.A]))
+    code = f"""if True:
+        import pickle
+        from thrift_client import load
+        shared = load({str(path)!r}).shared
+        odd, kind = pickle.load(open({str(data)!r}, 'rb'))
+        assert odd == shared.Odd(1) and type(kind) is shared.Kind, (odd, kind)
+    """
+    subprocess.run([sys.executable, '-c', code], timeout=30, check=True)
+
+
+@pytest.mark.parametrize('broken', ['struct Item {', 'include "none.thrift"', None])
+def test_a_pickle_of_a_file_that_is_being_changed(write, broken):
+    """What was loaded last is used until the file can be loaded again."""
+    path = write(SHOP)
+    item = load(path).Item('a')
+    data = pickle.dumps(item)
+    if broken is None:
+        path.unlink()
+    else:
+        path.write_text(broken)
+    assert pickle.loads(data) == item
 
 
 def test_a_subclass_of_a_program_is_pickled_as_its_own(write):

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from thrift_client.idl.types import Type
 
     Stamp = tuple[int, int, int] | None
-    Origin = tuple[str, tuple[str, ...], str]
+    #: File, include folders, and the name that the user gave the module, if any.
+    Origin = tuple[str, tuple[str, ...], str | None]
 
 #: The maximum depth of includes.
 MAX_INCLUDES = 64
@@ -43,8 +44,10 @@ _modules: dict[Origin, LoadedModule] = {}
 class LoadedModule(ModuleType):
     """The declarations of a `.thrift` file as attributes. Pickled by the file's path."""
 
-    def __init__(self, origin: Origin, program: Program, stamps: dict[str, Stamp]) -> None:
-        super().__init__(origin[2])
+    def __init__(
+        self, name: str, origin: Origin, program: Program, stamps: dict[str, Stamp]
+    ) -> None:
+        super().__init__(name)
         self.__file__ = origin[0]
         self.__thrift_origin__ = origin
         self.__thrift_program__ = program
@@ -58,7 +61,7 @@ class LoadedModule(ModuleType):
         raise AttributeError(f'module {self.__name__!r} has no attribute {name!r}')
 
     def is_current(self) -> bool:
-        """Tell whether neither the file nor those that it includes have changed."""
+        """Tell whether the file and those that it includes are still the same and unchanged."""
         return all(_stamp(file) == stamp for file, stamp in self.__thrift_stamps__.items())
 
     def __reduce__(self) -> Any:
@@ -86,7 +89,7 @@ def load(
         raise TypeError(f'include_dirs must be a list of folders, not {include_dirs!r}{hint}')
     file = os.path.realpath(path)
     folders = tuple(os.path.realpath(folder) for folder in include_dirs)
-    name = module_name or f'{Path(file).stem}_thrift'
+    name = None if module_name in ('', _default_name(file)) else module_name
     if not Path(file).is_file():
         what = 'a folder, not a file' if Path(file).is_dir() else 'no such file'
         raise FileNotFoundError(f'{what}: {os.fspath(path)}')
@@ -107,12 +110,15 @@ def _register(module: ModuleType) -> None:
         sys.modules[module.__name__] = module
 
 
-def find(path: str, include_dirs: tuple[str, ...], module_name: str, qualname: str) -> Any:
-    """Return what a pickle refers to: a loaded module, or something in it."""
+def find(path: str, include_dirs: tuple[str, ...], module_name: str | None, qualname: str) -> Any:
+    """Return what a pickle refers to: a loaded module, or something in it.
+
+    If the file can't be loaded any more, it is the module that it was last.
+    """
     found: Any
     try:
         found = load(path, include_dirs, module_name)
-    except FileNotFoundError:
+    except (FileNotFoundError, IdlError):
         found = _modules.get((path, include_dirs, module_name))
         if found is None:
             raise
@@ -128,62 +134,57 @@ class _FileLoader:
         self._folders = folders
         self._loading: list[str] = []
 
-    def module(self, file: str, name: str | None = None) -> LoadedModule:
+    def module(
+        self, file: str, name: str | None = None, *, included: bool = False
+    ) -> LoadedModule:
         """Return the module of a file; a cached one if the file hasn't changed.
 
-        `name` None is that of an included file: the module that the file has already, or a new
-        one whose name is free.
+        `name` None is the default name, or that of an included file: a name that is free.
         """
-        known = self._known(file, name)
-        if known is not None and known.is_current():
+        origin = (file, self._folders, name)
+        known = self._known(origin, included)
+        if known is not None:
             return known
-        origin = (file, self._folders, name or _free_name(file))
-        stamp = _stamp(file)
+        called = name or (_free_name(file) if included else _default_name(file))
+        stamps = {file: _stamp(file)}
         document = parse(Path(file).read_bytes(), file)
         self._loading.append(file)
         includes: dict[str, list[LoadedModule]] = {}
         for literal, line in document.includes:
-            included = self.module(self._included(file, literal, line))
-            includes.setdefault(Path(literal).stem, []).append(included)
+            found = self._included(file, literal, line, stamps)
+            includes.setdefault(Path(literal).stem, []).append(self.module(found, included=True))
         self._loading.pop()
-        stamps = {file: stamp}
-        for included in chain.from_iterable(includes.values()):
-            stamps |= included.__thrift_stamps__
+        for each in chain.from_iterable(includes.values()):
+            stamps |= each.__thrift_stamps__
         programs = {
             stem: [module.__thrift_program__ for module in modules]
             for stem, modules in includes.items()
         }
-        program = Program(
-            document, programs, {'__module__': origin[2], '__thrift_origin__': origin}
-        )
-        module = LoadedModule(origin, program, stamps)
+        program = Program(document, programs, {'__module__': called, '__thrift_origin__': origin})
+        module = LoadedModule(called, origin, program, stamps)
         _fill(module, program, includes)
         _modules[origin] = module
-        if name is None:
+        if included:
             _register(module)
         return module
 
-    def _known(self, file: str, name: str | None) -> LoadedModule | None:
-        known = _modules.get((file, self._folders, name)) if name is not None else None
-        default = f'{Path(file).stem}_thrift'
-        if known is not None or name not in (None, default):
-            return known
-        # As an included file it may have another name, because its own was taken.
-        return next(
-            (
-                module
-                for origin, module in _modules.items()
-                if origin[:2] == (file, self._folders)
-                and (name is None or origin[2].startswith(f'{default}_'))
-            ),
-            None,
-        )
+    def _known(self, origin: Origin, included: bool) -> LoadedModule | None:
+        """Return the current module of a file, for an included file under whatever name."""
+        found = [_modules[origin]] if origin in _modules else []
+        if included:
+            found += [module for other, module in _modules.items() if other[:2] == origin[:2]]
+        return next((module for module in found if module.is_current()), None)
 
-    def _included(self, file: str, literal: str, line: int) -> str:
+    def _included(self, file: str, literal: str, line: int, stamps: dict[str, Stamp]) -> str:
+        """Find an included file; add the stamps of the files that would come before it."""
         for folder in (str(Path(file).parent), *self._folders):
-            if '\0' in literal or not os.path.isfile(Path(folder, literal)):  # noqa: PTH113
-                continue  # unlike Path.is_file, it takes names that are too long
-            found = os.path.realpath(Path(folder, literal))
+            if '\0' in literal:
+                continue
+            path = os.path.join(folder, literal)  # noqa: PTH118 - as a stamp, it stays a str
+            if not os.path.isfile(path):  # noqa: PTH113 - it takes names that are too long
+                stamps[path] = _stamp(path)
+                continue
+            found = os.path.realpath(path)
             if found in self._loading:
                 wrong = f'expected a file that does not include this one, not {literal!r}'
                 raise IdlError(file, line, wrong)
@@ -202,9 +203,13 @@ def _stamp(file: str) -> Stamp:
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
+def _default_name(file: str) -> str:
+    return f'{Path(file).stem}_thrift'
+
+
 def _free_name(file: str) -> str:
     """Choose the name of an included file's module: one that no other file or package has."""
-    stem = name = f'{Path(file).stem}_thrift'
+    stem = name = _default_name(file)
     count = 1
     while (taken := sys.modules.get(name)) is not None:
         if isinstance(taken, LoadedModule) and taken.__file__ == file:
