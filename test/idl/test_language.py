@@ -10,7 +10,7 @@ from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.transport.TTransport import TMemoryBuffer
 
 from idl.oracle import CORPUS, PROTOCOLS, decoded, encoded
-from thrift_client import SimpleClient, errors, load
+from thrift_client import SimpleClient, convert, errors, load
 
 
 def test_keywords_get_an_underscore(write):
@@ -184,6 +184,10 @@ WRONG = [
     ('struct S {}\nstruct S {}', 2, "expected a new name, not 'S' again"),
     ('enum E { A = 3000000000 }', 1, 'within 32 bits'),
     ('enum E { A, A }', 1, 'A is used twice'),
+    ('enum E {\n A,\n B,\n A\n}', 4, 'A is used twice in enum E'),
+    ('const i32 X = 5\n\nconst string Y = X', 3, "expected a string, not 'X'"),
+    ('const i32 X = "a"\n\nconst i32 Y = X', 1, "expected an i32, not 'a'"),
+    ('const i32 Y = X\n\nconst i32 X = "a"', 3, "expected an i32, not 'a'"),
     ('const i8 X = 200', 1, 'expected a number from -128 to 127 for i8, not 200'),
     ('const i32 X = "a"', 1, "expected an i32, not 'a'"),
     ('const i32 X = Y', 1, "expected an i32 or the name of one, not 'Y'"),
@@ -223,6 +227,23 @@ def test_errors_say_where_and_what_was_expected(write, text, line, says):
     assert (error.file, error.line) == (str(path), line)
     assert str(error).startswith(f'{path}:{line}: ')
     assert says in str(error)
+
+
+def test_an_included_constant_of_another_type_is_a_mistake_where_it_is_named(write):
+    """The included file has none."""
+    write('\n\nconst i32 X = 5', 'base.thrift')
+    path = write('include "base.thrift"\nstruct S {\n 1: string s = base.X\n}')
+    with pytest.raises(errors.IdlError, match=r"expected a string, not 'base\.X'") as caught:
+        load(path)
+    assert (caught.value.file, caught.value.line) == (str(path), 3)
+
+
+def test_an_enum_without_members(write):
+    """Every number is a plain int, as one that the IDL doesn't define."""
+    module = load(write('enum None_ {}\nstruct S { 1: None_ a = 5, 2: list<None_> b }'))
+    value = module.S(b=[6])
+    assert convert.to_dict(value) == {'a': 5, 'b': [6]}
+    assert convert.from_json(module.S, convert.to_json(value)) == value
 
 
 def test_an_error_in_an_included_file_names_that_file(write):

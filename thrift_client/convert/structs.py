@@ -13,7 +13,7 @@ from thrift.Thrift import TFrozenDict, TType
 
 from thrift_client.idl.shapes import is_struct, shape_of
 from thrift_client.idl.types import UUID as UUID_CODE
-from thrift_client.idl.types import Shape, Type
+from thrift_client.idl.types import Shape, Type, member_of
 from thrift_client.mistakes import nearest
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -189,17 +189,20 @@ class FromPlain:
             items = [tuple(pair) for pair in value]
         else:
             raise wrong(path, f'an object for {type_}', value)
-        pairs = []
+        made: dict[Any, Any] = {}
         for name, inner in items:
             at = f'{path}[{name!r}]'
-            made = self.value(type_.value, inner, at, key=key)
-            pairs.append((self._key(type_.key, name, f'{path} key'), made))
-        try:
-            return TFrozenDict(pairs) if key or type_.frozen else dict(pairs)
-        except TypeError:
-            raise ValueError(
-                f'{path}: {type_.key} cannot be the key of a dict in Python'
-            ) from None
+            found = self.value(type_.value, inner, at, key=key)
+            each = self._key(type_.key, name, f'{path} key')
+            try:
+                if each in made:
+                    raise ValueError(f'{path}: {each!r} is a key twice')
+                made[each] = found
+            except TypeError:
+                raise ValueError(
+                    f'{path}: {type_.key} cannot be the key of a dict in Python'
+                ) from None
+        return TFrozenDict(made) if key or type_.frozen else made
 
     def _key(self, type_: Type, key: Any, path: str) -> Any:
         """Return a key, which JSON writes as text whatever it is."""
@@ -266,12 +269,7 @@ def _integer(type_: Type, value: Any, path: str) -> int:
         raise ValueError(
             f'{path}: {value} is out of range for {type_} ({-limit} to {limit - 1})'
         )
-    if type_.enum is None:
-        return value
-    try:
-        return type_.enum(value)
-    except ValueError:
-        return value
+    return value if type_.enum is None else member_of(type_.enum, value)
 
 
 def _named(type_: Type, name: str, path: str) -> int:

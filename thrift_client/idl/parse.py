@@ -285,9 +285,11 @@ class _Parser:
     def _enum(self, line: int, doc: str | None) -> EnumNode:
         name = self.name("the enum's name")
         members: list[tuple[str, int]] = []
+        lines = []
         number = -1
         self.expect('{')
         for _ in self.until('}'):
+            lines.append(self.line)
             member = self.name("a member's name or '}'")
             number = self.integer('a number') if self.take('=') else number + 1
             if not I32_MIN <= number <= I32_MAX:
@@ -297,7 +299,7 @@ class _Parser:
             self.annotations()
             self.separator()
         self.annotations()
-        self._unique([member for member, _ in members], f'enum {name}', [line] * len(members))
+        self._unique([member for member, _ in members], f'enum {name}', lines)
         return EnumNode(name, members, line, doc)
 
     def _senum(self, line: int, doc: str | None) -> TypedefNode:

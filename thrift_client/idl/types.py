@@ -295,6 +295,14 @@ def members_of(enum: type[IntEnum]) -> dict[int, Any]:
     return _Members({int(member): member for member in enum})
 
 
+def member_of(enum: type[IntEnum], number: int) -> int:
+    """Return an enum's member; a number without a member gives itself."""
+    try:
+        return enum(number)
+    except (ValueError, TypeError):  # TypeError if it has no members at all
+        return number
+
+
 def converter(type_: Type) -> Callable[[Any], Any] | None:
     """Return a function that converts numbers to enum members; None if the type has none.
 

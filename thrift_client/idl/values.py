@@ -12,14 +12,14 @@ from thrift.Thrift import TFrozenDict, TType
 
 from thrift_client.errors import IdlError
 from thrift_client.idl.syntax import Value
-from thrift_client.idl.types import UUID, Type
+from thrift_client.idl.types import UUID, Type, member_of
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, ClassVar, Protocol
 
-    from thrift_client.idl.syntax import ConstNode
+    from thrift_client.idl.syntax import ConstNode, TypeName
     from thrift_client.idl.types import Field, Shape
 
     class Names(Protocol):
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
         path: str
         values: Values
+
+        def type(self, name: TypeName) -> Type:
+            """See `Program.type`."""
 
         def class_of(self, shape: Shape, line: int) -> Any:
             """See `Program.class_of`."""
@@ -109,14 +112,15 @@ class Values:
         if isinstance(found, int):
             return self.of(type_, Value('int', found, value.line))
         owner, const = found
-        return owner.values.constant(const, type_, key, value.line, self._program.path)
+        try:
+            return owner.values.constant(const, type_, key, value.line, self._program.path)
+        except IdlError:
+            if _signature(owner.type(const.type)) == _signature(type_):
+                raise
+            raise self._fail(_a(type_), value) from None  # the mistake is to name it here
 
     def _enum(self, type_: Type, value: Value) -> Any:
-        number = self._integer(type_, value)
-        try:
-            return type_.enum(number)  # type: ignore[misc]
-        except ValueError:
-            return number
+        return member_of(type_.enum, self._integer(type_, value))  # type: ignore[arg-type]
 
     def _integer(self, type_: Type, value: Value) -> int:
         if value.kind != 'int':
