@@ -196,7 +196,8 @@ TAKEN = """
 exception Denied { 1: i32 read, 2: string write }
 service Files {
   i32 allow(1: i32 read, 2: bool write, 3: i32 allow_args) throws (1: Denied read, 2: Denied write),
-  i32 plain(i32 read, bool write)
+  i32 plain(i32 read, bool write),
+  i32 own(1: i32 __class, 2: i32 __method, 3: i32 __arguments, 4: i32 __now)
 }
 """
 
@@ -215,16 +216,19 @@ class Allowing:
     def plain(self, read, write):
         return read if write else 0
 
+    def own(self, *given):
+        return sum(given)
+
 
 @pytest.mark.parametrize('protocol', ['binary', 'compact', 'json'])
 @pytest.mark.parametrize('face', ['simple', 'pool', 'asyncio'])
-def test_arguments_called_read_and_write(write, face, protocol):
-    """As in gen-py, structs are read and written by methods of these names."""
+def test_arguments_called_as_what_the_library_has(write, face, protocol):
+    """Methods of the structs, and names in the source of the clients' methods."""
     module = load(write(TAKEN, 'files.thrift'))
     with serve(module.Files, Allowing(module), protocol=protocol) as server:
         client = face, module.Files, server.address
-        calls = [('allow', (4, True, 3)), ('plain', (5, True))]
-        assert answers(*client, calls, protocol=protocol) == [7, 5]
+        calls = [('allow', (4, True, 3)), ('plain', (5, True)), ('own', (1, 2, 3, 4))]
+        assert answers(*client, calls, protocol=protocol) == [7, 5, 10]
         with pytest.raises(module.Denied) as denied:
             answers(*client, [('allow', (0, True, 3))], protocol=protocol)
         assert denied.value == module.Denied(0, 'True')

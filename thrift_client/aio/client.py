@@ -367,22 +367,22 @@ class AsyncSimpleClient(ClientBase):
 
 
 #: The body of a method: `make_call` inlined, because each further coroutine costs time.
-_BODY = """__now, __options = __monotonic(), self._options
- __begun = __start(__options, __method, __arguments, __now)
- if __type(__begun) is not __Exchange:
-  return await __begun
+_BODY = """nowø, optionsø = monotonicø(), self._options
+ begunø = startø(optionsø, methodø, argumentsø, nowø)
+ if typeø(begunø) is not Exchangeø:
+  return await begunø
  try:
-  await __begun.future
- except __BaseException:
-  __begun.source.abandon(__begun)
+  await begunø.future
+ except BaseExceptionø:
+  begunø.source.abandon(begunø)
   raise
- __result = __begun.result
- if __result is not None and __method.returns:
-  __value = __getattr(__result, 'success', None)
-  if __value is not None:
-   return __value
- del __result
- return await __end(__begun, __options, __method, __arguments, __now)"""
+ resultø = begunø.result
+ if resultø is not None and methodø.returns:
+  valueø = getattrø(resultø, 'success', None)
+  if valueø is not None:
+   return valueø
+ del resultø
+ return await endø(begunø, optionsø, methodø, argumentsø, nowø)"""
 
 _functions: dict[Service, dict[str, Any]] = {}
 
@@ -395,14 +395,14 @@ def functions_of(service: Service) -> dict[str, Any]:
             service,
             _BODY,
             kind='async def',
-            __start=start_call,
-            __end=end_call,
-            __Exchange=AsyncExchange,
-            __monotonic=monotonic,
+            startø=start_call,
+            endø=end_call,
+            Exchangeø=AsyncExchange,
+            monotonicø=monotonic,
             # An argument may have the name of a builtin.
-            __type=type,
-            __getattr=getattr,
-            __BaseException=BaseException,
+            typeø=type,
+            getattrø=getattr,
+            BaseExceptionø=BaseException,
         )
         for name, function in functions.items():
             function.__qualname__ = f'AsyncSimpleClient.{name}'

@@ -184,7 +184,7 @@ def bind_functions(
     """Return a function for each method, with the signature and the doc of the generated one.
 
     `template` is the body after the arguments object has been made, as the name
-    `__arguments`; it may use `{values}` (the tuple of the arguments), `__method`, and what
+    `argumentsø`; it may use `{values}` (the tuple of the arguments), `methodø`, and what
     else `names` gives it. `kind` 'async def' makes coroutine functions.
     Written as source because that gives exact signatures and TypeErrors at the cost of
     a plain function; `*args, **kwargs` would be bound by hand in each call.
@@ -199,11 +199,11 @@ def _compile(
     method: Method, template: str, kind: str, names: dict[str, Any]
 ) -> Callable[..., Any]:
     parameters = ''.join(f', {name}' for name in method.parameters)
-    lines = [f'{kind} {method.name}(self{parameters}):', ' __arguments = __new(__class)']
-    lines += [f' __arguments.{name} = {name}' for name in method.parameters]
+    lines = [f'{kind} {method.name}(self{parameters}):', ' argumentsø = newø(classø)']
+    lines += [f' argumentsø.{name} = {name}' for name in method.parameters]
     values = ''.join(f'{name}, ' for name in method.parameters)
     lines.append(' ' + template.format(values=f'({values})'))
-    scope = {'__new': object.__new__, '__class': method.arguments, '__method': method, **names}
+    scope = {'newø': object.__new__, 'classø': method.arguments, 'methodø': method, **names}
     exec('\n'.join(lines), scope)  # noqa: S102 - names from the generated module alone
     function: Any = scope[method.name]
     function.__doc__ = method.doc

@@ -182,7 +182,7 @@ def method_kinds(service: Service, base: type[PoolMethod]) -> dict[str, type[Poo
     """Return, for each method, a subclass of `base` with the method's signature."""
     kinds = _kinds.get((service, base))
     if kinds is None:
-        calls = bind_functions(service, 'return self._call(__method, __arguments, {values})')
+        calls = bind_functions(service, 'return self._call(methodø, argumentsø, {values})')
         kinds = {
             name: type(
                 name,

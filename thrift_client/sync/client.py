@@ -366,8 +366,8 @@ def functions_of(service: Service) -> dict[str, Any]:
     if functions is None:
         functions = bind_functions(
             service,
-            'return __call(self._options, __method, __arguments)',
-            __call=make_call,
+            'return callø(self._options, methodø, argumentsø)',
+            callø=make_call,
         )
         for name, function in functions.items():
             function.__qualname__ = f'SimpleClient.{name}'
