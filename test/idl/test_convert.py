@@ -219,3 +219,13 @@ def test_fields_without_ids_are_converted(no_ids):
     assert convert.to_dict(whole) == json.loads(convert.to_json(whole)) == plain
     assert convert.from_dict(no_ids.Whole, plain) == whole
     assert convert.from_json(no_ids.Part, '{"number": 2}') == no_ids.Part(2)
+
+
+def test_names_that_python_has_taken(write):
+    """Fields and members are also found under the IDL's names."""
+    kind = 'enum Kind { None = 3, mro = 4 }'
+    module = load(write(f'{kind}\nstruct S {{ 1: Kind class, 2: Kind from }}'))
+    value = module.S(module.Kind.None_, module.Kind.mro_)
+    assert convert.from_json(module.S, '{"class": "None", "from": "mro"}') == value
+    assert convert.from_json(module.S, '{"class_": "None_", "from_": 4}') == value
+    assert convert.from_json(module.S, convert.to_json(value)) == value

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from thrift.Thrift import TFrozenDict, TType
 
+from thrift_client.idl.classes import python_name
 from thrift_client.idl.shapes import is_struct, shape_of
 from thrift_client.idl.types import UUID as UUID_CODE
 from thrift_client.idl.types import Shape, Type, member_of
@@ -155,7 +156,9 @@ class FromPlain:
             raise wrong(path, f'an object with the fields of {shape.name}', value)
         given = {}
         for name, inner in value.items():
-            field = shape.field(name) if isinstance(name, str) else None
+            field = None
+            if isinstance(name, str):  # in Python, or as the IDL has it
+                field = shape.field(name) or shape.field(python_name(name))
             if field is None:
                 names = [field.name for field in shape.fields]
                 hint = nearest(str(name), names) or f'; it has {", ".join(names) or "none"}'
@@ -282,10 +285,12 @@ def _named(type_: Type, name: str, path: str) -> int:
     if not type_.names:
         raise wrong(path, str(type_), name)
     enum, _, member = name.rpartition('.')
-    if member not in type_.names or enum not in {'', type_.label}:
+    as_declared = getattr(type_.enum, '_NAMES_TO_VALUES', {})
+    number: int | None = type_.names.get(member, as_declared.get(member))
+    if number is None or enum not in {'', type_.label}:
         hint = nearest(member, type_.names) or f'; it has {", ".join(type_.names)}'
         raise ValueError(f'{path}: {type_} has no member {name!r}{hint}')
-    return type_.names[member]
+    return number
 
 
 def enum_value(name: str) -> int:
