@@ -251,7 +251,7 @@ async def _hedged_call(
         seqid=seqid, picker=picker, response=response,
     )  # fmt: skip
     first = Leg(
-        0, call.endpoint, options, method, arguments, started, seqid, picker=picker, outer=False
+        0, call.endpoint, options, method, arguments, started, seqid, picker=picker, part_of=call
     )
     error: BaseException | None = None
     try:

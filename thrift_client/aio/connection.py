@@ -364,7 +364,7 @@ class AsyncConnection(ConnectionBase):
             codec, method = exchange.plan.codec, exchange.plan.method
         else:
             call = exchange.call
-            codec, method = call.endpoint.codec_of(call.options.codec), call.method
+            codec, method = call.options.codec, call.method
         reply = self._reply = self.reply(codec, method, exchange.seqid, exchange.expires)
         return reply
 

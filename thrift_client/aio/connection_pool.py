@@ -203,7 +203,7 @@ class AsyncConnectionPool(ConnectionPool):
 
         The connection then returns to `source`: this pool, or a pin.
         """
-        plan = call.endpoint.codec_of(call.options.codec).plan(call.method)
+        plan = call.options.codec.plan(call.method)
         future = self.bind().create_future()
         exchange = AsyncExchange(source, plan, call, request, call.seqid, call.until, future)
         self.watch(call.until)

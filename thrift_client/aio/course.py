@@ -19,17 +19,20 @@ async def begin(call: Call) -> None:
 
     Raises as `Call.begin`.
     """
-    given = call.options.headers
-    if given is None or not callable(given):
-        call.begin()
-        return
     call.announce()
-    if call.is_late:
-        return
-    value = given()
-    if hasattr(value, '__await__'):
-        value = await within(value, call.expires, 'sending')
-    call.set_headers(value)
+    if not call.is_late:
+        await take_headers(call)
+
+
+async def take_headers(call: Call) -> None:
+    """Ask for the headers of an attempt, and await them. Raises as `Call.take_headers`."""
+    value = call.wanted_headers()
+    if callable(value):
+        value = value()
+        if hasattr(value, '__await__'):
+            value = await within(value, call.expires, 'sending')
+    if value is not None:
+        call.set_headers(value)
 
 
 async def make_attempts(call: Call) -> None:
@@ -41,6 +44,9 @@ async def make_attempts(call: Call) -> None:
             await call.endpoint.connections.pause(call.resume_at)
             continue
         try:
+            if call.lacks_headers:
+                await take_headers(call)
+                call.check_time()
             request = call.request()
             result = await endpoint.connections.exchange(call, request)
         except WrongLoop:

@@ -205,7 +205,7 @@ class AsyncFanOut(FanOutBase):
             if failure is not None:
                 call.failed(failure, monotonic())
             await make_attempts(call)
-            leg.endpoint = call.endpoint
+            leg.endpoint, leg.options = call.endpoint, call.options
             value, error = call.outcome()
         except WrongLoop:
             raise

@@ -7,6 +7,7 @@ from time import monotonic
 from weakref import ref
 
 from thrift_client.aio.connection import AsyncPlace, running_loop
+from thrift_client.aio.course import take_headers
 from thrift_client.aio.stream import within
 from thrift_client.errors import CallTimeout
 from thrift_client.shared.pin import PinBase, PinTurn, greeting_failed, moved
@@ -41,6 +42,7 @@ class AsyncPin(PinBase):
         turn = await self._take_turn(connections, call.until)
         try:
             if moved(self, call):
+                await take_headers(call)
                 connections = call.endpoint.connections
                 request = call.request()
             connection = await self._take(connections, call.until)

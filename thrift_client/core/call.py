@@ -62,9 +62,9 @@ class Call:
 
     __slots__ = (
         '_attempts_before', '_bypasses', '_ends_with_call', '_error', '_exception',
-        '_headers', '_probe', '_reason', '_requests', '_result', '_retries', 'arguments',
-        'endpoint', 'expires', 'is_announced', 'limit', 'method', 'options', 'others', 'outer',
-        'picker', 'response', 'resume_at', 'seqid', 'started', 'until',
+        '_probe', '_reason', '_requests', '_result', '_retries', 'arguments', 'endpoint',
+        'expires', 'headers_of', 'is_announced', 'limit', 'method', 'options', 'others',
+        'outer', 'own_headers', 'picker', 'response', 'resume_at', 'seqid', 'started', 'until',
     )  # fmt: skip
 
     def __init__(
@@ -113,7 +113,9 @@ class Call:
         self._reason: BaseException | None = None  # why the next attempt may go elsewhere
         self._error: BaseException | None = None
         self._exception: BaseException | None = None
-        self._headers: Mapping[str, str] | None = None
+        #: The headers without those of `propagate_deadline`, and the `headers=` that gave them.
+        self.own_headers: Mapping[str, str] | None = None
+        self.headers_of: Any = None
         self._ends_with_call = True
         self._requests: dict[Any, bytes] = {}
         self._result: Any = None
@@ -150,17 +152,12 @@ class Call:
         return self.expires is not None and self.endpoint.clock() >= self.expires
 
     @property
-    def given_headers(self) -> Mapping[str, str] | None:
-        """The headers that the caller has given to the call."""
-        return self._headers
-
-    @property
     def headers(self) -> Mapping[str, str] | None:
-        """The headers of the attempt under way: the call's, and the time left."""
+        """The headers of the attempt under way: those of its options, and the time left."""
         names = self.options.propagate
         if names is None:
-            return self._headers
-        headers = dict(self._headers or {})
+            return self.own_headers
+        headers = dict(self.own_headers or {})
         if 'deadline' in names and self.until is not None:
             left = max(0.0, (self.until - self.endpoint.clock()) * 1000)
             headers[names['deadline']] = str(int(left))
@@ -170,20 +167,16 @@ class Call:
 
     def request(self) -> bytes:
         """Return the bytes of the call for this attempt's endpoint. Raises EncodeError."""
-        wire = self.endpoint.wire
-        request = self._requests.get(wire)
+        codec = self.options.codec
+        request = self._requests.get(codec)
         if request is None:
-            codec = self.options.codec
-            if codec.wire is not wire:
-                codec = self.endpoint.codec
-            request = self._requests[wire] = codec.request(
-                self.method, self.arguments, self.seqid
-            )
+            request = codec.request(self.method, self.arguments, self.seqid)
+            self._requests[codec] = request
         return request
 
     def encoded(self, request: bytes) -> None:
         """Set the request for this endpoint, which is already encoded."""
-        self._requests[self.endpoint.wire] = request
+        self._requests[self.options.codec] = request
 
     def begin(self) -> None:
         """Report that the call begins, then get its headers, which may carry a trace.
@@ -191,11 +184,8 @@ class Call:
         Raises as `announce` and `set_headers`, and what a `headers=` function raises.
         """
         self.announce()
-        given = self.options.headers
-        if callable(given):
-            given = None if self.is_late else given()
-        if given is not None:
-            self.set_headers(given)
+        if not self.is_late:
+            self.take_headers()
 
     def announce(self) -> None:
         """Report that the call begins, and write it to the request log.
@@ -205,17 +195,48 @@ class Call:
         endpoint, options = self.endpoint, self.options
         if self.outer and not self.is_announced and endpoint.health.listeners:
             endpoint.health.tell('CallStarted', method=self.method.name)
-        if options.headers is not None and not endpoint.carries_headers:
+        self._check_headers()
+        if endpoint.recorder is not None and self.outer and not self._bypasses:
+            endpoint.record(self.method, self.arguments, options.codec.service)
+
+    def _check_headers(self) -> None:
+        endpoint = self.endpoint
+        if self.options.headers is not None and not endpoint.carries_headers:
             raise ValueError(
                 f'headers= and {endpoint.name}: transport={endpoint.options.transport!r} has '
                 "no headers; HTTP and transport='header' have"
             )
-        if endpoint.recorder is not None and self.outer and not self._bypasses:
-            endpoint.record(self.method, self.arguments, options.codec.service)
+
+    @property
+    def lacks_headers(self) -> bool:
+        """Whether the `headers=` of the attempt's server were not asked for yet."""
+        return self.options.headers is not self.headers_of
+
+    def wanted_headers(self) -> Any:
+        """Return the `headers=` that is to be asked for this attempt; None: there is none.
+
+        That of the pool, or of a view, is asked once for each call, and that of another server
+        once the call goes there.
+        """
+        if not self.lacks_headers:
+            return None
+        self.own_headers, self.headers_of = None, self.options.headers
+        return self.headers_of
+
+    def take_headers(self) -> None:
+        """Ask for the headers of this attempt. Raises as `set_headers` and a function of theirs."""
+        given = self.wanted_headers()
+        if given is not None:
+            self.set_headers(given() if callable(given) else given)
+
+    def check_time(self) -> None:
+        """Raise CallTimeout if the time is over after a `headers=` function."""
+        if self.is_late:
+            raise timed_out('sending')
 
     def set_headers(self, headers: Any) -> None:
         """Have the call sent with these headers. Raises TypeError for what is not a dict of str."""
-        self._headers = check_headers('headers', headers)
+        self.own_headers = check_headers('headers', headers)
 
     def attempt(self, now: float) -> Any:
         """Return the endpoint to exchange a request and a reply with, until `until`.
@@ -261,7 +282,7 @@ class Call:
 
     def move_to(self, endpoint: Any) -> None:
         """Go on at the server to which another call has pinned the connection meanwhile."""
-        self.endpoint = endpoint
+        self._go_to(endpoint)
         self._probe = None
         if self.picker is not None:
             self.picker.moved(endpoint, endpoint.clock())
@@ -270,7 +291,19 @@ class Call:
         """Choose the endpoint of the next attempt. Raises NoServersError."""
         reason, self._reason = self._reason, None
         if self.picker is not None:
-            self.endpoint = self.picker.next(reason, now)
+            self._go_to(self.picker.next(reason, now))
+
+    def _go_to(self, endpoint: Any) -> None:
+        """Have the next attempt made on this server, with its own options.
+
+        Raises ValueError as `announce`.
+        """
+        self.endpoint = endpoint
+        options = self.options = self.options.at(endpoint)
+        self._check_headers()
+        if self._retries is not None:
+            name = self.method.name
+            self._retries.follow(options.retry_of(name), idempotent=options.is_idempotent(name))
 
     def failed(self, error: BaseException, now: float) -> None:
         """Note how an attempt failed (with one of FAILURES), and decide what follows."""

@@ -26,11 +26,12 @@ class CallOptions:
     aren't there. `seconds` is the timeout if all methods have the same one and no hedge; None: ask
     `limits`, by method.
     `pin` is the pinned connection that calls use; None: they take one from the endpoint's pool.
+    `given` is what views have changed, which holds for attempts on other servers, too.
     """
 
     __slots__ = (
-        'codec', 'endpoint', 'headers', 'hedge', 'idempotent', 'is_one_exchange', 'limits', 'pin',
-        'plans', 'propagate', 'retry', 'seconds', 'timeout', 'timeouts',
+        'codec', 'endpoint', 'given', 'headers', 'hedge', 'idempotent', 'is_one_exchange', 'limits',
+        'pin', 'plans', 'propagate', 'retry', 'seconds', 'timeout', 'timeouts',
     )  # fmt: skip
 
     def __init__(self, endpoint: Any, options: Any) -> None:
@@ -44,6 +45,7 @@ class CallOptions:
         self.timeouts: dict[str, float | None] | None = options.timeouts
         self.propagate: dict[str, str] | None = options.propagate_deadline
         self.pin: Any = None
+        self.given: Mapping[str, Any] = {}
         self._derive()
 
     def replace(self, given: Mapping[str, Any]) -> CallOptions:
@@ -54,9 +56,22 @@ class CallOptions:
         for name in CallOptions.__slots__:
             setattr(view, name, given.get(name, getattr(self, name)))
         if 'timeout' in given:
-            view.timeouts = None
+            view.timeouts = given.get('timeouts')
+        view.given = {**self.given, **given}
         view._derive()
         return view
+
+    def at(self, endpoint: Any) -> CallOptions:
+        """Return the options for an attempt of the same call on another server.
+
+        What views have changed stays, and so do the timeouts: the call ends when it was to end as
+        it began. The rest are that server's own.
+        """
+        if endpoint is self.endpoint:
+            return self
+        timeouts = {'timeout': self.timeout, 'timeouts': self.timeouts}
+        options: CallOptions = endpoint.call_options.replace({**self.given, **timeouts})
+        return options
 
     def _with_timeout(self, timeout: float | None) -> CallOptions:
         """Return a copy with another timeout, for views for single calls."""
@@ -71,6 +86,7 @@ class CallOptions:
         view.timeouts = None
         view.propagate = self.propagate
         view.pin = self.pin
+        view.given = self.given  # `at` keeps the timeouts anyway
         view.is_one_exchange = self.is_one_exchange
         view.plans = self.plans
         view.limits = {}

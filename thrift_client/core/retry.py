@@ -104,6 +104,10 @@ class Retries:
         self.attempts = 1
         self.maybe_executed = False  # by any of the attempts so far
 
+    def follow(self, policy: RetryPolicy, *, idempotent: bool) -> None:
+        """Go by the options of the server that the next attempt is sent to."""
+        self._policy, self._idempotent = policy, idempotent
+
     def after(
         self,
         error: BaseException,

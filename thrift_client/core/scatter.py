@@ -40,9 +40,9 @@ class Leg:
 
     __slots__ = (
         'arguments', 'attempts_before', 'call', 'codec', 'connection', 'deadline', 'endpoint',
-        'expires', 'message', 'method', 'opening', 'options', 'outer', 'permit', 'picker',
+        'expires', 'message', 'method', 'opening', 'options', 'permit', 'picker',
         'place', 'plan', 'position', 'reply', 'response', 'seqid', 'started', 'unsent',
-        'waits_for',
+        'waits_for', 'whole',
     )  # fmt: skip
 
     def __init__(
@@ -56,7 +56,7 @@ class Leg:
         seqid: int,
         *,
         picker: Any = None,
-        outer: bool = True,
+        part_of: Call | None = None,
     ) -> None:
         self.position = position
         self.endpoint = endpoint
@@ -66,7 +66,7 @@ class Leg:
         self.started = started
         self.seqid = seqid
         self.picker = picker
-        self.outer = outer
+        self.whole = part_of
         #: The `deadline()` around it where it began; it may go on in another context.
         self.deadline = deadlines.current.get()
         #: How many attempts other legs of the same call had begun: 0 unless it is a hedge, whose
@@ -97,14 +97,22 @@ class Leg:
             call.failed(failure, call.endpoint.clock())
         return call
 
+    def move(self) -> None:
+        """Go to the server that its Call has moved to. Raises as `Call.take_headers`."""
+        assert self.call is not None
+        self.endpoint, self.options, self.codec = self.call.endpoint, self.call.options, None
+        self.call.take_headers()
+
     def new_call(self) -> Call:
         """Create the Call of this leg, which has not begun."""
         picker = None if self.attempts_before else self.picker
         call = self.call = Call(
             self.endpoint, self.options, self.method, self.arguments, self.started,
-            seqid=self.seqid, picker=picker, outer=self.outer,
+            seqid=self.seqid, picker=picker, outer=self.whole is None,
             attempts_before=self.attempts_before, deadline=self.deadline,
         )  # fmt: skip
+        if self.whole is not None:  # a function that gives headers is called once for each call
+            call.own_headers, call.headers_of = self.whole.own_headers, self.whole.headers_of
         return call
 
     @property
@@ -250,11 +258,6 @@ class Hedged(Scatter):
     def __init__(self, call: Call, first: Leg, now: float) -> None:
         super().__init__([first])
         self._call = call
-        # A function that gives headers is called once for each call.
-        self._options = call.options
-        if callable(call.options.headers):
-            self._options = call.options.replace({'headers': call.given_headers})
-        first.options = self._options
         self._first = first
         self._hedges = 0
         self._began = now
@@ -292,8 +295,7 @@ class Hedged(Scatter):
             self._call.retries.maybe_executed = True  # whichever error the call ends with
         if isinstance(error, ThriftClientError):
             return
-        options = self._call.options
-        if error is not None and not self.is_over and options.reconsiders(leg.method, error):
+        if error is not None and not self.is_over and leg.options.reconsiders(leg.method, error):
             return  # another attempt may bring the better answer
         self.winner = leg
         self.is_over = True
@@ -333,10 +335,11 @@ class Hedged(Scatter):
             return
         self._hedges += 1
         self._missing += 1
-        once = call.options.retry_of(call.method.name).replace(attempts=1)
+        options = call.options.at(endpoint)
+        once = options.retry_of(call.method.name).replace(attempts=1)
         leg = Leg(
-            self._hedges, endpoint, self._options.replace({'retry': once}), call.method,
-            call.arguments, call.started, call.seqid, picker=call.picker, outer=False,
+            self._hedges, endpoint, options.replace({'retry': once}), call.method,
+            call.arguments, call.started, call.seqid, picker=call.picker, part_of=call,
         )  # fmt: skip
         leg.attempts_before = self.attempts - 1
         if self._first.call is not None:

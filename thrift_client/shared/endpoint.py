@@ -103,10 +103,6 @@ class Endpoint:
         """Host and port as one text."""
         return addresses.join(self.address.host, self.address.port)
 
-    def codec_of(self, codec: Codec) -> Codec:
-        """Return the codec for this server, for calls that were first sent to another server."""
-        return codec if codec.wire is self.wire else self.codec
-
     def located(
         self, error: ThriftClientError, method: str, started: float
     ) -> ThriftClientError:

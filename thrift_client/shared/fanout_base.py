@@ -50,8 +50,6 @@ class FanOutBase:
         Raises EncodeError with server and method.
         """
         codec = leg.options.codec
-        if codec.wire is not leg.endpoint.wire:
-            codec = leg.endpoint.codec
         key = codec, leg.seqid
         known = self._requests.get(key)
         if known is None or known[0] is not leg.arguments:

@@ -242,7 +242,7 @@ def _hedged(call: Call, begun: Any) -> Any:
 
     first = Leg(
         0, call.endpoint, call.options, call.method, call.arguments, call.started, call.seqid,
-        picker=call.picker, outer=False,
+        picker=call.picker, part_of=call,
     )  # fmt: skip
     # A call that had to wait for its first server has waited for no answer yet.
     scatter = Hedged(call, first, monotonic() if begun is None else call.started)

@@ -178,8 +178,8 @@ class Connection(ConnectionBase):
         HttpStatusError, EncodeError for impossible headers, or a TApplicationException that
         is not about this call.
         """
-        codec = call.endpoint.codec_of(call.options.codec)
-        return self.carry(codec, call.method, call.seqid, request, call.headers, call.until)
+        codec, headers = call.options.codec, call.headers
+        return self.carry(codec, call.method, call.seqid, request, headers, call.until)
 
     def carry(
         self,

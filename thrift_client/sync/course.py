@@ -22,6 +22,9 @@ def make_attempts(call: Call) -> Any:
             call.endpoint.connections.pause(call.resume_at)
             continue
         try:
+            if call.lacks_headers:
+                call.take_headers()
+                call.check_time()
             request = call.request()
             result = endpoint.connections.exchange(call, request)
         except FAILURES as exc:

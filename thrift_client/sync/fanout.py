@@ -139,7 +139,7 @@ class FanOut(FanOutBase):
         finally:
             del failure  # the traceback of what is raised holds this frame: a cycle
         if leg.endpoint is not call.endpoint:
-            leg.endpoint, leg.codec = call.endpoint, None
+            leg.move()
         if endpoint is None:
             self._pause(leg)
             return

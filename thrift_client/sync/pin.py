@@ -39,6 +39,7 @@ class Pin(PinBase):
         turn = self._take_turn(connections, call.until)
         try:
             if moved(self, call):
+                call.take_headers()
                 connections = call.endpoint.connections
                 request = call.request()
             connection = self._take(connections, call.until)

@@ -143,7 +143,7 @@ class ApacheConnection(ConnectionBase):
             raise _named(exc, 'sending') from exc
         if call.method.oneway:
             return None
-        codec = call.endpoint.codec_of(call.options.codec)
+        codec = call.options.codec
         protocol = codec.make_protocol(self._transport)
         try:
             return codec.answer(call.method, call.seqid, protocol)
