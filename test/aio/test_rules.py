@@ -22,6 +22,7 @@ from thrift_client.aio import (
     AsyncReplicatedClient,
     AsyncSimpleClient,
 )
+from thrift_client.testing import ClosedPort
 from thrift_client.testing.behaviours import (
     answer,
     application_exception,
@@ -370,5 +371,36 @@ async def test_an_exception_is_freed_without_the_collector(kind, outcome, option
             exception = await left()
             await asyncio.sleep(0)
             assert exception() is None
+        finally:
+            gc.enable()
+
+
+@pytest.mark.parametrize('name', ['as_completed', 'map'])
+async def test_a_loop_that_is_left_after_an_error_gives_up_its_calls(name, fault_server, closing):
+    """At once: the error's traceback has the loop's frames, but not the iterator."""
+    where = [closing(ClosedPort()).address, fault_server(test_service, hold()).address]
+    kind = AsyncReplicatedClient if name == 'as_completed' else AsyncHashClient
+
+    async def left():
+        if name == 'map':
+            pool.getk.set_hash(lambda key: int(key == 'slow'))
+            begun = pool.getk.map(['down', 'slow', 'slow'])
+        else:
+            begun = pool.as_completed('getk', 'k')
+        responses = [begun]
+        del begun
+        async for response in responses.pop():
+            if response.is_error():
+                return
+        raise AssertionError('no call failed')
+
+    async with kind(test_service, servers=where, timeout=5000) as pool:
+        gc.collect()
+        gc.disable()
+        try:
+            await left()
+            for _ in range(3):  # the tasks of the calls end
+                await asyncio.sleep(0)
+            assert pool.servers[1].stats().busy == 0
         finally:
             gc.enable()

@@ -5,10 +5,12 @@ Connections, permits, places in the line, the right to probe a server: over all 
 
 from __future__ import annotations
 
+import gc
 import inspect
 import sys
 import threading
 import time
+from weakref import ref
 
 import pytest
 
@@ -463,3 +465,78 @@ def test_a_call_that_comes_as_a_connection_is_freed(fault_server):
             thread.join(5)
     tokens = [row.token for row in server.ledger.executions]
     assert tokens == ['call 0', 'call 1', 'call 2', 'call 3', 'barging']
+
+
+@pytest.fixture
+def uncollected():
+    """Keep the collector from running by itself, which would hide what a cycle keeps."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize('limit', [None, 1])
+def test_a_loop_that_is_left_after_an_error_gives_up_its_calls(
+    limit, fault_server, closing, uncollected
+):
+    """At once: the error's traceback has the loop's frames, but not the iterator."""
+    gate = hold()
+    slow, down = fault_server(test_service, gate + GOOD), closing(ClosedPort())
+    where = [down.address, slow.address]
+    options = {'servers': where, 'timeout': 5000, 'max_connections': limit}
+
+    def left(begin):
+        for response in begin():
+            if response.is_error():
+                return
+        raise AssertionError('no call failed')
+
+    with ReplicatedClient(test_service, **options) as pool, HashClient(
+        test_service, **options
+    ) as hashed:
+        hashed.getk.set_hash(lambda key: int(key == 'slow'))
+        for used, begin in (
+            (pool, lambda: pool.as_completed('getk', 'k')),
+            (hashed, lambda: hashed.getk.map(['down', 'slow', 'slow'])),
+        ):
+            blocked = used.servers[1].submit('getk', 'blocked') if limit else None
+            wait_until(lambda used=used: used.servers[1].stats().busy == (limit or 0))
+            left(begin)
+            stats = used.servers[1].stats()
+            assert (stats.busy, stats.waiting) == (limit or 0, 0)
+            if blocked is not None:
+                blocked.cancel()
+        gate.open()
+
+
+@pytest.mark.filterwarnings('ignore:unclosed:ResourceWarning')
+def test_an_iterator_in_a_cycle_leaves_nothing_behind(fault_server, closing, uncollected):
+    """The collector clears weak references to a place or a connection before it gives them back."""
+    gate, told = hold(), []
+    slow, down = fault_server(test_service, [GOOD, gate + GOOD]), closing(ClosedPort())
+
+    def left(pool):
+        responses = pool.as_completed('getk', 'k')  # the loop's frame, and so the error, keeps it
+        for response in responses:
+            if response.is_error():
+                return ref(responses)
+        raise AssertionError('no call failed')
+
+    options = {
+        'servers': [down.address, slow.address],
+        'listeners': [lambda event: told.append((type(event).__name__, event.server.name))],
+    }
+    with ReplicatedClient(test_service, max_connections=1, **options) as pool:
+        server = pool.servers[1]
+        server.getk('first')
+        abandoned = [left(pool), left(pool)]  # on the connection, and in the line for it
+        wait_until(lambda: server.stats().calls == 2)
+        assert (server.stats().busy, server.stats().waiting) == (1, 1)
+        gc.collect()
+        assert [each() for each in abandoned] == [None, None]
+        gate.open()
+        stats = server.stats()
+        assert (stats.busy, stats.waiting, stats.calls, stats.discarded) == (0, 0, 2, 1)
+        assert told.count(('ConnectionDiscarded', server.name)) == 1
+        assert server.getk('next') == 'next'

@@ -55,7 +55,8 @@ class ConnectionBase:
 
     `calls`: how many it has carried, `greeted` how many of them were `on_connect`'s. `look_at`:
     from this moment, a use first checks whether the server has closed it; `retire_at`: when it
-    is too old (monotonic seconds). `permit`: its share of `max_connections`. `is_routine` says
+    is too old (monotonic seconds). `is_listed`: whether its pool counts it. `permit`: its share
+    of `max_connections`. `is_routine` says
     that a successful use only moves `look_at`: the connection has no maximum age, nothing can
     have made it unusable, and it is not new. (The second use of a new one is checked, because
     the server may close after one call.) A call that waits long unsets it: `look_at` would move
@@ -64,8 +65,8 @@ class ConnectionBase:
 
     __slots__ = (
         '__weakref__', '_ended', '_framed', '_is_steady', '_plain', '_protocol', '_reader',
-        '_unanswered', 'calls', 'channel', 'first_read', 'greeted', 'is_routine', 'look_at',
-        'permit', 'retire_at', 'stream', 'wire',
+        '_unanswered', 'calls', 'channel', 'first_read', 'greeted', 'is_listed', 'is_routine',
+        'look_at', 'permit', 'retire_at', 'stream', 'wire',
     )  # fmt: skip
 
     def __init__(self, wire: Wire, stream: Stream, channel: Channel, now: float) -> None:
@@ -82,7 +83,7 @@ class ConnectionBase:
         self.look_at = now
         self.retire_at = _NEVER
         self._is_steady = type(channel).reusable is True and not channel.answers_oneway
-        self.is_routine = False
+        self.is_listed = self.is_routine = False
         self.permit: Permit | None = None
 
     def _read_at_once(self, size: int) -> None:

@@ -256,6 +256,7 @@ class ConnectionPool:
         self.tend_at = min(self.tend_at, now + self._tend_every)
         live = self._live
         live.update(map(ref, (connection,), (live.discard,)))  # in one step, as for `Permit`
+        connection.is_listed = True
         self.opened += 1
         if self.audience is not None:
             self.audience.tell('ConnectionOpened', elapsed=(now - began) * 1000)
@@ -300,15 +301,15 @@ class ConnectionPool:
         May be repeated: a pinned connection is discarded by a call and by the end of its block.
         """
         connection.close()
-        mark = ref(connection)
-        was_live = mark in self._live
-        if was_live:
-            self._live.discard(mark)
+        # `_live` may have lost it already: the collector clears references before finalizers run.
+        was_listed, connection.is_listed = connection.is_listed, False
+        if was_listed:
+            self._live.discard(ref(connection))
             self._calls_gone += connection.calls
         permit, connection.permit = connection.permit, None
         if permit is not None:
             permit.release()
-        if was_live and self.audience is not None:
+        if was_listed and self.audience is not None:
             self.audience.tell('ConnectionDiscarded', reason=str(reason) or type(reason).__name__)
         if isinstance(reason, ConnectionLost):
             self.drop_idle()
@@ -337,6 +338,7 @@ class ConnectionPool:
         """Drop the descriptors of the parent's connections in a forked child."""
         for connection in self.open_connections():
             connection.close(forked=True)
+            connection.is_listed = False
         self._live.clear()
         self.idle.clear()
         self.taken = set()

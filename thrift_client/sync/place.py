@@ -64,18 +64,21 @@ class Place:
     `left()` is called when it has left the line.
     """
 
-    __slots__ = ('__weakref__', '_left', '_line', '_looks_soon', 'turn')
+    __slots__ = ('__weakref__', '_left', '_line', '_looks_soon', '_mark', 'turn')
 
     def __init__(self, line: Line, left: Callable[[], object] | None = None) -> None:
         self._left = left
         self._line: Line | None = line
         self._looks_soon = False
+        #: What the line has: the collector clears it before `__del__`, and no new one equals it.
+        self._mark: ref[Place] | None = None
         self.turn = Lock()
         self.turn.acquire()
 
     def __enter__(self) -> Place:
         if self._line is not None:
-            self._line.places.append(ref(self))
+            self._mark = ref(self)
+            self._line.places.append(self._mark)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -86,8 +89,9 @@ class Place:
         if self._line is None:
             return
         try:
-            self._line.places.remove(ref(self))
-        except ValueError as exc:  # it never was in the line
+            if self._mark is not None:
+                self._line.places.remove(self._mark)
+        except ValueError as exc:  # it has left, or never was in the line
             if is_foreign(exc):
                 raise
         if self._left is not None:

@@ -158,7 +158,10 @@ class Responses(ResponsesBase, Iterator[ThriftResponse[Any]]):
         if response is None:
             self.close()
             raise StopIteration
-        return response
+        try:
+            return response
+        finally:  # the traceback of its exception has this frame: a cycle that would keep calls
+            del response, self
 
     def close(self) -> None:
         """Give up the calls that are under way; may be repeated."""
@@ -362,7 +365,10 @@ class HashClient(HashBase[SimpleClient], ThriftPool):
                 response = mapped.due()
                 fan_out.begin()
                 if response is not None or not mapped.waits:
-                    return response
+                    try:
+                        return response
+                    finally:
+                        del response  # as in `Responses`
                 fan_out.run()
 
         return Responses(fan_out, take)
