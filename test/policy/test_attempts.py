@@ -30,6 +30,8 @@ from thrift_client.testing.behaviours import (
     application_exception,
     close,
     delay,
+    hold,
+    never_read,
     raise_declared,
     reply,
     silence,
@@ -563,3 +565,26 @@ def test_retries_and_hedges_are_numbered_together(closing, client_of):
         client.ping()
     assert sorted(attempt for _, attempt in budgets(server)) == ['1', '2', '3', '4']
     assert caught.value.attempts == 4
+
+
+@pytest.mark.parametrize('idempotent', [False, True], ids=['once', 'idempotent'])
+@pytest.mark.parametrize('why', ['not read', 'no connection'])
+def test_an_attempt_that_was_not_sent_in_time_is_retried(why, idempotent, fault_server, balanced):
+    """The server can't have run it: another one gets the call, whatever the method."""
+    gate = hold()
+    first = fault_server(test_service, never_read() if why == 'not read' else gate + reply('late'))
+    second = fault_server(test_service, reply('second'))
+    policy = RetryPolicy(attempts=2, attempt_timeout=400, backoff=1)
+    pool = balanced(
+        [first.address, second.address], balance='first', timeout=10_000, retry=policy,
+        idempotent=idempotent, max_connections=1,
+    )  # fmt: skip
+    key = 'x' * 8_000_000 if why == 'not read' else 'k'
+    if why == 'no connection':
+        begun = pool.with_options(retry=RetryPolicy(attempts=1)).submit('getk', 'blocked')
+        first.ledger.wait_for(1, 5000)
+    response = pool.getk(key)
+    assert (response.value(), response.attempts) == ('second', 2)
+    if why == 'no connection':
+        gate.open()
+        assert begun.result().value() == 'late'

@@ -71,9 +71,9 @@ DECISIONS = {
         error_of(errors.CallTimeout, ran=True, phase='opening a connection'),
         IF_IDEMPOTENT, False,
     ),
-    'sending timed out': (error_of(errors.CallTimeout, phase='sending'), NEVER, False),
+    'sending timed out': (error_of(errors.CallTimeout, phase='sending'), ALWAYS, False),
     'pool exhausted': (
-        error_of(errors.PoolExhausted, phase='waiting for a connection'), NEVER, False,
+        error_of(errors.PoolExhausted, phase='waiting for a connection'), ALWAYS, False,
     ),
     'reply timed out': (
         error_of(errors.CallTimeout, ran=True, phase='waiting for the reply'),

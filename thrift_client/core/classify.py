@@ -257,7 +257,9 @@ def may_retry(error: Any, *, idempotent: bool, connect: bool) -> bool:
     if isinstance(error, HttpStatusError):
         return idempotent and error.status in (429, 503)
     if not error.maybe_executed:
-        if isinstance(error, ConnectionLost):
+        # A timeout is the attempt's own: the call's leaves no time for another attempt.
+        late = isinstance(error, CallTimeout) and not is_late_connect(error)
+        if late or isinstance(error, ConnectionLost):
             return True
         at_connect = isinstance(error, ConnectError) or is_late_connect(error)
         return at_connect and connect
