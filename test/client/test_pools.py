@@ -111,6 +111,21 @@ def test_add_server_takes_an_existing_client(kind, pool_of):
 
 
 @either_face
+@pytest.mark.parametrize('service_name', ['theirs', None])
+def test_add_server_refuses_a_view_for_another_service(kind, pool_of, service_name):
+    """Calls of the pool would go to the service of the client, or to its own name for it."""
+    view = single(kind)(rich_service, 'h:1', service_name='mine')
+    view = view.for_service(test_service, service_name)
+    pool = pool_of(['h:2'], kind)
+    with pytest.raises(ValueError, match='for_service'):
+        pool.add_server(server=view)
+    named = single(kind)(test_service, 'h:1', service_name='mine')
+    with pytest.raises(ValueError, match='for_service'):
+        pool.add_server(server=named.for_service(test_service, service_name))
+    assert pool.add_server(server=named.with_options(timeout=5)) is named
+
+
+@either_face
 @pytest.mark.parametrize('taken', [{'host': 'a:1'}, {'host': 'z:9', 'name': 'a:1'}, {'server': 0}])
 def test_a_name_that_is_taken_leaves_the_pool_unchanged(kind, pool_of, taken):
     """A ValueError names it."""

@@ -168,6 +168,10 @@ class PoolBase(Generic[S]):
             raise ValueError(f'server must be of class {kind} and service {of}, not {server!r}')
         elif name is not None and name != server.name:
             raise ValueError(f'{server!r} has its own name; it cannot also be {name!r}')
+        elif server._endpoint.codec is not server._options.codec:
+            raise ValueError(
+                f'{server!r} is a for_service() view: the pool would call the service of its client'
+            )
         else:
             server = server._endpoint.client
         added: S = self._servers.add(server, weight, spec=spec, lent=lent)
