@@ -307,6 +307,24 @@ def test_a_server_that_left_its_pool_is_probed_by_calls(closing, fault_server):
     client.close()
 
 
+@pytest.mark.parametrize('kind', POOLS, ids=name)
+def test_a_server_that_returns_to_its_pool_is_checked_again(kind, closing, fault_server):
+    """No call is its probe, although nothing checked it while it was in no pool."""
+    switch, seen = Switch(), []
+    where = [fault_server(test_service, script).address for script in (switch(), ECHO)]
+    options = {'circuit_breaker': breaker(), 'listeners': [seen.append]}
+    pool = closing(made(kind, test_service, servers=where, **options))
+    client = pool.servers[0]
+    switch.good = False
+    wait_until(lambda: any(pool.getk(key).is_error() for key in 'abc'))
+    assert client.stats().ejected
+    pool.remove_server(client)
+    pool.add_server(server=client)
+    switch.good = True
+    wait_until(lambda: not client.stats().ejected)
+    assert any(isinstance(event, events.ServerChecked) and event.healthy for event in seen)
+
+
 def works(client):
     """Whether a call of a client is let through."""
     try:

@@ -144,8 +144,11 @@ class Endpoint:
 
         `check` has the server checked while it is ejected.
         """
-        self.health.join(group, check)
+        health = self.health
+        health.join(group, check)
         self.connections.set_retired(False)
+        if health.breaker is not None and health.breaker.unchecked:
+            health.find_checks()
 
     def left(
         self, group: Callable[[], Iterable[Health]], check: Callable[[Endpoint], bool]
