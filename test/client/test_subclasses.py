@@ -171,6 +171,25 @@ def test_a_method_can_be_mocked(kind, address, opened):
     assert value_of(client.getk('a')) == 'b'
 
 
+@pytest.mark.parametrize('kind', POOLS)
+def test_views_for_single_calls_follow_the_pool(kind):
+    """A view that is asked for again is remembered, but not what the pool had before."""
+    made = subclass(kind)('h:1', 'Chile')
+
+    def view():
+        return made.with_options(timeout=500)
+
+    assert view() is not view() is view()
+    with mock.patch.object(made, 'getk', return_value='mocked'):
+        mocked = made.getk
+        assert [view().getk is mocked for _ in range(3)] == [True] * 3
+    assert [view().getk is mocked for _ in range(3)] == [False] * 3
+    made.city = 'Arica'
+    assert view().city == 'Arica'
+    del made.city
+    assert not hasattr(view(), 'city')
+
+
 @pytest.mark.parametrize('kind', KINDS)
 def test_autospec_knows_the_arguments(kind, address):
     """`create_autospec` and `inspect` see the methods' signatures."""

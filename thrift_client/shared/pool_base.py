@@ -95,7 +95,7 @@ class PoolBase(Generic[S]):
         check_methods({name: getattr(checked, name) for name in self._given}, of.methods)
         object.__setattr__(self, '__class__', pool_class_for(kind, of, self._method_type))
         self._fan_options: dict[str, Any] = {}
-        self._views: dict[float | None, Any] = {}
+        self._views: dict[float | None, Any]
         self._bound: list[str] | None = []  # methods that were accessed: see `Attribute`
         self._servers = self._new_server_list()
         self._servers.new_checks = self._new_checks
@@ -328,6 +328,14 @@ class PoolBase(Generic[S]):
             'a pool has open connections and cannot be copied or pickled; '
             'create one in each process'
         )
+
+    def __setattr__(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+        self.__dict__['_views'] = {}  # they have the attributes that the pool had before
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        self.__dict__['_views'] = {}
 
     if not TYPE_CHECKING:  # code after it would be unreachable to type checkers
 
