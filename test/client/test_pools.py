@@ -159,6 +159,21 @@ def test_a_weight_is_above_0_and_at_most_1e100(kind, pool_of, weight):
 
 
 @either_face
+def test_http_servers_behind_one_address_have_paths(kind, pool_of):
+    """An HTTP URL finds the server of its path alone; host and port find the first."""
+    urls = ['http://h:80/a', 'http://h/b', 'http://h/']
+    pool = pool_of(urls, kind)
+    a, b, root = pool.servers
+    assert [pool.get_server(host=url) for url in urls] == [a, b, root]
+    assert pool.get_server(host='http://h') is root
+    assert pool.get_server(host='h', port=80) is a
+    with pytest.raises(errors.InvalidServerName):
+        pool.get_server(host='http://h/c')
+    assert pool.remove_server(host='http://h:80/b') is b
+    assert pool.servers == (a, root)
+
+
+@either_face
 def test_get_server(kind, pool_of):
     """A server is found by name, by host and port, and by address."""
     pool = pool_of(['h:1'], kind)

@@ -222,11 +222,13 @@ class PoolBase(Generic[S]):
             raise TypeError('missing server: pass name=, or host= and port=')
         if name is not None and not isinstance(name, str):
             raise TypeError(f'name must be a str, not {name!r}')
-        address = None
+        address = target = None
         if host is not None:
             parsed = addresses.parse(host, port)
             address = parsed.host, parsed.port
-        found: S = self._servers.find(name, address)
+            if parsed.scheme in ('http', 'https'):  # many servers may be behind one host and port
+                target = parsed.target or '/'
+        found: S = self._servers.find(name, address, target)
         return found
 
     def random_server(self) -> S:

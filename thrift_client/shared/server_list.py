@@ -372,13 +372,18 @@ class ServerList:
         made = {claim.server: None for claim in claims.everyone() if not claim.lent}
         return tuple(made)
 
-    def find(self, name: str | None, address: tuple[str, int | None] | None) -> Any:
-        """Return the server of that name or (host, port), or of both. Raises InvalidServerName."""
+    def find(
+        self, name: str | None, address: tuple[str, int | None] | None, target: str | None = None
+    ) -> Any:
+        """Return the server of that name or (host, port), or of both. Raises InvalidServerName.
+
+        `target` is the path and query that an HTTP server must have; None: any server.
+        """
         roster = self.roster
         for server in roster.servers:
             if (name is None or server.name == name) and (
                 address is None or (server.host, server.port) == address
-            ):
+            ) and target in (None, server._endpoint.address.target or '/'):
                 return server
         wanted = repr(redacted(name) if isinstance(name, str) else name or address)
         hint = nearest(name, roster.by_name) if name is not None else ''
