@@ -1,6 +1,7 @@
 """`explain` and `plan`: the servers of keys, the reasons, and which keys would move."""
 
 import dataclasses
+import datetime as dt
 
 import pytest
 
@@ -81,6 +82,37 @@ def test_an_explanation_reads_well(pool_of):
         found.key = 'other'
 
 
+def test_a_user_s_router_may_take_any_key(pool_of):
+    """A call with a key that has no stable hash is explained, too."""
+
+    class ByYear:
+        name = 'by_year'
+
+        def table(self, names, weights):
+            return self
+
+        def index(self, key):
+            return int(key.year >= 2020)
+
+        def ranked(self, key, n):
+            return [self.index(key), 1 - self.index(key)][:n]
+
+    pool = pool_of(routing=ByYear())
+    pool.getk.set_hash(dt.date.fromisoformat)
+    found = pool.explain('getk', '2021-01-01')
+    assert (found.server, found.hash) == (pool.servers[1], None)
+    assert 'by_year' in repr(found)
+
+
+def test_a_server_too_many_for_maglev_is_refused(pool_of):
+    """`add_server` refuses it; otherwise every later call would raise."""
+    pool = pool_of('ab', routing=routing_module.Maglev(size=2))
+    with pytest.raises(ValueError, match='2 slots'):
+        pool.add_server('c:1')
+    assert len(pool) == 2
+    pool.server_for('getk', 'k')
+
+
 def test_wrong_questions_are_errors(pool_of):
     """Wrong arguments raise the errors that a call raises."""
     pool = pool_of()
@@ -157,6 +189,7 @@ def test_a_plan_that_changes_nothing(pool_of):
         ({'remove': ['a', 'localhost:1']}, ValueError),
         ({'remove': list('abcde')}, ValueError),
         ({'add': [('f', 2)]}, ValueError),
+        ({'add': 'f'}, TypeError),
     ],
 )
 def test_wrong_plans_are_errors(change, error, pool_of):

@@ -23,9 +23,9 @@ class Explanation(Generic[S]):
     """Where a call would go.
 
     `key` is what its key function returned and `hash` that key's stable 64-bit hash, None if
-    the router takes an int itself. `replicas` are all the servers of the key, in the order in
-    which they may serve it; `server` is the one that would get the call now: the first, unless
-    it is unavailable and the pool has `failover`. `why` is the reason as text.
+    the router takes an int itself, or a key that has none. `replicas` are all the servers of the
+    key, in the order in which they may serve it; `server` is the one that would get the call now:
+    the first, unless it is unavailable and the pool has `failover`. `why` is the reason as text.
     """
 
     method: str
@@ -100,7 +100,12 @@ def explain(
     `count` is how many servers the pool has.
     """
     as_it_is = router == 'modulo' and isinstance(key, int) and not isinstance(key, bool)
-    number = None if as_it_is else key_hash(key)
+    number = None
+    if not as_it_is:
+        try:
+            number = key_hash(key)
+        except (TypeError, ValueError):
+            pass  # a user's router takes keys that the library's can't
     why = f'{router} prefers {replicas[0].name} for this key'
     if router == 'modulo':
         said = repr(key) if as_it_is else f'{number:#x}'
@@ -120,8 +125,11 @@ def plan(
 ) -> Plan:
     """Return what moves when servers are added to or removed from a pool with these weights.
 
-    Raises ValueError for a name that would occur twice, or that is removed twice.
+    Raises ValueError for a name that would occur twice, or that is removed twice; TypeError if
+    `add` is a str.
     """
+    if isinstance(add, str):
+        raise TypeError(f'add must be a list of names, not {add!r}: use [{add!r}]')
     after = dict(before)
     for name in remove:
         if name not in after:

@@ -33,6 +33,8 @@ class Maglev:
         if size < 2 or any(size % divisor == 0 for divisor in range(2, isqrt(size) + 1)):
             raise ValueError(f'the size of a maglev table must be a prime number, not {size!r}')
         self._size = size
+        #: How many servers a table can have; other routers take any number.
+        self.most_servers = size
 
     def table(self, names: tuple[str, ...], weights: tuple[float, ...]) -> '_MaglevTable':
         """Prepare the placement on a list of servers; see `Router.table`.

@@ -265,9 +265,11 @@ class HashBase(PoolBase[S]):
     ) -> Plan:
         """Return which of these keys would move, and between which servers; change nothing.
 
-        `add`: names of servers to add, or (name, weight); `remove`: servers of the pool, their
-        names or addresses; `keys`: a sample of what key functions return. Raises ValueError for
-        a name that is taken, InvalidServerName for one that the pool doesn't have.
+        `add`: names of servers to add, or (name, weight); the name of a server that isn't given
+        one is its address with the port, as in 'h:9090'. `remove`: servers of the pool, their names
+        or addresses; `keys`: a sample of what key functions return. Raises ValueError for a name
+        that is taken, InvalidServerName for one that the pool doesn't have, TypeError for a str in
+        place of the names to add.
         """
         from thrift_client.routing.explain import plan
 

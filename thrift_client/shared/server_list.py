@@ -402,7 +402,7 @@ class ServerList:
         return None
 
     def _check(self, by_hand: tuple[Claim, ...]) -> None:
-        """Raise ValueError if the router can't use names or weights that the user gave."""
+        """Raise ValueError if the router can't use what the user gave: names, weights, so many."""
         if self._router is None:
             return
         name = by_hand[-1].name
@@ -411,7 +411,8 @@ class ServerList:
         except UnicodeEncodeError:
             raise ValueError(f'routing cannot use the name {name!r}: not valid Unicode') from None
         weights = tuple(claim.weight for claim in by_hand)
-        if len(set(weights)) > 1:
+        most = getattr(self._router, 'most_servers', None)
+        if len(set(weights)) > 1 or (most is not None and len(weights) > most):
             self._router.table(tuple(claim.name for claim in by_hand), weights)
 
     def _roster_of(self, claims: Claims) -> Roster:
