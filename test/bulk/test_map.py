@@ -1,6 +1,7 @@
 """`pool.method.map`: many calls, the responses in the order of the items, servers in parallel."""
 
 import time
+from collections import namedtuple
 from itertools import count, islice
 
 import pytest
@@ -54,6 +55,15 @@ def test_a_tuple_is_the_arguments_of_a_call(kind, thrift_server, pool_of):
     assert not any(response.is_error() for response in pool.setk.map(pairs))
     assert [r.value() for r in pool.getk.map(key for key, _ in pairs)] == [v for _, v in pairs]
     assert pool.getk('k5').value() == 'v5'
+
+
+@either_face
+def test_a_named_tuple_is_the_arguments_of_a_call(kind, kv_server, pool_of):
+    """As any other tuple."""
+    row = namedtuple('row', 'key value')
+    pool = pool_of(kind, [kv_server.address])
+    assert not any(response.is_error() for response in pool.setk.map([row('named', 'v')]))
+    assert pool.getk('named').value() == 'v'
 
 
 @either_face

@@ -138,7 +138,7 @@ class Mapped(Scatter):
                         raise
                     self._all_read = True
                     return
-                args = given if type(given) is tuple else (given,)
+                args = given if isinstance(given, tuple) else (given,)
                 item.arguments, values = bind(self._kind, args, {})
                 item.key = self._key(values)
                 self._queue(item)
