@@ -422,7 +422,7 @@ class AsyncBalancedClient(BalancedBase[AsyncSimpleClient], AsyncThriftPool):
     `balance`: 'p2c' takes the better of two random servers by recent latency and calls in
     flight, 'least_loaded' the one with the fewest calls in flight, 'round_robin' each in
     turn, 'random' any, 'first' the first in order that is healthy; or an object of
-    `thrift_client.routing`. All respect weights. The other arguments are those of
+    `thrift_client.routing`. All but 'first' respect weights. The other arguments are those of
     AsyncThriftPool.
 
     If a server can't be connected to, the call goes to another one at once; a retry goes to a
