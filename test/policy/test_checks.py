@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from on_loop_pools import made
+from on_loop_pools import made, waited
 from policy.conftest import name
 from test_if import test_service
 from thrift_client import BalancedClient, CircuitBreaker, HashClient, SimpleClient, errors, events
@@ -227,6 +227,76 @@ def test_what_a_function_raises_is_logged_once(closing, fault_server, caplog):
         server.ledger.wait_for(5, 5000)
         client.close()
     assert sum(bool(record.exc_info) for record in caplog.records) == 1
+
+
+def _ends_thread(_view):
+    raise SystemExit
+
+
+async def _ends_task(_view):
+    asyncio.current_task().cancel()
+    await asyncio.sleep(0)
+
+
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
+@pytest.mark.parametrize(
+    ('kind', 'end'),
+    [(SimpleClient, _ends_thread), (HashClient, _ends_thread)]
+    + [(kind, _ends_task) for kind in AIO_KINDS],
+    ids=lambda value: value.__name__,
+)
+def test_checks_begin_again_after_their_thread_or_task_has_ended(
+    kind, end, closing, fault_server
+):
+    """Until then a call is the probe, and its failure has the server checked again."""
+    switch, checks = Switch(), [end]
+    server, other = fault_server(test_service, switch()), fault_server(test_service, ECHO)
+    where = {'servers': [server.address, other.address]}
+    if kind in (SimpleClient, AsyncSimpleClient):
+        where = {'host': server.address}
+    check = lambda view: checks.pop()(view) if checks else view.ping()  # noqa: E731 - short
+    policy = breaker(check=check, eject=20, max_eject=20)
+    client = closing(made(kind, test_service, **where, circuit_breaker=policy))
+    one = client.servers[0] if 'servers' in where else client
+
+    def reaches_server():
+        with pytest.raises((errors.CircuitOpen, errors.ConnectionLost)) as caught:
+            waited(client, one.getk('fault'))
+        return caught.type is errors.ConnectionLost
+
+    switch.good = False
+    assert reaches_server()
+    wait_until(lambda: not checks)
+    wait_until(reaches_server)
+    assert one.stats().ejected
+    switch.good = True
+    wait_until(lambda: not one.stats().ejected)
+    assert waited(client, one.getk('k')) == 'k'
+
+
+@pytest.mark.parametrize('kind', AIO_KINDS, ids=name)
+def test_a_check_may_raise_what_ended_another_task(kind, closing, fault_server):
+    """A CancelledError of the function's own is a failed check, as any other exception."""
+    switch, cancelled = Switch(), []
+    server, other = fault_server(test_service, switch()), fault_server(test_service, ECHO)
+    where = {'servers': [server.address, other.address]}
+    if kind is AsyncSimpleClient:
+        where = {'host': server.address}
+
+    async def check(view):
+        if len(cancelled) < 2:
+            cancelled.append(view)
+            raise asyncio.CancelledError  # of a task that the function has waited for
+        return await view.ping()
+
+    client = closing(made(kind, test_service, **where, circuit_breaker=breaker(check=check)))
+    one = client.servers[0] if 'servers' in where else client
+    switch.good = False
+    with pytest.raises(errors.ConnectionLost):
+        waited(client, one.getk('fault'))
+    switch.good = True
+    wait_until(lambda: not one.stats().ejected)
+    assert len(cancelled) == 2
 
 
 def test_a_hung_check_ends_with_the_client(closing, fault_server):

@@ -85,7 +85,7 @@ class AsyncChecks(ChecksBase):
                 else:
                     await self._check(*due)
         finally:
-            if not self.closed:  # cancelled with the loop: calls probe from then on
+            if not self.closed:  # cancelled: calls probe from then on
                 self.give_up()
 
     async def _sleep(self, seconds: float) -> None:
@@ -107,7 +107,10 @@ class AsyncChecks(ChecksBase):
             if hasattr(value, '__await__'):
                 value = await within(value, pin.until, 'waiting for the check')
             healthy = value is not False
-        except Exception as exc:  # noqa: BLE001 - whatever a user's function raises
+        except (Exception, asyncio.CancelledError) as exc:  # whatever a user's function raises
+            task = asyncio.current_task()
+            if isinstance(exc, asyncio.CancelledError) and (task is None or task.cancelling()):
+                raise  # the checks themselves are cancelled
             error, healthy = exc, False
             log_once(endpoint, exc)
         finally:

@@ -141,7 +141,7 @@ class Breaker:
         self.until = now + self.policy.check_every * (0.9 + random / 5) / 1000
 
     def forget_probe(self) -> None:
-        """Drop the probe in a forked child: it belongs to a call of the parent."""
+        """Let another probe become due: the holder's result is not waited for."""
         self._probe = None
 
     def _count(self, now: float, calls: int) -> None:

@@ -105,8 +105,9 @@ class ChecksBase:
             return None
 
     def give_up(self) -> None:
-        """Have calls probe the servers, because no thread may run."""
+        """Have calls probe the servers, because no thread may run, or because it was ended."""
         with self._lock:
+            self._ends()
             given_up = [reference() for reference in self._watched.values()]
             self._watched.clear()
         for endpoint in given_up:

@@ -223,6 +223,7 @@ class Health:
         """Have calls probe the server, because checks can't run any more."""
         if self.breaker is not None:
             self.breaker.unchecked = True
+            self.breaker.forget_probe()  # a cancelled check's, which its traceback holds
 
     def checked(
         self, probe: Probe, elapsed: float, error: BaseException | None, *, is_healthy: bool

@@ -54,7 +54,11 @@ class Checks(ChecksBase):
             return DONE
         if isinstance(due, float):
             return due * 1000
-        self._check(*due)
+        try:
+            self._check(*due)
+        except BaseException:  # SystemExit ends a thread
+            self.give_up()
+            raise
         return 0.0
 
     def _check(self, endpoint: Endpoint, probe: Probe) -> None:
