@@ -148,6 +148,21 @@ async def test_a_queue_keeps_deadlines(fault_server):
         assert await first == 'first'
 
 
+async def test_a_wait_for_a_pinned_connection_ends_in_time(fault_server):
+    """Whatever the part of a millisecond: uvloop's timers round it down."""
+    gate = hold()
+    server = fault_server(test_service, gate + GOOD)
+    async with AsyncSimpleClient(test_service, server.address) as client, client.pinned() as one:
+        first = asyncio.create_task(one.getk('first'))
+        await asyncio.to_thread(gate.wait_reached, 5000)
+        for tenths in range(20):
+            waiting = one.with_options(timeout=5 + tenths / 10).getk('waits')
+            with pytest.raises(errors.PoolExhausted):
+                await asyncio.wait_for(waiting, 5)
+        gate.open()
+        assert await first == 'first'
+
+
 async def test_a_common_deadline_is_read_where_the_call_is_made(fault_server):
     """Tasks inherit it; calls outside of it don't have it."""
     server = fault_server(test_service, [GOOD, GOOD, delay(900) + GOOD, GOOD])

@@ -7,7 +7,7 @@ from time import monotonic
 
 from thrift_client.aio.connection import running_loop
 from thrift_client.aio.pin import AsyncPin
-from thrift_client.aio.stream import within
+from thrift_client.aio.stream import done_by, within
 from thrift_client.shared.checks import NAME, ChecksBase, begin, check_view, log_once
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -89,13 +89,10 @@ class AsyncChecks(ChecksBase):
                 self.give_up()
 
     async def _sleep(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        self._sleeper = sleeper = loop.create_future()
-        timer = loop.call_later(seconds, self._wake)
+        self._sleeper = sleeper = asyncio.get_running_loop().create_future()
         try:
-            await sleeper
+            await done_by(sleeper, monotonic() + seconds)
         finally:
-            timer.cancel()
             self._sleeper = None
 
     async def _check(self, endpoint: Endpoint, probe: Probe) -> None:

@@ -18,6 +18,7 @@ from weakref import ref
 
 from thrift_client.aio.connect import drive
 from thrift_client.aio.connection import AsyncConnection, AsyncExchange, AsyncPlace, running_loop
+from thrift_client.aio.stream import done_by
 from thrift_client.core.classify import FAILURES
 from thrift_client.core.failures import unless_foreign
 from thrift_client.errors import WrongLoop
@@ -363,15 +364,12 @@ class AsyncConnectionPool(ConnectionPool):
         """Wait until `until` (monotonic seconds), or until the client is closed or disabled."""
         if not self.is_open():
             return
-        loop = self.bind()
-        place = AsyncPlace(until, loop.create_future())
-        timer = loop.call_later(max(0.0, until - monotonic()), place.wake)
+        place = AsyncPlace(until, self.bind().create_future())
         self._pausing.append(place)
         try:
             assert place.future is not None
-            await place.future
+            await done_by(place.future, until)
         finally:
-            timer.cancel()
             self._pausing.remove(place)
 
     # How connections and calls end.

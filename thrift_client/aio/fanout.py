@@ -19,6 +19,7 @@ from time import monotonic
 from thrift_client import deadlines
 from thrift_client.aio.connection import AsyncExchange, running_loop
 from thrift_client.aio.course import begin, make_attempts
+from thrift_client.aio.stream import done_by
 from thrift_client.core.classify import FAILURES
 from thrift_client.core.scatter import Leg, Scatter
 from thrift_client.errors import WrongLoop
@@ -256,15 +257,11 @@ class AsyncFanOut(FanOutBase):
 
     async def _wait(self) -> None:
         """Wait until a leg has ended, or it is time for another."""
-        alarm, timer = self._scatter.alarm, None
+        alarm = self._scatter.alarm
         waiter = self._waiter = self._loop.create_future()
-        if alarm is not None:
-            timer = self._loop.call_later(max(0.0, alarm - monotonic()), self.wake)
         try:
-            await waiter
+            await done_by(waiter, alarm)
         finally:
             self._waiter = None
-            if timer is not None:
-                timer.cancel()
         if not self.landed and not self._ended and alarm is not None and monotonic() >= alarm:
             self._scatter.ring(monotonic())

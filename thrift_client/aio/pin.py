@@ -8,7 +8,7 @@ from weakref import ref
 
 from thrift_client.aio.connection import AsyncPlace, running_loop
 from thrift_client.aio.course import take_headers
-from thrift_client.aio.stream import within
+from thrift_client.aio.stream import done_by, within
 from thrift_client.errors import CallTimeout
 from thrift_client.shared.pin import PinBase, PinTurn, greeting_failed, moved
 
@@ -95,9 +95,6 @@ class AsyncPin(PinBase):
             return self.turns.pop()
         loop = connections.bind()
         place = AsyncPlace(until, None)
-        timer = None
-        if until is not None:
-            timer = loop.call_later(max(0.0, until - monotonic()), place.wake)
         self._line.append(place)
         try:
             while True:
@@ -109,10 +106,8 @@ class AsyncPin(PinBase):
                 if until is not None and monotonic() >= until:
                     raise self.exhausted(len(self._line) - 1)
                 place.future = loop.create_future()
-                await place.future
+                await done_by(place.future, until)
         finally:
-            if timer is not None:
-                timer.cancel()
             self._line.remove(place)
             self.wake_first()
 

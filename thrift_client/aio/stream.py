@@ -27,11 +27,7 @@ async def ready(events: dict[int, int], until: float | None) -> list[int]:
         found.append(fd)
         _wake(future)
 
-    timer = None
-
     def forget() -> None:
-        if timer is not None:
-            timer.cancel()
         for fd in events:
             loop.remove_reader(fd)
             loop.remove_writer(fd)
@@ -42,9 +38,7 @@ async def ready(events: dict[int, int], until: float | None) -> list[int]:
                 loop.add_reader(fd, note, fd)
             if event & WRITABLE:
                 loop.add_writer(fd, note, fd)
-        if until is not None:
-            timer = loop.call_later(max(0.0, until - monotonic()), _wake, future)
-        await future
+        await done_by(future, until)
     finally:
         try:
             forget()
@@ -52,6 +46,21 @@ async def ready(events: dict[int, int], until: float | None) -> list[int]:
             forget()
             raise
     return list(dict.fromkeys(found))
+
+
+async def done_by(future: asyncio.Future[None], until: float | None) -> None:
+    """Wait until a future is done, which it is at `until` (monotonic seconds) or a little earlier.
+
+    uvloop's timers count whole milliseconds: a caller that has to wait any longer waits again.
+    """
+    timer = None
+    if until is not None:
+        timer = future.get_loop().call_later(max(0.0, until - monotonic()), _wake, future)
+    try:
+        await future
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 async def told(ask: Callable[[Callable[[], object]], object]) -> None:
