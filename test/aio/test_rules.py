@@ -137,6 +137,44 @@ async def test_many_oneway_calls_in_the_line(fault_server):
         assert client.stats().opened == 1
 
 
+@pytest.mark.parametrize('heard', [False, True], ids=['small', 'heard'])
+@pytest.mark.parametrize(
+    'kind',
+    [AsyncSimpleClient, AsyncHashClient, AsyncBalancedClient, AsyncReplicatedClient, 'map'],
+    ids=lambda kind: getattr(kind, '__name__', kind),
+)
+async def test_other_tasks_run_between_oneway_calls(fault_server, kind, heard):
+    """Each call gives the loop a turn, although it waits for nothing."""
+    servers = [fault_server(rich_service, answer(lambda args: 0)) for _ in range(2)]
+    options = {'listeners': [lambda _: None] * heard, 'timeout': 5000}
+    where = {'servers': [server.address for server in servers]}
+    if kind is AsyncSimpleClient:
+        where = {'host': servers[0].address}
+    turns = []
+
+    async def others():
+        while True:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    async with (AsyncHashClient if kind == 'map' else kind)(
+        rich_service, **where, **options
+    ) as client:
+        await asyncio.gather(*(client.add(number, 0) for number in range(10)))  # it connects
+        task = asyncio.create_task(others())
+        await asyncio.sleep(0)
+        before = len(turns)
+        if kind == 'map':
+            responses = [each async for each in client.fire.map(map(str, range(50)))]
+            assert not any(response.is_error() for response in responses)
+        else:
+            for number in range(50):
+                await client.fire(str(number))
+        assert len(turns) - before >= 50
+        task.cancel()
+        await asyncio.wait([task])
+
+
 @pytest.mark.parametrize('secure', [False, True], ids=['plain', 'tls'])
 async def test_what_the_kernel_has_not_taken_did_not_run(fault_server, certificates, secure):  # noqa: F811 - the fixture
     """A request of which a part was not sent can't have run, cancelled or timed out."""

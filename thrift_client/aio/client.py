@@ -159,6 +159,8 @@ async def end_call(
             del failure  # its traceback will hold this frame: a cycle
     result = exchange.result
     if result is None:
+        if method.oneway:
+            await asyncio.sleep(0)  # it may have ended at once: other tasks get their turn
         return None
     exception = method.exception_in(result)
     if exception is None:

@@ -211,6 +211,8 @@ class AsyncConnectionPool(ConnectionPool):
         connection.start(exchange)
         try:
             await future
+            if call.method.oneway:
+                await asyncio.sleep(0)  # as in `end_call`
         except BaseException:
             if exchange.may_have_run():
                 call.retries.maybe_executed = True

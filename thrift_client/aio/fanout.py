@@ -76,6 +76,8 @@ class AsyncFanOut(FanOutBase):
             if self._ended:
                 leg = self._take_ended()
                 if leg is not None:
+                    if leg.method.oneway:
+                        await asyncio.sleep(0)  # as in `end_call`
                     return leg
             elif self._trouble is not None:
                 trouble, self._trouble = self._trouble, None
