@@ -5,6 +5,7 @@ import time
 import pytest
 
 from on_loop import OnLoop
+from on_loop_pools import made
 from rich_if import rich_service
 from rich_if.ttypes import NotFound
 from stalls import Took
@@ -230,6 +231,36 @@ def test_submitted_calls_are_hedged_with_any_number_of_threads(fault_server, clo
     )
     futures = [client.submit('getk', 'k') for _ in range(40)]
     assert {future.result(10) for future in futures} == {'x'}
+
+
+@pytest.mark.parametrize('heard', [False, True], ids=['small', 'heard'])
+@pytest.mark.parametrize('idle', [0, 1])
+@pytest.mark.parametrize('kind', [AsyncSimpleClient, AsyncHashClient])
+def test_hedges_that_are_due_at_once_do_not_wait_for_a_connection(
+    kind, idle, heard, fault_server, pool_of, closing
+):
+    """One of them gets the last connection; the others are not begun."""
+    echo = answer(lambda args: args.key)
+    server = fault_server(test_service, [*[delay(100) + echo] * 5 * idle, silence()])
+    options = {'timeout': 500, 'max_connections': 5, 'listeners': [lambda _: None] * heard}
+    if kind is AsyncSimpleClient:
+        one = client = closing(made(kind, test_service, server.address, **options))
+    else:
+        client = pool_of(kind, [server.address], **options)
+        one = client.servers[0]
+    warm = [client.submit('getk', str(number)) for number in range(5 * idle)]
+    for call in warm:
+        call.result(10)
+    hedging = client.with_options(hedge=Hedge(after=100), idempotent=True)
+    calls = [hedging.submit('getk', str(number)) for number in range(4)]
+    failures = []
+    for call in calls:
+        try:
+            failures.append(call.result(10).exception)
+        except errors.CallTimeout as exc:
+            failures.append(exc)
+    assert sorted(failure.attempts for failure in failures) == [1, 1, 1, 2]
+    assert one.stats().opened == 5
 
 
 class Chooser:

@@ -14,6 +14,7 @@ from socket import close as close_socket
 from time import monotonic
 from weakref import ref
 
+from thrift_client.aio.place import AsyncPlace
 from thrift_client.aio.stream import ready
 from thrift_client.core.classify import timed_out
 from thrift_client.core.failures import is_foreign
@@ -32,46 +33,6 @@ if TYPE_CHECKING:
     from thrift_client.core.transports.base import Channel
     from thrift_client.core.wire import Wire
     from thrift_client.shared.stream import Stream
-
-
-class AsyncPlace:
-    """A call's place in the line for a connection; `future` is done once it is served.
-
-    It is served with `claimed`, a connection or a permit to open one, or with `failure`.
-    """
-
-    __slots__ = ('claimed', 'expires', 'failure', 'future')
-
-    def __init__(self, expires: float | None, future: Future[None] | None) -> None:
-        self.expires = expires
-        self.future = future
-        self.claimed: Any = None
-        self.failure: BaseException | None = None
-
-    @property
-    def is_over(self) -> bool:
-        """Whether its call was served or cancelled."""
-        return self.future is not None and self.future.done()
-
-    def take(self, claimed: Any) -> None:
-        """Serve the call with a connection or a permit."""
-        self.claimed = claimed
-        self.wake()
-
-    def fail(self, error: BaseException) -> None:
-        """End the wait with an error."""
-        self.failure = error
-        self.wake()
-
-    def failed_with(self) -> Any:
-        """Return its `failure`, and drop it: frames in its traceback refer to this."""
-        failure, self.failure = self.failure, None
-        return failure
-
-    def wake(self) -> None:
-        """Wake the call."""
-        if self.future is not None and not self.future.done():
-            self.future.set_result(None)
 
 
 class AsyncExchange(AsyncPlace):

@@ -17,13 +17,14 @@ from time import monotonic
 from weakref import ref
 
 from thrift_client.aio.connect import drive
-from thrift_client.aio.connection import AsyncConnection, AsyncExchange, AsyncPlace, running_loop
+from thrift_client.aio.connection import AsyncConnection, AsyncExchange, running_loop
+from thrift_client.aio.place import AsyncPlace, NewPlace
 from thrift_client.aio.stream import done_by
 from thrift_client.core.classify import FAILURES
 from thrift_client.core.failures import unless_foreign
 from thrift_client.errors import WrongLoop
 from thrift_client.response import set_headers
-from thrift_client.shared.connection_pool import MADE_ROOM, ConnectionPool, Permit
+from thrift_client.shared.connection_pool import ConnectionPool, Permit
 from thrift_client.shared.opening import Opener
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -39,26 +40,6 @@ if TYPE_CHECKING:
 #: The minimum seconds between two searches for calls whose time is over.
 LOOK_EVERY = 0.005
 NEVER = float('inf')
-
-
-class _NewPlace(AsyncPlace):
-    """The place of a pin, which opens its own connection; an idle one may be closed for it."""
-
-    __slots__ = ('_pool',)
-
-    def __init__(
-        self, pool: AsyncConnectionPool, expires: float | None, future: asyncio.Future[None]
-    ) -> None:
-        super().__init__(expires, future)
-        self._pool = pool
-
-    def take(self, claimed: Any) -> None:
-        """Serve the call with a permit, if necessary that of an idle connection."""
-        if not isinstance(claimed, Permit):
-            connection, claimed = claimed, claimed.permit
-            connection.permit = None
-            self._pool.discard(connection, MADE_ROOM)
-        super().take(claimed)
 
 
 class AsyncConnectionPool(ConnectionPool):
@@ -153,21 +134,24 @@ class AsyncConnectionPool(ConnectionPool):
         """Return how many calls wait for a connection."""
         return len(self.line)
 
-    async def take(self, expires: float | None) -> AsyncConnection:
+    def claim(self) -> Any:
+        """Take an idle connection, or a permit to open one; None if there is no limit."""
+        return None if self.limit is None else self.take_checked() or self.try_reserve()
+
+    async def take(self, expires: float | None, claimed: Any = None) -> AsyncConnection:
         """Return an idle connection that passes inspection, else a new one; now the caller's.
 
-        Waits for its turn if `max_connections` are open. Raises PoolExhausted, ConnectError,
-        CallTimeout, ClientClosed, ClientDisabledError, WrongLoop.
+        Waits for its turn if `max_connections` are open, unless the caller has `claimed`. Raises
+        PoolExhausted, ConnectError, CallTimeout, ClientClosed, ClientDisabledError, WrongLoop.
         """
         loop = self.bind()
-        if not self.line:
+        if claimed is None and not self.line:
             claimed = self.take_checked()
-            if claimed is not None:
-                return claimed  # type: ignore[no-any-return]
-            may_open, permit = self.try_open()
+            may_open, permit = (False, None) if claimed is not None else self.try_open()
             if may_open:
                 return await self.open(expires, permit)
-        claimed = await self._wait(AsyncPlace(expires, loop.create_future()))
+        if claimed is None:
+            claimed = await self._wait(AsyncPlace(expires, loop.create_future()))
         if isinstance(claimed, Permit):
             return await self.open(expires, claimed)
         return claimed  # type: ignore[no-any-return]
@@ -195,7 +179,9 @@ class AsyncConnectionPool(ConnectionPool):
         pin = call.options.pin
         if pin is not None:
             return await pin.exchange(self, call, request)
-        return await self.exchange_on(await self.take(call.until), self, call, request)
+        claimed, call.claimed = call.claimed, None
+        connection = await self.take(call.until, claimed)
+        return await self.exchange_on(connection, self, call, request)
 
     async def exchange_on(
         self, connection: AsyncConnection, source: Any, call: Call, request: bytes
@@ -259,7 +245,7 @@ class AsyncConnectionPool(ConnectionPool):
         permit, pin.permit = pin.permit, None
         if permit is None and self.limit is not None:
             permit = None if self.line else self.make_room()
-            permit = permit or await self._wait(_NewPlace(self, expires, loop.create_future()))
+            permit = permit or await self._wait(NewPlace(self, expires, loop.create_future()))
         return await self.open(expires, permit, pin)
 
     async def open(
@@ -346,21 +332,26 @@ class AsyncConnectionPool(ConnectionPool):
             except RuntimeError as exc:  # the loop is closed, and no call waits any more
                 unless_foreign(exc)
 
+    def unclaim(self, claimed: Any) -> None:
+        """Pass on a connection, or a permit, that a call doesn't use."""
+        if isinstance(claimed, Permit):
+            claimed.release()
+        else:
+            self.give_back(claimed)
+
     def abandon(self, place: AsyncPlace) -> None:
         """Give up a cancelled call: remove its place, or pass on what it got."""
         if isinstance(place, AsyncExchange) and place.connection is not None:
             place.connection.give_up()
             return
         claimed, place.claimed = place.claimed, None
-        if isinstance(claimed, Permit):
-            claimed.release()
-        elif claimed is not None:
-            self.give_back(claimed)
-        else:
-            try:
-                self.line.remove(place)
-            except ValueError as exc:  # it has ended
-                unless_foreign(exc)
+        if claimed is not None:
+            self.unclaim(claimed)
+            return
+        try:
+            self.line.remove(place)
+        except ValueError as exc:  # it has ended
+            unless_foreign(exc)
 
     async def pause(self, until: float) -> None:
         """Wait until `until` (monotonic seconds), or until the client is closed or disabled."""

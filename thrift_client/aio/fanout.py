@@ -173,6 +173,8 @@ class AsyncFanOut(FanOutBase):
             call = leg.join()
             self._encode(leg)  # an EncodeError is the caller's mistake
             call.encoded(leg.message)
+            if leg.attempts_before:
+                call.claimed = connections.claim()  # a hedge doesn't wait for a connection
         self._course(leg, None)
 
     # How it ends.

@@ -6,8 +6,9 @@ from collections import deque
 from time import monotonic
 from weakref import ref
 
-from thrift_client.aio.connection import AsyncPlace, running_loop
+from thrift_client.aio.connection import running_loop
 from thrift_client.aio.course import take_headers
+from thrift_client.aio.place import AsyncPlace
 from thrift_client.aio.stream import done_by, within
 from thrift_client.errors import CallTimeout
 from thrift_client.shared.pin import PinBase, PinTurn, greeting_failed, moved

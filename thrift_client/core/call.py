@@ -62,9 +62,10 @@ class Call:
 
     __slots__ = (
         '_attempts_before', '_bypasses', '_ends_with_call', '_error', '_exception',
-        '_probe', '_reason', '_requests', '_result', '_retries', 'arguments', 'endpoint',
-        'expires', 'headers_of', 'is_announced', 'limit', 'method', 'options', 'others',
-        'outer', 'own_headers', 'picker', 'response', 'resume_at', 'seqid', 'started', 'until',
+        '_probe', '_reason', '_requests', '_result', '_retries', 'arguments', 'claimed',
+        'endpoint', 'expires', 'headers_of', 'is_announced', 'limit', 'method', 'options',
+        'others', 'outer', 'own_headers', 'picker', 'response', 'resume_at', 'seqid', 'started',
+        'until',
     )  # fmt: skip
 
     def __init__(
@@ -118,6 +119,9 @@ class Call:
         self.headers_of: Any = None
         self._ends_with_call = True
         self._requests: dict[Any, bytes] = {}
+        #: The connection that its next attempt is sent on, or a permit to open it; None: it takes
+        #: one then.
+        self.claimed: Any = None
         self._result: Any = None
         self.resume_at: float | None = None
         self.until: float | None = self.expires
@@ -382,6 +386,9 @@ class Call:
         `error` is what the call raises; None if it returns a value.
         """
         self._probe = None
+        claimed, self.claimed = self.claimed, None
+        if claimed is not None:
+            self.endpoint.connections.unclaim(claimed)
         picker, now = self.picker, self.endpoint.clock()
         if picker is not None and self.outer:
             picker.close(error, now)

@@ -110,8 +110,8 @@ class ConnectionPool:
 
     @property
     def is_free(self) -> bool:
-        """Whether a connection is idle, or one may be opened, at this moment."""
-        return bool(self.idle or self.limit is None or self.permits)
+        """Whether a connection is idle, or one may be opened, and no call waits for that."""
+        return not self.count_waiting() and bool(self.idle or self.limit is None or self.permits)
 
     def new_pin(self) -> Any:
         """Return a pinned connection that is not open yet."""
