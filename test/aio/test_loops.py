@@ -13,9 +13,9 @@ import thrift_client
 from handlers import KeyValue
 from rich_if import rich_service
 from test_if import test_service
-from thrift_client import errors
+from thrift_client import RetryPolicy, errors
 from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient, AsyncSimpleClient
-from thrift_client.testing.behaviours import answer, delay, hold
+from thrift_client.testing.behaviours import answer, close, delay, hold, silence
 
 GOOD = answer(lambda args: args.key)
 
@@ -24,6 +24,12 @@ def count_of(kind):
     """Count the live objects of a type."""
     gc.collect()
     return sum(isinstance(each, kind) for each in gc.get_objects())
+
+
+def where(kind, server):
+    """Return the arguments that name the only server of a client or pool."""
+    address = server.address
+    return {'host': address} if kind is AsyncSimpleClient else {'servers': [address]}
 
 
 def timers():
@@ -71,6 +77,36 @@ def test_a_client_of_a_closed_loop_can_still_be_closed(kv_server, new_loop):
         with pytest.raises(RuntimeError, match='belongs to an event loop that is closed'):
             runner.run(client.ping())
         runner.run(client.close())
+
+
+@pytest.mark.parametrize('ends', ['waiting', 'pausing', 'waiting for a pinned connection'])
+@pytest.mark.parametrize('kind', [AsyncSimpleClient, AsyncReplicatedClient])
+def test_calls_that_a_closed_loop_left_do_not_hinder_close(fault_server, kind, ends, new_loop):
+    """Nothing waits for them any more."""
+    server = fault_server(test_service, close() if ends == 'pausing' else silence())
+    client = kind(
+        test_service, **where(kind, server), max_connections=1, idempotent=True,
+        retry=RetryPolicy(backoff=60000, max_backoff=60000),
+    )  # fmt: skip
+    one = getattr(client, 'servers', [client])[0]
+    pinned = one.pinned()
+
+    async def leave():
+        calling = pinned if 'pinned' in ends else one
+        tasks = [asyncio.create_task(calling.getk(key)) for key in 'ab']
+        await asyncio.to_thread(server.ledger.wait_for, 1, 5000)
+        await asyncio.sleep(0.02)
+        for task in tasks:
+            task._log_destroy_pending = False
+
+    loop = new_loop()
+    loop.run_until_complete(leave())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(pinned.close())
+        runner.run(client.close())
+    assert one.stats().idle == 0
 
 
 async def test_calls_in_order_of_arrival_over_few_connections(fault_server):

@@ -47,9 +47,10 @@ class AsyncPlace:
         return failure
 
     def wake(self) -> None:
-        """Wake the call."""
-        if self.future is not None and not self.future.done():
-            self.future.set_result(None)
+        """Wake the call, unless its loop is closed."""
+        future = self.future
+        if future is not None and not future.done() and not future.get_loop().is_closed():
+            future.set_result(None)
 
 
 class NewPlace(AsyncPlace):
