@@ -6,11 +6,27 @@ import pytest
 
 from handlers import KeyValue
 from test_if import test_service
-from thrift_client import HashClient, Hedge
+from thrift_client import HashClient, Hedge, errors
 from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient
 from thrift_client.discovery import Member
 from thrift_client.testing import Server
 from thrift_client.testing.behaviours import answer, delay, silence
+
+
+class Silent:
+    """A source that never names servers."""
+
+    def watch(self, listener):
+        """Follow nothing."""
+        return self
+
+    def close(self):
+        """Stop."""
+
+
+def responses_of(pool, way):
+    """Begin several calls, whose responses are iterated over."""
+    return pool.getk.map('ab') if way == 'map' else pool.all.as_completed('getk', 'a')
 
 
 @pytest.fixture
@@ -146,6 +162,55 @@ async def test_following_a_source(addresses):
         ready.set()
         assert (await call).value() == 'pong'
         assert len(pool) == 3
+
+
+@pytest.mark.parametrize('way', ['map', 'as_completed'])
+async def test_aclose_ends_the_wait_for_a_first_list(way):
+    """An iterator that another task closes has no more responses, at once."""
+    async with AsyncHashClient(test_service, servers=Silent(), timeout=30000) as pool:
+        responses = responses_of(pool, way)
+        first = asyncio.ensure_future(anext(responses))
+        await asyncio.sleep(0.02)
+        assert not first.done()
+        await responses.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await asyncio.wait_for(first, 5)
+
+
+@pytest.mark.parametrize('begun', [False, True])
+@pytest.mark.parametrize('way', ['map', 'as_completed'])
+def test_an_iterator_belongs_to_its_loop(fault_server, way, begun, new_loop):
+    """In another one it raises WrongLoop and goes on in its own; a closed loop ends it."""
+    echo = answer(lambda args: args.key)
+    servers = [fault_server(test_service, delay(20) + echo) for _ in range(2)]
+
+    async def begin():
+        responses = responses_of(pool, way)
+        return responses, {(await anext(responses)).value()} if begun else set()
+
+    async def rest(responses):
+        return {response.value() async for response in responses}
+
+    async def step(responses):
+        return await anext(responses)
+
+    pool = AsyncHashClient(test_service, servers=[server.address for server in servers])
+    pool.getk.set_hash(ord)
+    with asyncio.Runner(loop_factory=new_loop) as own:
+        responses, found = own.run(begin())
+        with asyncio.Runner(loop_factory=new_loop) as other:
+            for use in (step(responses), responses.aclose()):
+                with pytest.raises(errors.WrongLoop, match='the iterator belongs to another'):
+                    other.run(asyncio.wait_for(use, 5))
+        assert found | own.run(rest(responses)) == ({'a', 'b'} if way == 'map' else {'a'})
+        responses, _ = own.run(begin())
+        own.run(responses.aclose())
+        left, _ = own.run(begin())
+        own.run(pool.close())
+    with asyncio.Runner(loop_factory=new_loop) as other:
+        with pytest.raises(errors.WrongLoop, match='loop that is closed'):
+            other.run(step(left))
+        other.run(left.aclose())
 
 
 async def test_a_fan_out_that_is_closed_at_once_begins_nothing(addresses):

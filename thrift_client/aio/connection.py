@@ -18,7 +18,7 @@ from thrift_client.aio.place import AsyncPlace
 from thrift_client.aio.stream import ready
 from thrift_client.core.classify import timed_out
 from thrift_client.core.failures import is_foreign
-from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError
+from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError, WrongLoop
 from thrift_client.shared.connection import UNFRAMED, ConnectionBase, frame_length, unframed
 from thrift_client.shared.platform import READABLE, WRITABLE
 
@@ -435,6 +435,15 @@ def running_loop() -> AbstractEventLoop | None:
         return get_running_loop()
     except RuntimeError:
         return None
+
+
+def wrong_loop(what: str, loop: AbstractEventLoop) -> WrongLoop:
+    """Make the error for the use of `what`, which belongs to `loop`, in another event loop."""
+    which = 'an event loop that is closed' if loop.is_closed() else 'another event loop'
+    return WrongLoop(
+        f'{what} belongs to {which}',
+        hint='create a client in each loop (asyncio.run() starts a new loop each time)',
+    )
 
 
 # Functions, not methods, so that the loop doesn't keep an unreferenced connection alive. The

@@ -17,12 +17,11 @@ from time import monotonic
 from weakref import ref
 
 from thrift_client.aio.connect import drive
-from thrift_client.aio.connection import AsyncConnection, AsyncExchange, running_loop
+from thrift_client.aio.connection import AsyncConnection, AsyncExchange, running_loop, wrong_loop
 from thrift_client.aio.place import AsyncPlace, NewPlace
 from thrift_client.aio.stream import done_by
 from thrift_client.core.classify import FAILURES
 from thrift_client.core.failures import unless_foreign
-from thrift_client.errors import WrongLoop
 from thrift_client.response import set_headers
 from thrift_client.shared.connection_pool import ConnectionPool, Permit
 from thrift_client.shared.opening import Opener
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from thrift_client.aio.checks import AsyncChecks
     from thrift_client.aio.pin import AsyncPin
     from thrift_client.core.call import Call
+    from thrift_client.errors import WrongLoop
     from thrift_client.shared.endpoint import Endpoint
 
 #: The minimum seconds between two searches for calls whose time is over.
@@ -97,12 +97,7 @@ class AsyncConnectionPool(ConnectionPool):
             raise self._wrong_loop(loop)
 
     def _wrong_loop(self, loop: asyncio.AbstractEventLoop, method: str | None = None) -> WrongLoop:
-        error = WrongLoop(
-            'the client belongs to an event loop that is closed'
-            if loop.is_closed()
-            else 'the client belongs to another event loop',
-            hint='create a client in each loop (asyncio.run() starts a new loop each time)',
-        )
+        error = wrong_loop('the client', loop)
         error.server, error.method = self.endpoint.client, method
         return error
 

@@ -17,7 +17,7 @@ from collections import deque
 from time import monotonic
 
 from thrift_client import deadlines
-from thrift_client.aio.connection import AsyncExchange, running_loop
+from thrift_client.aio.connection import AsyncExchange, running_loop, wrong_loop
 from thrift_client.aio.course import begin, make_attempts
 from thrift_client.aio.stream import done_by
 from thrift_client.core.classify import FAILURES
@@ -63,6 +63,11 @@ class AsyncFanOut(FanOutBase):
 
     # Methods that its owner calls.
 
+    def check_loop(self) -> None:
+        """Raise WrongLoop in another loop than its own."""
+        if running_loop() is not self._loop:
+            raise wrong_loop('the iterator', self._loop)
+
     def follow(self, scatter: Scatter) -> None:
         """Take the legs of another scatter from now on."""
         self._scatter = scatter
@@ -91,11 +96,15 @@ class AsyncFanOut(FanOutBase):
         """Give up whatever is still under way; return the legs whose responses say so.
 
         Waits for their tasks to end, unless the coroutine that runs the fan-out is closed, as
-        at the end of its loop: a closed coroutine may not wait.
+        at the end of its loop: a closed coroutine may not wait. Raises WrongLoop, but does
+        nothing if its loop is closed, as nothing is under way then.
         """
         if isinstance(sys.exception(), GeneratorExit):
             self.abandon()
             return []
+        if self._loop.is_closed():
+            return []
+        self.check_loop()
         given_up = [*self.give_up()]
         if self._tasks:
             given_up += self._tasks.values()
@@ -253,6 +262,16 @@ class AsyncFanOut(FanOutBase):
 
     # How it waits.
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has no leg any more, or was closed."""
+        return self._scatter.is_over
+
+    def new_waiter(self) -> asyncio.Future[None]:
+        """Return a future that is done once the fan-out is closed."""
+        self._waiter = self._loop.create_future()
+        return self._waiter
+
     def wake(self) -> None:
         """Wake `run`."""
         waiter = self._waiter
@@ -262,9 +281,8 @@ class AsyncFanOut(FanOutBase):
     async def _wait(self) -> None:
         """Wait until a leg has ended, or it is time for another."""
         alarm = self._scatter.alarm
-        waiter = self._waiter = self._loop.create_future()
         try:
-            await done_by(waiter, alarm)
+            await done_by(self.new_waiter(), alarm)
         finally:
             self._waiter = None
         if not self.landed and not self._ended and alarm is not None and monotonic() >= alarm:

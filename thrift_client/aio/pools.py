@@ -114,11 +114,16 @@ class AsyncThriftPool(PoolBase[AsyncSimpleClient]):
         await self.close()
 
     async def _listed(
-        self, method: Method, started: float, context: Context | None = None
+        self,
+        method: Method,
+        started: float,
+        context: Context | None = None,
+        fan_out: AsyncFanOut | None = None,
     ) -> None:
         """Wait for a source to name servers, within the timeout and deadline of a call.
 
-        The call began at `started`, in `context`; None: the current one.
+        The call began at `started`, in `context`; None: the current one. The wait ends when
+        `fan_out`, which is to make the calls, is closed.
         """
         servers = self._servers
         if servers.roster.servers or servers.closed:
@@ -127,11 +132,12 @@ class AsyncThriftPool(PoolBase[AsyncSimpleClient]):
         given = current.get() if context is None else context.get(current)
         ends = deadlines.expiry(started, self._timeout_of(method.name), given)
         for follower in servers.followers:
+            closing = None if fan_out is None else fan_out.new_waiter()
             try:
-                await within(told(follower.tell_first), ends, 'waiting for servers')
+                await within(told(follower.tell_first, closing), ends, 'waiting for servers')
             except CallTimeout:
                 return
-            if servers.roster.servers:
+            if servers.roster.servers or (fan_out is not None and fan_out.is_over):
                 return
 
     async def _when_listed(self, method: Method) -> Roster:
@@ -152,6 +158,7 @@ class AsyncResponses(ResponsesBase, AsyncIterator[ThriftResponse[Any]]):
     async def __anext__(self) -> ThriftResponse[Any]:
         if not self._check():
             raise StopAsyncIteration
+        self._fan_out.check_loop()
         if self._is_waiting:
             raise RuntimeError('another task is waiting for a response of this iterator')
         self._is_waiting = True
@@ -170,10 +177,18 @@ class AsyncResponses(ResponsesBase, AsyncIterator[ThriftResponse[Any]]):
         return response
 
     async def aclose(self) -> None:
-        """Give up the calls that are under way; may be repeated."""
+        """Give up the calls that are under way; may be repeated.
+
+        Raises RuntimeError in another event loop than that of the calls, unless that is closed.
+        """
         fan_out = self._end()
-        if fan_out is not None:
+        if fan_out is None:
+            return
+        try:
             await fan_out.close()
+        except WrongLoop:
+            self._fan_out = fan_out  # the calls go on, in their loop
+            raise
 
     def __del__(self) -> None:
         fan_out = self._end()
@@ -236,7 +251,7 @@ class AsyncReplicatedClient(ReplicatedBase[AsyncSimpleClient], AsyncThriftPool):
         async def take() -> ThriftResponse[Any] | None:
             nonlocal scatter
             if scatter is None:
-                await self._listed(method, started, context)
+                await self._listed(method, started, context, fan_out)
                 if none.is_over:
                     return None
                 endpoints = self._roster(method.name).endpoints
@@ -377,7 +392,7 @@ class AsyncHashClient(HashBase[AsyncSimpleClient], AsyncThriftPool):
         fan_out = AsyncFanOut(mapped)
 
         async def take() -> ThriftResponse[Any] | None:
-            await self._listed(method_of(kind), monotonic())
+            await self._listed(method_of(kind), monotonic(), None, fan_out)
             while not mapped.is_over:
                 response = mapped.due()
                 fan_out.begin()

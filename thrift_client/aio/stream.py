@@ -63,10 +63,15 @@ async def done_by(future: asyncio.Future[None], until: float | None) -> None:
             timer.cancel()
 
 
-async def told(ask: Callable[[Callable[[], object]], object]) -> None:
-    """Wait until a listener is called, in any thread; `ask(listener)` registers it."""
+async def told(
+    ask: Callable[[Callable[[], object]], object], future: asyncio.Future[None] | None = None
+) -> None:
+    """Wait until a listener is called, in any thread; `ask(listener)` registers it.
+
+    The wait also ends when `future` is done.
+    """
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
+    future = future or loop.create_future()
 
     def listener() -> None:
         try:
