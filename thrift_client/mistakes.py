@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
     from typing import Any
 
 _SASL = "sasl={'mechanism': 'PLAIN', 'username': …, 'password': …}"
@@ -69,6 +69,33 @@ _SASL_ELSEWHERE = {
 
 #: What a policy is called if it is to do nothing.
 _OFF = {'retry': 'RetryPolicy(attempts=1)'}
+
+
+def ask(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function of the caller, whose exceptions are the caller's mistakes."""
+    return function(*args)
+
+
+async def ask_for(awaitable: Awaitable[Any]) -> Any:
+    """Return what a coroutine function of the caller returns."""
+    return await awaitable
+
+
+#: The code that calls the caller's functions. Its frames mark what these raise.
+_ASKING = (ask.__code__, ask_for.__code__)
+
+
+def is_callers(exc: BaseException) -> bool:
+    """Tell whether a function of the caller raised this, and not the call that asked for it.
+
+    Such a function may use other clients, so it can raise any error of this library.
+    """
+    entry = exc.__traceback__
+    while entry is not None:
+        if entry.tb_frame.f_code in _ASKING:
+            return True
+        entry = entry.tb_next
+    return False
 
 
 def unless_coroutine(name: str, value: Any) -> Any:

@@ -6,13 +6,28 @@ import time
 import pytest
 
 from handlers import KeyValue
-from on_loop_pools import made
+from on_loop_pools import made, waited
 from policy.conftest import CLIENTS, name
 from test_if import test_service
-from thrift_client import ReplicatedClient, RetryPolicy, SimpleClient, errors
-from thrift_client.aio import AsyncReplicatedClient, AsyncSimpleClient
+from thrift_client import (
+    BalancedClient,
+    CircuitBreaker,
+    HashClient,
+    Hedge,
+    ReplicatedClient,
+    RetryPolicy,
+    SimpleClient,
+    ThreadedReplicatedClient,
+    errors,
+)
+from thrift_client.aio import (
+    AsyncBalancedClient,
+    AsyncHashClient,
+    AsyncReplicatedClient,
+    AsyncSimpleClient,
+)
 from thrift_client.testing import Server
-from thrift_client.testing.behaviours import answer, application_exception
+from thrift_client.testing.behaviours import answer, application_exception, delay
 from wire.http_server import HttpServer
 
 ECHO = answer(lambda args: args.key)
@@ -254,3 +269,74 @@ def test_a_call_that_never_began_asks_for_no_headers(kind, closing):
     assert events.count('CallStarted') == events.count('CallFinished') == len(asked)
     if kind is ReplicatedClient:
         assert len(asked) == 1
+
+
+POOLS = (HashClient, BalancedClient, *FAN_OUTS, ThreadedReplicatedClient, AsyncHashClient,
+         AsyncBalancedClient)  # fmt: skip
+#: How calls are made: each with the kinds that can be called so.
+MADE = {
+    'call': (*CLIENTS, *POOLS),
+    'hedged': (*CLIENTS, HashClient, BalancedClient, AsyncHashClient, AsyncBalancedClient),
+    'map': (HashClient, AsyncHashClient),
+    'as_completed': FAN_OUTS,
+}
+
+
+@pytest.mark.parametrize('warm', [False, True], ids=['new', 'used'])
+@pytest.mark.parametrize(
+    ('option', 'way', 'kind'),
+    [
+        (option, way, kind)
+        for option in ('headers', 'headers awaited', 'retry_on')
+        for way, kinds in MADE.items()
+        for kind in kinds
+        if 'awaited' not in option or 'Async' in kind.__name__
+    ],
+    ids=lambda value: getattr(value, '__name__', value),
+)
+def test_errors_of_functions_are_raised_unchanged(way, kind, option, warm, fault_server, closing):
+    """A function may use another client, whose errors are not those of the call."""
+    error = errors.ConnectError('another client cannot connect')
+
+    def function(*_answer):
+        raise error
+
+    async def awaited():
+        raise error
+
+    if option == 'retry_on':
+        given = {'retry': RetryPolicy(retry_on=function)}
+        slow = delay(30) + application_exception(6, 'overloaded')
+        script = [answer(lambda _: 'pong')] * warm + [slow]
+        servers = [fault_server(test_service, script) for _ in range(2)]
+    else:
+        given = {'headers': awaited if 'awaited' in option else function}
+        servers = [
+            closing(Server(test_service, KeyValue(), transport='header')) for _ in range(2)
+        ]
+    where = {'servers': [server.address for server in servers]}
+    if kind in CLIENTS:
+        where = {'host': servers[0].address}
+    client = closing(
+        made(
+            kind, test_service, **where, timeout=5000, idempotent=True,
+            transport='buffered' if option == 'retry_on' else 'header',
+            circuit_breaker=CircuitBreaker(failures=1),
+        )
+    )  # fmt: skip
+    if warm:
+        for one in [client] if kind in CLIENTS else client.servers:
+            assert waited(client, one.ping()) == 'pong'
+    view = client.with_options(**given, **({'hedge': Hedge(after=5)} if way == 'hedged' else {}))
+    make = {
+        'map': lambda: list(view.getk.map('ab')),
+        'as_completed': lambda: list(view.as_completed('getk', 'a')),
+    }.get(way, lambda: view.getk('a'))
+    with pytest.raises(errors.ConnectError) as caught:
+        make()
+    assert caught.value is error
+    assert (error.server, error.method, error.attempts, error.elapsed) == (None, None, 0, None)
+    stats = client.stats()
+    assert [(each.ejected, each.busy) for each in getattr(stats, 'servers', [stats])] == [
+        (False, 0)
+    ] * len(servers[:1] if kind in CLIENTS else servers)

@@ -7,6 +7,7 @@ from time import monotonic
 from thrift_client.aio.stream import within
 from thrift_client.core.classify import FAILURES
 from thrift_client.errors import WrongLoop
+from thrift_client.mistakes import ask, ask_for
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ async def take_headers(call: Call) -> None:
     """Ask for the headers of an attempt, and await them. Raises as `Call.take_headers`."""
     value = call.wanted_headers()
     if callable(value):
-        value = value()
+        value = ask(value)
         if hasattr(value, '__await__'):
-            value = await within(value, call.expires, 'sending')
+            value = await within(ask_for(value), call.expires, 'sending')
     if value is not None:
         call.set_headers(value)
 

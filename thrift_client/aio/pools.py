@@ -20,14 +20,14 @@ from thrift_client.aio.fanout import AsyncFanOut
 from thrift_client.aio.stream import told, within
 from thrift_client.core.classify import FAILURES
 from thrift_client.core.scatter import Scatter
-from thrift_client.errors import CallTimeout, EncodeError, WrongLoop
+from thrift_client.errors import CallTimeout, WrongLoop
 from thrift_client.options import check_max_threads
 from thrift_client.response import ThriftResponse, answered, begun, failed
 from thrift_client.shared.balanced_base import BalancedBase, balanced_failure, unsent
 from thrift_client.shared.bound_methods import ForwardedMethod, bind, method_of
 from thrift_client.shared.hash_base import HashBase, KeyedMethod, key_of
 from thrift_client.shared.pickers import BalancedPicker, FailoverPicker
-from thrift_client.shared.pool_base import PoolBase, is_raised
+from thrift_client.shared.pool_base import PoolBase, is_mistake, is_raised
 from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
 
 if TYPE_CHECKING:
@@ -308,7 +308,7 @@ async def _call_one(options: CallOptions, method: Method, arguments: Any) -> Thr
     try:
         value = await make_call(options, method, arguments, started, response)
     except (*FAILURES, *method.answers) as exc:
-        if isinstance(exc, (EncodeError, WrongLoop)):
+        if is_mistake(exc):
             raise
         return failed(response, exc, (monotonic() - started) * 1000)
     return answered(response, value, (monotonic() - started) * 1000)

@@ -33,6 +33,7 @@ from thrift_client.core.classify import (
 )
 from thrift_client.core.retry import Retries
 from thrift_client.errors import CallTimeout, ThriftClientError
+from thrift_client.mistakes import ask, is_callers
 from thrift_client.options import check_headers
 from thrift_client.response import set_headers
 
@@ -231,7 +232,7 @@ class Call:
         """Ask for the headers of this attempt. Raises as `set_headers` and a function of theirs."""
         given = self.wanted_headers()
         if given is not None:
-            self.set_headers(given() if callable(given) else given)
+            self.set_headers(ask(given) if callable(given) else given)
 
     def check_time(self) -> None:
         """Raise CallTimeout if the time is over after a `headers=` function."""
@@ -397,9 +398,11 @@ class Call:
         error = error or self._exception
         elapsed = (now - self.started) * 1000
         attempts = self.attempts
-        if isinstance(error, ThriftClientError):
+        if error is None or is_callers(error):
+            pass
+        elif isinstance(error, ThriftClientError):
             self.locate(error, elapsed)
-        elif error is not None:
+        else:
             annotate(error, self.endpoint.client, ran=self.maybe_executed)
         if self.response is not None:
             self.response.server, self.response.attempts = self.endpoint.client, attempts

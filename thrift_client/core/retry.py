@@ -8,7 +8,7 @@ the GIL, `spend` would need a lock.
 from __future__ import annotations
 
 from thrift_client.core.classify import is_out_of_reach, lacked_server, may_have_run, may_retry
-from thrift_client.mistakes import unless_coroutine
+from thrift_client.mistakes import ask, unless_coroutine
 from thrift_client.policies import RetryPolicy
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -33,7 +33,7 @@ def is_retried(answer: BaseException, retry_on: Any) -> bool:
     """
     if isinstance(retry_on, tuple):
         return isinstance(answer, retry_on)
-    return bool(unless_coroutine('retry_on', retry_on(answer)))
+    return bool(unless_coroutine('retry_on', ask(retry_on, answer)))
 
 
 class RetryBudget:

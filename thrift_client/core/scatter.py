@@ -16,6 +16,7 @@ from thrift_client.core.call import Call
 from thrift_client.core.classify import GIVEN_UP, NOT_STARTED, may_have_run
 from thrift_client.core.hedge import latencies_of, patience
 from thrift_client.errors import ThriftClientError
+from thrift_client.mistakes import is_callers
 from thrift_client.response import ThriftExceptionResponse, ThriftResponse, set_headers
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -151,7 +152,12 @@ class Leg:
         return response
 
     def failed(self, error: BaseException) -> ThriftResponse[Any]:
-        """End with an exception: the server's answer, or what went wrong."""
+        """End with an exception: the server's answer, or what went wrong.
+
+        Raises that of a function of the caller, and doesn't end.
+        """
+        if is_callers(error):
+            raise error
         if self.call is None:
             self.join()
         assert self.call is not None

@@ -22,6 +22,7 @@ from thrift_client.errors import (
     ThriftClientError,
     server_label,
 )
+from thrift_client.mistakes import is_callers
 from thrift_client.shared.health import label_of
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -338,7 +339,11 @@ class BalancedPicker(Picker):
         )
         if error is GIVEN_UP:
             load.give_up(flight, now, (now - began) * 1000)
-        elif isinstance(error, _OWN) or not isinstance(error, Exception | None):
+        elif (
+            isinstance(error, _OWN)
+            or not isinstance(error, Exception | None)
+            or (error is not None and is_callers(error))
+        ):
             load.end(flight)
         else:
             load.land(flight, now, (now - began) * 1000, not answered)

@@ -441,6 +441,11 @@ class PoolBase(Generic[S]):
 PoolBase.with_options.__qualname__ = 'with_options'
 
 
+def is_mistake(error: BaseException) -> bool:
+    """Tell whether the error of a call is a mistake of the caller."""
+    return isinstance(error, (EncodeError, WrongLoop)) or mistakes.is_callers(error)
+
+
 def is_raised(error: BaseException, servers: ServerList, pin: PinBase | None = None) -> bool:
     """Tell whether a call raises its error instead of returning it in a response.
 
@@ -448,7 +453,7 @@ def is_raised(error: BaseException, servers: ServerList, pin: PinBase | None = N
     `pin` whose block has ended. A call that was in flight when the pool was closed finishes: what
     its server did is in its response.
     """
-    if isinstance(error, (EncodeError, WrongLoop)):
+    if is_mistake(error):
         return True
     if pin is not None and pin.closed and isinstance(error, ClientClosed):
         return True

@@ -27,6 +27,7 @@ from thrift_client.shared.opening import Named, Ready, advance
 from thrift_client.shared.platform import READABLE
 from thrift_client.sync.connection import HandOver
 from thrift_client.sync.events import Events, LegOpening, LegPlace
+from thrift_client.sync.workers import abandon
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -284,23 +285,6 @@ class FanOut(FanOutBase):
         else:
             self._take_attempt(leg, done.result)
 
-    def _abandon(self, leg: Leg, future: Future[Any]) -> bool:
-        """Give up a worker's job for a leg; tell whether it had begun.
-
-        A connection that the worker still opens becomes idle.
-        """
-        if future.cancel():
-            return False
-        connections = leg.endpoint.connections
-
-        def give_back(done: Future[Any]) -> None:
-            if not done.cancelled() and done.exception() is None:
-                connections.give_back(done.result())
-
-        if leg.endpoint.wire.apache is None:
-            future.add_done_callback(give_back)
-        return True
-
     # How a request goes out.
 
     def _send(self, leg: Leg, connection: Connection) -> None:
@@ -339,31 +323,37 @@ class FanOut(FanOutBase):
     # How a reply arrives.
 
     def _receive(self, leg: Leg, data: bytes | None = None) -> None:
-        """Read what has arrived (`data`, and more); a small reply is read as by a small call."""
-        connection = leg.connection
+        """Read what has arrived (`data`, and more); a whole reply ends the attempt."""
         try:
-            if leg.reply is None:
-                if data is None:
-                    data = connection.stream.try_receive(connection.first_read)
-                if data is None:
-                    return
-                plan = leg.plan
-                if plan is not None:
-                    result = connection.read_small(plan, plan.headers[leg.seqid][1], data)
-                    if result is not None:
-                        self._settle(leg, result)
-                        return
-                leg.reply = connection.reply(leg.codec, leg.method, leg.seqid, leg.expires)
-                if not data:
-                    leg.reply.end()
-            if connection.read_available(leg.reply, data or b''):
-                self._settle(leg, connection.judged(leg.reply.result))
-            elif leg.reply.due is not None:
-                self._undecided.add(leg)
-            else:
-                self._undecided.discard(leg)
+            result = self._read(leg, data)
         except FAILURES as exc:
             self._lose(leg, exc)
+            return
+        if result is not None:
+            self._settle(leg, result)
+        elif leg.reply is not None and leg.reply.due is not None:
+            self._undecided.add(leg)
+        else:
+            self._undecided.discard(leg)
+
+    def _read(self, leg: Leg, data: bytes | None) -> Any:
+        """Return the result once its reply is whole; a small one is read as by a small call."""
+        connection = leg.connection
+        if leg.reply is None:
+            if data is None:
+                data = connection.stream.try_receive(connection.first_read)
+            if data is None:
+                return None
+            plan = leg.plan
+            if plan is not None:
+                result = connection.read_small(plan, plan.headers[leg.seqid][1], data)
+                if result is not None:
+                    return result
+            leg.reply = connection.reply(leg.codec, leg.method, leg.seqid, leg.expires)
+            if not data:
+                leg.reply.end()
+        is_whole = connection.read_available(leg.reply, data or b'')
+        return connection.judged(leg.reply.result) if is_whole else None
 
     def _settle(self, leg: Leg, result: Any) -> None:
         """Take the result that was read on a leg's connection, which is clean."""
@@ -411,7 +401,7 @@ class FanOut(FanOutBase):
         if isinstance(opening, LegOpening):
             opening.steps.close()
         elif opening is not None:
-            self._abandon(leg, opening)
+            abandon(leg, opening)
         permit, leg.permit = leg.permit, None
         if permit is not None:
             permit.release()
@@ -493,7 +483,7 @@ class FanOut(FanOutBase):
 
     def _give_up_worker(self, leg: Leg) -> None:
         """End an attempt whose worker hasn't reported in time."""
-        has_begun = self._abandon(leg, leg.opening)
+        has_begun = abandon(leg, leg.opening)
         error = timed_out('opening a connection' if has_begun else 'sending')
         error.maybe_executed = has_begun and leg.endpoint.wire.apache is not None
         leg.opening = None

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from thrift_client import deadlines
 from thrift_client.core.classify import FAILURES
-from thrift_client.errors import EncodeError
 from thrift_client.options import check_max_threads
 from thrift_client.response import ThriftResponse, answered, begun, failed
 from thrift_client.shared.balanced_base import BalancedBase, balanced_failure, unsent
 from thrift_client.shared.bound_methods import ForwardedMethod, PoolMethod, bind, method_of
 from thrift_client.shared.hash_base import HashBase, KeyedMethod, key_of
 from thrift_client.shared.pickers import BalancedPicker, FailoverPicker
-from thrift_client.shared.pool_base import PoolBase, is_raised
+from thrift_client.shared.pool_base import PoolBase, is_mistake, is_raised
 from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
 from thrift_client.sync.client import SimpleClient, full_call, make_call
 from thrift_client.sync.fanout import FanOut
@@ -274,7 +273,7 @@ def _call_one(options: CallOptions, method: Method, arguments: Any) -> ThriftRes
     try:
         value = make_call(options, method, arguments, started, response)
     except (*FAILURES, *method.answers) as exc:
-        if isinstance(exc, EncodeError):
+        if is_mistake(exc):
             raise
         return failed(response, exc, (monotonic() - started) * 1000)
     return answered(response, value, (monotonic() - started) * 1000)

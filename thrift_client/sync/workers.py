@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
     from typing import Any
 
+    from thrift_client.core.scatter import Leg
+
 #: The number of threads if none was given: enough to connect to a rack of servers at once.
 MAX_THREADS = 32
 
@@ -136,3 +138,21 @@ def _run(future: Future[Any], work: Callable[[], Any]) -> None:
         del future, work  # the exception's traceback holds this frame: a cycle
     else:
         future.set_result(result)
+
+
+def abandon(leg: Leg, future: Future[Any]) -> bool:
+    """Give up a worker's job for a leg; tell whether it had begun.
+
+    A connection that the worker still opens becomes idle.
+    """
+    if future.cancel():
+        return False
+    connections = leg.endpoint.connections
+
+    def give_back(done: Future[Any]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            connections.give_back(done.result())
+
+    if leg.endpoint.wire.apache is None:
+        future.add_done_callback(give_back)
+    return True
