@@ -1,6 +1,8 @@
 """A call that is cancelled at any await discards its connection, and harms no other call."""
 
 import asyncio
+import gc
+import time
 
 import pytest
 
@@ -126,6 +128,30 @@ async def test_while_waiting_for_a_connection(fault_server):
         assert await first == 'first'
         assert [await waiting[0], await waiting[2]] == ['a', 'c']
         assert server.accepted == 1
+
+
+async def test_many_that_wait_for_a_connection(fault_server):
+    """Each leaves the queue at once, wherever it waits there."""
+    gate = hold()
+    server = fault_server(test_service, gate + GOOD)
+    seconds = []
+    async with AsyncSimpleClient(test_service, server.address, max_connections=1) as client:
+        first = asyncio.create_task(client.getk('first'))
+        await reached(gate)
+        for step in (1, -1):
+            waiting = [asyncio.create_task(client.getk('k')) for _ in range(20_000)]
+            await asyncio.sleep(0)
+            assert figures(client) == (1, 0, 20_000)
+            gc.collect()
+            began = time.process_time()
+            for task in waiting[::step]:
+                task.cancel()
+            await asyncio.wait(waiting)
+            seconds.append(time.process_time() - began)
+            assert figures(client) == (1, 0, 0)
+        gate.open()
+        assert await first == 'first'
+    assert seconds[1] < 5 * seconds[0] + 0.2
 
 
 async def test_with_a_permit_to_connect(fault_server):

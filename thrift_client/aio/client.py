@@ -97,7 +97,7 @@ def start_call(  # noqa: C901 - a function for each case would cost what it save
     elif connections.may_open_for(exchange):
         return end_call(exchange, options, method, arguments, now, response, picker)
     else:
-        line.append(exchange)
+        line[exchange] = None
     if expires is not None and expires < connections.alarm_at:
         connections.watch(expires)
     return exchange

@@ -12,7 +12,7 @@ in time costs none.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from time import monotonic
 from weakref import ref
 
@@ -59,8 +59,9 @@ class AsyncConnectionPool(ConnectionPool):
 
     def _reset(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.line: deque[AsyncPlace] = deque()
-        self._pausing: deque[AsyncPlace] = deque()
+        # In order of arrival; a cancelled call leaves from the middle at once.
+        self.line: OrderedDict[AsyncPlace, None] = OrderedDict()
+        self._pausing: dict[AsyncPlace, None] = {}
         self._is_serving = False
         self._alarm: asyncio.TimerHandle | None = None
         self.alarm_at = NEVER
@@ -153,7 +154,7 @@ class AsyncConnectionPool(ConnectionPool):
 
     async def _wait(self, place: AsyncPlace) -> Any:
         """Wait in line until a place is served; return the connection or permit."""
-        self.line.append(place)
+        self.line[place] = None
         self.watch(place.expires)
         try:
             assert place.future is not None
@@ -284,9 +285,9 @@ class AsyncConnectionPool(ConnectionPool):
                 return
             if not self._is_serving and connection.calls > 1 and not self.idle:
                 connection.used(now)
-                place = line.popleft()
+                place, _ = line.popitem(last=False)
                 while line and place.is_over:
-                    place = line.popleft()
+                    place, _ = line.popitem(last=False)
                 if not place.is_over:
                     self._is_serving = True
                     try:
@@ -309,13 +310,13 @@ class AsyncConnectionPool(ConnectionPool):
         self._is_serving = True
         try:
             while self.line:
-                if self.line[0].is_over:
-                    self.line.popleft()
+                if next(iter(self.line)).is_over:
+                    self.line.popitem(last=False)
                     continue
                 claimed = self.take_checked() or self.try_reserve()
                 if claimed is None:
                     return
-                self.line.popleft().take(claimed)
+                self.line.popitem(last=False)[0].take(claimed)
         finally:
             self._is_serving = False
 
@@ -342,23 +343,20 @@ class AsyncConnectionPool(ConnectionPool):
         claimed, place.claimed = place.claimed, None
         if claimed is not None:
             self.unclaim(claimed)
-            return
-        try:
-            self.line.remove(place)
-        except ValueError as exc:  # it has ended
-            unless_foreign(exc)
+        else:
+            self.line.pop(place, None)
 
     async def pause(self, until: float) -> None:
         """Wait until `until` (monotonic seconds), or until the client is closed or disabled."""
         if not self.is_open():
             return
         place = AsyncPlace(until, self.bind().create_future())
-        self._pausing.append(place)
+        self._pausing[place] = None
         try:
             assert place.future is not None
             await done_by(place.future, until)
         finally:
-            self._pausing.remove(place)
+            self._pausing.pop(place, None)
 
     # How connections and calls end.
 
@@ -388,12 +386,10 @@ class AsyncConnectionPool(ConnectionPool):
     def _turn_away(self) -> None:
         """End the wait of calls that the gate no longer allows."""
         while self.line:
-            place = self.line[0]
             try:
                 self.check_open()
             except Exception as exc:  # noqa: BLE001 - one for each, as each has its traceback
-                self.line.popleft()
-                place.fail(exc)
+                self.line.popitem(last=False)[0].fail(exc)
             else:
                 break
         for place in list(self._pausing):
@@ -472,7 +468,7 @@ class AsyncConnectionPool(ConnectionPool):
                 continue
             if place.expires <= now:
                 error = self.exhausted()
-                self.line.remove(place)
+                del self.line[place]
                 place.fail(error)
             else:
                 soonest = min(soonest, place.expires)
