@@ -5,7 +5,14 @@ import pytest
 from handlers import KeyValue
 from on_loop_pools import made
 from test_if import test_service
-from thrift_client import BalancedClient, HashClient, Hedge, errors
+from thrift_client import (
+    BalancedClient,
+    CircuitBreaker,
+    HashClient,
+    Hedge,
+    RetryPolicy,
+    errors,
+)
 from thrift_client.aio import AsyncBalancedClient, AsyncHashClient
 from thrift_client.testing import ClosedPort, serve
 from thrift_client.testing.behaviours import close, delay, hold, reply
@@ -148,3 +155,24 @@ def test_the_next_server_decides_on_retries_and_the_first_on_the_timeout(
     error = pool.ping().exception
     assert isinstance(error, errors.CallTimeout)
     assert error.limit == "timeouts['ping']=200 ms"
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_an_error_of_a_server_s_own_headers_function_ends_the_call(kind, refusing, http, closing):
+    """It is the caller's: no other attempt is made, and the server has not failed."""
+    asked = []
+
+    def headers():
+        asked.append(1)
+        raise errors.ConnectError('the token server is down')
+
+    breaker = CircuitBreaker(failures=1)
+    servers = (refusing, {'transport': 'http'}), (url(http), {'headers': headers})
+    retry = RetryPolicy(backoff=1)
+    pool = in_order(
+        kind, closing, *servers, circuit_breaker=breaker, idempotent=True, retry=retry
+    )
+    with pytest.raises(errors.ConnectError, match='the token server') as caught:
+        pool.ping()
+    assert (len(asked), caught.value.server) == (1, None)
+    assert not pool.stats().servers[1].ejected

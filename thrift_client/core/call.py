@@ -311,9 +311,15 @@ class Call:
             self._retries.follow(options.retry_of(name), idempotent=options.is_idempotent(name))
 
     def failed(self, error: BaseException, now: float) -> None:
-        """Note how an attempt failed (with one of FAILURES), and decide what follows."""
+        """Note how an attempt failed (with one of FAILURES), and decide what follows.
+
+        A function of the caller may have raised the error: it then ends the call.
+        """
         health, probe = self.endpoint.health, self._probe
         self._probe = None
+        if is_callers(error):
+            self._error = error
+            return
         pin = self.options.pin
         if pin is None or not pin.silent:
             health.tell(
