@@ -164,7 +164,7 @@ def test_an_error_of_a_server_s_own_headers_function_ends_the_call(kind, refusin
 
     def headers():
         asked.append(1)
-        raise errors.ConnectError('the token server is down')
+        raise errors.ConnectionLost('the token server is down', maybe_executed=False)
 
     breaker = CircuitBreaker(failures=1)
     servers = (refusing, {'transport': 'http'}), (url(http), {'headers': headers})
@@ -172,7 +172,7 @@ def test_an_error_of_a_server_s_own_headers_function_ends_the_call(kind, refusin
     pool = in_order(
         kind, closing, *servers, circuit_breaker=breaker, idempotent=True, retry=retry
     )
-    with pytest.raises(errors.ConnectError, match='the token server') as caught:
+    with pytest.raises(errors.ConnectionLost, match='the token server') as caught:
         pool.ping()
     assert (len(asked), caught.value.server) == (1, None)
     assert not pool.stats().servers[1].ejected
