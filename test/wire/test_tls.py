@@ -9,12 +9,14 @@ import time
 
 import pytest
 import trustme
+from thrift.protocol.TBinaryProtocol import TBinaryProtocol
+from thrift.transport.TTransport import TMemoryBuffer
 
 from handlers import KeyValue
 from test_if import test_service
-from thrift_client import SimpleClient, errors
+from thrift_client import ApacheTransport, SimpleClient, errors
 from thrift_client.testing import Server
-from ways import FACES, IDLE_S
+from ways import FACES, IDLE_S, WAYS, make, outcome
 
 
 @pytest.fixture
@@ -212,3 +214,154 @@ def test_a_closed_connection_is_freed_without_the_collector(serve, certificates)
         assert sessions() == before
     finally:
         gc.enable()
+
+
+class Peer:
+    """A server in TLS, for buffered binary calls, that decides what goes out with a reply.
+
+    `before(peer)` is called when a request has arrived, `after(peer)` when its reply has been
+    encrypted, and before it is sent.
+    """
+
+    def __init__(self, context, before=lambda _: None, after=lambda _: None):
+        self.context, self.before, self.after = context, before, after
+        self.accepted = 0
+        self.listener = socket.create_server(('127.0.0.1', 0))
+        self.address = f'127.0.0.1:{self.listener.getsockname()[1]}'
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        """Serve one connection after the other, each in a thread."""
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
+
+    def serve(self, sock):
+        """Answer calls until the client closes the connection."""
+        processor = test_service.Processor(self)
+        conversation = Conversation(sock, self.context)
+        with sock:
+            try:
+                conversation.step(conversation.tls.do_handshake)
+                while True:
+                    request = conversation.step(lambda: conversation.tls.read(1 << 16))
+                    self.before(conversation)
+                    reply = TMemoryBuffer()
+                    processor.process(
+                        TBinaryProtocol(TMemoryBuffer(request)), TBinaryProtocol(reply)
+                    )
+                    conversation.tls.write(reply.getvalue())
+                    self.after(conversation)
+                    conversation.send()
+            except (OSError, EOFError):
+                pass
+
+    def getk(self, key):
+        """Return the key."""
+        return key
+
+
+class Conversation:
+    """One connection of a `Peer`: a TLS session in memory."""
+
+    def __init__(self, sock, context):
+        self.sock = sock
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=True)
+
+    def step(self, act):
+        """Return what `act` returns, once enough has arrived for it."""
+        while True:
+            try:
+                result = act()
+            except ssl.SSLWantReadError:
+                self.send()
+                data = self.sock.recv(1 << 16)
+                if not data:
+                    raise EOFError from None
+                self.incoming.write(data)
+            else:
+                self.send()
+                return result
+
+    def send(self):
+        """Send what was encrypted."""
+        self.sock.sendall(self.outgoing.read())
+
+    def ask_for_certificate(self):
+        """Ask for a certificate after the handshake, and wait until it is there."""
+        if self.tls.getpeercert():
+            return
+        self.tls.verify_client_post_handshake()
+        self.step(self.tls.do_handshake)
+        self.step(self._read_certificate)
+
+    def _read_certificate(self):
+        try:
+            self.tls.read(1)
+        except ssl.SSLWantReadError:
+            if not self.tls.getpeercert():
+                raise
+
+    def say_goodbye(self):
+        """End the session; the connection stays open."""
+        try:
+            self.tls.unwrap()
+        except ssl.SSLWantReadError:
+            pass  # the client's end of it isn't waited for
+
+
+@pytest.fixture
+def peer():
+    """Start peers for one test."""
+    started = []
+
+    def start(*args, **options):
+        started.append(Peer(*args, **options))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.listener.shutdown(socket.SHUT_RDWR)
+        each.listener.close()
+
+
+@pytest.mark.parametrize('way', WAYS)
+def test_a_server_may_want_a_certificate_after_the_request(peer, certificates, way):
+    """The certificate is sent while the client waits for the reply."""
+    wanting, trusting = certificates.server(wants_client=True), certificates.client()
+    wanting.post_handshake_auth = trusting.post_handshake_auth = True
+    certificates.authority.issue_cert('me@example.org').configure_cert(trusting)
+    wanting.verify_mode = ssl.CERT_REQUIRED
+    asking, other = (
+        peer(wanting, before=Conversation.ask_for_certificate) for _ in range(2)
+    )
+    with make(way, asking.address, other.address, ssl=trusting, timeout=5000) as client:
+        assert outcome(client, 'k') == outcome(client, 'k') == 'k'
+        assert asking.accepted == 1
+
+
+@pytest.mark.parametrize('way', WAYS)
+def test_a_session_that_ends_with_a_reply_is_replaced(peer, certificates, way):
+    """The server says so in TLS only, in the same packet as the reply."""
+    ending, other = (peer(certificates.server(), after=Conversation.say_goodbye) for _ in range(2))
+    options = {'ssl': certificates.client(), 'timeout': 5000}
+    with make(way, ending.address, other.address, **options) as client:
+        for count in range(1, 4):
+            assert outcome(client, 'k') == 'k'
+            assert ending.accepted == count
+            time.sleep(IDLE_S)
+
+
+def test_a_session_that_has_ended_stays_so(peer, certificates):
+    """`ApacheTransport.isOpen` may be asked repeatedly."""
+    ending = peer(certificates.server(), after=Conversation.say_goodbye)
+    transport = ApacheTransport(ending.address, ssl=certificates.client(), timeout=5000)
+    with transport:
+        assert test_service.Client(TBinaryProtocol(transport)).getk('k') == 'k'
+        assert not transport.isOpen()
+        assert not transport.isOpen()

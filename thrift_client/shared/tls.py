@@ -90,6 +90,17 @@ class TLSStream(Stream):
             return False
         return True
 
+    def _answer(self) -> None:
+        """Send the answers to messages of the handshake that were read: a certificate, new keys.
+
+        They follow the records of a request that is being sent. What the kernel doesn't accept
+        now is sent with the next wait or request. Raises OSError.
+        """
+        if not (self._unsent and self._covered):
+            self._covered = 0
+            self._unsent = bytes(self._unsent) + self._outgoing.read()
+            self._flush()
+
     def send_records(self, data: bytes | memoryview) -> int:
         """Send `data`, or a large part of it, in records; return how many bytes.
 
@@ -138,7 +149,7 @@ class TLSStream(Stream):
             try:
                 # Content is shorter than its records, unless the first ones have arrived before.
                 content: bytes = read(len(data) or CHUNK)
-                if incoming.pending or len(content) == len(data):
+                if incoming.pending or not content or len(content) == len(data):
                     content = self._and_rest(content)
                 return content
             except ssl.SSLWantReadError:
@@ -159,12 +170,17 @@ class TLSStream(Stream):
             self._incoming.write_eof()
 
     def _and_rest(self, data: bytes) -> bytes:
-        """Return the content of the first record, and of all other complete ones."""
+        """Return the content of the first record, and of all other complete ones.
+
+        No content is the end of the session, which the socket doesn't show again.
+        """
         pieces = [data]
         try:
             while data and (self._incoming.pending or self._pending()):
                 data = self._read(CHUNK)
                 pieces.append(data)
+            if not data:
+                self._failed = _closed()
         except ssl.SSLWantReadError as exc:
             unless_foreign(exc)
         except ssl.SSLError as exc:
@@ -181,6 +197,9 @@ class TLSStream(Stream):
                     return self.send_records(data)
                 except ssl.SSLWantReadError as exc:  # a message of the handshake comes first
                     unless_foreign(exc)
+                    self._answer()
+                    if self._unsent:
+                        return -1
                     self.to_send = READABLE
                     self._pull()
         except BlockingIOError as exc:
@@ -195,6 +214,10 @@ class TLSStream(Stream):
         unless_foreign(exc)
         would_wait = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
         if isinstance(exc, would_wait) and exc.errno is not None:
+            try:
+                self._answer()
+            except OSError as failure:
+                raise self.broken(failure, 'waiting for the reply') from failure
             return None
         if isinstance(exc, (ssl.SSLZeroReturnError, ssl.SSLEOFError)):
             return b''
@@ -211,9 +234,11 @@ class TLSStream(Stream):
                     unless_foreign(exc)
                     if filled:
                         break
+                    self._answer()
                     self._pull()
                 else:
                     if not count:
+                        self._failed = _closed()
                         break
                     filled += count
                     self._has_more = True  # perhaps: the end of a record
@@ -254,17 +279,16 @@ class TLSStream(Stream):
 
     def is_quiet(self) -> bool:
         """Tell whether it is open and nothing but TLS's own messages (tickets) has arrived."""
+        if self._failed is not None:  # by what arrived with the last reply
+            return False
         if not (self._incoming.pending or self._pending() or self.poll(0)):
             return True
         try:
-            self.receive(CHUNK)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError) as exc:
-            if not is_system_error(exc):
-                raise
-            return True
-        except OSError as exc:
-            if not is_system_error(exc):
-                raise
+            if self.try_receive() is None:
+                return True
+            self._failed = self._failed or ssl.SSLError(1, 'data that no call waits for')
+        except ThriftClientError:
+            pass
         return False
 
     def close(self, *, forked: bool = False) -> None:
@@ -278,6 +302,10 @@ class TLSStream(Stream):
             pass
         super().close(forked=forked)
         self.send, self.receive = self.sock.send, self.sock.recv  # not its own: a cycle
+
+
+def _closed() -> ssl.SSLError:
+    return ssl.SSLZeroReturnError(ssl.SSL_ERROR_ZERO_RETURN, 'the server ended the TLS session')
 
 
 def context_of(given: Any) -> ssl.SSLContext:
