@@ -3,6 +3,7 @@
 import ssl
 
 import pytest
+from thrift.protocol.TCompactProtocol import TCompactProtocolFactory
 
 import thrift_client
 from handlers import KeyValue
@@ -33,13 +34,20 @@ OF_A_CLIENT = [
     ('https://h/p', {'protocol': 'header'}, ['https://h/p', "protocol='header'"]),
     ('h', {'protocol': 'header', 'transport': 'framed'}, ["protocol='header'", 'framed']),
     ('h', {'protocol': 'header', 'frame': True}, ["protocol='header'", 'framed']),
+    ('h', {'transport': 'header', 'protocol': 'json'}, ["transport='header'", "'json'"]),
+    ('thrift://h?transport=header&protocol=json', {}, ["transport='header'", "'json'"]),
+    ('thrift://h?transport=header', {'protocol': 'json'}, ["transport='header'", "'json'"]),
+    (
+        'h', {'transport': 'header', 'protocol': TCompactProtocolFactory()},
+        ["transport='header'", 'TCompactProtocolFactory'],
+    ),
     ('http://h/p', {'ssl': True}, ['ssl', 'http://h/p']),
     ('http://h/p', {'ssl': ssl.create_default_context()}, ['ssl', 'http://h/p']),
     ('h', {'server_hostname': 'kv.test'}, ['server_hostname', 'TLS']),
     ('http://h/p', {'server_hostname': 'kv.test'}, ['server_hostname', 'TLS']),
     ('h', {'headers': HEADERS}, ['headers=', "transport='buffered'"]),
     ('h', {'headers': dict, 'frame': True}, ['headers=', "transport='framed'"]),
-]
+]  # fmt: skip
 AGREEING = [
     ('h', {'frame': True, 'transport': 'framed'}),
     ('h', {'frame': False, 'transport': 'zlib'}),
@@ -89,7 +97,11 @@ def test_add_server_refuses_them(kind, address, options, named):
 @pytest.mark.parametrize('kind', POOLS)
 @pytest.mark.parametrize(
     'options',
-    [{'frame': True, 'transport': 'zlib'}, {'protocol': 'header', 'transport': 'framed'}],
+    [
+        {'frame': True, 'transport': 'zlib'},
+        {'protocol': 'header', 'transport': 'framed'},
+        {'protocol': 'json', 'transport': 'header'},
+    ],
 )
 def test_a_pool_refuses_what_fits_no_server(kind, options):
     """A pool refuses them in its constructor, before it has servers."""

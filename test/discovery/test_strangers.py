@@ -78,6 +78,14 @@ def test_http_in_a_pool_with_tls_or_a_login_is_refused(caplog, kind, scheme, opt
         wait_until(lambda: f'{scheme}:// is refused because the pool has {option}' in caplog.text)
 
 
+def test_a_member_whose_wire_does_not_exist_is_left_out(kv_server, caplog):
+    """The others serve all calls."""
+    wrong = 'thrift://127.0.0.1:1?transport=header&protocol=json'
+    with following(BalancedClient, wrong, kv_server.address) as pool:
+        assert [pool.ping().value() for _ in range(4)] == ['pong'] * 4
+    assert "transport='header' contradicts protocol='json'" in caplog.text
+
+
 @pytest.mark.parametrize(
     'text', ['SECRET@h', 'unix:u:SECRET@h', 'thrift://u:SECRET@h:x', 'u:SECRET@h:0']
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from thrift_client.core.transports import TRANSPORTS
+from thrift_client.core.transports.header import PROTOCOL_IDS
 from thrift_client.options import Options, from_query
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -37,6 +38,7 @@ def resolve(address: Address, *levels: Mapping[str, Any]) -> Options:
     has_name = 'server_hostname' in own or 'server_hostname' in query
     if has_name and options.server_hostname and options.ssl is None:
         raise ValueError('server_hostname contradicts a connection without TLS: set ssl=True')
+    _check_header(options.transport, options.protocol)
     row = _row_of(options)
     if options.sasl is not None and (row is None or not row.in_sasl):
         raise ValueError('sasl= needs the transport buffered, framed or zlib')
@@ -94,7 +96,17 @@ def check_contradictions(given: Mapping[str, Any], scheme: str = '', label: str 
             raise ValueError(f"{label!r} contradicts protocol='header'")
         if transport not in (None, 'header'):
             raise ValueError(f"protocol='header' contradicts transport={transport!r}")
+    _check_header(transport, protocol)
     if scheme == 'http' and given.get('ssl'):
         raise ValueError(f'ssl contradicts {label!r}: use https://')
     if http and given.get('sasl') is not None:
         raise ValueError('sasl= needs the transport buffered, framed or zlib')
+
+
+def _check_header(transport: Any, protocol: Any) -> None:
+    """Raise ValueError for a protocol that `transport='header'` can't carry; None: the default."""
+    if transport == 'header' and protocol not in (None, 'header', *PROTOCOL_IDS):
+        raise ValueError(
+            f"transport='header' contradicts protocol={protocol!r}: "
+            f'it carries {" or ".join(map(repr, PROTOCOL_IDS))}'
+        )
