@@ -156,6 +156,20 @@ def test_a_reply_over_the_limit_ends_there(transport, face, rich_servers):
     check_limits(face, rich_servers[transport, 'binary', False].address, transport=transport)
 
 
+@pytest.mark.parametrize('protocol', ['binary', 'compact'])
+def test_a_reply_of_several_reads_ends_at_the_limit(protocol, face, rich_servers):
+    """Also one whose end is in the same read as the first byte over the limit."""
+    address = rich_servers['buffered', protocol, False].address
+    texts = ['x' * 9] * 4500
+    with face.client(rich_service, address, protocol=protocol, timeout=5000) as client:
+        assert client.texts(texts) == texts
+    options = {'protocol': protocol, 'timeout': 5000, 'max_message_size': 30_000}
+    with face.client(rich_service, address, **options) as client:
+        with pytest.raises(errors.MessageTooLarge, match='max_message_size=30000'):
+            client.texts(texts)
+        assert client.stats().discarded == 1
+
+
 def test_a_users_own_transport_keeps_the_limit():
     """The limit holds, whatever the user's transport reads."""
     with Server(

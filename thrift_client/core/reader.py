@@ -97,10 +97,12 @@ class ReplyReader(TTransportBase, CReadableTransport):
         try:
             used = self._used(needed, len(partial))
             buffer = more(before + partial, len(before) + needed)
+            buffer.seek(len(before), 1)
+            if used + buffer.getbuffer().nbytes - buffer.tell() > self.limit:
+                raise too_large(f'more than {self.limit} bytes', self.limit)
         except BaseException as exc:
             self.refused = exc
             raise
-        buffer.seek(len(before), 1)
         self.cstringio_buf = buffer
         self._before = used - self.cstringio_buf.tell()
         return self.cstringio_buf
