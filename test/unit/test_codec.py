@@ -11,7 +11,7 @@ from thrift.Thrift import TApplicationException, TMessageType
 from thrift.transport.TTransport import TMemoryBuffer
 
 from rich_if import rich_service
-from rich_if.ttypes import NotFound, Refused
+from rich_if.ttypes import NotFound, Refused, Small
 from thrift_client import errors
 from thrift_client.core.codec import FIRST_ID, IDS, next_id, read_delimited
 from thrift_client.core.reader import Incomplete, ReplyReader
@@ -226,6 +226,32 @@ def test_max_container_length(protocol, length, limit):
         return
     with pytest.raises(errors.MessageTooLarge, match='max_container_length'):
         answer(protocol, 'texts', data, max_container_length=limit)
+
+
+@every_protocol
+@pytest.mark.parametrize(('length', 'limit'), [(3, 3), (4, 3), (300, 3), (300, 299)])
+def test_max_container_length_of_maps(protocol, length, limit):
+    """The C extension alone would call it a map of wrong types."""
+    smalls = {number: Small() for number in range(length)}
+    result = SERVICE.methods['lookup'].result(success=smalls)
+    data = message(protocol, 'lookup', TMessageType.REPLY, SEQID, result)
+    if length <= limit:
+        assert answer(protocol, 'lookup', data, max_container_length=limit).success == smalls
+        return
+    with pytest.raises(errors.MessageTooLarge, match=f'{length} elements.* limit of {limit}'):
+        answer(protocol, 'lookup', data, max_container_length=limit)
+
+
+@every_protocol
+def test_a_map_of_wrong_types_is_broken(protocol):
+    """It is within the limit on containers."""
+    result = SERVICE.methods['lookup'].result(success={1: Small()})
+    data = message(protocol, 'lookup', TMessageType.REPLY, SEQID, result)
+    right, wrong = {'binary': (b'\x0a\x0c', b'\x0a\x0b'), 'compact': (b'\x6c', b'\x68')}[protocol]
+    before, found, after = data.rpartition(right)
+    assert found
+    with pytest.raises(errors.DecodeError, match='wrong ttype'):
+        answer(protocol, 'lookup', before + wrong + after, max_container_length=1000)
 
 
 def test_incomplete_is_told_from_broken():

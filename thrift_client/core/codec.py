@@ -26,6 +26,7 @@ from thrift_client.core.failures import (
     ENCODING,
     decode_error,
     is_foreign,
+    map_too_large,
     trailing_bytes,
 )
 from thrift_client.core.paths import encode_error
@@ -253,7 +254,8 @@ class Codec:
                 raise
             if reader is not None and reader.refused is not None:
                 raise reader.refused from None
-            raise decode_error(exc) from exc
+            too_large = map_too_large(exc, protocol, binary=self.is_binary)
+            raise too_large or decode_error(exc) from exc
         finally:
             if reader is not None:
                 reader.refused = None  # its traceback holds the reader: a cycle

@@ -80,6 +80,12 @@ def is_timeout(exc: OSError) -> bool:
     return place.partition('.')[0] == __name__.partition('.')[0] and not is_foreign(exc)
 
 
+#: What the C extension says of types, and of a map over the limit on containers.
+_WRONG_TYPES = 'got wrong ttype'
+#: The most bytes of a compact 32-bit number.
+_LONGEST_VARINT = 5
+
+
 class IdleMeter:
     """Counts the bytes that arrive without being part of a message.
 
@@ -127,6 +133,42 @@ def trailing_bytes() -> DecodeError:
         'bytes follow the reply: a second reply, or a frame that holds more than one',
         maybe_executed=True,
     )
+
+
+def map_too_large(exc: BaseException, protocol: Any, *, binary: bool) -> MessageTooLarge | None:
+    """Return the error for a map over the limit on containers; None for any other failure.
+
+    The C extension refuses such a map just after its number of elements, but says that its types
+    are wrong. In compact, where a number may have one byte, that can be true as well.
+    """
+    limit = getattr(protocol, 'container_length_limit', None)
+    if limit is None or not isinstance(exc, TypeError) or _WRONG_TYPES not in str(exc):
+        return None
+    buffer = protocol.trans.cstringio_buf
+    end = buffer.tell()
+    buffer.seek(max(0, end - _LONGEST_VARINT))
+    last = buffer.read(end - buffer.tell())
+    count = int.from_bytes(last[-4:], 'big', signed=True) if binary else _varint_at_end(last)
+    if count <= limit:
+        return None
+    return MessageTooLarge(
+        f'a map in the reply has {count} elements, over its limit of {limit}'
+        + ('' if binary else ', or other types than expected'),
+        maybe_executed=True,
+        hint='raise max_container_length= or max_message_size= if the server is trusted',
+    )
+
+
+def _varint_at_end(data: bytes) -> int:
+    """Return the number of variable length that ends `data`; -1 if none does."""
+    if not data or data[-1] & 0x80:
+        return -1
+    count = 0
+    for place, byte in enumerate(reversed(data)):
+        if place and not byte & 0x80:
+            break
+        count = count << 7 | byte & 0x7F
+    return count
 
 
 def decode_error(exc: BaseException) -> DecodeError | MessageTooLarge:
