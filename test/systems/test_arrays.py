@@ -30,6 +30,7 @@ struct Everything {
   16: list<i64> empty,
   17: i64 number,
 }
+struct Unnumbered { list<double> xs, -9: list<i32> ys, 3: string name, 4: list<Unnumbered> more }
 exception Bad { 1: list<i32> codes, 2: string why }
 service Numbers {
   Everything everything(1: bool refuse) throws (1: Bad bad),
@@ -37,6 +38,7 @@ service Numbers {
   list<double> add(1: list<double> a, 2: list<double> b),
   i64 total(1: list<i64> values),
   string text(),
+  map<i32, Unnumbered> unnumbered(),
 }
 """
 PROTOCOLS = ['binary', 'compact', 'json']
@@ -70,6 +72,9 @@ class Handler:
     def total(self, values):
         return sum(values)
 
+    def unnumbered(self):
+        return {5: unnumbered(self._idl)}
+
     def text(self):
         return 'expecting nothing'
 
@@ -85,6 +90,11 @@ def everything(idl):
         deep={7: {'x': point}}, plain=idl.Plain(1, 'b', {1, 2}),
         texts=['a', 'ä'], after='after', empty=[], number=42,
     )  # fmt: skip
+
+
+def unnumbered(idl):
+    """A struct with negative ids, which the C extension can't read."""
+    return idl.Unnumbered([1.5], [2], 'outer', [idl.Unnumbered([2.5], [3], 'inner', [])])
 
 
 @pytest.fixture(params=PROTOCOLS)
@@ -109,6 +119,16 @@ def served(request, protocol, idl, face):
         ) as lists,
     ):  # fmt: skip
         yield arrays, lists
+
+
+def test_fields_without_ids(served):
+    """They are decoded without the C extension; their lists of numbers are arrays, too."""
+    client, plain = served
+    got, expected = client.unnumbered()[5], plain.unnumbered()[5]
+    assert got.xs.dtype == 'float64'
+    assert got.more[0].ys.dtype == 'int32'
+    assert got.more[0].name == 'inner'
+    assert convert.equal(got, expected)
 
 
 def test_lists_of_numbers_are_arrays_at_any_depth(served, idl):

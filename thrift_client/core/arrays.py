@@ -58,7 +58,7 @@ class ArrayDecoder:
     def __call__(self, value: Any, protocol: Any, details: Any) -> None:
         """Read a struct into `value`, an instance of the class `details[0]`."""
         struct = self._struct(details[0])
-        if struct is not None and self._make_fast is not None:
+        if struct is not None and struct.is_fast and self._make_fast is not None:
             if protocol._fast_decode is None:
                 protocol = self._make_fast(protocol.trans)
             struct.fill(value, protocol)
@@ -167,10 +167,14 @@ class _Collected:
 
 
 class _ArrayStruct:
-    """How a struct that holds arrays is read."""
+    """How a struct that holds arrays is read.
+
+    The C decoder can't read one with negative ids in it (not `is_fast`): its lists are copied.
+    """
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
+        self.is_fast = shape.spec is not None
         self._details: Any = None
         self._stops: dict[bytes, tuple[str, Read]] = {}
         self._converters: list[tuple[str, Callable[[Any], Any]]] = []
@@ -183,7 +187,7 @@ class _ArrayStruct:
                 header = bytes((field.type.code,)) + field.id.to_bytes(2, 'big', signed=True)
                 self._stops[header] = field.name, structs.reader(field.type)
                 self._converters.append((field.name, structs.converter(field.type)))
-                if field.id >= 0:
+                if self.is_fast and field.id >= 0:
                     entry = spec[field.id]
                     spec[field.id] = (*entry[:3], _TRAP, *entry[4:])
         self._details = [_Collected, tuple(spec)]
