@@ -3,7 +3,15 @@
 import time
 
 import pytest
-from thrift.protocol.TBinaryProtocol import TBinaryProtocolFactory
+from thrift.protocol.TBinaryProtocol import (
+    TBinaryProtocol,
+    TBinaryProtocolAcceleratedFactory,
+    TBinaryProtocolFactory,
+)
+from thrift.protocol.TCompactProtocol import (
+    TCompactProtocolAcceleratedFactory,
+    TCompactProtocolFactory,
+)
 from thrift.protocol.THeaderProtocol import THeaderProtocolFactory
 from thrift.transport.TTransport import (
     TBufferedTransport,
@@ -17,6 +25,7 @@ from on_loop import BLOCKING
 from rich_if import rich_service
 from test_if import test_service
 from thrift_client import ReplicatedClient, SimpleClient, ThreadedReplicatedClient, errors
+from thrift_client.aio import AsyncSimpleClient
 from thrift_client.testing import Server
 from ways import FEW_WIRES
 from wire.calls import check_all, check_few
@@ -194,6 +203,63 @@ def test_a_container_over_the_limit_ends_there(transport, protocol, face, rich_s
         assert len(client.structs(10)) == 10
         with pytest.raises(errors.MessageTooLarge):
             client.structs(11)
+
+
+class Borrowing:
+    """A factory of protocols that its user wrote, around Apache's."""
+
+    def getProtocol(self, transport):
+        return TBinaryProtocol(transport)
+
+
+class Bare(TBinaryProtocol):
+    """A protocol without limits."""
+
+    def __init__(self, transport):
+        super().__init__(transport)
+        del self.container_length_limit
+
+
+@pytest.mark.parametrize(
+    ('protocol', 'factory', 'limit'),
+    [
+        *((protocol, factory(**own), limit)
+          for protocol, factories in {
+              'binary': (TBinaryProtocolFactory, TBinaryProtocolAcceleratedFactory),
+              'compact': (TCompactProtocolFactory, TCompactProtocolAcceleratedFactory),
+          }.items()
+          for factory in factories
+          for own, limit in (
+              ({}, 10),
+              ({'container_length_limit': 10}, 10_000),
+              ({'container_length_limit': 10_000}, 10),
+          )),
+        ('binary', Borrowing(), 10),
+    ],
+)  # fmt: skip
+def test_a_container_of_a_factorys_protocol_ends_there(
+    protocol, factory, limit, face, rich_servers
+):
+    """The lower one of the option and the factory's own limit holds."""
+    address = rich_servers['buffered', protocol, False].address
+    options = {'protocol': factory, 'max_container_length': limit, 'timeout': 5000}
+    with face.client(rich_service, address, **options) as client:
+        with pytest.raises(errors.MessageTooLarge):
+            client.structs(11)
+        assert len(client.structs(10)) == 10
+
+
+@pytest.mark.parametrize('kind', [SimpleClient, AsyncSimpleClient])
+def test_a_factory_without_limits_is_refused(kind):
+    """The option would have no effect."""
+
+    class BareFactory:
+        def getProtocol(self, transport):
+            return Bare(transport)
+
+    kind(rich_service, protocol=BareFactory())
+    with pytest.raises(ValueError, match=r'max_container_length contradicts .*Bare'):
+        kind(rich_service, protocol=BareFactory(), max_container_length=5)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,13 @@ from __future__ import annotations
 from functools import partial
 from weakref import WeakValueDictionary
 
+from thrift.Thrift import TMessageType
+from thrift.transport.TTransport import TMemoryBuffer
+
 from thrift_client.core.detect import ENOUGH, Speech, explain
 from thrift_client.core.service import Service
 from thrift_client.core.transports import TRANSPORTS
+from thrift_client.core.transports.base import protocol_of
 from thrift_client.options import Options
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -17,6 +21,10 @@ if TYPE_CHECKING:
 
     from thrift_client.core.transports.base import Channel
     from thrift_client.errors import ThriftClientError
+
+
+#: The name of the protocol that a user's factory makes.
+_OWN = 'custom'
 
 
 class Wire:
@@ -46,7 +54,7 @@ class Wire:
         self.framed = self.plain and row is not None and row.delimited
         self.limit: int = options.max_message_size
         self.arrays: str | None = options.arrays
-        protocol = options.protocol if isinstance(options.protocol, str) else 'custom'
+        protocol = options.protocol if isinstance(options.protocol, str) else _OWN
         self.speech = Speech(self.transport, protocol, options.ssl is not None)
         self.make_protocol = _protocol_maker(options, ours=named, accelerate=named)
         self.make_pure = _protocol_maker(options, ours=named, accelerate=False)
@@ -58,6 +66,8 @@ class Wire:
 
     def explain(self, error: ThriftClientError, data: bytes) -> ThriftClientError:
         """Return the error for a reply that begins with `data`; WireMismatch if that says more."""
+        if self.speech.protocol == _OWN:
+            self.speech.protocol = _spoken_by(self.make_pure)
         return explain(error, self.speech, data[:ENOUGH])
 
 
@@ -94,7 +104,9 @@ def _protocol_maker(
     for a user's own transport, which the C decoder may not get along with.
     """
     if not isinstance(options.protocol, str):
-        return options.protocol.getProtocol  # type: ignore[no-any-return]
+        make: Callable[[Any], Any] = options.protocol.getProtocol
+        limit = options.max_container_length
+        return make if limit is None else partial(_limited, make, limit)
     limits = {
         'string_length_limit': options.max_message_size,
         'container_length_limit': options.max_message_size
@@ -117,6 +129,26 @@ def _protocol_maker(
         # do so in a user's own transport, so there the protocol accepts them.
         limits |= {'strictRead': ours, 'strictWrite': True}
     return partial(fast if accelerate else plain, **limits)
+
+
+def _spoken_by(make: Callable[[Any], Any]) -> str:
+    """Return the name of what the protocols of a user's factory write, if it has one."""
+    buffer = TMemoryBuffer()
+    make(buffer).writeMessageBegin('ping', TMessageType.CALL, 1)
+    return protocol_of(buffer.getvalue()) or _OWN
+
+
+def _limited(make: Callable[[Any], Any], limit: int, transport: Any) -> Any:
+    """Return a protocol of a user's factory, with a limit on its containers. Raises ValueError."""
+    protocol = make(transport)
+    own = getattr(protocol, 'container_length_limit', limit)
+    if not hasattr(protocol, 'container_length_limit'):
+        raise ValueError(
+            f'max_container_length contradicts this protocol factory: {type(protocol).__name__} '
+            'has no container_length_limit'
+        )
+    protocol.container_length_limit = limit if own is None else min(own, limit)
+    return protocol
 
 
 def _json_maker(limit: int) -> Callable[[Any], Any]:
