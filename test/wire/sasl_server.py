@@ -18,14 +18,18 @@ START, OK, BAD, ERROR, COMPLETE = range(1, 6)
 class SaslServer:
     """Takes PLAIN with one user and password; `pieces` cuts its replies into such pieces.
 
+    `mechanism` is another mechanism, whose first message is `login`.
+
     `protocol` is the factory of the protocol, `alter` a function of each reply's bytes,
     `port` 0 any free one.
     """
 
     def __init__(
-        self, user='me', password='secret', *, pieces=1 << 20, protocol=None, alter=bytes, port=0
-    ):
-        self._login = f'\0{user}\0{password}'.encode()
+        self, user='me', password='secret', *, pieces=1 << 20, protocol=None, alter=bytes, port=0,
+        mechanism=b'PLAIN', login=None,
+    ):  # fmt: skip
+        self._mechanism = mechanism
+        self._login = f'\0{user}\0{password}'.encode() if login is None else login
         self._pieces = pieces
         self._protocol = protocol or TBinaryProtocolFactory()
         self._alter = alter
@@ -78,7 +82,7 @@ class SaslServer:
 
     def _log_in(self, peer, source):
         status, mechanism = self._read(source)
-        if status != START or mechanism != b'PLAIN':
+        if status != START or mechanism != self._mechanism:
             self._send(peer, struct.pack('!BI', BAD, 11) + b'no ' + mechanism[:8].ljust(8))
             return False
         status, response = self._read(source)

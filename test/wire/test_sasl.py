@@ -25,6 +25,21 @@ def test_calls_go_over_a_negotiated_connection(pieces, face):
         assert server.logins == 1
 
 
+@pytest.mark.parametrize(
+    ('mechanism', 'login'), [('ANONYMOUS', b'Anonymous, None'), ('EXTERNAL', b'')]
+)
+def test_a_mechanism_without_a_password(mechanism, login, face):
+    """Nothing is wrapped; TLS or the network says who calls."""
+    sasl = {'mechanism': mechanism}
+    with SaslServer(mechanism=mechanism.encode(), login=login) as server:
+        address = f'127.0.0.1:{server.port}'
+        with face.client(test_service, address, sasl=sasl) as client:
+            assert client.ping() == client.ping() == 'pong'
+        for fan_out in face.fan_outs:
+            with fan_out(test_service, servers=[address], sasl=sasl) as pool:
+                assert pool.ping()[0].value() == 'pong'
+
+
 def test_a_fan_out_logs_in(face):
     """A fan-out logs in to each server."""
     for fan_out in face.fan_outs:

@@ -173,7 +173,7 @@ def _is_over(client: Any, status: int, challenge: bytes, given: Mapping[str, Any
         return False
     if challenge:
         _respond(client, challenge, given)
-    if not client.complete:
+    if not client.complete and client.mechanism != 'EXTERNAL':  # that one never says so
         raise AuthError('the server ended the negotiation too early', phase='authenticating')
     return True
 
@@ -288,6 +288,8 @@ class Sasl(Channel):
     def __init__(self, client: Any, inner: Channel, limit: int) -> None:
         self.delimited = inner.delimited
         self._client = client
+        # It wraps nothing, and pure-sasl has no `wrap` for it.
+        self._is_bare = getattr(client, 'mechanism', None) == 'ANONYMOUS'
         self._inner = inner
         self._limit = limit
         self._data = bytearray()  # grows without being copied each time
@@ -319,7 +321,7 @@ class Sasl(Channel):
 
     def _frame(self, data: bytes) -> bytes:
         try:
-            wrapped: bytes = self._client.wrap(data)
+            wrapped: bytes = data if self._is_bare else self._client.wrap(data)
         except library_errors() as exc:
             if is_foreign(exc):
                 raise
@@ -381,7 +383,7 @@ class Sasl(Channel):
 
     def _unwrap(self, frame: bytes) -> bytes:
         try:
-            return self._client.unwrap(frame)  # type: ignore[no-any-return]
+            return frame if self._is_bare else self._client.unwrap(frame)
         except Exception as exc:
             # pure-sasl raises a bare Exception for a frame that is not encrypted.
             if is_foreign(exc) or not (type(exc) is Exception or isinstance(exc, library_errors())):
