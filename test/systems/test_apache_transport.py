@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import struct
 import threading
 import time
 from functools import partial
@@ -42,6 +43,10 @@ def pong(name='ping', seqid=0, message_type=2, value=b'pong'):
     head = b'\x80\x01\0' + bytes((message_type,)) + len(name).to_bytes(4, 'big') + name.encode()
     body = b'\x0b\0\0' + len(value).to_bytes(4, 'big') + value + b'\0'
     return head + seqid.to_bytes(4, 'big') + body
+
+
+#: The head of an HTTP response.
+RESPONSE = b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n'
 
 
 class _Prefixed(TBufferedTransport):
@@ -178,6 +183,15 @@ def test_an_argument_that_cannot_be_encoded_does_no_harm(kv_server, client_of):
         client.setk('k', 5)
     client.setk('k', 'v')
     assert client.getk('k') == 'v'
+
+
+def test_a_large_argument_that_cannot_be_encoded_costs_the_next_call_little(client_of):
+    """Time grows with what was left in the transport, not with its square."""
+    with testing.serve(rich_service, Rich()) as server:
+        client = client_of(server.address, service=rich_service, timeout=2000)
+        with pytest.raises(struct.error):
+            client.lookup([*range(200_000), 'x'])
+        assert client.add(1, 2) == 3
 
 
 @pytest.mark.parametrize(
@@ -386,6 +400,23 @@ def test_http_keeps_the_cookies_and_replaces_the_connection(client_of):
         assert client.ping() == 'pong'
         assert seen == [False, True, True]
         assert server.connections == 3
+
+
+def test_http_forgets_a_oneway_whose_answer_never_comes(client_of):
+    """One call may wait for it in vain; the next one has another connection."""
+
+    def answer(request):
+        return b'' if b'fire' in request else RESPONSE % len(version) + version
+
+    version = pong('version', value=b'1.0')
+    with RawServer(answer) as server:
+        client = client_of(f'http://{server.address}/', service=rich_service, timeout=300)
+        client.fire('token')
+        with pytest.raises(errors.CallTimeout) as caught:
+            client.version()
+        assert not caught.value.maybe_executed
+        assert client.version() == '1.0'
+        assert server.connections == 2
 
 
 def _until(condition):

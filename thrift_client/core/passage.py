@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _NO_LIMIT = (1 << 31) - 1
 #: The types of a request.
 _CALLS = (TMessageType.CALL, TMessageType.ONEWAY)
+#: The most bytes by which a request is recognized: a length, a name and a type.
+_TELLING = 4 + 255 + 1
 #: How many bytes an unrecognized request is quoted with.
 _QUOTED = 16
 
@@ -110,7 +112,7 @@ def request_in(chunks: Sequence[bytes]) -> Written:
     data = b''.join(chunks)
     position = 0
     for chunk in chunks:
-        request = _parsed(data[position:] if position else data)
+        request = _parsed(data, position)
         if request is not None:
             return request
         position += len(chunk)
@@ -123,14 +125,17 @@ def request_in(chunks: Sequence[bytes]) -> Written:
     )
 
 
-def _parsed(data: bytes) -> Written | None:
-    """Return the request that `data` is from its first byte to its last, else None."""
-    protocol = protocol_of(data) or ('binary' if _is_unversioned(data) else None)
+def _parsed(data: bytes, position: int) -> Written | None:
+    """Return the request that `data` is from the position to its last byte, else None."""
+    beginning = data[position : position + _TELLING]
+    protocol = protocol_of(beginning) or ('binary' if _is_unversioned(beginning) else None)
     if protocol is None:
         return None
     passage = _reading(protocol)
     reader = ReplyReader(_NO_LIMIT)
-    reader.load(BytesIO(data))
+    buffer = BytesIO(data)  # no copy: many positions may have to be tried
+    buffer.seek(position)
+    reader.load(buffer)
     reading = passage.protocol(reader)
     try:
         unversioned = unversioned_header(reader) if protocol == 'binary' else None
@@ -143,7 +148,7 @@ def _parsed(data: bytes) -> Written | None:
         return None
     if header[1] not in _CALLS or not reader.at_end():
         return None
-    return Written(data, protocol, header)
+    return Written(data[position:], protocol, header)
 
 
 def _is_unversioned(data: bytes) -> bool:

@@ -221,8 +221,9 @@ class ApacheTransport(TTransportBase, CReadableTransport):
         headers = self._options.headers
         if callable(headers):
             headers = check_headers('headers', headers())
-        connection = self._ready(expires)
+        connection: Connection | None = None
         try:
+            connection = self._ready(expires)
             if connection.wire is not wire:
                 connection.speak(wire)
             message = connection.carry(
@@ -231,7 +232,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
         except EncodeError:
             raise  # for impossible headers: nothing was sent
         except BaseException as exc:
-            if isinstance(exc, ThriftClientError):
+            if connection is not None and isinstance(exc, ThriftClientError):
                 connection.blame(exc)
             self._drop()
             raise
