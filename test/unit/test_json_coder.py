@@ -307,6 +307,7 @@ def test_noise_is_a_reply_or_an_error_of_ours(data, place, bit):
         ('medium', {'value': 'x'}, 'value must be int, not str'),
         ('medium', {'value': 1.0}, 'value must be int, not float'),
         ('real', {'value': 'x'}, 'value must be a float, not str'),
+        ('real', {'value': 1 + 0j}, 'value must be a float, not complex'),
         ('texts', {'value': 7}, 'value must be list, not int'),
         ('tree', {'root': Tree('a', [Tree(5)])}, 'root.children[0].label must be str, not int'),
         ('store', {'smalls': {'a': 5}}, "smalls['a'] must be Small, not int"),

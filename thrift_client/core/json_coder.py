@@ -434,13 +434,21 @@ def _integer_writer(bits: int) -> Write:
     return write
 
 
+_DIGITS = frozenset('0123456789')
+_NOT_FINITE = {'nan': '"NaN"', 'inf': '"Infinity"', '-inf': '"-Infinity"'}
+
+
 def _write_bool(value: Any) -> str:
     return '1' if value else '0'
 
 
 def _write_double(value: Any) -> str:
     text = f'{value:.17g}'
-    return {'nan': '"NaN"', 'inf': '"Infinity"', '-inf': '"-Infinity"'}.get(text, text)
+    if text[-1] in _DIGITS:
+        return text
+    if text not in _NOT_FINITE:
+        raise TypeError(f'{value!r} is not a double')  # a complex number has a format, too
+    return _NOT_FINITE[text]
 
 
 def _write_text(value: Any) -> str:
