@@ -1,5 +1,6 @@
 """Which cookies go back to a server, and that neither their number nor their dates do harm."""
 
+import time
 import warnings
 
 import pytest
@@ -111,6 +112,27 @@ def test_there_are_no_more_than_a_browser_keeps():
         jar.keep([f'b{n}=' + 'x' * 4000])
     assert len(jar.header()) <= MOST_IN_ALL + 4 * MOST_COOKIES
     assert f'b{10 * MOST_COOKIES - 1}=' in jar.header()
+
+
+@pytest.mark.skipif(not hasattr(time, 'tzset'), reason='the time zone of a process is fixed')
+@pytest.mark.parametrize(
+    'text',
+    [
+        'Sun, 06 Nov 1994 08:49:37 GMT',
+        'Sunday, 06-Nov-94 08:49:37 GMT',
+        'Sun Nov  6 08:49:37 1994',
+        'Sun, 06 Nov 1994 08:49:37 -0000',
+    ],
+)
+def test_every_form_of_a_date_is_in_utc(text, monkeypatch):
+    """The client's own time zone doesn't matter."""
+    try:
+        with monkeypatch.context() as patched:
+            patched.setenv('TZ', 'XYZ+5')
+            time.tzset()
+            assert seconds_of_date(text) == 784111777
+    finally:
+        time.tzset()
 
 
 @pytest.mark.parametrize(

@@ -113,13 +113,18 @@ class Cookies:
 
 
 def seconds_of_date(text: str) -> float | None:
-    """Return an HTTP date in seconds since the epoch; None for what is not one."""
+    """Return an HTTP date in seconds since the epoch; None for what is not one.
+
+    All of HTTP's dates are in UTC, even in the form of C's asctime, which doesn't say so.
+    """
     if not text or len(text) > 64:
         return None
+    from datetime import UTC
     from email.utils import parsedate_to_datetime  # takes as long as all the rest to import
 
     try:
-        return parsedate_to_datetime(text).timestamp()
+        date = parsedate_to_datetime(text)
+        return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
     except (TypeError, ValueError, LookupError, ArithmeticError) as exc:
         if is_foreign(exc):
             raise
