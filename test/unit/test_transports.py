@@ -464,6 +464,27 @@ def test_responses_of_every_kind(make, pieces):
     assert way.channel.reusable is (b'close' not in data)
 
 
+@pytest.mark.parametrize('pieces', [1000, 8191, 15_000, 1 << 20])
+@pytest.mark.parametrize('size', [20_000, MOST_IDLE, MOST_IDLE + 1, 40_000, 100_000])
+@pytest.mark.parametrize('status', [b'200 OK', b'503 Busy'])
+def test_a_large_head_is_read_however_it_arrives(status, size, pieces):
+    """It has one limit, also where the head of a usual response is compared at once."""
+    way = Way('http')
+    body = way.reply().partition(b'\r\n\r\n')[2]
+    line = b'X: '
+    head = len(response(body, line, status=status)) - len(body)
+    data = response(body, line + b'x' * (size - head), status=status)
+    fits = size <= MOST_IDLE
+    assert (way.channel.whole(data) is not None) is (fits and status.startswith(b'200'))
+    reply = way.begin()
+    if status.startswith(b'200') and fits:
+        assert feed(reply, data, range(0, len(data), pieces))
+        assert len(reply.result.success) == 3
+    else:
+        with pytest.raises(errors.DecodeError if not fits else errors.HttpStatusError):
+            feed(reply, data, range(0, len(data), pieces))
+
+
 @pytest.mark.parametrize('lines', [(), (b'Connection: close',), (b'connection: Keep-Alive',)])
 @pytest.mark.parametrize('version', [b'1.1', b'1.0'])
 def test_a_connection_that_the_server_closes_is_not_reusable(version, lines):

@@ -11,7 +11,13 @@ import re
 import zlib
 from io import BytesIO
 
-from thrift_client.core.failures import IdleMeter, closed_by_server, too_large, trailing_bytes
+from thrift_client.core.failures import (
+    MOST_IDLE,
+    IdleMeter,
+    closed_by_server,
+    too_large,
+    trailing_bytes,
+)
 from thrift_client.core.transports.base import Channel
 from thrift_client.core.transports.cookies import seconds_of_date
 from thrift_client.core.transports.http_site import secrets_in
@@ -34,6 +40,8 @@ _ANY_WINDOW = 32 + zlib.MAX_WBITS
 _MOST_MEMBERS = 100
 #: The most bytes that h11 parses before they are counted: it takes 8 us for each chunk.
 _SLICE = 1 << 13
+#: The most bytes of a response's head: the same however they arrive.
+_MOST_HEAD = MOST_IDLE
 #: The header in which HiveServer2 and similar servers report errors.
 _SAID = 'x-thriftserver-error-message'
 
@@ -70,7 +78,7 @@ class Http(Channel):
         if data[:end] != head:
             head = data[:end]
             found = _usual_headers(head)
-            if found is None:
+            if found is None or end > _MOST_HEAD:
                 return None
             length, keeps, headers = found
             self._usual = head, length, keeps, headers
@@ -164,7 +172,7 @@ class HttpAssembler:
         self._response: Any = None
         self._headers: list[tuple[str, str]] = []
         self._body = BytesIO()
-        self._size = 0
+        self._received = self._size = 0
         self._inflater: _Inflater | None = None
         self._first = b''
         self.started = False
@@ -186,6 +194,7 @@ class HttpAssembler:
                 raise trailing_bytes()
             piece, before = data[start : start + _SLICE], self._size
             self._parser.receive_data(piece)
+            self._received += len(piece)
             message = self._take_events()
             if message is None:
                 self._meter.count(len(piece), self._size - before)
@@ -226,6 +235,9 @@ class HttpAssembler:
                 return self._finish()
 
     def _begin(self, response: Any) -> None:
+        head = self._received - len(self._parser.trailing_data[0])
+        if head > _MOST_HEAD:
+            raise DecodeError(f'the head of the response has {head} bytes', maybe_executed=True)
         self._response = response
         self._headers = [
             (name.decode('latin-1'), value.decode('latin-1')) for name, value in response.headers
@@ -346,7 +358,7 @@ def _parser() -> Any:
     """Return h11's parser, about to read the response to a request."""
     from h11 import CLIENT, Connection, EndOfMessage, Request
 
-    parser = Connection(CLIENT)
+    parser = Connection(CLIENT, max_incomplete_event_size=_MOST_HEAD)
     # What was sent doesn't matter to how the response is read.
     headers = [('Host', 'h'), ('Content-Length', '0')]
     parser.send(Request(method='POST', target='/', headers=headers))
