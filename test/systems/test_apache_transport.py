@@ -403,7 +403,7 @@ def test_http_keeps_the_cookies_and_replaces_the_connection(client_of):
 
 
 def test_http_forgets_a_oneway_whose_answer_never_comes(client_of):
-    """One call may wait for it in vain; the next one has another connection."""
+    """One call may wait for it; the next one has another connection."""
 
     def answer(request):
         return b'' if b'fire' in request else RESPONSE % len(version) + version

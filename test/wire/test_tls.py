@@ -1,5 +1,6 @@
 """TLS: who is trusted, who is not and why, and what TLS does to deadlines and idle connections."""
 
+import asyncio
 import datetime as dt
 import gc
 import socket
@@ -15,6 +16,7 @@ from thrift.transport.TTransport import TMemoryBuffer
 from handlers import KeyValue
 from test_if import test_service
 from thrift_client import ApacheTransport, SimpleClient, errors
+from thrift_client.aio import AsyncSimpleClient
 from thrift_client.testing import Server
 from ways import FACES, IDLE_S, WAYS, make, outcome
 
@@ -197,12 +199,63 @@ def test_another_value_is_a_type_error(value):
         SimpleClient(test_service, ssl=value)
 
 
+def sessions():
+    """Count the sessions that are in memory."""
+    return sum(isinstance(each, ssl.SSLObject) for each in gc.get_objects())
+
+
+def fail(kind, address, **options):
+    """Make calls that fail with an error of a kind."""
+    with SimpleClient(test_service, address, timeout=300, **options) as client:
+        for _ in range(3):
+            with pytest.raises(kind):
+                client.ping()
+
+
+def fail_on_loop(kind, address, **options):
+    """Make such calls of asyncio."""
+
+    async def run():
+        async with AsyncSimpleClient(test_service, address, timeout=300, **options) as client:
+            for _ in range(3):
+                with pytest.raises(kind):
+                    await client.ping()
+
+    asyncio.run(run())
+
+
+LOGIN = {'mechanism': 'PLAIN', 'username': 'me', 'password': 'secret'}
+
+
+@pytest.mark.parametrize('calls', [fail, fail_on_loop])
+@pytest.mark.parametrize(
+    ('trusts', 'options', 'kind'),
+    [
+        (False, {}, errors.CertificateError),
+        (True, {'sasl': LOGIN}, errors.ThriftClientError),
+        (True, {'sasl': lambda: None}, errors.AuthError),
+    ],
+    ids=['handshake', 'login', 'function'],
+)
+def test_a_failed_connect_is_freed_without_the_collector(
+    serve, certificates, trusts, options, kind, calls
+):
+    """Where the handshake fails, and where what follows it does."""
+    address = serve().address
+    context = certificates.client() if trusts else True
+    calls(kind, address, ssl=context, **options)
+    gc.collect()
+    gc.disable()
+    try:
+        before = sessions()
+        calls(kind, address, ssl=context, **options)
+        assert sessions() == before
+    finally:
+        gc.enable()
+
+
 def test_a_closed_connection_is_freed_without_the_collector(serve, certificates):
     """OpenSSL's memory of a session is large; a reference cycle would keep it for long."""
-
-    def sessions():
-        return sum(isinstance(each, ssl.SSLObject) for each in gc.get_objects())
-
     server = serve()
     gc.collect()
     gc.disable()

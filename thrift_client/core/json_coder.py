@@ -446,9 +446,7 @@ def _write_double(value: Any) -> str:
     text = f'{value:.17g}'
     if text[-1] in _DIGITS:
         return text
-    if text not in _NOT_FINITE:
-        raise TypeError(f'{value!r} is not a double')  # a complex number has a format, too
-    return _NOT_FINITE[text]
+    return _NOT_FINITE[text]  # or KeyError: a complex number has such a format, too
 
 
 def _write_text(value: Any) -> str:

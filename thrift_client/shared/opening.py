@@ -246,12 +246,15 @@ class Opener:
             stream = yield from _begin_tls(
                 stream, (yield from _made('ssl', self.options, expires)), link.tls_name, expires
             )
-        given = yield from _made('sasl', self.options, expires)
-        client, talk = link.log_in(given)
-        if talk is not None:
-            yield from _converse(talk, stream, expires, 'authenticating')
-        channel: Channel | None = link.channel(client)
-        return stream, channel
+        try:
+            given = yield from _made('sasl', self.options, expires)
+            client, talk = link.log_in(given)
+            if talk is not None:
+                yield from _converse(talk, stream, expires, 'authenticating')
+            return stream, link.channel(client)
+        except BaseException:
+            stream.close()  # one in TLS refers to itself
+            raise
 
 
 def _made(option: str, options: Options, expires: float | None) -> Steps:
@@ -309,13 +312,13 @@ def _begin_tls(stream: Stream, given: Any, name: str, expires: float | None) -> 
     from thrift_client.shared import tls
 
     secure: tls.TLSStream | None = None
+    done = False
     try:
         secure = tls.TLSStream(stream.sock, tls.context_of(given), name)
-        while True:
-            events = secure.shake_hands()
-            if events is None:
-                return secure
+        while (events := secure.shake_hands()) is not None:
             yield from _wait(secure.fileno(), events, expires, 'performing the TLS handshake')
+        done = True
+        return secure
     except ThriftClientError as exc:
         if isinstance(exc, CallTimeout):
             exc.hint = tls.MAYBE_PLAIN
@@ -324,6 +327,9 @@ def _begin_tls(stream: Stream, given: Any, name: str, expires: float | None) -> 
         if is_foreign(exc) or (isinstance(exc, OSError) and not is_system_error(exc)):
             raise
         raise tls.handshake_failed(exc, secure and secure.session, name) from exc
+    finally:
+        if secure is not None and not done:
+            secure.close()  # it refers to itself
 
 
 def _converse(talk: Any, stream: Stream, expires: float | None, phase: str) -> Steps:
