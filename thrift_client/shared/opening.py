@@ -247,8 +247,7 @@ class Opener:
                 stream, (yield from _made('ssl', self.options, expires)), link.tls_name, expires
             )
         try:
-            given = yield from _made('sasl', self.options, expires)
-            client, talk = link.log_in(given)
+            client, talk = link.log_in((yield from _made('sasl', self.options, expires)))
             if talk is not None:
                 yield from _converse(talk, stream, expires, 'authenticating')
             return stream, link.channel(client)
