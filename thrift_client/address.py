@@ -156,7 +156,9 @@ def redacted(url: str) -> str:
     scheme, separator, rest = url.partition('://')
     if not separator:
         scheme, rest = ('unix:', url[5:]) if url.startswith('unix:') else ('', url)
-    path, _, query = rest.rpartition('@')[2].partition('?')
+    if rest.rfind('@') > 0:  # an abstract socket's name begins with one
+        rest = rest.rpartition('@')[2]
+    path, _, query = rest.partition('?')
     return scheme + separator + _shown(path, query)
 
 

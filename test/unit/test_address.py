@@ -58,7 +58,7 @@ def test_an_address_is_taken_apart(text, port, host, number, label):
         ('unix:/run/kv.sock', 1), ('h#f', None), ('h?x=1', None), ('h/p', None),
         ('thrift://h#f', None), ('h\n', None), ('h\0', None), ('a:1:2', None), ('[h]:1', None),
         ('h:00000000000000000001x', None), ('h:+1', None), ('h: 1', None), ('.', None),
-        ('a' * 64, None), ('unix:/a\0b', None),
+        ('a' * 64, None), ('unix:/a\0b', None), ('unix:@abstract', None),
     ],
 )  # fmt: skip
 def test_a_bad_address_is_a_value_error(text, port):
