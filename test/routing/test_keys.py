@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from array import array
 from collections import OrderedDict, defaultdict, namedtuple
 from enum import Enum, IntEnum, IntFlag, StrEnum
 from math import copysign, inf, isnan, nan
@@ -167,6 +168,8 @@ def test_canonical_bytes_are_as_documented(key, expected):
         (defaultdict(int, a=1), {'a': 1}),
         (frozenset({1, 2}), {2, 1}),
         (bytearray(b'a'), b'a'),
+        (array('i', [1, 2]), [1, 2]),
+        ((array('d', [1.5]), 'a'), ([1.5], 'a')),
         (WithSlots(1, 'x'), Dynamic(1, 'x')),
         (Frozen(1, 'x'), Dynamic(1, 'x')),
         (Frozen(text='x'), WithSlots(None, 'x')),

@@ -8,7 +8,9 @@ from thrift.protocol.TCompactProtocol import TCompactProtocolFactory
 from thrift.protocol.TJSONProtocol import TJSONProtocolFactory
 
 import thrift_client
+from on_loop_pools import made
 from thrift_client import convert, errors, testing
+from thrift_client.aio import AsyncHashClient
 
 numpy = pytest.importorskip('numpy')
 IDL = """
@@ -119,6 +121,40 @@ def served(request, protocol, idl, face):
         ) as lists,
     ):  # fmt: skip
         yield arrays, lists
+
+
+@pytest.mark.parametrize('kind', ['hash_pool', 'fan_out'])
+def test_arrays_are_arguments_of_pools(kind, idl, face):
+    """As the only argument, and so as the key of a hash pool, where a list is the same key."""
+    with (
+        testing.serve(idl.Numbers, Handler(idl)) as one,
+        testing.serve(idl.Numbers, Handler(idl)) as two,
+        getattr(face, kind)(idl.Numbers, servers=[one.address, two.address]) as pool,
+    ):
+        for count in range(1, 10):
+            values = numpy.arange(count)
+            got = pool.total(values)
+            for each in got if isinstance(got, list) else [got]:
+                assert each.value() == sum(range(count))
+            if kind == 'hash_pool':
+                same = pool.total(list(range(count)))
+                assert got.server.name == same.server.name
+
+
+@pytest.mark.parametrize('kind', [thrift_client.HashClient, AsyncHashClient])
+def test_an_array_is_split_as_a_list(idl, kind):
+    """Each element has the key that the same number has in a list."""
+    with (
+        testing.serve(idl.Numbers, Handler(idl)) as one,
+        testing.serve(idl.Numbers, Handler(idl)) as two,
+        made(kind, idl.Numbers, servers=[one.address, two.address]) as pool,
+    ):
+        pool.total.set_split('values')
+        for values in (numpy.arange(10), numpy.arange(0), list(range(10))):
+            response = pool.total(values)
+            assert response.value() == sum(values)
+            shares = [share.keys for share in response.shares]
+            assert shares == ([[0, 2, 4, 6, 8], [1, 3, 5, 7, 9]] if len(values) else [[]])
 
 
 def test_fields_without_ids(served):

@@ -108,6 +108,13 @@ class Split:
         if any(row[2] == self.argument and row[1] not in _COLLECTIONS for row in rows):
             raise TypeError(f'{method.name}: {self.argument} is not a list, set or map to split')
 
+    def listed(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the arguments with a list in place of an array, whose elements have no hash."""
+        whole = values[self.position]
+        if not (hasattr(whole, 'tolist') and hasattr(whole, '__len__')):
+            return values
+        return *values[: self.position], whole.tolist(), *values[self.position + 1 :]
+
     def check(self, whole: Any) -> None:
         """Raise TypeError if it is not a list, set, map or None."""
         if whole is not None and not isinstance(whole, (list, tuple, AbstractSet, Mapping)):

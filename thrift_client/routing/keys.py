@@ -19,7 +19,7 @@ bytes, bytearray, memoryview ``b`` the bytes
 UUID                         ``u`` its 16 bytes, big-endian
 enum                         ``e`` the canonical bytes of the member's value; a member that is also
                                    an int, a str or another type of this table counts as that alone
-tuple, list                  ``l`` each element in order, as an item
+tuple, list, array           ``l`` each element in order, as an item
 set, frozenset               ``S`` each element as an item, the items sorted
 dict                         ``m`` each key as an item followed by its value as an item, the pairs
                                    sorted
@@ -36,6 +36,7 @@ What follows from the table, and why:
   ``1.0``, ``True`` and ``'1'`` differ, and so do ``'a'`` and ``b'a'``.
 * A tuple and a list of the same elements are one key, as a set and a frozenset are: they are the
   same on the wire.
+* An array of numpy's or of the module `array` is the key that a list of its elements is.
 * An instance of a subclass counts as its base class (`OrderedDict`, a named tuple…). An `IntEnum`,
   which is what gen-py writes with the option `enum`, counts as its number, which is what it is
   without this option and on the wire: generating the code again moves no key.
@@ -75,7 +76,7 @@ def canonical_bytes(key: object) -> bytes:
     """Write a key as bytes that are the same wherever the key is the same.
 
     `key`: a str, bytes, int, float, bool, None, UUID, enum member or generated struct, or a
-    tuple, list, set or dict of such.
+    tuple, list, array, set or dict of such.
 
     Returns the bytes that the table at the top of this module describes. Raises TypeError (the
     key, or something in it, has no canonical bytes) and ValueError (a container contains itself
@@ -139,6 +140,8 @@ def _rare_scalar(key: object, parents: tuple[int, ...]) -> bytes:
 
     if isinstance(key, UUID):
         return b'u' + key.bytes
+    if hasattr(key, 'tolist') and hasattr(key, '__len__'):
+        return _encode(key.tolist(), parents)
     raise TypeError(
         f'a key of type {type(key).__module__}.{type(key).__qualname__} has no stable hash: '
         'let the function given to set_hash return a str, bytes, int, float, bool, None, UUID, '

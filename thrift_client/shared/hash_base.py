@@ -187,9 +187,11 @@ class HashBase(PoolBase[S]):
         self, method: Method, values: tuple[Any, ...], started: float
     ) -> SplitCall:
         """Return a call that sends each server its share of one argument."""
+        split = self._routes.splits[method.name]
+        values = split.listed(values)
         shares = partial(self._shares, method=method.name, values=values)
         return SplitCall(
-            self._roster(), shares, self._routes.splits[method.name], method, values,
+            self._roster(), shares, split, method, values,
             self._overrides, self._routes.failover, started,
         )  # fmt: skip
 
