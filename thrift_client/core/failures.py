@@ -152,10 +152,10 @@ def map_too_large(exc: BaseException, protocol: Any, *, binary: bool) -> Message
     if count <= limit:
         return None
     return MessageTooLarge(
-        f'a map in the reply has {count} elements, over its limit of {limit}'
-        + ('' if binary else ', or other types than expected'),
+        f'a map in the reply has {count} elements, over its limit of {limit}',
         maybe_executed=True,
-        hint='raise max_container_length= or max_message_size= if the server is trusted',
+        hint='raise max_container_length= or max_message_size= if the server is trusted, or '
+        'compare the IDLs',
     )
 
 
