@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from thrift_client.core.service import Method
     from thrift_client.policies import Hedge, RetryPolicy
 
+#: What no view has changed: most options are not a view's.
+_NOTHING: Mapping[str, Any] = {}
+
 
 class CallOptions:
     """The call options of a client or a view; shared by all its calls.
@@ -45,7 +48,7 @@ class CallOptions:
         self.timeouts: dict[str, float | None] | None = options.timeouts
         self.propagate: dict[str, str] | None = options.propagate_deadline
         self.pin: Any = None
-        self.given: Mapping[str, Any] = {}
+        self.given: Mapping[str, Any] = _NOTHING
         self._derive()
 
     def replace(self, given: Mapping[str, Any]) -> CallOptions:

@@ -95,7 +95,7 @@ class PoolBase(Generic[S]):
         check_methods({name: getattr(checked, name) for name in self._given}, of.methods)
         object.__setattr__(self, '__class__', pool_class_for(kind, of, self._method_type))
         self._fan_options: dict[str, Any] = {}
-        self._views: dict[float | None, Any]
+        self._views: dict[float | None, Any]  # by timeout; `__setattr__` sets it
         self._bound: list[str] | None = []  # methods that were accessed: see `Attribute`
         self._servers = self._new_server_list()
         self._servers.new_checks = self._new_checks
@@ -290,7 +290,7 @@ class PoolBase(Generic[S]):
     def _view(self, own: dict[str, Any]) -> Self:
         """Return a view that shares everything with this pool except the attributes in `own`."""
         view: Self = object.__new__(type(self))
-        attributes = self.__dict__.copy()
+        attributes = self.__dict__ | own
         bound = attributes['_bound']
         if bound is not None:
             for name in bound:
@@ -298,9 +298,8 @@ class PoolBase(Generic[S]):
                     del attributes[name]
             bound = None if '_pin' in own else []
         attributes['_views'], attributes['_bound'], attributes['_is_view'] = {}, bound, True
-        attributes['_everyone'] = attributes['_pin'] = None
-        attributes |= own
-        view.__dict__ = attributes
+        attributes['_everyone'], attributes['_pin'] = None, own.get('_pin')
+        object.__setattr__(view, '__dict__', attributes)
         return view
 
     def __len__(self) -> int:
