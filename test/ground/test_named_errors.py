@@ -30,7 +30,7 @@ from thrift_client import (
 )
 from thrift_client.aio import AsyncSimpleClient
 from thrift_client.testing import ClosedPort
-from thrift_client.testing.behaviours import answer, hold, reply
+from thrift_client.testing.behaviours import answer, close, hold, reply
 from thrift_client.testing.malformed import frame_length
 
 GOOD = answer(lambda args: args.key)
@@ -90,6 +90,8 @@ if way == 'sasl':
     options['sasl'] = {'mechanism': 'PLAIN', 'username': 'u', 'password': 'p'}
 if way == 'tls':
     options['ssl'] = True
+if way == 'login':
+    options['on_connect'] = lambda view: view.ping()
 if way == 'hedged':
     options |= {'hedge': thrift_client.Hedge(after=1), 'idempotent': True}
 client = made(kind, address, **options)
@@ -104,7 +106,7 @@ for each in got:
         print(isinstance(each, errors.ConnectError), each.maybe_executed)
     else:
         print(repr(each))
-print(outcome(client.ping) if way in ('plain', 'hedged', 'http', 'name') else 'pong')
+print(outcome(client.ping) if way not in ('tls', 'sasl') else 'pong')
 """
 KINDS = [kind.__name__ for kind in (*BLOCKING, ThreadedReplicatedClient, *ASYNCIO)]
 #: Every kind is tried in one way, and one kind in every way; a long run crosses all.
@@ -116,7 +118,7 @@ FIRST = ('hedged', 'ReplicatedClient')
     [
         pytest.param(kind, way, marks=() if way in FIRST or kind in FIRST else pytest.mark.long)
         for kind in KINDS
-        for way in ('plain', 'name', 'http', 'tls', 'sasl', 'hedged')
+        for way in ('plain', 'name', 'http', 'tls', 'sasl', 'hedged', 'login')
     ],
 )
 def test_no_descriptor_is_left_for_a_first_call(kind, way, thrift_server):
@@ -131,6 +133,28 @@ def test_no_descriptor_is_left_for_a_first_call(kind, way, thrift_server):
             assert each in ('True False', "'pong'"), (left, got)
         assert left or got == ['True False'] * 2
         assert again == 'pong'
+
+
+#: The server closes its connection when no descriptor is left to import what checks it.
+EJECTED = FACES + """
+policy = thrift_client.CircuitBreaker(failures=1, check='ping', eject=1, check_every=1)
+client = made(sys.argv[1], sys.argv[2], circuit_breaker=policy)
+print(outcome(client.ping))
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # not even the connection's can be reused
+print(type(outcome(client.ping)).__name__)
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+while (got := outcome(client.ping)) != 'pong':
+    assert isinstance(got, errors.CircuitOpen), repr(got)
+print(client.stats().ejected)
+"""
+
+
+@pytest.mark.parametrize('kind', ['SimpleClient', 'AsyncSimpleClient'])
+def test_no_descriptor_is_left_to_check_an_ejected_server(kind, fault_server):
+    """The call has the error that ejects the server, which is checked nevertheless."""
+    server = fault_server(test_service, [reply('pong'), close(), reply('pong')])
+    assert run(EJECTED, kind, server.address) == ['pong', 'ConnectionLost', 'False', '']
 
 
 #: What asks for more memory than there is: `ping` of a reply, `setk` of a request.

@@ -1,12 +1,15 @@
 """`CircuitBreaker(check=)`: a check in the background finds out when an ejected server is back."""
 
 import asyncio
+import contextlib
+import itertools
 import logging
 import threading
 import time
 
 import pytest
 
+from ground.interrupts import Injector
 from on_loop_pools import made, waited
 from policy.conftest import name
 from test_if import test_service
@@ -393,6 +396,35 @@ def test_a_server_that_returns_to_its_pool_is_checked_again(kind, closing, fault
     switch.good = True
     wait_until(lambda: not client.stats().ejected)
     assert any(isinstance(event, events.ServerChecked) and event.healthy for event in seen)
+
+
+@pytest.mark.filterwarnings('ignore:unclosed <socket:ResourceWarning')
+@pytest.mark.parametrize('step', [7, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize('kind', [SimpleClient, HashClient], ids=name)
+def test_a_signal_handler_ends_the_ejection(kind, step, closing, fault_server):
+    """Wherever it raises, the server is checked, or else probed by calls, until it is back."""
+    switch = Switch()
+    servers = [fault_server(test_service, switch()), fault_server(test_service, ECHO)]
+    where = (servers[0].address,) if kind is SimpleClient else ()
+    more = {} if where else {'servers': [server.address for server in servers]}
+    for at in itertools.count(1, step):
+        switch.good = False
+        client = closing(
+            kind(
+                test_service, *where, **more, listeners=[lambda event: None],
+                circuit_breaker=breaker(eject=1, check_every=1),
+            )
+        )
+        one = client if where else client.servers[0]
+        injector = Injector(at, KeyboardInterrupt)
+        with contextlib.suppress(KeyboardInterrupt, errors.ConnectionLost), injector:
+            one.getk('fault')
+        switch.good = True
+        wait_until(lambda one=one: works(one))
+        client.close()
+        if injector.where is None:
+            break
+    assert at > 10
 
 
 def works(client):

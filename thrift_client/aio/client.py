@@ -290,6 +290,8 @@ class AsyncSimpleClient(ClientBase):
     is not a service and for an unknown option, ValueError for a bad address or value.
     """
 
+    _package = __package__
+
     @staticmethod
     def _new_connections(endpoint: Endpoint) -> AsyncConnectionPool:
         return AsyncConnectionPool(endpoint)
@@ -297,10 +299,6 @@ class AsyncSimpleClient(ClientBase):
     @staticmethod
     def _functions_of(service: Service) -> dict[str, Any]:
         return functions_of(service)
-
-    @staticmethod
-    def _load_hedging() -> None:
-        import thrift_client.aio.fanout  # noqa: F401
 
     async def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the service by its name, also one that the client hides.

@@ -52,8 +52,9 @@ class Breaker:
         self.policy = policy
         self.until = 0.0  # while EJECTED: when a probe may go through; monotonic seconds
         self.ejections = 0  # in a row, without a success in between
-        #: Whether calls have to probe although the policy has a `check`: it can't be run.
-        self.unchecked = False
+        #: Whether calls have to probe although the policy may have a `check`: checks have not
+        #: begun since the last ejection, or can't be run.
+        self.unchecked = True
         self._is_ejected = False
         self._probe: ref[Probe] | None = None
         self._in_a_row = 0
@@ -75,7 +76,7 @@ class Breaker:
 
     def is_due(self, now: float) -> bool:
         """Tell whether the next call would be the probe (never where `check` probes)."""
-        return (self.policy.check is None or self.unchecked) and self.is_check_due(now)
+        return self.unchecked and self.is_check_due(now)
 
     def is_check_due(self, now: float) -> bool:
         """Tell whether it is time to find out whether the server is back."""
@@ -123,10 +124,11 @@ class Breaker:
         policy = self.policy
         doublings = min(self.ejections, MOST_DOUBLINGS)
         span = min(policy.max_eject, policy.eject * 2.0**doublings)
-        if policy.check is not None and not self.unchecked:
+        if policy.check is not None and probe is None:
             span = min(span, policy.check_every)
         self.until = now + span * (0.5 + random) / 1000  # mean: span
         self.ejections += 1
+        self.unchecked = True
         self._is_ejected = True
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import ModuleType
 
 from thrift_client import address as addresses
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, NoReturn, Self
 
+    from thrift_client.options import Options
     from thrift_client.stats import ClientStats
 
 
@@ -32,6 +34,8 @@ class ClientBase:
     _endpoint: Endpoint
     _options: CallOptions
     _is_view = False
+    #: The package of the modules that calls of this kind of client use.
+    _package: str
     #: The pin of a view that `pinned` returned, and that ends with the view.
     _pin: Any = None
 
@@ -67,8 +71,7 @@ class ClientBase:
         self._endpoint = Endpoint(self, of, address, options, name, self._new_connections)
         self._options = self._endpoint.call_options
         self._begin()
-        if options.hedge is not None:
-            self._load_hedging()
+        self._load(*_needed(options))
 
     @staticmethod
     def _new_connections(endpoint: Endpoint) -> Any:
@@ -83,10 +86,11 @@ class ClientBase:
     def _begin(self) -> None:
         """Create the state that views don't have."""
 
-    @staticmethod
-    def _load_hedging() -> None:
-        """Import what hedged calls need: once one begins, no descriptor may be free to do so."""
-        raise NotImplementedError
+    @classmethod
+    def _load(cls, *modules: str) -> None:
+        """Import what calls will need: once one begins, no descriptor may be free to do so."""
+        for name in modules:
+            import_module(name, cls._package)
 
     @property
     def service(self) -> ModuleType:
@@ -138,7 +142,7 @@ class ClientBase:
             given = check_call_options(options)
             check_methods(given, self._service.methods)
             if given.get('hedge') is not None:
-                self._load_hedging()
+                self._load(*_HEDGING)
         view: Self = self._view(self._options.replace(given))
         return view
 
@@ -225,8 +229,20 @@ class ClientBase:
 ClientBase.__init__.__qualname__ = 'SimpleClient'
 ClientBase.with_options.__qualname__ = 'with_options'
 
+#: The modules that hedged calls need, seen from a kind of client's package.
+_HEDGING = ('..core.scatter', '.fanout')
 #: Options that name methods of the service.
 _NAMING = ('circuit_breaker', 'idempotent', 'timeouts', 'retry')
+
+
+def _needed(options: Options) -> list[str]:
+    """Return the modules that calls need because of these options."""
+    needed = [] if options.hedge is None else [*_HEDGING]
+    if options.on_connect is not None:
+        needed.append('.pin')
+    if options.circuit_breaker is not None and options.circuit_breaker.check is not None:
+        needed.append('.checks')
+    return needed
 
 
 def _check_name(name: object) -> None:

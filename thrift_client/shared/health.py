@@ -158,6 +158,8 @@ class Health:
             level = logging.DEBUG if self._said_down else logging.WARNING
             if say:
                 self._logged_at, self._said_down = now, True
+        if ejected:
+            self.find_checks()  # first: a signal handler may raise while the rest is told
         if say:
             text = str(error).replace(ADDRESS, self._endpoint.location)
             log.log(level, '%s is unhealthy: %s', server_label(self._endpoint.client), text)
@@ -203,8 +205,6 @@ class Health:
         if anew:  # a failed probe changes nothing
             log.warning('%s is ejected', server_label(self._endpoint.client))
         self.tell('ServerEjected', until=breaker.until)
-        if breaker.policy.check is not None:
-            self.find_checks()
 
     @property
     def needs_checks(self) -> bool:
@@ -216,8 +216,11 @@ class Health:
         breaker = self.breaker
         if breaker is None or breaker.policy.check is None or not self.needs_checks:
             return
-        found = any(watch(self._endpoint) for watch in reversed(self.checkers))
-        breaker.unchecked = not found
+        found = False
+        try:
+            found = any(watch(self._endpoint) for watch in reversed(self.checkers))
+        finally:
+            breaker.unchecked = not found
 
     def set_unchecked(self) -> None:
         """Have calls probe the server, because checks can't run any more."""

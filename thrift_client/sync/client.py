@@ -273,6 +273,7 @@ class SimpleClient(ClientBase):
     ValueError for a bad address or value.
     """
 
+    _package = __package__
     _workers: Workers
 
     @staticmethod
@@ -285,11 +286,6 @@ class SimpleClient(ClientBase):
 
     def _begin(self) -> None:
         self._workers = Workers()
-
-    @staticmethod
-    def _load_hedging() -> None:
-        import thrift_client.core.scatter
-        import thrift_client.sync.fanout  # noqa: F401
 
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the service by its name, also one that the client hides.
