@@ -59,8 +59,12 @@ class Workers:
 
         Raises ClientClosed after `close`, RuntimeError if no thread can be started.
         """
-        from concurrent.futures import Future
-
+        try:
+            from concurrent.futures import Future, ThreadPoolExecutor  # noqa: F401 - for `_running`
+        except OSError as exc:
+            if is_foreign(exc):
+                raise
+            raise RuntimeError(f"can't start a thread: {exc.strerror}") from exc
         future: Future[Any] = Future()
         work = partial(copy_context().run, function, *args, **kwargs)
         try:
