@@ -3,7 +3,9 @@
 import time
 
 import pytest
+from thrift.Thrift import TApplicationException
 
+from faults.test_given_back import called, each_kind, made
 from on_loop import OnLoop
 from on_loop_pools import made
 from rich_if import rich_service
@@ -27,6 +29,7 @@ from thrift_client.testing import BlackHole
 from thrift_client.testing.behaviours import (
     Behaviour,
     answer,
+    application_exception,
     close,
     delay,
     first_bytes,
@@ -345,3 +348,22 @@ def test_the_attempts_of_a_call_are_numbered_together_in_events(fault_server, cl
     with pytest.raises(errors.ConnectionLost):
         client.getk('k')
     assert told == [1, 2]
+
+
+#: What a proxy answers that has sent a request to no server.
+NOT_PASSED_ON = application_exception(1, "no route for method 'getk'")
+
+
+@each_kind
+@pytest.mark.parametrize('hedge', [None, Hedge(after=5000), SOON], ids=['none', 'unused', 'wins'])
+def test_a_proxys_answer_says_what_any_attempt_may_have_run(kind, hedge, fault_server, closing):
+    """The first attempt is lost, or still under way, when another one gets no further."""
+    is_hedged = hedge is SOON and 'Replicated' not in kind.__name__
+    server = fault_server(test_service, [silence() if is_hedged else close(), NOT_PASSED_ON])
+    options = {'idempotent': True, 'hedge': hedge, 'retry': RetryPolicy(attempts=2, backoff=0)}
+    addresses = [server.address]
+    if 'Balanced' in kind.__name__:
+        addresses.append(fault_server(test_service, NOT_PASSED_ON).address)
+        options['balance'] = 'first'
+    error = called(closing(made(kind, *addresses, **options)), 'k')
+    assert (type(error), error.maybe_executed) == (TApplicationException, True)

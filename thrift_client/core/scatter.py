@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from thrift_client import deadlines
 from thrift_client.core.call import Call
-from thrift_client.core.classify import GIVEN_UP, NOT_STARTED, may_have_run
+from thrift_client.core.classify import GIVEN_UP, NOT_STARTED
 from thrift_client.core.hedge import latencies_of, patience
 from thrift_client.errors import ThriftClientError
 from thrift_client.mistakes import is_callers
@@ -297,12 +297,15 @@ class Hedged(Scatter):
         response = leg.response
         assert response is not None
         error = response.exception
-        if error is not None and may_have_run(error):
+        # An exception that the IDL declares has no such attribute.
+        if error is not None and getattr(error, 'maybe_executed', True):
             self._call.retries.maybe_executed = True  # whichever error the call ends with
         if isinstance(error, ThriftClientError):
             return
         if error is not None and not self.is_over and leg.options.reconsiders(leg.method, error):
             return  # another attempt may bring the better answer
+        if error is not None and self._missing:  # an attempt under way may run, too
+            self._call.retries.maybe_executed = True
         self.winner = leg
         self.is_over = True
         if self._latencies is not None:
