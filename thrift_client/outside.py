@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from types import FrameType
@@ -11,20 +13,41 @@ if TYPE_CHECKING:
 def is_foreign(exc: BaseException) -> bool:
     """Tell whether an exception is foreign: from a signal handler, not from the call itself.
 
-    A handler is a frame that was called with the frame that it interrupted, which is the
-    one before it in the traceback.
+    A handler is a frame that runs the code of one, or that was called with the frame that it
+    interrupted, which is the one before it in the traceback.
     """
     interrupted: FrameType | None = None
+    codes: set[Any] | None = None
     entry = exc.__traceback__
     while entry is not None:
         frame = entry.tb_frame
         # To look at a frame's variables makes a copy of them, which keeps the exception in a frame
         # that has caught it; a trace function can put such a frame here twice.
         if interrupted is not None and frame is not interrupted:
-            for value in frame.f_locals.values():
+            codes = _codes_of_handlers() if codes is None else codes
+            if frame.f_code in codes:
+                return True
+            for value in frame.f_locals.values():  # its handler may have been replaced
                 given: Any = value if type(value) is tuple else (value,)  # of `*args`
                 for each in given:
                     if each is interrupted:  # `in` would compare the values of a call
                         return True
         interrupted, entry = frame, entry.tb_next
     return False
+
+
+def _codes_of_handlers() -> set[Any]:
+    """Return the code of all signal handlers; a handler may have deleted its arguments."""
+    signal: Any = sys.modules.get('_signal')  # `signal` would make an enum of each
+    if signal is None:
+        return set()
+    handlers = map(signal.getsignal, range(1, signal.NSIG))
+    return {
+        _code_of(getattr(handler, 'func', handler))  # a partial's function
+        for handler in handlers
+        if callable(handler)
+    }
+
+
+def _code_of(handler: Any) -> Any:
+    return getattr(handler, '__code__', None) or getattr(type(handler).__call__, '__code__', None)

@@ -6,8 +6,10 @@ TimeoutError. Afterwards no permit, place, probe, count or connection is left be
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
+import functools
 import itertools
 import signal
 import ssl
@@ -17,6 +19,7 @@ from contextlib import contextmanager
 
 import pytest
 import trustme
+from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 
 from fronts import LOGIN, SaslFront
 from ground.interrupts import Injector
@@ -33,6 +36,7 @@ from thrift_client import (
     SimpleClient,
     errors,
 )
+from thrift_client.aio import AsyncSimpleClient
 from thrift_client.testing import BlackHole, FaultServer
 from thrift_client.testing.behaviours import close, drip, first_bytes, reply, silence
 
@@ -407,6 +411,77 @@ def test_from_a_handler_that_drops_its_frame(wire, before, made, pairs):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, found)
+
+
+class Interrupted(TBinaryProtocol):
+    """Gets a signal while it writes or reads a string."""
+
+    def writeString(self, value):
+        if value == 'encode':
+            signal.raise_signal(signal.SIGALRM)
+        super().writeString(value)
+
+    def readString(self):
+        value = super().readString()
+        if value == 'decode':
+            signal.raise_signal(signal.SIGALRM)
+        return value
+
+
+class InterruptedFactory:
+    """Makes such protocols."""
+
+    def getProtocol(self, transport):
+        return Interrupted(transport)
+
+
+def deleting(made):
+    """Make handlers of every kind that delete their arguments and raise."""
+
+    def function(signum, frame):
+        del signum, frame
+        raise made
+
+    class Handler:
+        def __call__(self, signum, frame):
+            del signum, frame
+            raise made
+
+        def method(self, signum, frame):
+            del signum, frame
+            raise made
+
+    return function, Handler(), Handler().method, functools.partial(Handler().method)
+
+
+@pytest.mark.parametrize('form', range(4), ids=['function', 'object', 'method', 'partial'])
+@pytest.mark.parametrize('made', [ValueError, KeyError, OSError], ids=lambda made: made.__name__)
+@pytest.mark.parametrize('phase', ['encode', 'decode'])
+@pytest.mark.parametrize('kind', [*KINDS, 'asyncio'])
+def test_from_a_handler_that_deletes_its_arguments(kind, phase, made, form, fault_server):
+    """It is not taken for an error of the data, although it refers to no frame of the call."""
+    server = fault_server(test_service, reply(phase))
+    options = {'timeout': 5000, 'max_connections': 1, 'protocol': InterruptedFactory()}
+    made = made('injected')
+
+    async def call_on_loop():
+        async with AsyncSimpleClient(test_service, server.address, **options) as client:
+            await client.getk(phase)
+
+    def call():
+        if kind == 'asyncio':
+            asyncio.run(call_on_loop())
+        else:
+            with KINDS[kind](server.address, **options) as client:
+                client.getk(phase)
+
+    found = signal.signal(signal.SIGALRM, deleting(made)[form])
+    try:
+        with pytest.raises(type(made)) as caught:
+            call()
+    finally:
+        signal.signal(signal.SIGALRM, found)
+    assert caught.value is made
 
 
 @pytest.mark.parametrize('kind', [TimeoutError, BlockingIOError])
