@@ -14,6 +14,7 @@ import time
 import pytest
 
 from faults.harness import GOOD
+from faults.test_given_back import called, each_kind, first_of, made
 from servers import SEARCH_PATH
 from stalls import Took
 from test_if import test_service
@@ -270,29 +271,31 @@ def test_row_08_unix_path(tmp_path):
 def few_descriptors():
     """Take all descriptors, until told otherwise."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = []
 
     def limit():
-        lowest_free = os.dup(0)
-        os.close(lowest_free)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
-        with contextlib.suppress(OSError):
-            while True:  # what servers of other tests have just closed
-                taken.append(os.dup(0))
+        # Nor can what is closed meanwhile be taken again: 0 to 2 stay open.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
 
     def lift():
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        while taken:
-            os.close(taken.pop())
 
     yield limit, lift
     lift()
 
 
+def serving(fault_server):
+    """Return a server that has taken the descriptors that it needs."""
+    server = fault_server(test_service, GOOD)
+    with SimpleClient(test_service, server.address) as client:
+        assert client.getk('k') == 'k'
+    server.wait_open(0, 5000)
+    return server
+
+
 def test_row_09_no_descriptors(fault_server, few_descriptors):
     """The server isn't blamed, and calls go through again as soon as there are some."""
     limit, lift = few_descriptors
-    server = fault_server(test_service, GOOD)
+    server = serving(fault_server)
     breaker = CircuitBreaker(failures=1, eject=60_000)
     with SimpleClient(test_service, server.address, circuit_breaker=breaker) as client:
         limit()
@@ -311,10 +314,29 @@ def test_row_09_no_descriptors(fault_server, few_descriptors):
             lift()
 
 
+@each_kind
+def test_row_09_no_descriptors_to_look_a_name_up(fault_server, few_descriptors, closing, kind):
+    """That is not an error of the name, and the server isn't blamed."""
+    limit, lift = few_descriptors
+    server = serving(fault_server)
+    breaker = CircuitBreaker(failures=1, eject=60_000)
+    client = closing(made(kind, f'localhost:{server.port}', circuit_breaker=breaker))
+    limit()
+    try:
+        failures = [called(client, 'k') for _ in range(3)]
+    finally:
+        lift()
+    for failure in failures:
+        assert type(unsent(failure, errors.ConnectError)) is errors.ConnectError
+        assert failure.errno == errno.EMFILE
+    assert first_of(client).stats().ejected is False
+    assert called(client, 'k') == 'k'
+
+
 def test_row_09_no_descriptors_in_a_fan_out(fault_server, few_descriptors):
     """It has an error for each server, and works again afterwards."""
     limit, lift = few_descriptors
-    servers = [fault_server(test_service, GOOD) for _ in range(3)]
+    servers = [serving(fault_server) for _ in range(3)]
     addresses = [server.address for server in servers]
     other = fault_server(test_service, GOOD).address
     with ThreadedReplicatedClient(test_service, servers=[other]) as pool:

@@ -53,8 +53,10 @@ PINNED = 'using a pinned connection'
 #: The errors of an attempt: any other exception is from outside the call and is not handled.
 FAILURES = (ThriftClientError, TApplicationException)
 
+#: The numbers of errors that say that no descriptor is left.
+NO_DESCRIPTOR = frozenset((ENFILE, EMFILE))
 #: A local shortage (of descriptors, of ports) says nothing about the server.
-_LOCAL = frozenset((ENFILE, EMFILE, EADDRNOTAVAIL))
+_LOCAL = NO_DESCRIPTOR | {EADDRNOTAVAIL}
 
 _SERVER_FAILURES = (
     ConnectError,

@@ -19,7 +19,6 @@ from thrift_client.errors import (
     AuthError,
     CallTimeout,
     ConnectError,
-    ResolveError,
     ThriftClientError,
 )
 from thrift_client.options import OPTIONS
@@ -230,7 +229,7 @@ class Opener:
                 break
         try:
             self._last_found = lookup.result()
-        except ResolveError:
+        except ConnectError:
             if not self._last_found:
                 raise
         return self._last_found

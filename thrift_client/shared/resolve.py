@@ -15,8 +15,9 @@ import threading
 from contextvars import Context
 from time import monotonic
 
+from thrift_client.core.classify import NO_DESCRIPTOR
 from thrift_client.core.failures import is_foreign
-from thrift_client.errors import ResolveError
+from thrift_client.errors import ConnectError, ResolveError
 from thrift_client.shared import fork
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -59,9 +60,12 @@ class Lookup:
         listener()
 
     def result(self) -> Found:
-        """Return the addresses, in the order in which to try them. Raises ResolveError."""
+        """Return the addresses, in the order in which to try them.
+
+        Raises ResolveError, or ConnectError if no descriptor was left to look the name up.
+        """
         if self._error is not None:
-            raise _resolve_error(self.host, self._error) from self._error
+            raise _error_of(self.host, self._error) from self._error
         return take_turns(self._found)
 
     def run(self) -> None:
@@ -77,7 +81,7 @@ class Lookup:
         except (OSError, UnicodeError) as exc:
             if is_foreign(exc):
                 raise
-            self._error = exc if isinstance(exc, OSError) else OSError(str(exc))
+            self._error = _shortage() or (exc if isinstance(exc, OSError) else OSError(str(exc)))
         finally:
             self._end()
 
@@ -183,11 +187,28 @@ def take_turns(found: list[Any]) -> Found:
     return turns
 
 
-def _resolve_error(host: str, exc: OSError) -> ResolveError:
-    error = ResolveError(
-        f'{host!r} has no address: {exc.strerror or exc}',
-        phase='resolving the name',
-        hint='check the spelling of the host, then the DNS',
-    )
+def _shortage() -> OSError | None:
+    """Return the error that no descriptor is left, if so: getaddrinfo then knows no name."""
+    try:
+        socket.socket().close()
+    except OSError as exc:
+        if is_foreign(exc):
+            raise
+        if exc.errno in NO_DESCRIPTOR:
+            return exc
+    return None
+
+
+def _error_of(host: str, exc: OSError) -> ConnectError:
+    """Return the error for a look-up that has failed."""
+    phase = 'resolving the name'
+    if exc.errno in NO_DESCRIPTOR:
+        error = ConnectError(f'cannot look up {host!r}: {exc.strerror}', phase=phase)
+    else:
+        error = ResolveError(
+            f'{host!r} has no address: {exc.strerror or exc}',
+            phase=phase,
+            hint='check the spelling of the host, then the DNS',
+        )
     error.errno = exc.errno
     return error
