@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from faults.test_given_back import called, each_kind, first_of
+from faults.test_given_back import made as pool_of
 from on_loop_pools import made
 from policy.conftest import BALANCED, CLIENTS, name
 from rich_if import rich_service
@@ -90,6 +92,40 @@ def test_a_login_that_fails_is_one_call_for_the_rate_of_a_breaker(fault_server, 
         with pytest.raises(errors.ConnectError):
             client.getk('k')
     assert client.stats().ejected
+
+
+@each_kind
+def test_logins_are_not_calls_for_the_rate_of_a_breaker(kind, fault_server, closing):
+    """All of ten calls have failed, each on a connection with a good login."""
+    server = fault_server(test_service, per_connection([ECHO, close()]))
+    other = fault_server(test_service, ECHO)
+    policy = CircuitBreaker(failures=1000, rate=0.9, eject=60_000)
+    of_kind = {'balance': 'first'} if 'Balanced' in kind.__name__ else {}
+    client = closing(
+        pool_of(
+            kind, server.address, other.address, on_connect=log_in, circuit_breaker=policy,
+            retry=RetryPolicy(attempts=1), **of_kind,
+        )
+    )  # fmt: skip
+    for _ in range(10):
+        assert not first_of(client).stats().ejected
+        assert isinstance(called(client, 'k'), errors.ConnectionLost)
+    assert first_of(client).stats().ejected
+
+
+@pytest.mark.parametrize('attempt', ['answered', 'lost', 'refused'])
+def test_logins_are_not_calls_for_the_retry_budget(attempt, fault_server, client_of):
+    """Nor are they once their connection is closed, or if it never carried a call."""
+    scripts = {'answered': [ECHO, ECHO], 'lost': [ECHO, close()], 'refused': [close()]}
+    server = fault_server(test_service, per_connection(scripts[attempt]))
+    client = client_of(
+        server.address, on_connect=log_in, max_idle=0, retry=RetryPolicy(attempts=1)
+    )
+    for _ in range(5):
+        called(client, 'k')
+    assert client.stats().calls == (5 if attempt == 'refused' else 10)
+    attempts = 0 if attempt == 'refused' else 5
+    assert client._endpoint.connections.count_attempts() == attempts
 
 
 @pytest.mark.parametrize('kind', FAN_OUTS, ids=name)

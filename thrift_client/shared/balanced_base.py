@@ -43,12 +43,12 @@ class BalancedBase(PoolBase[S]):
 
     def _new_server_list(self) -> ServerList:
         servers = ServerList(self._make_server, make_load=Load)
-        budget = RetryBudget(self._count_calls, monotonic())
+        budget = RetryBudget(self._count_attempts, monotonic())
         self._balancing = Balancing(servers, self._balance, budget, {})
         return servers
 
-    def _count_calls(self) -> int:
-        return sum([e.connections.count_calls() for e in self._servers.roster.endpoints])
+    def _count_attempts(self) -> int:
+        return sum([e.connections.count_attempts() for e in self._servers.roster.endpoints])
 
     def _picking(self) -> tuple[Any, ...]:
         """Return what each call needs of the pool."""

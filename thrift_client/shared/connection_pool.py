@@ -70,8 +70,9 @@ class ConnectionPool:
     """The idle connections to one server, last in, first out; the base of both kinds."""
 
     __slots__ = (
-        '__weakref__', '_calls_gone', '_live', '_made_at', '_tend_every', 'audience',
-        'endpoint', 'gate', 'idle', 'limit', 'max_idle', 'opened', 'pins', 'taken', 'tend_at',
+        '__weakref__', '_calls_gone', '_greetings_gone', '_live', '_made_at', '_tend_every',
+        'audience', 'endpoint', 'gate', 'idle', 'limit', 'max_idle', 'opened', 'pins', 'taken',
+        'tend_at',
     )  # fmt: skip
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -81,7 +82,7 @@ class ConnectionPool:
         self.taken: set[ref[Permit]] = set()
         self._live: set[ref[Any]] = set()
         self._made_at = caller()
-        self._calls_gone = self.opened = 0
+        self._calls_gone = self._greetings_gone = self.opened = 0
         self.idle: list[Any] = []
         self.gate: set[str] = set()
         self.max_idle: int = options.max_idle
@@ -133,6 +134,11 @@ class ConnectionPool:
         """Return how many calls were sent on any of the connections so far."""
         calls: int = self._calls_gone + sum([c.calls for c in self.open_connections()])
         return calls
+
+    def count_attempts(self) -> int:
+        """Return how many of these calls were not `on_connect`'s."""
+        greetings: int = self._greetings_gone + sum([c.greeted for c in self.open_connections()])
+        return self.count_calls() - greetings
 
     def check_open(self) -> None:
         """Raise ClientClosed or ClientDisabledError unless calls may be made."""
@@ -306,6 +312,7 @@ class ConnectionPool:
         if was_listed:
             self._live.discard(ref(connection))
             self._calls_gone += connection.calls
+            self._greetings_gone += connection.greeted
         permit, connection.permit = connection.permit, None
         if permit is not None:
             permit.release()

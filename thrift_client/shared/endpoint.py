@@ -69,7 +69,7 @@ class Endpoint:
         self.must_block = self.wire.apache is not None or options.on_connect is not None
         self.connections = new_connections(self)
         self.health = Health(self, self.connections)
-        self.retry_budget = RetryBudget(self.connections.count_calls, monotonic())
+        self.retry_budget = RetryBudget(self.connections.count_attempts, monotonic())
         self.call_options = CallOptions(self, options)
         self.is_owned = False  # by a pool that created its client, and closes it
         self._views: dict[Any, CallOptions] = {}

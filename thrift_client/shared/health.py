@@ -65,7 +65,7 @@ class Health:
         self.errors: dict[str, int] = {}
         self.latencies: dict[Any, Latencies] = {}  # by method, of calls hedged by a percentile
         self.retries = self.ejections = 0
-        self._unsent = 0  # calls that failed without a connection, and that none has counted
+        self._unsent = 0  # calls that failed without a connection of their own
         self._logged_at = -LOG_EVERY
         self._said_down = False  # in the log, without a later line that it is healthy
         self.audience: Audience | None = None
@@ -182,9 +182,8 @@ class Health:
         if breaker is None:
             return False
         allowed = self._is_dispensable(peers)
-        is_counted = isinstance(error.__cause__, ThriftClientError)  # a call of `on_connect`'s
-        self._unsent += found_no_connection(error) and not is_counted
-        calls = self._connections.count_calls() + self._unsent
+        self._unsent += found_no_connection(error)
+        calls = self._connections.count_attempts() + self._unsent
         ejected = breaker.failed(now, random, calls, may_eject=allowed, probe=probe)
         self.ejections += ejected
         return ejected

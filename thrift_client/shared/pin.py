@@ -229,6 +229,8 @@ class PinBase:
     def drop(self, connections: Any, connection: Any, reason: BaseException | str) -> None:
         """Close the connection; it is lost then, unless it may be replaced."""
         self.is_lost = not self.replaces
+        if self.is_greeting:
+            connection.greeted = connection.calls
         if self.replaces and not self.closed and connection.permit is not None:
             self.permit, connection.permit = connection.permit, None
         if not self.silent:
