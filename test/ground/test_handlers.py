@@ -7,6 +7,7 @@ TimeoutError. Afterwards no permit, place, probe, count or connection is left be
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import ctypes
 import functools
@@ -291,6 +292,30 @@ def test_while_it_probes(way, step, fault_server):
                 break
             assert_nothing_left(client, where)
         assert at > 10
+
+
+@pytest.mark.filterwarnings('ignore:unclosed <socket:ResourceWarning')
+@pytest.mark.parametrize('within', ['stream.py', 'pin.py'])
+@pytest.mark.parametrize('way', ['client', 'failover', 'balanced', 'fan-out'])
+def test_each_connection_is_told_to_be_discarded(way, within, pairs):
+    """Wherever a handler raises while it is opened, greeted, used or closed."""
+    make, call = WAYS[way]
+    addresses, told = pairs['binary'][0], collections.Counter()
+    options = {
+        'timeout': 3000,
+        'max_idle': 0,
+        'listeners': [lambda event: told.update([type(event).__name__])],
+        'on_connect': lambda view: view.echo('login'),
+    }
+    for at in itertools.count(1):
+        told.clear()
+        injector = Injector(at, within=within)
+        with make(addresses, **options) as client, contextlib.suppress(KeyboardInterrupt), injector:
+            call(client)
+        assert told['ConnectionOpened'] == told['ConnectionDiscarded'], injector.where
+        if injector.where is None:
+            break
+    assert at > 10
 
 
 @pytest.fixture

@@ -265,9 +265,9 @@ class AsyncConnectionPool(ConnectionPool):
 
                 connection = await greet(self, connection, began, expires, pin)
             return connection
-        finally:
-            if connection is None and permit is not None:
-                permit.release()
+        except BaseException as exc:
+            self.drop_opening(connection, permit, exc)
+            raise
 
     def give_back(self, connection: AsyncConnection) -> None:
         """Send the next waiting call on a clean connection, or make it idle."""

@@ -267,6 +267,15 @@ class ConnectionPool:
         if self.audience is not None:
             self.audience.tell('ConnectionOpened', elapsed=(now - began) * 1000)
 
+    def drop_opening(
+        self, connection: Any, permit: Permit | None, reason: BaseException
+    ) -> None:
+        """Discard a connection whose opening failed, if there is one yet, and free its permit."""
+        if connection is not None:
+            self.discard(connection, reason)
+        elif permit is not None:
+            permit.release()
+
     def give_back(self, connection: Any) -> None:
         """Make a clean connection idle, or close it if it may not be kept."""
         now = monotonic()
@@ -306,7 +315,15 @@ class ConnectionPool:
 
         May be repeated: a pinned connection is discarded by a call and by the end of its block.
         """
-        connection.close()
+        try:
+            connection.close()
+        finally:  # a signal handler may raise while the kernel closes it
+            self._forget(connection, reason)
+        if isinstance(reason, ConnectionLost):
+            self.drop_idle()
+
+    def _forget(self, connection: Any, reason: BaseException | str) -> None:
+        """Count a closed connection and free its permit, once."""
         # `_live` may have lost it already: the collector clears references before finalizers run.
         was_listed, connection.is_listed = connection.is_listed, False
         if was_listed:
@@ -318,8 +335,6 @@ class ConnectionPool:
             permit.release()
         if was_listed and self.audience is not None:
             self.audience.tell('ConnectionDiscarded', reason=str(reason) or type(reason).__name__)
-        if isinstance(reason, ConnectionLost):
-            self.drop_idle()
 
     def close(self) -> None:
         """Close all idle connections, and each of the others when its call is done.

@@ -152,9 +152,9 @@ class SyncConnectionPool(ConnectionPool):
 
                 connection = greet(self, connection, began, expires, pin)
             return connection
-        finally:
-            if connection is None and permit is not None:
-                permit.release()
+        except BaseException as exc:
+            self.drop_opening(connection, permit, exc)
+            raise
 
     def take_at_once(
         self, connection: Connection | None, now: float, expires: float | None, hedged: bool
