@@ -13,10 +13,12 @@ import pytest
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.transport.TTransport import TMemoryBuffer
 
+from faults.test_given_back import called, each_kind, first_of, made
 from handlers import Rich
 from rich_if import rich_service, ttypes
 from test_if import test_service
-from thrift_client import SimpleClient, ThreadedReplicatedClient
+from thrift_client import SimpleClient, ThreadedReplicatedClient, errors
+from thrift_client.testing.behaviours import reply
 
 RICH = ('-s', 'rich_if.rich_service')
 IDL = Path(__file__).parents[1] / 'rich.thrift'
@@ -86,6 +88,39 @@ def test_a_full_disk_does_not_fail_calls(rich_server, caplog):
     with SimpleClient(rich_service, rich_server.address, log_filename='/dev/full') as client:
         assert [client.echo('x') for _ in range(3)] == ['x'] * 3
     assert [r.name for r in caplog.records] == ['thrift_client.request_log']
+
+
+@each_kind
+def test_a_mistake_of_the_caller_leaves_the_warning_of_a_full_disk(
+    kind, fault_server, closing, caplog, tmp_path
+):
+    """Each of the two is logged once, and only one says that requests are missing."""
+    server = fault_server(test_service, reply('v'))
+    full = tmp_path / 'full'
+    full.symlink_to('/dev/full')  # clients with one path share a log
+    client = closing(made(kind, server.address, log_filename=str(full)))
+    for _ in range(2):
+        assert isinstance(called(client, 7), errors.EncodeError)
+    for _ in range(2):
+        assert called(client, 'k') == 'v'
+    logged = [r.getMessage() for r in caplog.records if r.name == 'thrift_client.request_log']
+    assert ['arguments' in text for text in logged] == [True, False]
+
+
+@each_kind
+def test_a_refused_call_is_not_logged(kind, fault_server, closing, tmp_path):
+    """No client sends what it refuses because it is disabled or closed."""
+    server, path = fault_server(test_service, reply('v')), tmp_path / 'log'
+    client = made(kind, server.address, log_filename=str(path))
+    closing(client)
+    one = first_of(client)
+    one.disable()
+    assert isinstance(called(client, 'k'), errors.ThriftClientError)
+    one.enable()
+    assert called(client, 'k') == 'v'
+    client.close()
+    assert len(path.read_text().splitlines()) == 1
+    assert len(server.ledger) == 1
 
 
 def test_replay_repeats_everything_on_another_server(cli, thrift_server, tmp_path):

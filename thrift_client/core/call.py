@@ -201,7 +201,8 @@ class Call:
         if self.outer and not self.is_announced and endpoint.health.listeners:
             endpoint.health.tell('CallStarted', method=self.method.name)
         self._check_headers()
-        if endpoint.recorder is not None and self.outer and not self._bypasses:
+        is_recorded = endpoint.recorder is not None and self.outer and not self._bypasses
+        if is_recorded and endpoint.connections.is_open():  # else the call is refused
             endpoint.record(self.method, self.arguments, options.codec.service)
 
     def _check_headers(self) -> None:

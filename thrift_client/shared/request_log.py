@@ -49,7 +49,7 @@ class RequestLog:
     def __init__(self, path: str) -> None:
         self.path = path
         self._file: int | None = None
-        self._warned = False
+        self._warned: set[str] = set()
         self._torn = False  # whether the last line is incomplete, because of a full disk
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
@@ -57,14 +57,16 @@ class RequestLog:
         """Append one request, before it is sent.
 
         `server` is the name of the server, `service` that of the gen-py module, `arguments` the
-        instance of the generated class. A failure to write never fails a call: it is logged as
-        a warning, once.
+        instance of the generated class. A failure never fails a call: the first one to write the
+        file, and the first one to encode arguments, are logged as a warning.
         """
         if self._file is None:
             return
+        what = f'a request is missing from {self.path}, as its arguments are invalid'
         try:
             buffer = TMemoryBuffer()
             arguments.write(TBinaryProtocol(buffer))
+            what = f'requests are missing from {self.path}'
             line = {
                 'time': round(time() * 1000, 3),
                 'server': server,
@@ -78,7 +80,7 @@ class RequestLog:
         except Exception as exc:
             if is_foreign(exc):
                 raise
-            self._warn(exc)  # a full disk must not fail a call
+            self._warn(what, exc)  # a full disk must not fail a call
 
     def close(self) -> None:
         """Close the file; what is recorded afterwards is dropped. May be repeated."""
@@ -86,14 +88,12 @@ class RequestLog:
         if file is not None:
             os.close(file)
 
-    def _warn(self, exc: Exception) -> None:
-        if not self._warned:
+    def _warn(self, what: str, exc: Exception) -> None:
+        if what not in self._warned:
             from logging import getLogger
 
-            self._warned = True
-            getLogger('thrift_client.request_log').warning(
-                'requests are missing from %s: %s', self.path, exc
-            )
+            self._warned.add(what)
+            getLogger('thrift_client.request_log').warning('%s: %s', what, exc)
 
     def __del__(self) -> None:
         self.close()
