@@ -15,6 +15,7 @@ from concurrent import futures
 from pathlib import Path
 
 import pytest
+from thrift.protocol.TProtocol import TProtocolException
 
 from faults.test_given_back import ASYNCIO, BLOCKING, called, each_kind, first_of, made
 from handlers import KeyValue
@@ -30,7 +31,7 @@ from thrift_client import (
 )
 from thrift_client.aio import AsyncSimpleClient
 from thrift_client.testing import ClosedPort
-from thrift_client.testing.behaviours import answer, close, hold, reply
+from thrift_client.testing.behaviours import answer, close, hold, raw, reply
 from thrift_client.testing.malformed import frame_length
 
 GOOD = answer(lambda args: args.key)
@@ -155,6 +156,17 @@ def test_no_descriptor_is_left_to_check_an_ejected_server(kind, fault_server):
     """The call has the error that ejects the server, which is checked nevertheless."""
     server = fault_server(test_service, [reply('pong'), close(), reply('pong')])
     assert run(EJECTED, kind, server.address) == ['pong', 'ConnectionLost', 'False', '']
+
+
+@each_kind
+def test_a_reply_of_another_kind_is_explained_once(kind, fault_server, closing):
+    """The cause is what decoding said."""
+    http = raw(b'HTTP/1.1 400 Bad Request\r\n\r\n')
+    addresses = [fault_server(test_service, http).address for _ in range(2)]
+    client = closing(made(kind, *addresses, timeout=2000))
+    error = called(client, 'k')
+    assert isinstance(error, errors.WireMismatch)
+    assert type(error.__cause__) is TProtocolException
 
 
 #: What asks for more memory than there is: `ping` of a reply, `setk` of a request.

@@ -20,7 +20,7 @@ from time import monotonic
 from thrift_client import deadlines
 from thrift_client.core.classify import FAILURES, timed_out
 from thrift_client.core.failures import is_foreign
-from thrift_client.errors import ClientClosed, ThriftClientError
+from thrift_client.errors import CallTimeout, ClientClosed, ConnectionLost, ThriftClientError
 from thrift_client.shared.connection_pool import Permit
 from thrift_client.shared.fanout_base import FanOutBase
 from thrift_client.shared.opening import Named, Ready, advance
@@ -374,7 +374,7 @@ class FanOut(FanOutBase):
         connection, leg.connection = leg.connection, None
         self._events.unlisten(leg)
         self._undecided.discard(leg)
-        if leg.reply is not None and isinstance(error, ThriftClientError):
+        if leg.reply is not None and isinstance(error, (CallTimeout, ConnectionLost)):
             error = leg.reply.explained(error)
         leg.unsent = leg.reply = None
         if isinstance(error, ThriftClientError):
