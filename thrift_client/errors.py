@@ -133,11 +133,15 @@ class ThriftClientError(Exception):
         if self.method is not None:
             ran = 'may have run' if self.maybe_executed else 'did not run'
             text += f'; the call {ran}'
-        if self.hint:
-            address = getattr(self.server, 'address', self.server)
-            hint = self.hint if address is None else self.hint.replace(ADDRESS, str(address))
-            text += f'; {hint}'
-        return text
+        hint = self._advice()
+        return f'{text}; {hint}' if hint else text
+
+    def _advice(self) -> str | None:
+        """Return the hint, with the server's address if that is known."""
+        address = getattr(self.server, 'address', self.server)
+        if self.hint is None or address is None:
+            return self.hint
+        return self.hint.replace(ADDRESS, str(address))
 
     def _what(self) -> str:
         """Return what happened, with its facts in parentheses."""
@@ -159,6 +163,7 @@ class ThriftClientError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         state = dict(self.__dict__)
         state['server'] = getattr(self.server, 'name', self.server)
+        state['hint'] = self._advice()  # the name is not an address
         state.pop('inner', None)
         return _restore, (type(self), self.args, state)
 

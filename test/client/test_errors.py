@@ -133,6 +133,19 @@ def test_an_error_pickles(name, duplicate):
     assert 'the reason' in str(got)
 
 
+@pytest.mark.parametrize('duplicate', [lambda e: pickle.loads(pickle.dumps(e)), copy.copy])
+def test_the_hint_of_a_pickled_error_names_the_address(duplicate, fault_server):
+    """The name, which is left of its server, is nothing to connect to."""
+    server = fault_server(test_service, close())
+    with (
+        SimpleClient(test_service, server.address, name='shard-1') as client,
+        pytest.raises(errors.ConnectionLost) as caught,
+    ):
+        client.getk('k')
+    for error in (caught.value, duplicate(caught.value)):
+        assert f'run thrift-client probe {server.address}' in str(error)
+
+
 @every_error
 def test_a_new_error_carries_nothing(name):
     """What has not been said is None; where nothing is known, the class says whether it ran."""
