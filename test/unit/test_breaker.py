@@ -129,6 +129,8 @@ def test_an_indispensable_server_is_ejected_once_it_is_dispensable():
         (1, 10, 10, True),
         (1, 11, 10, False),
         (0.1, 100, 10, True),
+        (0.07, 100, 7, True),  # 0.07 * 100 > 7
+        (0.07, 101, 7, False),
         (None, 100, 99, False),
     ],
 )
@@ -223,6 +225,8 @@ def test_spotless_is_what_a_success_would_not_change():
         (10, 9, 1, False),
         (100, 49, 0.5, True),
         (100, 50, 0.5, False),
+        (100, 28, 0.29, True),  # 0.29 * 100 < 29
+        (100, 29, 0.29, False),
     ],
 )
 def test_may_eject(total, out, share, may):

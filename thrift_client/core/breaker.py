@@ -18,6 +18,8 @@ from thrift_client.policies import CircuitBreaker
 
 CLOSED, EJECTED, PROBING = 'closed', 'ejected', 'probing'
 
+#: Products of a share and a number may be off by this, since most shares aren't exact floats.
+ROUNDING = 1e-9
 #: The minimum number of calls for which a share of failures is significant.
 ENOUGH_CALLS = 10
 
@@ -162,10 +164,10 @@ class Breaker:
         return (
             policy.rate is not None
             and recent >= ENOUGH_CALLS
-            and self._failed >= policy.rate * recent
+            and self._failed >= policy.rate * recent - ROUNDING
         )
 
 
 def may_eject(total: int, out: int, max_share: float) -> bool:
     """Tell whether a pool of `total` servers, `out` of them ejected, can do without another."""
-    return out + 1 < total and out + 1 <= max_share * total
+    return out + 1 < total and out + 1 <= max_share * total + ROUNDING
