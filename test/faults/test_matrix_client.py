@@ -91,6 +91,20 @@ def test_row_60_fork(servers, way):
 
 
 @each_way
+def test_row_60_a_fork_loses_no_figures(servers, way):
+    """The child goes on counting where its parent was, for the rate of a breaker, too."""
+    with a_client(way, servers) as client:
+        assert [outcome(client, 'k') for _ in range(3)] == ['k'] * 3
+        before = stats_of(client)
+        pid = os.fork()
+        if not pid:
+            after = stats_of(client)
+            os._exit((after.calls, after.opened) != (before.calls, before.opened))
+        assert os.waitpid(pid, 0)[1] == 0
+        assert before.calls == 3
+
+
+@each_way
 def test_row_61_storm_of_threads(servers, way):
     """Fifty threads, eight connections, and each thread gets its own reply."""
     wrong = []

@@ -361,6 +361,8 @@ class ConnectionPool:
         for connection in self.open_connections():
             connection.close(forked=True)
             connection.is_listed = False
+            self._calls_gone += connection.calls
+            self._greetings_gone += connection.greeted
         self._live.clear()
         self.idle.clear()
         self.taken = set()
