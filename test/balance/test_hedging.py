@@ -5,7 +5,8 @@ import time
 import pytest
 from thrift.Thrift import TApplicationException
 
-from faults.test_given_back import called, each_kind, made
+from faults.test_given_back import called, each_kind
+from faults.test_given_back import made as made_for
 from on_loop import OnLoop
 from on_loop_pools import made
 from rich_if import rich_service
@@ -365,5 +366,5 @@ def test_a_proxys_answer_says_what_any_attempt_may_have_run(kind, hedge, fault_s
     if 'Balanced' in kind.__name__:
         addresses.append(fault_server(test_service, NOT_PASSED_ON).address)
         options['balance'] = 'first'
-    error = called(closing(made(kind, *addresses, **options)), 'k')
+    error = called(closing(made_for(kind, *addresses, **options)), 'k')
     assert (type(error), error.maybe_executed) == (TApplicationException, True)
