@@ -11,7 +11,6 @@ from thrift_client.mistakes import ask, ask_for
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-
     from thrift_client.core.call import Call
 
 
