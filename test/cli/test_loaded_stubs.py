@@ -86,6 +86,7 @@ struct Item { 1: Status Status, 2: odd.base.Stamp str }
 service Odd {
     Item property(1: Numbers numbers)
     odd.base.Stamp at()
+    void overload()
 }
 """
 ODD_GOOD = """\
@@ -108,7 +109,7 @@ assert_type(thrift_client.HashClient(odd.Odd).all.at()[0].value().seconds, 'int 
 
 
 def test_mypy_knows_names_that_are_difficult(process, tmp_path):
-    """A field named like its type, a dot in a file's name, a method `property`, a typedef."""
+    """A field named like its type, a dot in a file's name, a method `property`, typedefs."""
     (tmp_path / 'odd.thrift').write_text(ODD)
     (tmp_path / 'odd.base.thrift').write_text('struct Stamp { 1: i64 seconds }')
     (tmp_path / 'good.py').write_text(ODD_GOOD)

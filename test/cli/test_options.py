@@ -108,7 +108,7 @@ def test_a_wrong_config_file_is_an_error(cli, tmp_path, content, said):
         (('cal',), "unknown command 'cal'; did you mean 'call'?"),
         (('help',), "unknown command 'help'; --help lists them"),
         (('-s', 'kv.thrift', 'call', 'ping'), 'Options go after the command.'),
-        (('call', 'getk', '-1'), 'Arguments that begin with - go to the end, after --.'),
+        (('call', 'getk', '-1'), 'Put arguments that begin with - at the end, after --.'),
         (('call', '-s', 'test_if.test_service', '-a', 'h:1,h:2', 'ping'), 'mean -a h:1 -a h:2?'),
     ],
 )

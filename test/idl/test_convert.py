@@ -127,9 +127,9 @@ WRONG = [
     ({'items': {}}, 'order.items: expected a list for list<Item>, not {}'),
     ({'notes': {'x': 'y'}}, "order.notes key: expected i32, not 'x'"),
     ({'notes': {'1': 5}}, "order.notes['1']: expected a string, not 5"),
-    ({'notes': {'1': 'a', ' 1': 'b'}}, 'order.notes: 1 is a key twice'),
-    ({'prices': {'BOOK': 1, '1': 2}}, 'order.prices: <Kind.BOOK: 1> is a key twice'),
-    ({'notes': [[1, 'a'], [1, 'b']]}, 'order.notes: 1 is a key twice'),
+    ({'notes': {'1': 'a', ' 1': 'b'}}, 'order.notes: the key 1 is given twice'),
+    ({'prices': {'BOOK': 1, '1': 2}}, 'order.prices: the key <Kind.BOOK: 1> is given twice'),
+    ({'notes': [[1, 'a'], [1, 'b']]}, 'order.notes: the key 1 is given twice'),
     ({'raw': '%'}, 'order.raw: expected binary as base64'),
     ({'price': True}, 'order.price: expected a number, not True'),
     ({'price': 10**400}, 'order.price: expected a number that fits a double'),
@@ -229,3 +229,5 @@ def test_names_that_python_has_taken(write):
     assert convert.from_json(module.S, '{"class": "None", "from": "mro"}') == value
     assert convert.from_json(module.S, '{"class_": "None_", "from_": 4}') == value
     assert convert.from_json(module.S, convert.to_json(value)) == value
+    with pytest.raises(ValueError, match="the field 'class_' is given twice"):
+        convert.from_dict(module.S, {'class': 3, 'class_': 4})

@@ -254,6 +254,16 @@ def test_a_map_of_wrong_types_is_broken(protocol):
         answer(protocol, 'lookup', before + wrong + after, max_container_length=1000)
 
 
+def test_a_list_of_other_elements_is_no_map_over_the_limit():
+    """Its first byte in compact would be the number of elements of a large map."""
+    result = SERVICE.methods['texts'].result(success=['x'] * 5)
+    data = message('compact', 'texts', TMessageType.REPLY, SEQID, result)
+    before, found, after = data.rpartition(b'\x58')
+    assert found
+    with pytest.raises(errors.DecodeError, match='wrong ttype'):
+        answer('compact', 'texts', before + b'\x55' + after, max_container_length=50)
+
+
 def test_incomplete_is_told_from_broken():
     """If bytes are missing, `Incomplete` says how many are needed at least."""
     made = wire('binary')

@@ -13,6 +13,7 @@ from thrift.protocol.TCompactProtocol import (
     TCompactProtocolFactory,
 )
 from thrift.protocol.THeaderProtocol import THeaderProtocolFactory
+from thrift.protocol.TJSONProtocol import TJSONProtocolFactory
 from thrift.transport.TTransport import (
     TBufferedTransport,
     TBufferedTransportFactory,
@@ -24,7 +25,13 @@ from handlers import KeyValue, Rich
 from on_loop import BLOCKING
 from rich_if import rich_service
 from test_if import test_service
-from thrift_client import ReplicatedClient, SimpleClient, ThreadedReplicatedClient, errors
+from thrift_client import (
+    HashClient,
+    ReplicatedClient,
+    SimpleClient,
+    ThreadedReplicatedClient,
+    errors,
+)
 from thrift_client.aio import AsyncSimpleClient
 from thrift_client.testing import Server
 from ways import FEW_WIRES
@@ -251,15 +258,17 @@ def test_a_container_of_a_factorys_protocol_ends_there(
 
 @pytest.mark.parametrize('kind', [SimpleClient, AsyncSimpleClient])
 def test_a_factory_without_limits_is_refused(kind):
-    """The option would have no effect."""
+    """The option would have no effect; that of a pool only has none for this server."""
 
     class BareFactory:
         def getProtocol(self, transport):
             return Bare(transport)
 
-    kind(rich_service, protocol=BareFactory())
-    with pytest.raises(ValueError, match=r'max_container_length contradicts .*Bare'):
-        kind(rich_service, protocol=BareFactory(), max_container_length=5)
+    for factory in BareFactory(), TJSONProtocolFactory():
+        kind(rich_service, protocol=factory)
+        with pytest.raises(ValueError, match='max_container_length contradicts protocol='):
+            kind(rich_service, protocol=factory, max_container_length=5)
+        HashClient(rich_service, max_container_length=5).add_server('h', protocol=factory)
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def _show(exc: click.ClickException) -> None:
         if exc.ctx.parent is None:
             text += ' Options go after the command.'
         elif exc.option_name[1:2].isdigit():
-            text += ' Arguments that begin with - go to the end, after --.'
+            text += ' Put arguments that begin with - at the end, after --.'
     output.print_error(text)
 
 

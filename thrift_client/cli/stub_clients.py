@@ -16,8 +16,9 @@ _HEADER = """\
 from asyncio import Task
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future
-from typing import Any, Generic, Literal, Self, TypeVar, overload
+from typing import Any, Generic, Literal, Self, TypeVar
 import builtins
+import typing
 import uuid
 
 from thrift_client import typed, typed_aio
@@ -105,8 +106,9 @@ _NEW = (
     'server: Any = ..., name: builtins.str | None = ..., *, weight: builtins.float = ..., '
     '**options: Any'
 )
-#: A method of the service may be called `property`.
+#: A method of the service may be called `property` or `overload`.
 _PROPERTY = '    @builtins.property'
+_OVERLOAD = '    @typing.overload'
 #: The parameter for a method's name: no argument in an IDL can have this name.
 _NAME = 'methodø'
 _INIT = '    def __init__(self, {}) -> None: ...'
@@ -156,7 +158,7 @@ def _client(kind: Kind, methods: list[Method]) -> list[str]:
     view = '    def with_options(self, {}**options: Any) -> {}: ...'
     if kind.gives == _ALL or kind.keyed:
         merged = view.format('*, merge: Callable[..., Any], ', 'Any')
-        lines += ['    @overload', merged, '    @overload']
+        lines += [_OVERLOAD, merged, _OVERLOAD]
     return [*lines, view.format('', 'Self')]
 
 
@@ -193,14 +195,14 @@ def _by_name(
         arguments, result = _signature(method, gives, hidden)
         literal = f'Literal[{method.name!r}]'
         lines += [
-            '    @overload',
+            _OVERLOAD,
             f'    {begin} {name}(self, {_NAME}: {literal}, /{arguments}) -> {result}: ...',
         ]
     anything = gives.replace('list[', f'{stub_types.builtin("list", hidden)}[').format('Any')
     anything = 'Any' if name == 'call' else anything
     return [
         *lines,
-        '    @overload' if lines else '',
+        _OVERLOAD if lines else '',
         f'    {begin} {name}(self, {_NAME}: {text}, /, {rest}) -> {anything}: ...',
     ]
 

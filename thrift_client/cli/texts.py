@@ -130,7 +130,8 @@ class HeaderType(click.ParamType):  # type: ignore[type-arg]
             name, colon, text = value.partition(':')
             pair = (name.strip(), text.strip()) if colon else None
         if not isinstance(pair, tuple) or not all(isinstance(part, str) for part in pair):
-            self.fail(f'a header is written "name: value", both texts, not {value!r}', param, ctx)
+            # What was given may be a secret.
+            self.fail('a header is written "name: value", both texts', param, ctx)
         return pair
 
 

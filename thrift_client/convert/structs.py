@@ -163,6 +163,8 @@ class FromPlain:
                 names = [field.name for field in shape.fields]
                 hint = nearest(str(name), names) or f'; it has {", ".join(names) or "none"}'
                 raise ValueError(f'{path}: {shape.name} has no field {name!r}{hint}')
+            if field.name in given:
+                raise ValueError(f'{path}: the field {field.name!r} is given twice')
             if inner is not None:
                 inner = self.value(field.type, inner, f'{path}.{name}')  # noqa: PLW2901
             given[field.name] = inner
@@ -199,7 +201,7 @@ class FromPlain:
             each = self._key(type_.key, name, f'{path} key')
             try:
                 if each in made:
-                    raise ValueError(f'{path}: {each!r} is a key twice')
+                    raise ValueError(f'{path}: the key {each!r} is given twice')
                 made[each] = found
             except TypeError:
                 raise ValueError(

@@ -82,8 +82,9 @@ def is_timeout(exc: OSError) -> bool:
 
 #: What the C extension says of types, and of a map over the limit on containers.
 _WRONG_TYPES = 'got wrong ttype'
-#: The most bytes of a compact 32-bit number.
+#: The most bytes of a compact 32-bit number, and the greatest number of a compact type.
 _LONGEST_VARINT = 5
+_MOST_COMPACT_TYPE = 13
 
 
 class IdleMeter:
@@ -139,7 +140,8 @@ def map_too_large(exc: BaseException, protocol: Any, *, binary: bool) -> Message
     """Return the error for a map over the limit on containers; None for any other failure.
 
     The C extension refuses such a map just after its number of elements, but says that its types
-    are wrong. In compact, where a number may have one byte, that can be true as well.
+    are wrong. In compact, where a number may have one byte, that can be true as well: then what
+    follows is mostly not the types of a map.
     """
     limit = getattr(protocol, 'container_length_limit', None)
     if limit is None or not isinstance(exc, TypeError) or _WRONG_TYPES not in str(exc):
@@ -149,7 +151,7 @@ def map_too_large(exc: BaseException, protocol: Any, *, binary: bool) -> Message
     buffer.seek(max(0, end - _LONGEST_VARINT))
     last = buffer.read(end - buffer.tell())
     count = int.from_bytes(last[-4:], 'big', signed=True) if binary else _varint_at_end(last)
-    if count <= limit:
+    if count <= limit or not (binary or _are_compact_types(buffer.read(1))):
         return None
     return MessageTooLarge(
         f'a map in the reply has {count} elements, over its limit of {limit}',
@@ -169,6 +171,11 @@ def _varint_at_end(data: bytes) -> int:
             break
         count = count << 7 | byte & 0x7F
     return count
+
+
+def _are_compact_types(data: bytes) -> bool:
+    """Tell whether this byte has the types of a map's keys and values."""
+    return bool(data) and all(1 <= kind <= _MOST_COMPACT_TYPE for kind in divmod(data[0], 16))
 
 
 def decode_error(exc: BaseException) -> DecodeError | MessageTooLarge:

@@ -106,7 +106,9 @@ def _protocol_maker(
     if not isinstance(options.protocol, str):
         make: Callable[[Any], Any] = options.protocol.getProtocol
         limit = options.max_container_length
-        return make if limit is None else partial(_limited, make, limit)
+        if limit is None or not limits_containers(options.protocol):
+            return make
+        return partial(_limited, make, limit)
     limits = {
         'string_length_limit': options.max_message_size,
         'container_length_limit': options.max_message_size
@@ -138,15 +140,20 @@ def _spoken_by(make: Callable[[Any], Any]) -> str:
     return protocol_of(buffer.getvalue()) or _OWN
 
 
+def limits_containers(factory: Any) -> bool:
+    """Tell whether the protocols of a user's factory can have a limit on their containers."""
+    protocol = factory.getProtocol(TMemoryBuffer())
+    try:
+        protocol.container_length_limit = protocol.container_length_limit
+    except AttributeError:
+        return False
+    return True
+
+
 def _limited(make: Callable[[Any], Any], limit: int, transport: Any) -> Any:
-    """Return a protocol of a user's factory, with a limit on its containers. Raises ValueError."""
+    """Return a protocol of a user's factory, with a limit on its containers."""
     protocol = make(transport)
-    own = getattr(protocol, 'container_length_limit', limit)
-    if not hasattr(protocol, 'container_length_limit'):
-        raise ValueError(
-            f'max_container_length contradicts this protocol factory: {type(protocol).__name__} '
-            'has no container_length_limit'
-        )
+    own = protocol.container_length_limit
     protocol.container_length_limit = limit if own is None else min(own, limit)
     return protocol
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from thrift_client.core.transports import TRANSPORTS
 from thrift_client.core.transports.header import PROTOCOL_IDS
+from thrift_client.core.wire import limits_containers
 from thrift_client.options import Options, from_query
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -97,6 +98,12 @@ def check_contradictions(given: Mapping[str, Any], scheme: str = '', label: str 
         if transport not in (None, 'header'):
             raise ValueError(f"protocol='header' contradicts transport={transport!r}")
     _check_header(transport, protocol)
+    has_limit = given.get('max_container_length') is not None
+    if has_limit and hasattr(protocol, 'getProtocol') and not limits_containers(protocol):
+        raise ValueError(
+            f'max_container_length contradicts protocol={protocol!r}, whose protocols have no '
+            'container_length_limit'
+        )
     if scheme == 'http' and given.get('ssl'):
         raise ValueError(f'ssl contradicts {label!r}: use https://')
     if http and given.get('sasl') is not None:

@@ -388,7 +388,7 @@ class PoolBase(Generic[S]):
         if address.scheme in ('http', 'https') and self._given.get('sasl'):
             raise ValueError(
                 f'{member.name}: {address.scheme}:// is refused because the pool has sasl, which '
-                'HTTP has not'
+                "HTTP doesn't support"
             )
         own = from_query(said)
         is_tls = self._given.get('ssl') or address.scheme in ('thrifts', 'https')

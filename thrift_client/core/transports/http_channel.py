@@ -224,6 +224,8 @@ class HttpAssembler:
             except RemoteProtocolError as exc:
                 if self._response is not None and 'closed' in str(exc):
                     raise closed_by_server(partial=True) from exc
+                if self._response is None and self._received > _MOST_HEAD:
+                    raise _too_long() from exc
                 raise DecodeError(f'the reply is not HTTP: {exc}', maybe_executed=True) from exc
             if event is NEED_DATA or event is PAUSED:
                 return None
@@ -237,7 +239,7 @@ class HttpAssembler:
     def _begin(self, response: Any) -> None:
         head = self._received - len(self._parser.trailing_data[0])
         if head > _MOST_HEAD:
-            raise DecodeError(f'the head of the response has {head} bytes', maybe_executed=True)
+            raise _too_long()
         self._response = response
         self._headers = [
             (name.decode('latin-1'), value.decode('latin-1')) for name, value in response.headers
@@ -352,6 +354,12 @@ class _Inflater:
             inflated += self._stream.decompress(data, limit - len(inflated))
             data = self._stream.unused_data
         return inflated
+
+
+def _too_long() -> DecodeError:
+    return DecodeError(
+        f'the head of the response has more than {_MOST_HEAD} bytes', maybe_executed=True
+    )
 
 
 def _parser() -> Any:
