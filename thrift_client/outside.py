@@ -6,15 +6,19 @@ import sys
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from types import FrameType
+    from types import CodeType, FrameType
     from typing import Any
+
+
+#: Flags of code that takes `*args`, and `**kwargs`.
+_VARARGS, _VARKEYWORDS = 4, 8
 
 
 def is_foreign(exc: BaseException) -> bool:
     """Tell whether an exception is foreign: from a signal handler, not from the call itself.
 
-    A handler is a frame that runs the code of one, or that was called with the frame that it
-    interrupted, which is the one before it in the traceback.
+    A handler is a frame that was called with the frame that it interrupted, which is the one before
+    it in the traceback; or that runs the code of one and has deleted its arguments.
     """
     interrupted: FrameType | None = None
     codes: set[Any] | None = None
@@ -24,20 +28,27 @@ def is_foreign(exc: BaseException) -> bool:
         # To look at a frame's variables makes a copy of them, which keeps the exception in a frame
         # that has caught it; a trace function can put such a frame here twice.
         if interrupted is not None and frame is not interrupted:
-            codes = _codes_of_handlers() if codes is None else codes
-            if frame.f_code in codes:
-                return True
-            for value in frame.f_locals.values():  # its handler may have been replaced
+            variables = frame.f_locals
+            for value in variables.values():
                 given: Any = value if type(value) is tuple else (value,)  # of `*args`
                 for each in given:
                     if each is interrupted:  # `in` would compare the values of a call
                         return True
+            if not _parameters_of(frame.f_code) <= variables.keys():
+                codes = _codes_of_handlers() if codes is None else codes
+                if frame.f_code in codes:
+                    return True
         interrupted, entry = frame, entry.tb_next
     return False
 
 
+def _parameters_of(code: CodeType) -> set[str]:
+    many = bool(code.co_flags & _VARARGS) + bool(code.co_flags & _VARKEYWORDS)
+    return set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + many])
+
+
 def _codes_of_handlers() -> set[Any]:
-    """Return the code of all signal handlers; a handler may have deleted its arguments."""
+    """Return the code of all signal handlers."""
     signal: Any = sys.modules.get('_signal')  # `signal` would make an enum of each
     if signal is None:
         return set()

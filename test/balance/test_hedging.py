@@ -1,5 +1,6 @@
 """A slow call of an idempotent method is hedged; quick calls and other methods are not."""
 
+import socket
 import time
 
 import pytest
@@ -265,6 +266,23 @@ def test_hedges_that_are_due_at_once_do_not_wait_for_a_connection(
             failures.append(exc)
     assert sorted(failure.attempts for failure in failures) == [1, 1, 1, 2]
     assert one.stats().opened == 5
+
+
+def test_nor_do_hedges_with_headers_from_a_function(closing):
+    """It is asked once for each call, so that a hedge may begin at once."""
+    with socket.create_server(('127.0.0.1', 0)) as silent:
+        address = f'http://127.0.0.1:{silent.getsockname()[1]}/'
+        asked = []
+        client = closing(
+            made(
+                AsyncSimpleClient, test_service, address, timeout=300, max_connections=3,
+                hedge=Hedge(after=50), idempotent=True, headers=lambda: asked.append(1) or {},
+            )
+        )  # fmt: skip
+        calls = [client.submit('getk', str(number)) for number in range(2)]
+        failures = [call.exception(10) for call in calls]
+        assert sorted(failure.attempts for failure in failures) == [1, 2]
+        assert (len(asked), client.stats().opened) == (2, 3)
 
 
 class Chooser:

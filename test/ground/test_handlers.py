@@ -510,6 +510,38 @@ def test_from_a_handler_that_deletes_its_arguments(kind, phase, made, form, faul
     assert caught.value is made
 
 
+def in_a_wrapper(function):
+    """Return a function whose code is that of all others that this has returned."""
+
+    @functools.wraps(function)
+    def wrapper(*args):
+        return function(*args)
+
+    return wrapper
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_code_that_a_handler_shares_is_not_a_handlers(kind, fault_server):
+    """Such as that of a decorator, around a handler and around `on_connect`."""
+
+    def refusing(_):
+        raise ConnectionRefusedError(111, 'the token server is down')
+
+    server = fault_server(test_service, reply('value'))
+    found = signal.signal(signal.SIGALRM, in_a_wrapper(lambda *_: None))
+    try:
+        with KINDS[kind](server.address, on_connect=in_a_wrapper(refusing)) as client:
+            if kind == 'client':
+                with pytest.raises(errors.ConnectError, match='the token server'):
+                    client.getk('k')
+            else:
+                got = client.getk('k')
+                response = got[0] if isinstance(got, list) else got
+                assert isinstance(response.exception, errors.ConnectError)
+    finally:
+        signal.signal(signal.SIGALRM, found)
+
+
 @pytest.mark.parametrize('kind', [TimeoutError, BlockingIOError])
 @pytest.mark.parametrize('before', [0, 1, 3])
 @pytest.mark.parametrize('wire', WIRES)

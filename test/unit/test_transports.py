@@ -3,6 +3,7 @@
 import gzip
 import random
 import struct
+import sys
 import zlib
 from itertools import pairwise
 
@@ -569,7 +570,8 @@ def test_impossible_headers_are_an_encode_error(headers):
         Way('http').channel.wrap(b'', 1, headers)
     assert TOKEN not in str(caught.value) or TOKEN in ''.join(headers)
     assert caught.value.__cause__ is None
-    assert caught.value.__context__ is None
+    # Exceptions that other tests have raised at any instruction may leave one as being handled.
+    assert caught.value.__context__ is sys.exception()
 
 
 @pytest.mark.parametrize('url', ['http://bücher.example/', 'http://h/bücher', 'http://h/a b'])

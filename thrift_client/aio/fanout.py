@@ -178,7 +178,8 @@ class AsyncFanOut(FanOutBase):
                 connection.start(exchange)
                 return
         connections.bind(leg.method.name)
-        if not callable(options.headers):
+        was_asked = leg.whole is not None and options.headers is leg.whole.headers_of
+        if was_asked or not callable(options.headers):
             call = leg.join()
             self._encode(leg)  # an EncodeError is the caller's mistake
             call.encoded(leg.message)

@@ -40,8 +40,8 @@ class Leg:
     """
 
     __slots__ = (
-        'arguments', 'attempts_before', 'call', 'codec', 'connection', 'deadline', 'endpoint',
-        'expires', 'message', 'method', 'opening', 'options', 'permit', 'picker',
+        '_mistake', 'arguments', 'attempts_before', 'call', 'codec', 'connection', 'deadline',
+        'endpoint', 'expires', 'message', 'method', 'opening', 'options', 'permit', 'picker',
         'place', 'plan', 'position', 'reply', 'response', 'seqid', 'started', 'unsent',
         'waits_for', 'whole',
     )  # fmt: skip
@@ -75,6 +75,7 @@ class Leg:
         self.attempts_before = 0
         self.call: Call | None = None
         self.response: ThriftResponse[Any] | None = None
+        self._mistake: BaseException | None = None  # of the caller's own function
         #: The encoded request, and what encoded it and reads the reply.
         self.message = b''
         self.codec: Codec | None = None
@@ -157,6 +158,7 @@ class Leg:
         Raises that of a function of the caller, and doesn't end.
         """
         if is_callers(error):
+            self._mistake = error
             raise error
         if self.call is None:
             self.join()
@@ -184,10 +186,12 @@ class Leg:
             'the call was given up, as its answer was not needed', maybe_executed=may_have_run
         )
         call, attempts = self.call, self.attempts
+        mistake, self._mistake = self._mistake, None
         if call is not None:
-            call.give_up(outside or error)
+            call.give_up(mistake or outside or error)
         else:
             self.endpoint.located(error, self.method.name, self.started)
+        del mistake  # its traceback has frames that refer to the leg
         if self.attempts_before or call is None:
             self._land(GIVEN_UP)
         return self._failure(error, attempts)

@@ -319,13 +319,14 @@ class TwoChoices:
         # What is left of the draw is as random; a position from the end is one, too.
         second = first - 1 - floor((drawn - first) * (total - 1))
         one, other = candidates[first], candidates[second]
-        if one.flights or other.flights or one.stamp is None or other.stamp is None:
+        since, others = one.stamp, other.stamp
+        if one.flights or other.flights or since is None or others is None:
             is_better = one.cost(now, one.weight) <= other.cost(now, one.weight)
         # Both are idle, and all averages fall alike: only what is between their stamps counts.
-        elif one.stamp < other.stamp:
-            is_better = one.ewma * exp((one.stamp - other.stamp) / _DECAY) <= other.ewma
+        elif since < others:
+            is_better = one.ewma * exp((since - others) / _DECAY) <= other.ewma
         else:
-            is_better = one.ewma <= other.ewma * exp((other.stamp - one.stamp) / _DECAY)
+            is_better = one.ewma <= other.ewma * exp((others - since) / _DECAY)
         return first if is_better else second % total
 
 

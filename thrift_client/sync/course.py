@@ -31,4 +31,5 @@ def make_attempts(call: Call) -> Any:
             call.failed(exc, monotonic())
         else:
             if call.done(result, monotonic()):
+                del result  # the traceback of its exception will hold this frame: a cycle
                 return call.value()
