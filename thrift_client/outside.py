@@ -34,7 +34,7 @@ def is_foreign(exc: BaseException) -> bool:
                 for each in given:
                     if each is interrupted:  # `in` would compare the values of a call
                         return True
-            if not _parameters_of(frame.f_code) <= variables.keys():
+            if not _parameters_of(frame.f_code).issubset(variables):
                 codes = _codes_of_handlers() if codes is None else codes
                 if frame.f_code in codes:
                     return True
