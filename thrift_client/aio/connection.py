@@ -17,7 +17,7 @@ from weakref import ref
 from thrift_client.aio.place import AsyncPlace
 from thrift_client.aio.stream import ready
 from thrift_client.core.classify import timed_out
-from thrift_client.core.failures import is_foreign
+from thrift_client.core.failures import is_foreign, unless_foreign
 from thrift_client.errors import CallTimeout, ConnectionLost, ThriftClientError, WrongLoop
 from thrift_client.shared.connection import UNFRAMED, ConnectionBase, frame_length, unframed
 from thrift_client.shared.platform import READABLE, WRITABLE
@@ -433,8 +433,8 @@ def running_loop() -> AbstractEventLoop | None:
     """Return the loop that runs in this thread, or None."""
     try:
         return get_running_loop()
-    except RuntimeError:
-        return None
+    except RuntimeError as exc:
+        return unless_foreign(exc)  # type: ignore[no-any-return]
 
 
 def wrong_loop(what: str, loop: AbstractEventLoop) -> WrongLoop:
