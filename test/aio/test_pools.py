@@ -177,6 +177,7 @@ async def test_aclose_ends_the_wait_for_a_first_list(way):
             await asyncio.wait_for(first, 5)
 
 
+@pytest.mark.filterwarnings('ignore:unclosed <socket:ResourceWarning')  # of the closed loop's calls
 @pytest.mark.parametrize('begun', [False, True])
 @pytest.mark.parametrize('way', ['map', 'as_completed'])
 def test_an_iterator_belongs_to_its_loop(fault_server, way, begun, new_loop):

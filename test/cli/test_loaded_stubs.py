@@ -108,22 +108,23 @@ assert_type(thrift_client.HashClient(odd.Odd).all.at()[0].value().seconds, 'int 
 """
 
 
+#: A module of a package that has stubs in another folder: without one of its own it is anything.
+PARTLY = """\
+from shared.base import base_service, constants
+import thrift_client
+
+thrift_client.SimpleClient(base_service).version().upper()
+print(constants.ANYTHING)
+"""
+
+
 def test_mypy_knows_names_that_are_difficult(process, tmp_path):
-    """A field named like its type, a dot in a file's name, a method `property`, typedefs."""
+    """A field named like its type, a dot in a file's name, methods named as what stubs need."""
     (tmp_path / 'odd.thrift').write_text(ODD)
     (tmp_path / 'odd.base.thrift').write_text('struct Stamp { 1: i64 seconds }')
-    (tmp_path / 'good.py').write_text(ODD_GOOD)
+    (tmp_path / 'odd_names.py').write_text(ODD_GOOD)
+    (tmp_path / 'partly.py').write_text(PARTLY)
     process('stubs', '-o', 'types', 'odd.thrift')
-    assert run_mypy(tmp_path, 'types', 'good.py') == 'Success: no issues found in 1 source file\n'
-
-
-def test_modules_without_a_stub_may_be_imported(process, tmp_path):
-    """Those of a package that has stubs in another folder: they are anything."""
     process('stubs', '--gen-py', TEST / 'gen-py', '-o', 'types', 'shared.base.base_service')
-    (tmp_path / 'good.py').write_text(
-        'from shared.base import base_service, constants\n'
-        'import thrift_client\n'
-        'thrift_client.SimpleClient(base_service).version().upper()\n'
-        'print(constants.ANYTHING)\n'
-    )
-    assert run_mypy(tmp_path, 'types', 'good.py') == 'Success: no issues found in 1 source file\n'
+    said = run_mypy(tmp_path, 'types', 'odd_names.py', 'partly.py')
+    assert said == 'Success: no issues found in 2 source files\n'

@@ -188,7 +188,7 @@ def call_again(client):
 
 
 @pytest.mark.filterwarnings('ignore:unclosed <socket:ResourceWarning')
-@pytest.mark.parametrize('step', [7, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize('step', [11, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize('kept', [8, 0], ids=['open', 'cold'])
 @pytest.mark.parametrize(('way', 'wire'), FEW, ids=['-'.join(row) for row in FEW])
 def test_at_every_line(way, wire, kept, step, pairs):
