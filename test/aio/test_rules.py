@@ -378,7 +378,9 @@ async def test_what_a_signal_handler_raises_passes_through(fault_server, kind, n
 @pytest.mark.parametrize('options', [
     {},
     {'hedge': thrift_client.Hedge(after=20), 'idempotent': True},
-    {'retry': RetryPolicy(attempts=2, backoff=1), 'idempotent': True},
+    pytest.param(
+        {'retry': RetryPolicy(attempts=2, backoff=1), 'idempotent': True}, marks=pytest.mark.long
+    ),
 ], ids=['plain', 'hedged', 'retried'])  # fmt: skip
 @pytest.mark.parametrize('outcome', [
     close(), silence(), raw(b'no Thrift message'),

@@ -56,7 +56,7 @@ def test_precedence_is_flag_environment_file_default(cli, rich_server, tmp_path)
         ('{circuit_breaker: {eject: 1s, check: version}, hedge: {after: 20ms}}', 0),
     ],
 )
-@pytest.mark.parametrize('command', ['call', 'shell'])
+@pytest.mark.parametrize('command', ['call', pytest.param('shell', marks=pytest.mark.long)])
 def test_durations_in_the_config_file_have_units(rich, tmp_path, content, code, command):
     """Those of methods and of policies, too: in a call that takes 400 ms."""
     (tmp_path / 'mine.yaml').write_text(content)

@@ -81,7 +81,7 @@ def wait_until(ready):
 
 @each_kind
 @pytest.mark.parametrize('answers', [1, 3])
-@pytest.mark.parametrize('pause_ms', [0, 6, 20, 60])
+@pytest.mark.parametrize('pause_ms', [0, 6, pytest.param(20, marks=pytest.mark.long), 60])
 def test_a_server_that_closes_after_its_answers(kind, pause_ms, answers, fault_server):
     """No call sees it, if the server closed 5 ms or more before."""
 
