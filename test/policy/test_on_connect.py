@@ -113,21 +113,6 @@ def test_logins_are_not_calls_for_the_rate_of_a_breaker(kind, fault_server, clos
     assert first_of(client).stats().ejected
 
 
-@pytest.mark.parametrize('attempt', ['answered', 'lost', 'refused'])
-def test_logins_are_not_calls_for_the_retry_budget(attempt, fault_server, client_of):
-    """Nor are they once their connection is closed, or if it never carried a call."""
-    scripts = {'answered': [ECHO, ECHO], 'lost': [ECHO, close()], 'refused': [close()]}
-    server = fault_server(test_service, per_connection(scripts[attempt]))
-    client = client_of(
-        server.address, on_connect=log_in, max_idle=0, retry=RetryPolicy(attempts=1)
-    )
-    for _ in range(5):
-        called(client, 'k')
-    assert client.stats().calls == (5 if attempt == 'refused' else 10)
-    attempts = 0 if attempt == 'refused' else 5
-    assert client._endpoint.connections.count_attempts() == attempts
-
-
 @pytest.mark.parametrize('kind', FAN_OUTS, ids=name)
 def test_in_fan_outs(kind, fault_server, closing):
     """Every server's connection, once."""

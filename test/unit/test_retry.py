@@ -5,9 +5,14 @@ import itertools
 import pytest
 from thrift.Thrift import TApplicationException
 
-from thrift_client import RetryPolicy, errors
+from faults.test_given_back import called
+from policy.test_on_connect import ECHO, log_in
+from test_if import test_service
+from thrift_client import RetryPolicy, SimpleClient, errors
 from thrift_client.core.classify import is_out_of_reach
 from thrift_client.core.retry import FLOOR, SAVED, Retries, RetryBudget
+from thrift_client.testing import per_connection
+from thrift_client.testing.behaviours import close
 
 NOW = 1000.0
 
@@ -320,3 +325,17 @@ def test_no_budget_left_ends_the_call():
     begun = begin(idempotent=True, of=of)
     assert begun.after(DECISIONS['lost afterwards'][0], NOW, 0.5) is None
     assert begun.attempts == 1
+
+
+@pytest.mark.parametrize('attempt', ['answered', 'lost', 'refused'])
+def test_logins_are_not_calls_for_the_retry_budget(attempt, fault_server):
+    """Nor are they once their connection is closed, or if it never carried a call."""
+    scripts = {'answered': [ECHO, ECHO], 'lost': [ECHO, close()], 'refused': [close()]}
+    server = fault_server(test_service, per_connection(scripts[attempt]))
+    options = {'on_connect': log_in, 'max_idle': 0, 'retry': RetryPolicy(attempts=1)}
+    with SimpleClient(test_service, server.address, **options) as client:
+        for _ in range(5):
+            called(client, 'k')
+        assert client.stats().calls == (5 if attempt == 'refused' else 10)
+        attempts = 0 if attempt == 'refused' else 5
+        assert client._endpoint.connections.count_attempts() == attempts

@@ -131,7 +131,7 @@ class AsyncConnectionPool(ConnectionPool):
         return len(self.line)
 
     def claim(self) -> Any:
-        """Take an idle connection, or a permit to open one; None if there is no limit."""
+        """Return an idle connection, or a permit to open one; None if there is no limit."""
         return None if self.limit is None else self.take_checked() or self.try_reserve()
 
     async def take(self, expires: float | None, claimed: Any = None) -> AsyncConnection:
@@ -373,7 +373,7 @@ class AsyncConnectionPool(ConnectionPool):
     def discard(self, connection: Any, reason: BaseException | str) -> None:
         """Close a connection; if the server broke it, also close the idle ones."""
         super().discard(connection, reason)
-        if not (self._live or self.line or self.gate.isdisjoint(('closed', 'retired'))):
+        if self.is_ending and not self._live and not self.line:
             self._end_alarm()
 
     def wake_all(self) -> None:

@@ -125,7 +125,7 @@ class CallThreads:
                 self._over.set()
 
     def work(self, index: int) -> None:
-        """Do the work of one thread, until there is no more or `_stopped` is set."""
+        """Do the work of one thread, until none is left or `_stopped` is set."""
         raise NotImplementedError
 
 

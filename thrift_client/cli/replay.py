@@ -108,7 +108,7 @@ class _Log:
         self.skipped: dict[int, str] = {}
 
     def requests(self) -> Iterator[tuple[int, request_log.LoggedRequest]]:
-        """Return the requests with their line numbers. A usage error if there is no such file."""
+        """Return the requests with their line numbers. Raises UsageError without such a file."""
         try:
             yield from request_log.read(self.path, self.skip)
         except OSError as exc:

@@ -190,9 +190,14 @@ class ConnectionPool:
                     self.drop_idle()
 
     @property
+    def is_ending(self) -> bool:
+        """Whether it keeps no connections any more: the client was closed, or the server removed."""
+        return not self.gate.isdisjoint(('closed', 'retired'))
+
+    @property
     def most_kept(self) -> int:
-        """How many idle connections are kept: none of a closed client or a removed server."""
-        return 0 if 'closed' in self.gate or 'retired' in self.gate else self.max_idle
+        """How many idle connections are kept."""
+        return 0 if self.is_ending else self.max_idle
 
     def is_fit(self, connection: Any, now: float) -> bool:
         """Tell whether a connection that was idle may be used; discards it if not."""
@@ -318,11 +323,11 @@ class ConnectionPool:
         try:
             connection.close()
         finally:  # a signal handler may raise while the kernel closes it
-            self._forget(connection, reason)
+            self._unregister(connection, reason)
         if isinstance(reason, ConnectionLost):
             self.drop_idle()
 
-    def _forget(self, connection: Any, reason: BaseException | str) -> None:
+    def _unregister(self, connection: Any, reason: BaseException | str) -> None:
         """Count a closed connection and free its permit, once."""
         # `_live` may have lost it already: the collector clears references before finalizers run.
         was_listed, connection.is_listed = connection.is_listed, False

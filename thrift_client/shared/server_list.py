@@ -292,18 +292,19 @@ class ServerList:
             follower.begin()
         except BaseException:
             follower.close()
-            self._forget(follower)
+            self._unfollow(follower)
             raise
         if self.closed:
             raise closed()
 
-    def _forget(self, follower: Follower) -> None:
+    def _unfollow(self, follower: Follower) -> None:
         """Remove a follower whose source can't be followed, and what it may have listed."""
         self.set_list(follower, ())
         with self._lock:
             position = self.followers.index(follower)
             self.followers = self.followers[:position] + self.followers[position + 1 :]
-            self.roster.claims = self.roster.claims.without(position)
+            if not self.closed:
+                self._change(lambda claims: claims.without(position))
 
     def claims_of(self, members: Iterable[Member]) -> Iterable[Claim | Exception]:
         """Yield the claims of a source's members, or the reason why the pool can't have one."""
