@@ -191,7 +191,7 @@ class ConnectionPool:
 
     @property
     def is_ending(self) -> bool:
-        """Whether it keeps no connections any more: the client was closed, or the server removed."""
+        """Whether it keeps no more connections: the client was closed, or the server removed."""
         return not self.gate.isdisjoint(('closed', 'retired'))
 
     @property
