@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from thrift_client.cli.load import CallThreads
+from thrift_client.cli.commands.load import CallThreads
 
 
 @pytest.mark.parametrize('threads', [1, 2])

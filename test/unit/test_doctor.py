@@ -1,6 +1,6 @@
 """What `doctor` says of an installation, for given versions."""
 
-from thrift_client.cli.doctor import problems, unsafe
+from thrift_client.cli.commands.doctor import problems, unsafe
 
 
 def test_doctor_names_what_is_unsafe_missing_or_slow():

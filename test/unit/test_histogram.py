@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from thrift_client.cli.histogram import Histogram
+from thrift_client.cli.commands.histogram import Histogram
 
 
 def test_a_histogram_is_exact_to_one_per_cent():

@@ -2,8 +2,8 @@
 
 import pytest
 
-from thrift_client.cli import probe
-from thrift_client.cli.wires import WIRES, WireFormat, answered, request
+from thrift_client.cli.commands import probe
+from thrift_client.cli.commands.wires import WIRES, WireFormat, answered, request
 
 
 @pytest.mark.parametrize('wire', WIRES, ids='/'.join)

@@ -4,7 +4,7 @@ from types import ModuleType
 
 from thrift.Thrift import TType
 
-from thrift_client.cli import stub_types
+from thrift_client.cli.commands import stub_types
 
 
 def test_a_module_whose_name_ends_in_another_s_keeps_its_own():

@@ -45,7 +45,7 @@ class App(Group):
         """Import a command."""
         if name not in COMMANDS:
             return None
-        module = import_module(f'thrift_client.cli.{COMMANDS[name][0]}')
+        module = import_module(f'thrift_client.cli.commands.{COMMANDS[name][0]}')
         command: click.Command = getattr(module, f'{name}_command')
         command.short_help = COMMANDS[name][1]
         return command
@@ -63,7 +63,7 @@ class App(Group):
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run a command, and end the process with its exit code."""
         if COMPLETE in os.environ:
-            import_module('thrift_client.cli.completion')
+            import_module('thrift_client.cli.commands.completion')
         run = partial(super().main, *args, standalone_mode=False, **extra)
         if not standalone_mode:
             return run()

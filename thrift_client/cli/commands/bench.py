@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from thrift_client.cli import arguments, complete, output, report, results
+from thrift_client.cli import arguments, complete, output, results
+from thrift_client.cli.commands import report
+from thrift_client.cli.commands.histogram import Histogram
+from thrift_client.cli.commands.load import LoadRun, Tally
 from thrift_client.cli.durations import Duration
 from thrift_client.cli.exits import EXCEPTION, code_of, worst
-from thrift_client.cli.histogram import Histogram
-from thrift_client.cli.load import LoadRun, Tally
 from thrift_client.cli.target import Target, with_target
 from thrift_client.cli.ui import TERMINAL, click, command, option
 

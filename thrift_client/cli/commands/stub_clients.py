@@ -9,7 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import NamedTuple
 
-from thrift_client.cli import schema, stub_types
+from thrift_client.cli import schema
+from thrift_client.cli.commands import stub_types
 from thrift_client.core.service import Method, Service
 
 _HEADER = """\

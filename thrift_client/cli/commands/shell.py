@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from thrift_client.cli.session import ShellSession
+from thrift_client.cli.interactive.session import ShellSession
 from thrift_client.cli.target import Target, with_target
 from thrift_client.cli.ui import click, command, option
 
@@ -27,7 +27,7 @@ def shell_command(ctx: click.Context, target: Target, key: str | None) -> None:
     """
     with ShellSession(target, key) as session:
         if sys.stdin.isatty() and sys.stdout.isatty():
-            from thrift_client.cli.prompt import Prompt
+            from thrift_client.cli.interactive.prompt import Prompt
 
             Prompt(session).run()
         else:

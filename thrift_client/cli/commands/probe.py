@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from thrift_client import address
 from thrift_client.address import Address
 from thrift_client.cli import complete, output
+from thrift_client.cli.commands.wires import METHOD, WIRES, WireFormat, answered, request
 from thrift_client.cli.durations import Duration
 from thrift_client.cli.exits import CONNECT, OK, TIMEOUT, TLS, WIRE
 from thrift_client.cli.ui import click, command, option
-from thrift_client.cli.wires import METHOD, WIRES, WireFormat, answered, request
 from thrift_client.core.detect import STRANGERS, recognize
 from thrift_client.shared.platform import AF_UNIX
 

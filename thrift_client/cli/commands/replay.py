@@ -10,9 +10,10 @@ from threading import Lock
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from thrift_client.cli import bench, output, request_log, results, service
+from thrift_client.cli import output, results, service
+from thrift_client.cli.commands import bench, request_log
+from thrift_client.cli.commands.load import CallThreads, Tally
 from thrift_client.cli.exits import EXCEPTION, INTERRUPTED, code_of, worst
-from thrift_client.cli.load import CallThreads, Tally
 from thrift_client.cli.target import Target, with_target
 from thrift_client.cli.ui import click, command, nearest, option
 from thrift_client.core.service import Method, Service

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from thrift_client import ThriftResponse
 from thrift_client.cli import output, results
-from thrift_client.cli.keys import Keys
+from thrift_client.cli.interactive.keys import Keys
 from thrift_client.cli.ui import TERMINAL
 from thrift_client.core.service import Method
 from thrift_client.errors import ClientDisabledError, NoServersError, server_label

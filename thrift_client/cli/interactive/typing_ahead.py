@@ -9,9 +9,9 @@ from typing import NamedTuple
 from thrift.Thrift import TType
 
 from thrift_client.cli import arguments, schema
-from thrift_client.cli.call import FORMATS
+from thrift_client.cli.commands.call import FORMATS
+from thrift_client.cli.interactive.session import ShellSession
 from thrift_client.cli.safe import as_json
-from thrift_client.cli.session import ShellSession
 from thrift_client.core.service import Method
 from thrift_client.idl.types import Type
 

@@ -43,7 +43,7 @@ def all_command(
     values = arguments.read(called, given)
     with target.pool('ThreadedReplicatedClient') as pool:
         if watch is not None:
-            from thrift_client.cli.watch import WatchedCall
+            from thrift_client.cli.interactive.watch import WatchedCall
 
             WatchedCall(pool, called, values, watch / 1000).run(as_json=as_json)
             return

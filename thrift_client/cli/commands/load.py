@@ -17,7 +17,7 @@ from itertools import count
 from time import perf_counter
 from typing import Any
 
-from thrift_client.cli.histogram import Histogram
+from thrift_client.cli.commands.histogram import Histogram
 from thrift_client.cli.results import Outcome, is_answer
 
 #: The width of a bucket of the timeline, in s.

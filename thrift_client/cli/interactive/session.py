@@ -10,16 +10,8 @@ from typing import Any, Self
 from thrift.Thrift import TException
 
 from thrift_client import ThriftPool, address
-from thrift_client.cli import (
-    arguments,
-    call,
-    describe,
-    durations,
-    fan_out,
-    flags,
-    output,
-    results,
-)
+from thrift_client.cli import arguments, durations, flags, output, results
+from thrift_client.cli.commands import call, describe, fan_out
 from thrift_client.cli.exits import INTERRUPTED, OK, USAGE, code_of
 from thrift_client.cli.target import Target, set_key
 from thrift_client.cli.texts import is_duration

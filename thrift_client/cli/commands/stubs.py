@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from thrift_client.cli import complete, output, service, stub_clients, stub_types
+from thrift_client.cli import complete, output, service
+from thrift_client.cli.commands import stub_clients, stub_types
 from thrift_client.cli.target import folder_options
 from thrift_client.cli.ui import click, command, option
 

@@ -14,8 +14,8 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from thrift_client.cli import output, safe
-from thrift_client.cli.session import ShellSession, is_complete
-from thrift_client.cli.typing_ahead import candidates
+from thrift_client.cli.interactive.session import ShellSession, is_complete
+from thrift_client.cli.interactive.typing_ahead import candidates
 
 
 class Prompt:

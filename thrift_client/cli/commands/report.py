@@ -8,8 +8,8 @@ from html import escape
 from typing import NamedTuple
 
 from thrift_client.cli import results, safe
-from thrift_client.cli.histogram import Histogram
-from thrift_client.cli.load import TICK, Tally
+from thrift_client.cli.commands.histogram import Histogram
+from thrift_client.cli.commands.load import TICK, Tally
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 760, 240, 64, 28, 12
 #: The maximum number of points of a line; a longer run has wider ones.

@@ -1,0 +1,1 @@
+"""The commands, a module each, and the modules that only one or two of them need."""
