@@ -31,6 +31,54 @@ def test_keywords_get_an_underscore(write):
     assert TBinaryProtocol(TMemoryBuffer(request.getvalue())).readMessageBegin()[0] == 'lambda'
 
 
+#: Names that Python, its classes, the module or gen-py's classes have.
+SPECIAL = [
+    '__class__', '__debug__', '__dict__', '__getattr__', '__init__', '__name__', '__qualname__',
+    '__slots__', '__thrift_later__', '__thrift_shape__', '__thrift_stamps__', '_NAMES_TO_VALUES',
+    '_VALUES_TO_NAMES', '_missing_', 'is_current', 'mro', 'None', 'read', 'thrift_spec', 'write',
+]
+
+
+@pytest.mark.parametrize('text', [
+    'const list<i32> {} = [1]',
+    'const bool {} = true',
+    'typedef i32 {}',
+    'struct {} {{ 1: i32 a }}',
+    'enum {} {{ A }} struct S {{ 1: {} e }}',
+    'enum E {{ {} }} const E X = E.{}',
+    'struct S {{ 1: i32 {} }} const S X = {{"{}": 7}}',
+    'exception X {{ 1: E {} }} enum E {{ A }} service S {{ void f(1: X {}) throws (1: X {}) }}',
+    'service {} {{ void {}() }}',
+])
+def test_names_that_python_or_the_library_uses(write, text):
+    """They are changed like keywords, wherever they are."""
+    for i, name in enumerate(SPECIAL):
+        path = write(text.replace('{}', name).replace('{{', '{').replace('}}', '}'), f's{i}.thrift')
+        module = load(path)
+        assert load(path) is module
+        assert module.__name__ == f's{i}_thrift'
+        write(path.read_text() + ' struct New {}', path.name)
+        assert load(path).New
+
+
+def test_changed_names_mean_what_the_idl_says(write):
+    """In constants, and where two names would be one in Python."""
+    module = load(write("""
+        enum Kind { None, None_, __x__, _NAMES_TO_VALUES }
+        struct S { 1: i32 from, 2: i32 from_, 3: i32 __class__, 4: Kind kind }
+        const S A = {"from": 1, "from_": 2, "__class__": 3, "kind": Kind._NAMES_TO_VALUES}
+        const S B = {"from_": 2}
+        const i32 from = 1
+        const i32 from_ = 2
+        const list<Kind> KINDS = [Kind.None, Kind.None_]
+    """))
+    assert module.S(from_=1, from__=2, __class___=3, kind=3) == module.A
+    assert module.S(from__=2) == module.B
+    assert convert.from_dict(module.S, {'from': 1, '__class__': 3}) == module.S(1, __class___=3)
+    assert (module.from_, module.from__) == (1, 2)
+    assert [module.Kind.None_, module.Kind.None__] == module.KINDS == [0, 1]
+
+
 def test_what_module_attributes_are(write):
     """Typedefs are what they stand for, includes are modules, docs are kept."""
     write('struct Stamp { 1: i64 at }', 'base.shared.thrift')
@@ -182,6 +230,12 @@ WRONG = [
     ('struct S {\n 1: i32 a\n 1: i32 b\n 2: i32 c\n}', 3, 'id 1 is used twice in struct S'),
     ('struct S { 40000: i32 a }', 1, 'at most 32767, not 40000'),
     ('struct S {}\nstruct S {}', 2, "expected a new name, not 'S' again"),
+    ('\nstruct list { 1: i32 a }', 2, "expected a new name, not Thrift's type 'list'"),
+    ('typedef i32 map', 1, "expected a new name, not Thrift's type 'map'"),
+    ('enum set { A }', 1, "expected a new name, not Thrift's type 'set'"),
+    ('typedef string i32', 1, "expected a new name, not Thrift's type 'i32'"),
+    ('struct from {}\nenum from_ {A}', 2, "'from_': in Python, it is the name of 'from'"),
+    ('struct from_ {}\nservice from {}', 2, "'from': in Python, it is the name of 'from_'"),
     ('enum E { A = 3000000000 }', 1, 'within 32 bits'),
     ('enum E { A, A }', 1, 'A is used twice'),
     ('enum E {\n A,\n B,\n A\n}', 4, 'A is used twice in enum E'),

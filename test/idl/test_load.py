@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import thriftpy2
@@ -140,6 +141,42 @@ def test_include_folders(write, tmp_path):
     write('const i32 X = 3', 'main/base.thrift')
     assert load(path).Y == load(path, [tmp_path / 'two']).Y == 3
     assert load(path, [tmp_path / 'one', tmp_path / 'two']).Y == 3  # though no file has changed
+
+
+@pytest.mark.skipif(not Path('/proc/self/mem').is_file(), reason='reading it fails')
+def test_an_included_file_that_cannot_be_read(write):
+    """The error is at the line of the include."""
+    path = write('\ninclude "/proc/self/mem"')
+    with pytest.raises(errors.IdlError, match="2: expected a file that can be read, not '/proc"):
+        load(path)
+
+
+def test_an_included_file_with_an_impossible_name(write, monkeypatch):
+    """No file can have the name, at all or in the locale."""
+    path = write('include "\0.thrift"')
+    with pytest.raises(errors.IdlError, match=r"expected the file '\\x00.thrift', which is not"):
+        load(path)
+    path = write('include "\u00e9.thrift"')
+    code = f"""if True:
+        from thrift_client import errors, load
+        try:
+            load({str(path)!r})
+        except errors.IdlError as exc:
+            assert exc.line == 1
+        else:
+            raise SystemExit('loaded')
+    """
+    monkeypatch.setenv('LC_ALL', 'C')
+    monkeypatch.setenv('PYTHONUTF8', '0')
+    monkeypatch.setenv('PYTHONCOERCECLOCALE', '0')
+    subprocess.run([sys.executable, '-c', code], timeout=30, check=True)
+
+
+def test_an_included_file_with_a_special_name(write):
+    """It doesn't hide what the module has."""
+    write('const i32 X = 1', '__name__.thrift')
+    module = load(write('include "__name__.thrift"\nconst i32 Y = __name__.X'))
+    assert (module.__name__, module.Y) == ('shop_thrift', 1)
 
 
 def test_two_included_files_with_one_stem(write):

@@ -152,6 +152,36 @@ def kind(request, write, tmp_path):
 
 
 @pytest.mark.parametrize('face', ['simple', 'pool', 'asyncio'])
+@pytest.mark.parametrize('name', [
+    '__class__', '__debug__', '__eq__', '__init__', '__slots__', 'read', 'thrift_spec', 'write',
+])
+def test_names_that_classes_have(write, name, face):
+    """A method, an argument, an exception and a field of these names, with enum members."""
+    module = load(write(f"""
+        enum Kind {{ A, {name} }}
+        struct Item {{ 1: Kind {name} }}
+        exception Bad {{ 1: list<Kind> {name} }}
+        service Named {{ Item {name}(1: Item {name}, 2: bool fail) throws (1: Bad {name}) }}
+    """))
+    called = f'{name}_' if name.startswith('__') else name
+    item = module.Item(module.Kind(1))
+
+    def answer(_, given, fail):
+        if fail:
+            raise module.Bad([module.Kind(1)])
+        return given
+
+    handler = type('Handler', (), {called: answer})()
+    with serve(module.Named, handler) as server:
+        (got,) = answers(face, module.Named, server.address, [(called, (item, False))])
+        assert got == item
+        assert type(getattr(got, called)) is module.Kind
+        with pytest.raises(module.Bad) as caught:
+            answers(face, module.Named, server.address, [(called, (item, True))])
+    assert caught.value == module.Bad([module.Kind(1)])
+
+
+@pytest.mark.parametrize('face', ['simple', 'pool', 'asyncio'])
 def test_methods_called_like_halves_of_others(kind, face):
     """Each call reaches the method that it names."""
     (service,) = kind(HALVES, 'Mail')

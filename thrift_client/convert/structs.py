@@ -11,7 +11,6 @@ from uuid import UUID
 
 from thrift.Thrift import TFrozenDict, TType
 
-from thrift_client.idl.classes import python_name
 from thrift_client.idl.shapes import is_struct, shape_of
 from thrift_client.idl.types import UUID as UUID_CODE
 from thrift_client.idl.types import Shape, Type, member_of
@@ -158,7 +157,7 @@ class FromPlain:
         for name, inner in value.items():
             field = None
             if isinstance(name, str):  # in Python, or as the IDL has it
-                field = shape.field(name) or shape.field(python_name(name))
+                field = shape.field(name) or shape.idl_field(name)
             if field is None:
                 names = [field.name for field in shape.fields]
                 hint = nearest(str(name), names) or f'; it has {", ".join(names) or "none"}'

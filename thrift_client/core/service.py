@@ -266,7 +266,8 @@ def _functions(module: Any) -> Iterator[tuple[str, Any]]:
         for name, value in vars(cls).items()
     }
     for name, value in members.items():
-        if not hasattr(value, '__code__') or (name.startswith('__') and name.endswith('__')):
+        special = name.startswith('__') and name.endswith('__') and not name.endswith('___')
+        if special or not hasattr(value, '__code__'):
             continue
         if is_class or hasattr(module.Client, f'send_{name}'):
             yield name, value

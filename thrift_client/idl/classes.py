@@ -8,6 +8,7 @@ names of an IDL.
 from __future__ import annotations
 
 import keyword
+import re
 from enum import EnumType, IntEnum
 
 from thrift.protocol.TProtocol import TProtocolException
@@ -23,11 +24,14 @@ if TYPE_CHECKING:
 
 #: `self` is not a keyword, but a method can't have a second argument of that name.
 _TAKEN = frozenset((*keyword.kwlist, 'self'))
+#: Names that have, or may get, a meaning in Python: `__class__`, `__debug__`, `__slots__`. The
+#: library's own attributes of modules and classes have such names, too.
+_SPECIAL = re.compile(r'__\w*[^_]__')
 
 
 def python_name(name: str, taken: Iterable[str] = ()) -> str:
-    """Append `_` to a name that is a keyword or in `taken`."""
-    if name in _TAKEN:
+    """Append `_` to a name that is a keyword, in `taken`, or special in Python."""
+    if name in _TAKEN or _SPECIAL.fullmatch(name):
         name += '_'
     while name in taken:
         name += '_'
@@ -138,11 +142,19 @@ class LoadedEnum(IntEnum, metaclass=LoadedEnumType):
     """The base of loaded enums."""
 
 
+#: Attributes of gen-py's enums.
+_ENUM_TABLES = ('_NAMES_TO_VALUES', '_VALUES_TO_NAMES')
+
+
 def make_enum(
     name: str, members: list[tuple[str, int]], doc: str | None, namespace: dict[str, Any]
 ) -> type[LoadedEnum]:
     """Return an enum; members of one number are one member with two names, as in Python's enums."""
-    named = [(_member_name(name, member), number) for member, number in members]
+    taken = {'mro'}
+    named = []
+    for member, number in members:
+        named.append((_member_name(name, member, taken), number))
+        taken.add(named[-1][0])
     cls: Any = LoadedEnum(name, named)  # type: ignore[call-arg, arg-type]
     attributes = {
         '__doc__': doc,
@@ -155,10 +167,12 @@ def make_enum(
     return cls  # type: ignore[no-any-return]
 
 
-def _member_name(enum: str, name: str) -> str:
-    """Return the name, changed if it has a special meaning in Python's enums."""
-    special = name.startswith('_') and (name.endswith('_') or name.startswith(f'_{enum}__'))
-    return f'{name}__' if special else python_name(name, ('mro',))
+def _member_name(enum: str, name: str, taken: Iterable[str]) -> str:
+    """Return the name, changed if it is taken or has a special meaning in Python's enums."""
+    special = name in _ENUM_TABLES or (
+        name.startswith('_') and (name.endswith('_') or name.startswith(f'_{enum}__'))
+    )
+    return python_name(f'{name}__' if special else name, taken)
 
 
 def _args_of(error: Any) -> Any:

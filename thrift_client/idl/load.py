@@ -60,10 +60,6 @@ class LoadedModule(ModuleType):
             return later[name].new()
         raise AttributeError(f'module {self.__name__!r} has no attribute {name!r}')
 
-    def is_current(self) -> bool:
-        """Tell whether the file and those that it includes are still the same and unchanged."""
-        return all(_stamp(file) == stamp for file, stamp in self.__thrift_stamps__.items())
-
     def __reduce__(self) -> Any:
         return find, (*self.__thrift_origin__, '')
 
@@ -152,7 +148,12 @@ class _FileLoader:
         includes: dict[str, list[LoadedModule]] = {}
         for literal, line in document.includes:
             found = self._included(file, literal, line, stamps)
-            includes.setdefault(Path(literal).stem, []).append(self.module(found, included=True))
+            try:
+                included_module = self.module(found, included=True)
+            except OSError as exc:
+                wrong = f'expected a file that can be read, not {literal!r}: {exc.strerror}'
+                raise IdlError(file, line, wrong) from None
+            includes.setdefault(Path(literal).stem, []).append(included_module)
         self._loading.pop()
         for each in chain.from_iterable(includes.values()):
             stamps |= each.__thrift_stamps__
@@ -173,13 +174,11 @@ class _FileLoader:
         found = [_modules[origin]] if origin in _modules else []
         if included:
             found += [module for other, module in _modules.items() if other[:2] == origin[:2]]
-        return next((module for module in found if module.is_current()), None)
+        return next((module for module in found if _is_current(module)), None)
 
     def _included(self, file: str, literal: str, line: int, stamps: dict[str, Stamp]) -> str:
         """Find an included file; add the stamps of the files that would come before it."""
         for folder in (str(Path(file).parent), *self._folders):
-            if '\0' in literal:
-                continue
             path = os.path.join(folder, literal)  # noqa: PTH118 - as a stamp, it stays a str
             if not os.path.isfile(path):  # noqa: PTH113 - it takes names that are too long
                 stamps[path] = _stamp(path)
@@ -195,10 +194,15 @@ class _FileLoader:
         raise IdlError(file, line, f'expected the file {literal!r}, which is not in {looked}')
 
 
+def _is_current(module: LoadedModule) -> bool:
+    """Tell whether a module's file and those that it includes are still the same and unchanged."""
+    return all(_stamp(file) == stamp for file, stamp in module.__thrift_stamps__.items())
+
+
 def _stamp(file: str) -> Stamp:
     try:
         stat = os.stat(file)  # noqa: PTH116 - a quarter of the time that Path takes
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no file can have this name
         return None
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
@@ -247,23 +251,26 @@ def _fill(
 ) -> None:
     """Set a module's attributes."""
     attributes: dict[str, Any] = {}
-    later = {}
+    later: dict[str, Any] = {}
     for name, declared in program.types.items():
         attributes[python_name(name)] = _python_type(program.type(TypeName(name, declared.line)))
-    for name, const in program.consts.items():
-        made = program.values.constant(const, program.type(const.type), False, const.line, '')
-        attribute = python_name(name, (*program.types, *program.services))
-        try:
-            attributes[attribute] = made.new()
-        except TypeError:  # a key that can't be hashed
-            later[attribute] = made
     modules = {program: module}
     modules |= {each.__thrift_program__: each for each in chain.from_iterable(includes.values())}
     for name in program.services:
         _service(module, program, name, attributes, modules, ())
+    taken = set(attributes)
+    for name, const in program.consts.items():
+        made = program.values.constant(const, program.type(const.type), False, const.line, '')
+        attribute = python_name(name, taken)
+        taken.add(attribute)
+        try:
+            attributes[attribute] = made.new()
+        except TypeError:  # a key that can't be hashed
+            later[attribute] = made
     for stem, included in includes.items():
         attribute = stem.replace('.', '_')
-        if attribute.isidentifier() and attribute not in later:
+        # `__name__.thrift` must not hide the module's own attributes.
+        if attribute.isidentifier() and not attribute.startswith('__') and attribute not in later:
             attributes.setdefault(attribute, included[0])
     vars(module).update(attributes, __thrift_later__=later)
 

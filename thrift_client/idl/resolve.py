@@ -40,6 +40,8 @@ _BASE = {
 }
 if HAS_UUID:
     _BASE['uuid'] = Type(UUID)
+#: What a class has that is read and written. Its properties must not hide them.
+_OF_STRUCTS = ('read', 'thrift_spec', 'validate', 'write')
 _CONTAINERS = {'list': TType.LIST, 'set': TType.SET, 'map': TType.MAP}
 
 
@@ -63,6 +65,7 @@ class Program:
         self.consts: dict[str, syntax.ConstNode] = {}
         self.services: dict[str, syntax.ServiceNode] = {}
         self.resolved: dict[str, Type | None] = {}
+        self._python_names: dict[str, str] = {}
         self._making: set[Shape] = set()
         self._declared: dict[Shape, syntax.StructNode] = {}
         for declaration in document.declarations:
@@ -79,6 +82,8 @@ class Program:
         clashing = (self.consts,) if table is self.consts else (self.types, self.services)
         if any(name in each for each in clashing):
             raise IdlError(self.path, declaration.line, f'expected a new name, not {name!r} again')
+        if table is not self.consts:
+            self._check_type_name(name, declaration.line)
         table[name] = declaration
         if isinstance(declaration, syntax.EnumNode):
             enum = make_enum(
@@ -94,6 +99,15 @@ class Program:
             )
             self._declared[shape] = declaration
             self.resolved[name] = Type(TType.STRUCT, shape=shape)
+
+    def _check_type_name(self, name: str, line: int) -> None:
+        """Raise IdlError if types or services of this name couldn't be told from others."""
+        if name in _BASE or name in _CONTAINERS:
+            raise IdlError(self.path, line, f"expected a new name, not Thrift's type {name!r}")
+        other = self._python_names.setdefault(python_name(name), name)
+        if other != name:
+            wrong = f'expected a new name, not {name!r}: in Python, it is the name of {other!r}'
+            raise IdlError(self.path, line, wrong)
 
     def _named(self, name: str) -> dict[str, Any]:
         return {**self.namespace, '__qualname__': python_name(name)}
@@ -177,7 +191,16 @@ class Program:
             name = python_name(each.name, names)
             names.add(name)
             type_ = self.type(each.type)
-            fields.append(Field(each.id, name, type_, required=each.required, doc=each.doc))
+            fields.append(
+                Field(
+                    each.id,
+                    name,
+                    type_,
+                    required=each.required,
+                    doc=each.doc,
+                    idl_name=each.name,
+                )
+            )
         return tuple(fields)
 
     def _set_defaults(self, fields: tuple[Field, ...], declared: list[syntax.FieldNode]) -> int:
@@ -204,10 +227,6 @@ class Program:
         declared = self._declared[shape]
         shape.size = self._set_defaults(shape.fields, declared.fields)
         return make_class(shape, self._named(declared.name))
-
-    def field_of(self, shape: Shape, name: str) -> Field | None:
-        """Return the field that the IDL calls `name`."""
-        return shape.field(name) or shape.field(python_name(name))
 
     # Values.
 
@@ -256,7 +275,7 @@ class Program:
     def _method(self, function: syntax.FunctionNode, name: str) -> IdlMethod:
         arguments = self._fields(function.arguments)
         self._set_defaults(arguments, function.arguments)
-        throws = self._fields(function.throws, 'success')
+        throws = self._fields(function.throws, 'success', *_OF_STRUCTS)
         for field, each in zip(throws, function.throws, strict=True):
             if field.type.shape is None or field.type.shape.kind != 'exception':
                 raise IdlError(self.path, each.line, f'expected an exception, not {field.type}')

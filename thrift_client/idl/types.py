@@ -124,10 +124,10 @@ class Field:
 
     `make_default` creates a new value if the IDL's default is a container or a struct;
     `default` is one such value then, and None if the IDL has none. `required` is None if the IDL
-    says neither `required` nor `optional`.
+    says neither `required` nor `optional`. `idl_name` differs from `name` if Python can't have it.
     """
 
-    __slots__ = ('default', 'doc', 'id', 'make_default', 'name', 'required', 'type')
+    __slots__ = ('default', 'doc', 'id', 'idl_name', 'make_default', 'name', 'required', 'type')
 
     def __init__(
         self,
@@ -139,6 +139,7 @@ class Field:
         default: Any = None,
         make_default: Callable[[], Any] | None = None,
         doc: str | None = None,
+        idl_name: str | None = None,
     ) -> None:
         self.id = id
         self.name = intern(name)  # the C extension is 1.2 times slower with other strings
@@ -147,6 +148,7 @@ class Field:
         self.default = default
         self.make_default = make_default
         self.doc = doc
+        self.idl_name = name if idl_name is None else idl_name
 
 
 class Shape:
@@ -210,6 +212,10 @@ class Shape:
     def field(self, name: str) -> Field | None:
         """Return the field of that name, or None."""
         return next((field for field in self.fields if field.name == name), None)
+
+    def idl_field(self, name: str) -> Field | None:
+        """Return the field that the IDL calls `name`, or None."""
+        return next((field for field in self.fields if field.idl_name == name), None)
 
     def __repr__(self) -> str:
         return f'<Shape {self.name}>'

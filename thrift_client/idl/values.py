@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar, Protocol
 
     from thrift_client.idl.syntax import ConstNode, TypeName
-    from thrift_client.idl.types import Field, Shape
+    from thrift_client.idl.types import Shape
 
     class Names(Protocol):
         """What resolving values needs from the names of a file (`resolve.Program`)."""
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
         def class_of(self, shape: Shape, line: int) -> Any:
             """See `Program.class_of`."""
-
-        def field_of(self, shape: Shape, name: str) -> Field | None:
-            """See `Program.field_of`."""
 
         def find_value(
             self, name: Any, type_: Type, line: int
@@ -190,7 +187,7 @@ class Values:
         for name, inner in value.value:
             field = None
             if name.kind == 'string':
-                field = self._program.field_of(shape, name.value)
+                field = shape.idl_field(name.value)
             if field is None:
                 raise self._fail(f'a field of {shape.name}', name)
             given[field.name] = self.of(field.type, inner, key=key)
