@@ -129,6 +129,24 @@ def test_a_changed_file_is_loaded_again(write):
         load(path)
 
 
+@pytest.mark.parametrize('link', ['base.thrift', 'folder'])
+def test_a_symlink_that_is_changed(write, tmp_path, link):
+    """An included file that is another one now, by its own link or that of its folder."""
+    write('struct Base { 1: i32 a }', 'v1/base.thrift')
+    write('struct Base { 1: string b }', 'v2/base.thrift')
+    end = 'base.thrift' if link == 'base.thrift' else ''
+    name = link if end else f'{link}/base.thrift'
+    path = write(f'include "{name}"\nconst base.Base B = {{}}')
+    (tmp_path / link).symlink_to(tmp_path / 'v1' / end)
+    module = load(path)
+    assert module.base.Base(a=None) == module.B
+    assert load(path) is module
+    (tmp_path / link).unlink()
+    (tmp_path / link).symlink_to(tmp_path / 'v2' / end)
+    again = load(path)
+    assert again.base.Base(b=None) == again.B
+
+
 def test_include_folders(write, tmp_path):
     """The folder of the including file first, then the given ones in their order."""
     write('const i32 X = 1', 'one/base.thrift')

@@ -177,11 +177,14 @@ class _FileLoader:
         return next((module for module in found if _is_current(module)), None)
 
     def _included(self, file: str, literal: str, line: int, stamps: dict[str, Stamp]) -> str:
-        """Find an included file; add the stamps of the files that would come before it."""
+        """Find an included file; add its stamp and those of files that would come before it.
+
+        The stamp is of the path as it is written: it may be a symlink that changes.
+        """
         for folder in (str(Path(file).parent), *self._folders):
             path = os.path.join(folder, literal)  # noqa: PTH118 - as a stamp, it stays a str
+            stamps[path] = _stamp(path)
             if not os.path.isfile(path):  # noqa: PTH113 - it takes names that are too long
-                stamps[path] = _stamp(path)
                 continue
             found = os.path.realpath(path)
             if found in self._loading:
