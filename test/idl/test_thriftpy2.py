@@ -10,8 +10,18 @@ from thriftpy2.protocol import TBinaryProtocolFactory
 from thriftpy2.rpc import make_client
 from thriftpy2.transport import TBufferedTransportFactory
 
-from thrift_client import BalancedClient, ReplicatedClient, SimpleClient, convert, errors, load
-from thrift_client.aio import AsyncSimpleClient
+from thrift_client import (
+    BalancedClient,
+    HashClient,
+    ReplicatedClient,
+    SimpleClient,
+    ThreadedHashClient,
+    convert,
+    errors,
+    load,
+)
+from thrift_client.aio import AsyncHashClient, AsyncSimpleClient
+from thrift_client.routing import key_hash
 from thrift_client.testing import serve
 
 IDL = """
@@ -172,6 +182,39 @@ def test_conversion(theirs):
     assert convert.from_json(theirs.Item, '{"kind": "BOOK"}').kind == 1
     with pytest.raises(ValueError, match=r"item.kind: Kind has no member 'CAR'; it has BOOK, TOY"):
         convert.from_json(theirs.Item, '{"kind": "CAR"}')
+
+
+def test_its_structs_are_keys(path, theirs):
+    """A struct is the same key as the loaded one with equal fields."""
+    key = key_hash(Handler(theirs).item('x'))
+    assert key == key_hash(Handler(load(path)).item('x'))
+    assert key != key_hash(Handler(theirs).item('y'))
+
+
+@pytest.mark.parametrize('kind', [HashClient, ThreadedHashClient, AsyncHashClient])
+def test_hash_pools_place_its_structs(write, kind):
+    """With the default key, whatever the order of fields in the IDL."""
+    path = write("""
+        struct Pair { 2: i64 b, 1: string a, 5: binary raw }
+        service Store { Pair put(1: Pair pair, 2: list<Pair> more), void get(1: Pair pair) }
+    """, 'store.thrift')
+    found = []
+    for module in (load(path), thriftpy2.load(str(path), module_name='their_store_thrift')):
+        pool = kind(module.Store, servers=[f'127.0.0.1:{port}' for port in range(1, 30)])
+        for i in range(20):
+            pair = module.Pair(a=str(i), b=i, raw=None if i % 2 else b'\xff')
+            found.append(pool.server_for('put', pair, [pair]).name)
+            found.append(pool.server_for('get', pair).name)
+    assert found[:40] == found[40:]
+    assert len(set(found)) > 5
+
+
+def test_its_structs_without_ids_are_no_keys(write):
+    """As gen-py's: all values would be one key."""
+    path = write('struct Bare { string a }', 'bare.thrift')
+    module = thriftpy2.load(str(path), module_name='their_bare_thrift')
+    with pytest.raises(TypeError, match='Bare has fields without positive ids'):
+        key_hash(module.Bare('x'))
 
 
 def test_its_module_is_no_service(theirs):

@@ -102,7 +102,7 @@ def _encode(key: object, parents: tuple[int, ...]) -> bytes:
 
 
 def _known_base(kind: type) -> type:
-    if isinstance(getattr(kind, 'thrift_spec', None), tuple):
+    if isinstance(getattr(kind, 'thrift_spec', None), (tuple, dict)):
         return _GeneratedStruct
     return next((base for base in kind.__mro__ if base in _SCALARS or base in _CONTAINERS), kind)
 
@@ -169,6 +169,10 @@ def _dict(key: dict[object, object], parents: tuple[int, ...]) -> bytes:
 
 def _struct(key: Any, parents: tuple[int, ...]) -> bytes:
     spec = type(key).thrift_spec
+    if isinstance(spec, dict):  # thriftpy2's, by id, in the order of the IDL
+        in_order = sorted(spec.items())
+        has_ids = not in_order or in_order[0][0] > 0
+        spec = [(number, None, entry[1]) for number, entry in in_order] if has_ids else ()
     # A struct with a field id below 1 gets an empty thrift_spec: all its values would be one key.
     if not spec and (getattr(key, '__dict__', None) or getattr(key, '__slots__', None)):
         raise TypeError(
@@ -184,7 +188,7 @@ def _struct(key: Any, parents: tuple[int, ...]) -> bytes:
 
 
 class _GeneratedStruct:
-    """Represents the classes that gen-py writes, which share no base class."""
+    """Represents the classes of gen-py and thriftpy2, which share no base class."""
 
 
 _CONTAINERS: dict[type, Callable[[Any, tuple[int, ...]], bytes]] = {
