@@ -221,6 +221,25 @@ def test_fields_without_ids_are_converted(no_ids):
     assert convert.from_json(no_ids.Part, '{"number": 2}') == no_ids.Part(2)
 
 
+def test_members_that_are_called_like_json(write):
+    """As values and as keys, with or without the enum's name."""
+    module = load(write("""
+        enum Odd { NaN, Infinity, true, false, null, None }
+        struct S { 1: map<Odd, Odd> odd, 2: map<i32, i32> plain }
+    """))
+    for name, number in module.Odd._NAMES_TO_VALUES.items():
+        for written in (name, f'Odd.{name}', str(number)):
+            text = json.dumps({'odd': {written: name}})
+            made = convert.from_json(module.S, text)
+            assert made.odd == {number: number}
+            assert [type(each) for each in made.odd] == [module.Odd]
+            assert convert.from_json(module.S, convert.to_json(made)) == made
+    with pytest.raises(ValueError, match=r"s\.odd key: Odd has no member 'True'"):
+        convert.from_json(module.S, '{"odd": {"True": 1}}')
+    with pytest.raises(ValueError, match=r"s\.plain key: expected i32, not 'true'"):
+        convert.from_json(module.S, '{"plain": {"true": 1}}')
+
+
 def test_names_that_python_has_taken(write):
     """Fields and members are also found under the IDL's names."""
     kind = 'enum Kind { None = 3, mro = 4 }'

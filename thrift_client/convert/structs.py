@@ -210,11 +210,13 @@ class FromPlain:
 
     def _key(self, type_: Type, key: Any, path: str) -> Any:
         """Return a key, which JSON writes as text whatever it is."""
-        if self._json and isinstance(key, str) and type_.code not in _TEXTS:
+        written = self._json and isinstance(key, str) and type_.code not in _TEXTS
+        # `NaN` and `true` are JSON, too, but as an i32 they can only be an enum's members.
+        if written and not (type_.code == TType.I32 and key.isidentifier()):
             try:
                 key = json.loads(key)
             except ValueError:
-                pass  # the name of an enum's member
+                pass  # the name of an enum's member, with that of the enum
             except RecursionError:
                 raise ValueError(f'{path}: the JSON is nested too deeply') from None
         return self.value(type_, key, path, key=True)
