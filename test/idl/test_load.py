@@ -107,8 +107,12 @@ def test_an_included_file_is_loaded_once(write):
     file = write('struct Base { 1: i32 a }', 'two/common.thrift')
     has = 'include "common.thrift"\nstruct Has { 1: common.Base base }'
     module = load(write(has, 'two/m.thrift'))
-    assert load(file) is module.common
+    name = module.common.__name__
+    assert name != other.__name__ == 'common_thrift'
+    assert load(file) is module.common is sys.modules['common_thrift'] is sys.modules[name]
+    assert module.common.__name__ == 'common_thrift'
     assert load(file) is not other
+    assert pickle.loads(pickle.dumps(module.common.Base(1))) == module.common.Base(1)
 
 
 def test_a_changed_file_is_loaded_again(write):

@@ -95,6 +95,8 @@ def load(
         except RecursionError:
             wrong = 'expected declarations that depend less on each other'
             raise IdlError(file, 1, wrong) from None
+        # It may have been included before, under a name that was free.
+        module.__name__ = module_name or _default_name(file)
         _register(module)
         return module
 
