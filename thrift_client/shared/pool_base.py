@@ -390,12 +390,10 @@ class PoolBase(Generic[S]):
                 f'{member.name}: {address.scheme}:// is refused because the pool has sasl, which '
                 "HTTP doesn't support"
             )
-        own = from_query(said)
-        is_tls = self._given.get('ssl') or address.scheme in ('thrifts', 'https')
-        if is_tls and member.server_hostname and not self._given.get('server_hostname'):
-            own['server_hostname'] = member.server_hostname
-            own['ssl'] = self._given.get('ssl') or True
-        return self._new_client(address, (self._given, own), member.name)
+        given = self._given
+        if member.server_hostname and not given.get('server_hostname'):
+            given = {**given, 'server_hostname': member.server_hostname}
+        return self._new_client(address, (given, from_query(said)), member.name)
 
     def _roster(self, method: str | None = None) -> Roster:
         """Return the servers that a call may go to.
