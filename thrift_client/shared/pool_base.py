@@ -21,6 +21,7 @@ from thrift_client.options import (
 from thrift_client.routing.base import MOST_WEIGHT
 from thrift_client.shared.bound_methods import (
     PoolMethod,
+    copy_slots,
     method_kinds,
     pool_class_for,
     unknown_method,
@@ -64,6 +65,8 @@ class PoolBase(Generic[S]):
     _method_type: ClassVar[type[PoolMethod]] = PoolMethod
     #: What `with_options` takes in addition to the options of a call.
     _more_options: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
+    #: What a view copies in addition to the attributes in `__dict__`.
+    _slots: tuple[Any, ...] = ()
     _is_view = False
     _overrides: Overrides | None = None
     #: The pin of a view that `pinned` returned, and that ends with the view.
@@ -300,6 +303,8 @@ class PoolBase(Generic[S]):
         attributes['_views'], attributes['_bound'], attributes['_is_view'] = {}, bound, True
         attributes['_everyone'], attributes['_pin'] = None, own.get('_pin')
         object.__setattr__(view, '__dict__', attributes)
+        if self._slots:
+            copy_slots(self, view)
         return view
 
     def __len__(self) -> int:
