@@ -2,14 +2,16 @@
 
 import json
 import socket
+import struct
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 
 import pytest
 
 from handlers import KeyValue
 from test_if import test_service
+from wire.sasl_server import SaslServer
 
 SPEAKING = [
     ({}, 'buffered', 'binary'),
@@ -160,6 +162,52 @@ def test_another_kind_of_server_is_recognized(cli, greeting, answer, code, said)
     assert done.returncode == code, done.stdout
     assert 'no transport and protocol works' in done.stdout
     assert said in done.stdout
+
+
+class ClosingSasl(SaslServer):
+    """Closes the connection on what is not a message of the negotiation, as C++ servers do."""
+
+    def _read(self, source):
+        status, size = struct.unpack('!BI', source.read(5))
+        if not 1 <= status <= 5:
+            raise OSError
+        return status, source.read(size)
+
+
+class SpeakingSasl(SaslServer):
+    """Says that it is not a message of the negotiation, as Java servers do."""
+
+    def _log_in(self, peer, source):
+        if source.peek(1)[:1] != b'\x01':
+            self._send(peer, struct.pack('!BI', 4, 14) + b'Invalid status')
+            return False
+        return super()._log_in(peer, source)
+
+
+@pytest.mark.parametrize('kind', [SaslServer, ClosingSasl, SpeakingSasl])
+def test_a_server_that_requires_sasl_is_recognized(cli, kind):
+    """Whether it waits, closes the connection or says so; nobody logs in."""
+    with kind() as server:
+        done = cli('probe', f'127.0.0.1:{server.port}', '--json', '--timeout', '100')
+        assert server.logins == 0
+    assert done.returncode == 5, done.stdout
+    found = json.loads(done.stdout)
+    assert found['hint'].startswith('The server requires SASL: use --sasl')
+    assert 'a SASL negotiation' in found['tries'][-1]['saw']
+    assert kind is not SpeakingSasl or len(found['tries']) <= 2
+
+
+def test_sasl_over_tls_is_recognized(cli, tls_context):
+    """The client needs both options."""
+
+    class TlsSasl(SpeakingSasl):
+        def _talk(self, peer):
+            with suppress(OSError), tls_context.wrap_socket(peer, server_side=True) as tls:
+                super()._talk(tls)
+
+    with TlsSasl() as server:
+        done = cli('probe', f'localhost:{server.port}', '--timeout', '200')
+    assert 'The server requires SASL over TLS: use --sasl' in done.stdout
 
 
 def test_a_refused_connection_exits_with_3(cli, unused_port):

@@ -6,6 +6,7 @@ import pickle
 import re
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,7 @@ from thrift_client import (
     ThriftResponse,
     deadline,
     errors,
+    load,
 )
 from thrift_client.aio import AsyncHashClient, AsyncReplicatedClient
 from thrift_client.testing import ClosedPort
@@ -401,6 +403,22 @@ def test_the_key_function_gets_the_arguments_by_position(kind, rich_server, pool
     pool.server_for('arguments', 't', 'm', name='n', server='s')
     pool.server_for('arguments', 't', name='n', server='s', method='m')
     assert seen == [(('t', 'm', 's', 'n'), {})] * 6
+
+
+@hash_pools
+@pytest.mark.parametrize('loaded', [False, True], ids=['gen-py', 'load'])
+def test_a_key_function_changes_no_default(kind, loaded, rich_server, pool_of):
+    """It may change what it gets: later calls, and other clients, have the IDL's default."""
+    path = Path(__file__).parents[1] / 'rich.thrift'
+    service = load(str(path)).rich_service if loaded else rich_service
+    pool = pool_of([rich_server.address], kind, service)
+    pool.set_hash('defaults', lambda text, times, color, more: more.pop())
+    given = [7, 8]
+    assert [pool.defaults('a', 2, 4).value() for _ in range(2)] == ['a 2 4 [1]'] * 2
+    assert pool.defaults('a', 2, 4, given).value() == 'a 2 4 [7]'
+    assert given == [7]
+    other = pool_of([rich_server.address], kind, service)
+    assert other.defaults('a', 2, 4).value() == 'a 2 4 [1, 2]'
 
 
 @hash_pools

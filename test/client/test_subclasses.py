@@ -89,6 +89,42 @@ def test_a_subclass_has_its_own_constructor(kind, address, opened):
 
 
 @pytest.mark.parametrize('kind', KINDS)
+def test_views_have_the_attributes_in_slots(kind):
+    """Also those of a base and private ones; one that is not set stays so."""
+
+    class Base(kind):
+        __slots__ = ('tenant',)
+
+        def __init__(self, tenant):
+            self.tenant = tenant
+            super().__init__(test_service)
+
+    class Shop(Base):
+        __slots__ = ('__city', 'unset')
+
+        def place(self):
+            """What a caller has set."""
+            return self.tenant, self.__city
+
+        def move(self, city):
+            """Set a private attribute."""
+            self.__city = city
+
+    made = Shop('one')
+    made.move('Lima')
+    views = [made.with_options(timeout=5), made.with_options(idempotent=True)]
+    if hasattr(made, 'pinned'):
+        views.append(made.pinned())
+    if kind in CLIENTS:
+        views.append(made.for_service(rich_service))
+    views += [view.with_options(timeout=6) for view in views]
+    assert [view.place() for view in views] == [('one', 'Lima')] * len(views)
+    assert not any(hasattr(view, 'unset') for view in views)
+    made.tenant = 'two'
+    assert made.with_options(timeout=5).place() == ('two', 'Lima')
+
+
+@pytest.mark.parametrize('kind', KINDS)
 def test_two_services_of_one_subclass(kind, address):
     """Each has its own methods."""
 

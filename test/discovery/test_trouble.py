@@ -3,8 +3,10 @@
 import asyncio
 import json
 import logging
+import socket
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -63,6 +65,25 @@ def test_the_reason_is_in_the_error(request, kind):
         assert reason in str(caught.value)
         assert isinstance(caught.value.__cause__, SourceError)
         assert reason in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize('kind', [*POOLS, *ASYNC_POOLS], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize('hosts', [1, 2])
+def test_a_short_timeout_is_enough_to_learn_that_zookeeper_refuses(kind, hosts):
+    """The reason is known before the session's own time is over."""
+    pytest.importorskip('kazoo')
+    with ExitStack() as held:
+        # They are bound but don't listen, so that nobody else gets these ports.
+        sockets = [held.enter_context(socket.socket()) for _ in range(hosts)]
+        for each in sockets:
+            each.bind(('127.0.0.1', 0))
+        ensemble = ','.join(f'127.0.0.1:{each.getsockname()[1]}' for each in sockets)
+        with (
+            made(kind, test_service, servers=f'zk://{ensemble}/kv', timeout=1500) as pool,
+            pytest.raises(NoServersError, match='ZooKeeper: Connection refused') as caught,
+        ):
+            pool.ping()
+        assert isinstance(caught.value.__cause__, SourceError)
 
 
 @pytest.mark.parametrize('kind', [*POOLS, *ASYNC_POOLS], ids=lambda kind: kind.__name__)

@@ -356,6 +356,37 @@ def test_429_and_503_are_retried_after_what_the_server_asks_for(kind, closing):
     assert len(statuses) == 3
 
 
+@pytest.mark.parametrize('kind', [*CLIENTS, *HASHES], ids=name)
+def test_a_server_gets_no_hedge_while_the_call_pauses_for_it(kind, closing):
+    """The server asked for the pause. A slow retry is hedged."""
+    came = []
+    hedged = threading.Event()
+
+    def answer_it(handler, body):
+        came.append(time.monotonic())
+        if len(came) == 1:
+            send(handler, 503, b'', [('Retry-After', '1')])
+            return
+        if len(came) == 2:
+            hedged.wait(5)
+        else:
+            hedged.set()
+        with suppress(ConnectionError):  # of the attempt that lost
+            server.serve(handler, body)
+
+    server = closing(HttpServer(answer_it))
+    address = f'http://127.0.0.1:{server.port}/'
+    options = {'idempotent': True, 'hedge': Hedge(after=400, most=1), 'timeout': 5000}
+    if kind in CLIENTS:
+        client = closing(made(kind, test_service, address, **options))
+        assert client.ping() == 'pong'
+    else:
+        pool = closing(made(kind, test_service, servers=[address], **options))
+        assert pool.ping().value() == 'pong'
+    assert came[1] - came[0] >= 0.99
+    assert len(came) == 3
+
+
 @pytest.mark.parametrize(
     'options',
     [

@@ -114,6 +114,7 @@ class DigestServer(_LoginServer):
     def __init__(self, user, password, *, offers='auth'):
         super().__init__()
         self._user, self._password, self._offers = user, password, offers
+        self.uris = []  # the service and the host that each login names
 
     def _log_in(self, peer, source):
         self._wrap = self._unwrap = lambda data: data
@@ -131,6 +132,7 @@ class DigestServer(_LoginServer):
         )
         _, response = self._read(source)
         said = dict(re.findall(r'([\w-]+)="?([^",]*)"?', response.decode()))
+        self.uris.append(said['digest-uri'])
         if said['qop'] != 'auth' or said['response'] != self._expected(said, 'AUTHENTICATE:'):
             self._say(peer, ERROR, b'DIGEST-MD5: digest response format violation')
             return False

@@ -1,6 +1,7 @@
 """ApacheTransport: a Thrift transport for code that makes its own protocol and client."""
 
 import contextlib
+import math
 import os
 import signal
 import struct
@@ -131,6 +132,20 @@ def test_another_layer_around_it_is_told_what_to_do(layer, kv_server):
             client.ping()
         assert not caught.value.maybe_executed
         assert test_service.Client(TBinaryProtocol(transport)).ping() == 'pong'
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf, -math.inf])
+def test_a_number_that_apaches_json_cannot_send(value):
+    """The error says so; nothing was sent, and the next call works."""
+    with (
+        testing.serve(rich_service, Rich(), protocol='json') as server,
+        ApacheTransport(server.address) as transport,
+    ):
+        client = rich_service.Client(TJSONProtocol(transport))
+        with pytest.raises(errors.EncodeError, match="can't send NaN") as caught:
+            client.real(value)
+        assert 'directly' not in str(caught.value)
+        assert client.real(1.5) == 1.5
 
 
 def test_messages_without_a_version_are_understood(client_of):

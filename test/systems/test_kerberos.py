@@ -113,6 +113,25 @@ def test_the_host_of_the_address_is_the_principals(sasl, realm):
             assert client.ping() == 'pong'
 
 
+@pytest.mark.parametrize(
+    ('host', 'named'),
+    [({}, 'localhost'), ({'host': '_HOST'}, 'localhost'), ({'host': 'own.test'}, 'own.test')],
+    ids=['no host', '_HOST', 'own host'],
+)
+@pytest.mark.parametrize('kind', ['balanced', 'hash_pool', 'fan_out'])
+def test_members_of_a_name_have_its_principal(kind, host, named, face):
+    """Although they are connected to by their addresses."""
+    pytest.importorskip('puresasl')
+    sasl = {'mechanism': 'DIGEST-MD5', 'service': 'kv', 'username': 'me', 'password': 'secret'}
+    with DigestServer('me', 'secret') as server:
+        url = f'dns://localhost:{server.port}?family=4'
+        make = getattr(face, kind)
+        with make(test_service, servers=url, sasl=sasl | host, timeout=5000) as pool:
+            found = pool.ping()
+            assert (found[0] if kind == 'fan_out' else found).value() == 'pong'
+        assert server.uris == [f'kv/{named}']
+
+
 def test_a_keytab_needs_no_kinit(realm, tmp_path, monkeypatch):
     """Tickets are fetched with it when there are none."""
     keytab = realm.add('robot')

@@ -35,6 +35,9 @@ class Speech:
         return f'{self.transport} {self.protocol}'.rstrip() + within
 
 
+#: What the messages of a SASL negotiation look like.
+SASL = 'a SASL negotiation'
+
 #: What begins like this isn't Thrift: (beginnings, what it looks like, what to do).
 STRANGERS = (
     ((b'\x15\x03', b'\x16\x03'), 'TLS', 'set ssl=True or a context, or a thrifts:// URL'),
@@ -59,7 +62,7 @@ def recognize(data: bytes) -> tuple[str, str] | Speech | None:
                 return row.name.upper(), f'give {row.hint}'
             return Speech(row.name, protocol)
     if data[:1] in (b'\x02', b'\x03', b'\x04', b'\x05') and data[1:3] == b'\0\0':
-        return 'a SASL negotiation', "set sasl={'mechanism': 'PLAIN', …}"
+        return SASL, "set sasl={'mechanism': 'PLAIN', …}"
     if data[3:5] == b'\0\x0a' and len(data) > 5:  # the first packet, of version 10
         return 'MySQL', 'check the port'
     return None

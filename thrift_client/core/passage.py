@@ -121,7 +121,10 @@ def request_in(chunks: Sequence[bytes]) -> Written:
         phase='sending',
         hint='pass the transport to the protocol directly, as in '
         "TBinaryProtocol(ApacheTransport(…)), and use its transport= ('framed', 'zlib', 'header') "
-        'or an http:// URL',
+        'or an http:// URL'
+        if protocol_of(data[:_TELLING]) != 'json'
+        else "Apache's TJSONProtocol can't send NaN or infinity, if an argument has one: use "
+        "another protocol, or SimpleClient(…, protocol='json')",
     )
 
 

@@ -334,13 +334,19 @@ class Hedged(Scatter):
             del exception  # its traceback holds this frame: a cycle that would keep connections
 
     def ring(self, now: float) -> None:
-        """Begin a hedge, if the retry budget and the servers allow one."""
-        call = self._call
+        """Begin a hedge, if the retry budget and the servers allow one.
+
+        A server for which the call pauses gets none before the retry.
+        """
+        call, first = self._call, self._first.call
         budget = (call.picker or call.endpoint).retry_budget
         share = call.options.retry_of(call.method.name).budget
         endpoint = call.endpoint if call.picker is None else call.picker.spare(now)
         self.alarm = None
         if endpoint is None:
+            return
+        if first is not None and first.endpoint is endpoint and now < self._first.resume_at:
+            self._set_alarm(self._first.resume_at)
             return
         if not endpoint.connections.is_free or not budget.spend(share, now, keep=1):
             if call.picker is not None:
@@ -355,8 +361,8 @@ class Hedged(Scatter):
             call.arguments, call.started, call.seqid, picker=call.picker, part_of=call,
         )  # fmt: skip
         leg.attempts_before = self.attempts - 1
-        if self._first.call is not None:
-            self._first.call.others = self._hedges
+        if first is not None:
+            first.others = self._hedges
         self.legs.append(leg)
         self._set_alarm(now)
 

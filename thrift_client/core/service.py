@@ -199,11 +199,18 @@ def _compile(
     method: Method, template: str, kind: str, names: dict[str, Any]
 ) -> Callable[..., Any]:
     parameters = ''.join(f', {name}' for name in method.parameters)
-    lines = [f'{kind} {method.name}(self{parameters}):', ' argumentsø = newø(classø)']
+    lines = [f'{kind} {method.name}(self{parameters}):']
+    scope = {'newø': object.__new__, 'classø': method.arguments, 'methodø': method, **names}
+    for name, default in _mutable_defaults(method):
+        from copy import deepcopy
+
+        # A key function, or whoever gets the arguments, may change them.
+        lines.append(f' if {name} is {name}ø: {name} = deepcopyø({name})')
+        scope |= {f'{name}ø': default, 'deepcopyø': deepcopy}
+    lines.append(' argumentsø = newø(classø)')
     lines += [f' argumentsø.{name} = {name}' for name in method.parameters]
     values = ''.join(f'{name}, ' for name in method.parameters)
     lines.append(' ' + template.format(values=f'({values})'))
-    scope = {'newø': object.__new__, 'classø': method.arguments, 'methodø': method, **names}
     exec('\n'.join(lines), scope)  # noqa: S102 - names from the generated module alone
     function: Any = scope[method.name]
     function.__doc__ = method.doc
@@ -211,6 +218,14 @@ def _compile(
     function.__annotations__ = dict(getattr(method.function, '__annotations__', {}))
     function.__module__ = method.function.__module__
     return function  # type: ignore[no-any-return]
+
+
+def _mutable_defaults(method: Method) -> Iterator[tuple[str, Any]]:
+    """Yield the names and the defaults of the arguments whose default is not a simple value."""
+    defaults = method.defaults or ()
+    for name, default in zip(method.parameters[-len(defaults) :], defaults, strict=False):
+        if not isinstance(default, (bool, int, float, str, bytes)):
+            yield name, default
 
 
 _EXPECTED = (

@@ -39,7 +39,7 @@ class _Pace(NamedTuple):
 class DnsSource(Source):
     """Follows the addresses of a name; each is a server, named by address and port.
 
-    With TLS, the servers' certificates must be for the name.
+    With TLS, the servers' certificates must be for the name; with SASL, so are their principals.
 
     `host`: the name. `port`: the port of every server. `family`: 4 or 6 for addresses of one
     kind; None for both, where a server that has both counts twice. `nameservers`: `'ip'` or

@@ -33,8 +33,9 @@ class Member:
     `address`: what a pool's `add_server` takes: `'host:port'`, `'[::1]:9090'`, `'unix:/path'`
     or a URL. `name`: the stable name of the server; '' means the address without query and
     credentials. `weight`: its share of the work relative to the others, above 0. `metadata`:
-    other data of the source. `server_hostname`: the name that its certificate must contain, if
-    that is not the host of the address. No entry in a registry or a file can set it.
+    other data of the source. `server_hostname`: the name that its certificate must contain and
+    that its SASL principal has, if that is not the host of the address. No entry in a registry
+    or a file can set it.
 
     Raises ValueError (an address, weight or name that can't be right, metadata of more than
     1000 values or 20 levels).

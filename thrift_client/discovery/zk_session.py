@@ -51,12 +51,19 @@ class ZooKeeperAccess:
 
 
 class _Handler(SequentialThreadingHandler):
-    """kazoo's threads, with limited connect times and a connection that can be cut."""
+    """kazoo's threads, with limited connect times and a connection that can be cut.
 
-    def __init__(self, connect_timeout: float) -> None:
+    `news`: called when kazoo's connects to all hosts have failed.
+    """
+
+    def __init__(self, connect_timeout: float, news: Callable[[], None]) -> None:
         super().__init__()
         self._connect_timeout = connect_timeout / 1000
+        self._news = news
         self._connected: socket.socket | None = None
+        self._is_trying = False
+        #: Whether connects to all hosts have failed since this was set to False.
+        self.has_failed = False
         #: Why the last connect failed.
         self.failure = ''
 
@@ -64,6 +71,7 @@ class _Handler(SequentialThreadingHandler):
         """Connect as kazoo asks for it, in `connect_timeout` at most; keeps the socket."""
         # kazoo allows the whole session timeout for a connect, which can't be stopped.
         kwargs['timeout'] = min(kwargs['timeout'], self._connect_timeout)
+        self._is_trying = True
         try:
             connected: socket.socket = super().create_connection(*args, **kwargs)
         except OSError as exc:
@@ -71,6 +79,14 @@ class _Handler(SequentialThreadingHandler):
             raise
         self._connected = connected
         return connected
+
+    def sleep_func(self, seconds: float) -> None:
+        """Pause; kazoo does it after it has tried all hosts, in several steps."""
+        if self._is_trying:
+            self._is_trying = False
+            self.has_failed = True
+            self._news()
+        time.sleep(seconds)
 
     def cut(self) -> None:
         """Shut the latest connection down, from any thread."""
@@ -91,24 +107,29 @@ class ZooKeeperSession:
         self._access = access
         self._wake = wake
         self._client: KazooClient | None = None
-        self._handler = _Handler(access.connect_timeout)
         self._news = threading.Event()
+        self._handler = _Handler(access.connect_timeout, self._news.set)
         self._interrupted = False
         self._was_connected = False
 
     def client(self) -> KazooClient:
-        """Return the client of a session that is connected; waits for the first connect alone.
+        """Return the client of a session that is connected.
 
+        If it is new or none was connected before, waits until all hosts were tried once more.
         Raises SourceError (ZooKeeper isn't connected. kazoo goes on trying, and wakes us).
         """
         if self._client is not None and self._client.client_state in _ENDED:
             self.close()
         client = self._client
+        is_first = client is None
         if client is None:
             if not threading.main_thread().is_alive():
                 raise SourceError('the process is ending, and no thread may be started')
             client = self._client = self._started()
-            self._wait(lambda: bool(client.connected))
+        if is_first or not self._was_connected:
+            handler = self._handler
+            self._wait(lambda: client.connected or handler.has_failed)
+            handler.has_failed = False
         if not client.connected:
             # Later, the reasons of single tries would differ each time.
             why = '' if self._was_connected else self._handler.failure
@@ -158,7 +179,7 @@ class ZooKeeperSession:
 
     def _started(self) -> KazooClient:
         access = self._access
-        self._handler = _Handler(access.connect_timeout)
+        self._handler = _Handler(access.connect_timeout, self._news.set)
         auth = []
         if access.username is not None:
             auth.append(('digest', f'{access.username}:{access.password or ""}'))
@@ -171,6 +192,7 @@ class ZooKeeperSession:
                 'max_tries': -1,
                 'delay': access.policy.retry / 1000,
                 'max_delay': access.policy.max_retry / 1000,
+                'sleep_func': self._handler.sleep_func,
             },
             logger=_quiet,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MemberDescriptorType
+
 from thrift_client.core.service import Method, Service, bind_functions
 from thrift_client.mistakes import nearest
 
@@ -27,7 +29,12 @@ def class_for(cls: type, service: Service, make: Callable[[], dict[str, Any]]) -
     ours = next(kind for kind in cls.__mro__ if kind.__module__.partition('.')[0] == _PACKAGE)
     if bound is None and ours is not cls:
         bases = cls, class_for(ours, service, make)
-        namespace = {'__doc__': cls.__doc__, '__module__': cls.__module__, '_service': service}
+        namespace = {
+            '__doc__': cls.__doc__,
+            '__module__': cls.__module__,
+            '_service': service,
+            '_slots': _slots_of(cls),
+        }
         bound = _classes.setdefault((cls, service), type(cls.__name__, bases, namespace))
     if bound is None:
         methods = make()
@@ -43,6 +50,22 @@ def class_for(cls: type, service: Service, make: Callable[[], dict[str, Any]]) -
         namespace |= {'__doc__': doc, '__module__': cls.__module__, '_service': service}
         bound = _classes.setdefault((cls, service), type(cls.__name__, (cls,), namespace))
     return bound
+
+
+def _slots_of(cls: type) -> tuple[Any, ...]:
+    """Return the descriptors of the attributes that a user's class keeps in `__slots__`."""
+    values = [value for kind in cls.__mro__ for value in vars(kind).values()]
+    return tuple(value for value in values if isinstance(value, MemberDescriptorType))
+
+
+def copy_slots(client: Any, view: Any) -> None:
+    """Set the attributes in the slots of a user's class on a view."""
+    for slot in client._slots:
+        try:
+            value = slot.__get__(client)
+        except AttributeError:
+            continue  # it is not set
+        slot.__set__(view, value)
 
 
 def _note_hidden(cls: type, service: Service, names: list[str]) -> None:

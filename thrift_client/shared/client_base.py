@@ -10,7 +10,7 @@ from thrift_client.core.call_options import CallOptions
 from thrift_client.core.codec import codec_of
 from thrift_client.core.service import Service, service_of
 from thrift_client.options import check_call_options, check_methods, milliseconds, with_frame
-from thrift_client.shared.bound_methods import class_for, unknown_method
+from thrift_client.shared.bound_methods import class_for, copy_slots, unknown_method
 from thrift_client.shared.client_options import resolve
 from thrift_client.shared.endpoint import Endpoint
 
@@ -33,6 +33,8 @@ class ClientBase:
     _service: Service  # of the class that is created for each service
     _endpoint: Endpoint
     _options: CallOptions
+    #: What a view copies in addition to the attributes in `__dict__`.
+    _slots: tuple[Any, ...] = ()
     _is_view = False
     #: The package of the modules that calls of this kind of client use.
     _package: str
@@ -180,6 +182,8 @@ class ClientBase:
         shared = self.__dict__.copy()
         shared['_options'], shared['_is_view'], shared['_pin'] = options, True, pin
         view.__dict__ = shared
+        if self._slots:
+            copy_slots(self, view)
         return view
 
     def stats(self) -> ClientStats:

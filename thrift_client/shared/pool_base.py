@@ -21,6 +21,7 @@ from thrift_client.options import (
 from thrift_client.routing.base import MOST_WEIGHT
 from thrift_client.shared.bound_methods import (
     PoolMethod,
+    copy_slots,
     method_kinds,
     pool_class_for,
     unknown_method,
@@ -64,6 +65,8 @@ class PoolBase(Generic[S]):
     _method_type: ClassVar[type[PoolMethod]] = PoolMethod
     #: What `with_options` takes in addition to the options of a call.
     _more_options: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
+    #: What a view copies in addition to the attributes in `__dict__`.
+    _slots: tuple[Any, ...] = ()
     _is_view = False
     _overrides: Overrides | None = None
     #: The pin of a view that `pinned` returned, and that ends with the view.
@@ -300,6 +303,8 @@ class PoolBase(Generic[S]):
         attributes['_views'], attributes['_bound'], attributes['_is_view'] = {}, bound, True
         attributes['_everyone'], attributes['_pin'] = None, own.get('_pin')
         object.__setattr__(view, '__dict__', attributes)
+        if self._slots:
+            copy_slots(self, view)
         return view
 
     def __len__(self) -> int:
@@ -390,12 +395,10 @@ class PoolBase(Generic[S]):
                 f'{member.name}: {address.scheme}:// is refused because the pool has sasl, which '
                 "HTTP doesn't support"
             )
-        own = from_query(said)
-        is_tls = self._given.get('ssl') or address.scheme in ('thrifts', 'https')
-        if is_tls and member.server_hostname and not self._given.get('server_hostname'):
-            own['server_hostname'] = member.server_hostname
-            own['ssl'] = self._given.get('ssl') or True
-        return self._new_client(address, (self._given, own), member.name)
+        given = self._given
+        if member.server_hostname and not given.get('server_hostname'):
+            given = {**given, 'server_hostname': member.server_hostname}
+        return self._new_client(address, (given, from_query(said)), member.name)
 
     def _roster(self, method: str | None = None) -> Roster:
         """Return the servers that a call may go to.

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from thrift_client import address
 from thrift_client.address import Address
 from thrift_client.cli import complete, output
-from thrift_client.cli.commands.wires import METHOD, WIRES, WireFormat, answered, request
+from thrift_client.cli.commands.wires import METHOD, SASL, WIRES, WireFormat, answered, request
 from thrift_client.cli.durations import Duration
 from thrift_client.cli.exits import CONNECT, OK, TIMEOUT, TLS, WIRE
 from thrift_client.cli.ui import click, command, option
-from thrift_client.core.detect import STRANGERS, recognize
+from thrift_client.core import detect
 from thrift_client.shared.platform import AF_UNIX
 
 #: How to recognize a multiplexed server, and what to try.
@@ -26,8 +26,15 @@ _MULTIPLEXED = (
 _OTHER_NAME = 'A multiplexed server also closes the connection if it has no service of that name'
 _NOT_MULTIPLEXED = 'The server answers, but is not multiplexed: leave --service-name out'
 
+_SASL = (
+    'use --sasl, such as --sasl mechanism=GSSAPI,service=hive '
+    'or --sasl mechanism=PLAIN,username=me,password=secret'
+)
+
 #: Kinds of servers that no Thrift wire will fit.
-_HOPELESS = frozenset({what for _, what, _ in STRANGERS} - {'HTTP', 'TLS'} | {'MySQL'})
+_HOPELESS = frozenset({what for _, what, _ in detect.STRANGERS}) - {'HTTP', 'TLS'} | {
+    'MySQL', detect.SASL,
+}  # fmt: skip
 
 
 class Sight(NamedTuple):
@@ -67,7 +74,11 @@ class WireProbe:
             return found
         tls = not found and self.has_tls()
         rest = WIRES if tls or only_tls else WIRES[1:]
-        return found + self._try(list(rest), tls=tls, every=every)
+        found += self._try(list(rest), tls=tls, every=every)
+        seen = {sight.outcome for sight in self.sights if sight.tls == tls}
+        if seen <= {'closed', 'silence'}:
+            self.sights.append(self._sight(SASL, tls=tls))
+        return found
 
     def has_tls(self) -> bool:
         """Tell whether a TLS handshake succeeds; any certificate is accepted."""
@@ -153,13 +164,15 @@ def trusting() -> ssl.SSLContext:
 
 def kind_of(data: bytes) -> str | None:
     """Return which other protocol begins like this; None if unknown."""
-    found = recognize(data)
+    found = detect.recognize(data)
     return found[0] if isinstance(found, tuple) else None
 
 
 def described(data: bytes) -> str:
     """Return the bytes in a few words: what they look like, and their beginning."""
     kind = kind_of(data)
+    if kind == detect.SASL:
+        data = data[5:]  # the text is after a status and a size
     first = data.split(b'\r\n', 1)[0][:60] if kind else data[:24]
     text = first.decode('ascii') if first.isascii() and first.decode().isprintable() else None
     shown = repr(text) if text else first.hex(' ')
@@ -189,7 +202,8 @@ def probe_command(
     """Detect transport, protocol and TLS of the server at ADDRESS; print the options to set.
 
     Calls a method that no server has, on each transport and protocol, with and without TLS: if
-    the server answers, it understands them. No method is run.
+    the server answers, it understands them. No method is run. If none fits, finds out whether
+    the server requires SASL, without a login.
     """
     try:
         target = address.parse(server)
@@ -217,7 +231,11 @@ def _code(probe: WireProbe, found: list[Sight]) -> int:
 
 def _report(probe: WireProbe, found: list[Sight]) -> dict[str, Any]:
     report: dict[str, Any] = {'server': probe.target.label, 'fits': bool(found)}
-    if not found and may_be_multiplexed(probe):
+    in_sasl = [sight for sight in probe.sights if kind_of(sight.data) == detect.SASL]
+    if not found and in_sasl:
+        over = ' over TLS' if in_sasl[0].tls else ''
+        report['hint'] = f'The server requires SASL{over}: {_SASL}'
+    elif not found and may_be_multiplexed(probe):
         report['hint'] = _MULTIPLEXED if probe.service_name is None else _OTHER_NAME
     if found:
         if probe.service_name is not None and answered(found[0].wire, found[0].data) != METHOD:

@@ -20,6 +20,8 @@ from thrift.Thrift import TMessageType
 from thrift.transport.THeaderTransport import THeaderClientType, THeaderSubprotocolID
 from thrift.transport.TTransport import TMemoryBuffer, TTransportBase
 
+from thrift_client.core.transports.sasl import START
+
 METHOD = 'thrift_client_probe'
 SEQUENCE_ID = 1 << 21  # has the same encoded length as the client's sequence ids
 
@@ -54,8 +56,16 @@ WIRES = (
 )
 
 
+#: The start of a SASL negotiation.
+SASL = WireFormat('sasl', '')
+#: A server that requires SASL refuses this mechanism and says so: nobody logs in.
+_MECHANISM = b'THRIFT-CLIENT-PROBE'
+
+
 def request(wire: WireFormat, host: str, path: str, service_name: str | None) -> bytes:
     """Return the bytes of the call; `host` and `path` are for HTTP, `service_name` multiplexes."""
+    if wire == SASL:
+        return pack('>BI', START, len(_MECHANISM)) + _MECHANISM
     name = METHOD if service_name is None else f'{service_name}:{METHOD}'
     sink = TMemoryBuffer()
     protocol = _protocol(wire, sink)

@@ -41,10 +41,10 @@ class Link:
         self.address = address
         self.wall_clock = wall_clock
         self.dial: tuple[str, int | None] = address.host, address.port
-        self.tls_name: str | None = None
-        if options.ssl is not None:
-            host = address.host if address.port is not None else 'localhost'
-            self.tls_name = (options.server_hostname or host).removesuffix('.')
+        host = address.host if address.port is not None else 'localhost'
+        # It is also the host of the server's principal: an address may be one of a name's.
+        self._name = (options.server_hostname or host).removesuffix('.')
+        self.tls_name = None if options.ssl is None else self._name
         if isinstance(options.sasl, dict):
             sasl.check_installed(options.sasl)  # fails when a client is created
         self._wire = wire
@@ -63,7 +63,7 @@ class Link:
         """Return a client for the value of `sasl=` and its negotiation; None and None without."""
         if given is None:
             return None, None
-        given = sasl.with_principal(self.tls_name or self.address.host, given)
+        given = sasl.with_principal(self._name, given)
         client = sasl.make_client(given)
         return client, sasl.log_in(client, given)
 
