@@ -58,7 +58,7 @@ def test_an_address_is_taken_apart(text, port, host, number, label):
         ('unix:/run/kv.sock', 1), ('h#f', None), ('h?x=1', None), ('h/p', None),
         ('thrift://h#f', None), ('h\n', None), ('h\0', None), ('a:1:2', None), ('[h]:1', None),
         ('h:00000000000000000001x', None), ('h:+1', None), ('h: 1', None), ('.', None),
-        ('a' * 64, None), ('unix:/a\0b', None), ('unix:@abstract', None),
+        ('a' * 64, None), ('unix:/a\0b', None), ('unix:@abstract', None), ('thrift://h,g', None),
     ],
 )  # fmt: skip
 def test_a_bad_address_is_a_value_error(text, port):
@@ -96,6 +96,8 @@ def test_a_host_is_a_str(host):
     [
         ('localhost:1/kv', "did you mean 'http://localhost:1/kv'?"),
         ('h:1,h:2', "did you mean a pool with servers=['h:1', 'h:2']?"),
+        ('h,g:1', "did you mean a pool with servers=['h', 'g:1']?"),
+        ('h, g', "did you mean a pool with servers=['h', 'g']?"),
         ('/tmp/kv.sock', "did you mean 'unix:/tmp/kv.sock'?"),
         ('zk://h:1/kv', "did you mean a pool with servers='zk://h:1/kv'?"),
         ('u:secret@h:1', 'with credentials: pass sasl='),
