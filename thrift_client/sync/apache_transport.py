@@ -100,7 +100,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
         in_url = from_query(address.query)
         for name in (*given, *in_url):
             if name not in ACCEPTED:
-                raise TypeError(_refusal(name, given.get(name)))
+                raise _refusal(name, given.get(name))
         self.host, self.port, self.name = address.host, address.port, address.label
         self._options: Options = resolve(address, given)
         self._timeout: float | None = self._options.timeout
@@ -309,7 +309,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
         return error
 
 
-def _refusal(name: str, value: Any) -> str:
+def _refusal(name: str, value: Any) -> TypeError:
     if name in OPTIONS:
-        return f'ApacheTransport has no use for {name}: it takes {", ".join(ACCEPTED)}'
-    return f'unknown option {name!r}{of_option(name, value, ACCEPTED)}'
+        return TypeError(f'ApacheTransport has no use for {name}: it takes {", ".join(ACCEPTED)}')
+    return TypeError(f'unknown option {name!r}{of_option(name, value, ACCEPTED)}')
