@@ -243,6 +243,9 @@ def main() -> None:
                 print(f'For {path.relative_to(ROOT)}, until this Python ends:', *lines, sep='\n  ')
             environment = os.environ | {'PYTHONPATH': os.pathsep.join(PATHS)}
             done = subprocess.run([sys.executable, '-q'], cwd=folder, env=environment, check=False)
+    except ModuleNotFoundError as exc:
+        command = f'make how-to PAGE={sys.argv[1]}'
+        raise SystemExit(f'This page needs the module {exc.name}; {command} installs it') from None
     except OSError as exc:
         if exc.errno != errno.EADDRINUSE:
             raise

@@ -190,6 +190,19 @@ def test_how_to_names_a_port_that_is_in_use(ports):
     assert done.stderr.count('\n') == 1
 
 
+def test_how_to_names_a_module_that_is_missing(ports, tmp_path):
+    """One line says which module, and the command that installs it."""
+    (tmp_path / 'happybase.py').write_text("raise ModuleNotFoundError('no', name='happybase')")
+    done = subprocess.run(
+        [sys.executable, ROOT / 'docs' / 'how_to.py', 'hbase'],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=30,
+        env=os.environ | {'PYTHONPATH': str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    text = 'This page needs the module happybase; make how-to PAGE=hbase installs it\n'
+    assert done.stderr == text
+
+
 def test_how_to_needs_a_page():
     """Without a page, or with an unknown one, the command says what to type."""
     for arguments, text in (([], 'Missing page'), (['nowhere'], "Unknown page: 'nowhere'")):
