@@ -104,7 +104,7 @@ docs: $(VENV)/.docs  ## docs/_build/html, warnings are errors
 error-messages: $(VENV)/.package  ## docs/reference/error-messages.md, from the source
 	@$(PY) docs/error_messages.py
 
-how-to: $(VENV)/.test  ## what a page's examples need, and Python (PAGE=tls)
+how-to: $(VENV)/.test  ## what a page's examples need, and Python or a shell (PAGE=tls)
 	@$(PY) docs/how_to.py '$(PAGE)'
 
 gen:  ## test/gen-py from the IDL, with the thrift compiler

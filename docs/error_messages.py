@@ -1,8 +1,8 @@
 """Write the list of all error messages, reference/error-messages.md: `make error-messages`.
 
 The texts are read from the package's source: each place that creates one of the library's errors,
-or raises a builtin exception with a text. `…` stands for what is known only at run time. Causes and
-what to do are in error_causes.toml.
+or raises or returns a builtin exception with a text. `…` stands for what is known only at run
+time. Causes and what to do are in error_causes.toml.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ PAGE = DOCS / 'reference' / 'error-messages.md'
 sys.path.insert(0, str(ROOT))
 
 from thrift_client import errors  # noqa: E402 - found through the path above
+from thrift_client.discovery import SourceError  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,14 +30,17 @@ OWN = {
     name: kind
     for name, kind in vars(errors).items()
     if isinstance(kind, type) and issubclass(kind, Exception) and kind.__module__ == errors.__name__
-}
-BUILTIN = ('AttributeError', 'ImportError', 'RuntimeError', 'TypeError', 'ValueError')
+} | {SourceError.__name__: SourceError}
+BUILTIN = (
+    'AttributeError', 'FileNotFoundError', 'ImportError', 'LookupError', 'RuntimeError',
+    'TypeError', 'ValueError',
+)  # fmt: skip
 #: Rows of causes and areas, and the modules that raise nothing of their own.
 KNOWN = tomllib.loads((DOCS / 'error_causes.toml').read_text())
 #: Packages that print for people, and test servers: not errors of a call.
 LEFT_OUT = ('cli', 'testing')
 #: Modules whose functions return texts for errors of a class.
-RETURNED = {'core/paths': 'EncodeError'}
+RETURNED = {'core/paths': 'EncodeError', 'discovery/etcd_session': 'SourceError'}
 #: The argument of an error's constructor that is its text, if it isn't the first.
 POSITION = {'IdlError': 2}
 OPEN = '…'
@@ -52,8 +56,14 @@ class Message(NamedTuple):
 
 
 class Factory(NamedTuple):
-    """A function that returns an error: its parameters and the error's construction."""
+    """A function that returns an error: its parameters and the error's construction.
 
+    `folder` is that of a method, which is called there, or inherited from `shared`; '' for a
+    function.
+    """
+
+    folder: str
+    function: ast.FunctionDef
     parameters: list[str]
     call: ast.Call
 
@@ -88,17 +98,36 @@ def name_of(function: ast.AST) -> str:
 
 
 def factories(trees: dict[str, ast.Module]) -> dict[str, list[Factory]]:
-    """Find the functions that do nothing but return an error of a template."""
+    """Find the functions that return an error of a template, whose parameters are its texts."""
     found: dict[str, list[Factory]] = {}
-    for tree in trees.values():
+    for module, tree in trees.items():
         for node in ast.walk(tree):
             match node:
                 case ast.FunctionDef(name=name, body=[*docs, ast.Return(value=ast.Call() as call)]):
-                    if is_error(call) and all(isinstance(each, ast.Expr) for each in docs):
-                        arguments = [*node.args.args, *node.args.kwonlyargs]
-                        factory = Factory([each.arg for each in arguments], call)
+                    steps = {type(each) for each in docs}
+                    arguments = [each.arg for each in (*node.args.args, *node.args.kwonlyargs)]
+                    folder = _folder(module) if arguments[:1] == ['self'] else ''
+                    factory = Factory(folder, node, arguments[bool(folder) :], call)
+                    short = steps <= {ast.Expr} or (steps <= _STEPS and _fills_in(factory))
+                    if is_error(call) and short:
                         found.setdefault(name, []).append(factory)
     return found
+
+
+def _folder(module: str) -> str:
+    return module.partition('/')[0]
+
+
+#: What a function may do before it returns an error whose text has parameters of it.
+_STEPS = {ast.Expr, ast.Assign, ast.ImportFrom}
+
+
+def _fills_in(factory: Factory) -> bool:
+    """Tell whether a parameter is a part of the error's text."""
+    return any(
+        isinstance(part, ast.FormattedValue) and name_of(part.value) in factory.parameters
+        for part in ast.walk(factory.call)
+    )
 
 
 def is_error(call: ast.Call) -> bool:
@@ -120,6 +149,15 @@ def variables_of(function: ast.AST) -> dict[str, list[str]]:
     return found
 
 
+def _joined(variables: dict[str, list[str]]) -> dict[str, str]:
+    """Return the texts of variables, those of one with several as alternatives."""
+    return {
+        name: ' / '.join(texts)
+        for name, texts in variables.items()
+        if len(texts) == 1 or OPEN not in texts
+    }
+
+
 def created(call: ast.Call, known: dict[str, str]) -> tuple[str, str, str]:
     """Return the class, text and hint of an error's construction."""
     kind = name_of(call.func)
@@ -134,7 +172,8 @@ def substituted(factory: Factory, call: ast.Call, known: dict[str, str]) -> tupl
     given = dict(zip(factory.parameters, call.args, strict=False))
     given |= {each.arg: each.value for each in call.keywords if each.arg}
     texts = {name: text_of(value, known) for name, value in given.items()}
-    return created(factory.call, {name: texts.get(name, OPEN) for name in factory.parameters})
+    own = _joined(variables_of(factory.function))
+    return created(factory.call, own | {name: texts.get(name, OPEN) for name in factory.parameters})
 
 
 @functools.cache
@@ -145,31 +184,46 @@ def messages() -> list[Message]:
         for path in sorted(PACKAGE.rglob('*.py'))
         if path.relative_to(PACKAGE).parts[0] not in LEFT_OUT
     }
-    makers = factories(trees)
+    all_makers = factories(trees)
     found: dict[tuple[str, str], Message] = {}
     for module, tree in trees.items():
-        for function in ast.walk(tree):
-            if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                if isinstance(function, ast.FunctionDef) and function.name in makers:
-                    continue
-                for kind, text, hint in _in_function(function, makers):
-                    cleaned = _clean(text)
-                    if cleaned.strip(f'{OPEN}: /') and (kind in OWN or ' ' in cleaned):
-                        key = kind, cleaned
-                        found.setdefault(key, Message(kind, cleaned, _clean(hint), module))
+        makers = {
+            name: [each for each in known if each.folder in ('', 'shared', _folder(module))]
+            for name, known in all_makers.items()
+        }
+        skipped = [each.function for known in makers.values() for each in known]
+        for function in _functions(tree):
+            if function in skipped:
+                continue
+            for kind, text, hint in _in_function(function, makers):
+                cleaned = _clean(text)
+                if cleaned.strip(f'{OPEN}: /') and (kind in OWN or ' ' in cleaned):
+                    key = kind, cleaned
+                    found.setdefault(key, Message(kind, cleaned, _clean(hint), module))
     for module, kind in RETURNED.items():
         for text in _returned(trees[module]):
             found.setdefault((kind, text), Message(kind, text, '', module))
     return sorted(found.values(), key=lambda each: (each.kind, each.text))
 
 
+def _functions(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield a module's functions, and what it executes itself when it is imported."""
+    own = [each for each in tree.body if not isinstance(each, ast.ClassDef | ast.FunctionDef)]
+    yield ast.Module(own, [])
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
 def _in_function(
     function: ast.AST, makers: dict[str, list[Factory]]
 ) -> Iterator[tuple[str, str, str]]:
     variables = variables_of(function)
-    known = {name: texts[0] for name, texts in variables.items() if len(texts) == 1}
+    known = _joined(variables)
     raised = {
-        id(node.exc) for node in ast.walk(function) if isinstance(node, ast.Raise) and node.exc
+        id(node.exc if isinstance(node, ast.Raise) else node.value)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Raise | ast.Return)
     }
     for node in ast.walk(function):
         if not isinstance(node, ast.Call):
@@ -187,8 +241,11 @@ def _in_function(
 def _returned(tree: ast.Module) -> Iterator[str]:
     """Yield the texts that a module's functions return."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Return) and isinstance(node.value, ast.JoinedStr):
-            yield text_of(node.value, {})
+        match node:
+            case ast.Return(value=ast.JoinedStr() as text) | ast.Return(
+                value=ast.Subscript(value=ast.JoinedStr() as text)
+            ):
+                yield text_of(text, {})
 
 
 def _clean(text: str) -> str:

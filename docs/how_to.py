@@ -1,8 +1,9 @@
 """Start what the examples of a page need: `make how-to PAGE=tls`, in a clone.
 
 It starts the servers that the page's code connects to, on the ports that the page names, writes
-the files that the code reads into a new folder, and starts Python in that folder. Everything is
-stopped and removed when Python ends. Code can also be piped in: `… PAGE=tls < my_code.py`.
+the files that the code reads into a new folder, and starts Python in that folder, or a shell for
+a page of commands. Everything is stopped and removed when that ends. Code can also be piped in:
+`… PAGE=tls < my_code.py`.
 """
 
 from __future__ import annotations
@@ -53,6 +54,13 @@ CLOSED = 9905
 ZOOKEEPER = 2181
 CERTIFICATES = ('ca.pem', 'client.pem', 'client.key')
 IDL = 'kv.thrift'
+#: What is in the files that commands read.
+DATA = {
+    'gets.ndjson': '{"key": "user:42"}\n',
+    'keys.txt': 'user:1\nuser:42\n',
+    'requests.ndjson': '{"key": "user:1", "value": "red"}\n{"key": "user:2", "value": "blue"}\n',
+    'users.json': '{"id": "user:1", "name": "Ann"}\n{"id": "user:2", "name": "Bob"}\n',
+}
 
 _FENCE = re.compile(r'^```(\S+)[^\n]*\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
@@ -67,16 +75,28 @@ def path_of(name: str) -> Path:
     raise SystemExit(f'Unknown page: {name!r}. Pages: index, quickstart, tutorial, {known}')
 
 
+def is_for_a_shell(text: str) -> bool:
+    """Tell whether a page has commands, and no Python."""
+    kinds = {kind for kind, _ in _FENCE.findall(text)}
+    return 'sh' in kinds and 'python' not in kinds
+
+
 def code_of(text: str) -> str:
-    """Return what a page executes: its Python and console blocks."""
-    return ''.join(source for kind, source in _FENCE.findall(text) if kind in ('python', 'console'))
+    """Return what a page executes: its Python and console blocks, or its commands."""
+    kinds = ('sh',) if is_for_a_shell(text) else ('python', 'console')
+    return ''.join(source for kind, source in _FENCE.findall(text) if kind in kinds)
 
 
 def needs_of(text: str) -> tuple[list[int], list[str]]:
     """Return the ports and the files that the code of a page names."""
     code = code_of(text)
-    ports = [port for port in (*SERVERS, ZOOKEEPER, CLOSED) if re.search(rf'\b{port}\b', code)]
-    files = [name for name in (*CERTIFICATES, IDL) if re.search(rf"'{name}'", code)]
+    # In commands, addresses of other hosts are examples, and names of files have no quotes.
+    port_is, file_is = r'\b{}\b', "'{}'"
+    if is_for_a_shell(text):
+        port_is, file_is = r'localhost:{}\b', r'\b{}\b'
+    known = *SERVERS, ZOOKEEPER, CLOSED
+    ports = [port for port in known if re.search(port_is.format(port), code)]
+    files = [name for name in (*CERTIFICATES, IDL, *DATA) if re.search(file_is.format(name), code)]
     return ports, files
 
 
@@ -92,6 +112,8 @@ def started(text: str, folder: Path) -> Iterator[list[str]]:
         authority = _authority(folder) if _wants_certificates(ports, files) else None
         if IDL in files:
             (folder / IDL).write_text(_idl())
+        for name in DATA.keys() & files:
+            (folder / name).write_text(DATA[name])
         for port in ports:
             if port == CLOSED:
                 lines.append(f'localhost:{port}: nothing listens here')
@@ -231,18 +253,33 @@ def _idl() -> str:
     return next(source for kind, source in _FENCE.findall(page) if kind == 'thrift')
 
 
+def environment() -> dict[str, str]:
+    """Return the environment in which code finds the packages, and a shell `thrift-client`."""
+    scripts = str(Path(sys.executable).parent)
+    return os.environ | {
+        'PYTHONPATH': os.pathsep.join(PATHS),
+        'PATH': os.pathsep.join((scripts, os.environ.get('PATH', os.defpath))),
+    }
+
+
 def main() -> None:
-    """Start what a page needs, then Python; stop everything when Python ends."""
+    """Start what a page needs, then Python or a shell; stop everything when that ends."""
     if len(sys.argv) != 2 or not sys.argv[1]:
         raise SystemExit('Missing page: make how-to PAGE=tls')
     path = path_of(sys.argv[1])
-    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the Python that is started
+    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for what is started
     try:
-        with TemporaryDirectory() as folder, started(path.read_text(), Path(folder)) as lines:
+        text = path.read_text()
+        name, command = 'Python', [sys.executable, '-q']
+        if is_for_a_shell(text):
+            name, command = 'shell', [os.environ.get('SHELL', 'sh')]
+        with TemporaryDirectory() as folder, started(text, Path(folder)) as lines:
             if sys.stdin.isatty():
-                print(f'For {path.relative_to(ROOT)}, until this Python ends:', *lines, sep='\n  ')
-            environment = os.environ | {'PYTHONPATH': os.pathsep.join(PATHS)}
-            done = subprocess.run([sys.executable, '-q'], cwd=folder, env=environment, check=False)
+                print(f'For {path.relative_to(ROOT)}, until this {name} ends:', *lines, sep='\n  ')
+            done = subprocess.run(command, cwd=folder, env=environment(), check=False)  # noqa: S603 - the user's own shell
+    except ModuleNotFoundError as exc:
+        command = f'make how-to PAGE={sys.argv[1]}'
+        raise SystemExit(f'This page needs the module {exc.name}; {command} installs it') from None
     except OSError as exc:
         if exc.errno != errno.EADDRINUSE:
             raise

@@ -207,7 +207,7 @@ def _one_port(whole: str, written: str | None, given: int | None, default: int) 
 
 def _checked_host(name: str, whole: str) -> str:
     """Return `name` if it is a host's: RFC 1035 allows labels of 63 bytes, 253 in all."""
-    if not name or any(c.isspace() or not c.isprintable() or c in '/?#@[]' for c in name):
+    if not name or any(c.isspace() or not c.isprintable() or c in '/?#@[],' for c in name):
         raise ValueError(f'not a host name: {redacted(whole)!r}')
     if ':' in name:
         _check_ipv6(name, whole)

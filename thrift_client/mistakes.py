@@ -52,6 +52,19 @@ _IN_POOLS = {
 #: How the sources of a pool's servers begin.
 _SOURCES = ('zk:', 'etcd:', 'etcds:', 'dns:', 'srv:', 'file:')
 
+#: Names that a policy's fields have in other libraries.
+_FIELDS_ELSEWHERE = {
+    'delay': 'after',
+    'failure_threshold': 'failures',
+    'max_delay': 'max_backoff',
+    'max_retries': 'attempts',
+    'recovery_timeout': 'eject',
+    'reset_timeout': 'eject',
+    'retries': 'attempts',
+    'threshold': 'failures',
+    'tries': 'attempts',
+}
+
 #: The keys of `sasl=`, including those of single mechanisms.
 _SASL_KEYS = (
     'mechanism', 'username', 'password', 'service', 'host', 'principal', 'identity',
@@ -142,6 +155,20 @@ def of_option(name: str, value: Any, names: Collection[str]) -> str:
     return nearest(name, names)
 
 
+def of_key(name: str, names: Collection[str]) -> str:
+    """Return the hint for a key that a URL can't set; `names` are those that it can."""
+    option, _ = _ELSEWHERE.get(name, ('', ''))
+    if option in names and option != 'transport':  # whose spellings are of Python
+        return did_you_mean(repr(option))
+    return nearest(name, names)
+
+
+def of_field(name: str, fields: Collection[str]) -> str:
+    """Return the hint for a field that a policy doesn't have."""
+    meant = _FIELDS_ELSEWHERE.get(name)
+    return did_you_mean(repr(meant)) if meant in fields else nearest(name, fields)
+
+
 def of_sasl(given: Iterable[Any]) -> str:
     """Return a misspelled key of `sasl=` with its hint, '' if there is none.
 
@@ -206,12 +233,10 @@ def of_address(given: str, shown: str) -> str:
     """Return the hint for an address that can't be right; `shown` has no credentials."""
     if '://' not in given and '@' in given:
         return f' with credentials: pass {_SASL} instead'
-    if given.startswith(_SOURCES):
-        return did_you_mean(f'a pool with servers={shown!r}')
+    if _is_source(given) or ('://' not in given and ',' in given):
+        return did_you_mean(f'{_servers(shown)} of a pool')
     if '://' in given:
         return ''
-    if ',' in given:
-        return did_you_mean(f'a pool with servers={[part.strip() for part in shown.split(",")]!r}')
     scheme = 'unix:' if given.startswith('/') else 'http://'
     return did_you_mean(repr(scheme + shown) if '/' in given else '')
 
@@ -223,7 +248,39 @@ def of_service(value: Any) -> str:
     return did_you_mean('the module itself, without quotes' if isinstance(value, str) else '')
 
 
+def of_server(value: Any) -> str:
+    """Return the hint for a server's name or address in the place of a client."""
+    if is_pair(value):
+        return f': use remove_server(host={value[0]!r}, port={value[1]})'
+    return f': use remove_server(name={value!r})' if isinstance(value, str) else ''
+
+
 def of_servers(value: Any) -> str:
-    """Return the hint for addresses that are not in a list."""
-    addresses = [part.strip() for part in value.split(',')] if isinstance(value, str) else [*value]
-    return did_you_mean(f'servers={addresses!r}')
+    """Return the hint for addresses that are not in a list, or a source that is not a URL."""
+    return did_you_mean(_servers(value))
+
+
+def is_pair(value: Any) -> bool:
+    """Tell whether this is one server as sockets take it: a host and a port."""
+    return (
+        isinstance(value, (tuple, list)) and len(value) == 2
+        and isinstance(value[0], str) and type(value[1]) is int
+    )  # fmt: skip
+
+
+def _servers(value: Any) -> str:
+    if is_pair(value):
+        value = f'{value[0]}:{value[1]}'
+    if not isinstance(value, str):
+        return f'servers={[*value]!r}'
+    if not _is_source(value):
+        return f'servers={[part.strip() for part in value.split(",")]!r}'
+    scheme, _, rest = value.partition(':')
+    url = value if scheme == 'file' else f'{scheme}://{rest.lstrip("/")}'
+    return f'servers={url!r}'
+
+
+def _is_source(given: str) -> bool:
+    """Tell whether a text is meant as a source: its host is not just named like a scheme."""
+    scheme, _, rest = given.partition(':')
+    return f'{scheme}:' in _SOURCES and not rest.partition(',')[0].isdigit()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from math import inf
 
 from thrift_client import mistakes
-from thrift_client.mistakes import nearest, of_option
+from thrift_client.mistakes import nearest, of_key, of_option
 from thrift_client.policies import CircuitBreaker, Hedge, RetryPolicy
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -480,7 +480,7 @@ def from_query(query: Iterable[tuple[str, str]]) -> dict[str, Any]:
             frame = flag(name, text)
         elif name not in OPTIONS:
             known = ['frame', *(name for name, row in OPTIONS.items() if row.read is not None)]
-            raise ValueError(f'unknown option {name!r} in a URL{nearest(name, known)}')
+            raise ValueError(f'unknown option {name!r} in a URL{of_key(name, known)}')
         else:
             given[name] = from_text(name, text)
     if frame is False and given.get('protocol') != 'header':  # a URL overrides frame=True

@@ -5,7 +5,7 @@ What they decide is in `core/`; a value here can be shared by any number of clie
 
 from __future__ import annotations
 
-from thrift_client.mistakes import nearest
+from thrift_client.mistakes import of_field
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class PolicyBase:
         """Raise TypeError for a keyword that is not a field, with the nearest."""
         for name in given:
             if name not in cls._fields:
-                hint = nearest(name, cls._fields)
+                hint = of_field(name, cls._fields)
                 raise TypeError(f'{cls.__name__} has no field {name!r}{hint}')
         return super().__new__(cls)
 

@@ -1,5 +1,6 @@
 """The errors: what they are, what they carry, and that a call raises nothing else."""
 
+import ast
 import copy
 import pickle
 import re
@@ -20,6 +21,7 @@ from rich_if import rich_service
 from rich_if.ttypes import Refused
 from test_if import test_service
 from thrift_client import (
+    ApacheTransport,
     BalancedClient,
     CircuitBreaker,
     HashClient,
@@ -206,6 +208,76 @@ def test_a_view_and_a_url_name_only_what_they_take():
         SimpleClient(test_service, 'thrift://h?framed=1')
     with pytest.raises(ValueError, match=r"'retries' in a URL$"):
         SimpleClient(test_service, 'thrift://h?retries=1')
+
+
+@pytest.mark.parametrize(
+    ('key', 'meant'),
+    [('tls', 'ssl'), ('read_timeout', 'timeout'), ('pool_size', 'max_connections')],
+)
+def test_a_key_of_a_url_names_the_right_one(key, meant):
+    """In a URL as in Python, a name from another library is answered with this library's."""
+    for use in (partial(SimpleClient, test_service), HashClient(test_service).add_server):
+        with pytest.raises(ValueError, match=f'{key!r} in a URL; did you mean {meant!r}\\?$'):
+            use(f'thrift://h:1?{key}=1')
+
+
+@pytest.mark.parametrize(
+    ('options', 'meant'),
+    [
+        ({'framed': True}, "frame=True or transport='framed'"),
+        ({'tls': True}, 'ssl=True'),
+        ({'read_timeout': 5}, 'timeout=5'),
+        ({'transprt': 'framed'}, "'transport'"),
+    ],
+)
+def test_an_apache_transport_names_the_right_spelling(options, meant):
+    """So does the transport for Apache's clients."""
+    with pytest.raises(TypeError, match=re.escape(f'; did you mean {meant}?')):
+        ApacheTransport('h:1', **options)
+
+
+@pytest.mark.parametrize('kind', POOLS)
+@pytest.mark.parametrize(
+    ('server', 'hint'),
+    [
+        (0, ''),
+        (True, ''),
+        (b'h:1', ''),
+        (['h:1'], ''),
+        (test_service, ''),
+        ('h:1', r": use remove_server\(name='h:1'\)"),
+        (('h', 1), r": use remove_server\(host='h', port=1\)"),
+        ('thrift://u:secret@h:1', r": use remove_server\(name='thrift://h:1'\)"),
+    ],
+)
+def test_a_pool_removes_only_a_client(kind, server, hint):
+    """Anything else is named, without credentials, and the pool is unchanged."""
+    pool = kind(test_service, servers=['h:1'])
+    with pytest.raises(TypeError, match=f'^server must be of class .*{hint}$') as caught:
+        pool.remove_server(server)
+    assert 'secret' not in str(caught.value)
+    assert 'h:1' in pool
+
+
+@pytest.mark.parametrize('kind', POOLS)
+@pytest.mark.parametrize(
+    ('servers', 'meant'),
+    [
+        ('zk:/a:1/b', "'zk://a:1/b'"),
+        ('dns:kv:9090', "'dns://kv:9090'"),
+        ('zk:2181', "['zk:2181']"),
+        ('dns:1,dns2:1', "['dns:1', 'dns2:1']"),
+        (('h', 1), "['h:1']"),
+    ],
+)
+def test_what_is_meant_by_servers_is_accepted(kind, servers, meant):
+    """A source without slashes, a host named like a kind of source, a pair as sockets take it."""
+    with pytest.raises(TypeError, match=re.escape(f'; did you mean servers={meant}?')):
+        kind(test_service, servers=servers)
+    if not meant.startswith("'"):
+        assert len(kind(test_service, servers=ast.literal_eval(meant)))
+    else:
+        assert discovery.source(ast.literal_eval(meant))
 
 
 @pytest.mark.parametrize(
@@ -540,6 +612,9 @@ def test_a_mistaken_keyword_of_a_pool_is_answered_with_the_right_one(kind, optio
         (lambda pool: type(pool)(test_service, 5000), 'did you mean timeout=5000'),
         (lambda pool: pool.with_options(500), r'^with_options\(\) takes 1'),
         (lambda _: RetryPolicy(max_attempts=3), "did you mean 'attempts'"),
+        (lambda _: RetryPolicy(retries=3), "did you mean 'attempts'"),
+        (lambda _: CircuitBreaker(threshold=3), "did you mean 'failures'"),
+        (lambda _: Hedge(delay=3), "did you mean 'after'"),
         (lambda _: CircuitBreaker(failure=3), "did you mean 'failures'"),
         (lambda _: Hedge().replace(afer=3), "did you mean 'after'"),
         (lambda _: SimpleClient(), r"^SimpleClient\(\) missing .* 'service'"),

@@ -10,6 +10,7 @@ import operator
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -170,6 +171,43 @@ def test_make_how_to_runs_what_is_typed(ports, how_to):
         assert done.stdout == 'pong\npong\npong\nFalse\npong\n'
 
 
+def test_the_command_line_recipes_run(servers, how_to, tmp_path):
+    """Each line works, on the ports and files that `make how-to PAGE=command-line` provides."""
+    pytest.importorskip('rich_click')
+    page = PAGES['howto/command-line.md']
+    text = page.read_text()
+    command = f'make how-to PAGE={page.stem}`'
+    ports, _ = how_to.needs_of(text)
+    assert not unnamed(text, command, ports, [how_to.IDL])
+    servers(text)
+    lines = ''.join(block.source for block in blocks(page) if block.kind == 'sh').splitlines()
+    settings = dict(line.removeprefix('export ').split('=') for line in lines if 'export' in line)
+    lines = [line for line in lines if line and 'export' not in line and 'zk://' not in line]
+    assert {*map(int, re.findall(r'localhost:(\d+)', '\n'.join(lines)))} == set(ports)
+    for line in lines:
+        if 'jq' in line and shutil.which('jq') is None:
+            continue
+        short = re.sub(r'--duration \S+', '--duration 200ms', line)
+        done = subprocess.run(
+            ['sh', '-c', short], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            cwd=tmp_path, env=how_to.environment() | settings, check=False, timeout=30,
+        )  # fmt: skip
+        assert done.returncode == 0, (line, done.stderr)
+        assert 'code ' not in done.stdout, line
+
+
+def test_make_how_to_opens_a_shell_for_commands(ports):
+    """A page of commands gets a shell, which finds `thrift-client` and the files."""
+    pytest.importorskip('rich_click')
+    done = subprocess.run(
+        [sys.executable, ROOT / 'docs' / 'how_to.py', 'command-line'],
+        input='ls; thrift-client call -s kv.thrift -a localhost:9901 ping\n',
+        capture_output=True, text=True, check=False, timeout=30, env=os.environ | {'SHELL': 'sh'},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, '')
+    assert {'kv.thrift', 'ca.pem', 'gets.ndjson', '"pong"'} <= set(done.stdout.split('\n'))
+
+
 @pytest.mark.parametrize(('name', 'block'), of_kind('python'))
 def test_a_forked_child_ends_in_the_statement_that_forks(name, block):
     """At a prompt, the child would otherwise read the rest of the input, too."""
@@ -188,6 +226,19 @@ def test_how_to_names_a_port_that_is_in_use(ports):
     assert done.returncode == 1
     assert done.stderr.startswith('localhost:9902: ')
     assert done.stderr.count('\n') == 1
+
+
+def test_how_to_names_a_module_that_is_missing(ports, tmp_path):
+    """One line says which module, and the command that installs it."""
+    (tmp_path / 'happybase.py').write_text("raise ModuleNotFoundError('no', name='happybase')")
+    done = subprocess.run(
+        [sys.executable, ROOT / 'docs' / 'how_to.py', 'hbase'],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=30,
+        env=os.environ | {'PYTHONPATH': str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    text = 'This page needs the module happybase; make how-to PAGE=hbase installs it\n'
+    assert done.stderr == text
 
 
 def test_how_to_needs_a_page():

@@ -58,7 +58,7 @@ def test_an_address_is_taken_apart(text, port, host, number, label):
         ('unix:/run/kv.sock', 1), ('h#f', None), ('h?x=1', None), ('h/p', None),
         ('thrift://h#f', None), ('h\n', None), ('h\0', None), ('a:1:2', None), ('[h]:1', None),
         ('h:00000000000000000001x', None), ('h:+1', None), ('h: 1', None), ('.', None),
-        ('a' * 64, None), ('unix:/a\0b', None), ('unix:@abstract', None),
+        ('a' * 64, None), ('unix:/a\0b', None), ('unix:@abstract', None), ('thrift://h,g', None),
     ],
 )  # fmt: skip
 def test_a_bad_address_is_a_value_error(text, port):
@@ -95,12 +95,16 @@ def test_a_host_is_a_str(host):
     ('text', 'hint'),
     [
         ('localhost:1/kv', "did you mean 'http://localhost:1/kv'?"),
-        ('h:1,h:2', "did you mean a pool with servers=['h:1', 'h:2']?"),
+        ('h:1,h:2', "did you mean servers=['h:1', 'h:2'] of a pool?"),
+        ('h,g:1', "did you mean servers=['h', 'g:1'] of a pool?"),
+        ('h, g', "did you mean servers=['h', 'g'] of a pool?"),
         ('/tmp/kv.sock', "did you mean 'unix:/tmp/kv.sock'?"),
-        ('zk://h:1/kv', "did you mean a pool with servers='zk://h:1/kv'?"),
+        ('zk://h:1/kv', "did you mean servers='zk://h:1/kv' of a pool?"),
         ('u:secret@h:1', 'with credentials: pass sasl='),
         ('u:secret@h:1,h:2', 'with credentials: pass sasl='),
-        ('zk://u:secret@h/kv', "did you mean a pool with servers='zk://h/kv'?"),
+        ('zk:/h:1/kv', "did you mean servers='zk://h:1/kv' of a pool?"),
+        ('dns:kv:9090', "did you mean servers='dns://kv:9090' of a pool?"),
+        ('zk://u:secret@h/kv', "did you mean servers='zk://h/kv' of a pool?"),
     ],
 )
 def test_what_is_written_as_elsewhere_is_answered_with_the_address(text, hint):

@@ -312,6 +312,7 @@ def test_noise_is_a_reply_or_an_error_of_ours(data, place, bit):
         ('tree', {'root': Tree('a', [Tree(5)])}, 'root.children[0].label must be str, not int'),
         ('store', {'smalls': {'a': 5}}, "smalls['a'] must be Small, not int"),
         ('echo', {'s': '\ud800'}, 's cannot be encoded in UTF-8'),
+        ('real', {'value': 10**400}, 'value cannot be encoded: OverflowError: int too large'),
     ],
 )
 @pytest.mark.parametrize('protocol', ['binary', 'compact', 'json'])
@@ -324,3 +325,108 @@ def test_an_encode_error_has_the_path(protocol, name, values, problem):
         codec.request(SERVICE.methods[name], arguments, FIRST_ID)
     assert problem in str(caught.value)
     assert f'(argument 1 of rich_service.{name})' in str(caught.value)
+
+
+FIELDS = '1: bool b, 2: i32 n, 3: double d, 4: binary raw, 5: map<i32, bool> flags, 6: Color color'
+STRUCTS = f"""
+enum Color {{ RED = 1, BLUE = 2 }}
+struct Key {{ 1: i32 x }}
+struct Plain {{ {FIELDS} }}
+struct Keyed {{ {FIELDS}, 7: map<Key, i32> keys }}
+struct Negative {{ {FIELDS}, -1: i32 old }}
+service Echo {{
+    Plain plain(1: Plain v)
+    Keyed keyed(1: Keyed v)
+    Negative negative(1: Negative v)
+}}
+"""
+
+
+@pytest.fixture(scope='module')
+def echo(tmp_path_factory):
+    """A service with a struct that is written fast, and two that Apache's protocol writes."""
+    path = tmp_path_factory.mktemp('idl') / 'odd_json.thrift'
+    path.write_text(STRUCTS)
+    return load(path)
+
+
+class Unclear:
+    """Neither true nor false, as an array is."""
+
+    def __bool__(self):
+        raise ValueError('unclear')
+
+
+class Truthy:
+    """True, but not `True` itself, as numpy's is."""
+
+    def __bool__(self):
+        return True
+
+
+class Echoing:
+    """A handler."""
+
+    def plain(self, v):
+        return v
+
+    keyed = negative = plain
+
+
+@pytest.mark.parametrize('name', ['plain', 'keyed', 'negative'])
+@pytest.mark.parametrize('protocol', ['binary', 'compact', 'json'])
+def test_every_struct_takes_the_same_values(protocol, name, echo):
+    """What is sent doesn't depend on the protocol, nor on what else is in the struct."""
+    given = {'b': Truthy(), 'n': True, 'd': 3, 'raw': b'x', 'flags': {1: 'yes', 2: 0}, 'color': 2}
+    expected = {'b': True, 'n': 1, 'd': 3.0, 'raw': b'x', 'flags': {1: True, 2: False}, 'color': 2}
+    cls = getattr(echo, name.title())
+    with (
+        serve(echo.Echo, Echoing(), protocol=protocol) as server,
+        SimpleClient(echo.Echo, server.address, protocol=protocol, timeout=5000) as client,
+    ):
+        assert getattr(client, name)(cls(**given)) == cls(**expected)
+
+
+@pytest.mark.parametrize(
+    ('values', 'problem'),
+    [
+        ({'n': 1.5}, 'v.n must be int, not float'),
+        ({'color': 1.5}, 'v.color must be int, not float'),
+        ({'flags': {1.5: True}}, 'the key 1.5 of v.flags must be int, not float'),
+        ({'d': 10**400}, 'v.d cannot be encoded: OverflowError: int too large'),
+        ({'raw': 5}, 'v.raw must be bytes, not int'),
+        ({'raw': 'x', 'n': 'x'}, 'v.n must be int, not str'),
+    ],
+)
+@pytest.mark.parametrize('name', ['plain', 'keyed', 'negative'])
+@pytest.mark.parametrize('protocol', ['binary', 'compact', 'json'])
+def test_every_struct_refuses_the_same_values(protocol, name, values, problem, echo):
+    """With the path, except where nothing says which fields there are."""
+    with pytest.raises(errors.EncodeError) as caught:
+        sent(echo, protocol, name, values)
+    if name != 'negative':
+        assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize('name', ['plain', 'keyed'])
+@pytest.mark.parametrize('protocol', ['binary', 'json'])
+def test_a_bool_that_is_neither_is_named(protocol, name, echo):
+    """An array in the place of a bool is refused, with the path."""
+    with pytest.raises(errors.EncodeError, match=r'v\.b cannot be encoded: ValueError: unclear'):
+        sent(echo, protocol, name, {'b': Unclear()})
+
+
+@pytest.mark.parametrize('name', ['plain', 'keyed'])
+def test_a_str_in_the_place_of_bytes_is_named(name, echo):
+    """JSON refuses it; the C extension takes it."""
+    with pytest.raises(errors.EncodeError, match='raw must be bytes, not str'):
+        sent(echo, 'json', name, {'raw': 'x'})
+
+
+def sent(echo, protocol, name, values):
+    """The bytes of a call."""
+    codec = wire_of(service_of(echo.Echo), Options({'protocol': protocol})).codec
+    method = codec.service.methods[name]
+    arguments = method.arguments()
+    arguments.v = getattr(echo, name.title())(**values)
+    return codec.request(method, arguments, FIRST_ID)

@@ -71,6 +71,19 @@ def test_what_relies_on_the_interpreters_lock_is_listed():
     assert listed == said
 
 
+def test_weak_collections_have_a_lock_or_rely_on_the_interpreters():
+    """They are written in Python; a module that has one without a lock says what it relies on."""
+    weak = {'WeakKeyDictionary', 'WeakSet', 'WeakValueDictionary'}
+    for module in PACKAGE:
+        called = {
+            getattr(node.func, 'id', getattr(node.func, 'attr', ''))
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.Call)
+        }
+        if called & weak and not called & {'Lock', 'RLock'}:
+            assert 'GIL' in (ast.get_docstring(module.tree) or ''), module.name
+
+
 def test_one_module_knows_the_system():
     """No other one uses what macOS or Windows lack, or asks which system it is on."""
     check(layers.questions_to_the_system)

@@ -20,8 +20,8 @@ _SWITCHES = {
     'frame=True': '--frame',
     'idempotent=True': '--idempotent true',
 }
-#: The addresses of `a pool with servers=['h:1', 'h:2']`, and each of them.
-_IN_POOL = re.compile(r'a pool with servers=\[(.*?)\]')
+#: The addresses of `servers=['h:1', 'h:2'] of a pool`, and each of them.
+_IN_POOL = re.compile(r'servers=\[(.*?)\] of a pool')
 _WORD = re.compile(r"'([^']*)'")
 _IN_DICT = re.compile(r"'(\w+)': '?([^',}]*)'?")
 

@@ -8,6 +8,8 @@ Other threads may run in between, since decoding calls the constructors of struc
 When resumed, it would scan the new objects at once. `gc.freeze` and `gc.unfreeze` move them to
 the oldest generation instead, unless the user has frozen objects. That resets the counts that
 trigger a full collection, so it is done only a limited number of times between two of them.
+No lock guards that count: if two threads change it at once, it is too low by one, with and
+without the GIL.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Apache's TJSONProtocol writes and reads one character at a time. Here, a struct is written as
 one text for each field, and read from what `json` has parsed. What each struct needs is derived
-from its `thrift_spec` on first use. Both give the same bytes and values, except for NaN and
-infinite doubles, which are sent as the texts that other implementations expect.
+from its `thrift_spec` on first use. The bytes and values are those of `JsonProtocol`, which
+writes the structs that this can't.
 
 `json` parses a text in one go, 16 MB of the worst text in a second. Making structs of the
 result takes longer; meanwhile, the time is checked (`look`).

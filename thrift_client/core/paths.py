@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from thrift.Thrift import TType
 
 from thrift_client.core.failures import ENCODING, is_foreign
@@ -24,9 +26,13 @@ def encode_error(method: Method, arguments: Any, exc: BaseException) -> EncodeEr
     """Return the error for arguments that could not be encoded, with the path to the fault."""
     kind = method.arguments  # of a loaded service, it is an attribute of the service's class
     service = (kind.__qualname__.rpartition('.')[0] or kind.__module__).rpartition('.')[2]
-    for position, field in enumerate(filter(None, method.arguments.thrift_spec or ()), 1):
+    fields = list(enumerate(filter(None, method.arguments.thrift_spec or ()), 1))
+    # The C extension takes a str as binary: it is the fault only if there is no other.
+    for binary, (position, field) in product(((bytes, str), bytes), fields):
         value = getattr(arguments, field[2], None)
-        fault = None if value is None else _fault(value, field[1], field[3], field[2], _DEPTH)
+        fault = None
+        if value is not None:
+            fault = _fault(value, field[1], field[3], field[2], _DEPTH, binary)
         if fault is not None:
             text = f'{fault} (argument {position} of {service}.{method.name})'
             break
@@ -37,29 +43,34 @@ def encode_error(method: Method, arguments: Any, exc: BaseException) -> EncodeEr
     return error
 
 
-def _fault(value: Any, kind: int, args: Any, path: str, depth: int) -> str | None:
-    """Return what is wrong with a value of the type that the IDL says; None if nothing is."""
+def _fault(value: Any, kind: int, args: Any, path: str, depth: int, binary: Any) -> str | None:
+    """Return what is wrong with a value of the type that the IDL says; None if nothing is.
+
+    `binary` are the classes whose instances a binary field may have.
+    """
     try:
-        return _fault_in(value, kind, args, path, depth)
+        return _fault_in(value, kind, args, path, depth, binary)
     except ENCODING as exc:  # of a value that can't even be inspected
         if is_foreign(exc):
             raise
         return f'{path} cannot be encoded: {_in_words(exc)}'
 
 
-def _fault_in(value: Any, kind: int, args: Any, path: str, depth: int) -> str | None:
+def _fault_in(value: Any, kind: int, args: Any, path: str, depth: int, binary: Any) -> str | None:
     if not depth:
         return f'{path} is nested too deeply'
     if kind in _INTEGERS:
         return _integer_fault(value, kind, path)
     if kind == TType.DOUBLE:
-        return None if isinstance(value, (float, int)) else _wrong(value, 'a float', path)
+        return _double_fault(value, path)
+    if kind == TType.BOOL:
+        bool(value)  # which an array refuses
     if kind == TType.STRING:
-        return _string_fault(value, args, path)
+        return _string_fault(value, args, path, binary)
     if kind == TType.STRUCT:
-        return _struct_fault(value, args, path, depth)
+        return _struct_fault(value, args, path, depth, binary)
     if kind in _KINDS:
-        return _container_fault(value, kind, args, path, depth)
+        return _container_fault(value, kind, args, path, depth, binary)
     return None
 
 
@@ -72,9 +83,16 @@ def _integer_fault(value: Any, kind: int, path: str) -> str | None:
     return None
 
 
-def _string_fault(value: Any, args: Any, path: str) -> str | None:
+def _double_fault(value: Any, path: str) -> str | None:
+    if not (hasattr(value, '__float__') or hasattr(value, '__index__')):
+        return _wrong(value, 'a float', path)
+    float(value)  # of an int that is too large, OverflowError
+    return None
+
+
+def _string_fault(value: Any, args: Any, path: str, binary: Any) -> str | None:
     if args == 'BINARY':
-        return None if isinstance(value, (bytes, str)) else _wrong(value, 'bytes', path)
+        return None if isinstance(value, binary) else _wrong(value, 'bytes', path)
     if not isinstance(value, str):
         return _wrong(value, 'str', path)
     try:
@@ -84,20 +102,22 @@ def _string_fault(value: Any, args: Any, path: str) -> str | None:
     return None
 
 
-def _struct_fault(value: Any, args: Any, path: str, depth: int) -> str | None:
+def _struct_fault(value: Any, args: Any, path: str, depth: int, binary: Any) -> str | None:
     cls, spec = args[:2]
     for field in filter(None, spec or ()):
         if not hasattr(value, field[2]):
             return _wrong(value, cls.__name__, path)
         inner = getattr(value, field[2])
         if inner is not None:
-            fault = _fault(inner, field[1], field[3], f'{path}.{field[2]}', depth - 1)
+            fault = _fault(inner, field[1], field[3], f'{path}.{field[2]}', depth - 1, binary)
             if fault is not None:
                 return fault
     return None
 
 
-def _container_fault(value: Any, kind: int, args: Any, path: str, depth: int) -> str | None:
+def _container_fault(
+    value: Any, kind: int, args: Any, path: str, depth: int, binary: Any
+) -> str | None:
     is_map = kind == TType.MAP
     if isinstance(value, (str, bytes)) or not hasattr(value, '__len__') or (
         not hasattr(value, 'items' if is_map else '__iter__')
@@ -114,7 +134,7 @@ def _container_fault(value: Any, kind: int, args: Any, path: str, depth: int) ->
     for each, element_kind, element_args, place in places:
         if each is None:
             return f'{place} is None'
-        fault = _fault(each, element_kind, element_args, place, depth - 1)
+        fault = _fault(each, element_kind, element_args, place, depth - 1, binary)
         if fault is not None:
             return fault
     return None

@@ -1,4 +1,9 @@
-"""Everything that one server's options say about its messages: protocol, framing, limits."""
+"""Everything that one server's options say about its messages: protocol, framing, limits.
+
+Wires are shared without a lock: storing into a dict is atomic under the GIL, and two threads that
+create the same wire at once merely share less. Without the GIL, sharing would need a lock,
+because `WeakValueDictionary` is written in Python.
+"""
 
 from __future__ import annotations
 

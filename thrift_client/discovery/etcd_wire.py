@@ -33,6 +33,7 @@ class CutAdapter(HTTPAdapter):
     """Knows the sockets of its connections, so that a request can be ended."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()  # of what follows
         self._opened: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._over = False
         super().__init__()
@@ -53,13 +54,17 @@ class CutAdapter(HTTPAdapter):
 
     def cut(self) -> None:
         """End all connections; from any thread. A connect under way is ended once it is open."""
-        self._over = True
-        for each in list(self._opened):
+        with self._lock:
+            self._over = True
+            opened = list(self._opened)
+        for each in opened:
             _shut(each)
 
     def _on_opened(self, opened: socket.socket) -> None:
-        self._opened.add(opened)
-        if self._over:
+        with self._lock:
+            self._opened.add(opened)
+            over = self._over
+        if over:
             _shut(opened)
 
 

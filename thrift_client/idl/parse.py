@@ -115,8 +115,11 @@ class _Parser:
         while at < len(text):
             found = _TOKEN.match(text, at)
             if found is None:
-                what = 'the end of the string' if text[at] in '"\'' else 'a Thrift declaration'
-                what = 'the end of the comment, */' if text.startswith('/*', at) else what
+                what = 'a Thrift declaration'
+                if text[at] in '"\'':
+                    what = 'the end of the string'
+                elif text.startswith('/*', at):
+                    what = 'the end of the comment, */'
                 raise IdlError(self.path, line, f'expected {what}, not {text[at : at + 20]!r}')
             kind, piece = str(found.lastgroup), found.group()
             if kind == 'doc':

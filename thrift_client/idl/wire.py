@@ -6,7 +6,7 @@ with enums. They call the protocol exactly as generated code does.
 
 from __future__ import annotations
 
-from operator import methodcaller
+from operator import index, methodcaller
 
 from thrift.protocol.TProtocol import TProtocolException
 from thrift.Thrift import TFrozenDict, TType
@@ -208,7 +208,7 @@ def _writer(type_: Type) -> Write:
         shape = type_.shape
         return lambda protocol, value: write_struct(shape, value, protocol)
     if type_.enum is not None:
-        return lambda protocol, value: protocol.writeI32(int(value))
+        return lambda protocol, value: protocol.writeI32(index(value))
     scalar = _scalar(type_, 'write')
     if scalar is not None:
         return lambda protocol, value: getattr(protocol, scalar)(value)

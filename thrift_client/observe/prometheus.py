@@ -1,4 +1,8 @@
-"""Events as Prometheus metrics, through prometheus-client."""
+"""Events as Prometheus metrics, through prometheus-client.
+
+Which servers have left is noted without a lock, as adding to a set is atomic under the GIL.
+Without the GIL, it would need one, because `WeakSet` is written in Python.
+"""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class PoolBase(Generic[S]):
         self._bound: list[str] | None = []  # methods that were accessed: see `Attribute`
         self._servers = self._new_server_list()
         self._servers.new_checks = self._new_checks
-        if isinstance(servers, str) and '://' not in servers and not servers.startswith('file:'):
+        if _is_one(servers):
             shown = addresses.redacted_all(servers)
             hint = mistakes.of_servers(shown)
             raise TypeError(
@@ -195,8 +195,10 @@ class PoolBase(Generic[S]):
         until none of them names it any more, or until `add_server`. Raises InvalidServerName if
         the pool doesn't have it.
         """
-        if isinstance(server, str):
-            raise TypeError(f'server must be a SimpleClient: use remove_server(name={server!r})')
+        if not (server is None or isinstance(server, self._client_type)):
+            kind, given = self._client_type.__name__, addresses.redacted_all(server)
+            hint = mistakes.of_server(given)
+            raise TypeError(f'server must be of class {kind}, not {given!r}{hint}')
         found = server if server is not None else self.get_server(name, host, port)
         self._servers.remove(found._endpoint.client)
         return found
@@ -466,6 +468,13 @@ def _keywords(kind: type) -> list[str]:
     """Return the keywords of a pool's constructor that are not options of its clients."""
     made = [vars(base)['__init__'] for base in kind.__mro__ if '__init__' in vars(base)]
     return [name for function in made for name in getattr(function, '__kwdefaults__', None) or ()]
+
+
+def _is_one(servers: object) -> bool:
+    """Tell whether these are one server, or a text that is not a source's URL."""
+    if isinstance(servers, str):
+        return '://' not in servers and not servers.startswith('file:')
+    return mistakes.is_pair(servers)
 
 
 def _is_list(servers: object) -> TypeGuard[Iterable[str]]:

@@ -8,6 +8,10 @@ One line of JSON for each request, in the order in which they were made:
 `time` is in ms since 1970, `service` the gen-py module, `arguments` the arguments' struct in
 Thrift's binary protocol, in base64: whatever protocol the client speaks, and whatever bytes
 an argument has, it is read back unchanged.
+
+Logs are shared without a lock: storing into a dict is atomic under the GIL, and two logs of one
+file append to it like two processes. Without the GIL, sharing would need a lock, because
+`WeakValueDictionary` is written in Python.
 """
 
 from __future__ import annotations

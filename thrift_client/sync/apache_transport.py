@@ -24,7 +24,7 @@ from thrift_client.errors import (
     EncodeError,
     ThriftClientError,
 )
-from thrift_client.mistakes import nearest
+from thrift_client.mistakes import of_option
 from thrift_client.options import OPTIONS, Options, check_headers, from_query, with_frame
 from thrift_client.shared import fork
 from thrift_client.shared.client_options import resolve
@@ -100,7 +100,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
         in_url = from_query(address.query)
         for name in (*given, *in_url):
             if name not in ACCEPTED:
-                raise TypeError(_refusal(name))
+                raise _refusal(name, given.get(name))
         self.host, self.port, self.name = address.host, address.port, address.label
         self._options: Options = resolve(address, given)
         self._timeout: float | None = self._options.timeout
@@ -309,7 +309,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
         return error
 
 
-def _refusal(name: str) -> str:
+def _refusal(name: str, value: Any) -> TypeError:
     if name in OPTIONS:
-        return f'ApacheTransport has no use for {name}: it takes {", ".join(ACCEPTED)}'
-    return f'unknown option {name!r}{nearest(name, ACCEPTED)}'
+        return TypeError(f'ApacheTransport has no use for {name}: it takes {", ".join(ACCEPTED)}')
+    return TypeError(f'unknown option {name!r}{of_option(name, value, ACCEPTED)}')
