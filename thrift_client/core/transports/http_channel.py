@@ -251,7 +251,7 @@ class HttpAssembler:
             self._channel.site.cookies.keep(cookies)
         coding = headers.get('content-encoding', 'identity').lower()
         if coding in ('gzip', 'x-gzip', 'deflate'):
-            self._inflater = _Inflater()
+            self._inflater = _Inflater(may_have_members=coding != 'deflate')
         elif coding != 'identity' and response.status_code == 200:
             raise DecodeError(f'the reply has the content coding {coding!r}', maybe_executed=True)
         if response.status_code == 200:
@@ -326,9 +326,9 @@ class HttpAssembler:
 class _Inflater:
     """A gzip or deflate body: one stream, or with gzip several members in a row (RFC 1952)."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_have_members: bool) -> None:
         self._stream = zlib.decompressobj(_ANY_WINDOW)
-        self._members = 1
+        self._members_left = _MOST_MEMBERS if may_have_members else 1
         self._begun = False  # whether a member has begun
 
     @property
@@ -344,8 +344,8 @@ class _Inflater:
         inflated = b''
         while data and len(inflated) < limit:
             if self._stream.eof:
-                self._members += 1
-                if self._members > _MOST_MEMBERS or not b'\x1f\x8b'.startswith(data[:2]):
+                self._members_left -= 1
+                if not self._members_left or not b'\x1f\x8b'.startswith(data[:2]):
                     raise trailing_bytes()
                 self._stream = zlib.decompressobj(_ANY_WINDOW)
             self._begun = True
