@@ -23,7 +23,9 @@ SCHEMES = {
 
 
 #: Parts of the keys in a query whose values are not shown.
-_CREDENTIALS = ('auth', 'cred', 'key', 'pass', 'pwd', 'sasl', 'secret', 'sig', 'token')
+_CREDENTIALS = (
+    'auth', 'bearer', 'cred', 'jwt', 'key', 'pass', 'pwd', 'sasl', 'secret', 'sig', 'token',
+)  # fmt: skip
 
 
 class Address:
@@ -140,15 +142,26 @@ def _target(path: str, query: str) -> str:
 
 
 def _shown(path: str, query: str) -> str:
-    """Return the path and the query of an HTTP URL, without what looks like a credential."""
-    if not query:
-        return path
+    """Return a path and the query of a URL, without what looks like a credential."""
     parts = []
     for part in query.split('&'):
         key, equals, _ = part.partition('=')
-        secret = equals and any(word in key.lower() for word in _CREDENTIALS)
-        parts.append(f'{key}=***' if secret else part)
-    return f'{path}?{"&".join(parts)}'
+        parts.append(f'{key}=***' if equals and _is_credential(key) else part)
+    return f'{path}?{"&".join(parts)}' if query else path
+
+
+def credentials_in(query: str) -> list[str]:
+    """Return the values in a query that look like credentials, as they are written and decoded."""
+    from urllib.parse import unquote_plus
+
+    pairs = (part.partition('=') for part in query.split('&'))
+    written = [value for key, _, value in pairs if _is_credential(key)]
+    return written + [unquote_plus(value) for value in written]
+
+
+def _is_credential(key: str) -> bool:
+    """Tell whether the value of a key in a query is not to be shown."""
+    return any(word in key.lower() for word in _CREDENTIALS)
 
 
 def redacted(url: str) -> str:

@@ -102,6 +102,7 @@ def test_a_wrong_config_file_is_an_error(cli, tmp_path, content, said):
         (('call', '-s', 'test_if.test_service', '-a', 'h:0', 'ping'), 'port 0'),
         (('call', '-s', 'test_if.test_service', '-a', 'h:1', '--idempotent', 'pin', 'ping'), 'pin'),
         (('call', '--retry', 'attempts=[', 'ping'), 'attempts=[ is not a value'),
+        (('call', '--sasl', 'password=ab,SECRET', 'ping'), 'no value can have a comma'),
         (('cal',), "unknown command 'cal'; did you mean 'call'?"),
         (('help',), "unknown command 'help'; --help lists them"),
         (('-s', 'kv.thrift', 'call', 'ping'), 'Options go after the command.'),
@@ -115,6 +116,7 @@ def test_a_missing_or_wrong_argument_is_named(cli, arguments, said):
     assert done.returncode == 2
     assert said in done.stderr
     assert 'Traceback' not in done.stderr
+    assert 'SECRET' not in done.stderr
 
 
 def test_a_wrong_value_is_told_where_it_is_from(kv, tmp_path):

@@ -84,6 +84,8 @@ def test_bad_urls(url, said):
         'etcd://h/kv?password=secret&username=u&wrong=1',
         'etcd://h/kv?password=secret',
         'file://user:secret@h/kv',
+        'zk://h/kv?auth=digest:u:secret',
+        'etcd://h/kv?token=secret',
     ],
 )
 def test_errors_keep_secrets(url):

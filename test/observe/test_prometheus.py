@@ -19,6 +19,7 @@ from thrift_client.observe import Metrics
 from thrift_client.observe.prometheus import ROWS
 from thrift_client.testing import ClosedPort
 from thrift_client.testing.behaviours import hold, reply
+from wire.sasl_server import SaslServer
 
 
 @pytest.fixture
@@ -205,3 +206,57 @@ def test_a_call_in_flight_at_a_server_that_left(registry, fault_server):
         gate.open()
         assert call.result(5).value() == 'late'
         assert not of(scrape(registry), 'thrift_client_connections_open')
+
+
+def test_a_server_that_is_ejected_after_it_left_has_no_series(registry, fault_server):
+    """The timeout of a call that was in flight ejects it."""
+    gate = hold()
+    server = fault_server(test_service, [gate])
+    options = {
+        'listeners': [Metrics(registry)],
+        'circuit_breaker': CircuitBreaker(failures=1, max_share=1.0),
+        'timeout': 500,
+    }
+    with thrift_client.HashClient(test_service, servers=[server.address], **options) as pool:
+        call = pool.submit('getk', 'k')
+        gate.wait_reached(5000)
+        pool.remove_server(pool.servers[0])
+        assert isinstance(call.result(5).exception, errors.CallTimeout)
+        assert not any(key[0].startswith('thrift_client_') for key in scrape(registry))
+
+
+def test_a_connection_that_opens_after_its_server_left_has_no_series(registry):
+    """It carries the call that waited for it, and is closed."""
+    reached, removed = threading.Event(), threading.Event()
+
+    def login():
+        reached.set()
+        assert removed.wait(5)
+        return {'mechanism': 'PLAIN', 'username': 'me', 'password': 'secret'}
+
+    options = {'listeners': [Metrics(registry)], 'sasl': login}
+    with (
+        SaslServer() as server,
+        thrift_client.HashClient(
+            test_service, servers=[f'127.0.0.1:{server.port}'], **options
+        ) as pool,
+    ):
+        call = pool.submit('ping')
+        assert reached.wait(5)
+        pool.remove_server(pool.servers[0])
+        removed.set()
+        assert call.result(5).value() == 'pong'
+        assert not any(key[0].startswith('thrift_client_') for key in scrape(registry))
+
+
+def test_a_server_that_a_pool_has_again_is_counted(kv_server, registry):
+    """It may have left before."""
+    with (
+        thrift_client.HashClient(test_service, listeners=[Metrics(registry)]) as pool,
+        thrift_client.HashClient(test_service) as other,
+    ):
+        server = pool.add_server(kv_server.address)
+        pool.remove_server(server)
+        other.add_server(server=server)
+        server.ping()
+        assert of(scrape(registry), 'thrift_client_calls_total')

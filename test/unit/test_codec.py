@@ -159,6 +159,16 @@ def test_another_calls_reply_is_a_mismatch(protocol, name, kind, seqid):
 
 
 @every_protocol
+def test_a_long_name_is_quoted_in_part(protocol):
+    """An error about a large reply has a short text."""
+    result = SERVICE.methods['echo'].result(success='x')
+    data = message(protocol, 'x' * 1_000_000, TMessageType.REPLY, SEQID, result)
+    with pytest.raises(errors.ReplyMismatch, match="a reply to 'xxx") as caught:
+        answer(protocol, 'echo', data)
+    assert len(str(caught.value)) < 1000
+
+
+@every_protocol
 def test_a_reply_is_read_to_its_end(protocol):
     """A reply is read exactly to its last byte."""
     whole = message(

@@ -159,26 +159,56 @@ def read(codec, method, data):
     return read_delimited(codec, method, FIRST_ID, BytesIO(data), reader, codec.protocol(reader))
 
 
+#: By protocol, how data begins and the bytes of one level of it.
 DEEP = {
-    'binary': (b'\x0c\0\1', b'\x0f\0\2\x0c\0\0\0\1'),
-    'compact': (b'\x1c', b'\x29\x1c'),
+    'binary': {
+        'unknown structs': (b'', b'\x0c\0\1'),
+        'a known struct': (b'', b'\x0f\0\2\x0c\0\0\0\1'),
+        'keys of maps': (b'\x0d\0\7', b'\x0d\2\0\0\0\1'),
+    },
+    'compact': {
+        'unknown structs': (b'', b'\x1c'),
+        'a known struct': (b'', b'\x29\x1c'),
+        'keys of maps': (b'\x7b', b'\1\xb1'),
+        'keys of long maps': (b'\x7b', b'\x80\1\xb1'),
+    },
 }
+every_depth = pytest.mark.parametrize(
+    ('protocol', 'kind'), [(protocol, kind) for protocol in DEEP for kind in DEEP[protocol]]
+)
 
 
 @pytest.mark.smoke
 @pytest.mark.parametrize('depth', [100, 30_000, 300_000])
-@pytest.mark.parametrize('known', [False, True])
-@pytest.mark.parametrize('protocol', DEEP)
-def test_deep_nesting_ends_in_an_error(protocol, known, depth):
+@every_depth
+def test_deep_nesting_ends_in_an_error(protocol, kind, depth):
     """Deep unknown fields and recursive structs are an error on every thrift release."""
     codec = wire_of(SERVICE, Options({'protocol': protocol})).codec
     method = SERVICE.methods['tree']
-    unit = DEEP[protocol][known]
-    start = b'\x0c\0\0' if protocol == 'binary' else b'\x0c\0'
-    data = codec.plan(method).headers[FIRST_ID][1] + start + unit * depth
+    start, level = DEEP[protocol][kind]
+    success = b'\x0c\0\0' if protocol == 'binary' else b'\x0c\0'
+    data = codec.plan(method).headers[FIRST_ID][1] + success + start + level * depth
     with pytest.raises(errors.DecodeError) as caught:
         read(codec, method, data)
     assert caught.value.maybe_executed
+
+
+@every_depth
+def test_the_guard_counts_every_kind_of_level(protocol, kind):
+    """Also where the release of thrift in use doesn't need the guard."""
+    codec = wire_of(SERVICE, Options({'protocol': protocol})).codec
+    start, level = DEEP[protocol][kind]
+    data = memoryview(start + level * (nesting.SAFE_DEPTH + 1))
+    assert nesting.may_be_deep(data, codec.make_protocol(None))
+
+
+@pytest.mark.parametrize('text', ['plain text', 'Grüße', 'слова', '言葉', '😀'])
+def test_text_in_any_language_does_not_look_deep(text):
+    """Text beyond ASCII is full of bytes whose upper half could be the type of a map's keys."""
+    codec = wire_of(SERVICE, Options({'protocol': 'compact'})).codec
+    size = 2 * nesting.SAFE_DEPTH
+    data = (text * size).encode()[:size]
+    assert not nesting.may_be_deep(memoryview(data), codec.make_protocol(None))
 
 
 @pytest.mark.smoke

@@ -222,6 +222,21 @@ def test_another_calls_reply_is_a_mismatch(name, seqid, kind):
         read('echo', data)
 
 
+@pytest.mark.parametrize(
+    'text',
+    ['[1,"echo",2,%d,{"0":{"str":[1,LONG]}}]', '["LONG","echo",2,%d,{"0":{"str":"x"}}]',
+     '[1,"echo","LONG",%d,{"0":{"str":"x"}}]', '[1,"echo",2,%d,{"0":{"LONG":"x"}}]',
+     '[1,"echo",2,%d,{"LONG":{"str":"x"}}]'],
+)  # fmt: skip
+def test_a_long_value_is_quoted_in_part(text):
+    """Neither an error about a large reply nor its cause has a large text."""
+    data = (text % FIRST_ID).replace('LONG', '1,' * 500_000 + '1').encode()
+    with pytest.raises(errors.DecodeError) as caught:
+        read('echo', data)
+    assert len(str(caught.value)) < 1000
+    assert len(str(caught.value.__cause__)) < 1000
+
+
 @settings(max_examples=60, deadline=None)
 @given(value=ALL, cut=st.integers(0, 10_000))
 def test_a_part_is_incomplete(value, cut):

@@ -103,6 +103,16 @@ def test_decoding_is_broken_off(protocol):
         assert clock.looks == expires
 
 
+@pytest.mark.parametrize('transport', ['framed', 'buffered'])
+@pytest.mark.parametrize('protocol', ['binary', 'compact'])
+def test_the_time_is_checked_every_few_kilobytes(protocol, transport):
+    """The keys of a map can be chosen so that each of a thousand takes a millisecond to add."""
+    structs = [Small(i, 'text') for i in range(10_000)]
+    reply, message, clock = begun(protocol, transport, structs, 1e9)
+    assert reply.feed(message)
+    assert clock.looks >= len(message) // 10_000
+
+
 def test_a_small_reply_costs_no_look():
     """A small reply is decoded without checks of the time, in every protocol."""
     for protocol in ('binary', 'compact', 'json'):

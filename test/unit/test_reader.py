@@ -61,6 +61,20 @@ def test_more_is_asked_for_and_given(pieces, data):
     assert got == whole
 
 
+def test_what_is_received_later_is_divided_too():
+    """A blocking connection receives more at once than is decoded between checks of the time."""
+    reader = ReplyReader(1 << 20, lambda partial, _: BytesIO(partial + bytes(1 << 16)))
+    reader.load(BytesIO(b''))
+    reader.look = lambda: None
+    reader.divide()
+    most = 0
+    for _ in range(1 << 13):  # two times what `more` gives
+        reader.read(16)
+        buffer = reader.cstringio_buf
+        most = max(most, buffer.getbuffer().nbytes - buffer.tell())
+    assert most <= 1 << 14
+
+
 def test_a_message_over_the_limit_is_too_large():
     """A claimed length over the limit raises before more bytes are requested."""
     asked = []

@@ -515,6 +515,17 @@ def test_a_compressed_body_that_is_none(body):
         feed(Way('http').begin(False), response(body, b'Content-Encoding: gzip'))
 
 
+def test_a_deflated_body_has_one_stream():
+    """Only gzip has several members in a row."""
+    way = Way('http')
+    message = way.reply().partition(b'\r\n\r\n')[2]
+    body, empty = zlib.compress(message), gzip.compress(b'', mtime=0)
+    assert feed(way.begin(), response(body, b'Content-Encoding: deflate'))
+    for data in (body + empty, body + empty[:1]):
+        with pytest.raises(errors.DecodeError, match='bytes follow the reply'):
+            feed(Way('http').begin(), response(data, b'Content-Encoding: deflate'))
+
+
 @pytest.mark.parametrize(
     ('body', 'lines', 'said'),
     [

@@ -158,6 +158,9 @@ FLOODS = {
     'HTTP: a large body': Flood(
         _HTTP | {'max_message_size': 1 << 27}, body(b'', coding=b''), chunk(b'y' * 1000), 1 << 7
     ),
+    'HTTP: a large body in five-byte chunks': Flood(
+        _HTTP | {'max_message_size': 1 << 27}, body(b'', coding=b''), chunk(b'abcde'), 1 << 7
+    ),
     'HTTP: trailers': Flood(_HTTP, body(b'x', coding=b'') + b'0\r\n', b'X-Y: z\r\n'),
     'HTTP: behind gzip': Flood(_HTTP, body(gzip.compress(b'x')), chunk(b'x' * 4096)),
     'HTTP: gzip members': Flood(_HTTP, body(gzip.compress(b'x')), chunk(gzip.compress(b'') * 200)),

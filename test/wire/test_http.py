@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import json
 import math
 import socket
 import threading
@@ -473,6 +474,41 @@ def test_a_server_that_repeats_credentials(how, status, client_of, caplog):
     assert 'unknown' in str(caught.value)
     seen = f'{caught.value} {caught.value!r} {vars(caught.value)} {caplog.text}'
     assert 'SECRET' not in seen
+
+
+def basic(credentials):
+    """The value of a header with credentials."""
+    return f'Basic {base64.b64encode(credentials.encode()).decode()}'
+
+
+#: What a client has, and in which form the server repeats the secret of it.
+REPEATED = {
+    'a cut token': ({'headers': {'Authorization': f'Bearer {"SECRET." * 500}'}}, 'SECRET.' * 500),
+    'a cut password': ({'user': f'u:{"SECRET." * 500}@'}, 'SECRET.' * 500),
+    'a query': ({'path': '/kv?access_token=SECRET1'}, '/kv?access_token=SECRET1'),
+    'an escaped query': ({'path': '/kv?jwt=SECRET%2F1'}, 'SECRET/1'),
+    'a cookie': ({'headers': {'Cookie': 'a=b; session=SECRET1'}}, 'SECRET1'),
+    'a quoted token': ({'headers': {'Authorization': 'Token token="SECRET1"'}}, 'SECRET1'),
+    'a decoded password': ({'headers': {'Authorization': basic('me:SECRET1')}}, 'SECRET1'),
+    'a URL': ({'user': 'me:SECRET%2F1@'}, 'SECRET%2F1'),
+    'JSON': ({'user': 'me:SECRET%221@'}, json.dumps('SECRET"1')),
+    'HTML': ({'user': 'me:SECRET%261@'}, 'SECRET&amp;1'),
+    'another case': ({'headers': {'Authorization': 'Bearer sEcReT1'}}, 'SECRET1'),
+}
+
+
+@pytest.mark.parametrize('status', [200, 302, 401, 403])
+@pytest.mark.parametrize(('how', 'text'), REPEATED.values(), ids=REPEATED.keys())
+def test_a_server_that_repeats_a_secret_in_another_form(how, text, status, client_of):
+    """Cut off, decoded or escaped: neither the text of the error nor its body has a part of it."""
+    to = [('Location', f'https://elsewhere.example/{text[:100]}')] if status == 302 else []
+    with (
+        HttpServer(lambda handler, _: send(handler, status, f'no {text}'.encode(), to)) as server,
+        client_of(server, **how) as client,
+        pytest.raises(errors.ThriftClientError, match=r'no .*\*\*\*') as caught,
+    ):
+        client.ping()
+    assert 'SECRET' not in f'{caught.value} {caught.value!r} {vars(caught.value)}'
 
 
 def test_a_redirect_says_where_to(client_of):

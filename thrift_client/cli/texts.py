@@ -157,7 +157,8 @@ def pairs(text: str) -> dict[str, str]:
     for part in filter(None, text.split(',')):
         key, equals, value = part.partition('=')
         if not equals:
-            raise ValueError(f'expected key=value,key=value, not {text!r}')
+            # What was given may be a secret.
+            raise ValueError('expected key=value,key=value; no value can have a comma')
         found[key.strip()] = value
     return found
 

@@ -27,6 +27,7 @@ from thrift_client.core.failures import (
     decode_error,
     is_foreign,
     map_too_large,
+    quoted,
     trailing_bytes,
 )
 from thrift_client.core.paths import encode_error
@@ -433,7 +434,7 @@ def _check_header(method: Method, seqid: int, name: str, message_type: int, answ
     if message_type not in (TMessageType.REPLY, TMessageType.EXCEPTION):
         wrong = f'message type {message_type} instead of a reply'
     elif name != method.wire_name:
-        wrong = f'a reply to {name!r}'
+        wrong = f'a reply to {quoted(name)}'
         if name.endswith(f':{method.wire_name}'):  # what a server without services echoes
             hint = 'if the server is not multiplexed, leave service_name= out'
     elif answered != seqid:

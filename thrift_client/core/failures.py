@@ -40,6 +40,9 @@ MOST_IDLE = 1 << 15
 #: How many bytes may arrive for each byte of a message; the rest count as idle.
 OVERHEAD = 2
 
+#: The most characters of a server's text that an error quotes.
+_QUOTED = 200
+
 
 def popped(items: list[T], index: int = -1) -> T | None:
     """Remove and return an item of a list; None if other threads have emptied it."""
@@ -107,6 +110,15 @@ class IdleMeter:
                 f'the server sent {self._idle} bytes that are not part of a message',
                 maybe_executed=True,
             )
+
+
+def quoted(value: Any) -> str:
+    """Return the repr of a value that a server sent, shortened if it is long."""
+    from reprlib import Repr
+
+    short = Repr()
+    short.maxstring = short.maxother = _QUOTED
+    return short.repr(value)
 
 
 def closed_by_server(*, partial: bool) -> ConnectionLost:
@@ -202,8 +214,11 @@ def decode_error(exc: BaseException) -> DecodeError | MessageTooLarge:
             hint='the server must send flatter data: thrift 0.24 and later allow 64 levels of '
             'structs and containers',
         )
+    text = str(exc)
+    if len(text) > 2 * _QUOTED:
+        text = f'{text[:_QUOTED]}…'
     return DecodeError(
-        f'the reply is not a Thrift message: {type(exc).__name__}: {exc}', maybe_executed=True
+        f'the reply is not a Thrift message: {type(exc).__name__}: {text}', maybe_executed=True
     )
 
 

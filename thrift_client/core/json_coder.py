@@ -22,6 +22,8 @@ from operator import index
 from thrift.protocol.TJSONProtocol import CTYPES, ESCAPE_CHAR_VALS, JTYPES
 from thrift.Thrift import TFrozenDict, TType
 
+from thrift_client.core.failures import quoted
+
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -55,8 +57,7 @@ def _parse_int(text: str) -> int | _MinusZero:
 _parse = JSONDecoder(strict=False).raw_decode
 #: The same for a text that may contain `-0`, which is slower.
 _parse_exactly = JSONDecoder(strict=False, parse_int=_parse_int).raw_decode
-#: The size of a message, in bytes, above which the time is checked while structs are made of
-#: it.
+#: The bytes of a message above which the time is checked while structs are made of it.
 _LONG = 1 << 16
 #: The elements of a container between two checks of the time.
 _MANY = 1000
@@ -125,7 +126,7 @@ class JsonCoder:
         """
         version, name, message_type, seqid, tree = _parsed(protocol.trans, _message)
         if version != VERSION:
-            raise ValueError(f'version {version!r} of JSON messages')
+            raise ValueError(f'version {quoted(version)} of JSON messages')
         return _text(name), _integer(message_type), _integer(seqid), tree
 
     def fill(self, value: Any, tree: Any, details: Any, look: Look = None) -> None:
@@ -219,7 +220,7 @@ class JsonCoder:
         def read(tree: Any) -> Any:
             _check_type(tree, list)
             if tree[1] != len(tree) - 2 or tree[0] not in JTYPES:
-                raise ValueError(f'{len(tree) - 2} elements in a collection of {tree[1]!r}')
+                raise ValueError(f'{len(tree) - 2} elements in a collection of {quoted(tree[1])}')
             del tree[:2]
             if integers:
                 values = tree
@@ -243,7 +244,7 @@ class JsonCoder:
             key_kind, value_kind, size, entries = tree
             _check_type(entries, dict)
             if size != len(entries) or key_kind not in JTYPES or value_kind not in JTYPES:
-                raise ValueError(f'{len(entries)} entries in a map of {size!r}')
+                raise ValueError(f'{len(entries)} entries in a map of {quoted(size)}')
             return made(_each(entry, entries.items(), look))
 
         return read
@@ -297,7 +298,7 @@ class _Reader:
             known = self.fields.get(number)
             if known is None or kind != known[0]:
                 if kind not in JTYPES:
-                    raise ValueError(f'a field of type {kind!r}')
+                    raise ValueError(f'a field of type {quoted(kind)}')
                 int(number)
             else:
                 values[known[1]] = known[2](field)
@@ -468,13 +469,13 @@ def _integer(tree: Any) -> int:
     if type(tree) is not int:
         if type(tree) is _MinusZero:
             return 0
-        raise ValueError(f'{tree!r} is not an integer')
+        raise ValueError(f'{quoted(tree)} is not an integer')
     return tree
 
 
 def _text(tree: Any) -> str:
     if type(tree) is not str:
-        raise ValueError(f'{tree!r} is not a string')
+        raise ValueError(f'{quoted(tree)} is not a string')
     return tree
 
 
@@ -484,7 +485,7 @@ def _read_bool(tree: Any) -> bool:
 
 def _read_double(tree: Any) -> float:
     if type(tree) not in (float, int, str, _MinusZero):
-        raise ValueError(f'{tree!r} is not a double')
+        raise ValueError(f'{quoted(tree)} is not a double')
     return float(tree)
 
 

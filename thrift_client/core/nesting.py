@@ -1,8 +1,8 @@
 """A guard for releases of thrift whose C decoder crashes on deeply nested data.
 
 Those before 0.25 recurse without a limit (0.24: only through unknown fields) until the stack
-overflows, at 20,000 levels of structs or more. Each level begins with a byte of a struct's or
-container's type. A message with fewer such bytes is decoded by the C extension, any other one
+overflows, at 20,000 levels of structs or more. Each level begins with a byte that has the type of
+a struct or container. A message with fewer such bytes is decoded by the C extension, any other one
 in Python, which has a limit.
 """
 
@@ -27,11 +27,14 @@ SAFE_DEPTH = 10_000
 
 _NESTING = (TType.STRUCT, TType.MAP, TType.SET, TType.LIST)
 _BINARY = bytes(_NESTING)
-#: In compact, the lower half of a byte is a type.
-_COMPACT = bytes(
-    byte for byte in range(256)
-    if byte & 0x0F in (CompactType.STRUCT, CompactType.MAP, CompactType.SET, CompactType.LIST)
-)  # fmt: skip
+_COMPACT_NESTING = (CompactType.STRUCT, CompactType.MAP, CompactType.SET, CompactType.LIST)
+#: In compact, the lower half of a byte is a type. In a map, the upper half is that of the keys.
+_LOWER = bytes(byte for byte in range(256) if byte & 0x0F in _COMPACT_NESTING)
+_UPPER = bytes(byte for byte in range(256) if byte >> 4 in _COMPACT_NESTING and byte not in _LOWER)
+#: The types of a map follow a number, whose last byte is below 0x80. Text beyond ASCII has many
+#: bytes of _UPPER, but few of them after such a byte.
+_CLASSES = bytes(0 if byte < 0x80 else 1 if byte in _UPPER else 2 for byte in range(256))
+_KEYS = b'\0\1'
 
 
 class _Nothing:
@@ -57,8 +60,19 @@ def may_be_deep(data: memoryview, protocol: Any) -> bool:
     """Tell whether a message may have more than SAFE_DEPTH levels."""
     if len(data) <= SAFE_DEPTH:
         return False
-    nesting = _COMPACT if isinstance(protocol, TCompactProtocol) else _BINARY
-    return len(data) - len(bytes(data).translate(None, nesting)) > SAFE_DEPTH
+    message = bytes(data)
+    if not isinstance(protocol, TCompactProtocol):
+        levels = _count(message, _BINARY)
+    else:
+        levels = _count(message, _LOWER + _UPPER)
+        if levels > SAFE_DEPTH:  # counting exactly takes longer
+            levels = _count(message, _LOWER) + message.translate(_CLASSES).count(_KEYS)
+    return levels > SAFE_DEPTH
+
+
+def _count(message: bytes, kinds: bytes) -> int:
+    """Return how many bytes of a message are among `kinds`."""
+    return len(message) - len(message.translate(None, kinds))
 
 
 def guarded(decode: Decode, *, divides: bool) -> Decode:

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 #: The attributes of a protocol by which it uses the C extension.
 _FAST = ('_fast_decode', '_fast_encode')
-#: The bytes that are decoded between two checks of the time: 10 ms for the smallest structs.
-PIECE = 1 << 16
+#: The bytes that are decoded between two checks of the time: 1 ms for the smallest structs, but
+#: 2 s if each is a key of a map that is compared with a million others.
+PIECE = 1 << 13
 #: The reads of a protocol in pure Python between two checks of the time, less one.
 _READS = 0xFF
 
@@ -60,27 +61,37 @@ class ReplyReader(TTransportBase, CReadableTransport):
         self.kept = 0
         self.refused: BaseException | None = None
         self._before = 0  # bytes of this message in buffers that are used up
-        self._rest: BytesIO | None = None  # of a message that is given in pieces
+        self._divides = False
+        self._rest: BytesIO | None = None  # of what is given in pieces
         self._reads = 0
 
     def load(self, buffer: BytesIO) -> None:
         """Begin a message at the position of `buffer`, which has all bytes received so far."""
         self.cstringio_buf = buffer
         self._before = -buffer.tell()
-        self._rest = None
+        self._divides, self._rest = False, None
 
     def divide(self) -> None:
-        """Give what the buffer has left in pieces, if it is large and there is a `look`."""
-        buffer = self.cstringio_buf
-        position = buffer.tell()
-        if self.look is not None and buffer.getbuffer().nbytes - position > PIECE:
-            self._before += position
-            self.cstringio_buf, self._rest = BytesIO(buffer.read(PIECE)), buffer
+        """Give what this buffer and later ones hold in pieces, if there is a `look`."""
+        if self.look is not None:
+            buffer, self._divides = self.cstringio_buf, True
+            position = buffer.tell()
+            self.cstringio_buf = self._first_piece(buffer, 0)
+            self._before += position - self.cstringio_buf.tell()
+
+    def _first_piece(self, buffer: BytesIO, needed: int) -> BytesIO:
+        """Return a piece of `needed` bytes or more of a large buffer, else the buffer itself."""
+        if buffer.getbuffer().nbytes - buffer.tell() <= needed + PIECE:  # it needs no copy
+            self._rest = None
+            return buffer
+        self._rest = buffer
+        return BytesIO(buffer.read(max(PIECE, needed)))
 
     def disconnect(self) -> None:
-        """Drop the references to `more`, `look` and `fill`, and so to their owners."""
+        """Drop what is left, and the references to `more`, `look` and `fill` with their owners."""
         self.more = _incomplete
         self.look = self.fill = None
+        self._divides, self._rest = False, None
 
     def at_end(self) -> bool:
         """Tell whether everything that was received is used up."""
@@ -93,7 +104,7 @@ class ReplyReader(TTransportBase, CReadableTransport):
             read = self.cstringio_buf.tell() - len(partial)
             with self.cstringio_buf.getbuffer() as data:
                 before = bytes(data[max(0, read - self.kept) : read])
-        more = self.more if self._rest is None else self._next_piece
+        more = self._next_piece if self._divides else self.more
         try:
             used = self._used(needed, len(partial))
             buffer = more(before + partial, len(before) + needed)
@@ -125,17 +136,15 @@ class ReplyReader(TTransportBase, CReadableTransport):
         return True
 
     def _next_piece(self, partial: bytes, needed: int) -> BytesIO:
-        assert self._rest is not None
         if self.look is not None:
             self.look()
         rest = self._rest
-        rest.seek(-len(partial), 1)
-        left = rest.getbuffer().nbytes - rest.tell()
-        if needed <= left <= needed + PIECE:  # a long string ends it: it needs no copy
-            self._rest = None
-            return rest
-        data = rest.read(max(PIECE, needed))
-        return BytesIO(data) if len(data) >= needed else self.more(data, needed)
+        if rest is not None:
+            rest.seek(-len(partial), 1)
+            if rest.getbuffer().nbytes - rest.tell() >= needed:
+                return self._first_piece(rest, needed)
+            partial = rest.read()
+        return self._first_piece(self.more(partial, needed), needed)
 
     def read(self, size: int) -> bytes:
         """Return exactly `size` bytes, under both names that protocols use."""

@@ -79,8 +79,7 @@ def register(url: str, address: str, **options: Any) -> Registration:
 
 def redacted(url: str) -> str:
     """Return a URL without credentials, for messages; also for invalid URLs."""
-    without = re.sub(r'://.*@', '://***@', url, flags=re.DOTALL)
-    return re.sub(r'((?:password|username)=)[^&#]*', r'\1***', without)
+    return addresses.redacted(re.sub(r'://.*@', '://***@', url, flags=re.DOTALL))
 
 
 class _Parts(NamedTuple):

@@ -158,8 +158,8 @@ class Metrics(EventListener):
         server = event.server
         known = self._known.get(id(server))
         if known is None or known.server() is not server:
-            if server in self._left:
-                return  # it was in flight, and its series have ended
+            if self._has_left(server):
+                return
             known = self._known[id(server)] = _Known(server, self._known)
         kind = event.method, type(event.error)
         count = known.counts.get(kind)
@@ -178,29 +178,26 @@ class Metrics(EventListener):
 
     def _on_ConnectionOpened(self, event: ConnectionOpened) -> None:
         """Count a connection."""
-        self._left.discard(event.server)
-        self._of_server('opened', event).inc()
-        self._of_server('open', event).inc()
+        self._change('inc', 'opened', event)
+        self._change('inc', 'open', event)
 
     def _on_ConnectionDiscarded(self, event: ConnectionDiscarded) -> None:
         """Count a connection's end."""
-        if event.server in self._left:
-            return
-        self._of_server('discarded', event).inc()
-        self._of_server('open', event).dec()
+        self._change('inc', 'discarded', event)
+        self._change('dec', 'open', event)
 
     def _on_ServerEjected(self, event: ServerEjected) -> None:
         """Count an ejection."""
-        self._of_server('ejections', event).inc()
-        self._of_server('ejected', event).set(1)
+        self._change('inc', 'ejections', event)
+        self._change('set', 'ejected', event, value=1)
 
     def _on_ServerChecked(self, event: ServerChecked) -> None:
         """Count a check."""
-        self._of_server('checks', event, str(event.healthy).lower()).inc()
+        self._change('inc', 'checks', event, str(event.healthy).lower())
 
     def _on_ServerRestored(self, event: ServerRestored) -> None:
         """Note that the server gets calls again."""
-        self._of_server('ejected', event).set(0)
+        self._change('set', 'ejected', event, value=0)
 
     def _on_ServerLeft(self, event: ServerLeft) -> None:
         """End the server's series."""
@@ -208,9 +205,20 @@ class Metrics(EventListener):
         self._known.pop(id(event.server), None)
         self._series.forget(event.server)
 
-    def _of_server(self, key: str, event: Event, *more: str) -> Any:
-        labels = service_name(event.server), event.server.name, *more
-        return self._series.labelled(key, event.server, labels)
+    def _change(self, how: str, key: str, event: Event, *more: str, value: int = 1) -> None:
+        """Change a metric of the event's server, unless its series have ended."""
+        server = event.server
+        if self._has_left(server):
+            return  # what was in flight ends later
+        labels = service_name(server), server.name, *more
+        series = self._series.labelled(key, server, labels)
+        getattr(series, how)(value)
+
+    def _has_left(self, server: Any) -> bool:
+        """Tell whether its last pool has removed a server, and no pool has it again."""
+        if server in self._left and server._endpoint.health.groups:
+            self._left.discard(server)
+        return server in self._left
 
 
 def _library() -> ModuleType:

@@ -23,7 +23,7 @@ from thrift_client.shared.stream import CHUNK
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from thrift_client.core.codec import Codec, MethodPlan
@@ -39,9 +39,9 @@ UNFRAMED = (MemoryError, struct.error)
 _NEVER = float('inf')
 _UNREADABLE = (*DECODING, Incomplete, ThriftClientError)
 
-#: How often one connection is read in a row, so that a flood from one server doesn't keep
-#: everything else waiting.
-READS_IN_A_ROW = 16
+#: Seconds for which one connection is read in a row, so that a flood from one server doesn't keep
+#: everything else waiting, such as the end of its own call.
+_IN_A_ROW = 0.01
 #: Seconds since the last use after which a connection is checked before it is used again.
 #: Within them, between back-to-back calls, a check is not worth its cost.
 LOOK_AFTER = 0.005
@@ -189,11 +189,11 @@ class ConnectionBase:
     def read_available(self, reply: IncomingReply, data: bytes | None) -> bool:
         """Feed a reply with `data` and with what has arrived; True once it is whole.
 
-        Reads at most READS_IN_A_ROW times, and never blocks.
+        Stops after a while, and never blocks.
         """
         if data is not None and reply.feed(data):
             return True
-        for _ in range(READS_IN_A_ROW):
+        for _ in _in_a_row():
             space = reply.space
             if space is not None:
                 count = self.stream.try_receive_into(space)
@@ -242,7 +242,7 @@ class ConnectionBase:
             return error
         try:
             answer = channel.assembler()
-            for _ in range(READS_IN_A_ROW):
+            for _ in _in_a_row():
                 data = self.stream.try_receive(CHUNK)
                 if not data or answer.feed(data) is not None:
                     break
@@ -260,15 +260,17 @@ class ConnectionBase:
         ends the connection.
         """
         try:
-            while self._unanswered is not None:
+            for _ in _in_a_row():
+                if self._unanswered is None:
+                    break
                 data = self.stream.try_receive(CHUNK)
                 if data is None:
-                    return False
+                    break
                 if not data or self._unanswered.feed(data) is not None:
                     self._end_settling(broken=not data)
         except ThriftClientError:
             self._end_settling(broken=True)
-        return True
+        return self._unanswered is None
 
     def _end_settling(self, *, broken: bool) -> None:
         self._unanswered = None
@@ -285,6 +287,14 @@ class ConnectionBase:
     def close(self, *, forked: bool = False) -> None:
         """Close it; in a forked child only drop it."""
         self.stream.close(forked=forked)
+
+
+def _in_a_row() -> Iterator[None]:
+    """Go on as long as one connection may be read in a row; at least once."""
+    ends = monotonic() + _IN_A_ROW
+    yield
+    while monotonic() < ends:
+        yield
 
 
 def unframed(exc: BaseException, size: int) -> EncodeError:

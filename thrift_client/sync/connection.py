@@ -249,13 +249,16 @@ class Connection(ConnectionBase):
             protocol = codec.make_protocol(reader)
         reader.load(BytesIO(data))
         reader.more, reader.look, reader.fill = self._read_on, self._check_time, self._fill
+        if codec.divides:
+            reader.divide()
         try:
             result = codec.answer(method, seqid, protocol)
+            is_at_end = reader.at_end()
         except (CallTimeout, ConnectionLost, DecodeError, MessageTooLarge, ReplyMismatch) as exc:
             raise self._explained(exc, data) from exc.__cause__
         finally:
             reader.disconnect()  # from this connection, which closes once it is unreferenced
-        if not reader.at_end():
+        if not is_at_end:
             raise self._explained(trailing_bytes(), data)
         return result
 

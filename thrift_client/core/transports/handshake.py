@@ -7,7 +7,8 @@ before TLS and before the first message, and the channel of each connection.
 from __future__ import annotations
 
 from thrift_client.core.transports import TRANSPORTS, sasl
-from thrift_client.core.transports.http_site import authorization, secrets_in
+from thrift_client.core.transports.http_site import authorization
+from thrift_client.core.transports.secrets import redacted
 from thrift_client.errors import AuthError, ConnectError
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -105,7 +106,8 @@ def _proxy_for(scheme: str, address: Address) -> Address | None:
         proxy_bypass_environment,
     )
 
-    from thrift_client.address import parse, redacted
+    from thrift_client.address import parse
+    from thrift_client.address import redacted as redacted_url
 
     if address.port is None:
         return None
@@ -115,17 +117,17 @@ def _proxy_for(scheme: str, address: Address) -> Address | None:
     if '://' not in proxy:
         proxy = f'http://{proxy}'
     if not proxy.startswith('http://'):
-        raise ValueError(f'{scheme}_proxy must be an http:// URL, not {redacted(proxy)!r}')
+        raise ValueError(f'{scheme}_proxy must be an http:// URL, not {redacted_url(proxy)!r}')
     return parse(proxy)
 
 
 def _open_tunnel(where: str, credentials: tuple[str, str] | None) -> Talk:
     """Ask a proxy to connect to `where` (RFC 9110, section 9.3.6)."""
     lines = [f'CONNECT {where} HTTP/1.1', f'Host: {where}']
-    secrets: list[str] = []
+    secrets: tuple[str, ...] = ()
     if credentials is not None:
-        lines.append(f'Proxy-Authorization: {authorization(credentials)}')
-        secrets = secrets_in(authorization(credentials), credentials[1])
+        secrets = authorization(credentials), credentials[1]
+        lines.append(f'Proxy-Authorization: {secrets[0]}')
     to_send = '\r\n'.join((*lines, '', '')).encode()
     answer = b''
     while b'\r\n\r\n' not in answer:
@@ -136,10 +138,8 @@ def _open_tunnel(where: str, credentials: tuple[str, str] | None) -> Talk:
             raise ConnectError(
                 f'the proxy gave no answer to CONNECT {where}', phase='connecting'
             )
-    first = answer.partition(b'\r\n')[0].decode('latin-1')
+    first = redacted(answer.partition(b'\r\n')[0], secrets).decode('latin-1')
     status = ''.join(first.split()[1:2])
-    for secret in secrets:
-        first = first.replace(secret, '***')
     if status == '407':
         raise AuthError(
             f'the proxy asks for credentials: {first!r}',

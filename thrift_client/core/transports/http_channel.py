@@ -20,7 +20,7 @@ from thrift_client.core.failures import (
 )
 from thrift_client.core.transports.base import Channel
 from thrift_client.core.transports.cookies import seconds_of_date
-from thrift_client.core.transports.http_site import secrets_in
+from thrift_client.core.transports.secrets import redacted
 from thrift_client.errors import AuthError, DecodeError, HttpStatusError
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -109,14 +109,15 @@ class Http(Channel):
 
     def redacted(self, data: bytes) -> bytes:
         """Return a server's text without what it may repeat of the request's secrets."""
-        secrets = self.site.secrets + secrets_in(*(self._headers or {}).values())
-        for secret in sorted(secrets, key=len, reverse=True):
-            data = data.replace(secret.encode(), b'***')
-        return data
+        return redacted(data, [*self.site.secrets, *(self._headers or {}).values()])
+
+    def redacted_header(self, value: str) -> str:
+        """Return the value of a header without what it may repeat of the request's secrets."""
+        return self.redacted(value.encode('latin-1')).decode('latin-1')
 
     def clarify(self, error: DecodeError, message: bytes) -> DecodeError:
         """Return the error for a response of status 200 whose body can't be decoded."""
-        kind = self.reply_headers.get('content-type', 'no content type')
+        kind = self.redacted_header(self.reply_headers.get('content-type', 'no content type'))
         text = f'HTTP status 200 with {kind} and '
         if not message:
             text += 'an empty body'
@@ -250,7 +251,7 @@ class HttpAssembler:
             self._channel.site.cookies.keep(cookies)
         coding = headers.get('content-encoding', 'identity').lower()
         if coding in ('gzip', 'x-gzip', 'deflate'):
-            self._inflater = _Inflater()
+            self._inflater = _Inflater(may_have_members=coding != 'deflate')
         elif coding != 'identity' and response.status_code == 200:
             raise DecodeError(f'the reply has the content coding {coding!r}', maybe_executed=True)
         if response.status_code == 200:
@@ -295,13 +296,10 @@ class HttpAssembler:
 
     def _status_error(self) -> HttpStatusError | AuthError:
         status = self._response.status_code
-        redacted = self._channel.redacted
-        headers = {
-            name: redacted(value.encode('latin-1')).decode('latin-1')
-            for name, value in self._headers
-        }
-        reason = redacted(bytes(self._response.reason)).decode('latin-1')
-        body = redacted(self._body.getvalue()[:BODY_START])
+        channel = self._channel
+        headers = {name: channel.redacted_header(value) for name, value in self._headers}
+        reason = channel.redacted(bytes(self._response.reason)).decode('latin-1')
+        body = channel.redacted(self._body.getvalue()[:BODY_START])
         text = f'HTTP status {status} {reason}'.rstrip()
         if _SAID in headers:
             text += f' ({_quoted(headers[_SAID].encode("latin-1"))})'
@@ -321,16 +319,16 @@ class HttpAssembler:
         )
         error.status = status
         error.body = body
-        error.retry_after = _wait(headers.get('retry-after', ''), self._channel.site.wall_clock)
+        error.retry_after = _wait(headers.get('retry-after', ''), channel.site.wall_clock)
         return error
 
 
 class _Inflater:
     """A gzip or deflate body: one stream, or with gzip several members in a row (RFC 1952)."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_have_members: bool) -> None:
         self._stream = zlib.decompressobj(_ANY_WINDOW)
-        self._members = 1
+        self._members_left = _MOST_MEMBERS if may_have_members else 1
         self._begun = False  # whether a member has begun
 
     @property
@@ -346,8 +344,8 @@ class _Inflater:
         inflated = b''
         while data and len(inflated) < limit:
             if self._stream.eof:
-                self._members += 1
-                if self._members > _MOST_MEMBERS or not b'\x1f\x8b'.startswith(data[:2]):
+                self._members_left -= 1
+                if not self._members_left or not b'\x1f\x8b'.startswith(data[:2]):
                     raise trailing_bytes()
                 self._stream = zlib.decompressobj(_ANY_WINDOW)
             self._begun = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from thrift_client.address import credentials_in
 from thrift_client.core.transports.cookies import Cookies
 from thrift_client.errors import EncodeError
 
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
 CONTENT_TYPE = 'application/x-thrift'
 #: Headers that are derived from the message.
 _OURS = frozenset(('content-length', 'transfer-encoding'))
-#: The minimum length of a header's value, or a word of it, to be treated as a secret.
-_SECRET = 4
-_SCHEMES = frozenset(('basic', 'bearer', 'digest', 'negotiate', 'token'))
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r'(?:[!-~](?:[ -~\t]*[!-~])?)?')
@@ -63,14 +61,15 @@ class Site:
             'Accept-Encoding': 'identity',
             'Content-Type': CONTENT_TYPE,
         }
-        self.secrets: list[str] = []
+        #: What no error may show if the server repeats it.
+        self.secrets = credentials_in(target.partition('?')[2])
         for header, given in (
             ('Authorization', credentials),
             ('Proxy-Authorization', proxy_credentials),
         ):
             if given is not None:
                 self._headers[header] = authorization(given)
-                self.secrets += secrets_in(self._headers[header], given[1])
+                self.secrets += self._headers[header], given[1]
         self._head = self._request_head({})
         #: The headers of the last call that had any, and its request's head.
         self._last: tuple[dict[str, str], bytes] = {}, self._head
@@ -131,9 +130,3 @@ def authorization(credentials: tuple[str, str]) -> str:
     if not _VALUE.fullmatch(password):
         raise ValueError('the bearer token in the address has characters that no header may have')
     return f'Bearer {password}'
-
-
-def secrets_in(*texts: str) -> list[str]:
-    """Return the parts of these texts that must not be shown: each as a whole, and its words."""
-    parts = (part for text in texts for part in (text, *text.split()))
-    return [part for part in parts if len(part) >= _SECRET and part.lower() not in _SCHEMES]
