@@ -7,7 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+import thrift_client
 from rich_if import ttypes
+from thrift_client import testing
 
 SHOP = """\
 include "money.thrift"
@@ -121,3 +123,63 @@ def test_with_gen_py_an_ambiguous_member_is_refused_with_the_ways_out(rich, monk
     assert 'write the number, or load the .thrift file' in done.stderr
     idl = Path(__file__).parents[1] / 'rich.thrift'
     assert rich('call', '-s', str(idl), 'color', 'RED').stdout == '1\n'
+
+
+@pytest.mark.parametrize('name', ['validate', 'read', 'write', 'thrift_spec'])
+def test_a_field_may_have_the_name_of_a_method(cli, tmp_path, name):
+    """The methods that each struct has: in an argument's struct, as an argument, as a member."""
+    idl = tmp_path / f'{name}_names.thrift'
+    idl.write_text(
+        f'struct Options {{ 1: string {name}, 2: required i32 must }}\n'
+        f'exception Refused {{ 1: string {name} }}\n'
+        f'union Choice {{ 1: string {name} }}\n'
+        f'service Loader {{ Options put(1: Options options) throws (1: Refused {name}),\n'
+        f'  Choice choose(1: Choice choice), string {name}(1: string {name}) }}'
+    )
+    module = thrift_client.load(idl)
+
+    class Handler:
+        def put(self, options):
+            if options.must == 0:
+                raise module.Refused('no')
+            return options
+
+        def choose(self, choice):
+            return choice
+
+        def __getattr__(self, name):
+            return lambda text: text
+
+    with testing.serve(module.Loader, Handler()) as server:
+        target = ('-s', idl.name)
+        call = ('call', *target, '-a', server.address, '--json')
+        options = {'options': {name: 'x', 'must': 1}}
+        for method, given, returned in (
+            ('put', options, options['options']),
+            ('choose', {'choice': {name: 'x'}}, {name: 'x'}),
+            (name, {name: 'x'}, 'x'),
+        ):
+            done = cli(*call, method, json.dumps(given))
+            assert (done.returncode, done.stderr) == (0, '')
+            assert json.loads(done.stdout) == returned
+        done = cli(*call, 'put', '{"options": {"must": 0}}')
+        assert f'Refused: {{"{name}": "no"}}' in done.stderr
+        done = cli(*call, 'put', '{"options": {}}')
+        assert "options: Options needs 'must', which is required" in done.stderr
+        typed = f'{name} x\n{name} y\n'
+        assert cli('shell', *target, '-a', server.address, stdin=typed).stdout == '"x"\n"y"\n'
+    done = cli('describe', *target, 'Options')
+    assert f'  1: string {name}\n  2: required i32 must' in done.stdout
+    done = cli('stubs', idl.name)
+    assert (done.returncode, done.stderr) == (0, '')
+    stub = (tmp_path / f'{name}_names_thrift' / '__init__.pyi').read_text()
+    assert (stub.count(f'\n    {name}: '), f'def {name}(' in stub) == (3, False)
+
+
+def test_a_required_argument_is_named_with_its_method(cli, tmp_path):
+    """Not with the struct that holds the arguments, which users don't know."""
+    (tmp_path / 'kv.thrift').write_text('service KV { void put(1: i32 a, 2: required i32 b) }')
+    done = cli('call', '-s', 'kv.thrift', '-a', 'localhost:1', 'put', '{"a": 1}')
+    assert done.stderr == "Error: put needs 'b', which is required\n"
+    done = cli('call', '-s', 'kv.thrift', '-a', 'localhost:1', 'put', '{"c": 1}')
+    assert done.stderr.startswith("Error: put has no argument 'c'")

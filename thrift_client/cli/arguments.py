@@ -172,8 +172,9 @@ def bind(method: Method, given: Any) -> dict[str, Any]:
     except ValueError as exc:
         # Users don't know the struct that holds a method's arguments.
         text = str(exc).removeprefix(f'{known.name}.')
-        unknown = f'{known.name}: {known.name} has no field'
-        raise ValueError(text.replace(unknown, f'{method.name} has no argument')) from None
+        text = text.replace(f'{known.name}: {known.name} ', f'{method.name} ', 1)
+        unknown = f'{method.name} has no field'
+        raise ValueError(text.replace(unknown, f'{method.name} has no argument', 1)) from None
     missing = [
         name
         for name in method.parameters

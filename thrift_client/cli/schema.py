@@ -206,7 +206,7 @@ def types_in(service: Service) -> dict[str, Any]:
 def _unset(value: Any) -> str | None:
     """Return the name of a required field that is not set, as `validate` finds it."""
     try:
-        value.validate()
+        type(value).validate(value)  # a field may have that name
     except TProtocolException as exc:
         return str(exc.message).removeprefix('Required field ').removesuffix(' is unset!')
     except AttributeError:

@@ -24,6 +24,14 @@ _PLAIN = {
 #: What follows the class of a container whose items are of any type.
 _ITEMS: dict[type, str] = {list: '[Any]', set: '[Any]', dict: '[Any, Any]'}
 
+#: What each struct has, unless a field has that name.
+_INHERITED = {
+    'thrift_spec': 'thrift_spec: Any',
+    'read': 'def read(self, iprot: Any) -> Any: ...',
+    'write': 'def write(self, oprot: Any) -> None: ...',
+    'validate': 'def validate(self) -> None: ...',
+}
+
 _HEADER = """\
 from enum import IntEnum
 from typing import Any
@@ -197,10 +205,7 @@ def _struct(shape: Shape, module: str) -> list[str]:
         arguments += f', {field.name}: {type_}{"" if leading else " = ..."}'
     return [
         f'class {shape.name}{base}:',
-        '    thrift_spec: Any',
         *written,
         f'    def __init__(self{arguments}) -> None: ...',
-        '    def read(self, iprot: Any) -> Any: ...',
-        '    def write(self, oprot: Any) -> None: ...',
-        '    def validate(self) -> None: ...',
+        *(f'    {line}' for name, line in _INHERITED.items() if name not in hidden),
     ]
