@@ -15,7 +15,12 @@ SHOP = """\
 include "money.thrift"
 
 /** The state of an order. */
-enum Status { OPEN = 1, SENT = 2 }
+enum Status {
+  OPEN = 1,
+  /** With the customer. */
+  SENT = 2
+}
+struct Unused { 1: i32 number }
 
 union Payment { 1: string card, 2: i64 voucher }
 
@@ -80,11 +85,19 @@ def test_types_are_described_as_the_idl_has_them(cli, shop):
         '  2: optional Status status',
         '  // How it was paid.',
         '  3: Payment payment',
-        '  4: Currency currency = "USD"',
+        '  4: money.Currency currency = money.Currency.USD',
         '}',
         '{"id": 0, "status": "OPEN", "payment": {"card": ""}, "currency": "USD"}',
     ]
-    assert cli('describe', *target, 'Status').stdout == 'enum Status {\n  OPEN = 1\n  SENT = 2\n}\n'
+    assert cli('describe', *target, 'Status').stdout.splitlines() == [
+        'enum Status {',
+        '  // The state of an order.',
+        '  OPEN = 1',
+        '  // With the customer.',
+        '  SENT = 2',
+        '}',
+    ]
+    assert cli('describe', *target, 'Unused').stdout.startswith('struct Unused {\n  1: i32 number')
     text = cli('describe', *target, 'place').stdout
     assert text.startswith('Order place(1: Order order)\n  Takes an order.\n')
     assert max(map(len, text.splitlines())) <= 80
@@ -183,3 +196,59 @@ def test_a_required_argument_is_named_with_its_method(cli, tmp_path):
     assert done.stderr == "Error: put needs 'b', which is required\n"
     done = cli('call', '-s', 'kv.thrift', '-a', 'localhost:1', 'put', '{"c": 1}')
     assert done.stderr.startswith("Error: put has no argument 'c'")
+
+
+KEYWORDS = """\
+include "home.thrift"
+include "work.thrift"
+enum Color { RED, GREEN }
+service Names {
+  void del(/** Which one. */ 1: required string key, 2: optional Color color = Color.GREEN)
+    throws (1: work.Failed failed)
+  home.Item move(1: list<work.Item> items)
+}
+"""
+
+
+@pytest.fixture
+def names(tmp_path):
+    """Write a file with a method that Python can't have, and two includes with the same names."""
+    home = 'struct Item { 1: i32 room } struct Only { 1: Item item }'
+    (tmp_path / 'home.thrift').write_text(home)
+    (tmp_path / 'work.thrift').write_text('struct Item { 1: i32 desk } exception Failed {}')
+    (tmp_path / 'names.thrift').write_text(KEYWORDS)
+    return 'names.thrift'
+
+
+def test_arguments_are_described_as_the_idl_has_them(cli, names):
+    """Required and optional, with their docs; the method is found by its name in the IDL."""
+    for name in ('del', 'Names.del', 'del_'):
+        assert cli('describe', '-s', names, name).stdout.splitlines()[:5] == [
+            'void del(',
+            '    // Which one.',
+            '    1: required string key,',
+            '    2: optional Color color = Color.GREEN,',
+            ') throws (1: work.Failed failed)',
+        ]
+    assert cli('list', '-s', names, '--json').stdout == '[\n  "del",\n  "move"\n]\n'
+    found = json.loads(cli('describe', '-s', names, '--json', 'del').stdout)[0]
+    assert found['method'] == 'del'
+    assert found['arguments'][0] == {
+        'id': 1, 'name': 'key', 'type': 'string', 'doc': 'Which one.', 'required': True,
+    }  # fmt: skip
+    done = cli('call', '-s', names, '-a', '127.0.0.1:1', '--timeout', '1s', 'del', 'k')
+    assert (done.returncode, 'del_ on 127.0.0.1:1' in done.stderr) == (3, True), done.stderr
+
+
+def test_types_of_one_name_are_told_apart_by_their_files(cli, names):
+    """As the IDL does; a name that only one file has needs no file."""
+    text = cli('describe', '-s', names, 'move').stdout
+    assert text.startswith('home.Item move(1: list<work.Item> items)\n  struct home.Item {\n')
+    assert '  struct work.Item {\n    1: i32 desk\n' in text
+    assert '1: i32 desk' in cli('describe', '-s', names, 'work.Item').stdout
+    assert '1: Item item' in cli('describe', '-s', names, 'Only').stdout
+    done = cli('describe', '-s', names, 'Item')
+    assert (done.returncode, done.stdout) == (2, '')
+    assert "'Item' is in several files: use home.Item or work.Item" in done.stderr
+    structs = json.loads(cli('describe', '-s', names, '--json', 'move').stdout)[0]['structs']
+    assert list(structs) == ['home.Item', 'work.Item']

@@ -66,12 +66,19 @@ class Requests:
 
 def find_method(service: Service, name: str) -> Method:
     """Return the method of that name, or of `service.name`. A usage error if there is none."""
-    wanted = name.removeprefix(f'{service.name}.')
-    method = service.methods.get(wanted)
+    method = method_named(service, name)
     if method is None:
+        wanted = name.removeprefix(f'{service.name}.')
         hint = nearest(wanted, service.methods) or f'; it has {", ".join(service.methods)}'
         raise click.UsageError(f'{service.name} has no method {wanted!r}{hint}')
     return method
+
+
+def method_named(service: Service, name: str) -> Method | None:
+    """Return the method of that name in Python or in the IDL, also of `service.name`, or None."""
+    wanted = name.removeprefix(f'{service.name}.')
+    in_idl = {method.wire_name: method for method in service.methods.values()}
+    return service.methods.get(wanted) or in_idl.get(wanted)
 
 
 def parse(text: str) -> Any:

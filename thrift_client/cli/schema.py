@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +15,7 @@ from thrift.Thrift import TType
 
 from thrift_client import convert
 from thrift_client.cli.safe import as_json
+from thrift_client.cli.service import is_loaded
 from thrift_client.core.service import Method, Service
 from thrift_client.idl.shapes import shape_of
 from thrift_client.idl.types import Field, Shape, Type
@@ -196,11 +201,72 @@ def types_of(method: Method) -> list[Type]:
     return found + [field.type for field in exceptions_of(method)]
 
 
+def structs_in(module: Any) -> Iterator[Shape]:
+    """Yield the structs that a module defines, in its order."""
+    for cls in _classes_in(module):
+        if getattr(cls, 'thrift_spec', None) is not None or hasattr(cls, '__thrift_shape__'):
+            yield shape(cls)
+
+
+def enums_in(module: Any) -> Iterator[Any]:
+    """Yield the enums that a module defines, in its order."""
+    for cls in _classes_in(module):
+        if issubclass(cls, Enum) or hasattr(cls, '_VALUES_TO_NAMES'):
+            yield cls
+
+
 def types_in(service: Service) -> dict[str, Any]:
-    """Return the structs and enums that a service's methods reach, by name."""
+    """Return the structs and enums of a service's file, and those that it includes or reaches.
+
+    By name, as its file refers to them: `Order`, `money.Currency`.
+    """
+    package = service.module.__name__.rpartition('.')[0]
+    own = sys.modules.get(f'{package}.ttypes') or sys.modules.get(package)
+    included = [each for each in vars(own).values() if is_loaded(each)] if own else []
     types = [type_ for method in service.methods.values() for type_ in types_of(method)]
-    found: dict[str, Any] = {each.name: each for each in structs(types)}
-    return found | {each.__name__: each for each in enums(types)}
+    declared = [
+        each for module in (own, *included) for each in (*structs_in(module), *enums_in(module))
+    ]
+    return {
+        name_in(each, package): each for each in (*declared, *structs(types), *enums(types))
+    }
+
+
+def name_in(kind: Any, package: str) -> str:
+    """Return the name of a struct or enum, with that of its file unless that is the package's."""
+    cls = kind.cls if isinstance(kind, Shape) else kind
+    home = package_of(cls)
+    if home == package:
+        return str(cls.__name__)
+    origin = vars(cls).get('__thrift_origin__')
+    stem = home.rpartition('.')[2] if origin is None else Path(origin[0]).stem
+    return f'{stem}.{cls.__name__}'
+
+
+def package_of(cls: Any) -> str:
+    """Return the package of a class: gen-py's modules of a file, or the file's loaded module."""
+    module: str = cls.__module__
+    return module if hasattr(cls, '__thrift_origin__') else module.rpartition('.')[0]
+
+
+def written(type_: Type | None, package: str) -> str:
+    """Return a type as the IDL of a package has it; None is void."""
+    if type_ is None:
+        return 'void'
+    kind = type_.shape or type_.enum
+    if kind is not None:
+        return name_in(kind, package)
+    if not type_.inner:
+        return str(type_)
+    inner = ', '.join(written(each, package) for each in type_.inner)
+    outer = {TType.LIST: 'list', TType.SET: 'set', TType.MAP: 'map'}[type_.code]
+    return f'{outer}<{inner}>'
+
+
+def _classes_in(module: Any) -> Iterator[type]:
+    for cls in vars(module).values() if module else ():
+        if isinstance(cls, type) and cls.__module__ == module.__name__:
+            yield cls
 
 
 def _unset(value: Any) -> str | None:

@@ -139,7 +139,11 @@ class LoadedEnum(IntEnum, metaclass=LoadedEnumType):
 
 
 def make_enum(
-    name: str, members: list[tuple[str, int]], doc: str | None, namespace: dict[str, Any]
+    name: str,
+    members: list[tuple[str, int]],
+    docs: dict[str, str],
+    doc: str | None,
+    namespace: dict[str, Any],
 ) -> type[LoadedEnum]:
     """Return an enum; members of one number are one member with two names, as in Python's enums."""
     named = [(_member_name(name, member), number) for member, number in members]
@@ -152,6 +156,9 @@ def make_enum(
     }
     for attribute, value in attributes.items():
         setattr(cls, attribute, value)
+    for member, number in members:
+        if member in docs:
+            cls(number).__doc__ = docs[member]
     return cls  # type: ignore[no-any-return]
 
 

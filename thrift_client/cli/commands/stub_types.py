@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from enum import Enum
 from keyword import iskeyword
 from types import ModuleType
@@ -108,7 +108,7 @@ def modules_of(service: Service) -> list[ModuleType]:
         seen.add(cls)
         if cls.__module__ not in found:
             found[cls.__module__] = None
-            shapes = _structs(sys.modules[cls.__module__])
+            shapes = schema.structs_in(sys.modules[cls.__module__])
             todo += [Type(TType.STRUCT, shape=shape) for shape in shapes]
         if type_.shape is not None:
             todo += [field.type for field in type_.shape.fields]
@@ -130,10 +130,10 @@ def imports(types: Iterable[Type], own: str) -> list[str]:
 
 def text(module: ModuleType) -> str:
     """Return the stub of a module of structs, exceptions and enums."""
-    shapes = list(_structs(module))
+    shapes = list(schema.structs_in(module))
     types = [field.type for shape in shapes for field in shape.fields]
     body = []
-    for cls in _enums(module):
+    for cls in schema.enums_in(module):
         body += ['', *_enum(cls, module)]
     for shape in shapes:
         body += ['', *_struct(shape, module)]
@@ -174,24 +174,6 @@ def argument(field: Field, hidden: Collection[str] = ()) -> str:
     """Return the annotation of an argument: an optional one may be None."""
     written = annotation(field.type, hidden)
     return f'{written} | None' if field.required is False else written
-
-
-def _own(module: ModuleType) -> Iterator[type]:
-    for cls in vars(module).values():
-        if isinstance(cls, type) and cls.__module__ == module.__name__:
-            yield cls
-
-
-def _structs(module: ModuleType) -> Iterator[Shape]:
-    for cls in _own(module):
-        if getattr(cls, 'thrift_spec', None) is not None or hasattr(cls, '__thrift_shape__'):
-            yield schema.shape(cls)
-
-
-def _enums(module: ModuleType) -> Iterator[type]:
-    for cls in _own(module):
-        if issubclass(cls, Enum) or hasattr(cls, '_VALUES_TO_NAMES'):
-            yield cls
 
 
 def _enum(cls: Any, module: ModuleType) -> list[str]:
