@@ -20,7 +20,7 @@ PERCENTILES = (50, 75, 90, 95, 99, 99.9)
 @command('bench')
 @with_target('service', 'servers', 'client', 'pool')
 @option(
-    '--key', metavar='ARGUMENT,…', panel='Server pool',
+    '--key', metavar='ARGUMENT,…', panel='Server pool', shell_complete=complete.key_arguments,
     help='the arguments that are the key; without it, servers are balanced',
 )
 @option(
@@ -34,7 +34,7 @@ PERCENTILES = (50, 75, 90, 95, 99, 99.9)
     help='calls to begin each second, independent of replies (open loop)',
 )
 @option(
-    '--data', metavar='@FILE',
+    '--data', metavar='@FILE', shell_complete=complete.data,
     help='requests from a file or standard input (-), one on each line, again and again',
 )
 @option('--json', 'as_json', is_flag=True, panel='Output', help='print an object')
