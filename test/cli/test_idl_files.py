@@ -252,3 +252,17 @@ def test_types_of_one_name_are_told_apart_by_their_files(cli, names):
     assert "'Item' is in several files: use home.Item or work.Item" in done.stderr
     structs = json.loads(cli('describe', '-s', names, '--json', 'move').stdout)[0]['structs']
     assert list(structs) == ['home.Item', 'work.Item']
+
+
+def test_a_skeleton_has_a_limited_size(cli, tmp_path):
+    """Each level of these structs is twice as large; `call` accepts what is shown of them."""
+    levels = [f'struct S{n} {{ 1: S{n + 1} a, 2: S{n + 1} b }}' for n in range(40)]
+    levels += ['struct S40 { 1: i32 x }', 'service Deep { void put(1: S0 s) }']
+    (tmp_path / 'deep.thrift').write_text('\n'.join(levels))
+    (found,) = json.loads(cli('describe', '-s', 'deep.thrift', '--json').stdout)
+    assert list(found['structs']) == [f'S{n}' for n in range(41)]
+    shown = json.dumps(found['skeleton'])
+    assert 100 < shown.count('{') < 600
+    target = ('-s', 'deep.thrift', '-a', '127.0.0.1:1', '--timeout', '1s')
+    assert cli('call', *target, 'put', shown).returncode == 3
+    assert len(cli('call', *target, 'put').stderr) < 10_000

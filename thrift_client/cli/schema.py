@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -18,10 +19,14 @@ from thrift_client.cli.safe import as_json
 from thrift_client.cli.service import is_loaded
 from thrift_client.core.service import Method, Service
 from thrift_client.idl.shapes import shape_of
-from thrift_client.idl.types import Field, Shape, Type
+from thrift_client.idl.types import Field, Shape, Type, parts_of
 
 #: TType.UUID, which came with thrift 0.21.
 UUID_CODE = 16
+
+#: How many structs a skeleton may have. With two fields of structs in each, 20 levels of them
+#: would be a million.
+MOST_STRUCTS = 300
 
 
 def arguments_of(method: Method) -> tuple[Field, ...]:
@@ -136,16 +141,25 @@ def named(type_: Type, value: Any) -> Any:
     return value
 
 
-def skeleton(type_: Type, within: tuple[Shape, ...] = ()) -> Any:
-    """Return a value to fill in, as JSON has it."""
+def struct_skeleton(of: Shape) -> dict[str, Any]:
+    """Return a struct to fill in: the IDL's defaults, else what is empty; of a union one member.
+
+    It has as many levels of structs as MOST_STRUCTS allows; those below are empty.
+    """
+    return _struct(of, (), _levels(of))
+
+
+def _skeleton(type_: Type, within: tuple[Shape, ...], levels: int) -> Any:
+    """Return a value to fill in, as JSON has it, inside of structs."""
     if type_.shape is not None:
-        return struct_skeleton(type_.shape, within)
+        return _struct(type_.shape, within, levels)
     if type_.key is not None:
         assert type_.value is not None
-        key = skeleton(type_.key, within)
-        return {key if isinstance(key, str) else as_json(key): skeleton(type_.value, within)}
+        key = _skeleton(type_.key, within, levels)
+        name = key if isinstance(key, str) else as_json(key)
+        return {name: _skeleton(type_.value, within, levels)}
     if type_.value is not None:
-        inner = skeleton(type_.value, within)
+        inner = _skeleton(type_.value, within, levels)
         return [] if inner == {} else [inner]
     if type_.names:
         return next(iter(type_.names))
@@ -154,18 +168,35 @@ def skeleton(type_: Type, within: tuple[Shape, ...] = ()) -> Any:
     return {TType.BOOL: False, TType.DOUBLE: 0.0, TType.STRING: ''}.get(type_.code, 0)
 
 
-def struct_skeleton(of: Shape, within: tuple[Shape, ...] = ()) -> dict[str, Any]:
-    """Return a struct to fill in: the IDL's defaults, else what is empty; of a union one member."""
-    if of in within:
+def _struct(of: Shape, within: tuple[Shape, ...], levels: int) -> dict[str, Any]:
+    if of in within or len(within) == levels:
         return {}  # a recursive struct is shown only once
     within = (*within, of)
     if of.kind == 'union':
-        return {field.name: skeleton(field.type, within) for field in of.fields[:1]}
+        return {field.name: _skeleton(field.type, within, levels) for field in of.fields[:1]}
     known = defaults(of)
     return {
-        field.name: known[field.name] if field.name in known else skeleton(field.type, within)
+        field.name: known[field.name]
+        if field.name in known
+        else _skeleton(field.type, within, levels)
         for field in of.fields
     }
+
+
+def _levels(of: Shape) -> int:
+    """Return how many levels of structs in structs have at most MOST_STRUCTS structs."""
+    levels, total, level = 0, 1, Counter([of])
+    while level and total <= MOST_STRUCTS:
+        levels += 1
+        inner: Counter[Shape] = Counter()
+        for shape_, number in level.items():
+            for field in shape_.fields[:1] if shape_.kind == 'union' else shape_.fields:
+                for part in parts_of(field.type):
+                    if part.shape is not None:
+                        inner[part.shape] += number
+        level = inner
+        total += level.total()
+    return levels
 
 
 def structs(types: list[Type]) -> list[Shape]:
