@@ -39,6 +39,15 @@ QUIET_S, PATIENCE_S = 1.0, 30
 #: Without the font that rich would have the reader's machine fetch.
 SVG = re.sub(r'@font-face \{\{.*?\n    \}\}\n', '', CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 
+#: The line after which bash completes, and what bash reads before it.
+COMPLETES = 'eval "$(thrift-client completion bash)"'
+BASHRC = f"""
+PS1=$'\\[\\e[1m\\]$ '
+bind 'set show-all-if-ambiguous on'
+thrift-client() {{ {shlex.quote(sys.executable)} -m thrift_client "$@"; }}
+{COMPLETES}
+"""
+
 #: Makes the terminal the one whose Ctrl-C the process gets.
 BEGIN = """
 import fcntl, runpy, sys, termios
@@ -90,6 +99,9 @@ SHOTS = (
     Shot('doctor', ('doctor',)),
     Shot('demo', ('demo',), most=44),
     Shot('help', ('call --help',), most=40),
+    Shot('completion', (COMPLETES,), (
+        'thrift-client call -s sh\t-a localhost:9901 \t', 'ver\t', '\r',
+    )),
 )  # fmt: skip
 
 
@@ -180,13 +192,17 @@ class Screen:
 
 def run(line: str, keys: tuple[str, ...], folder: str, screen: Screen) -> None:
     """Run a command on a terminal that shows it; each of `keys` is typed when it is quiet."""
-    screen.write(f'\x1b[1m$ {wrapped(f"thrift-client {line}")}\x1b[0m\r\n')
+    command, shown = [sys.executable, '-c', BEGIN, *shlex.split(line)], f'thrift-client {line}'
+    if line == COMPLETES:
+        Path(folder, 'bashrc').write_text(BASHRC)
+        command, shown = ['bash', '--rcfile', 'bashrc', '-i'], line
+    screen.write(f'\x1b[1m$ {wrapped(shown)}\x1b[0m\r\n')
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack('HHHH', ROWS, COLUMNS, 0, 0))
     kept = {name: value for name, value in os.environ.items() if name not in ('COLUMNS', 'LINES')}
     settings = {'TERM': 'xterm-256color', 'PROMPT_TOOLKIT_NO_CPR': '1', 'XDG_STATE_HOME': folder}
     process = subprocess.Popen(  # noqa: S603 - this script's own commands
-        [sys.executable, '-c', BEGIN, *shlex.split(line)],
+        command,
         stdin=follower, stdout=follower, stderr=follower, cwd=folder,
         env=kept | settings | {'PYTHONPATH': str(HERE.parents[1])}, start_new_session=True,
     )  # fmt: skip
@@ -202,6 +218,8 @@ def run(line: str, keys: tuple[str, ...], folder: str, screen: Screen) -> None:
                 break
         elif typed:
             os.write(leader, typed.pop(0).encode())
+        elif line == COMPLETES:
+            process.kill()
     else:
         process.send_signal(signal.SIGKILL)
     process.wait()

@@ -144,8 +144,8 @@ def on_terminal(environment, tmp_path):
     with contextlib.ExitStack() as stack:
         state = {'XDG_STATE_HOME': str(tmp_path / 'state')}
 
-        def run(*arguments, cwd=tmp_path, **variables):
-            made = Terminal(arguments, environment | state | variables, cwd)
+        def run(*arguments, cwd=tmp_path, rows=50, **variables):
+            made = Terminal(arguments, environment | state | variables, cwd, rows=rows)
             stack.callback(made.close)
             return made
 

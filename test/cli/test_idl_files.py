@@ -7,13 +7,20 @@ from types import SimpleNamespace
 
 import pytest
 
+import thrift_client
 from rich_if import ttypes
+from thrift_client import testing
 
 SHOP = """\
 include "money.thrift"
 
 /** The state of an order. */
-enum Status { OPEN = 1, SENT = 2 }
+enum Status {
+  OPEN = 1,
+  /** With the customer. */
+  SENT = 2
+}
+struct Unused { 1: i32 number }
 
 union Payment { 1: string card, 2: i64 voucher }
 
@@ -78,11 +85,19 @@ def test_types_are_described_as_the_idl_has_them(cli, shop):
         '  2: optional Status status',
         '  // How it was paid.',
         '  3: Payment payment',
-        '  4: Currency currency = "USD"',
+        '  4: money.Currency currency = money.Currency.USD',
         '}',
         '{"id": 0, "status": "OPEN", "payment": {"card": ""}, "currency": "USD"}',
     ]
-    assert cli('describe', *target, 'Status').stdout == 'enum Status {\n  OPEN = 1\n  SENT = 2\n}\n'
+    assert cli('describe', *target, 'Status').stdout.splitlines() == [
+        'enum Status {',
+        '  // The state of an order.',
+        '  OPEN = 1',
+        '  // With the customer.',
+        '  SENT = 2',
+        '}',
+    ]
+    assert cli('describe', *target, 'Unused').stdout.startswith('struct Unused {\n  1: i32 number')
     text = cli('describe', *target, 'place').stdout
     assert text.startswith('Order place(1: Order order)\n  Takes an order.\n')
     assert max(map(len, text.splitlines())) <= 80
@@ -121,3 +136,133 @@ def test_with_gen_py_an_ambiguous_member_is_refused_with_the_ways_out(rich, monk
     assert 'write the number, or load the .thrift file' in done.stderr
     idl = Path(__file__).parents[1] / 'rich.thrift'
     assert rich('call', '-s', str(idl), 'color', 'RED').stdout == '1\n'
+
+
+@pytest.mark.parametrize('name', ['validate', 'read', 'write', 'thrift_spec'])
+def test_a_field_may_have_the_name_of_a_method(cli, tmp_path, name):
+    """The methods that each struct has: in an argument's struct, as an argument, as a member."""
+    idl = tmp_path / f'{name}_names.thrift'
+    idl.write_text(
+        f'struct Options {{ 1: string {name}, 2: required i32 must }}\n'
+        f'exception Refused {{ 1: string {name} }}\n'
+        f'union Choice {{ 1: string {name} }}\n'
+        f'service Loader {{ Options put(1: Options options) throws (1: Refused {name}),\n'
+        f'  Choice choose(1: Choice choice), string {name}(1: string {name}) }}'
+    )
+    module = thrift_client.load(idl)
+
+    class Handler:
+        def put(self, options):
+            if options.must == 0:
+                raise module.Refused('no')
+            return options
+
+        def choose(self, choice):
+            return choice
+
+        def __getattr__(self, name):
+            return lambda text: text
+
+    with testing.serve(module.Loader, Handler()) as server:
+        target = ('-s', idl.name)
+        call = ('call', *target, '-a', server.address, '--json')
+        options = {'options': {name: 'x', 'must': 1}}
+        for method, given, returned in (
+            ('put', options, options['options']),
+            ('choose', {'choice': {name: 'x'}}, {name: 'x'}),
+            (name, {name: 'x'}, 'x'),
+        ):
+            done = cli(*call, method, json.dumps(given))
+            assert (done.returncode, done.stderr) == (0, '')
+            assert json.loads(done.stdout) == returned
+        done = cli(*call, 'put', '{"options": {"must": 0}}')
+        assert f'Refused: {{"{name}": "no"}}' in done.stderr
+        done = cli(*call, 'put', '{"options": {}}')
+        assert "options: Options needs 'must', which is required" in done.stderr
+        typed = f'{name} x\n{name} y\n'
+        assert cli('shell', *target, '-a', server.address, stdin=typed).stdout == '"x"\n"y"\n'
+    done = cli('describe', *target, 'Options')
+    assert f'  1: string {name}\n  2: required i32 must' in done.stdout
+    done = cli('stubs', idl.name)
+    assert (done.returncode, done.stderr) == (0, '')
+    stub = (tmp_path / f'{name}_names_thrift' / '__init__.pyi').read_text()
+    assert (stub.count(f'\n    {name}: '), f'def {name}(' in stub) == (3, False)
+
+
+def test_a_required_argument_is_named_with_its_method(cli, tmp_path):
+    """Not with the struct that holds the arguments, which users don't know."""
+    (tmp_path / 'kv.thrift').write_text('service KV { void put(1: i32 a, 2: required i32 b) }')
+    done = cli('call', '-s', 'kv.thrift', '-a', 'localhost:1', 'put', '{"a": 1}')
+    assert done.stderr == "Error: put needs 'b', which is required\n"
+    done = cli('call', '-s', 'kv.thrift', '-a', 'localhost:1', 'put', '{"c": 1}')
+    assert done.stderr.startswith("Error: put has no argument 'c'")
+
+
+KEYWORDS = """\
+include "home.thrift"
+include "work.thrift"
+enum Color { RED, GREEN }
+service Names {
+  void del(/** Which one. */ 1: required string key, 2: optional Color color = Color.GREEN)
+    throws (1: work.Failed failed)
+  home.Item move(1: list<work.Item> items)
+}
+"""
+
+
+@pytest.fixture
+def names(tmp_path):
+    """Write a file with a method that Python can't have, and two includes with the same names."""
+    home = 'struct Item { 1: i32 room } struct Only { 1: Item item }'
+    (tmp_path / 'home.thrift').write_text(home)
+    (tmp_path / 'work.thrift').write_text('struct Item { 1: i32 desk } exception Failed {}')
+    (tmp_path / 'names.thrift').write_text(KEYWORDS)
+    return 'names.thrift'
+
+
+def test_arguments_are_described_as_the_idl_has_them(cli, names):
+    """Required and optional, with their docs; the method is found by its name in the IDL."""
+    for name in ('del', 'Names.del', 'del_'):
+        assert cli('describe', '-s', names, name).stdout.splitlines()[:5] == [
+            'void del(',
+            '    // Which one.',
+            '    1: required string key,',
+            '    2: optional Color color = Color.GREEN,',
+            ') throws (1: work.Failed failed)',
+        ]
+    assert cli('list', '-s', names, '--json').stdout == '[\n  "del",\n  "move"\n]\n'
+    found = json.loads(cli('describe', '-s', names, '--json', 'del').stdout)[0]
+    assert found['method'] == 'del'
+    assert found['arguments'][0] == {
+        'id': 1, 'name': 'key', 'type': 'string', 'doc': 'Which one.', 'required': True,
+    }  # fmt: skip
+    done = cli('call', '-s', names, '-a', '127.0.0.1:1', '--timeout', '1s', 'del', 'k')
+    assert (done.returncode, 'del_ on 127.0.0.1:1' in done.stderr) == (3, True), done.stderr
+
+
+def test_types_of_one_name_are_told_apart_by_their_files(cli, names):
+    """As the IDL does; a name that only one file has needs no file."""
+    text = cli('describe', '-s', names, 'move').stdout
+    assert text.startswith('home.Item move(1: list<work.Item> items)\n  struct home.Item {\n')
+    assert '  struct work.Item {\n    1: i32 desk\n' in text
+    assert '1: i32 desk' in cli('describe', '-s', names, 'work.Item').stdout
+    assert '1: Item item' in cli('describe', '-s', names, 'Only').stdout
+    done = cli('describe', '-s', names, 'Item')
+    assert (done.returncode, done.stdout) == (2, '')
+    assert "'Item' is in several files: use home.Item or work.Item" in done.stderr
+    structs = json.loads(cli('describe', '-s', names, '--json', 'move').stdout)[0]['structs']
+    assert list(structs) == ['home.Item', 'work.Item']
+
+
+def test_a_skeleton_has_a_limited_size(cli, tmp_path):
+    """Each level of these structs is twice as large; `call` accepts what is shown of them."""
+    levels = [f'struct S{n} {{ 1: S{n + 1} a, 2: S{n + 1} b }}' for n in range(40)]
+    levels += ['struct S40 { 1: i32 x }', 'service Deep { void put(1: S0 s) }']
+    (tmp_path / 'deep.thrift').write_text('\n'.join(levels))
+    (found,) = json.loads(cli('describe', '-s', 'deep.thrift', '--json').stdout)
+    assert list(found['structs']) == [f'S{n}' for n in range(41)]
+    shown = json.dumps(found['skeleton'])
+    assert 100 < shown.count('{') < 600
+    target = ('-s', 'deep.thrift', '-a', '127.0.0.1:1', '--timeout', '1s')
+    assert cli('call', *target, 'put', shown).returncode == 3
+    assert len(cli('call', *target, 'put').stderr) < 10_000

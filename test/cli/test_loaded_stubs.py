@@ -80,13 +80,23 @@ def test_mypy_knows_a_loaded_module(process, tmp_path):
 #: Names that Python's types make difficult.
 ODD = """\
 include "odd.base.thrift"
+include "class.thrift"
 enum Status { NEW }
 typedef list<i32> Numbers
-struct Item { 1: Status Status, 2: odd.base.Stamp str }
+typedef string float
+const bool flag = true
+struct Item { 1: Status Status, 2: odd.base.Stamp str, 3: i32 number, 4: list<int> ints }
+struct Any { 1: string any }
+struct int { 1: i32 digits }
+struct bool { 1: i32 bits }
+struct IntEnum { 1: Any any }
+struct typing { 1: map<string, Any> typed }
 service Odd {
     Item property(1: Numbers numbers)
     odd.base.Stamp at()
     void overload()
+    Any Any(1: int int, 2: typing Callable, 3: i32 number)
+    oneway void kind(1: class.Kind kind)
 }
 """
 ODD_GOOD = """\
@@ -103,7 +113,11 @@ client = thrift_client.SimpleClient(odd.Odd)
 numbers: odd.Numbers = [1]
 item = client.property(numbers)
 assert_type(item.Status, 'odd.Status | None')
+assert_type(item.number, 'int | None')
+assert_type(item.ints, 'list[odd.int] | None')
+assert_type(odd.flag, bool)
 assert_type(client.at().seconds, 'int | None')
+assert_type(client.Any(odd.int(1), odd.typing({'a': odd.Any('b')}), 1).any, 'str | None')
 assert_type(thrift_client.HashClient(odd.Odd).all.at()[0].value().seconds, 'int | None')
 """
 
@@ -119,12 +133,13 @@ print(constants.ANYTHING)
 
 
 def test_mypy_knows_names_that_are_difficult(process, tmp_path):
-    """A field named like its type, a dot in a file's name, methods named as what stubs need."""
+    """Fields, types, methods and files named as types, as keywords, or as what stubs need."""
     (tmp_path / 'odd.thrift').write_text(ODD)
     (tmp_path / 'odd.base.thrift').write_text('struct Stamp { 1: i64 seconds }')
+    (tmp_path / 'class.thrift').write_text('struct Kind { 1: i64 number }')
     (tmp_path / 'odd_names.py').write_text(ODD_GOOD)
     (tmp_path / 'partly.py').write_text(PARTLY)
-    process('stubs', '-o', 'types', 'odd.thrift')
+    written = process('stubs', '-o', 'types', 'odd.thrift').stdout.split()
     process('stubs', '--gen-py', TEST / 'gen-py', '-o', 'types', 'shared.base.base_service')
-    said = run_mypy(tmp_path, 'types', 'odd_names.py', 'partly.py')
-    assert said == 'Success: no issues found in 2 source files\n'
+    said = run_mypy(tmp_path, 'types', 'odd_names.py', 'partly.py', *written)
+    assert said == f'Success: no issues found in {2 + len(written)} source files\n'

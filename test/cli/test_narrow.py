@@ -51,7 +51,10 @@ def columns(text):
 @pytest.fixture
 def tab(environment, tmp_path):
     """Give what bash offers at the end of a line, with the script that `completion` prints."""
-    (tmp_path / 'shop.thrift').write_text('service Orders { void place() }\nservice Stats {}\n')
+    (tmp_path / 'shop.thrift').write_text(
+        'service Orders { void place(1: i32 id, 2: string note), void cancel(1: bool refuse) }\n'
+        'service Stats {}\n'
+    )
     (tmp_path / 'servers.json').write_text('["h1:1", {"host": "h2", "port": 2, "name": "two"}]')
     home = tmp_path / 'config' / 'thrift-client'
     home.mkdir(parents=True)
@@ -89,6 +92,31 @@ def test_bash_completes_services_methods_servers_choices_and_files(tab):
     assert tab('call --transport f') == ['framed']
     assert tab('plan --routing ket') == ['ketama']
     assert tab('call -s no.such.module ') == []
+
+
+KV = 'call -s shop.thrift:Orders'
+
+
+@pytest.mark.parametrize(
+    ('line', 'offered'),
+    [
+        ('call --data @serv', ['@servers.json']),
+        ('bench --data ', ['@', '-']),
+        ('call -a file:servers.json -a ', []),
+        ('call -a h1:1 -a ', ['two=h2:2']),
+        ('plan -a ', ['h1:1', 'two=h2:2']),
+        ('plan -a h1:1 -a two=h2:2 --remove ', ['h1:1', 'two']),
+        ('replay -s shop.thrift:Orders --also shop.thrift:St', ['Stats']),
+        (f'{KV} --key ', ['id', 'note', 'refuse']),
+        (f'{KV} --key id,', ['id,note', 'id,refuse']),
+        ('shell -s shop.thrift:Orders --key re', ['refuse']),
+        (f'{KV} --idempotent ca', ['cancel']),
+        (f'{KV} --idempotent cancel,p', ['cancel,place']),
+    ],
+)
+def test_bash_completes_what_a_flag_takes(tab, line, offered):
+    """Files of requests, services of a log, arguments of keys; only servers that fit the others."""
+    assert tab(line) == offered
 
 
 def test_doctor_has_what_a_bug_report_needs(cli, process):

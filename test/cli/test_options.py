@@ -31,6 +31,13 @@ def test_the_table_of_the_docs_has_a_row_for_each(cli):
     assert all(f'`{row["flag"]}' in line for row, line in zip(rows, lines[2:], strict=True))
 
 
+@pytest.mark.parametrize('command', ['call', 'all', 'shell', 'bench', 'replay', 'probe'])
+def test_the_help_says_how_durations_are_written(cli, command):
+    """Also that a plain number is in milliseconds."""
+    text = ' '.join(cli(command, '--help').stdout.split())
+    assert 'Durations: 500ms, 6s, 2m, 1h. A plain number is in milliseconds.' in text
+
+
 def test_precedence_is_flag_environment_file_default(cli, rich_server, tmp_path):
     """The timeout of a call that takes 400 ms, set in each place."""
     (tmp_path / 'mine.yaml').write_text(

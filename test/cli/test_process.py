@@ -65,8 +65,9 @@ def test_a_failure_is_an_exit_code_and_one_line(process, unused_port):
     assert 'Traceback' not in done.stderr
 
 
-def test_ctrl_c_ends_a_call(environment, thrift_server):
-    """Ctrl-C while a call waits for its reply ends the process, without a traceback."""
+@pytest.mark.parametrize('command', [('call',), ('bench', '-c', '1'), ('bench', '--rate', '9')])
+def test_ctrl_c_ends_a_call(environment, thrift_server, command):
+    """Ctrl-C while calls wait for their replies ends the process at once, without a traceback."""
     begun, released = threading.Event(), threading.Event()
 
     class Waiting(Rich):
@@ -77,12 +78,12 @@ def test_ctrl_c_ends_a_call(environment, thrift_server):
     server = thrift_server(rich_service, Waiting())
     target = ('-s', 'rich_if.rich_service', '-a', server.address)
     with subprocess.Popen(
-        [sys.executable, '-m', 'thrift_client', 'call', *target, 'sleep_ms', '[20000]'],
+        [sys.executable, '-m', 'thrift_client', *command, *target, 'sleep_ms', '[20000]'],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
     ) as running:  # fmt: skip
         assert begun.wait(20)
         running.send_signal(signal.SIGINT)
-        _, told = running.communicate(timeout=10)
+        _, told = running.communicate(timeout=4)
     released.set()
     assert running.returncode == 130
     assert 'Traceback' not in told

@@ -1,6 +1,7 @@
 """Requests from files, and what `bench` measures with them."""
 
 import json
+import re
 
 import pytest
 
@@ -27,8 +28,24 @@ def test_each_line_is_a_call_and_each_call_a_line(rich, tmp_path):
     for command in ('call', 'bench'):
         wrong = rich(command, 'add', '--data', 'requests.ndjson')
         assert (wrong.returncode, 'write @requests.ndjson' in wrong.stderr) == (2, True)
-    wrong = rich('bench', 'add', '{{m}}', '1')
-    assert (wrong.returncode, 'placeholder {{m}}: use {{n}}' in wrong.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    'words',
+    [
+        ('bench', '-n', '2', 'echo', '{{m}}'),
+        ('bench', '-n', '2', '--data', '["{{m}}"]', 'echo'),
+        ('call', '--data', '["{{m}}"]', 'echo'),
+    ],
+)
+def test_an_unknown_placeholder_is_refused(rich, tmp_path, words):
+    """Where it is typed; a file may have it in its texts."""
+    wrong = rich(*words)
+    assert (wrong.returncode, wrong.stdout) == (2, '')
+    assert 'placeholder {{m}}: use {{n}}' in wrong.stderr
+    (tmp_path / 'requests').write_text('["{{m}}"]')
+    given = ('--data', '@requests') if '--data' in words else ('@requests',)
+    assert rich(words[0], 'echo', *given).returncode == 0
 
 
 @pytest.mark.parametrize('source', ['@requests', '-', 'inline'])
@@ -78,6 +95,11 @@ def test_declared_exceptions_are_answers_and_the_report_is_one_file(cli, thrift_
     assert sum(count for _, count in found['histogram']) == 40
     page = (tmp_path / 'report.html').read_text()
     assert page.count('<svg') == 2
+    lines = re.findall(r'class="p[59][09]" d="M([^"]+)"', page)
+    assert len(lines) == 2
+    for line in lines:  # across the whole chart, also of a run that is over at once
+        places = [float(place.split()[0]) for place in line.split('L')]
+        assert (places[0], places[-1]) == (64, 760)
     assert server.address in page
     assert 'NotFound: {&quot;key&quot;: &quot;missing&quot;}' in page
     assert not any(loads in page for loads in ('src=', 'href=', 'url(', '@import', 'http'))

@@ -1,6 +1,7 @@
 """`all --watch`: a live table on a terminal, a block for each refresh in a pipe."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,27 @@ def test_a_live_table_shows_who_dies_until_q(on_terminal, thrift_server):
     watch.type('q')
     assert watch.end() == 0
     assert '…' not in watch.text
+
+
+def test_more_servers_than_rows_fit_on_the_screen(on_terminal, kv_server, unused_port):
+    """It says how many are not shown, and shows the one that is down; nothing scrolls away."""
+    servers = [f's{n}={kv_server.address}' for n in range(40)] + [f'last=127.0.0.1:{unused_port}']
+    target = [part for server in servers for part in ('-a', server)]
+    target = ['-s', 'test_if.test_service', *target]
+    watch = on_terminal('all', *target, '--watch', '50ms', 'ping', rows=24)
+    for _ in range(3):
+        watch.expect('ping: 40 of 41 servers answer')
+        watch.expect('last (127.0.0.1')
+        watch.expect('down')
+        watch.expect('not shown: ')
+    watch.type('q')
+    assert watch.end() == 0
+    hidden = {int(number) for number in re.findall(r'not shown: (\d+) up', watch.text)}
+    assert all(20 <= number < 40 for number in hidden), hidden
+    # Each refresh goes back over the lines of the last one, which only those on the screen have.
+    again = re.findall(r'(?:\x1b\[1A\x1b\[2K)+', watch.raw)
+    assert again
+    assert max(part.count('1A') for part in again) < 24
 
 
 def test_a_pipe_gets_a_block_or_a_line_of_json(environment, kv_server):

@@ -66,12 +66,19 @@ class Requests:
 
 def find_method(service: Service, name: str) -> Method:
     """Return the method of that name, or of `service.name`. A usage error if there is none."""
-    wanted = name.removeprefix(f'{service.name}.')
-    method = service.methods.get(wanted)
+    method = method_named(service, name)
     if method is None:
+        wanted = name.removeprefix(f'{service.name}.')
         hint = nearest(wanted, service.methods) or f'; it has {", ".join(service.methods)}'
         raise click.UsageError(f'{service.name} has no method {wanted!r}{hint}')
     return method
+
+
+def method_named(service: Service, name: str) -> Method | None:
+    """Return the method of that name in Python or in the IDL, also of `service.name`, or None."""
+    wanted = name.removeprefix(f'{service.name}.')
+    in_idl = {method.wire_name: method for method in service.methods.values()}
+    return service.methods.get(wanted) or in_idl.get(wanted)
 
 
 def parse(text: str) -> Any:
@@ -115,9 +122,8 @@ def read_all(method: Method, given: Sequence[str], data: str | None) -> Requests
     """Return the arguments of many calls: `--data`, or those on the command line for every call."""
     if data is None:
         texts = [_text_of(text) for text in given]
-        unknown = next(filter(None, map(_PLACEHOLDER.search, texts)), None)
-        if unknown:
-            raise click.UsageError(f'unknown placeholder {unknown[0]}: use {COUNTER}')
+        for text in given:
+            _check_placeholders(text)
         counting = any(COUNTER in text for text in texts)
         return Requests([lambda number: read(method, _numbered(texts, number))], counting=counting)
     lines = list(lines_of(data))
@@ -132,6 +138,7 @@ def lines_of(data: str) -> Iterator[InputLine]:
     if data == '-':
         return _numbered_lines('standard input', sys.stdin)
     if not data.startswith('@'):
+        _check_placeholders(data)
         return _numbered_lines('--data', data.split('\n'))
     # Not splitlines(): JSON may have U+2028 and the like in a text.
     return _numbered_lines(data[1:], _text_of(data).split('\n'))
@@ -172,8 +179,9 @@ def bind(method: Method, given: Any) -> dict[str, Any]:
     except ValueError as exc:
         # Users don't know the struct that holds a method's arguments.
         text = str(exc).removeprefix(f'{known.name}.')
-        unknown = f'{known.name}: {known.name} has no field'
-        raise ValueError(text.replace(unknown, f'{method.name} has no argument')) from None
+        text = text.replace(f'{known.name}: {known.name} ', f'{method.name} ', 1)
+        unknown = f'{method.name} has no field'
+        raise ValueError(text.replace(unknown, f'{method.name} has no argument', 1)) from None
     missing = [
         name
         for name in method.parameters
@@ -183,6 +191,13 @@ def bind(method: Method, given: Any) -> dict[str, Any]:
         names = ', '.join(map(repr, missing)) + (' too' if given else '')
         raise ValueError(f'{method.name} needs {names}: {as_json(skeleton(method))}')
     return {name: getattr(made, name) for name in method.parameters}
+
+
+def _check_placeholders(text: str) -> None:
+    """Refuse what looks like `{{n}}` in what a user typed; a file may have it in its texts."""
+    unknown = _PLACEHOLDER.search(text)
+    if unknown:
+        raise click.UsageError(f'unknown placeholder {unknown[0]}: use {COUNTER}')
 
 
 def _numbered(texts: Sequence[str], number: int) -> list[str]:

@@ -6,7 +6,7 @@ Nothing here may fail: the Tab key must never show a traceback.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,20 +62,27 @@ def described(ctx: click.Context, _param: click.Parameter, _incomplete: str) -> 
 
 @_quiet
 def servers(ctx: click.Context, _param: click.Parameter, incomplete: str) -> Iterator[str]:
-    """Complete `file:` with a path, and the servers of a file that the config names."""
-    from thrift_client.cli.flags import read_config
+    """Complete `file:` with a path, and the servers of the config.
 
+    After a -a only servers, which may be given with it, and after a source nothing.
+    """
+    typed = _typed_servers(ctx)
+    if any(text.startswith('file:') for text in typed):
+        return
     if incomplete.startswith('file:'):
         for suffix in ('.json', '.yaml', '.yml'):
             yield from (f'file:{path}' for path in _paths(incomplete.removeprefix('file:'), suffix))
         return
-    yield 'file:'
-    known = [*(ctx.params.get('server') or ()), *_listed(read_config(None).get('server'))]
-    for text in known:
-        if text.startswith('file:'):
-            yield from servers_of(text)
-        else:
-            yield text
+    if not typed:
+        yield 'file:'
+    yield from (text for text in _configured() if text not in typed)
+
+
+@_quiet
+def members(ctx: click.Context, _param: click.Parameter, _incomplete: str) -> Iterator[str]:
+    """Complete the servers of the config, for a command that takes no source."""
+    typed = _typed_servers(ctx)
+    yield from (text for text in _configured() if text not in typed)
 
 
 @_quiet
@@ -85,9 +92,33 @@ def arguments(ctx: click.Context, _param: click.Parameter, incomplete: str) -> I
     from thrift_client.cli.safe import as_json
 
     if incomplete.startswith('@'):
-        yield from (f'@{path}' for path in _paths(incomplete[1:], ''))
+        yield from _files(incomplete)
     elif not incomplete:
         yield as_json(skeleton(find_method(_service(ctx), ctx.params['method'])))
+
+
+@_quiet
+def data(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Iterator[str]:
+    """Complete files after an @."""
+    yield from _files(incomplete) if incomplete.startswith('@') else ('@', '-')
+
+
+@_quiet
+def key_arguments(
+    ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> Iterator[str]:
+    """Complete a list of arguments: those of the method, or of all while none is given."""
+    from thrift_client.cli.arguments import find_method
+
+    found, method = _service(ctx), ctx.params.get('method')
+    asked = [find_method(found, method)] if method else found.methods.values()
+    yield from _in_list(incomplete, (name for each in asked for name in each.parameters))
+
+
+@_quiet
+def idempotent(ctx: click.Context, _param: click.Parameter, incomplete: str) -> Iterator[str]:
+    """Complete a list of methods, or true for all."""
+    yield from _in_list(incomplete, (*_service(ctx).methods, 'true'))
 
 
 def servers_of(url: str) -> Iterator[str]:
@@ -108,6 +139,34 @@ def _service(ctx: click.Context) -> Any:
 
     given = ctx.params
     return service.load(given['service'], given.get('include') or (), given.get('gen_py') or ())
+
+
+def _typed_servers(ctx: click.Context) -> Names:
+    """Return the values of -a before the cursor, without those of the config."""
+    typed = ctx.get_parameter_source('server') is click.core.ParameterSource.COMMANDLINE
+    return _listed(ctx.params.get('server')) if typed else []
+
+
+def _configured() -> Iterator[str]:
+    """Yield the servers of the config, and those of a file that it names."""
+    from thrift_client.cli.config import read_config
+
+    for text in _listed(read_config(None).get('server')):
+        if text.startswith('file:'):
+            yield from servers_of(text)
+        else:
+            yield text
+
+
+def _in_list(incomplete: str, names: Iterable[str]) -> Iterator[str]:
+    """Yield names for the last part of a text with commas, each after the other parts."""
+    before, comma, _ = incomplete.rpartition(',')
+    given = before.split(',')
+    return (f'{before}{comma}{name}' for name in names if name not in given)
+
+
+def _files(incomplete: str) -> Iterator[str]:
+    return (f'@{path}' for path in _paths(incomplete[1:], ''))
 
 
 def _listed(value: Any) -> Names:

@@ -6,12 +6,10 @@ import math
 import re
 from typing import Any
 
-from thrift_client.cli.ui import click
+from thrift_client.cli.ui import DURATION, click
 
 _UNITS = {'': 1, 'ms': 1, 's': 1000, 'm': 60_000, 'min': 60_000, 'h': 3_600_000}
 _WRITTEN = re.compile(r'\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*', re.IGNORECASE)
-
-METAVAR = 'DURATION'
 
 
 def milliseconds(text: str) -> float:
@@ -45,7 +43,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
     A plain number below `least_plain` is taken, with a warning that names the unit.
     """
 
-    name = METAVAR
+    name = DURATION
 
     def __init__(self, least_plain: float = 0) -> None:
         self.least_plain = least_plain

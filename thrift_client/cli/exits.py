@@ -8,7 +8,7 @@
 4    timeout
 5    wire: the reply can't be read; another protocol, transport or a broken server
 6    TLS: the handshake failed, or a certificate is not trusted
-130  ended by Ctrl-C
+130  ended by Ctrl-C; `all --watch`, which has no other end, ends with 0
 """
 
 from __future__ import annotations

@@ -8,15 +8,12 @@ file, which overrides the option's default.
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import yaml
-
 import thrift_client
-from thrift_client.cli import durations
+from thrift_client.cli import complete, durations
+from thrift_client.cli.config import default_config, read_config
 from thrift_client.cli.texts import (
     POLICIES,
     UNWRITTEN,
@@ -152,7 +149,8 @@ def _client_option(row: Flag) -> Callable[[F], F]:
     if row.name == 'headers':
         return _option(row, type=HeaderType(), multiple=True, metavar=HeaderType.name)
     kind = OptionType(row.name)
-    return _option(row, type=kind, metavar=kind.name)
+    completed = complete.idempotent if row.name == 'idempotent' else None
+    return _option(row, type=kind, metavar=kind.name, shell_complete=completed)
 
 
 def _option(row: Flag, off: str | None = None, **settings: Any) -> Callable[[F], F]:
@@ -179,26 +177,6 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: str | None) -> No
     if isinstance(found.get('headers'), dict):
         found['headers'] = list(found['headers'].items())
     ctx.default_map = {**(ctx.default_map or {}), **found}
-
-
-def read_config(path: str | None) -> dict[Any, Any]:
-    """Read a config file, or the user's where `path` is None. A usage error if it can't be."""
-    file = Path(path) if path else default_config()
-    if path is None and not file.is_file():
-        return {}
-    try:
-        found = yaml.safe_load(file.read_text(encoding='utf-8')) or {}
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as exc:
-        raise click.UsageError(f'cannot read the config file {file}: {exc}') from None
-    if not isinstance(found, dict):
-        raise click.UsageError(f'{file}: expected option: value on each line')
-    return found
-
-
-def default_config() -> Path:
-    """Return where the user's own config file is."""
-    home = os.environ.get('XDG_CONFIG_HOME') or Path('~/.config').expanduser()
-    return Path(home, 'thrift-client', 'config.yaml')
 
 
 def _known() -> set[str]:

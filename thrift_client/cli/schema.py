@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -11,12 +16,17 @@ from thrift.Thrift import TType
 
 from thrift_client import convert
 from thrift_client.cli.safe import as_json
+from thrift_client.cli.service import is_loaded
 from thrift_client.core.service import Method, Service
 from thrift_client.idl.shapes import shape_of
-from thrift_client.idl.types import Field, Shape, Type
+from thrift_client.idl.types import Field, Shape, Type, parts_of
 
 #: TType.UUID, which came with thrift 0.21.
 UUID_CODE = 16
+
+#: How many structs a skeleton may have. With two fields of structs in each, 20 levels of them
+#: would be a million.
+MOST_STRUCTS = 300
 
 
 def arguments_of(method: Method) -> tuple[Field, ...]:
@@ -131,16 +141,25 @@ def named(type_: Type, value: Any) -> Any:
     return value
 
 
-def skeleton(type_: Type, within: tuple[Shape, ...] = ()) -> Any:
-    """Return a value to fill in, as JSON has it."""
+def struct_skeleton(of: Shape) -> dict[str, Any]:
+    """Return a struct to fill in: the IDL's defaults, else what is empty; of a union one member.
+
+    It has as many levels of structs as MOST_STRUCTS allows; those below are empty.
+    """
+    return _struct(of, (), _levels(of))
+
+
+def _skeleton(type_: Type, within: tuple[Shape, ...], levels: int) -> Any:
+    """Return a value to fill in, as JSON has it, inside of structs."""
     if type_.shape is not None:
-        return struct_skeleton(type_.shape, within)
+        return _struct(type_.shape, within, levels)
     if type_.key is not None:
         assert type_.value is not None
-        key = skeleton(type_.key, within)
-        return {key if isinstance(key, str) else as_json(key): skeleton(type_.value, within)}
+        key = _skeleton(type_.key, within, levels)
+        name = key if isinstance(key, str) else as_json(key)
+        return {name: _skeleton(type_.value, within, levels)}
     if type_.value is not None:
-        inner = skeleton(type_.value, within)
+        inner = _skeleton(type_.value, within, levels)
         return [] if inner == {} else [inner]
     if type_.names:
         return next(iter(type_.names))
@@ -149,18 +168,35 @@ def skeleton(type_: Type, within: tuple[Shape, ...] = ()) -> Any:
     return {TType.BOOL: False, TType.DOUBLE: 0.0, TType.STRING: ''}.get(type_.code, 0)
 
 
-def struct_skeleton(of: Shape, within: tuple[Shape, ...] = ()) -> dict[str, Any]:
-    """Return a struct to fill in: the IDL's defaults, else what is empty; of a union one member."""
-    if of in within:
+def _struct(of: Shape, within: tuple[Shape, ...], levels: int) -> dict[str, Any]:
+    if of in within or len(within) == levels:
         return {}  # a recursive struct is shown only once
     within = (*within, of)
     if of.kind == 'union':
-        return {field.name: skeleton(field.type, within) for field in of.fields[:1]}
+        return {field.name: _skeleton(field.type, within, levels) for field in of.fields[:1]}
     known = defaults(of)
     return {
-        field.name: known[field.name] if field.name in known else skeleton(field.type, within)
+        field.name: known[field.name]
+        if field.name in known
+        else _skeleton(field.type, within, levels)
         for field in of.fields
     }
+
+
+def _levels(of: Shape) -> int:
+    """Return how many levels of structs in structs have at most MOST_STRUCTS structs."""
+    levels, total, level = 0, 1, Counter([of])
+    while level and total <= MOST_STRUCTS:
+        levels += 1
+        inner: Counter[Shape] = Counter()
+        for shape_, number in level.items():
+            for field in shape_.fields[:1] if shape_.kind == 'union' else shape_.fields:
+                for part in parts_of(field.type):
+                    if part.shape is not None:
+                        inner[part.shape] += number
+        level = inner
+        total += level.total()
+    return levels
 
 
 def structs(types: list[Type]) -> list[Shape]:
@@ -196,17 +232,78 @@ def types_of(method: Method) -> list[Type]:
     return found + [field.type for field in exceptions_of(method)]
 
 
+def structs_in(module: Any) -> Iterator[Shape]:
+    """Yield the structs that a module defines, in its order."""
+    for cls in _classes_in(module):
+        if getattr(cls, 'thrift_spec', None) is not None or hasattr(cls, '__thrift_shape__'):
+            yield shape(cls)
+
+
+def enums_in(module: Any) -> Iterator[Any]:
+    """Yield the enums that a module defines, in its order."""
+    for cls in _classes_in(module):
+        if issubclass(cls, Enum) or hasattr(cls, '_VALUES_TO_NAMES'):
+            yield cls
+
+
 def types_in(service: Service) -> dict[str, Any]:
-    """Return the structs and enums that a service's methods reach, by name."""
+    """Return the structs and enums of a service's file, and those that it includes or reaches.
+
+    By name, as its file refers to them: `Order`, `money.Currency`.
+    """
+    package = service.module.__name__.rpartition('.')[0]
+    own = sys.modules.get(f'{package}.ttypes') or sys.modules.get(package)
+    included = [each for each in vars(own).values() if is_loaded(each)] if own else []
     types = [type_ for method in service.methods.values() for type_ in types_of(method)]
-    found: dict[str, Any] = {each.name: each for each in structs(types)}
-    return found | {each.__name__: each for each in enums(types)}
+    declared = [
+        each for module in (own, *included) for each in (*structs_in(module), *enums_in(module))
+    ]
+    return {
+        name_in(each, package): each for each in (*declared, *structs(types), *enums(types))
+    }
+
+
+def name_in(kind: Any, package: str) -> str:
+    """Return the name of a struct or enum, with that of its file unless that is the package's."""
+    cls = kind.cls if isinstance(kind, Shape) else kind
+    home = package_of(cls)
+    if home == package:
+        return str(cls.__name__)
+    origin = vars(cls).get('__thrift_origin__')
+    stem = home.rpartition('.')[2] if origin is None else Path(origin[0]).stem
+    return f'{stem}.{cls.__name__}'
+
+
+def package_of(cls: Any) -> str:
+    """Return the package of a class: gen-py's modules of a file, or the file's loaded module."""
+    module: str = cls.__module__
+    return module if hasattr(cls, '__thrift_origin__') else module.rpartition('.')[0]
+
+
+def written(type_: Type | None, package: str) -> str:
+    """Return a type as the IDL of a package has it; None is void."""
+    if type_ is None:
+        return 'void'
+    kind = type_.shape or type_.enum
+    if kind is not None:
+        return name_in(kind, package)
+    if not type_.inner:
+        return str(type_)
+    inner = ', '.join(written(each, package) for each in type_.inner)
+    outer = {TType.LIST: 'list', TType.SET: 'set', TType.MAP: 'map'}[type_.code]
+    return f'{outer}<{inner}>'
+
+
+def _classes_in(module: Any) -> Iterator[type]:
+    for cls in vars(module).values() if module else ():
+        if isinstance(cls, type) and cls.__module__ == module.__name__:
+            yield cls
 
 
 def _unset(value: Any) -> str | None:
     """Return the name of a required field that is not set, as `validate` finds it."""
     try:
-        value.validate()
+        type(value).validate(value)  # a field may have that name
     except TProtocolException as exc:
         return str(exc.message).removeprefix('Required field ').removesuffix(' is unset!')
     except AttributeError:

@@ -10,7 +10,7 @@ import yaml
 
 import thrift_client
 from thrift_client.cli import durations
-from thrift_client.cli.ui import click, nearest
+from thrift_client.cli.ui import DURATION, click, nearest
 from thrift_client.options import OPTIONS, PROTOCOLS, TRANSPORTS
 
 #: Options that are objects in Python and have no text.
@@ -264,7 +264,7 @@ def _kind(name: str) -> str:
     if name in POLICIES or name in ('sasl', 'timeouts'):
         return 'KEY=VALUE,…'
     if is_duration(name):
-        return durations.METAVAR
+        return DURATION
     if name in CHOICES:
         return 'NAME'
     if name == 'idempotent':

@@ -21,16 +21,24 @@ else:
     from rich_click import RichCommand as Command
     from rich_click import RichGroup as Group
 
-__all__ = ['PANELS', 'TERMINAL', 'Group', 'click', 'command', 'nearest', 'option']
+__all__ = ['DURATION', 'PANELS', 'TERMINAL', 'Group', 'click', 'command', 'nearest', 'option']
 
 F = TypeVar('F', bound=Callable[..., Any])
 
 #: The groups of options in a command's help, in their order.
 PANELS = ('Call', 'Server pool', 'Connection', 'TLS', 'Output')
 
+#: How the help calls a value that is a duration.
+DURATION = 'DURATION'
+
 
 class PanelCommand(Command):
-    """A command whose help groups its options by their panels."""
+    """A command whose help groups its options by their panels, and explains durations."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        if any(DURATION in (param.metavar, param.type.name) for param in self.params):
+            self.epilog = 'Durations: 500ms, 6s, 2m, 1h. A plain number is in milliseconds.'
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return all parameters, in the order of their panels."""

@@ -147,7 +147,11 @@ _ENUM_TABLES = ('_NAMES_TO_VALUES', '_VALUES_TO_NAMES')
 
 
 def make_enum(
-    name: str, members: list[tuple[str, int]], doc: str | None, namespace: dict[str, Any]
+    name: str,
+    members: list[tuple[str, int]],
+    docs: dict[str, str],
+    doc: str | None,
+    namespace: dict[str, Any],
 ) -> type[LoadedEnum]:
     """Return an enum; members of one number are one member with two names, as in Python's enums."""
     taken = {'mro'}
@@ -164,6 +168,9 @@ def make_enum(
     }
     for attribute, value in attributes.items():
         setattr(cls, attribute, value)
+    for member, number in members:
+        if member in docs:
+            cls(number).__doc__ = docs[member]
     return cls  # type: ignore[no-any-return]
 
 

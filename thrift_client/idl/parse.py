@@ -288,12 +288,16 @@ class _Parser:
     def _enum(self, line: int, doc: str | None) -> EnumNode:
         name = self.name("the enum's name")
         members: list[tuple[str, int]] = []
+        docs: dict[str, str] = {}
         lines = []
         number = -1
         self.expect('{')
         for _ in self.until('}'):
             lines.append(self.line)
+            member_doc = self.doc()
             member = self.name("a member's name or '}'")
+            if member_doc is not None:
+                docs[member] = member_doc
             number = self.integer('a number') if self.take('=') else number + 1
             if not I32_MIN <= number <= I32_MAX:
                 wrong = f'expected a number within 32 bits for {member}, not {number}'
@@ -303,7 +307,7 @@ class _Parser:
             self.separator()
         self.annotations()
         self._unique([member for member, _ in members], f'enum {name}', lines)
-        return EnumNode(name, members, line, doc)
+        return EnumNode(name, members, docs, line, doc)
 
     def _senum(self, line: int, doc: str | None) -> TypedefNode:
         """Return an enum of strings, which old compilers knew: the type is string."""

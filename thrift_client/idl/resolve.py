@@ -89,6 +89,7 @@ class Program:
             enum = make_enum(
                 python_name(name),
                 declaration.members,
+                declaration.docs,
                 declaration.doc,
                 self._named(name),
             )

@@ -55,10 +55,11 @@ class StructNode:
 
 @dataclass(slots=True)
 class EnumNode:
-    """The members have their numbers."""
+    """The members have their numbers; `docs` has the docs of those that have one."""
 
     name: str
     members: list[tuple[str, int]]
+    docs: dict[str, str]
     line: int
     doc: str | None
 

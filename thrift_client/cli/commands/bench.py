@@ -10,9 +10,12 @@ from thrift_client.cli.commands import report
 from thrift_client.cli.commands.histogram import Histogram
 from thrift_client.cli.commands.load import LoadRun, Tally
 from thrift_client.cli.durations import Duration
-from thrift_client.cli.exits import EXCEPTION, code_of, worst
+from thrift_client.cli.exits import EXCEPTION, INTERRUPTED, code_of, worst
 from thrift_client.cli.target import Target, with_target
 from thrift_client.cli.ui import TERMINAL, click, command, option
+
+#: How long Ctrl-C waits for calls that are being counted, in s; calls under way are not.
+_GRACE = 0.2
 
 PERCENTILES = (50, 75, 90, 95, 99, 99.9)
 
@@ -20,7 +23,7 @@ PERCENTILES = (50, 75, 90, 95, 99, 99.9)
 @command('bench')
 @with_target('service', 'servers', 'client', 'pool')
 @option(
-    '--key', metavar='ARGUMENT,…', panel='Server pool',
+    '--key', metavar='ARGUMENT,…', panel='Server pool', shell_complete=complete.key_arguments,
     help='the arguments that are the key; without it, servers are balanced',
 )
 @option(
@@ -34,7 +37,7 @@ PERCENTILES = (50, 75, 90, 95, 99, 99.9)
     help='calls to begin each second, independent of replies (open loop)',
 )
 @option(
-    '--data', metavar='@FILE',
+    '--data', metavar='@FILE', shell_complete=complete.data,
     help='requests from a file or standard input (-), one on each line, again and again',
 )
 @option('--json', 'as_json', is_flag=True, panel='Output', help='print an object')
@@ -65,8 +68,8 @@ def bench_command(
     Several servers are balanced, unless --key or --routing says that keys choose.
 
     Exceptions that the service declares are answers: they are counted and timed. Ends with
-    the exit code of an error if there were any. Ctrl-C ends it early, with what was measured
-    until then.
+    the exit code of an error if there were any. Ctrl-C ends it early with 130, after what was
+    measured until then.
     """
     called = arguments.find_method(target.service, method)
     if data is not None and given:
@@ -85,7 +88,7 @@ def bench_command(
             seconds,
             rate,
         )
-        _run(load, number, seconds)
+        completed = _run(load, number, seconds)
     tally = load.result()
     if html is not None:
         _write(html, report.page(report.Run(called.name, tally, load.elapsed, connections, rate)))
@@ -93,6 +96,9 @@ def bench_command(
         output.print_json(_object(tally, load.elapsed), plain=True)
     else:
         _print(tally, load.elapsed)
+    if not completed:
+        output.echo('interrupted', error=True)
+        ctx.exit(INTERRUPTED)
     if not tally.done:
         output.print_error('no call was made')
         ctx.exit(EXCEPTION)
@@ -107,16 +113,19 @@ def latency(histogram: Histogram) -> dict[str, float]:
     return {name: round(value / 1000, 3) for name, value in found.items()}
 
 
-def _run(load: LoadRun, number: int | None, seconds: float | None) -> None:
-    load.start()
+def _run(load: LoadRun, number: int | None, seconds: float | None) -> bool:
+    """Make the calls; returns False if Ctrl-C ended it."""
     try:
+        load.start()
         if TERMINAL:
             _show_progress(load, number, seconds)
         while not load.wait(1):
             pass
     except KeyboardInterrupt:
         load.stop()
-        load.wait(5)
+        load.wait(_GRACE)
+        return False
+    return True
 
 
 def _show_progress(load: LoadRun, number: int | None, seconds: float | None) -> None:

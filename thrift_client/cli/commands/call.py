@@ -19,10 +19,11 @@ FORMATS = ('json', 'table', 'raw')
 @command('call')
 @with_target('service', 'servers', 'client', 'pool')
 @option(
-    '--key', metavar='ARGUMENT,…', panel='Server pool', help='the arguments that are the key'
+    '--key', metavar='ARGUMENT,…', panel='Server pool', shell_complete=complete.key_arguments,
+    help='the arguments that are the key',
 )
 @option(
-    '--data', metavar='@FILE',
+    '--data', metavar='@FILE', shell_complete=complete.data,
     help='requests from a file or standard input (-), one on each line; {{n}} is its number',
 )
 @option(

@@ -33,9 +33,9 @@ def list_command(target: Target, as_json: bool) -> None:
     found = [service.load(name, target.includes, target.folders) for name in names]
     if as_json:
         listed = [
-            f'{each.name}.{method}' if len(found) > 1 else method
+            f'{each.name}.{method.wire_name}' if len(found) > 1 else method.wire_name
             for each in found
-            for method in each.methods
+            for method in each.methods.values()
         ]
         output.print_json(listed, plain=True)
         return
@@ -55,7 +55,8 @@ def describe_command(target: Target, as_json: bool, names: tuple[str, ...]) -> N
     """Show METHODs, structs and enums as the IDL declares them; without names, all methods.
 
     For a method: its signature, documentation, the structs and enums that it needs, and a
-    skeleton of its arguments that `call` takes.
+    skeleton of its arguments that `call` takes. Typedefs are shown as the types that they
+    stand for.
     """
     of = target.service
     if as_json:
@@ -74,18 +75,15 @@ def text_of(of: Service, name: str) -> list[str]:
     if isinstance(found, Method):
         return list(_method_lines(found))
     if isinstance(found, Shape):
-        lines = list(_shape_lines(found))
+        lines = list(_shape_lines(found, schema.package_of(found.cls)))
         return [*lines, *pretty(schema.struct_skeleton(found))]
-    return list(_enum_lines(found))
+    return list(_enum_lines(found, schema.package_of(found)))
 
 
 def signature(method: Method) -> str:
     """Return a method as an IDL has it."""
-    known = schema.defaults(schema.shape(method.arguments))
-    parts = ', '.join(_field(f, known) for f in schema.arguments_of(method))
-    throws = ', '.join(f'{f.id}: {f.type} {f.name}' for f in schema.exceptions_of(method))
-    result = 'oneway void' if method.oneway else schema.type_of(method) or 'void'
-    return f'{result} {method.name}({parts}){f" throws ({throws})" if throws else ""}'
+    begin, arguments_, throws = _parts(method)
+    return f'{begin}({", ".join(arguments_)}){throws}'
 
 
 def pretty(value: Any, indent: int = 0, width: int = NARROW) -> list[str]:
@@ -123,52 +121,73 @@ def _list_found(target: Target, as_json: bool) -> None:
 
 
 def _find(of: Service, name: str) -> Any:
+    method = arguments.method_named(of, name)
+    if method is not None:
+        return method
     wanted = name.removeprefix(f'{of.name}.')
-    if wanted in of.methods:
-        return of.methods[wanted]
     types = schema.types_in(of)
-    if wanted in types:
-        return types[wanted]
+    found = [each for each in types if wanted in (each, each.rpartition('.')[2])]
+    if wanted in types or len(found) == 1:
+        return types[wanted if wanted in types else found[0]]
+    if found:
+        raise click.UsageError(f'{wanted!r} is in several files: use {" or ".join(found)}')
     known = [*of.methods, *types]
     hint = nearest(wanted, known) or f'; it has {", ".join(known)}'
     raise click.UsageError(f'{of.name} has no method or type {wanted!r}{hint}')
 
 
 def _method_lines(method: Method) -> Iterator[str]:
+    package = schema.package_of(method.arguments)
     text = signature(method)
-    yield from [text] if len(text) <= NARROW else _long_signature(method)
+    has_docs = any(field.doc for field in schema.arguments_of(method))
+    yield from _long_signature(method) if len(text) > NARROW or has_docs else [text]
     yield from _doc(method.doc, '  ')
     types = schema.types_of(method)
     for shape in schema.structs(types):
-        yield from (f'  {line}' for line in _shape_lines(shape))
+        yield from (f'  {line}' for line in _shape_lines(shape, package))
     for enum in schema.enums(types):
-        yield from (f'  {line}' for line in _enum_lines(enum))
+        yield from (f'  {line}' for line in _enum_lines(enum, package))
     yield from pretty(arguments.skeleton(method), 2)
 
 
 def _long_signature(method: Method) -> Iterator[str]:
-    known = schema.defaults(schema.shape(method.arguments))
-    result = 'oneway void' if method.oneway else schema.type_of(method) or 'void'
-    yield f'{result} {method.name}('
-    for field in schema.arguments_of(method):
-        yield f'    {_field(field, known)},'
-    throws = [f'{f.id}: {f.type} {f.name}' for f in schema.exceptions_of(method)]
-    yield f') throws ({", ".join(throws)})' if throws else ')'
+    begin, arguments_, throws = _parts(method)
+    yield f'{begin}('
+    for field, text in zip(schema.arguments_of(method), arguments_, strict=True):
+        yield from _doc(field.doc, '    // ')
+        yield f'    {text},'
+    yield f'){throws}'
 
 
-def _shape_lines(shape: Shape) -> Iterator[str]:
+def _parts(method: Method) -> tuple[str, list[str], str]:
+    """Return a signature before its arguments, the arguments, and what it throws."""
+    package, shape = schema.package_of(method.arguments), schema.shape(method.arguments)
     known = schema.defaults(shape)
-    yield f'{shape.kind} {shape.name} {{'
+    result = 'oneway void' if method.oneway else schema.written(schema.type_of(method), package)
+    throws = ', '.join(_field(f, {}, package) for f in schema.exceptions_of(method))
+    return (
+        f'{result} {method.wire_name}',
+        [_field(f, known, package, _requiredness(shape, f)) for f in schema.arguments_of(method)],
+        f' throws ({throws})' if throws else '',
+    )
+
+
+def _shape_lines(shape: Shape, package: str) -> Iterator[str]:
+    known = schema.defaults(shape)
+    yield f'{shape.kind} {schema.name_in(shape, package)} {{'
     yield from _doc(shape.doc, '  // ')
     for field in shape.fields:
         yield from _doc(field.doc, '  // ')
-        yield f'  {_field(field, known, _requiredness(shape, field))}'
+        yield f'  {_field(field, known, package, _requiredness(shape, field))}'
     yield '}'
 
 
-def _enum_lines(enum: Any) -> Iterator[str]:
-    yield f'enum {enum.__name__} {{'
-    yield from (f'  {name} = {int(value)}' for name, value in enum.__members__.items())
+def _enum_lines(enum: Any, package: str) -> Iterator[str]:
+    yield f'enum {schema.name_in(enum, package)} {{'
+    yield from _doc(vars(enum).get('__doc__'), '  // ')
+    for name, value in enum.__members__.items():
+        yield from _doc(vars(value).get('__doc__'), '  // ')
+        yield f'  {name} = {int(value)}'
     yield '}'
 
 
@@ -178,9 +197,14 @@ def _requiredness(shape: Shape, field: Field) -> str:
     return 'optional ' if field.required is False else ''
 
 
-def _field(field: Field, known: dict[str, Any], requiredness: str = '') -> str:
-    default = f' = {safe.as_json(known[field.name])}' if field.name in known else ''
-    return f'{field.id}: {requiredness}{field.type} {field.name}{default}'
+def _field(field: Field, known: dict[str, Any], package: str, requiredness: str = '') -> str:
+    type_ = schema.written(field.type, package)
+    default = ''
+    if field.name in known:
+        value = known[field.name]
+        is_member = bool(field.type.names) and isinstance(value, str)
+        default = f' = {f"{type_}.{value}" if is_member else safe.as_json(value)}'
+    return f'{field.id}: {requiredness}{type_} {field.name}{default}'
 
 
 def _doc(doc: str | None, prefix: str) -> Iterator[str]:
@@ -196,32 +220,36 @@ def _json(of: Service, name: str) -> dict[str, Any]:
     """Return all that is known of a method, a struct or an enum, as JSON."""
     found = _find(of, name)
     if isinstance(found, Shape):
-        return {'type': found.name} | _shape_json(found)
+        return {'type': found.name} | _shape_json(found, schema.package_of(found.cls))
     if not isinstance(found, Method):
-        return {'type': found.__name__, 'kind': 'enum', 'members': _members(found)}
+        doc = vars(found).get('__doc__')
+        return {'type': found.__name__, 'kind': 'enum', 'doc': doc, 'members': _members(found)}
+    package, shape = schema.package_of(found.arguments), schema.shape(found.arguments)
     types = schema.types_of(found)
-    known = schema.defaults(schema.shape(found.arguments))
     return {
-        'method': found.name,
+        'method': found.wire_name,
         'signature': signature(found),
         'doc': found.doc,
         'oneway': found.oneway,
-        'arguments': [_field_json(field, known) for field in schema.arguments_of(found)],
-        'result': str(schema.type_of(found) or 'void'),
-        'exceptions': [_field_json(field, {}) for field in schema.exceptions_of(found)],
-        'structs': {shape.name: _shape_json(shape) for shape in schema.structs(types)},
-        'enums': {enum.__name__: _members(enum) for enum in schema.enums(types)},
+        'arguments': _shape_json(shape, package)['fields'],
+        'result': schema.written(schema.type_of(found), package),
+        'exceptions': [_field_json(field, {}, package) for field in schema.exceptions_of(found)],
+        'structs': {
+            schema.name_in(each, package): _shape_json(each, package)
+            for each in schema.structs(types)
+        },
+        'enums': {schema.name_in(each, package): _members(each) for each in schema.enums(types)},
         'skeleton': arguments.skeleton(found),
     }
 
 
-def _shape_json(shape: Shape) -> dict[str, Any]:
+def _shape_json(shape: Shape, package: str) -> dict[str, Any]:
     known = schema.defaults(shape)
     return {
         'kind': shape.kind,
         'doc': shape.doc,
         'fields': [
-            _field_json(field, known) | {'required': schema.is_required(shape, field)}
+            _field_json(field, known, package) | {'required': schema.is_required(shape, field)}
             for field in shape.fields
         ],
     }
@@ -231,8 +259,12 @@ def _members(enum: Any) -> dict[str, int]:
     return {name: int(value) for name, value in enum.__members__.items()}
 
 
-def _field_json(field: Field, known: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {'id': field.id, 'name': field.name, 'type': str(field.type)}
+def _field_json(field: Field, known: dict[str, Any], package: str) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        'id': field.id, 'name': field.name, 'type': schema.written(field.type, package),
+    }  # fmt: skip
+    if field.doc is not None:
+        found['doc'] = field.doc
     if field.name in known:
         found['default'] = known[field.name]
     return found

@@ -182,6 +182,8 @@ class LoadRun(CallThreads):
                 return
             outcome = self._call(arguments)
             ended = perf_counter()
+            if self._stopped.is_set():
+                return  # the main thread adds up the tallies
             tally.record_outcome(outcome, round((ended - due) * 1e6), ended - self._started)
 
     def _due(self, number: int) -> float | None:

@@ -25,7 +25,7 @@ def _named(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list
 @command('plan')
 @option(
     '-a', '--server', 'server', multiple=True, required=True, metavar='[NAME=]ADDRESS[@WEIGHT]',
-    panel='Server pool', envvar=f'{PREFIX}SERVER', shell_complete=complete.servers,
+    panel='Server pool', envvar=f'{PREFIX}SERVER', shell_complete=complete.members,
     help='the current servers, in the order of the pool',
 )
 @option(

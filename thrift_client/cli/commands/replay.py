@@ -10,7 +10,7 @@ from threading import Lock
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from thrift_client.cli import output, results, service
+from thrift_client.cli import complete, output, results, service
 from thrift_client.cli.commands import bench, request_log
 from thrift_client.cli.commands.load import CallThreads, Tally
 from thrift_client.cli.exits import EXCEPTION, INTERRUPTED, code_of, worst
@@ -35,7 +35,7 @@ class LoggedCall(NamedTuple):
 @command('replay')
 @with_target('service', 'servers', 'client', 'pool')
 @option(
-    '--also', multiple=True, metavar='SERVICE',
+    '--also', multiple=True, metavar='SERVICE', shell_complete=complete.services,
     help='a further service of the log, as for -s; may be repeated',
 )
 @option(

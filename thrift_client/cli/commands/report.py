@@ -44,8 +44,9 @@ class Run(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A piece of the run: its end in s, and percentiles in ms."""
+    """A piece of the run: its begin and end in s, and percentiles in ms."""
 
+    begin: float
     at: float
     p50: float
     p99: float
@@ -88,6 +89,7 @@ def points(timeline: dict[int, Histogram]) -> list[Point]:
         pieces.setdefault(tick // width, Histogram()).add(histogram)
     return [
         Point(
+            piece * width * TICK,
             (piece + 1) * width * TICK,
             histogram.percentile(50) / 1000,
             histogram.percentile(99) / 1000,
@@ -159,11 +161,13 @@ def _timeline(found: list[Point]) -> str:
     last = found[-1].at
     body = _grid(top, ' ms')
     for name in ('p50', 'p99'):
+        # From the begin of the first piece: a short run has no other.
+        ends = [(found[0].begin, found[0]), *((point.at, point) for point in found)]
         places = [
-            f'{LEFT + (WIDTH - LEFT) * point.at / last:.1f} {_y(getattr(point, name) / top):.1f}'
-            for point in found
+            f'{LEFT + (WIDTH - LEFT) * at / last:.1f} {_y(getattr(point, name) / top):.1f}'
+            for at, point in ends
         ]
-        body.append(f'<path class="{name}" d="M{"L".join([places[0], *places])}"/>')
+        body.append(f'<path class="{name}" d="M{"L".join(places)}"/>')
     body.append(f'<text x="{LEFT}" y="{HEIGHT - 8}">0 s</text>')
     body.append(f'<text x="{WIDTH}" y="{HEIGHT - 8}" text-anchor="end">{last:.1f} s</text>')
     body.append(f'<text class="is50" x="{WIDTH / 2 - 40}" y="{HEIGHT - 8}">p50</text>')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from thrift_client.cli import complete
 from thrift_client.cli.interactive.session import ShellSession
 from thrift_client.cli.target import Target, with_target
 from thrift_client.cli.ui import click, command, option
@@ -13,7 +14,7 @@ from thrift_client.cli.ui import click, command, option
 @command('shell')
 @with_target('service', 'servers', 'client', 'pool')
 @option(
-    '--key', metavar='ARGUMENT,…', panel='Server pool',
+    '--key', metavar='ARGUMENT,…', panel='Server pool', shell_complete=complete.key_arguments,
     help='the arguments that are the key, of every method that has them',
 )
 @click.pass_context

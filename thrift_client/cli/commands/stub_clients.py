@@ -13,17 +13,17 @@ from thrift_client.cli import schema
 from thrift_client.cli.commands import stub_types
 from thrift_client.core.service import Method, Service
 
+#: With an underscore: structs, which gen-py's module has, too, and methods may have these names.
 _HEADER = """\
-from asyncio import Task
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import Future
-from typing import Any, Generic, Literal, Self, TypeVar
-import builtins
-import typing
-import uuid
+import builtins as _builtins
+import collections.abc as _abc
+import typing as _typing
+import uuid as _uuid
+from asyncio import Task as _Task
+from concurrent.futures import Future as _Future
 
-from thrift_client import typed, typed_aio
-from thrift_client.response import ThriftResponse
+from thrift_client import typed as _typed, typed_aio as _typed_aio
+from thrift_client.response import ThriftResponse as _ThriftResponse
 """
 
 
@@ -49,12 +49,12 @@ class Kind(NamedTuple):
     @property
     def iterator(self) -> str:
         """The type that gives responses one by one."""
-        return 'AsyncIterator' if self.waits else 'Iterator'
+        return '_abc.AsyncIterator' if self.waits else '_abc.Iterator'
 
     @property
     def future(self) -> str:
         """The type that `submit` returns."""
-        return 'Task' if self.waits else 'Future'
+        return '_Task' if self.waits else '_Future'
 
     @property
     def simple(self) -> str:
@@ -62,7 +62,7 @@ class Kind(NamedTuple):
         return '_AsyncSimpleClient' if self.waits else '_SimpleClient'
 
 
-_ONE, _ALL = 'ThriftResponse[{}]', 'list[ThriftResponse[{}]]'
+_ONE, _ALL = '_ThriftResponse[{}]', 'list[_ThriftResponse[{}]]'
 _AIO = 'thrift_client.aio'
 
 #: An `everyone` is defined before what refers to it.
@@ -89,27 +89,28 @@ def text(service: Service) -> str:
     lines += stub_types.imports(types, module)
     lines += [f'from {name} import *' for name in _star_imports(service)]
     body = _methods(methods, '{}') or ['    pass']
-    lines += ['', "P = TypeVar('P')", '', 'class Iface:', *body]
-    lines += ['', 'class Client(Iface):', _INIT.format('iprot: Any, oprot: Any = None')]
-    lines += ['', 'class Processor:', _INIT.format('handler: Any')]
-    lines += ['    def process(self, iprot: Any, oprot: Any) -> Any: ...']
+    lines += ['', "_P = _typing.TypeVar('_P')", '', 'class Iface:', *body]
+    protocols = 'iprot: _typing.Any, oprot: _typing.Any'
+    lines += ['', 'class Client(Iface):', _INIT.format(f'{protocols} = None')]
+    lines += ['', 'class Processor:', _INIT.format('handler: _typing.Any')]
+    lines += [f'    def process(self, {protocols}) -> _typing.Any: ...']
     for kind in KINDS:
         lines += ['', *_client(kind, methods)]
     return '\n'.join(lines) + '\n'
 
 
 _PLACE = (
-    'self, name: builtins.str | None = ..., host: builtins.str | None = ..., '
-    'port: builtins.int | None = ...'
+    'self, name: _builtins.str | None = ..., host: _builtins.str | None = ..., '
+    'port: _builtins.int | None = ...'
 )
 _NEW = (
-    'self, host: builtins.str | None = ..., port: builtins.int | None = ..., '
-    'server: Any = ..., name: builtins.str | None = ..., *, weight: builtins.float = ..., '
-    '**options: Any'
+    'self, host: _builtins.str | None = ..., port: _builtins.int | None = ..., '
+    'server: _typing.Any = ..., name: _builtins.str | None = ..., *, '
+    'weight: _builtins.float = ..., **options: _typing.Any'
 )
 #: A method of the service may be called `property` or `overload`.
-_PROPERTY = '    @builtins.property'
-_OVERLOAD = '    @typing.overload'
+_PROPERTY = '    @_builtins.property'
+_OVERLOAD = '    @_typing.overload'
 #: The parameter for a method's name: no argument in an IDL can have this name.
 _NAME = 'methodø'
 _INIT = '    def __init__(self, {}) -> None: ...'
@@ -129,7 +130,7 @@ def _client(kind: Kind, methods: list[Method]) -> list[str]:
     if kind.keyed and not kind.name.startswith('Threaded'):
         for method in own:
             lines += [*_keyed_method(kind, method), '']
-    seen = 'typed_aio' if kind.waits else 'typed'
+    seen = '_typed_aio' if kind.waits else '_typed'
     lines.append(f'class _{kind.name}({seen}.{kind.name}):')
     if kind.keyed:
         lines += [f'    {m.name}: {_keyed_name(kind, m)}[_{kind.name}]' for m in own]
@@ -138,29 +139,29 @@ def _client(kind: Kind, methods: list[Method]) -> list[str]:
     if kind.everyone:
         lines += [_PROPERTY, f'    def all(self) -> _{kind.everyone}: ...']
     if kind.keyed:
-        call = f'self, {_NAME}: builtins.str, /, *args: Any, **kwargs: Any'
+        call = f'self, {_NAME}: _builtins.str, /, *args: _typing.Any, **kwargs: _typing.Any'
         lines += [
             f'    def server_for({call}) -> {kind.simple}: ...',
-            f'    def servers_for({call}) -> builtins.tuple[{kind.simple}, ...]: ...',
+            f'    def servers_for({call}) -> _builtins.tuple[{kind.simple}, ...]: ...',
         ]
     if kind.pool:
         lines += [
             _PROPERTY,
-            f'    def servers(self) -> builtins.tuple[{kind.simple}, ...]: ...',
+            f'    def servers(self) -> _builtins.tuple[{kind.simple}, ...]: ...',
             f'    def get_server({_PLACE}) -> {kind.simple}: ...',
             f'    def random_server(self) -> {kind.simple}: ...',
             f'    def add_server({_NEW}) -> {kind.simple}: ...',
-            f'    def __iter__(self) -> Iterator[{kind.simple}]: ...',
+            f'    def __iter__(self) -> _abc.Iterator[{kind.simple}]: ...',
         ]
     lines += _by_name(kind, 'call', kind.gives, methods, own)
     lines += _by_name(kind, 'submit', f'{kind.future}[{kind.gives}]', methods, own)
     if kind.gives == _ALL:
         lines += _by_name(kind, 'as_completed', f'{kind.iterator}[{_ONE}]', methods, own)
-    view = '    def with_options(self, {}**options: Any) -> {}: ...'
+    view = '    def with_options(self, {}**options: _typing.Any) -> {}: ...'
     if kind.gives == _ALL or kind.keyed:
-        merged = view.format('*, merge: Callable[..., Any], ', 'Any')
+        merged = view.format('*, merge: _abc.Callable[..., _typing.Any], ', '_typing.Any')
         lines += [_OVERLOAD, merged, _OVERLOAD]
-    return [*lines, view.format('', 'Self')]
+    return [*lines, view.format('', '_typing.Self')]
 
 
 def _keyed_name(kind: Kind, method: Method) -> str:
@@ -175,12 +176,12 @@ def _keyed_method(kind: Kind, method: Method) -> list[str]:
     item = f'{types} | {several}' if len(fields) == 1 else several
     one = _ONE.format(stub_types.result(method, set()))
     return [
-        f'class {_keyed_name(kind, method)}(Generic[P]):',
+        f'class {_keyed_name(kind, method)}(_typing.Generic[_P]):',
         *_methods([method], kind.gives, waits=kind.waits, name='__call__'),
         *_methods([method], _ALL, waits=kind.waits, name='on_replicas'),
-        f'    def map(self, items: Iterable[{item}]) -> {kind.iterator}[{one}]: ...',
-        f'    def set_hash(self, function: Callable[[{types}], object]) -> P: ...',
-        '    def set_split(self, argument: str, merge: object = ...) -> P: ...',
+        f'    def map(self, items: _abc.Iterable[{item}]) -> {kind.iterator}[{one}]: ...',
+        f'    def set_hash(self, function: _abc.Callable[[{types}], object]) -> _P: ...',
+        '    def set_split(self, argument: str, merge: object = ...) -> _P: ...',
     ]
 
 
@@ -190,17 +191,18 @@ def _by_name(
     """Write a method that takes the name of the service's method to call."""
     begin = f'{"async " * (kind.waits and name == "call")}def'
     hidden = {method.name for method in own}
-    text, rest = stub_types.builtin('str', hidden), '*args: Any, **kwargs: Any'
+    text, rest = stub_types.builtin('str', hidden), '*args: _typing.Any, **kwargs: _typing.Any'
     lines = []
     for method in methods:
         arguments, result = _signature(method, gives, hidden)
-        literal = f'Literal[{method.name!r}]'
+        literal = f'_typing.Literal[{method.name!r}]'
         lines += [
             _OVERLOAD,
             f'    {begin} {name}(self, {_NAME}: {literal}, /{arguments}) -> {result}: ...',
         ]
-    anything = gives.replace('list[', f'{stub_types.builtin("list", hidden)}[').format('Any')
-    anything = 'Any' if name == 'call' else anything
+    anything = '_typing.Any'
+    if name != 'call':
+        anything = gives.replace('list[', f'{stub_types.builtin("list", hidden)}[').format(anything)
     return [
         *lines,
         _OVERLOAD if lines else '',

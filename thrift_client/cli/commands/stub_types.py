@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from enum import Enum
+from keyword import iskeyword
 from types import ModuleType
 from typing import Any
 
@@ -22,38 +24,59 @@ _PLAIN = {
 }
 
 #: What follows the class of a container whose items are of any type.
-_ITEMS: dict[type, str] = {list: '[Any]', set: '[Any]', dict: '[Any, Any]'}
+_ITEMS: dict[type, str] = {
+    list: '[_typing.Any]',
+    set: '[_typing.Any]',
+    dict: '[_typing.Any, _typing.Any]',
+}
 
+#: What each struct has, unless a field has that name.
+_INHERITED = {
+    'thrift_spec': 'thrift_spec: _typing.Any',
+    'read': 'def read(self, iprot: _typing.Any) -> _typing.Any: ...',
+    'write': 'def write(self, oprot: _typing.Any) -> None: ...',
+    'validate': 'def validate(self) -> None: ...',
+}
+
+#: With an underscore: structs and enums may be called Any, uuid or IntEnum.
 _HEADER = """\
-from enum import IntEnum
-from typing import Any
-import builtins
-import uuid
+import builtins as _builtins
+import enum as _enum
+import typing as _typing
+import uuid as _uuid
 """
 
 
-def annotation(type_: Type | None, hidden: Collection[str] = (), own: str = '') -> str:
+def annotation(
+    type_: Type | None,
+    hidden: Collection[str] = (),
+    own: str = '',
+    names: Collection[str] = (),
+) -> str:
     """Return a type as a Python annotation; None is that of a method without a result.
 
     `hidden` are names of types that mean something else where it will be, `own` is the module
-    whose classes need no module before their names there.
+    whose classes need no module before their names there, and `names` are that module's names.
     """
     if type_ is None:
         return 'None'
     named = class_of(type_)
     if named is not None:
-        if named.__module__ == own and named.__name__ not in hidden:
+        # A class that is defined further down is taken for a built-in one of its name.
+        plain = named.__name__ not in hidden and not hasattr(builtins, named.__name__)
+        if named.__module__ == own and plain:
             return str(named.__name__)
         return f'{stub_name(named.__module__)}.{named.__name__}'
     if type_.code == schema.UUID_CODE:
-        return 'uuid.UUID'
+        return '_uuid.UUID'
+    hidden_here = {*hidden, *names}
     if type_.inner:
         outer = {TType.LIST: 'list', TType.SET: 'set', TType.MAP: 'dict'}[type_.code]
-        inner = ', '.join(annotation(each, hidden, own) for each in type_.inner)
-        return f'{builtin(outer, hidden)}[{inner}]'
+        inner = ', '.join(annotation(each, hidden, own, names) for each in type_.inner)
+        return f'{builtin(outer, hidden_here)}[{inner}]'
     if type_.code == TType.STRING:
-        return builtin('bytes' if type_.binary else 'str', hidden)
-    return builtin(_PLAIN[type_.code], hidden)
+        return builtin('bytes' if type_.binary else 'str', hidden_here)
+    return builtin(_PLAIN[type_.code], hidden_here)
 
 
 def stub_name(module: str) -> str:
@@ -68,7 +91,7 @@ def class_of(type_: Type) -> Any:
 
 def builtin(name: str, hidden: Collection[str]) -> str:
     """Return the name of a built-in type where some names are hidden."""
-    return f'builtins.{name}' if name in hidden else name
+    return f'_builtins.{name}' if name in hidden else name
 
 
 def modules_of(service: Service) -> list[ModuleType]:
@@ -85,7 +108,7 @@ def modules_of(service: Service) -> list[ModuleType]:
         seen.add(cls)
         if cls.__module__ not in found:
             found[cls.__module__] = None
-            shapes = _structs(sys.modules[cls.__module__])
+            shapes = schema.structs_in(sys.modules[cls.__module__])
             todo += [Type(TType.STRUCT, shape=shape) for shape in shapes]
         if type_.shape is not None:
             todo += [field.type for field in type_.shape.fields]
@@ -107,13 +130,13 @@ def imports(types: Iterable[Type], own: str) -> list[str]:
 
 def text(module: ModuleType) -> str:
     """Return the stub of a module of structs, exceptions and enums."""
-    shapes = list(_structs(module))
+    shapes = list(schema.structs_in(module))
     types = [field.type for shape in shapes for field in shape.fields]
     body = []
-    for cls in _enums(module):
-        body += ['', *_enum(cls)]
+    for cls in schema.enums_in(module):
+        body += ['', *_enum(cls, module)]
     for shape in shapes:
-        body += ['', *_struct(shape, module.__name__)]
+        body += ['', *_struct(shape, module)]
     names_itself = any(f'{stub_name(module.__name__)}.' in line for line in body)
     lines = [_HEADER.rstrip(), *imports(types, '' if names_itself else module.__name__), *body]
     return '\n'.join(lines) + '\n'
@@ -127,17 +150,18 @@ def loaded_text(module: ModuleType, services: list[str]) -> str:
             continue
         if isinstance(value, ModuleType):
             included = stub_name(value.__name__)
-            lines += [f'import {included}', f'{name} = {included}']
+            if not iskeyword(name):  # class.thrift: the attribute can't be written
+                lines += [f'import {included}', f'{name} = {included}']
         elif not isinstance(value, type):
             known = type(value) in (bool, bytes, float, int, str)
-            lines.append(f'{name}: {type(value).__name__ if known else "Any"}')
+            of = builtin(type(value).__name__, vars(module)) if known else '_typing.Any'
+            lines.append(f'{name}: {of}')
         elif value.__module__ not in (module.__name__, 'builtins', 'uuid'):
             home = stub_name(value.__module__)
             lines += [f'import {home}', f'{name} = {home}.{value.__name__}']
         elif value.__name__ != name:
-            own = value.__module__ == module.__name__
-            items = _ITEMS.get(value, '')
-            lines.append(f'{name} = {"" if own else f"{value.__module__}."}{value.__name__}{items}')
+            home = '' if value.__module__ == module.__name__ else f'_{value.__module__}.'
+            lines.append(f'{name} = {home}{value.__name__}{_ITEMS.get(value, "")}')
     return f'{text(module)}{chr(10).join(lines)}\n'
 
 
@@ -152,44 +176,29 @@ def argument(field: Field, hidden: Collection[str] = ()) -> str:
     return f'{written} | None' if field.required is False else written
 
 
-def _own(module: ModuleType) -> Iterator[type]:
-    for cls in vars(module).values():
-        if isinstance(cls, type) and cls.__module__ == module.__name__:
-            yield cls
-
-
-def _structs(module: ModuleType) -> Iterator[Shape]:
-    for cls in _own(module):
-        if getattr(cls, 'thrift_spec', None) is not None or hasattr(cls, '__thrift_shape__'):
-            yield schema.shape(cls)
-
-
-def _enums(module: ModuleType) -> Iterator[type]:
-    for cls in _own(module):
-        if issubclass(cls, Enum) or hasattr(cls, '_VALUES_TO_NAMES'):
-            yield cls
-
-
-def _enum(cls: Any) -> list[str]:
+def _enum(cls: Any, module: ModuleType) -> list[str]:
     if issubclass(cls, Enum):
         members = [f'    {name} = {int(value)}' for name, value in cls.__members__.items()]
-        return [f'class {cls.__name__}(IntEnum):', *(members or ['    pass'])]
+        return [f'class {cls.__name__}(_enum.IntEnum):', *(members or ['    pass'])]
+    hidden = {*cls._NAMES_TO_VALUES, *vars(module)}
+    dict_, int_, str_ = (builtin(name, hidden) for name in ('dict', 'int', 'str'))
     return [
         f'class {cls.__name__}:',
-        *(f'    {name}: int' for name in cls._NAMES_TO_VALUES),
-        '    _VALUES_TO_NAMES: dict[int, str]',
-        '    _NAMES_TO_VALUES: dict[str, int]',
+        *(f'    {name}: {int_}' for name in cls._NAMES_TO_VALUES),
+        f'    _VALUES_TO_NAMES: {dict_}[{int_}, {str_}]',
+        f'    _NAMES_TO_VALUES: {dict_}[{str_}, {int_}]',
     ]
 
 
-def _struct(shape: Shape, module: str) -> list[str]:
+def _struct(shape: Shape, module: ModuleType) -> list[str]:
     """Return a class whose fields may be None, except required ones and those with a default."""
-    base = '(Exception)' if shape.kind == 'exception' else ''
+    names = vars(module)
+    base = f'({builtin("Exception", names)})' if shape.kind == 'exception' else ''
     hidden = {field.name for field in shape.fields}
     written, arguments, leading = [], '', True
     for field in shape.fields:
         required = schema.is_required(shape, field)
-        type_ = annotation(field.type, hidden, module)
+        type_ = annotation(field.type, hidden, module.__name__, names)
         if not required and (field.default is None or field.required is False):
             type_ += ' | None'
         leading = leading and required and field.default is None
@@ -197,10 +206,7 @@ def _struct(shape: Shape, module: str) -> list[str]:
         arguments += f', {field.name}: {type_}{"" if leading else " = ..."}'
     return [
         f'class {shape.name}{base}:',
-        '    thrift_spec: Any',
         *written,
         f'    def __init__(self{arguments}) -> None: ...',
-        '    def read(self, iprot: Any) -> Any: ...',
-        '    def write(self, oprot: Any) -> None: ...',
-        '    def validate(self) -> None: ...',
+        *(f'    {line}' for name, line in _INHERITED.items() if name not in hidden),
     ]

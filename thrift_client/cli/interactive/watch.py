@@ -17,6 +17,7 @@ from thrift_client.errors import ClientDisabledError, NoServersError, server_lab
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.table import Table
 
 COLUMNS = ('server', 'state', 'ms', 'answer or error', 'errors')
 
@@ -96,16 +97,26 @@ class WatchedCall:
         return f'{now}  {self._method.name}: {up} of {len(responses)} servers answer'
 
     def _panel(self, responses: list[ThriftResponse[Any]]) -> Group:
+        """Return what a refresh shows, in at most the rows of the screen."""
         from rich.console import Group
         from rich.text import Text
 
         rows = self._rows(responses)
-        made = output.table(COLUMNS, rows)
-        for row, (_, state, *_rest) in zip(made.rows, rows, strict=True):
-            row.style = None if state == 'up' else 'red'
-        return Group(
-            Text(f'{self._headline(responses)}; q or Ctrl-C ends this'), made
-        )
+        # Servers that are up are left out first, then the last.
+        order = sorted(range(len(rows)), key=lambda index: rows[index][1] == 'up')
+        headline = Text(f'{self._headline(responses)}; q or Ctrl-C ends this')
+        screen = output.console()
+        shown = len(rows)
+        while True:
+            kept = [rows[index] for index in sorted(order[:shown])]
+            hidden = Counter(rows[index][1] for index in order[shown:])
+            counts = ', '.join(f'{number} {state}' for state, number in hidden.items())
+            rest = [Text(f'not shown: {counts}')] if hidden else []
+            panel = Group(headline, _table(kept), *rest)
+            height = len(screen.render_lines(panel, pad=False))
+            if height < screen.height or not shown:
+                return panel
+            shown = min(shown - 1, shown * screen.height // height)
 
 
 def state_of(response: ThriftResponse[Any], *, ejected: bool) -> str:
@@ -115,6 +126,13 @@ def state_of(response: ThriftResponse[Any], *, ejected: bool) -> str:
     if ejected:
         return 'ejected'
     return 'up' if results.is_answer(response.exception) else 'down'
+
+
+def _table(rows: list[tuple[str, ...]]) -> Table:
+    made = output.table(COLUMNS, rows)
+    for row, (_, state, *_rest) in zip(made.rows, rows, strict=True):
+        row.style = None if state == 'up' else 'red'
+    return made
 
 
 def _live() -> Any:
