@@ -240,6 +240,20 @@ def test_arguments_are_described_as_the_idl_has_them(cli, names):
     assert (done.returncode, 'del_ on 127.0.0.1:1' in done.stderr) == (3, True), done.stderr
 
 
+def test_fields_are_described_by_their_names_in_the_idl(cli, tmp_path):
+    """Also where Python needs another name; a call takes both."""
+    (tmp_path / 'words.thrift').write_text(
+        'struct S { 1: i32 lambda }\nservice K { i32 get(1: S s, 2: i32 from) }\n'
+    )
+    shown = cli('describe', '-s', 'words.thrift').stdout
+    assert shown.startswith('i32 get(1: S s, 2: i32 from)\n  struct S {\n    1: i32 lambda\n')
+    found = json.loads(cli('describe', '-s', 'words.thrift', '--json', 'get').stdout)[0]
+    assert [argument['name'] for argument in found['arguments']] == ['s', 'from']
+    data = json.dumps({'s': {'lambda': 1}, 'from': 2})
+    done = cli('call', '-s', 'words.thrift', '-a', '127.0.0.1:1', 'get', '--data', data)
+    assert done.returncode == 3, done.stderr  # not refused before it connects
+
+
 def test_types_of_one_name_are_told_apart_by_their_files(cli, names):
     """As the IDL does; a name that only one file has needs no file."""
     text = cli('describe', '-s', names, 'move').stdout

@@ -204,7 +204,7 @@ def _field(field: Field, known: dict[str, Any], package: str, requiredness: str 
         value = known[field.name]
         is_member = bool(field.type.names) and isinstance(value, str)
         default = f' = {f"{type_}.{value}" if is_member else safe.as_json(value)}'
-    return f'{field.id}: {requiredness}{type_} {field.name}{default}'
+    return f'{field.id}: {requiredness}{type_} {field.idl_name}{default}'
 
 
 def _doc(doc: str | None, prefix: str) -> Iterator[str]:
@@ -261,7 +261,7 @@ def _members(enum: Any) -> dict[str, int]:
 
 def _field_json(field: Field, known: dict[str, Any], package: str) -> dict[str, Any]:
     found: dict[str, Any] = {
-        'id': field.id, 'name': field.name, 'type': schema.written(field.type, package),
+        'id': field.id, 'name': field.idl_name, 'type': schema.written(field.type, package),
     }  # fmt: skip
     if field.doc is not None:
         found['doc'] = field.doc
