@@ -183,9 +183,9 @@ def bind(method: Method, given: Any) -> dict[str, Any]:
         unknown = f'{method.name} has no field'
         raise ValueError(text.replace(unknown, f'{method.name} has no argument', 1)) from None
     missing = [
-        name
-        for name in method.parameters
-        if name not in given and known.field(name).default is None  # type: ignore[union-attr]
+        field.name
+        for field in schema.arguments_of(method)
+        if given.keys().isdisjoint((field.name, field.idl_name)) and field.default is None
     ]
     if missing:
         names = ', '.join(map(repr, missing)) + (' too' if given else '')
