@@ -88,7 +88,6 @@ const bool flag = true
 struct Item { 1: Status Status, 2: odd.base.Stamp str, 3: i32 number, 4: list<int> ints }
 struct Any { 1: string any }
 struct int { 1: i32 digits }
-struct bool { 1: i32 bits }
 struct IntEnum { 1: Any any }
 struct typing { 1: map<string, Any> typed }
 service Odd {
