@@ -515,6 +515,55 @@ def test_from_a_handler_that_deletes_its_arguments(kind, phase, made, form, faul
     assert caught.value is made
 
 
+class Once:
+    """A number that gets a signal when it is encoded for the first time."""
+
+    def __init__(self):
+        self.signals = 1
+
+    def __index__(self):
+        if self.signals:
+            self.signals -= 1
+            signal.raise_signal(signal.SIGALRM)
+        return 7
+
+    def __ge__(self, _other):
+        return True
+
+    __int__, __le__ = __index__, __ge__
+
+
+ENCODES = {
+    'client': lambda addresses, **options: SimpleClient(rich_service, addresses[0], **options),
+    'asyncio': lambda addresses, **options: AsyncSimpleClient(
+        rich_service, addresses[0], **options
+    ),
+    **{way: WAYS[way][0] for way in ('hash pool', 'failover', 'balanced', 'fan-out')},
+}
+
+
+@pytest.mark.parametrize('listeners', [(), (lambda _event: None,)], ids=['unheard', 'heard'])
+@pytest.mark.parametrize('way', ENCODES)
+def test_once_while_it_encodes(way, listeners, pairs, alarm):
+    """It is raised, although the arguments could be encoded a second time."""
+    made = ValueError('injected')
+    client = ENCODES[way](pairs['binary'][0], listeners=listeners)
+    if isinstance(client, HashClient):
+        client.set_hash('add', lambda _a, b: b)
+
+    async def call_on_loop():
+        async with client:
+            await client.add(Once(), 1)
+
+    def call():
+        with client:
+            client.add(Once(), 1)
+
+    with alarm(made, 60), pytest.raises(ValueError, match='injected') as caught:
+        asyncio.run(call_on_loop()) if way == 'asyncio' else call()
+    assert caught.value is made
+
+
 def in_a_wrapper(function):
     """Return a function whose code is that of all others that this has returned."""
 
