@@ -23,7 +23,7 @@ import trustme
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 
 from fronts import LOGIN, SaslFront
-from ground.interrupts import Injector
+from ground.interrupts import OF_ITS_CALLS, Injector, shown
 from rich_if import rich_service
 from servers import ServerProcess
 from test_if import test_service
@@ -65,10 +65,12 @@ MADE = (
     lambda: RuntimeError('injected'),
     lambda: SoftTimeLimitExceeded('injected'),
     lambda: KeyboardInterrupt('injected'),
+    *OF_ITS_CALLS,
 )
 #: Those that are likeliest to be taken for the call's own; a long run takes others, too.
 SOME_MADE = [
-    MADE[0], MADE[1], STOP, *(pytest.param(made, marks=pytest.mark.long) for made in MADE[2:7])
+    MADE[0], MADE[1], STOP, *OF_ITS_CALLS[:2],
+    *(pytest.param(made, marks=pytest.mark.long) for made in (*MADE[2:7], *OF_ITS_CALLS[2:])),
 ]
 
 
@@ -216,7 +218,7 @@ def test_at_every_line(way, wire, kept, step, pairs):
             if injector.where is None:
                 break
             where = injector.where
-            assert repr(caught) == repr(make_it()), f'{make_it()!r} at {where} became {caught!r}'
+            assert shown(caught) == shown(make_it()), f'{make_it()!r} at {where} became {caught!r}'
             caught = None
             assert_nothing_left(client, where)
         assert at > 10
@@ -394,6 +396,7 @@ def test_while_it_waits(kind, phase, made, alarm):
         except BaseException as exc:  # noqa: BLE001 - whatever it has become
             caught = exc
         assert caught is made
+        assert getattr(made, 'server', None) is None
         if other is not None:
             other.join()
         stats = servers_of(client)[0].stats()
