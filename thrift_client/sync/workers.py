@@ -69,6 +69,10 @@ class Workers:
             if is_foreign(exc):
                 raise
             raise RuntimeError(f"can't start a thread: {exc.strerror}") from exc
+        except RuntimeError as exc:
+            if is_foreign(exc):
+                raise
+            raise RuntimeError("can't start a thread: the main thread has returned") from exc
         future: Future[Any] = Future()
         work = partial(copy_context().run, function, *args, **kwargs)
         try:
