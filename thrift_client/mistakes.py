@@ -123,8 +123,12 @@ def did_you_mean(spelling: str) -> str:
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return '; did you mean …?' if one of `names` other than itself is like `name`, else ''."""
-    from difflib import get_close_matches
-
+    try:
+        from difflib import get_close_matches
+    except OSError as exc:  # no descriptor is left to import it
+        if is_foreign(exc):
+            raise
+        return ''
     matches = get_close_matches(name, [known for known in names if known != name], 1)
     return did_you_mean(repr(matches[0])) if matches else ''
 
