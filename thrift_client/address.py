@@ -85,7 +85,7 @@ def parse(host: str, port: int | None = None) -> Address:
     try:
         name, written = _split_port(host, host)
         number = _one_port(host, written, port, DEFAULT_PORT)
-        return Address(_checked_host(name, host), number, join(name, number))
+        return Address(checked_host(name, host), number, join(name, number))
     except ValueError as exc:
         raise ValueError(f'{exc}{of_address(host, redacted_all(host))}') from None
 
@@ -126,7 +126,7 @@ def _parse_url(url: str, port: int | None) -> Address:
         user, _, password = userinfo.partition(':')
         credentials = (unquote(user), unquote(password))
     return Address(
-        host=_checked_host(name, url),
+        host=checked_host(name, url),
         port=number,
         label=f'{scheme}://{netloc}{_shown(parts.path, parts.query) if http else ""}',
         scheme=scheme,
@@ -218,7 +218,7 @@ def _one_port(whole: str, written: str | None, given: int | None, default: int) 
     return number
 
 
-def _checked_host(name: str, whole: str) -> str:
+def checked_host(name: str, whole: str) -> str:
     """Return `name` if it is a host's: RFC 1035 allows labels of 63 bytes, 253 in all."""
     if not name or any(c.isspace() or not c.isprintable() or c in '/?#@[],' for c in name):
         raise ValueError(f'not a host name: {redacted(whole)!r}')

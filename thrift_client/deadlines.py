@@ -18,6 +18,10 @@ current: ContextVar[float | None] = ContextVar('thrift_client.deadline', default
 #: Eleven days in ms: system calls and locks refuse longer timeouts.
 LONGEST = 1_000_000_000
 
+#: Seconds after the end of an attempt in which other code (a worker, `on_connect`) may still
+#: report what it waited for.
+LAST_WORD = 0.04
+
 
 def in_seconds(timeout: float) -> float:
     """Return a timeout in ms as seconds, at most LONGEST."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from thrift_client.outside import is_foreign
+
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
@@ -99,16 +101,17 @@ _ASKING = (ask.__code__, ask_for.__code__)
 
 
 def is_callers(exc: BaseException) -> bool:
-    """Tell whether a function of the caller raised this, and not the call that asked for it.
+    """Tell whether code of the caller raised this, and not the call itself.
 
-    Such a function may use other clients, so it can raise any error of this library.
+    That is a function that the call asked, or a signal handler. Both may use other clients, so
+    they can raise any error of this library.
     """
     entry = exc.__traceback__
     while entry is not None:
         if entry.tb_frame.f_code in _ASKING:
             return True
         entry = entry.tb_next
-    return False
+    return is_foreign(exc)
 
 
 def unless_coroutine(name: str, value: Any) -> Any:
@@ -133,8 +136,12 @@ def did_you_mean(spelling: str) -> str:
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return '; did you mean …?' if one of `names` other than itself is like `name`, else ''."""
-    from difflib import get_close_matches
-
+    try:
+        from difflib import get_close_matches
+    except OSError as exc:  # no descriptor is left to import it
+        if is_foreign(exc):
+            raise
+        return ''
     matches = get_close_matches(name, [known for known in names if known != name], 1)
     return did_you_mean(repr(matches[0])) if matches else ''
 

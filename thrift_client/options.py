@@ -11,7 +11,7 @@ from __future__ import annotations
 from math import inf
 
 from thrift_client import mistakes
-from thrift_client.mistakes import nearest, of_key, of_option
+from thrift_client.address import checked_host
 from thrift_client.policies import CircuitBreaker, Hedge, RetryPolicy
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -174,8 +174,7 @@ def _text(name: str, value: Any) -> str | None:
 
 
 def _host_name(name: str, value: Any) -> str | None:
-    text = _text(name, value)
-    return text.removesuffix('.') if text is not None else None
+    return _text(name, value) and checked_host(value.removesuffix('.'), f'{name}={value}')
 
 
 def check_sasl(name: str, value: Any) -> Any:
@@ -425,7 +424,8 @@ class Options:
 def row_of(name: str, value: object = None, more: Iterable[str] = ()) -> Option:
     """Return the row of an option; TypeError if it is neither one nor another keyword (`more`)."""
     if name not in OPTIONS:
-        raise TypeError(f'unknown option {name!r}{of_option(name, value, (*OPTIONS, *more))}')
+        hint = mistakes.of_option(name, value, (*OPTIONS, *more))
+        raise TypeError(f'unknown option {name!r}{hint}')
     return OPTIONS[name]
 
 
@@ -439,7 +439,7 @@ def check_methods(given: Mapping[str, Any], methods: Mapping[str, Any]) -> None:
             continue
         for name in names:
             if name not in methods and not (option == 'retry' and name == '*'):
-                raise ValueError(f'{option}: no method {name!r}{nearest(name, methods)}')
+                raise ValueError(f'{option}: no method {name!r}{mistakes.nearest(name, methods)}')
             if option == 'check' and methods[name].parameters:
                 raise ValueError(f'check: {name!r} has arguments: give a function of a client')
 
@@ -452,7 +452,7 @@ def check_call_options(given: Mapping[str, Any], more: Iterable[str] = ()) -> di
     known = (*CALL_OPTIONS, *more)
     for name, value in given.items():
         if name not in known:
-            hint = of_option(name, value, known)
+            hint = mistakes.of_option(name, value, known)
             raise TypeError(f'with_options() takes {", ".join(known)}, not {name!r}{hint}')
     return {k: OPTIONS[k].check(k, v) for k, v in given.items() if k in CALL_OPTIONS}
 
@@ -480,7 +480,7 @@ def from_query(query: Iterable[tuple[str, str]]) -> dict[str, Any]:
             frame = flag(name, text)
         elif name not in OPTIONS:
             known = ['frame', *(name for name, row in OPTIONS.items() if row.read is not None)]
-            raise ValueError(f'unknown option {name!r} in a URL{of_key(name, known)}')
+            raise ValueError(f'unknown option {name!r} in a URL{mistakes.of_key(name, known)}')
         else:
             given[name] = from_text(name, text)
     if frame is False and given.get('protocol') != 'header':  # a URL overrides frame=True

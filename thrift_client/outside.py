@@ -26,8 +26,8 @@ def is_foreign(exc: BaseException) -> bool:
     while entry is not None:
         frame = entry.tb_frame
         # To look at a frame's variables makes a copy of them, which keeps the exception in a frame
-        # that has caught it; a trace function can put such a frame here twice.
-        if interrupted is not None and frame is not interrupted:
+        # that has caught it: such a frame is one of this package.
+        if interrupted is not None and not is_ours(frame):
             variables = frame.f_locals
             for value in variables.values():
                 given: Any = value if type(value) is tuple else (value,)  # of `*args`
@@ -40,6 +40,12 @@ def is_foreign(exc: BaseException) -> bool:
                     return True
         interrupted, entry = frame, entry.tb_next
     return False
+
+
+def is_ours(frame: FrameType) -> bool:
+    """Tell whether a frame runs code of this package."""
+    module: str = frame.f_globals.get('__name__', '')
+    return module.partition('.')[0] == 'thrift_client'
 
 
 def _parameters_of(code: CodeType) -> set[str]:

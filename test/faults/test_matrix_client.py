@@ -475,6 +475,43 @@ def test_row_72_gevent(fault_server):
     assert (ran.stdout, ran.stderr) == ('True True\nTrue\nall\n', '')
 
 
+def test_row_72_gevent_forks(fault_server):
+    """A forked child says nothing of its parent's threads, and starts threads of its own."""
+    pytest.importorskip('gevent')
+    server = fault_server(test_service, GOOD)
+    ran, _ = in_a_process(
+        """
+        from gevent import monkey
+        monkey.patch_all()
+        import os, sys
+        import gevent
+        from test_if import test_service
+        from thrift_client import ReplicatedClient, SimpleClient, ThreadedReplicatedClient
+        kinds = ReplicatedClient, ThreadedReplicatedClient
+        pools = [
+            kind(test_service, servers=sys.argv[1:], on_connect=lambda view: view.getk('login'))
+            for kind in kinds
+        ]
+        clients = [SimpleClient(test_service, sys.argv[1]), *pools]
+        for client in clients:
+            client.getk('before')
+            [job.result() for job in [client.submit('getk', str(n)) for n in range(3)]]
+        child = os.fork()
+        for client in clients:
+            client.getk('after')
+            client.submit('getk', 'after').result()
+            client.close()
+        del client, clients, pools
+        gevent.sleep(0.05)
+        if not child:
+            os._exit(0)
+        print(os.waitpid(child, 0)[1])
+        """,
+        server.address,
+    )
+    assert (ran.stdout, ran.stderr) == ('0\n', '')
+
+
 def test_row_73_wall_clock_jumps(fault_server, monkeypatch):
     """Timeouts don't depend on the wall clock."""
     server = fault_server(test_service, [GOOD, delay(100) + GOOD, GOOD])

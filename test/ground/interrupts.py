@@ -7,9 +7,28 @@ import functools
 import sys
 from pathlib import Path
 
+from thrift.Thrift import TApplicationException
+
 import thrift_client
+from thrift_client import errors
+
+#: What a handler's own call raises, which is not about the call that it interrupts.
+OF_ITS_CALLS = (
+    lambda: errors.ConnectError('injected'),
+    lambda: errors.CallTimeout('injected', phase='connecting'),
+    lambda: errors.ConnectionLost('injected', phase='sending', maybe_executed=False),
+    lambda: errors.DecodeError('injected'),
+    lambda: errors.EncodeError('injected'),
+    lambda: errors.ClientClosed('injected'),
+    lambda: TApplicationException(6, 'injected'),
+)
 
 PACKAGE = str(Path(thrift_client.__file__).parent)
+
+
+def shown(error):
+    """All that an exception says, with what the library adds to its own."""
+    return repr(error), str(error), getattr(error, 'server', None)
 
 
 class Injector:

@@ -214,6 +214,33 @@ def test_a_cold_client_of_a_thread(case):
     assert (printed, status) == ('done\n', 0), said
 
 
+@pytest.mark.parametrize('earlier', ['', 'import concurrent.futures.thread'])
+@pytest.mark.parametrize('made', ['SimpleClient(service, address)', 'HashClient(service)'])
+def test_a_first_submit_of_a_thread(made, earlier):
+    """A RuntimeError says what is wrong, as that of ThreadPoolExecutor does."""
+    script = f"""
+        {earlier}
+        from thrift_client import HashClient
+        client = {made}
+        def late():
+            while threading.main_thread().is_alive():
+                time.sleep(0.01)
+            time.sleep(0.1)
+            try:
+                client.submit('getk', 'k')
+            except RuntimeError as exc:
+                print(exc, flush=True)
+        threading.Thread(target=late).start()
+    """
+    _, status, printed, said = end_of(script, 'localhost:1')
+    expected = (
+        'cannot schedule new futures after interpreter shutdown\n'
+        if earlier
+        else "can't start a thread: the main thread has returned\n"
+    )
+    assert (printed, status) == (expected, 0), said
+
+
 def test_cold_asyncio_clients_of_a_thread():
     """The same for a loop that a thread runs then."""
     script = """

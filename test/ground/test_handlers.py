@@ -23,7 +23,7 @@ import trustme
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 
 from fronts import LOGIN, SaslFront
-from ground.interrupts import Injector
+from ground.interrupts import OF_ITS_CALLS, Injector, shown
 from rich_if import rich_service
 from servers import ServerProcess
 from test_if import test_service
@@ -65,10 +65,12 @@ MADE = (
     lambda: RuntimeError('injected'),
     lambda: SoftTimeLimitExceeded('injected'),
     lambda: KeyboardInterrupt('injected'),
+    *OF_ITS_CALLS,
 )
 #: Those that are likeliest to be taken for the call's own; a long run takes others, too.
 SOME_MADE = [
-    MADE[0], MADE[1], STOP, *(pytest.param(made, marks=pytest.mark.long) for made in MADE[2:7])
+    MADE[0], MADE[1], STOP, *OF_ITS_CALLS[:2],
+    *(pytest.param(made, marks=pytest.mark.long) for made in (*MADE[2:7], *OF_ITS_CALLS[2:])),
 ]
 
 
@@ -216,7 +218,7 @@ def test_at_every_line(way, wire, kept, step, pairs):
             if injector.where is None:
                 break
             where = injector.where
-            assert repr(caught) == repr(make_it()), f'{make_it()!r} at {where} became {caught!r}'
+            assert shown(caught) == shown(make_it()), f'{make_it()!r} at {where} became {caught!r}'
             caught = None
             assert_nothing_left(client, where)
         assert at > 10
@@ -394,6 +396,7 @@ def test_while_it_waits(kind, phase, made, alarm):
         except BaseException as exc:  # noqa: BLE001 - whatever it has become
             caught = exc
         assert caught is made
+        assert getattr(made, 'server', None) is None
         if other is not None:
             other.join()
         stats = servers_of(client)[0].stats()
@@ -512,6 +515,55 @@ def test_from_a_handler_that_deletes_its_arguments(kind, phase, made, form, faul
             call()
     finally:
         signal.signal(signal.SIGALRM, found)
+    assert caught.value is made
+
+
+class Once:
+    """A number that gets a signal when it is encoded for the first time."""
+
+    def __init__(self):
+        self.signals = 1
+
+    def __index__(self):
+        if self.signals:
+            self.signals -= 1
+            signal.raise_signal(signal.SIGALRM)
+        return 7
+
+    def __ge__(self, _other):
+        return True
+
+    __int__, __le__ = __index__, __ge__
+
+
+ENCODES = {
+    'client': lambda addresses, **options: SimpleClient(rich_service, addresses[0], **options),
+    'asyncio': lambda addresses, **options: AsyncSimpleClient(
+        rich_service, addresses[0], **options
+    ),
+    **{way: WAYS[way][0] for way in ('hash pool', 'failover', 'balanced', 'fan-out')},
+}
+
+
+@pytest.mark.parametrize('listeners', [(), (lambda _event: None,)], ids=['unheard', 'heard'])
+@pytest.mark.parametrize('way', ENCODES)
+def test_once_while_it_encodes(way, listeners, pairs, alarm):
+    """It is raised, although the arguments could be encoded a second time."""
+    made = ValueError('injected')
+    client = ENCODES[way](pairs['binary'][0], listeners=listeners)
+    if isinstance(client, HashClient):
+        client.set_hash('add', lambda _a, b: b)
+
+    async def call_on_loop():
+        async with client:
+            await client.add(Once(), 1)
+
+    def call():
+        with client:
+            client.add(Once(), 1)
+
+    with alarm(made, 60), pytest.raises(ValueError, match='injected') as caught:
+        asyncio.run(call_on_loop()) if way == 'asyncio' else call()
     assert caught.value is made
 
 

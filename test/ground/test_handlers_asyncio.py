@@ -15,7 +15,7 @@ import time
 import pytest
 
 from fronts import LOGIN, HttpFront, SaslFront
-from ground.interrupts import Injector
+from ground.interrupts import OF_ITS_CALLS, Injector, shown
 from on_loop import OnOwnLoop
 from rich_if import rich_service
 from servers import ServerProcess
@@ -40,9 +40,13 @@ MADE = (
     lambda: KeyError('injected'),
     lambda: RuntimeError('injected'),
     lambda: KeyboardInterrupt('injected'),
+    *OF_ITS_CALLS,
 )
 #: Those that are likeliest to be taken for the call's own; a long run takes others, too.
-SOME_MADE = [*MADE[:2], *(pytest.param(made, marks=pytest.mark.long) for made in MADE[2:6])]
+SOME_MADE = [
+    *MADE[:2], *OF_ITS_CALLS[:2],
+    *(pytest.param(made, marks=pytest.mark.long) for made in (*MADE[2:6], *OF_ITS_CALLS[2:])),
+]
 
 
 def client(**own):
@@ -134,12 +138,12 @@ def test_at_every_line(way, wire, kept, step, pairs):
                     with injector:
                         called(face, 'x')
                 except BaseException as exc:  # noqa: BLE001 - whatever it has become
-                    told.append(repr(exc))
-                told += [repr(context.get('exception')) for context in face.take_trouble()]
+                    told.append(shown(exc))
+                told += [shown(context.get('exception')) for context in face.take_trouble()]
                 where = injector.where
                 if where is None:
                     break
-                assert repr(make_it()) in told, f'{make_it()!r} at {where} became {told}'
+                assert shown(make_it()) in told, f'{make_it()!r} at {where} became {told}'
                 assert_nothing_left(face, f'{make_it()!r} at {where}')
             assert at > 20
     finally:

@@ -136,6 +136,25 @@ def test_no_descriptor_is_left_for_a_first_call(kind, way, thrift_server):
         assert again == 'pong'
 
 
+MISSPELLED = FACES + """
+client = made(sys.argv[1], 'localhost:1')
+lowest = os.dup(0)
+os.close(lowest)
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+for most in (lowest, soft):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    print(outcome(lambda: client.pingg).args)
+"""
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_no_descriptor_is_left_for_the_hint_of_an_unknown_method(kind):
+    """The AttributeError goes without it."""
+    text = f"{kind} of test_service has no method 'pingg'"
+    texts = (text,), (f"{text}; did you mean 'ping'?",)
+    assert run(MISSPELLED, kind) == [*map(repr, texts), '']
+
+
 #: The server closes its connection when no descriptor is left to import what checks it.
 EJECTED = FACES + """
 policy = thrift_client.CircuitBreaker(failures=1, check='ping', eject=1, check_every=1)

@@ -240,10 +240,32 @@ def test_connect_timeout_limits_it(fault_server, client_of):
         client.getk('k')
     assert time.monotonic() - began < 1
     late = str(caught.value.__cause__)
-    if isinstance(client, SimpleClient):  # on asyncio, the connect ends and not its call
-        assert '(connect_timeout=50 ms)' in late
-        assert '; raise connect_timeout= if' in late
+    assert 'getk on' in late
+    assert '(connect_timeout=50 ms)' in late
+    assert '; raise connect_timeout= if' in late
     assert 'deadline()' not in late
+
+
+@pytest.mark.parametrize('option', ['timeout', 'connect_timeout'])
+def test_events_of_a_call_that_takes_too_long(option, fault_server, client_of):
+    """The call fails an attempt and ends at the limit; so does the call that had to connect."""
+    told = []
+    server = fault_server(test_service, silence())
+    client = client_of(
+        server.address, on_connect=log_in, listeners=[told.append], **{option: 60}
+    )
+    with pytest.raises(errors.ConnectError):
+        client.getk('k')
+    assert [(type(each).__name__, type(getattr(each, 'error', None))) for each in told] == [
+        ('CallStarted', type(None)),
+        ('ConnectionOpened', type(None)),
+        ('CallStarted', type(None)),
+        ('ConnectionDiscarded', type(None)),
+        ('AttemptFailed', errors.CallTimeout),
+        ('CallFinished', errors.CallTimeout),
+        ('AttemptFailed', errors.ConnectError),
+        ('CallFinished', errors.ConnectError),
+    ]
 
 
 def test_the_timeout_of_the_call_limits_it(fault_server, client_of):

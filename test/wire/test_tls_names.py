@@ -44,6 +44,17 @@ def test_server_hostname_is_sent_and_checked(hostname, named, certificates, face
     assert [name.lower() for name in named.asked] == ['kv.test']
 
 
+@pytest.mark.parametrize('hostname', ['a\0b', 'a b', 'é..x', 'l' * 64, 'x' * 63 + '.é' * 100])
+@pytest.mark.parametrize('kind', ['client', 'hash_pool', 'balanced', 'fan_out'])
+def test_what_is_not_a_host_name_is_refused_at_once(kind, hostname, face):
+    """As a host in an address is, before any call."""
+    where = {'host': 'h'} if kind == 'client' else {'servers': ['h']}
+    with pytest.raises(ValueError, match="not a host name: 'server_hostname="):
+        getattr(face, kind)(test_service, **where, ssl=True, server_hostname=hostname)
+    with pytest.raises(ValueError, match='not a host name'):
+        face.client(test_service, hostname)
+
+
 def test_another_name_is_refused(named, certificates, face):
     """The error has the expected name and the certificate's."""
     options = {'ssl': certificates.client(), 'server_hostname': 'other.test', **OPTIONS}

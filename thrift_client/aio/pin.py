@@ -10,7 +10,7 @@ from thrift_client.aio.connection import running_loop
 from thrift_client.aio.course import take_headers
 from thrift_client.aio.place import AsyncPlace
 from thrift_client.aio.stream import done_by, within
-from thrift_client.errors import CallTimeout
+from thrift_client.deadlines import LAST_WORD
 from thrift_client.shared.pin import PinBase, PinTurn, greeting_failed, moved
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from thrift_client.core.call import Call
     from thrift_client.shared.endpoint import Endpoint
-
-#: The phase of an `on_connect` that takes too long by itself.
-ON_CONNECT = 'waiting for on_connect'
 
 
 class AsyncPin(PinBase):
@@ -165,12 +162,11 @@ async def greet(
     try:
         value = endpoint.options.on_connect(pin.view())
         if hasattr(value, '__await__'):
-            await within(value, ends, ON_CONNECT)
+            # A call that it makes ends by itself, and then says what it waited for.
+            until = None if ends is None else ends + LAST_WORD
+            await within(value, until, 'waiting for on_connect')
         kept = pin.take_back()
     except BaseException as exc:
-        if pin.is_lost and isinstance(exc, CallTimeout) and exc.phase == ON_CONNECT:
-            exc.phase = 'waiting for the reply'  # of a call that was under way
-            exc.limit = exc.limit or opener.limit(ends, expires)
         pin.give_up(connections, exc)
         error = greeting_failed(exc, endpoint.codec.service)
         if error is None:

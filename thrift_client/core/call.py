@@ -314,7 +314,7 @@ class Call:
     def failed(self, error: BaseException, now: float) -> None:
         """Note how an attempt failed (with one of FAILURES), and decide what follows.
 
-        A function of the caller may have raised the error: it then ends the call.
+        Code of the caller, such as a signal handler, may have raised it: it then ends the call.
         """
         health, probe = self.endpoint.health, self._probe
         self._probe = None

@@ -27,6 +27,7 @@ from thrift_client.errors import (
     ThriftClientError,
     WireMismatch,
 )
+from thrift_client.outside import is_foreign
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -138,15 +139,27 @@ def hint_for(hint: str | None, limit: str | None) -> str | None:
 def name_limit(error: BaseException, timeout: float | None, *, by_deadline: bool) -> None:
     """Say in a CallTimeout what limited the call, if that isn't known, and what to raise.
 
-    That is a `deadline()`, else `timeout` (ms). Any other error is left unchanged.
+    That is a `deadline()`, else `timeout` (ms). Any other error is left unchanged, and so is
+    that of a signal handler.
     """
-    if not isinstance(error, CallTimeout):
+    if not isinstance(error, CallTimeout) or is_foreign(error):
         return
     if error.limit is None and by_deadline:
         error.limit = 'deadline()'
     elif error.limit is None and timeout is not None:
         error.limit = f'timeout={timeout:g} ms'
     error.hint = hint_for(error.hint, error.limit)
+
+
+def name_phase(error: ThriftClientError, phase: str) -> None:
+    """Say in the error of a negotiation, before any call, which one it is.
+
+    That of a signal handler is left unchanged.
+    """
+    if not is_foreign(error):
+        error.maybe_executed = False
+        if error.phase in ('sending', 'waiting for the reply'):
+            error.phase = phase
 
 
 def lost(exc: BaseException, phase: str) -> ConnectionLost:

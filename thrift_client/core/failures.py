@@ -11,6 +11,7 @@ from thrift.transport.TTransport import TTransportException
 
 from thrift_client.errors import ConnectionLost, DecodeError, MessageTooLarge
 from thrift_client.outside import is_foreign as is_foreign  # noqa: PLC0414 - for modules that convert errors
+from thrift_client.outside import is_ours
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ def is_timeout(exc: OSError) -> bool:
         entry = entry.tb_next
     if entry is None or type(exc) is not TimeoutError or exc.args != ('timed out',):
         return False
-    place: str = entry.tb_frame.f_globals.get('__name__', '')
-    return place.partition('.')[0] == __name__.partition('.')[0] and not is_foreign(exc)
+    return is_ours(entry.tb_frame) and not is_foreign(exc)
 
 
 #: What the C extension says of types, and of a map over the limit on containers.

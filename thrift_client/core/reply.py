@@ -16,7 +16,7 @@ from thrift_client.core.classify import timed_out
 from thrift_client.core.codec import Codec, read_delimited
 from thrift_client.core.collector import LARGE, without_collector
 from thrift_client.core.detect import ENOUGH
-from thrift_client.core.failures import closed_by_server, too_large, trailing_bytes
+from thrift_client.core.failures import closed_by_server, is_foreign, too_large, trailing_bytes
 from thrift_client.core.reader import PIECE, Incomplete, ReplyReader
 from thrift_client.core.service import Method
 from thrift_client.core.wire import Wire
@@ -185,6 +185,8 @@ class IncomingReply:
                 codec, self._method, self._seqid, message, self._reader, protocol
             )
         except DecodeError as exc:
+            if is_foreign(exc):
+                raise
             raise self._channel.clarify(exc, message.getvalue()[start:]) from exc.__cause__
         finally:
             self._reader.look = None

@@ -155,7 +155,7 @@ class Leg:
     def failed(self, error: BaseException) -> ThriftResponse[Any]:
         """End with an exception: the server's answer, or what went wrong.
 
-        Raises that of a function of the caller, and doesn't end.
+        Raises that of the caller's code, and doesn't end.
         """
         if is_callers(error):
             self._mistake = error

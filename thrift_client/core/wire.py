@@ -18,6 +18,7 @@ from thrift_client.core.service import Service
 from thrift_client.core.transports import TRANSPORTS
 from thrift_client.core.transports.base import protocol_of
 from thrift_client.options import Options
+from thrift_client.outside import is_foreign
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class Wire:
 
     def explain(self, error: ThriftClientError, data: bytes) -> ThriftClientError:
         """Return the error for a reply that begins with `data`; WireMismatch if that says more."""
+        if is_foreign(error):
+            return error
         if self.speech.protocol == _OWN:
             self.speech.protocol = _spoken_by(self.make_pure)
         return explain(error, self.speech, data[:ENOUGH])

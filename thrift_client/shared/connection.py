@@ -8,7 +8,7 @@ from time import monotonic
 
 from thrift_client.core.classify import is_of_proxy
 from thrift_client.core.detect import advise
-from thrift_client.core.failures import DECODING, is_foreign
+from thrift_client.core.failures import DECODING, is_foreign, unless_foreign
 from thrift_client.core.reader import Incomplete, ReplyReader
 from thrift_client.core.reply import IncomingReply
 from thrift_client.core.service import Raised
@@ -222,7 +222,9 @@ class ConnectionBase:
             self._unanswered = self.channel.assembler()
 
     def blame(self, error: ThriftClientError) -> ThriftClientError:
-        """Return an error that says what is known of this connection."""
+        """Return an error that says what is known of this connection, unless it is foreign."""
+        if is_foreign(error):
+            return error
         if isinstance(error, ConnectionLost):
             error.reused = self.calls > self.greeted + 1
         error = self.not_sent(error)
@@ -238,7 +240,7 @@ class ConnectionBase:
         """
         channel = self.channel
         is_used = self.calls > self.greeted + 1
-        if is_used or error.phase != 'sending' or not channel.answers_oneway:
+        if is_used or error.phase != 'sending' or not channel.answers_oneway or is_foreign(error):
             return error
         try:
             answer = channel.assembler()
@@ -246,11 +248,11 @@ class ConnectionBase:
                 data = self.stream.try_receive(CHUNK)
                 if not data or answer.feed(data) is not None:
                     break
-        except (HttpStatusError, AuthError) as exc:
-            exc.maybe_executed = False
-            return exc
-        except ThriftClientError:
-            pass  # it says nothing else
+        except ThriftClientError as exc:
+            unless_foreign(exc)
+            if isinstance(exc, (HttpStatusError, AuthError)):  # no other says what is wrong
+                exc.maybe_executed = False
+                return exc
         return error
 
     def settle(self) -> bool:
@@ -268,7 +270,8 @@ class ConnectionBase:
                     break
                 if not data or self._unanswered.feed(data) is not None:
                     self._end_settling(broken=not data)
-        except ThriftClientError:
+        except ThriftClientError as exc:
+            unless_foreign(exc)
             self._end_settling(broken=True)
         return self._unanswered is None
 

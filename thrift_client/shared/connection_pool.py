@@ -22,6 +22,7 @@ from weakref import ref
 
 from thrift_client.core.failures import popped
 from thrift_client.errors import ClientClosed, ClientDisabledError, ConnectionLost, PoolExhausted
+from thrift_client.outside import is_ours
 from thrift_client.shared import fork
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -403,13 +404,8 @@ class ConnectionPool:
 def caller() -> str:
     """Return the file and line of the innermost frame outside of this package."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and _is_ours(frame.f_globals.get('__name__', '')):
+    while frame.f_back is not None and is_ours(frame):
         frame = frame.f_back
     # Clients that are created in one place share the text.
     return sys.intern(f'{frame.f_code.co_filename}:{frame.f_lineno}')
-
-
-def _is_ours(module: str) -> bool:
-    return module.partition('.')[0] == 'thrift_client'
-
 

@@ -15,6 +15,7 @@ from thrift_client.core.call_options import CallOptions
 from thrift_client.core.codec import codec_of
 from thrift_client.core.retry import RetryBudget
 from thrift_client.core.wire import wire_of
+from thrift_client.outside import is_foreign
 from thrift_client.shared.client_options import carries_headers
 from thrift_client.shared.health import Health
 
@@ -106,7 +107,12 @@ class Endpoint:
     def located(
         self, error: ThriftClientError, method: str, started: float
     ) -> ThriftClientError:
-        """Add the server, the method and the time to the error of a call that never began."""
+        """Add the server, the method and the time to the error of a call that never began.
+
+        That of a signal handler is left unchanged.
+        """
+        if is_foreign(error):
+            return error
         error.server = self.client
         error.method = method
         error.elapsed = (monotonic() - started) * 1000

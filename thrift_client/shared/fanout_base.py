@@ -6,6 +6,7 @@ import sys
 from collections import deque
 
 from thrift_client.errors import EncodeError
+from thrift_client.mistakes import is_callers
 from thrift_client.response import set_headers
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -37,6 +38,8 @@ class FanOutBase:
                 try:
                     self._begin(leg)
                 except EncodeError as exc:
+                    if is_callers(exc):  # it is not about the arguments
+                        raise
                     self._active.discard(leg)
                     leg.refused(exc)
                     self._scatter.refused(leg, exc)

@@ -13,14 +13,9 @@ import socket
 from errno import EAGAIN, ECONNREFUSED, EINPROGRESS, ENOENT, EWOULDBLOCK
 from time import monotonic
 
-from thrift_client.core.classify import timed_out
+from thrift_client.core.classify import name_phase, timed_out
 from thrift_client.core.failures import is_foreign, is_system_error
-from thrift_client.errors import (
-    AuthError,
-    CallTimeout,
-    ConnectError,
-    ThriftClientError,
-)
+from thrift_client.errors import AuthError, CallTimeout, ConnectError, ThriftClientError
 from thrift_client.options import OPTIONS
 from thrift_client.shared.platform import (
     AF_UNIX,
@@ -85,9 +80,7 @@ class Promised:
         self.until = until
 
 
-def advance(
-    steps: Steps, answer: Any, failure: Exception | None = None
-) -> tuple[Any, Any]:
+def advance(steps: Steps, answer: Any, failure: Exception | None = None) -> tuple[Any, Any]:
     """Go on with the steps; return what they wait for, or None and their result.
 
     `answer` is the result of the last wait, `failure` the exception that it raised.
@@ -164,6 +157,11 @@ class Opener:
         """
         return None if ends == expires else f'connect_timeout={self.options.connect_timeout:g} ms'
 
+    def name_limit(self, error: CallTimeout, ends: float | None, expires: float | None) -> None:
+        """Say in the error of such a connect which option limited it."""
+        if not is_foreign(error):
+            error.limit = self.limit(ends, expires)
+
     def open(self, now: float, expires: float | None) -> Steps:
         """Open a connection until `expires`, begun at `now`; returns (stream, channel).
 
@@ -176,7 +174,7 @@ class Opener:
         try:
             return (yield from self._open(ends))
         except CallTimeout as exc:
-            exc.limit = self.limit(ends, expires)
+            self.name_limit(exc, ends, expires)
             raise
 
     def _open(self, expires: float | None) -> Steps:
@@ -229,8 +227,8 @@ class Opener:
                 break
         try:
             self._last_found = lookup.result()
-        except ConnectError:
-            if not self._last_found:
+        except ConnectError as exc:
+            if not self._last_found or is_foreign(exc):
                 raise
         return self._last_found
 
@@ -318,7 +316,7 @@ def _begin_tls(stream: Stream, given: Any, name: str, expires: float | None) -> 
         done = True
         return secure
     except ThriftClientError as exc:
-        if isinstance(exc, CallTimeout):
+        if isinstance(exc, CallTimeout) and not is_foreign(exc):
             exc.hint = tls.MAYBE_PLAIN
         raise
     except (OSError, ValueError) as exc:
@@ -353,9 +351,7 @@ def _converse(talk: Any, stream: Stream, expires: float | None, phase: str) -> S
             if expires is not None and monotonic() >= expires:
                 raise timed_out(phase)
     except ThriftClientError as exc:
-        exc.maybe_executed = False  # no call has been sent
-        if exc.phase in ('sending', 'waiting for the reply'):
-            exc.phase = phase
+        name_phase(exc, phase)
         raise
 
 

@@ -446,7 +446,7 @@ PoolBase.with_options.__qualname__ = 'with_options'
 
 
 def is_mistake(error: BaseException) -> bool:
-    """Tell whether the error of a call is a mistake of the caller."""
+    """Tell whether the error of a call is a mistake of the caller, or from their code."""
     return isinstance(error, (EncodeError, WrongLoop)) or mistakes.is_callers(error)
 
 

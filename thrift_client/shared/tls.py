@@ -287,8 +287,8 @@ class TLSStream(Stream):
             if self.try_receive() is None:
                 return True
             self._failed = self._failed or ssl.SSLError(1, 'data that no call waits for')
-        except ThriftClientError:
-            pass
+        except ThriftClientError as exc:
+            unless_foreign(exc)
         return False
 
     def close(self, *, forked: bool = False) -> None:

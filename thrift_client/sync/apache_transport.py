@@ -26,6 +26,7 @@ from thrift_client.errors import (
 )
 from thrift_client.mistakes import of_option
 from thrift_client.options import OPTIONS, Options, check_headers, from_query, with_frame
+from thrift_client.outside import is_foreign
 from thrift_client.shared import fork
 from thrift_client.shared.client_options import resolve
 from thrift_client.shared.opening import Opener
@@ -290,6 +291,8 @@ class ApacheTransport(TTransportBase, CReadableTransport):
     def _located(
         self, error: ThriftClientError, request: Written | None, started: float
     ) -> ThriftClientError:
+        if is_foreign(error):
+            return error
         ends = deadlines.current.get()
         by_deadline = ends is not None and self._expiry(started) == ends
         name_limit(error, self._timeout, by_deadline=by_deadline)

@@ -161,13 +161,13 @@ def _mistaken(
     picker: Any,
 ) -> Any:
     """Raise EncodeError for arguments that can't be encoded, or an exception from outside."""
-    if options.endpoint.connections.audience is not None:  # it is notified of such a call, too
-        return full_call(options, method, arguments, started, response, picker)
     if is_foreign(exc):
         try:
             raise exc
         finally:
             del exc  # its traceback holds this frame: a cycle
+    if options.endpoint.connections.audience is not None:  # it is notified of such a call, too
+        return full_call(options, method, arguments, started, response, picker)
     from thrift_client.core.paths import encode_error
 
     endpoint = options.endpoint

@@ -11,7 +11,12 @@ from io import BytesIO
 from time import monotonic
 
 from thrift_client.core.classify import timed_out
-from thrift_client.core.failures import closed_by_server, is_system_error, trailing_bytes
+from thrift_client.core.failures import (
+    closed_by_server,
+    is_foreign,
+    is_system_error,
+    trailing_bytes,
+)
 from thrift_client.errors import (
     CallTimeout,
     ConnectionLost,
@@ -231,8 +236,8 @@ class Connection(ConnectionBase):
             until = due
         try:
             data = waiting.receive(self.stream, CHUNK, until, 'reading the reply')
-        except CallTimeout:
-            if until is expires:
+        except CallTimeout as exc:
+            if until is expires or is_foreign(exc):
                 raise
             return reply.feed(b'')  # nothing more may arrive: decoding is tried again
         return reply.feed(data) if data else reply.end()

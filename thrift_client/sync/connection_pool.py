@@ -194,7 +194,7 @@ class SyncConnectionPool(ConnectionPool):
         try:
             sock = connect_to(found, ends)
         except CallTimeout as exc:
-            exc.limit = opener.limit(ends, expires)
+            opener.name_limit(exc, ends, expires)
             raise
         return self.connected(opener.prepare_at_once(sock), began, None)
 
@@ -210,7 +210,7 @@ class SyncConnectionPool(ConnectionPool):
         try:
             return ApacheConnection(self.endpoint.wire, connect, ends, began)
         except CallTimeout as exc:
-            exc.limit = self.opener.limit(ends, expires)
+            self.opener.name_limit(exc, ends, expires)
             raise
 
     def connected(self, opened: Any, began: float, permit: Permit | None) -> Connection:

@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from thrift_client.sync.connection import Connection
     from thrift_client.sync.workers import Workers
 
-#: Seconds after the end of an attempt in which its worker may still report what it waited for.
-LAST_WORD = 0.04
-
 
 class FanOut(FanOutBase):
     """The legs of a scatter that are under way. Its creator calls `close` at the end."""
@@ -479,7 +476,7 @@ class FanOut(FanOutBase):
             return None
         if leg.connection is not None or leg.place is not None:
             return leg.expires
-        return leg.expires + LAST_WORD if leg.opening is not None else None
+        return leg.expires + deadlines.LAST_WORD if leg.opening is not None else None
 
     def _give_up_worker(self, leg: Leg) -> None:
         """End an attempt whose worker hasn't reported in time."""

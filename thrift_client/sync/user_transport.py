@@ -124,7 +124,7 @@ class ApacheConnection(ConnectionBase):
             self._socket.open()
         except BaseException as exc:
             self._socket.close()
-            if isinstance(exc, ThriftClientError):
+            if isinstance(exc, ThriftClientError) and not is_foreign(exc):
                 exc.maybe_executed = False
                 raise
             raise _named(exc, 'connecting') from exc

@@ -2,8 +2,8 @@
 
 Who owns what: the executor belongs to one client or pool. The lock guards the creation of the
 executor against a concurrent close; it is reentrant, because a signal handler may submit work
-while it is held. In a forked child the parent's executor is dropped, since
-its threads don't exist there. `_unfinished` is a set that threads change without a lock, by
+while it is held. In a forked child the parent's executor is not used, since its
+threads don't exist there. `_unfinished` is a set that threads change without a lock, by
 atomic methods, with and without the GIL.
 """
 
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 #: The number of threads if none was given: enough to connect to a rack of servers at once.
 MAX_THREADS = 32
+
+#: The executors of parent processes. The end of one would wake its threads, and under gevent a
+#: forked child has copies of them.
+_of_parents: list[ThreadPoolExecutor] = []
 
 
 class Workers:
@@ -65,6 +69,10 @@ class Workers:
             if is_foreign(exc):
                 raise
             raise RuntimeError(f"can't start a thread: {exc.strerror}") from exc
+        except RuntimeError as exc:
+            if is_foreign(exc):
+                raise
+            raise RuntimeError("can't start a thread: the main thread has returned") from exc
         future: Future[Any] = Future()
         work = partial(copy_context().run, function, *args, **kwargs)
         try:
@@ -120,6 +128,8 @@ class Workers:
     def renew_after_fork(self) -> None:
         """Renew it in a forked child: the threads are the parent's, one may hold the lock."""
         self._lock = threading.RLock()
+        if self._executor is not None:
+            _of_parents.append(self._executor)
         self._executor = None
         self._unfinished = None
 

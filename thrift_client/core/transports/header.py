@@ -6,7 +6,7 @@ import zlib
 from io import BytesIO
 from struct import Struct
 
-from thrift_client.core.failures import too_large, trailing_bytes
+from thrift_client.core.failures import too_large, trailing_bytes, unless_foreign
 from thrift_client.core.transports.base import Channel, Transport
 from thrift_client.core.transports.framed import LARGEST, FrameAssembler, too_large_to_frame
 from thrift_client.errors import DecodeError, EncodeError, ThriftClientError
@@ -72,7 +72,8 @@ class Header(Channel):
             return None
         try:
             return self.unpack(data)
-        except ThriftClientError:
+        except ThriftClientError as exc:
+            unless_foreign(exc)
             return None
 
     def assembler(self) -> HeaderAssembler:

@@ -15,6 +15,7 @@ from thrift_client.core.failures import (
     MOST_IDLE,
     IdleMeter,
     closed_by_server,
+    is_foreign,
     too_large,
     trailing_bytes,
 )
@@ -264,6 +265,8 @@ class HttpAssembler:
             try:
                 data = self._inflater.inflate(data, limit - self._size + 1)
             except (zlib.error, DecodeError) as exc:
+                if is_foreign(exc):
+                    raise
                 if failed:
                     raise self._status_error() from exc
                 if isinstance(exc, DecodeError):

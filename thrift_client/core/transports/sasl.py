@@ -18,6 +18,7 @@ from thrift_client.core.failures import (
     closed_by_server,
     is_foreign,
     too_large,
+    unless_foreign,
 )
 from thrift_client.core.transports.base import Channel
 from thrift_client.core.transports.framed import LARGEST, LENGTH
@@ -334,7 +335,8 @@ class Sasl(Channel):
             return None
         try:
             unwrapped = self.unframed(data)
-        except DecodeError:
+        except DecodeError as exc:
+            unless_foreign(exc)
             return None
         self._ahead = unwrapped
         return self._inner.whole(unwrapped)
