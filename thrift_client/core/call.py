@@ -163,12 +163,17 @@ class Call:
         names = self.options.propagate
         if names is None:
             return self.own_headers
-        headers = dict(self.own_headers or {})
+        headers = {}
         if 'deadline' in names and self.until is not None:
             left = max(0.0, (self.until - self.endpoint.clock()) * 1000)
             headers[names['deadline']] = str(int(left))
         if 'attempt' in names:
             headers[names['attempt']] = str(self._attempts_before + self.attempts)
+        if self.own_headers:
+            # Names of headers have no case, and a call that is passed on has its caller's.
+            taken = {name.lower() for name in headers}
+            own = self.own_headers.items()
+            headers |= {name: value for name, value in own if name.lower() not in taken}
         return headers
 
     def request(self) -> bytes:
