@@ -1,4 +1,4 @@
-"""Rows 78 to 85: pinned connections, on_connect, attempts, hedges, checks and functions."""
+"""Rows 78 to 86: pinned connections, on_connect, attempts, hedges, checks, functions, headers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from thrift_client.testing.behaviours import (
     silence,
 )
 from ways import outcome, stats_of
+from wire.http_server import HttpServer, send
 
+DEADLINE_HEADERS = ('Deadline-Budget', 'Retry-Attempt')
 KINDS = (SimpleClient, BalancedClient, AsyncSimpleClient, AsyncBalancedClient)
 each_kind = pytest.mark.parametrize('kind', KINDS, ids=lambda kind: kind.__name__)
 ONCE = CircuitBreaker(failures=1, eject=60_000)
@@ -172,6 +174,34 @@ def test_row_85_a_function_fails(check, option):
             assert isinstance(failure.__cause__, LookupError)
             assert failure.maybe_executed is False
     assert not any(server.ledger or server.malformed for server in servers)
+
+
+@each_kind
+def test_row_86_retried_with_propagate_deadline(kind, closing):
+    """The second request has less time left, whatever the caller passes on from its own caller."""
+    seen = []
+
+    def answer_it(handler, body):
+        seen.append([handler.headers.get_all(name) for name in DEADLINE_HEADERS])
+        if len(seen) == 1:
+            time.sleep(0.02)
+            send(handler, 503, b'')
+        else:
+            server.serve(handler, body)
+
+    server = closing(HttpServer(answer_it))
+    url = f'http://127.0.0.1:{server.port}/'
+    where = {'host': url} if 'Simple' in kind.__name__ else {'servers': [url]}
+    client = closing(
+        made(
+            kind, test_service, **where, propagate_deadline=True, timeout=5000, idempotent=True,
+            retry=RetryPolicy(backoff=0), headers={'deadline-budget': '9', 'retry-attempt': '9'},
+        )
+    )  # fmt: skip
+    client.ping()
+    ([first], [one]), ([second], [two]) = seen
+    assert (one, two) == ('1', '2')
+    assert 9 < int(second) <= int(first) - 20 <= 4980
 
 
 def failures(client):
