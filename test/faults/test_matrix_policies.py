@@ -123,15 +123,17 @@ def test_row_82_an_answer_in_retry_on(kind, idempotent, fault_server, client_of)
     assert not getattr(stats, 'servers', [stats])[0].ejected
 
 
+@pytest.mark.parametrize('silent', [2, 3])
 @pytest.mark.parametrize('kind', KINDS[1::2], ids=lambda kind: kind.__name__)
-def test_row_83_servers_are_silent_with_hedges(kind, fault_server, client_of):
-    """Two of three, and two hedges."""
-    servers = [fault_server(test_service, each) for each in (silence(), silence(), GOOD)]
+def test_row_83_servers_are_silent_with_hedges(kind, silent, fault_server, client_of):
+    """All but one, with as many hedges, and a retry budget for as many in each call."""
+    servers = [fault_server(test_service, silence()) for _ in range(silent)]
     client = client_of(
-        kind, *servers, idempotent=True, hedge=Hedge(after=10, most=2), timeout=5000,
+        kind, *servers, fault_server(test_service, GOOD), idempotent=True, timeout=5000,
+        hedge=Hedge(after=10, most=silent), retry=RetryPolicy(budget=silent),
         balance='round_robin',
     )  # fmt: skip
-    for key in 'abcdef':
+    for key in 'abcdefghijklmnopqrst':
         assert outcome(client, key) == key
 
 
