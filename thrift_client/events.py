@@ -121,7 +121,10 @@ class ServerChecked(Event):
 
 @dataclass(frozen=True, slots=True)
 class ServerRestored(Event):
-    """A probe or a check succeeded: the server gets calls again."""
+    """The server is no longer ejected: it gets calls again.
+
+    A probe or a check succeeded, or one failed and the pool has too few other servers by now.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,9 +230,9 @@ def _propagate(name: str, value: Any) -> dict[str, str] | None:
     known = ' and '.join(repr(key) for key in DEADLINE_HEADERS)
     if not isinstance(value, dict) or not value:
         raise TypeError(f'{name} must be True or a dict of header names, not {value!r}')
-    for key, header in value.items():
-        if key not in DEADLINE_HEADERS or not isinstance(header, str) or not header:
-            raise wrong(name, value, f'True or a dict of header names with the keys {known}')
+    names = {header.lower() for header in value.values() if isinstance(header, str) and header}
+    if not value.keys() <= DEADLINE_HEADERS.keys() or len(names) < len(value):
+        raise wrong(name, value, f'True or a dict of different header names with the keys {known}')
     return dict(value)
 
 

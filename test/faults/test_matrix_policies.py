@@ -1,4 +1,4 @@
-"""Rows 78 to 85: pinned connections, on_connect, attempts, hedges, checks and functions."""
+"""Rows 78 to 86: pinned connections, on_connect, attempts, hedges, checks, functions, headers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from thrift_client.testing.behaviours import (
     silence,
 )
 from ways import outcome, stats_of
+from wire.http_server import HttpServer, send
 
+DEADLINE_HEADERS = ('Deadline-Budget', 'Retry-Attempt')
 KINDS = (SimpleClient, BalancedClient, AsyncSimpleClient, AsyncBalancedClient)
 each_kind = pytest.mark.parametrize('kind', KINDS, ids=lambda kind: kind.__name__)
 ONCE = CircuitBreaker(failures=1, eject=60_000)
@@ -121,15 +123,17 @@ def test_row_82_an_answer_in_retry_on(kind, idempotent, fault_server, client_of)
     assert not getattr(stats, 'servers', [stats])[0].ejected
 
 
+@pytest.mark.parametrize('silent', [2, 3])
 @pytest.mark.parametrize('kind', KINDS[1::2], ids=lambda kind: kind.__name__)
-def test_row_83_servers_are_silent_with_hedges(kind, fault_server, client_of):
-    """Two of three, and two hedges."""
-    servers = [fault_server(test_service, each) for each in (silence(), silence(), GOOD)]
+def test_row_83_servers_are_silent_with_hedges(kind, silent, fault_server, client_of):
+    """All but one, with as many hedges, and a retry budget for as many in each call."""
+    servers = [fault_server(test_service, silence()) for _ in range(silent)]
     client = client_of(
-        kind, *servers, idempotent=True, hedge=Hedge(after=10, most=2), timeout=5000,
+        kind, *servers, fault_server(test_service, GOOD), idempotent=True, timeout=5000,
+        hedge=Hedge(after=10, most=silent), retry=RetryPolicy(budget=silent),
         balance='round_robin',
     )  # fmt: skip
-    for key in 'abcdef':
+    for key in 'abcdefghijklmnopqrst':
         assert outcome(client, key) == key
 
 
@@ -172,6 +176,34 @@ def test_row_85_a_function_fails(check, option):
             assert isinstance(failure.__cause__, LookupError)
             assert failure.maybe_executed is False
     assert not any(server.ledger or server.malformed for server in servers)
+
+
+@each_kind
+def test_row_86_retried_with_propagate_deadline(kind, closing):
+    """The second request has less time left, whatever the caller passes on from its own caller."""
+    seen = []
+
+    def answer_it(handler, body):
+        seen.append([handler.headers.get_all(name) for name in DEADLINE_HEADERS])
+        if len(seen) == 1:
+            time.sleep(0.02)
+            send(handler, 503, b'')
+        else:
+            server.serve(handler, body)
+
+    server = closing(HttpServer(answer_it))
+    url = f'http://127.0.0.1:{server.port}/'
+    where = {'host': url} if 'Simple' in kind.__name__ else {'servers': [url]}
+    client = closing(
+        made(
+            kind, test_service, **where, propagate_deadline=True, timeout=5000, idempotent=True,
+            retry=RetryPolicy(backoff=0), headers={'deadline-budget': '9', 'retry-attempt': '9'},
+        )
+    )  # fmt: skip
+    client.ping()
+    ([first], [one]), ([second], [two]) = seen
+    assert (one, two) == ('1', '2')
+    assert 9 < int(second) <= int(first) - 20 <= 4980
 
 
 def failures(client):

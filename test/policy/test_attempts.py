@@ -538,6 +538,29 @@ def test_headers_of_ones_own_names(closing, client_of):
     assert (attempt, mine) == (None, 'yes')
 
 
+@pytest.mark.parametrize('as_function', [False, True], ids=['dict', 'function'])
+def test_headers_of_the_callers_own_deadline_are_replaced(as_function, closing, client_of):
+    """Whatever their case: one header of each name, with this call's value."""
+    server, seen = closing(HttpServer()), []
+
+    def answer_it(handler, body):
+        seen.append([(key.lower(), value) for key, value in handler.headers.items()])
+        server.serve(handler, body)
+
+    server.answer = answer_it
+    passed_on = {'deadline-budget': '5', 'RETRY-ATTEMPT': '7', 'X-Mine': 'yes'}
+    client = client_of(
+        f'http://127.0.0.1:{server.port}/', propagate_deadline=True, timeout=5000,
+        headers=(lambda: passed_on) if as_function else passed_on,
+    )  # fmt: skip
+    client.ping()
+    left = [value for key, value in seen[0] if key == 'deadline-budget']
+    attempts = [value for key, value in seen[0] if key == 'retry-attempt']
+    assert len(left) == 1
+    assert int(left[0]) > 5
+    assert (attempts, ('x-mine', 'yes') in seen[0]) == (['1'], True)
+
+
 @pytest.mark.parametrize('kind', FAN_OUTS, ids=name)
 def test_the_deadline_in_fan_outs(kind, closing):
     """Fan-outs send the deadline, on open connections too."""

@@ -13,7 +13,15 @@ from ground.interrupts import Injector
 from on_loop_pools import made, waited
 from policy.conftest import name
 from test_if import test_service
-from thrift_client import BalancedClient, CircuitBreaker, HashClient, SimpleClient, errors, events
+from thrift_client import (
+    BalancedClient,
+    CircuitBreaker,
+    HashClient,
+    RetryPolicy,
+    SimpleClient,
+    errors,
+    events,
+)
 from thrift_client.aio import AsyncBalancedClient, AsyncHashClient, AsyncSimpleClient
 from thrift_client.testing.behaviours import Behaviour, answer, close, silence
 
@@ -22,6 +30,7 @@ KINDS = (SimpleClient, BalancedClient, HashClient)
 AIO_KINDS = (AsyncSimpleClient, AsyncBalancedClient, AsyncHashClient)
 #: What the thread or task is called.
 NAME = 'thrift_client checks'
+NO_RETRY = RetryPolicy(attempts=1)
 POOLS = (BalancedClient, HashClient, AsyncBalancedClient, AsyncHashClient)
 
 
@@ -433,3 +442,43 @@ def works(client):
         return client.getk('k') == 'k'
     except errors.CircuitOpen:
         return False
+
+
+@pytest.mark.parametrize('check', [None, 'ping'])
+@pytest.mark.parametrize('kind', POOLS, ids=name)
+def test_an_ejection_that_ends_because_the_pool_needs_the_server_is_told(
+    kind, check, closing, fault_server, caplog
+):
+    """The others have left: at the next failed probe or check, the server gets calls again."""
+    switch, seen = Switch(), []
+    bad, other = fault_server(test_service, switch()), fault_server(test_service, ECHO)
+    pool = closing(
+        made(
+            kind, test_service, servers=[bad.address, other.address], timeout=2000,
+            circuit_breaker=breaker(check=check, eject=1, max_eject=1), retry=NO_RETRY,
+            listeners=[lambda event: seen.append(type(event))],
+        )
+    )  # fmt: skip
+    server = pool.servers[0]
+
+    def fail():
+        with pytest.raises(errors.ThriftClientError):
+            waited(pool, server.getk('k'))
+
+    switch.good = False
+    for ejections in (1, 2):
+        if ejections == 2:
+            pool.add_server(other.address)
+        fail()
+        assert server.stats().ejected
+        pool.remove_server(name=other.address)
+        if check is None:
+            wait_until(lambda: fail() or not server.stats().ejected)
+        else:
+            wait_until(lambda: not server.stats().ejected)
+        wait_until(lambda: seen.count(events.ServerRestored) == ejections)  # noqa: B023
+        begun = [record for record in caplog.records if record.message.endswith('is ejected')]
+        assert len(begun) == ejections
+    switch.good = True
+    assert waited(pool, server.getk('k')) == 'k'
+    assert seen.count(events.ServerRestored) == 2

@@ -17,6 +17,7 @@ from thrift_client import (
     ReplicatedClient,
     RetryPolicy,
     SimpleClient,
+    ThreadedHashClient,
     ThreadedReplicatedClient,
     errors,
 )
@@ -32,6 +33,8 @@ from wire.http_server import HttpServer
 
 ECHO = answer(lambda args: args.key)
 FAN_OUTS = (ReplicatedClient, AsyncReplicatedClient)
+BLOCKING_POOLS = (HashClient, ThreadedHashClient, ReplicatedClient, ThreadedReplicatedClient,
+                  BalancedClient)  # fmt: skip
 SASL = {'mechanism': 'PLAIN', 'username': 'u', 'password': 'p'}
 
 
@@ -199,6 +202,82 @@ def test_headers_are_made_for_each_call_and_their_time_counts(kind, closing):
     assert [headers['X-Count'] for _, headers in server.requests] == ['1', '2']
     if kind is not AsyncSimpleClient:
         assert set(count) == {threading.current_thread()}
+
+
+def client_of_http(kind, closing, **options):
+    """Return a client or pool of two HTTP servers (a client: of one), and the servers."""
+    servers = [closing(HttpServer()) for _ in range(1 if kind in CLIENTS else 2)]
+    addresses = [f'http://127.0.0.1:{server.port}/' for server in servers]
+    where = {'host': addresses[0]} if kind in CLIENTS else {'servers': addresses}
+    return closing(made(kind, test_service, **where, **options)), servers
+
+
+@pytest.mark.parametrize('by', ['client', 'view', 'all'])
+@pytest.mark.parametrize('kind', [*CLIENTS, *BLOCKING_POOLS, AsyncHashClient], ids=name)
+def test_submit_asks_for_headers_in_the_thread_that_calls_it(kind, by, closing):
+    """Once for a call: a function may know its user by the thread."""
+    asked, here, is_asyncio = [], threading.local(), 'Async' in name(kind)
+    here.user = 'me'
+
+    def headers():
+        asked.append(threading.current_thread().name)
+        return {'X-User': 'me' if is_asyncio else getattr(here, 'user', 'nobody')}
+
+    given = {} if by == 'view' else {'headers': headers}
+    client, servers = client_of_http(kind, closing, **given)
+    view = client.with_options(headers=headers) if by == 'view' else client
+    view = view.all if by == 'all' and hasattr(kind, 'all') else view
+    view.submit('ping').result(10)
+    requests = [headers for server in servers for _, headers in server.requests]
+    assert {each['X-User'] for each in requests} == {'me'}
+    assert not any(thread.startswith('thrift_client') for thread in asked)
+    assert is_asyncio or len(asked) == 1
+
+
+@pytest.mark.parametrize('kind', [SimpleClient, *BLOCKING_POOLS], ids=name)
+def test_headers_of_a_submitted_call_fail_it_and_their_time_counts(kind, closing):
+    """The future has the function's exception; a call without time left is not sent."""
+    error = errors.ConnectError('another client cannot connect')
+    calls = []
+
+    def headers():
+        calls.append(1)
+        time.sleep(0.1)
+        if len(calls) == 1:
+            raise error
+        return {}
+
+    client, servers = client_of_http(kind, closing, headers=headers)
+    future = client.submit('ping')
+    assert future.exception(10) is error
+    assert (error.server, error.attempts) == (None, 0)
+    late = client.with_options(timeout=50).submit('ping')
+    if kind is SimpleClient:
+        assert isinstance(late.exception(10), errors.CallTimeout)
+    else:
+        found = late.result(10)
+        for response in found if isinstance(found, list) else [found]:
+            assert isinstance(response.exception, errors.CallTimeout)
+            assert response.exception.maybe_executed is False
+    assert not any(server.requests for server in servers)
+
+
+@pytest.mark.parametrize('kind', [HashClient, ReplicatedClient, BalancedClient], ids=name)
+def test_submit_leaves_servers_their_own_headers(kind, closing):
+    """The pool's answer is only for servers without headers of their own."""
+    servers = [closing(HttpServer()) for _ in range(3)]
+    addresses = [f'http://127.0.0.1:{server.port}/' for server in servers]
+    pool = closing(kind(test_service, headers=lambda: {'X-Of': 'pool'}))
+    pool.add_server(addresses[0])
+    pool.add_server(addresses[1], headers={'X-Of': 'dict'})
+    pool.add_server(addresses[2], headers=lambda: {'X-Of': 'function'})
+    if kind is HashClient:
+        pool.set_hash('getk', int)
+    calls = 1 if kind is ReplicatedClient else 30
+    for number in range(calls):
+        pool.submit('getk', str(number)).result(10)
+    for server, expected in zip(servers, ('pool', 'dict', 'function'), strict=True):
+        assert {headers['X-Of'] for _, headers in server.requests} == {expected}
 
 
 @pytest.mark.parametrize('kind', FAN_OUTS, ids=name)

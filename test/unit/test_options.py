@@ -83,6 +83,20 @@ def test_an_unknown_option_is_a_type_error(name, near):
         make(**{name: 1})
 
 
+@pytest.mark.parametrize(
+    'names',
+    [
+        {'deadline': 'X', 'attempt': 'X'}, {'deadline': 'X-Time', 'attempt': 'x-time'},
+        {'deadline': ''}, {'attempt': None}, {'budget': 'X'},
+    ],
+)  # fmt: skip
+def test_propagate_deadline_takes_different_header_names(names):
+    """Names of headers have no case: two that are the same would send one value."""
+    make(transport='header', propagate_deadline={'deadline': 'X', 'attempt': 'Y'})
+    with pytest.raises(ValueError, match='propagate_deadline must be True or a dict of different'):
+        make(transport='header', propagate_deadline=names)
+
+
 def test_a_view_has_other_options():
     """What it isn't given stays."""
     client = make(timeout=5)

@@ -311,8 +311,8 @@ class AsyncSimpleClient(ClientBase):
     def submit(self, method: str, /, *args: Any, **kwargs: Any) -> asyncio.Task[Any]:
         """Begin a call in another task; returns its `asyncio.Task` at once.
 
-        The deadline and other context are those of the caller. Raises TypeError for wrong
-        arguments.
+        The deadline and other context are those of the caller, in whose thread a `headers=`
+        function is called. Raises TypeError for wrong arguments.
         """
         return _running_loop().create_task(self._function(method)(self, *args, **kwargs))
 

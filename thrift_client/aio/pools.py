@@ -77,8 +77,9 @@ class AsyncThriftPool(PoolBase[AsyncSimpleClient]):
     def submit(self, method: str, /, *args: Any, **kwargs: Any) -> asyncio.Task[Any]:
         """Begin a call in another task; returns its `asyncio.Task` at once.
 
-        The deadline and other context are those of the caller. Raises TypeError for wrong
-        arguments.
+        The deadline and other context are those of the caller, in whose thread a `headers=`
+        function of the pool or view is called. That of a single server is called once the call
+        goes to that server. Raises TypeError for wrong arguments.
         """
         return asyncio.get_running_loop().create_task(self._method(method)(*args, **kwargs))
 

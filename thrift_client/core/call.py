@@ -23,6 +23,7 @@ Who owns what: a Call belongs to the thread or task that makes the call. What it
 from __future__ import annotations
 
 from thrift_client import deadlines
+from thrift_client.core.asked import answer_of
 from thrift_client.core.classify import (
     GIVEN_UP,
     annotate,
@@ -162,12 +163,17 @@ class Call:
         names = self.options.propagate
         if names is None:
             return self.own_headers
-        headers = dict(self.own_headers or {})
+        headers = {}
         if 'deadline' in names and self.until is not None:
             left = max(0.0, (self.until - self.endpoint.clock()) * 1000)
             headers[names['deadline']] = str(int(left))
         if 'attempt' in names:
             headers[names['attempt']] = str(self._attempts_before + self.attempts)
+        if self.own_headers:
+            # Names of headers have no case, and a call that is passed on has its caller's.
+            taken = {name.lower() for name in headers}
+            own = self.own_headers.items()
+            headers |= {name: value for name, value in own if name.lower() not in taken}
         return headers
 
     def request(self) -> bytes:
@@ -232,8 +238,21 @@ class Call:
     def take_headers(self) -> None:
         """Ask for the headers of this attempt. Raises as `set_headers` and a function of theirs."""
         given = self.wanted_headers()
+        if callable(given):
+            asked = answer_of(given)
+            if asked is not None:
+                self._began_earlier(asked.seconds)
+            given = ask(given) if asked is None else asked.headers()
         if given is not None:
-            self.set_headers(ask(given) if callable(given) else given)
+            self.set_headers(given)
+
+    def _began_earlier(self, seconds: float) -> None:
+        """Count the time of a `headers=` function that was asked before the call began."""
+        self.started -= seconds
+        timeout = self.options.timeout_of(self.method.name)
+        expires = deadlines.expiry(self.started, timeout, None)
+        if expires is not None and (self.expires is None or expires < self.expires):
+            self.expires, self.limit = expires, ''
 
     def check_time(self) -> None:
         """Raise CallTimeout if the time is over after a `headers=` function."""

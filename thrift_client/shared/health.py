@@ -152,8 +152,9 @@ class Health:
         peers = [list(group()) for group in self.groups]
         now, random = monotonic(), self._endpoint.random()
         with self._lock:
+            was_ejected = self.is_ejected
             ejected = self._note_failure(error, peers, now, random, probe)
-            anew = ejected and self.breaker is not None and self.breaker.ejections == 1
+            is_needed = was_ejected and not self.is_ejected
             say = now - self._logged_at >= LOG_EVERY
             level = logging.DEBUG if self._said_down else logging.WARNING
             if say:
@@ -164,7 +165,9 @@ class Health:
             text = str(error).replace(ADDRESS, self._endpoint.location)
             log.log(level, '%s is unhealthy: %s', server_label(self._endpoint.client), text)
         if ejected:
-            self._tell_ejected(anew)
+            self._tell_ejected(anew=not was_ejected)
+        if is_needed:
+            self._tell_needed()
 
     def _count(self, error: BaseException) -> None:
         """Count an error by the name of its class; the caller holds `_lock`."""
@@ -198,12 +201,18 @@ class Health:
             if pool
         )
 
-    def _tell_ejected(self, anew: bool) -> None:
+    def _tell_ejected(self, *, anew: bool) -> None:
         breaker = self.breaker
         assert breaker is not None
         if anew:  # a failed probe changes nothing
             log.warning('%s is ejected', server_label(self._endpoint.client))
         self.tell('ServerEjected', until=breaker.until)
+
+    def _tell_needed(self) -> None:
+        """Tell that the ejection ended although the server is not healthy."""
+        label = server_label(self._endpoint.client)
+        log.warning('%s is no longer ejected: too few other servers are left', label)
+        self.tell('ServerRestored')
 
     @property
     def needs_checks(self) -> bool:
@@ -243,9 +252,12 @@ class Health:
         peers = [list(group()) for group in self.groups]
         random = self._endpoint.random()
         with self._lock:
-            allowed = self._is_dispensable(peers)
+            was_ejected, allowed = self.is_ejected, self._is_dispensable(peers)
             breaker.check_failed(monotonic(), random, may_eject=allowed)
+            is_needed = was_ejected and not self.is_ejected
         del probe  # held until here
+        if is_needed:
+            self._tell_needed()
 
     def start_check(self, now: float) -> Probe | None:
         """Begin a check of an ejected server; None if it isn't due."""

@@ -298,14 +298,11 @@ class SimpleClient(ClientBase):
     def submit(self, method: str, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Begin a call in another thread; returns its `concurrent.futures.Future` at once.
 
-        The deadline and other context are those of the caller. Raises TypeError for wrong
-        arguments.
+        The deadline and other context are those of the caller, in whose thread a `headers=`
+        function is called. Raises TypeError for wrong arguments.
         """
-        from inspect import signature
-
-        function = self._function(method)
-        signature(function).bind(self, *args, **kwargs)  # raises here, not in the thread
-        return self._workers.submit(function, self, *args, **kwargs)
+        headers, function = self._options.headers, self._function(method)
+        return self._workers.submit_call(headers, function, self, *args, **kwargs)
 
     def warm_up(self) -> None:
         """Connect before the first call; waits within `timeout`.

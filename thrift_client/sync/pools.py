@@ -70,14 +70,13 @@ class ThriftPool(PoolBase[SimpleClient]):
     def submit(self, method: str, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Begin a call in another thread; returns its `concurrent.futures.Future` at once.
 
-        The deadline and other context are those of the caller. Raises TypeError for wrong
-        arguments.
+        The deadline and other context are those of the caller, in whose thread a `headers=`
+        function of the pool or view is called. That of a single server is called once the call
+        goes to that server. Raises TypeError for wrong arguments.
         """
-        from inspect import signature
-
-        function = self._method(method)
-        signature(function).bind(*args, **kwargs)
-        return self._workers.submit(function, *args, **kwargs)
+        given = self._given if self._overrides is None else {**self._given, **self._overrides.given}
+        headers, function = given.get('headers'), self._method(method)
+        return self._workers.submit_call(headers, function, *args, **kwargs)
 
     def close(self) -> None:
         """Close all connections, those in use when their calls are done; may be repeated.

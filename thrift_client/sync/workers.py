@@ -13,9 +13,12 @@ import threading
 from contextvars import Context, copy_context
 from functools import partial
 from threading import current_thread
+from time import monotonic
 
+from thrift_client.core.asked import Asked, forget, remember
 from thrift_client.core.failures import is_foreign
 from thrift_client.errors import ClientClosed
+from thrift_client.mistakes import ask
 from thrift_client.shared import fork
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -57,6 +60,23 @@ class Workers:
             if self._helpers is None:
                 self._helpers = Workers(self._max_threads, closed=self._closed)
             return self._helpers
+
+    def submit_call(self, headers: Any, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Make a call in another thread; returns its Future.
+
+        `headers` is the call's `headers=`: a function is asked here, in the caller's thread.
+        Raises TypeError for wrong arguments, and as `submit`.
+        """
+        from inspect import signature
+
+        signature(function).bind(*args, **kwargs)  # raises here, not in the thread
+        if not callable(headers):
+            return self.submit(function, *args, **kwargs)
+        token = remember(_asked(headers))
+        try:
+            return self.submit(function, *args, **kwargs)
+        finally:
+            forget(token)
 
     def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run a function in another thread and in this context; returns its Future.
@@ -132,6 +152,15 @@ class Workers:
             _of_parents.append(self._executor)
         self._executor = None
         self._unfinished = None
+
+
+def _asked(headers: Callable[[], Any]) -> Asked:
+    """Ask a `headers=` function; what it raises is the call's exception."""
+    began = monotonic()
+    try:
+        return Asked(headers, ask(headers), None, monotonic() - began)
+    except Exception as exc:  # noqa: BLE001 - whoever asks for the call's result gets it
+        return Asked(headers, None, exc, monotonic() - began)
 
 
 def _cancel_with(future: Future[Any], queued: Future[Any]) -> None:
