@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 from thrift.protocol.TJSONProtocol import TJSONProtocol
 from thrift.transport.TTransport import TMemoryBuffer
@@ -78,7 +78,7 @@ def least(run, times: int) -> float:
     return min(found) * 1e6
 
 
-def call(service: object) -> float:
+def call(service: ModuleType) -> float:
     """A small call over a kept connection; the server's threads are in another process."""
     with (
         serve(service, Echo(), 'forking') as server,
@@ -92,7 +92,7 @@ def call(service: object) -> float:
         return least(run, 15) / 1000
 
 
-def decode(service: object, name: str, value: object, times: int) -> float:
+def decode(service: ModuleType, name: str, value: object, times: int) -> float:
     """A call with a large result, nearly all of whose cost is decoding."""
     handler = SimpleNamespace(**{name: lambda: value})
     with (

@@ -9,8 +9,17 @@ from thrift_client.mistakes import of_field
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, Self
+    from collections.abc import Callable, Sequence
+    from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+
+    P = ParamSpec('P')
+    T = TypeVar('T')
+
+    class _Replace(Generic[P]):
+        """`replace` as type checkers see it: with the arguments of the policy's constructor."""
+
+        def __init__(self, constructor: Callable[Concatenate[Any, P], None]) -> None: ...
+        def __get__(self, policy: T, kind: type[T]) -> Callable[P, T]: ...
 
 
 class PolicyBase:
@@ -31,9 +40,11 @@ class PolicyBase:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
-    def replace(self, **changes: Any) -> Self:
-        """Return the same policy with some of its fields changed."""
-        return type(self)(**{**self._values(), **changes})
+    if not TYPE_CHECKING:  # each policy has its own fields
+
+        def replace(self, **changes: Any) -> Self:
+            """Return the same policy with some of its fields changed."""
+            return type(self)(**{**self._values(), **changes})
 
     def _values(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._fields}
@@ -100,7 +111,9 @@ class RetryPolicy(PolicyBase):
         budget: float = 0.2,
         connect: bool = False,
         attempt_timeout: float | None = None,
-        retry_on: Any = (),
+        retry_on: type[BaseException]
+        | Sequence[type[BaseException]]
+        | Callable[[Any], object] = (),
     ) -> None:
         _at_least('attempts', attempts, 1, whole=True)
         _at_least('backoff', backoff, 0)
@@ -117,6 +130,9 @@ class RetryPolicy(PolicyBase):
             attempt_timeout=attempt_timeout,
             retry_on=_classes_or_function(retry_on),
         )
+
+    if TYPE_CHECKING:
+        replace = _Replace(__init__)
 
 
 class CircuitBreaker(PolicyBase):
@@ -159,7 +175,7 @@ class CircuitBreaker(PolicyBase):
         max_eject: float = 60000,
         max_share: float = 0.5,
         count_timeouts: bool = True,
-        check: Any = None,
+        check: str | Callable[[Any], object] | None = None,
         check_every: float = 5000,
     ) -> None:
         _at_least('failures', failures, 1, whole=True)
@@ -184,6 +200,9 @@ class CircuitBreaker(PolicyBase):
             check_every=check_every,
         )
 
+    if TYPE_CHECKING:
+        replace = _Replace(__init__)
+
 
 class Hedge(PolicyBase):
     """When a slow call of an idempotent method is sent a second time, in parallel.
@@ -207,6 +226,9 @@ class Hedge(PolicyBase):
             raise ValueError(f'percentile must be below 100, not {percentile!r}')
         _at_least('most', most, 1, whole=True)
         self._set(after=after, percentile=percentile, most=most)
+
+    if TYPE_CHECKING:
+        replace = _Replace(__init__)
 
 
 def _classes_or_function(given: Any) -> Any:

@@ -40,8 +40,11 @@ class ThriftResponse(Generic[T]):
     server: AnyClient | None
     exception: BaseException | None = None
     _headers: Mapping[str, str] | None
+    _value: Any
 
-    def __init__(self, server: Any, value: Any = None, elapsed: float = 0.0) -> None:
+    def __init__(
+        self, server: AnyClient | None, value: T | None = None, elapsed: float = 0.0
+    ) -> None:
         self.server = server
         self._value = value
         self.elapsed = elapsed
@@ -149,7 +152,9 @@ class ThriftExceptionResponse(ThriftResponse[T]):
 
     __slots__ = ('_traceback', 'exception')
 
-    def __init__(self, server: Any, exception: BaseException, elapsed: float) -> None:
+    def __init__(
+        self, server: AnyClient | None, exception: BaseException, elapsed: float
+    ) -> None:
         super().__init__(server, None, elapsed)
         if isinstance(exception, ThriftClientError):
             self.attempts = exception.attempts

@@ -10,11 +10,15 @@ There is no such module at run time.
 
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any, Protocol, TypeVar, Unpack, overload
+from typing import Any, Protocol, TypeAlias, TypeVar, Unpack, overload
 
 from thrift_client.routing import Balancer, Router
 from thrift_client.sync import client, pools
-from thrift_client.typed_options import ClientOptions
+from thrift_client.typed_options import ClientOptions, ServerOptions
+from thrift_client.typed_options import Servers as AnyServers
+
+#: What `add_server(server=)` takes: a client of the same service, also of a module without a stub.
+Server: TypeAlias = client.SimpleClient
 
 _Simple_co = TypeVar('_Simple_co', bound=SimpleClient, covariant=True)
 _Replicated_co = TypeVar('_Replicated_co', bound=ReplicatedClient, covariant=True)
@@ -74,11 +78,11 @@ class Servers(pools.ThriftPool):
         self,
         host: str | None = ...,
         port: int | None = ...,
-        server: client.SimpleClient | None = ...,
+        server: Server | None = ...,
         name: str | None = ...,
         *,
         weight: float = ...,
-        **options: Any,
+        **options: Unpack[ServerOptions],
     ) -> SimpleClient: ...
     def __iter__(self) -> Iterator[SimpleClient]: ...
 
@@ -94,7 +98,7 @@ class ReplicatedClient(Servers, pools.ReplicatedClient):
         frame: bool = ...,
         timeout: float | None = ...,
         *,
-        servers: Any = ...,
+        servers: AnyServers = ...,
         max_threads: int | None = ...,
         **options: Unpack[ClientOptions],
     ) -> _Replicated_co: ...
@@ -105,7 +109,7 @@ class ReplicatedClient(Servers, pools.ReplicatedClient):
         frame: bool = ...,
         timeout: float | None = ...,
         *,
-        servers: Any = ...,
+        servers: AnyServers = ...,
         max_threads: int | None = ...,
         **options: Unpack[ClientOptions],
     ) -> UntypedReplicatedClient: ...
@@ -122,7 +126,7 @@ class ThreadedReplicatedClient(Servers, pools.ThreadedReplicatedClient):
         frame: bool = ...,
         timeout: float | None = ...,
         *,
-        servers: Any = ...,
+        servers: AnyServers = ...,
         max_threads: int | None = ...,
         **options: Unpack[ClientOptions],
     ) -> _ThreadedReplicated_co: ...
@@ -133,7 +137,7 @@ class ThreadedReplicatedClient(Servers, pools.ThreadedReplicatedClient):
         frame: bool = ...,
         timeout: float | None = ...,
         *,
-        servers: Any = ...,
+        servers: AnyServers = ...,
         max_threads: int | None = ...,
         **options: Unpack[ClientOptions],
     ) -> UntypedThreadedReplicatedClient: ...
@@ -150,7 +154,7 @@ class HashClient(Servers, pools.HashClient):
         frame: bool = ...,
         timeout: float | None = ...,
         *,
-        servers: Any = ...,
+        servers: AnyServers = ...,
         routing: str | Router = ...,
         failover: int = ...,
         replicas: int = ...,
@@ -164,7 +168,7 @@ class HashClient(Servers, pools.HashClient):
         frame: bool = ...,
         timeout: float | None = ...,
         *,
-        servers: Any = ...,
+        servers: AnyServers = ...,
         routing: str | Router = ...,
         failover: int = ...,
         replicas: int = ...,
@@ -186,7 +190,7 @@ class ThreadedHashClient(Servers, pools.ThreadedHashClient):
         frame: bool = ...,
         timeout: float | None = ...,
         *,
-        servers: Any = ...,
+        servers: AnyServers = ...,
         routing: str | Router = ...,
         failover: int = ...,
         replicas: int = ...,
@@ -200,7 +204,7 @@ class ThreadedHashClient(Servers, pools.ThreadedHashClient):
         frame: bool = ...,
         timeout: float | None = ...,
         *,
-        servers: Any = ...,
+        servers: AnyServers = ...,
         routing: str | Router = ...,
         failover: int = ...,
         replicas: int = ...,
@@ -222,7 +226,7 @@ class BalancedClient(Servers, pools.BalancedClient):
         frame: bool = ...,
         timeout: float | None = ...,
         *,
-        servers: Any = ...,
+        servers: AnyServers = ...,
         balance: str | Balancer = ...,
         max_threads: int | None = ...,
         **options: Unpack[ClientOptions],
@@ -234,7 +238,7 @@ class BalancedClient(Servers, pools.BalancedClient):
         frame: bool = ...,
         timeout: float | None = ...,
         *,
-        servers: Any = ...,
+        servers: AnyServers = ...,
         balance: str | Balancer = ...,
         max_threads: int | None = ...,
         **options: Unpack[ClientOptions],
@@ -254,11 +258,11 @@ class UntypedServers(Servers):
         self,
         host: str | None = ...,
         port: int | None = ...,
-        server: client.SimpleClient | None = ...,
+        server: Server | None = ...,
         name: str | None = ...,
         *,
         weight: float = ...,
-        **options: Any,
+        **options: Unpack[ServerOptions],
     ) -> UntypedSimpleClient: ...
     def __iter__(self) -> Iterator[UntypedSimpleClient]: ...
 

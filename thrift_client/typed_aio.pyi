@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any, Protocol, TypeVar, Unpack, overload
+from typing import Any, Protocol, TypeAlias, TypeVar, Unpack, overload
 
 from thrift_client.aio import client, pools
 from thrift_client.routing import Balancer, Router
-from thrift_client.typed_options import ClientOptions
+from thrift_client.typed_options import ClientOptions, ServerOptions
+from thrift_client.typed_options import Servers as AnyServers
+
+#: What `add_server(server=)` takes: a client of the same service, also of a module without a stub.
+Server: TypeAlias = client.AsyncSimpleClient
 
 _Simple_co = TypeVar('_Simple_co', bound=AsyncSimpleClient, covariant=True)
 _Replicated_co = TypeVar('_Replicated_co', bound=AsyncReplicatedClient, covariant=True)
@@ -65,11 +69,11 @@ class Servers(pools.AsyncThriftPool):
         self,
         host: str | None = ...,
         port: int | None = ...,
-        server: client.AsyncSimpleClient | None = ...,
+        server: Server | None = ...,
         name: str | None = ...,
         *,
         weight: float = ...,
-        **options: Any,
+        **options: Unpack[ServerOptions],
     ) -> AsyncSimpleClient: ...
     def __iter__(self) -> Iterator[AsyncSimpleClient]: ...
 
@@ -84,11 +88,11 @@ class UntypedServers(Servers):
         self,
         host: str | None = ...,
         port: int | None = ...,
-        server: client.AsyncSimpleClient | None = ...,
+        server: Server | None = ...,
         name: str | None = ...,
         *,
         weight: float = ...,
-        **options: Any,
+        **options: Unpack[ServerOptions],
     ) -> UntypedAsyncSimpleClient: ...
     def __iter__(self) -> Iterator[UntypedAsyncSimpleClient]: ...
 
@@ -104,7 +108,7 @@ class AsyncReplicatedClient(Servers, pools.AsyncReplicatedClient):
         frame: bool = ...,
         timeout: float | None = ...,
         *,
-        servers: Any = ...,
+        servers: AnyServers = ...,
         max_threads: int | None = ...,
         **options: Unpack[ClientOptions],
     ) -> _Replicated_co: ...
@@ -115,7 +119,7 @@ class AsyncReplicatedClient(Servers, pools.AsyncReplicatedClient):
         frame: bool = ...,
         timeout: float | None = ...,
         *,
-        servers: Any = ...,
+        servers: AnyServers = ...,
         max_threads: int | None = ...,
         **options: Unpack[ClientOptions],
     ) -> UntypedAsyncReplicatedClient: ...
@@ -135,7 +139,7 @@ class AsyncHashClient(Servers, pools.AsyncHashClient):
         frame: bool = ...,
         timeout: float | None = ...,
         *,
-        servers: Any = ...,
+        servers: AnyServers = ...,
         routing: str | Router = ...,
         failover: int = ...,
         replicas: int = ...,
@@ -149,7 +153,7 @@ class AsyncHashClient(Servers, pools.AsyncHashClient):
         frame: bool = ...,
         timeout: float | None = ...,
         *,
-        servers: Any = ...,
+        servers: AnyServers = ...,
         routing: str | Router = ...,
         failover: int = ...,
         replicas: int = ...,
@@ -180,7 +184,7 @@ class AsyncBalancedClient(Servers, pools.AsyncBalancedClient):
         frame: bool = ...,
         timeout: float | None = ...,
         *,
-        servers: Any = ...,
+        servers: AnyServers = ...,
         balance: str | Balancer = ...,
         max_threads: int | None = ...,
         **options: Unpack[ClientOptions],
@@ -192,7 +196,7 @@ class AsyncBalancedClient(Servers, pools.AsyncBalancedClient):
         frame: bool = ...,
         timeout: float | None = ...,
         *,
-        servers: Any = ...,
+        servers: AnyServers = ...,
         balance: str | Balancer = ...,
         max_threads: int | None = ...,
         **options: Unpack[ClientOptions],

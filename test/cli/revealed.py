@@ -1,7 +1,15 @@
-"""What a user of the typed public API reads, for a type checker to say what it is.
+"""What a user of the typed public API reads and calls, for a type checker to say what it is.
 
-Each line is one or more expressions, separated by two spaces.
+Each line of `EXPRESSIONS` is one or more expressions, separated by two spaces.
 """
+
+import inspect
+import re
+from types import ModuleType
+
+import thrift_client
+from thrift_client import aio, convert, discovery, errors, events, observe, routing, testing
+from thrift_client.testing import behaviours, malformed, toxics
 
 BEGIN = """\
 import thrift_client
@@ -107,5 +115,80 @@ observe.EventLog()  observe.Metrics()  observe.Telemetry().headers()
 
 def program() -> str:
     """Return a program that reveals each of them."""
-    found = [text for line in EXPRESSIONS.splitlines() for text in line.split('  ')]
-    return BEGIN + ''.join(f'    reveal_type({text})\n' for text in found)
+    return _revealing([text for line in EXPRESSIONS.splitlines() for text in line.split('  ')])
+
+
+def _revealing(expressions: list[str]) -> str:
+    return BEGIN + ''.join(f'    reveal_type({text})\n' for text in expressions)
+
+
+#: The modules whose functions and classes users call.
+MODULES = (
+    *(thrift_client, aio, convert, discovery, errors, events, observe, routing, testing),
+    *(behaviours, malformed, toxics),
+)
+#: The clients in `BEGIN`, which have the types of a stub, and their classes.
+CLIENTS = {
+    'client': thrift_client.SimpleClient,
+    'pool': thrift_client.HashClient,
+    'threaded': thrift_client.ThreadedHashClient,
+    'every': thrift_client.ReplicatedClient,
+    'threads': thrift_client.ThreadedReplicatedClient,
+    'best': thrift_client.BalancedClient,
+    'on_loop': aio.AsyncSimpleClient,
+    'keyed': aio.AsyncHashClient,
+    'all_on_loop': aio.AsyncReplicatedClient,
+    'best_on_loop': aio.AsyncBalancedClient,
+}
+
+
+def program_of_calls() -> str:
+    """Return a program that reveals everything public that can be called."""
+    found = []
+    for module in MODULES:
+        home = module.__name__
+        for name in _public(module):
+            found.append(f'{home}.{name}')
+            kind = getattr(module, name)
+            if inspect.isclass(kind):
+                found += [f'{home}.{name}.{method}' for method in _methods(kind)]
+    for name, kind in CLIENTS.items():
+        found += [f'{name}.{method}' for method in _methods(kind)]
+    for pool in ('pool', 'threaded', 'keyed'):
+        found += [f'{pool}.getk.{name}' for name in ('map', 'on_replicas', 'set_hash', 'set_split')]
+    imports = ''.join(f'import {module.__name__}\n' for module in MODULES)
+    return imports + _revealing(found)
+
+
+def _public(module: ModuleType) -> list[str]:
+    """Return the names of what can be called in a module: those in `__all__`, or its own."""
+    own = [name for name, value in vars(module).items() if _home(value) == module.__name__]
+    names = getattr(module, '__all__', None) or [n for n in own if not n.startswith('_')]
+    return [name for name in names if callable(getattr(module, name))]
+
+
+def _home(value: object) -> str | None:
+    return getattr(value, '__module__', None)
+
+
+def _methods(kind: type) -> list[str]:
+    """Return the names of a class's public methods, without those of other libraries."""
+    return [
+        name
+        for name, value in inspect.getmembers(kind, inspect.isroutine)
+        if not name.startswith('_') and (_home(value) or '').startswith('thrift_client')
+    ]
+
+
+def parameters(revealed: str) -> str:
+    """Return the parameters in the type of something that can be called.
+
+    Left out is what it returns, and what functions of the caller are given: they say
+    themselves what they expect.
+    """
+    text, depth = '', 0
+    for char in revealed.removeprefix('Overload('):
+        depth -= char == ')'
+        text += char if depth > 0 else ' '
+        depth += char == '('
+    return re.sub(r'\bdef \([^()]*\)', 'def ()', text)

@@ -19,11 +19,13 @@ from __future__ import annotations
 
 from typing import assert_type
 
+import ssl
+
 import thrift_client
 from rich_if import rich_service, ttypes
 from shared.base import base_service
 from test_if import test_service
-from thrift_client import ThriftResponse, aio
+from thrift_client import ThriftResponse, aio, discovery, events, testing
 
 client = thrift_client.SimpleClient(test_service, 'localhost', 9901, timeout=None)
 pool = thrift_client.ThreadedHashClient(test_service, servers=['localhost:9901'])
@@ -57,6 +59,36 @@ unknown = thrift_client.HashClient(base_service)
 for each in (unknown.get_server('a'), unknown.add_server('a'), unknown.server_for('version')):
     each.version().upper()
 unknown.servers[0].version().upper()
+retry = thrift_client.RetryPolicy(retry_on=[rich_service.NotFound]).replace(attempts=5)
+again = retry.replace(retry_on=lambda exc: exc.type == 6)
+client.with_options(timeout=None, retry={'*': again}, headers=lambda: {'a': 'b'}, hedge=None)
+waiting.with_options(idempotent=['getk'], headers={'a': 'b'})
+pool.with_options(wait_for='quorum', timeout=5).set_hash('getk', str)
+pool.add_server('a', 1, frame=True, timeout=5, protocol='compact', ssl=ssl.create_default_context)
+pool.add_server(server=client, weight=2)
+pool.add_server(server=thrift_client.SimpleClient(test_service, 'b'))
+pool.follow(lambda: ['h:1', ('h', 2), {'address': 'h:3', 'weight': 2}])
+pool.follow(discovery.source(['h:1', discovery.Member('h:2')])).follow('zk://zk/kv')
+unknown.follow(discovery.FileSource('x', interval=5)).with_options(merge=len)
+thrift_client.HashClient(base_service, servers=(f'h:{port}' for port in range(3)))
+thrift_client.ReplicatedClient(test_service, servers='file:x', log_filename='x')
+thrift_client.BalancedClient(base_service, servers=discovery.StaticSource([('h', 1)]))
+aio.AsyncHashClient(test_service, servers=lambda: ['h:1'], sasl={'mechanism': 'PLAIN'})
+thrift_client.ApacheTransport('h', sasl=lambda: {'mechanism': 'PLAIN'}, protocol='header')
+discovery.register('zk://zk/kv', 'h:1', shard=2, session_timeout=5)
+testing.serve(test_service, object(), protocol='json', transport='framed')
+
+
+def hear(event: events.Event) -> None:
+    if isinstance(event, events.CallFinished):
+        print(event.elapsed)
+
+
+def log_in(one: thrift_client.SimpleClient) -> None:
+    one.call('setk', 'user', 'me')
+
+
+thrift_client.SimpleClient(test_service, listeners=[hear, print], on_connect=log_in)
 with client as inside:
     assert_type(inside.getk('k'), str)
 
@@ -83,6 +115,52 @@ thrift_client.HashClient(test_service, max_idle='few')
 thrift_client.BalancedClient(base_service, max_connection=5)
 aio.AsyncSimpleClient(test_service, tiemout=5)
 waiting.getk(3)
+client.with_options(tiemout=5)
+client.with_options(timeout='soon')
+client.with_options(max_idle=5)
+waiting.with_options(tiemout=5)
+without_stub.with_options(tiemout=5)
+pool.with_options(tiemout=5)
+pool.with_options(wait_for='some')
+pool.with_options(merge=5)
+rich.with_options(wait_for='all')
+unknown.with_options(tiemout=5)
+aio.AsyncReplicatedClient(test_service).with_options(tiemout=5)
+pool.add_server('a', tiemout=5)
+pool.add_server('a', timeout='soon')
+pool.add_server(server='a')
+unknown.add_server('a', tiemout=5)
+aio.AsyncHashClient(test_service).add_server('a', tiemout=5)
+aio.AsyncHashClient(test_service).add_server(server=client)
+pool.follow(5)
+unknown.follow([5])
+aio.AsyncBalancedClient(base_service).follow(5)
+thrift_client.HashClient(test_service, servers=5)
+thrift_client.BalancedClient(base_service, servers=[5])
+aio.AsyncReplicatedClient(test_service, servers=5)
+thrift_client.ThriftPool(test_service, tiemout=5)
+aio.AsyncThriftPool(test_service, tiemout=5)
+thrift_client.SimpleClient(test_service, protocol='compcat')
+thrift_client.SimpleClient(test_service, protocol=object())
+aio.AsyncSimpleClient(test_service, transport='framd')
+thrift_client.SimpleClient(test_service, ssl=5)
+thrift_client.SimpleClient(test_service, ssl=lambda: 5)
+thrift_client.SimpleClient(test_service, sasl=5)
+thrift_client.SimpleClient(test_service, headers=lambda: 5)
+thrift_client.SimpleClient(test_service, listeners=(5,))
+thrift_client.SimpleClient(test_service, log_filename=5)
+thrift_client.RetryPolicy(retry_on=5)
+thrift_client.RetryPolicy().replace(atempts=5)
+thrift_client.CircuitBreaker(check=5)
+thrift_client.CircuitBreaker().replace(failures='few')
+thrift_client.Hedge().replace(tiemout=5)
+thrift_client.ApacheTransport('h', tiemout=5)
+thrift_client.ApacheTransport('h', max_idle=5)
+discovery.source('file:x', intreval=5)
+discovery.register('zk://zk/kv', 'h:1', sahrd=5)
+discovery.StaticSource([5])
+testing.serve(5, 5)
+testing.serve(test_service, object(), protocol='compcat')
 """
 
 
@@ -153,6 +231,26 @@ def test_a_type_checker_reveals_no_any(project):
     # A coroutine's own parameters are what it yields and is sent, which nobody reads.
     kinds = [(lines[int(n) - 1], kind.replace('Coroutine[Any, Any, ', '[')) for n, kind in found]
     assert [(line, kind) for line, kind in kinds if re.search(r'\bAny\b', kind)] == []
+
+
+def test_no_parameter_is_any(project):
+    """Of nothing public that can be called, and of no client of a service with a stub.
+
+    Left out is what has no better type: the arguments of the service's methods, and the values
+    of plain dicts.
+    """
+    program = revealed.program_of_calls()
+    (project / 'calls.py').write_text(program)
+    done = run_mypy(project, 'calls.py')
+    found = re.findall(r'^calls.py:(\d+): note: Revealed type is "(.*)"$', done, re.MULTILINE)
+    lines = program.splitlines()
+    assert ': error:' not in done, done
+    assert len(found) == program.count('reveal_type(') > 400
+    untyped = [(lines[int(n) - 1], revealed.parameters(kind)) for n, kind in found]
+    excepted = r'\*args: Any, \*\*kwargs: Any|(meta)?data: [\w.]+\[str, Any\]'
+    assert [
+        (line, kind) for line, kind in untyped if re.search(r'\bAny\b', re.sub(excepted, '', kind))
+    ] == []
 
 
 def test_pyright_knows_every_client(project):

@@ -1,13 +1,19 @@
 """Options: what each takes, what it refuses, and what a URL says."""
 
 import ast
+import inspect
 from importlib.resources import files
 
 import pytest
 
 from test_if import test_service
 from thrift_client import SimpleClient
-from thrift_client.options import OPTIONS
+from thrift_client.core.scatter import FAN_OPTIONS
+from thrift_client.discovery import CallableSource, etcd, zookeeper
+from thrift_client.discovery.stable import PolicyOptions
+from thrift_client.discovery.urls import _SCHEMES, RegisterOptions, SourceOptions
+from thrift_client.options import CALL_OPTIONS, OPTIONS
+from thrift_client.sync.apache_transport import ACCEPTED
 
 DURATIONS = ['timeout', 'connect_timeout', 'idle_timeout', 'max_age']
 COUNTS = {
@@ -166,9 +172,40 @@ def test_an_unknown_method_is_a_value_error():
             make(**option)
 
 
-def test_type_checkers_know_each_option():
-    """The stub that constructors unpack has the table's options; `timeout` is an argument."""
+#: The types of options in the stub, and the names that each adds to those of its base.
+TYPED = {
+    'ClientOptions': {*OPTIONS} - {'timeout'},  # it is an argument
+    'ServerOptions': {'frame', 'timeout'},
+    'PerCallOptions': {*CALL_OPTIONS},
+    'WaitOptions': {*FAN_OPTIONS} - {'merge'},
+    'FanOptions': {'merge'},
+    'TransportOptions': {*ACCEPTED} - {'timeout'},
+}
+
+
+@pytest.mark.parametrize('kind', TYPED)
+def test_type_checkers_know_each_option(kind):
+    """The types that constructors, views and servers of a pool unpack have the table's options."""
     tree = ast.parse(files('thrift_client').joinpath('typed_options.pyi').read_text())
-    stub = next(node for node in tree.body if isinstance(node, ast.ClassDef))
-    names = [node.target.id for node in stub.body]
-    assert names == [name for name in OPTIONS if name != 'timeout']
+    stubs = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    fields = [node for node in stubs[kind].body if isinstance(node, ast.AnnAssign)]
+    assert {node.target.id for node in fields} == TYPED[kind]
+
+
+@pytest.mark.parametrize(
+    ('kind', 'makers'),
+    [
+        (SourceOptions, [*(made_by.__init__ for made_by in _SCHEMES.values()), CallableSource]),
+        (RegisterOptions, [zookeeper.register, etcd.register]),
+    ],
+)
+def test_type_checkers_know_the_options_of_sources(kind, makers):
+    """Those of all classes of sources and registries; the scheme says whether it is TLS."""
+    found = {
+        parameter.name
+        for maker in makers
+        for parameter in inspect.signature(maker).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    shared = {*PolicyOptions.__annotations__} if kind is SourceOptions else set()
+    assert {*kind.__annotations__} == found - {'tls'} | shared

@@ -31,11 +31,14 @@ from thrift_client.shared.pool_base import PoolBase, is_mistake, is_raised
 from thrift_client.shared.replicated_base import ReplicatedBase, ResponsesBase
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from thrift_client.core.call_options import CallOptions
     from thrift_client.core.scatter import Leg
     from thrift_client.core.service import Method
     from thrift_client.shared.endpoint import Endpoint
     from thrift_client.shared.server_list import Roster
+    from thrift_client.typed_options import ClientOptions, Servers
 
 
 class AsyncThriftPool(PoolBase[AsyncSimpleClient]):
@@ -59,9 +62,9 @@ class AsyncThriftPool(PoolBase[AsyncSimpleClient]):
         frame: bool = False,
         timeout: float | None = 60000,
         *,
-        servers: Iterable[str] | object = (),
+        servers: Servers = (),
         max_threads: int | None = None,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> None:
         check_max_threads(max_threads)
         super().__init__(service, frame, timeout, servers=servers, **options)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ['columns', 'equal', 'from_dict', 'from_json', 'to_dict', 'to_json']
 
 
-def to_dict(value: Any) -> dict[str, Any]:
+def to_dict(value: object) -> dict[str, Any]:
     """Convert a struct to a dict, and the structs in it.
 
     Fields that are not set are left out. Where Python allows no dict or list (an element of a
@@ -50,7 +50,7 @@ def from_dict(type: type[T], data: dict[str, Any]) -> T:
     return made
 
 
-def to_json(value: Any) -> str:
+def to_json(value: object) -> str:
     """Convert a struct to JSON. Raises as `to_dict` does."""
     shape = shape_or_refuse(type(value), 'a struct')
     plain = ToPlain(json=True)
@@ -79,7 +79,7 @@ def _nested(root: str, convert: Callable[[str], Any]) -> Any:
         raise ValueError(f'{root}: the structs are nested too deeply') from None
 
 
-def columns(row_set: Any, schema: Any = None) -> dict[str, Any]:
+def columns(row_set: object, schema: object = None) -> dict[str, Any]:
     """Return the columns of a HiveServer2 `TRowSet` as masked numpy arrays, by name.
 
     Nulls are masked. Strings and binary are arrays of objects, numbers have their own type
@@ -94,7 +94,7 @@ def columns(row_set: Any, schema: Any = None) -> dict[str, Any]:
     return columns(row_set, schema)
 
 
-def equal(a: Any, b: Any) -> bool:
+def equal(a: object, b: object) -> bool:
     """Tell whether two structs are equal that have numpy arrays in them, at any depth.
 
     An array is equal to one with equal elements, and to such a list. Needs the extra

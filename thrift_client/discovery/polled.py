@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from thrift_client.discovery.member import readable_of
 from thrift_client.discovery.source import FunctionReader, Reading, Source
 from thrift_client.discovery.stable import Policy, PolicyOptions
+
+if TYPE_CHECKING:
+    from thrift_client.typed_options import MemberForm
 
 
 class CallableSource(Source):
@@ -25,7 +28,7 @@ class CallableSource(Source):
 
     def __init__(
         self,
-        function: Callable[[], Iterable[Any]],
+        function: Callable[[], Iterable[MemberForm]],
         *,
         interval: float = 30_000,
         **policy: Unpack[PolicyOptions],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from thrift_client.discovery.loop import DONE
 from thrift_client.discovery.member import members_of
 from thrift_client.discovery.source import FunctionReader, Reading, Source
 from thrift_client.discovery.stable import Policy
+
+if TYPE_CHECKING:
+    from thrift_client.typed_options import MemberForm
 
 
 class StaticSource(Source):
@@ -21,7 +24,7 @@ class StaticSource(Source):
 
     ordered = True
 
-    def __init__(self, servers: Iterable[Any]) -> None:
+    def __init__(self, servers: Iterable[MemberForm]) -> None:
         self._members = members_of(servers)
         if not self._members:
             raise ValueError('a list of servers needs at least one')

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from thrift_client import address as addresses
@@ -30,8 +30,52 @@ from thrift_client.discovery.stable import PolicyOptions
 from thrift_client.discovery.static import StaticSource
 from thrift_client.discovery.zookeeper import ZooKeeperSource
 
+if TYPE_CHECKING:
+    from thrift_client.typed_options import AnySource
 
-def source(value: object, **options: Any) -> Watchable:
+
+class SourceOptions(PolicyOptions, total=False):
+    """The keyword arguments of all classes of sources."""
+
+    format: str
+    username: str | None
+    password: str | None
+    endpoint: str | None
+    by_shard: bool
+    session_timeout: float
+    connect_timeout: float
+    timeout: float
+    ca: str | None
+    cert: str | None
+    key: str | None
+    watch: bool
+    interval: float
+    family: int | None
+    nameservers: Sequence[str]
+    min_interval: float
+
+
+class RegisterOptions(TypedDict, total=False):
+    """The keyword arguments of `zookeeper.register` and `etcd.register`."""
+
+    shard: int | None
+    weight: float
+    additional: Mapping[str, str] | None
+    username: str | None
+    password: str | None
+    acl: Iterable[object] | None
+    session_timeout: float
+    connect_timeout: float
+    timeout: float
+    name: str
+    metadata: Mapping[str, object] | None
+    ttl: float
+    ca: str | None
+    cert: str | None
+    key: str | None
+
+
+def source(value: AnySource, **options: Unpack[SourceOptions]) -> Watchable:
     """Create a source from a URL, a list or a function.
 
     `value`: a URL, a list of servers, a function that returns one, or a source. `options`:
@@ -42,22 +86,23 @@ def source(value: object, **options: Any) -> Watchable:
     none of these, or options for a source that exists already), ImportError (the source needs
     an extra that is not installed).
     """
+    given: dict[str, Any] = {**options}
     if isinstance(value, str):
-        return _of_url(value, options)
+        return _of_url(value, given)
     if isinstance(value, Watchable):
-        if options:
+        if given:
             raise TypeError(f'{value!r} is a source already and takes no options')
         return value
     if isinstance(value, list | tuple):
-        return StaticSource(value, **options)
+        return StaticSource(value, **given)
     if callable(value):
-        return CallableSource(value, **options)
+        return CallableSource(value, **given)
     raise TypeError(
         f'a source is a URL, a list, a function or an object with `watch`, not {value!r}'
     )
 
 
-def register(url: str, address: str, **options: Any) -> Registration:
+def register(url: str, address: str, **options: Unpack[RegisterOptions]) -> Registration:
     """Register the server at `address` where `zk://` and `etcd://` sources find it.
 
     `url`: as for `source`. `address`: where clients reach the server. `options`: keyword
@@ -68,12 +113,12 @@ def register(url: str, address: str, **options: Any) -> Registration:
     """
     parts = _split(url)
     if parts.scheme == 'zk':
-        options = _options(parts, options, zookeeper.register)
-        return zookeeper.register(parts.netloc, parts.path, address, **options)
+        given = _options(parts, options, zookeeper.register)
+        return zookeeper.register(parts.netloc, parts.path, address, **given)
     if parts.scheme in ('etcd', 'etcds'):
-        options = _options(parts, options, etcd.register)
+        given = _options(parts, options, etcd.register)
         tls = parts.scheme == 'etcds'
-        return etcd.register(parts.netloc, parts.path, address, tls=tls, **options)
+        return etcd.register(parts.netloc, parts.path, address, tls=tls, **given)
     raise ValueError(f'cannot register a server at {redacted(url)!r}: use a zk:// or etcd:// URL')
 
 

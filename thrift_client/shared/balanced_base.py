@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from time import monotonic
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -17,9 +16,10 @@ from thrift_client.shared.pool_base import Overrides, PoolBase, S
 from thrift_client.shared.server_list import ServerList
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Self, Unpack
 
     from thrift_client.core.service import Method
+    from thrift_client.typed_options import ClientOptions, Servers
 
 
 class BalancedBase(PoolBase[S]):
@@ -31,10 +31,10 @@ class BalancedBase(PoolBase[S]):
         frame: bool = False,
         timeout: float | None = 60000,
         *,
-        servers: Iterable[str] | object = (),
+        servers: Servers = (),
         balance: str | Balancer = 'p2c',
         max_threads: int | None = None,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> None:
         self._balance = balancer(balance)
         super().__init__(

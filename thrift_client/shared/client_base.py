@@ -17,10 +17,11 @@ from thrift_client.shared.endpoint import Endpoint
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, NoReturn, Self
+    from typing import Any, NoReturn, Self, Unpack
 
     from thrift_client.options import Options
     from thrift_client.stats import ClientStats
+    from thrift_client.typed_options import ClientOptions, PerCallOptions
 
 
 class ClientBase:
@@ -50,7 +51,7 @@ class ClientBase:
         timeout: float | None = 60000,
         *,
         name: str | None = None,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> None:
         given = with_frame({'timeout': timeout, **options}, frame)
         self._set_up(service, addresses.parse(host, port), (given,), name)
@@ -130,7 +131,7 @@ class ClientBase:
         """The client's name in pools, errors and logs."""
         return self._endpoint.name
 
-    def with_options(self, **options: Any) -> Self:
+    def with_options(self, **options: Unpack[PerCallOptions]) -> Self:
         """Return a view of this client with other per-call options.
 
         `timeout` (ms; None: no limit; it holds for every method), `retry`, `idempotent`,

@@ -19,14 +19,16 @@ from thrift_client.shared.server_list import ServerList
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Self
+    from typing import Self, Unpack
 
     from thrift_client.core.service import Method
+    from thrift_client.routing.base import Router
     from thrift_client.routing.explain import Explanation, Plan
     from thrift_client.shared.endpoint import Endpoint
     from thrift_client.shared.server_list import Roster
+    from thrift_client.typed_options import ClientOptions, FanOptions, Servers
 
-KeyFunction = Callable[..., Any]
+KeyFunction = Callable[..., object]
 
 
 def key_of(function: KeyFunction | None, values: tuple[Any, ...]) -> Any:
@@ -97,7 +99,7 @@ class KeyedMethod(PoolMethod):
         """
         return self._pool.set_hash(self._method.name, function)
 
-    def set_split(self, argument: str, merge: Any = None) -> Any:
+    def set_split(self, argument: str, merge: object = None) -> Any:
         """Split this method's calls by the keys in one argument; returns the pool.
 
         `argument` names a list, set or map. Each element (of a map, each key) is routed by the
@@ -149,12 +151,12 @@ class HashBase(PoolBase[S]):
         frame: bool = False,
         timeout: float | None = 60000,
         *,
-        servers: Iterable[str] | object = (),
-        routing: Any = 'modulo',
+        servers: Servers = (),
+        routing: str | Router = 'modulo',
         failover: int = 0,
         replicas: int = 1,
         max_threads: int | None = None,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> None:
         self._router = router(routing)
         self._routes = Routes(check_count('failover', failover, 0))
@@ -167,6 +169,11 @@ class HashBase(PoolBase[S]):
             max_threads=max_threads,
             **options,
         )
+
+    if TYPE_CHECKING:
+
+        def with_options(self, **options: Unpack[FanOptions]) -> Self:
+            """Return a view, also with other options for calls to several servers."""
 
     def _new_server_list(self) -> ServerList:
         servers = self._routes.servers = ServerList(self._make_server, self._router)
@@ -261,9 +268,9 @@ class HashBase(PoolBase[S]):
     def plan(
         self,
         *,
-        add: Iterable[Any] = (),
-        remove: Iterable[Any] = (),
-        keys: Iterable[Any],
+        add: Iterable[str | tuple[str, float]] = (),
+        remove: Iterable[str | S] = (),
+        keys: Iterable[object],
     ) -> Plan:
         """Return which of these keys would move, and between which servers; change nothing.
 

@@ -31,7 +31,7 @@ from thrift_client.shared.server_list import Roster, ServerList, closed, log, no
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from typing import NoReturn, Self, TypeGuard
+    from typing import NoReturn, Self, TypeGuard, Unpack
 
     from thrift_client.core.call_options import CallOptions
     from thrift_client.core.service import Method
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from thrift_client.shared.client_base import ClientBase
     from thrift_client.shared.pin import PinBase
     from thrift_client.stats import PoolStats
+    from thrift_client.typed_options import AnySource, PerCallOptions, ServerOptions
 
 S = TypeVar('S', bound='ClientBase')
 
@@ -78,7 +79,7 @@ class PoolBase(Generic[S]):
         frame: bool = False,
         timeout: float | None = 60000,
         *,
-        servers: Iterable[str] | object = (),
+        servers: Any = (),
         **options: Any,
     ) -> None:
         kind = type(self)
@@ -138,7 +139,7 @@ class PoolBase(Generic[S]):
         name: str | None = None,
         *,
         weight: float = 1,
-        **options: Any,
+        **options: Unpack[ServerOptions],
     ) -> S:
         """Add a server by its address, or an existing SimpleClient of the same service.
 
@@ -203,7 +204,7 @@ class PoolBase(Generic[S]):
         self._servers.remove(found._endpoint.client)
         return found
 
-    def follow(self, source: Any) -> Self:
+    def follow(self, source: AnySource) -> Self:
         """Follow a source of servers: the pool has those, and the servers added by hand.
 
         `source`: a URL (`'zk://…'`, `'etcd://…'`, `'dns://…'`, `'srv://…'`, `'file:…'`), or an
@@ -251,7 +252,7 @@ class PoolBase(Generic[S]):
         """
         return self._method(method)(*args, **kwargs)
 
-    def with_options(self, **options: Any) -> Self:
+    def with_options(self, **options: Unpack[PerCallOptions]) -> Self:
         """Return a view of this pool with other per-call options: those of SimpleClient.
 
         Pools that call several servers at once also take `wait_for`, for how many good
@@ -272,9 +273,9 @@ class PoolBase(Generic[S]):
             own['_overrides'] = Overrides({**before, **given})
         if len(given) < len(options):
             more = {
-                name: check(options[name])
-                for name, check in self._more_options.items()
-                if name in options
+                name: self._more_options[name](value)
+                for name, value in options.items()
+                if name in self._more_options
             }
             own['_fan_options'] = {**self._fan_options, **more}
         return self._view(own)

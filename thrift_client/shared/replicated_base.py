@@ -15,16 +15,22 @@ from thrift_client.shared.bound_methods import pool_class_for
 from thrift_client.shared.pool_base import PoolBase, S
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Self, Unpack
 
     from thrift_client.core.service import Method
     from thrift_client.shared.endpoint import Endpoint
+    from thrift_client.typed_options import FanOptions
 
 
 class ReplicatedBase(PoolBase[S]):
     """A pool that makes each call on all of its servers at once."""
 
     _more_options: ClassVar = FAN_OPTIONS
+
+    if TYPE_CHECKING:
+
+        def with_options(self, **options: Unpack[FanOptions]) -> Self:
+            """Return a view, also with other options for calls to several servers."""
 
     def _scatter(
         self,

@@ -37,10 +37,11 @@ from thrift_client.sync.connection import Connection
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
-    from typing import Any, Self
+    from typing import Any, Self, Unpack
 
     from thrift_client.core.passage import Written
     from thrift_client.core.wire import Wire
+    from thrift_client.typed_options import TransportOptions
 
 #: The options that concern one connection. The other options of `SimpleClient` would have no
 #: effect.
@@ -94,7 +95,7 @@ class ApacheTransport(TTransportBase, CReadableTransport):
         port: int | None = None,
         frame: bool = False,
         timeout: float | None = 60000,
-        **options: Any,
+        **options: Unpack[TransportOptions],
     ) -> None:
         given = with_frame({'timeout': timeout, **options}, frame)
         address = addresses.parse(host, port)

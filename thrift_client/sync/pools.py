@@ -29,12 +29,14 @@ from thrift_client.sync.workers import Workers
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+    from typing import Unpack
 
     from thrift_client.core.call_options import CallOptions
     from thrift_client.core.scatter import Leg, Scatter
     from thrift_client.core.service import Method
     from thrift_client.shared.endpoint import Endpoint
     from thrift_client.shared.server_list import Roster
+    from thrift_client.typed_options import ClientOptions, Servers
 
 
 class ThriftPool(PoolBase[SimpleClient]):
@@ -60,9 +62,9 @@ class ThriftPool(PoolBase[SimpleClient]):
         frame: bool = False,
         timeout: float | None = 60000,
         *,
-        servers: Iterable[str] | object = (),
+        servers: Servers = (),
         max_threads: int | None = None,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> None:
         self._workers = Workers(check_max_threads(max_threads))
         super().__init__(service, frame, timeout, servers=servers, **options)

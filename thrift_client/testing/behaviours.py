@@ -102,7 +102,7 @@ def delay(ms: float) -> Behaviour:
 
 
 def reply(
-    value: Any = None,
+    value: object = None,
     *,
     seqid_by: int = 0,
     name: str | None = None,
@@ -118,7 +118,7 @@ def reply(
 
 
 def answer(
-    function: Callable[[Any], Any],
+    function: Callable[[Any], object],
     *,
     seqid_by: int = 0,
     name: str | None = None,

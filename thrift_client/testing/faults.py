@@ -65,7 +65,7 @@ class FaultServer:
         framed: bool = False,
         ssl_context: ssl.SSLContext | None = None,
         on_connect: Script | None = None,
-        token: Callable[[Request], Any] | None = None,
+        token: Callable[[Request], object] | None = None,
         ledger: Ledger | None = None,
     ) -> None:
         self.ledger = Ledger() if ledger is None else ledger

@@ -27,7 +27,7 @@ class Ledger:
         self._executions: list[Execution] = []
         self._changed = threading.Condition()
 
-    def record(self, method: str, seqid: int, token: Any, connection: int) -> None:
+    def record(self, method: str, seqid: int, token: object, connection: int) -> None:
         """Enter one execution, stamped with the monotonic clock in seconds.
 
         `method`: the wire name, without the name of a multiplexed service. `seqid`: the
@@ -51,7 +51,7 @@ class Ledger:
         with self._changed:
             return len(self._executions)
 
-    def count(self, token: Any) -> int:
+    def count(self, token: object) -> int:
         """Return how often a call with this token was executed."""
         return sum(execution.token == token for execution in self.executions)
 

@@ -19,7 +19,14 @@ from thrift_client.testing.twisted_kind import TwistedServer
 
 if TYPE_CHECKING:
     from ssl import SSLContext
-    from types import TracebackType
+    from types import ModuleType, TracebackType
+
+    from thrift_client.typed_options import (
+        ProtocolFactory,
+        ProtocolName,
+        TransportFactory,
+        TransportName,
+    )
 
 FORKING = ('forking', 'processpool')
 KINDS = (*threads.KINDS, *FORKING, 'twisted')
@@ -55,12 +62,12 @@ class Server:
 
     def __init__(
         self,
-        service: Any,
-        handler: Any,
+        service: ModuleType,
+        handler: object,
         server: str = 'threaded',
         *,
-        protocol: Any = 'binary',
-        transport: Any = 'buffered',
+        protocol: ProtocolName | ProtocolFactory = 'binary',
+        transport: TransportName | TransportFactory = 'buffered',
         host: str = '127.0.0.1',
         port: int = 0,
         ssl: SSLContext | None = None,

@@ -22,7 +22,7 @@ import uuid as _uuid
 from asyncio import Task as _Task
 from concurrent.futures import Future as _Future
 
-from thrift_client import typed as _typed, typed_aio as _typed_aio
+from thrift_client import typed as _typed, typed_aio as _typed_aio, typed_options as _options
 from thrift_client.response import ThriftResponse as _ThriftResponse
 """
 
@@ -55,6 +55,11 @@ class Kind(NamedTuple):
     def future(self) -> str:
         """The type that `submit` returns."""
         return '_Task' if self.waits else '_Future'
+
+    @property
+    def seen(self) -> str:
+        """The module of the class that type checkers see."""
+        return '_typed_aio' if self.waits else '_typed'
 
     @property
     def simple(self) -> str:
@@ -105,8 +110,8 @@ _PLACE = (
 )
 _NEW = (
     'self, host: _builtins.str | None = ..., port: _builtins.int | None = ..., '
-    'server: _typing.Any = ..., name: _builtins.str | None = ..., *, '
-    'weight: _builtins.float = ..., **options: _typing.Any'
+    'server: {}.Server | None = ..., name: _builtins.str | None = ..., *, '
+    'weight: _builtins.float = ..., **options: _typing.Unpack[_options.ServerOptions]'
 )
 #: A method of the service may be called `property` or `overload`.
 _PROPERTY = '    @_builtins.property'
@@ -130,8 +135,7 @@ def _client(kind: Kind, methods: list[Method]) -> list[str]:
     if kind.keyed and not kind.name.startswith('Threaded'):
         for method in own:
             lines += [*_keyed_method(kind, method), '']
-    seen = '_typed_aio' if kind.waits else '_typed'
-    lines.append(f'class _{kind.name}({seen}.{kind.name}):')
+    lines.append(f'class _{kind.name}({kind.seen}.{kind.name}):')
     if kind.keyed:
         lines += [f'    {m.name}: {_keyed_name(kind, m)}[_{kind.name}]' for m in own]
     else:
@@ -150,18 +154,23 @@ def _client(kind: Kind, methods: list[Method]) -> list[str]:
             f'    def servers(self) -> _builtins.tuple[{kind.simple}, ...]: ...',
             f'    def get_server({_PLACE}) -> {kind.simple}: ...',
             f'    def random_server(self) -> {kind.simple}: ...',
-            f'    def add_server({_NEW}) -> {kind.simple}: ...',
+            f'    def add_server({_NEW.format(kind.seen)}) -> {kind.simple}: ...',
             f'    def __iter__(self) -> _abc.Iterator[{kind.simple}]: ...',
         ]
     lines += _by_name(kind, 'call', kind.gives, methods, own)
     lines += _by_name(kind, 'submit', f'{kind.future}[{kind.gives}]', methods, own)
     if kind.gives == _ALL:
         lines += _by_name(kind, 'as_completed', f'{kind.iterator}[{_ONE}]', methods, own)
-    view = '    def with_options(self, {}**options: _typing.Any) -> {}: ...'
     if kind.gives == _ALL or kind.keyed:
-        merged = view.format('*, merge: _abc.Callable[..., _typing.Any], ', '_typing.Any')
-        lines += [_OVERLOAD, merged, _OVERLOAD]
-    return [*lines, view.format('', '_typing.Self')]
+        merged = _view('WaitOptions', '_typing.Any', '*, merge: _options.Merge, ')
+        return [*lines, _OVERLOAD, merged, _OVERLOAD, _view('FanOptions', '_typing.Self')]
+    return [*lines, _view('PerCallOptions', '_typing.Self')]
+
+
+def _view(options: str, gives: str, more: str = '') -> str:
+    """Return the definition of `with_options`; `more` is an argument that changes its result."""
+    unpacked = f'**options: _typing.Unpack[_options.{options}]'
+    return f'    def with_options(self, {more}{unpacked}) -> {gives}: ...'
 
 
 def _keyed_name(kind: Kind, method: Method) -> str:
