@@ -25,7 +25,7 @@ from thrift_client import (
     deadline,
     errors,
 )
-from thrift_client.aio import AsyncReplicatedClient
+from thrift_client.aio import AsyncReplicatedClient, AsyncSimpleClient
 from thrift_client.testing import ClosedPort, per_connection
 from thrift_client.testing.behaviours import (
     answer,
@@ -266,6 +266,29 @@ def test_events_of_a_call_that_takes_too_long(option, fault_server, client_of):
         ('AttemptFailed', errors.ConnectError),
         ('CallFinished', errors.ConnectError),
     ]
+
+
+@pytest.mark.parametrize('option', ['timeout', 'connect_timeout'])
+def test_a_coroutine_gets_no_more_time_than_its_calls(option, fault_server):
+    """One that sleeps past the limit is ended, and the call that had to connect isn't sent."""
+    server = fault_server(test_service, ECHO)
+
+    async def sleep(_view):
+        await asyncio.sleep(0.12)
+
+    async def error_of_a_call():
+        limit = {option: 100}
+        async with AsyncSimpleClient(
+            test_service, server.address, on_connect=sleep, **limit
+        ) as client:
+            with pytest.raises(errors.ConnectError) as caught:
+                await client.getk('k')
+            return caught.value
+
+    error = asyncio.run(error_of_a_call())
+    assert 'waiting for on_connect' in str(error.__cause__)
+    assert error.maybe_executed is False
+    assert not server.ledger.executions
 
 
 def test_the_timeout_of_the_call_limits_it(fault_server, client_of):

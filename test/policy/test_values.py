@@ -1,5 +1,6 @@
 """Values from functions: `ssl=` and `sasl=` for each connection, `headers=` for each call."""
 
+import signal
 import threading
 import time
 
@@ -419,3 +420,45 @@ def test_errors_of_functions_are_raised_unchanged(way, kind, option, warm, fault
     assert [(each.ejected, each.busy) for each in getattr(stats, 'servers', [stats])] == [
         (False, 0)
     ] * len(servers[:1] if kind in CLIENTS else servers)
+
+
+def test_a_submitted_call_shares_its_headers_with_no_other(closing):
+    """Those of `on_connect` ask the function themselves, as without `submit`."""
+    asked = []
+
+    def headers():
+        asked.append(1)
+        return {}
+
+    def greet(view):
+        view.ping()
+        view.ping()
+
+    for begin in (lambda client: client.ping(), lambda client: client.submit('ping').result(10)):
+        client, servers = client_of_http(SimpleClient, closing, headers=headers, on_connect=greet)
+        begin(client)
+        assert len(servers[0].requests) == 3
+    assert len(asked) == 6
+
+
+@pytest.mark.parametrize('kind', [SimpleClient, *BLOCKING_POOLS], ids=name)
+def test_a_signal_handler_ends_submit(kind, closing):
+    """It interrupts the function that is asked for headers; no future gets its exception."""
+    error = TimeoutError('the alarm')
+
+    def ring(_number, _frame):
+        raise error
+
+    def headers():
+        signal.raise_signal(signal.SIGUSR1)
+        return {}
+
+    client, servers = client_of_http(kind, closing, headers=headers)
+    before = signal.signal(signal.SIGUSR1, ring)
+    try:
+        with pytest.raises(TimeoutError) as caught:
+            client.submit('ping')
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert caught.value is error
+    assert not any(server.requests for server in servers)

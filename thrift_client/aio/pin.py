@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from time import monotonic
 from weakref import ref
@@ -10,15 +11,20 @@ from thrift_client.aio.connection import running_loop
 from thrift_client.aio.course import take_headers
 from thrift_client.aio.place import AsyncPlace
 from thrift_client.aio.stream import done_by, within
+from thrift_client.core.classify import timed_out
 from thrift_client.deadlines import LAST_WORD
 from thrift_client.shared.pin import PinBase, PinTurn, greeting_failed, moved
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from typing import Any
 
     from thrift_client.core.call import Call
     from thrift_client.shared.endpoint import Endpoint
+
+#: The phase in which `on_connect` is awaited.
+_GREETING = 'waiting for on_connect'
 
 
 class AsyncPin(PinBase):
@@ -162,9 +168,7 @@ async def greet(
     try:
         value = endpoint.options.on_connect(pin.view())
         if hasattr(value, '__await__'):
-            # A call that it makes ends by itself, and then says what it waited for.
-            until = None if ends is None else ends + LAST_WORD
-            await within(value, until, 'waiting for on_connect')
+            await _greeted(value, pin, ends)
         kept = pin.take_back()
     except BaseException as exc:
         pin.give_up(connections, exc)
@@ -173,3 +177,32 @@ async def greet(
             raise
         raise error from exc
     return kept or await connections.open_new(expires, pin)
+
+
+async def _greeted(greeting: Awaitable[object], pin: AsyncPin, ends: float | None) -> None:
+    """Await a coroutine of `on_connect` until `ends`. Raises CallTimeout.
+
+    If it makes a call just then, that ends by itself, and gets LAST_WORD to say what it waited for.
+    """
+    if ends is None:
+        await greeting
+        return
+    loop, left = asyncio.get_running_loop(), max(0.0, ends - monotonic())
+    limit = asyncio.timeout(left + LAST_WORD)
+
+    def end() -> None:
+        if pin.turns:  # no call has one
+            limit.reschedule(loop.time())
+
+    timer = loop.call_later(left, end)
+    try:
+        async with limit:
+            await greeting
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise timed_out(_GREETING) from None
+    finally:
+        timer.cancel()
+    if monotonic() >= ends:
+        raise timed_out(_GREETING)

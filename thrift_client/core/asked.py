@@ -29,9 +29,12 @@ class Asked:
 
     def headers(self) -> Any:
         """Return what the function returned. Raises what it raised."""
-        if self._error is not None:
+        if self._error is None:
+            return self._headers
+        try:
             raise self._error
-        return self._headers
+        finally:
+            del self  # the traceback holds this frame: a cycle
 
 
 _current: ContextVar[Asked | None] = ContextVar('thrift_client.asked', default=None)

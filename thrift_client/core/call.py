@@ -239,7 +239,9 @@ class Call:
         """Ask for the headers of this attempt. Raises as `set_headers` and a function of theirs."""
         given = self.wanted_headers()
         if callable(given):
-            asked = answer_of(given)
+            pin = self.options.pin
+            # The calls of `on_connect` are other ones than the call that was submitted.
+            asked = None if pin is not None and pin.is_greeting else answer_of(given)
             if asked is not None:
                 self._began_earlier(asked.seconds)
             given = ask(given) if asked is None else asked.headers()

@@ -155,11 +155,16 @@ class Workers:
 
 
 def _asked(headers: Callable[[], Any]) -> Asked:
-    """Ask a `headers=` function; what it raises is the call's exception."""
+    """Ask a `headers=` function; what it raises is the call's exception.
+
+    Raises what a signal handler does.
+    """
     began = monotonic()
     try:
         return Asked(headers, ask(headers), None, monotonic() - began)
-    except Exception as exc:  # noqa: BLE001 - whoever asks for the call's result gets it
+    except Exception as exc:
+        if is_foreign(exc):
+            raise
         return Asked(headers, None, exc, monotonic() - began)
 
 

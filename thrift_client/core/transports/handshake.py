@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from thrift_client.core.transports import TRANSPORTS, sasl
 from thrift_client.core.transports.http_site import authorization
-from thrift_client.core.transports.secrets import redacted
+from thrift_client.core.transports.secrets import Secrets
 from thrift_client.errors import AuthError, ConnectError
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -138,7 +138,7 @@ def _open_tunnel(where: str, credentials: tuple[str, str] | None) -> Talk:
             raise ConnectError(
                 f'the proxy gave no answer to CONNECT {where}', phase='connecting'
             )
-    first = redacted(answer.partition(b'\r\n')[0], secrets).decode('latin-1')
+    first = Secrets(secrets).hidden_in(answer.partition(b'\r\n')[0]).decode('latin-1')
     status = ''.join(first.split()[1:2])
     if status == '407':
         raise AuthError(

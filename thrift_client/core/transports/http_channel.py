@@ -21,7 +21,7 @@ from thrift_client.core.failures import (
 )
 from thrift_client.core.transports.base import Channel
 from thrift_client.core.transports.cookies import seconds_of_date
-from thrift_client.core.transports.secrets import redacted
+from thrift_client.core.transports.secrets import Secrets
 from thrift_client.errors import AuthError, DecodeError, HttpStatusError
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -108,25 +108,22 @@ class Http(Channel):
             for name, value in self._headers.items()
         )
 
-    def redacted(self, data: bytes) -> bytes:
-        """Return a server's text without what it may repeat of the request's secrets."""
-        return redacted(data, [*self.site.secrets, *(self._headers or {}).values()])
-
-    def redacted_header(self, value: str) -> str:
-        """Return the value of a header without what it may repeat of the request's secrets."""
-        return self.redacted(value.encode('latin-1')).decode('latin-1')
+    def secrets(self) -> Secrets:
+        """Return what the request has that no error may repeat."""
+        return Secrets([*self.site.secrets, *(self._headers or {}).values()])
 
     def clarify(self, error: DecodeError, message: bytes) -> DecodeError:
         """Return the error for a response of status 200 whose body can't be decoded."""
-        kind = self.redacted_header(self.reply_headers.get('content-type', 'no content type'))
+        secrets = self.secrets()
+        kind = _hidden_in(self.reply_headers.get('content-type', 'no content type'), secrets)
         text = f'HTTP status 200 with {kind} and '
         if not message:
             text += 'an empty body'
         else:
-            text += f'{len(message)} bytes: {_quoted(self.redacted(message[:BODY_START]))}'
+            text += f'{len(message)} bytes: {_quoted(secrets.hidden_in(message[:BODY_START]))}'
         said = self.reply_headers.get(_SAID)
         if said:
-            text += f'; the server says {_quoted(self.redacted(said.encode("latin-1")))}'
+            text += f'; the server says {_quoted(secrets.hidden_in(said.encode("latin-1")))}'
         clear = DecodeError(
             f'{text}: {error.reason}',
             maybe_executed=True,
@@ -300,9 +297,10 @@ class HttpAssembler:
     def _status_error(self) -> HttpStatusError | AuthError:
         status = self._response.status_code
         channel = self._channel
-        headers = {name: channel.redacted_header(value) for name, value in self._headers}
-        reason = channel.redacted(bytes(self._response.reason)).decode('latin-1')
-        body = channel.redacted(self._body.getvalue()[:BODY_START])
+        secrets = channel.secrets()
+        headers = {name: _hidden_in(value, secrets) for name, value in self._headers}
+        reason = secrets.hidden_in(bytes(self._response.reason)).decode('latin-1')
+        body = secrets.hidden_in(self._body.getvalue()[:BODY_START])
         text = f'HTTP status {status} {reason}'.rstrip()
         if _SAID in headers:
             text += f' ({_quoted(headers[_SAID].encode("latin-1"))})'
@@ -324,6 +322,11 @@ class HttpAssembler:
         error.body = body
         error.retry_after = _wait(headers.get('retry-after', ''), channel.site.wall_clock)
         return error
+
+
+def _hidden_in(value: str, secrets: Secrets) -> str:
+    """Return the value of a header without secrets."""
+    return secrets.hidden_in(value.encode('latin-1')).decode('latin-1')
 
 
 class _Inflater:

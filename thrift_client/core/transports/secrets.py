@@ -16,21 +16,30 @@ _VALUE = re.compile(r'=\s*"?([^\s",;]+)')
 _HIDDEN = b'***'
 
 
-def redacted(data: bytes, texts: Iterable[str]) -> bytes:
-    """Return a server's text without what it repeats of these texts, such as headers' values.
+class Secrets:
+    """What no text of a server may repeat: these texts, such as headers' values, and their parts.
 
-    Each is a secret as a whole, and so are its parts; in any case, and as URLs, JSON and HTML write
-    it. The text may be cut within a secret.
+    In any case, and as URLs, JSON and HTML write them.
     """
-    forms = sorted({form for text in texts for form in _forms(text)}, key=len, reverse=True)
-    if not forms:
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        forms = {form.lower() for text in texts for form in _forms(text)}
+        self._forms = sorted(forms, key=len, reverse=True)
+        self._any = re.compile(b'|'.join(map(re.escape, self._forms)), re.IGNORECASE)
+
+    def hidden_in(self, data: bytes) -> bytes:
+        """Return a text without them. It may be cut within one."""
+        if not self._forms:
+            return data
+        data = self._any.sub(_HIDDEN, data)
+        lower = data.lower()
+        for form in self._forms:
+            at = max(0, len(data) - len(form))
+            while (at := lower.find(form[:_LEAST], at)) >= 0:
+                if form.startswith(lower[at:]):
+                    return data[:at] + _HIDDEN
+                at += 1
         return data
-    data = re.sub(b'|'.join(map(re.escape, forms)), _HIDDEN, data, flags=re.IGNORECASE)
-    for form in forms:
-        for size in range(len(form) - 1, _LEAST - 1, -1):
-            if data[-size:].lower() == form[:size].lower():
-                return data[:-size] + _HIDDEN
-    return data
 
 
 def _forms(text: str) -> Iterator[bytes]:
