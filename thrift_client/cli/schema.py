@@ -18,6 +18,7 @@ from thrift_client import convert
 from thrift_client.cli.safe import as_json
 from thrift_client.cli.service import is_loaded
 from thrift_client.core.service import Method, Service
+from thrift_client.idl.load import find
 from thrift_client.idl.shapes import shape_of
 from thrift_client.idl.types import Field, Shape, Type, parts_of
 
@@ -252,7 +253,11 @@ def types_in(service: Service) -> dict[str, Any]:
     By name, as its file refers to them: `Order`, `money.Currency`.
     """
     package = service.module.__name__.rpartition('.')[0]
-    own = sys.modules.get(f'{package}.ttypes') or sys.modules.get(package)
+    origin = getattr(service.module, '__thrift_origin__', None)
+    if origin:  # its file's module may be registered under another name
+        own = find(*origin)
+    else:
+        own = sys.modules.get(f'{package}.ttypes') or sys.modules.get(package)
     included = [each for each in vars(own).values() if is_loaded(each)] if own else []
     types = [type_ for method in service.methods.values() for type_ in types_of(method)]
     declared = [
