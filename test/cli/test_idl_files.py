@@ -254,6 +254,30 @@ def test_fields_are_described_by_their_names_in_the_idl(cli, tmp_path):
     assert done.returncode == 3, done.stderr  # not refused before it connects
 
 
+def test_members_are_described_by_their_names_in_the_idl(cli, tmp_path):
+    """Also if two have one number, with the docs of each; a call takes Python's names, too."""
+    (tmp_path / 'kinds.thrift').write_text(
+        'enum Kind { /** One. */ from = 1, /** Alias. */ as = 1, in = 2 }\n'
+        'struct S { 1: Kind kind = Kind.in }\nservice K { Kind get(1: S s) }\n'
+    )
+    target = ('-s', 'kinds.thrift')
+    assert cli('describe', *target, 'Kind').stdout.splitlines() == [
+        'enum Kind {', '  // One.', '  from = 1', '  // Alias.', '  as = 1', '  in = 2', '}',
+    ]  # fmt: skip
+    assert json.loads(cli('describe', *target, '--json', 'Kind').stdout) == [
+        {
+            'type': 'Kind', 'kind': 'enum', 'doc': None,
+            'members': {'from': 1, 'as': 1, 'in': 2}, 'docs': {'from': 'One.', 'as': 'Alias.'},
+        }
+    ]  # fmt: skip
+    assert cli('describe', *target, 'S').stdout.splitlines()[1:] == [
+        '  1: Kind kind = Kind.in', '}', '{"kind": "in"}',
+    ]  # fmt: skip
+    for name in ('in', 'in_', 'Kind.in'):
+        given = json.dumps({'s': {'kind': name}})
+        assert cli('call', *target, '-a', '127.0.0.1:1', 'get', given).returncode == 3
+
+
 def test_types_of_one_name_are_told_apart_by_their_files(cli, names):
     """As the IDL does; a name that only one file has needs no file."""
     text = cli('describe', '-s', names, 'move').stdout
