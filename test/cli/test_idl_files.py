@@ -292,6 +292,31 @@ def test_types_of_one_name_are_told_apart_by_their_files(cli, names):
     assert list(structs) == ['home.Item', 'work.Item']
 
 
+@pytest.mark.parametrize('first', ['left/common.thrift', 'mid.thrift'])
+def test_types_of_files_of_one_name_are_told_apart(cli, tmp_path, first):
+    """A name is that of the file that is included; the other's has its folder, too."""
+    for folder, member in (('left', 'X'), ('right', 'Y')):
+        (tmp_path / folder).mkdir()
+        text = f'enum Kind {{ {member} = 1 }} struct {member} {{ 1: Kind kind }}'
+        (tmp_path / folder / 'common.thrift').write_text(text)
+    mid = 'include "right/common.thrift"\nstruct M { 1: common.Y y, 2: common.Kind kind }'
+    (tmp_path / 'mid.thrift').write_text(mid)
+    service = 'service Main { mid.M get(1: common.X x, 2: common.Kind kind) }'
+    includes = f'include "{first}"\ninclude "left/common.thrift"\ninclude "mid.thrift"\n'
+    (tmp_path / 'main.thrift').write_text(includes + service)
+    target = ('-s', 'main.thrift')
+    text = cli('describe', *target).stdout
+    assert '  enum common.Kind {\n    X = 1\n' in text
+    assert '  enum right/common.Kind {\n    Y = 1\n' in text
+    assert '    1: common.Y y\n    2: right/common.Kind kind\n' in text
+    assert '  X = 1' in cli('describe', *target, 'common.Kind').stdout
+    assert '  Y = 1' in cli('describe', *target, 'right/common.Kind').stdout
+    done = cli('describe', *target, 'Kind')
+    assert 'use common.Kind or right/common.Kind' in done.stderr
+    (found,) = json.loads(cli('describe', *target, '--json').stdout)
+    assert found['enums'] == {'right/common.Kind': {'Y': 1}, 'common.Kind': {'X': 1}}
+
+
 def test_a_skeleton_has_a_limited_size(cli, tmp_path):
     """Each level of these structs is twice as large; `call` accepts what is shown of them."""
     levels = [f'struct S{n} {{ 1: S{n + 1} a, 2: S{n + 1} b }}' for n in range(40)]

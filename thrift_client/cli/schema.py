@@ -269,14 +269,22 @@ def types_in(service: Service) -> dict[str, Any]:
 
 
 def name_in(kind: Any, package: str) -> str:
-    """Return the name of a struct or enum, with that of its file unless that is the package's."""
+    """Return the name of a struct or enum, with that of its file unless that is the package's.
+
+    If the package's file includes another file that declares this name, it has the folder, too.
+    """
     cls = kind.cls if isinstance(kind, Shape) else kind
     home = package_of(cls)
     if home == package:
         return str(cls.__name__)
     origin = vars(cls).get('__thrift_origin__')
-    stem = home.rpartition('.')[2] if origin is None else Path(origin[0]).stem
-    return f'{stem}.{cls.__name__}'
+    if origin is None:
+        return f'{home.rpartition(".")[2]}.{cls.__name__}'
+    file = Path(origin[0])
+    included = getattr(sys.modules.get(package), file.stem.replace('.', '_'), None)
+    other = is_loaded(included) and included.__file__ != origin[0]
+    folder = f'{file.parent.name}/' if other and hasattr(included, cls.__name__) else ''
+    return f'{folder}{file.stem}.{cls.__name__}'
 
 
 def package_of(cls: Any) -> str:
