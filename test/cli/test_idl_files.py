@@ -254,6 +254,32 @@ def test_fields_are_described_by_their_names_in_the_idl(cli, tmp_path):
     assert done.returncode == 3, done.stderr  # not refused before it connects
 
 
+def test_flags_take_names_of_the_idl(cli, tmp_path):
+    """As signatures and skeletons show them; those of Python, too."""
+    (tmp_path / 'flags.thrift').write_text(
+        'struct S { 1: i32 lambda }\n'
+        'service K { i32 from(1: string class, 2: S s), i32 del(1: i32 class_) }\n'
+    )
+    servers = ('-a', 'one=127.0.0.1:1', '-a', 'two=127.0.0.1:2')
+    target = ('-s', 'flags.thrift', *servers)
+    skeleton = '{"class": "", "s": {"lambda": 0}}'
+    assert skeleton in cli('describe', '-s', 'flags.thrift', 'from').stdout
+    done = cli('call', *target, 'from')
+    assert done.stderr == f"Error: from_ needs 'class', 's': {skeleton}\n"
+    for key in ('class', 'class_'):
+        done = cli('route', *target, '--key', key, 'from', '{"class": "x", "s": {"lambda": 0}}')
+        assert (done.returncode, "'x'" in done.stdout) == (0, True), done.stderr
+    done = cli('route', *target, '--key', 'clas', 'from', skeleton)
+    assert "from_ has no argument 'clas' (it has class, s)" in done.stderr
+    for name in ('from', 'from_'):
+        flags = ('--idempotent', name, '--timeouts', f'{name}=5s')
+        done = cli('call', *target, *flags, 'from', skeleton)
+        assert done.returncode == 3, done.stderr  # not refused before it connects
+    for key in ('class', 'class_'):
+        done = cli('shell', *target, '--key', key, stdin=f'from {skeleton}\n')
+        assert done.returncode == 3, done.stderr
+
+
 def test_members_are_described_by_their_names_in_the_idl(cli, tmp_path):
     """Also if two have one number, with the docs of each; a call takes Python's names, too."""
     (tmp_path / 'kinds.thrift').write_text(

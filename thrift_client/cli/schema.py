@@ -39,6 +39,16 @@ def arguments_of(method: Method) -> tuple[Field, ...]:
     return tuple(fields[name] for name in method.parameters)
 
 
+def method_names(service: Service) -> list[str]:
+    """Return the names of a service's methods in the IDL."""
+    return [method.wire_name for method in service.methods.values()]
+
+
+def name_to_type(of: Shape, field: Field) -> str:
+    """Return a field's name in the IDL; in Python if the former is another field's there."""
+    return field.idl_name if of.field(field.idl_name) in (None, field) else field.name
+
+
 def type_of(method: Method) -> Type | None:
     """Return the type that a method returns; None for a void or oneway one."""
     success = None if method.oneway else shape(method.result).field('success')
@@ -173,14 +183,13 @@ def _struct(of: Shape, within: tuple[Shape, ...], levels: int) -> dict[str, Any]
     if of in within or len(within) == levels:
         return {}  # a recursive struct is shown only once
     within = (*within, of)
-    if of.kind == 'union':
-        return {field.name: _skeleton(field.type, within, levels) for field in of.fields[:1]}
-    known = defaults(of)
+    union = of.kind == 'union'
+    known = {} if union else defaults(of)
     return {
-        field.name: known[field.name]
+        name_to_type(of, field): known[field.name]
         if field.name in known
         else _skeleton(field.type, within, levels)
-        for field in of.fields
+        for field in (of.fields[:1] if union else of.fields)
     }
 
 
@@ -281,7 +290,7 @@ def name_in(kind: Any, package: str) -> str:
     if origin is None:
         return f'{home.rpartition(".")[2]}.{cls.__name__}'
     file = Path(origin[0])
-    included = getattr(sys.modules.get(package), file.stem.replace('.', '_'), None)
+    included: Any = getattr(sys.modules.get(package), file.stem.replace('.', '_'), None)
     other = is_loaded(included) and included.__file__ != origin[0]
     folder = f'{file.parent.name}/' if other and hasattr(included, cls.__name__) else ''
     return f'{folder}{file.stem}.{cls.__name__}'

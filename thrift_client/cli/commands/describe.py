@@ -131,7 +131,7 @@ def _find(of: Service, name: str) -> Any:
         return types[wanted if wanted in types else found[0]]
     if found:
         raise click.UsageError(f'{wanted!r} is in several files: use {" or ".join(found)}')
-    known = [*of.methods, *types]
+    known = [*schema.method_names(of), *types]
     hint = nearest(wanted, known) or f'; it has {", ".join(known)}'
     raise click.UsageError(f'{of.name} has no method or type {wanted!r}{hint}')
 
