@@ -198,6 +198,14 @@ def test_a_required_argument_is_named_with_its_method(cli, tmp_path):
     assert done.stderr.startswith("Error: put has no argument 'c'")
 
 
+def test_an_argument_given_by_both_names_is_refused(cli, tmp_path):
+    """The error has the method, too, not the struct that holds its arguments."""
+    (tmp_path / 'kv.thrift').write_text('service KV { void put(1: i32 class) }')
+    twice = '{"class": 1, "class_": 2}'
+    done = cli('call', '-s', 'kv.thrift', '-a', 'localhost:1', 'put', twice)
+    assert done.stderr == "Error: put: the argument 'class_' is given twice\n"
+
+
 KEYWORDS = """\
 include "home.thrift"
 include "work.thrift"

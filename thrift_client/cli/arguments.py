@@ -192,6 +192,7 @@ def bind(method: Method, given: Any) -> dict[str, Any]:
         # Users don't know the struct that holds a method's arguments.
         text = str(exc).removeprefix(f'{known.name}.')
         text = text.replace(f'{known.name}: {known.name} ', f'{method.name} ', 1)
+        text = text.replace(f'{known.name}: the field', f'{method.name}: the argument', 1)
         unknown = f'{method.name} has no field'
         raise ValueError(text.replace(unknown, f'{method.name} has no argument', 1)) from None
     missing = [
