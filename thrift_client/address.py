@@ -121,6 +121,7 @@ def _parse_url(url: str, port: int | None) -> Address:
     userinfo, _, netloc = parts.netloc.rpartition('@')
     name, written = _split_port(netloc, url)
     number = _one_port(url, written, port, default_port)
+    query = f'?{parts.query}' if parts.query else ''
     credentials = None
     if userinfo:
         user, _, password = userinfo.partition(':')
@@ -128,26 +129,24 @@ def _parse_url(url: str, port: int | None) -> Address:
     return Address(
         host=checked_host(name, url),
         port=number,
-        label=f'{scheme}://{netloc}{_shown(parts.path, parts.query) if http else ""}',
+        label=f'{scheme}://{netloc}{hide_values(parts.path + query) if http else ""}',
         scheme=scheme,
         path=parts.path,
         credentials=credentials,
         query=() if http else tuple(parse_qsl(parts.query, keep_blank_values=True)),
-        target=_target(parts.path, parts.query) if http else '',
+        target=(parts.path or (query and '/')) + query if http else '',
     )
 
 
-def _target(path: str, query: str) -> str:
-    return f'{path or "/"}?{query}' if query else path
+def hide_values(url: str, *also: str) -> str:
+    """Return a URL without the values in its query and fragment that look like credentials.
 
+    `also`: further words in the keys of such values.
+    """
+    import re
 
-def _shown(path: str, query: str) -> str:
-    """Return a path and the query of a URL, without what looks like a credential."""
-    parts = []
-    for part in query.split('&'):
-        key, equals, _ = part.partition('=')
-        parts.append(f'{key}=***' if equals and _is_credential(key) else part)
-    return f'{path}?{"&".join(parts)}' if query else path
+    words = '|'.join((*_CREDENTIALS, *also))
+    return re.sub(rf'([?&#][^?&#=]*(?:{words})[^?&#=]*=)[^&#]*', r'\1***', url, flags=re.IGNORECASE)
 
 
 def credentials_in(query: str) -> list[str]:
@@ -171,8 +170,7 @@ def redacted(url: str) -> str:
         scheme, rest = ('unix:', url[5:]) if url.startswith('unix:') else ('', url)
     if rest.rfind('@') > 0:  # an abstract socket's name begins with one
         rest = rest.rpartition('@')[2]
-    path, _, query = rest.partition('?')
-    return scheme + separator + _shown(path, query)
+    return scheme + separator + hide_values(rest)
 
 
 def redacted_all(given: Any) -> Any:

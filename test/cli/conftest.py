@@ -140,12 +140,12 @@ def tls_context(tls_files):
 
 @pytest.fixture
 def on_terminal(environment, tmp_path):
-    """Run commands on terminals of 80 columns, in an empty folder."""
+    """Run commands on terminals, in an empty folder."""
     with contextlib.ExitStack() as stack:
         state = {'XDG_STATE_HOME': str(tmp_path / 'state')}
 
-        def run(*arguments, cwd=tmp_path, rows=50, **variables):
-            made = Terminal(arguments, environment | state | variables, cwd, rows=rows)
+        def run(*arguments, cwd=tmp_path, rows=50, columns=80, **variables):
+            made = Terminal(arguments, environment | state | variables, cwd, columns, rows)
             stack.callback(made.close)
             return made
 

@@ -1,4 +1,4 @@
-"""A command on a pseudo-terminal of 80 columns, to type into and to read from."""
+"""A command on a pseudo-terminal, to type into and to read from."""
 
 from __future__ import annotations
 

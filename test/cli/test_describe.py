@@ -50,6 +50,16 @@ def test_describe_shows_structs_and_exceptions(cli):
     assert text.endswith('{"key": "", "refuse": false}\n')
 
 
+def test_describe_shows_enums(cli):
+    """As classes of numbers, which the compiler writes without an option."""
+    target = ('-s', 'rich_if.rich_service', 'Color')
+    assert cli('describe', *target).stdout.splitlines() == [
+        'enum Color {', '  RED = 1', '  GREEN = 2', '  BLUE = 4', '}',
+    ]  # fmt: skip
+    (found,) = json.loads(cli('describe', '--json', *target).stdout)
+    assert found['members'] == {'RED': 1, 'GREEN': 2, 'BLUE': 4}
+
+
 @pytest.mark.parametrize(
     ('code', 'said'),
     [

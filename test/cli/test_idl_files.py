@@ -198,6 +198,14 @@ def test_a_required_argument_is_named_with_its_method(cli, tmp_path):
     assert done.stderr.startswith("Error: put has no argument 'c'")
 
 
+def test_an_argument_given_by_both_names_is_refused(cli, tmp_path):
+    """The error has the method, too, not the struct that holds its arguments."""
+    (tmp_path / 'kv.thrift').write_text('service KV { void put(1: i32 class) }')
+    twice = '{"class": 1, "class_": 2}'
+    done = cli('call', '-s', 'kv.thrift', '-a', 'localhost:1', 'put', twice)
+    assert done.stderr == "Error: put: the argument 'class_' is given twice\n"
+
+
 KEYWORDS = """\
 include "home.thrift"
 include "work.thrift"
@@ -254,6 +262,56 @@ def test_fields_are_described_by_their_names_in_the_idl(cli, tmp_path):
     assert done.returncode == 3, done.stderr  # not refused before it connects
 
 
+def test_flags_take_names_of_the_idl(cli, tmp_path):
+    """As signatures and skeletons show them; those of Python, too."""
+    (tmp_path / 'flags.thrift').write_text(
+        'struct S { 1: i32 lambda }\n'
+        'service K { i32 from(1: string class, 2: S s), i32 del(1: i32 class_) }\n'
+    )
+    servers = ('-a', 'one=127.0.0.1:1', '-a', 'two=127.0.0.1:2')
+    target = ('-s', 'flags.thrift', *servers)
+    skeleton = '{"class": "", "s": {"lambda": 0}}'
+    assert skeleton in cli('describe', '-s', 'flags.thrift', 'from').stdout
+    done = cli('call', *target, 'from')
+    assert done.stderr == f"Error: from_ needs 'class', 's': {skeleton}\n"
+    for key in ('class', 'class_'):
+        done = cli('route', *target, '--key', key, 'from', '{"class": "x", "s": {"lambda": 0}}')
+        assert (done.returncode, "'x'" in done.stdout) == (0, True), done.stderr
+    done = cli('route', *target, '--key', 'clas', 'from', skeleton)
+    assert "from_ has no argument 'clas' (it has class, s)" in done.stderr
+    for name in ('from', 'from_'):
+        flags = ('--idempotent', name, '--timeouts', f'{name}=5s')
+        done = cli('call', *target, *flags, 'from', skeleton)
+        assert done.returncode == 3, done.stderr  # not refused before it connects
+    for key in ('class', 'class_'):
+        done = cli('shell', *target, '--key', key, stdin=f'from {skeleton}\n')
+        assert done.returncode == 3, done.stderr
+
+
+def test_members_are_described_by_their_names_in_the_idl(cli, tmp_path):
+    """Also if two have one number, with the docs of each; a call takes Python's names, too."""
+    (tmp_path / 'kinds.thrift').write_text(
+        'enum Kind { /** One. */ from = 1, /** Alias. */ as = 1, in = 2 }\n'
+        'struct S { 1: Kind kind = Kind.in }\nservice K { Kind get(1: S s) }\n'
+    )
+    target = ('-s', 'kinds.thrift')
+    assert cli('describe', *target, 'Kind').stdout.splitlines() == [
+        'enum Kind {', '  // One.', '  from = 1', '  // Alias.', '  as = 1', '  in = 2', '}',
+    ]  # fmt: skip
+    assert json.loads(cli('describe', *target, '--json', 'Kind').stdout) == [
+        {
+            'type': 'Kind', 'kind': 'enum', 'doc': None,
+            'members': {'from': 1, 'as': 1, 'in': 2}, 'docs': {'from': 'One.', 'as': 'Alias.'},
+        }
+    ]  # fmt: skip
+    assert cli('describe', *target, 'S').stdout.splitlines()[1:] == [
+        '  1: Kind kind = Kind.in', '}', '{"kind": "in"}',
+    ]  # fmt: skip
+    for name in ('in', 'in_', 'Kind.in'):
+        given = json.dumps({'s': {'kind': name}})
+        assert cli('call', *target, '-a', '127.0.0.1:1', 'get', given).returncode == 3
+
+
 def test_types_of_one_name_are_told_apart_by_their_files(cli, names):
     """As the IDL does; a name that only one file has needs no file."""
     text = cli('describe', '-s', names, 'move').stdout
@@ -266,6 +324,31 @@ def test_types_of_one_name_are_told_apart_by_their_files(cli, names):
     assert "'Item' is in several files: use home.Item or work.Item" in done.stderr
     structs = json.loads(cli('describe', '-s', names, '--json', 'move').stdout)[0]['structs']
     assert list(structs) == ['home.Item', 'work.Item']
+
+
+@pytest.mark.parametrize('first', ['left/common.thrift', 'mid.thrift'])
+def test_types_of_files_of_one_name_are_told_apart(cli, tmp_path, first):
+    """A name is that of the file that is included; the other's has its folder, too."""
+    for folder, member in (('left', 'X'), ('right', 'Y')):
+        (tmp_path / folder).mkdir()
+        text = f'enum Kind {{ {member} = 1 }} struct {member} {{ 1: Kind kind }}'
+        (tmp_path / folder / 'common.thrift').write_text(text)
+    mid = 'include "right/common.thrift"\nstruct M { 1: common.Y y, 2: common.Kind kind }'
+    (tmp_path / 'mid.thrift').write_text(mid)
+    service = 'service Main { mid.M get(1: common.X x, 2: common.Kind kind) }'
+    includes = f'include "{first}"\ninclude "left/common.thrift"\ninclude "mid.thrift"\n'
+    (tmp_path / 'main.thrift').write_text(includes + service)
+    target = ('-s', 'main.thrift')
+    text = cli('describe', *target).stdout
+    assert '  enum common.Kind {\n    X = 1\n' in text
+    assert '  enum right/common.Kind {\n    Y = 1\n' in text
+    assert '    1: common.Y y\n    2: right/common.Kind kind\n' in text
+    assert '  X = 1' in cli('describe', *target, 'common.Kind').stdout
+    assert '  Y = 1' in cli('describe', *target, 'right/common.Kind').stdout
+    done = cli('describe', *target, 'Kind')
+    assert 'use common.Kind or right/common.Kind' in done.stderr
+    (found,) = json.loads(cli('describe', *target, '--json').stdout)
+    assert found['enums'] == {'right/common.Kind': {'Y': 1}, 'common.Kind': {'X': 1}}
 
 
 def test_a_skeleton_has_a_limited_size(cli, tmp_path):

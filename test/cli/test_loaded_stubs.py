@@ -77,6 +77,21 @@ def test_mypy_knows_a_loaded_module(process, tmp_path):
     }, said
 
 
+def test_files_of_one_name_have_stubs_of_their_own(process, tmp_path):
+    """Also if one of them is included before it is named."""
+    for folder, struct in (('left', 'L'), ('right', 'R')):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / 'common.thrift').write_text(f'struct {struct} {{}}\nservice S {{}}')
+    (tmp_path / 'mid.thrift').write_text('include "right/common.thrift"')
+    main = 'include "left/common.thrift"\ninclude "mid.thrift"'
+    (tmp_path / 'main.thrift').write_text(main)
+    done = process('stubs', '-o', 'out', 'main.thrift', 'right/common.thrift')
+    assert (done.returncode, done.stderr) == (0, '')
+    stubs = [tmp_path / 'out' / f'common_thrift{end}' / '__init__.pyi' for end in ('', '_2')]
+    assert ['class L:' in stub.read_text() for stub in stubs] == [True, False]
+    assert ['class R:' in stub.read_text() for stub in stubs] == [False, True]
+
+
 #: Names that Python's types make difficult.
 ODD = """\
 include "odd.base.thrift"

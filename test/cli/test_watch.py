@@ -47,6 +47,20 @@ def test_more_servers_than_rows_fit_on_the_screen(on_terminal, kv_server, unused
     assert max(part.count('1A') for part in again) < 24
 
 
+def test_a_terminal_that_is_too_small_for_the_table(on_terminal, kv_server):
+    """It shows only what fits, so each refresh replaces all lines of the last one."""
+    servers = [part for n in range(3) for part in ('-a', f's{n}={kv_server.address}')]
+    target = ('-s', 'test_if.test_service', *servers)
+    watch = on_terminal('all', *target, '--watch', '50ms', 'ping', rows=4, columns=40)
+    for _ in range(3):
+        watch.expect('ping: 3 of 3 servers answer')
+        watch.expect('not shown: 3 up')
+    watch.type('q')
+    assert watch.end() == 0
+    frames = watch.text.split('ping: ')[1:]
+    assert all(frame.count('\n') < 4 for frame in frames), frames
+
+
 def test_a_pipe_gets_a_block_or_a_line_of_json(environment, kv_server):
     """Each refresh is written at once; Ctrl-C ends it well."""
     command = (sys.executable, '-m', 'thrift_client', 'all', '-s', 'test_if.test_service')

@@ -1,5 +1,6 @@
 """Sources as users write them."""
 
+import re
 import subprocess
 import sys
 
@@ -86,6 +87,12 @@ def test_bad_urls(url, said):
         'file://user:secret@h/kv',
         'zk://h/kv?auth=digest:u:secret',
         'etcd://h/kv?token=secret',
+        'zk://h/kv?username=u#password=secret',
+        'zk://h/kv?wrong=1?password=secret',
+        'zk://h/kv?username=secret&wrong=1',
+        'zk:user:secret@h/kv',
+        'zkk://user:secret@h/kv#password=secret',
+        'file:/kv.json?password=secret',
     ],
 )
 def test_errors_keep_secrets(url):
@@ -96,6 +103,13 @@ def test_errors_keep_secrets(url):
     while exc is not None:
         assert 'sec' not in str(exc).replace('secret', 'sec')
         exc = exc.__cause__ if exc.__suppress_context__ else exc.__context__
+
+
+@pytest.mark.parametrize('url', ['file:/srv/a@b/kv.json?wrong=1', 'file:a@b.json?wrong=1'])
+def test_errors_show_paths(url):
+    """A file's path may have an @, which ends no credentials."""
+    with pytest.raises(ValueError, match=re.escape(url)):
+        discovery.source(url)
 
 
 def test_objects(tmp_path):

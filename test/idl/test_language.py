@@ -95,7 +95,7 @@ def test_what_module_attributes_are(write):
         typedef Color Paint
         typedef base.shared.Stamp Time
         /** The colours. */
-        enum Color { /** Warm. */ RED, BLUE }
+        enum Color { /** Warm. */ RED, BLUE, /** Hot. */ HOT = 0 }
         /**
          * An order.
          *   With lines.
@@ -111,7 +111,7 @@ def test_what_module_attributes_are(write):
     assert module.Time is module.base_shared.Stamp
     assert module.Order.__doc__ == 'An order.\nWith lines.'
     assert module.Color.__doc__ == 'The colours.'
-    assert module.Color.RED.__doc__ == 'Warm.'
+    assert module.Color.HOT.__doc__ == module.Color.RED.__doc__ == 'Warm.'
     assert module.Shop.__doc__ == 'Sells.'
     assert module.Shop.Iface.buy.__doc__ == 'Buys.'
     assert str(inspect.signature(module.Order)) == '(id=None)'

@@ -104,15 +104,20 @@ def test_a_module_of_thriftpy2_stays(write):
 def test_an_included_file_is_loaded_once(write):
     """Also if another file has taken the name of its module."""
     other = load(write('struct Other {}', 'one/common.thrift'))
-    file = write('struct Base { 1: i32 a }', 'two/common.thrift')
+    file = write('struct Base { 1: i32 a } service Shelf {}', 'two/common.thrift')
     has = 'include "common.thrift"\nstruct Has { 1: common.Base base }'
     module = load(write(has, 'two/m.thrift'))
-    name = module.common.__name__
+    common = module.common
+    name = common.__name__
     assert name != other.__name__ == 'common_thrift'
-    assert load(file) is module.common is sys.modules['common_thrift'] is sys.modules[name]
-    assert module.common.__name__ == 'common_thrift'
+    assert pickle.loads(pickle.dumps(common.Base(1))) == common.Base(1)
+    assert sys.modules['common_thrift'] is other  # a pickle doesn't hide it
+    assert load(file) is common is sys.modules['common_thrift'] is sys.modules[name]
+    assert sys.modules['common_thrift.Shelf'] is sys.modules[f'{name}.Shelf'] is common.Shelf
+    assert common.__name__ == common.Base.__module__ == name
+    assert common.Shelf.__name__ == f'{name}.Shelf'
     assert load(file) is not other
-    assert pickle.loads(pickle.dumps(module.common.Base(1))) == module.common.Base(1)
+    assert pickle.loads(pickle.dumps(common.Base(1))) == common.Base(1)
 
 
 def test_a_changed_file_is_loaded_again(write):

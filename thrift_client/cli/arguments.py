@@ -69,7 +69,8 @@ def find_method(service: Service, name: str) -> Method:
     method = method_named(service, name)
     if method is None:
         wanted = name.removeprefix(f'{service.name}.')
-        hint = nearest(wanted, service.methods) or f'; it has {", ".join(service.methods)}'
+        names = schema.method_names(service)
+        hint = nearest(wanted, names) or f'; it has {", ".join(names)}'
         raise click.UsageError(f'{service.name} has no method {wanted!r}{hint}')
     return method
 
@@ -79,6 +80,17 @@ def method_named(service: Service, name: str) -> Method | None:
     wanted = name.removeprefix(f'{service.name}.')
     in_idl = {method.wire_name: method for method in service.methods.values()}
     return service.methods.get(wanted) or in_idl.get(wanted)
+
+
+def parameter_named(method: Method, name: str) -> str | None:
+    """Return the parameter of that name in Python or in the IDL, or None."""
+    if name in method.parameters:
+        return name
+    try:
+        field = schema.shape(method.arguments).idl_field(name)
+    except ValueError:  # gen-py keeps no types of it
+        return None
+    return None if field is None else field.name
 
 
 def parse(text: str) -> Any:
@@ -180,10 +192,11 @@ def bind(method: Method, given: Any) -> dict[str, Any]:
         # Users don't know the struct that holds a method's arguments.
         text = str(exc).removeprefix(f'{known.name}.')
         text = text.replace(f'{known.name}: {known.name} ', f'{method.name} ', 1)
+        text = text.replace(f'{known.name}: the field', f'{method.name}: the argument', 1)
         unknown = f'{method.name} has no field'
         raise ValueError(text.replace(unknown, f'{method.name} has no argument', 1)) from None
     missing = [
-        field.name
+        schema.name_to_type(known, field)
         for field in schema.arguments_of(method)
         if given.keys().isdisjoint((field.name, field.idl_name)) and field.default is None
     ]

@@ -47,16 +47,18 @@ def services(ctx: click.Context, _param: click.Parameter, incomplete: str) -> It
 @_quiet
 def methods(ctx: click.Context, _param: click.Parameter, _incomplete: str) -> Iterator[str]:
     """Complete the methods of the service that -s names."""
-    yield from _service(ctx).methods
+    from thrift_client.cli.schema import method_names
+
+    yield from method_names(_service(ctx))
 
 
 @_quiet
 def described(ctx: click.Context, _param: click.Parameter, _incomplete: str) -> Iterator[str]:
     """Complete methods, structs and enums."""
-    from thrift_client.cli.schema import types_in
+    from thrift_client.cli.schema import method_names, types_in
 
     found = _service(ctx)
-    yield from found.methods
+    yield from method_names(found)
     yield from types_in(found)
 
 
@@ -109,16 +111,20 @@ def key_arguments(
 ) -> Iterator[str]:
     """Complete a list of arguments: those of the method, or of all while none is given."""
     from thrift_client.cli.arguments import find_method
+    from thrift_client.cli.schema import arguments_of
 
     found, method = _service(ctx), ctx.params.get('method')
     asked = [find_method(found, method)] if method else found.methods.values()
-    yield from _in_list(incomplete, (name for each in asked for name in each.parameters))
+    names = (field.idl_name for each in asked for field in arguments_of(each))
+    yield from _in_list(incomplete, names)
 
 
 @_quiet
 def idempotent(ctx: click.Context, _param: click.Parameter, incomplete: str) -> Iterator[str]:
     """Complete a list of methods, or true for all."""
-    yield from _in_list(incomplete, (*_service(ctx).methods, 'true'))
+    from thrift_client.cli.schema import method_names
+
+    yield from _in_list(incomplete, (*method_names(_service(ctx)), 'true'))
 
 
 def servers_of(url: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ from thrift_client import convert
 from thrift_client.cli.safe import as_json
 from thrift_client.cli.service import is_loaded
 from thrift_client.core.service import Method, Service
+from thrift_client.idl.load import find
 from thrift_client.idl.shapes import shape_of
 from thrift_client.idl.types import Field, Shape, Type, parts_of
 
@@ -36,6 +37,16 @@ def arguments_of(method: Method) -> tuple[Field, ...]:
     """
     fields = {field.name: field for field in shape(method.arguments).fields}
     return tuple(fields[name] for name in method.parameters)
+
+
+def method_names(service: Service) -> list[str]:
+    """Return the names of a service's methods in the IDL."""
+    return [method.wire_name for method in service.methods.values()]
+
+
+def name_to_type(of: Shape, field: Field) -> str:
+    """Return a field's name in the IDL; in Python if the former is another field's there."""
+    return field.idl_name if of.field(field.idl_name) in (None, field) else field.name
 
 
 def type_of(method: Method) -> Type | None:
@@ -172,14 +183,13 @@ def _struct(of: Shape, within: tuple[Shape, ...], levels: int) -> dict[str, Any]
     if of in within or len(within) == levels:
         return {}  # a recursive struct is shown only once
     within = (*within, of)
-    if of.kind == 'union':
-        return {field.name: _skeleton(field.type, within, levels) for field in of.fields[:1]}
-    known = defaults(of)
+    union = of.kind == 'union'
+    known = {} if union else defaults(of)
     return {
-        field.name: known[field.name]
+        name_to_type(of, field): known[field.name]
         if field.name in known
         else _skeleton(field.type, within, levels)
-        for field in of.fields
+        for field in (of.fields[:1] if union else of.fields)
     }
 
 
@@ -252,7 +262,11 @@ def types_in(service: Service) -> dict[str, Any]:
     By name, as its file refers to them: `Order`, `money.Currency`.
     """
     package = service.module.__name__.rpartition('.')[0]
-    own = sys.modules.get(f'{package}.ttypes') or sys.modules.get(package)
+    origin = getattr(service.module, '__thrift_origin__', None)
+    if origin:  # its file's module may be registered under another name
+        own = find(*origin)
+    else:
+        own = sys.modules.get(f'{package}.ttypes') or sys.modules.get(package)
     included = [each for each in vars(own).values() if is_loaded(each)] if own else []
     types = [type_ for method in service.methods.values() for type_ in types_of(method)]
     declared = [
@@ -264,14 +278,22 @@ def types_in(service: Service) -> dict[str, Any]:
 
 
 def name_in(kind: Any, package: str) -> str:
-    """Return the name of a struct or enum, with that of its file unless that is the package's."""
+    """Return the name of a struct or enum, with that of its file unless that is the package's.
+
+    If the package's file includes another file that declares this name, it has the folder, too.
+    """
     cls = kind.cls if isinstance(kind, Shape) else kind
     home = package_of(cls)
     if home == package:
         return str(cls.__name__)
     origin = vars(cls).get('__thrift_origin__')
-    stem = home.rpartition('.')[2] if origin is None else Path(origin[0]).stem
-    return f'{stem}.{cls.__name__}'
+    if origin is None:
+        return f'{home.rpartition(".")[2]}.{cls.__name__}'
+    file = Path(origin[0])
+    included: Any = getattr(sys.modules.get(package), file.stem.replace('.', '_'), None)
+    other = is_loaded(included) and included.__file__ != origin[0]
+    folder = f'{file.parent.name}/' if other and hasattr(included, cls.__name__) else ''
+    return f'{folder}{file.stem}.{cls.__name__}'
 
 
 def package_of(cls: Any) -> str:

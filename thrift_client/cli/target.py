@@ -13,7 +13,7 @@ from thrift.Thrift import TException
 
 import thrift_client
 from thrift_client import SimpleClient, ThriftPool
-from thrift_client.cli import complete, flags, hints, output, safe, service
+from thrift_client.cli import arguments, complete, flags, hints, output, safe, schema, service
 from thrift_client.cli.exits import code_of
 from thrift_client.cli.results import error_text
 from thrift_client.cli.texts import Given
@@ -135,7 +135,17 @@ class Target:
             options['ssl'] = self._given['ssl'] or None
         if self._given.get('frame'):
             options['frame'] = True
+        if isinstance(options.get('idempotent'), frozenset):
+            options['idempotent'] = frozenset(map(self._method, options['idempotent']))
+        if isinstance(options.get('timeouts'), dict):
+            named = {self._method(name): limit for name, limit in options['timeouts'].items()}
+            options['timeouts'] = named
         return options | self._tls()
+
+    def _method(self, name: str) -> str:
+        """Return the name in Python of the method that a flag names; an unknown one unchanged."""
+        method = arguments.method_named(self.service, name)
+        return name if method is None else method.name
 
     def pool_options(self) -> dict[str, Any]:
         """Return the options of pools that were given."""
@@ -225,18 +235,19 @@ class Target:
 
 def set_key(pool: Any, method: Method, key: str) -> None:
     """Have a hash pool place calls of a method by the arguments that `--key` names."""
-    names = [name.strip() for name in key.split(',')]
-    for name in names:
-        if name not in method.parameters:
+    positions = []
+    for name in map(str.strip, key.split(',')):
+        parameter = arguments.parameter_named(method, name)
+        if parameter is None:
+            known = ', '.join(field.idl_name for field in schema.arguments_of(method))
             raise click.UsageError(
-                f'--key: {method.name} has no argument {name!r} '
-                f'(it has {", ".join(method.parameters) or "none"})'
+                f'--key: {method.name} has no argument {name!r} (it has {known or "none"})'
             )
-    positions = [method.parameters.index(name) for name in names]
+        positions.append(method.parameters.index(parameter))
     if len(positions) == 1:
-        pool.set_hash(method.name, lambda *arguments: arguments[positions[0]])
+        pool.set_hash(method.name, lambda *given: given[positions[0]])
     else:
-        pool.set_hash(method.name, lambda *arguments: tuple(arguments[i] for i in positions))
+        pool.set_hash(method.name, lambda *given: tuple(given[i] for i in positions))
 
 
 def _refused(exc: Exception) -> click.UsageError:

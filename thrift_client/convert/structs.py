@@ -288,12 +288,12 @@ def _named(type_: Type, name: str, path: str) -> int:
     if not type_.names:
         raise wrong(path, str(type_), name)
     enum, _, member = name.rpartition('.')
-    as_declared = getattr(type_.enum, '_NAMES_TO_VALUES', {})
-    number: int | None = type_.names.get(member, as_declared.get(member))
+    in_python = getattr(type_.enum, '__members__', {})
+    number: int | None = type_.names.get(member, in_python.get(member))
     if number is None or enum not in {'', type_.label}:
         hint = nearest(member, type_.names) or f'; it has {", ".join(type_.names)}'
         raise ValueError(f'{path}: {type_} has no member {name!r}{hint}')
-    return number
+    return int(number)
 
 
 def enum_value(name: str) -> int:

@@ -124,7 +124,10 @@ def register(url: str, address: str, **options: Unpack[RegisterOptions]) -> Regi
 
 def redacted(url: str) -> str:
     """Return a URL without credentials, for messages; also for invalid URLs."""
-    return addresses.redacted(re.sub(r'://.*@', '://***@', url, flags=re.DOTALL))
+    scheme, _, rest = url.partition(':')
+    if scheme.lower() != 'file' or rest.startswith('//'):  # a path may have an @
+        url = re.sub(r':(//)?.*@', r':\1***@', url, flags=re.DOTALL)
+    return addresses.hide_values(url, 'username')
 
 
 class _Parts(NamedTuple):

@@ -162,13 +162,14 @@ def make_enum(
     cls: Any = LoadedEnum(name, named)  # type: ignore[call-arg, arg-type]
     attributes = {
         '__doc__': doc,
+        '__thrift_docs__': docs,
         '_VALUES_TO_NAMES': {number: member for member, number in members},
         '_NAMES_TO_VALUES': dict(members),
         **namespace,
     }
     for attribute, value in attributes.items():
         setattr(cls, attribute, value)
-    for member, number in members:
+    for member, number in reversed(members):  # of two names, the first is the member's
         if member in docs:
             cls(number).__doc__ = docs[member]
     return cls  # type: ignore[no-any-return]

@@ -61,7 +61,7 @@ class LoadedModule(ModuleType):
         raise AttributeError(f'module {self.__name__!r} has no attribute {name!r}')
 
     def __reduce__(self) -> Any:
-        return find, (*self.__thrift_origin__, '')
+        return find, self.__thrift_origin__
 
 
 def load(
@@ -89,34 +89,45 @@ def load(
     if not Path(file).is_file():
         what = 'a folder, not a file' if Path(file).is_dir() else 'no such file'
         raise FileNotFoundError(f'{what}: {os.fspath(path)}')
+    module = _current(file, folders, name)
+    # It may have been included before, under a name that was free; its classes keep that name.
+    _register(module, module_name or _default_name(file))
+    return module
+
+
+def _current(file: str, folders: tuple[str, ...], name: str | None) -> LoadedModule:
+    """Return the module of a file as the file is now."""
     with _locks.setdefault(os.getpid(), threading.RLock()):
         try:
-            module = _FileLoader(folders).module(file, name)
+            return _FileLoader(folders).module(file, name)
         except RecursionError:
             wrong = 'expected declarations that depend less on each other'
             raise IdlError(file, 1, wrong) from None
-        # It may have been included before, under a name that was free.
-        module.__name__ = module_name or _default_name(file)
-        _register(module)
-        return module
 
 
-def _register(module: ModuleType) -> None:
-    """Make a module importable, unless that would hide a module from elsewhere."""
-    taken = sys.modules.get(module.__name__)
-    if taken is None or isinstance(taken, (LoadedModule, ServiceModule)):
-        sys.modules[module.__name__] = module
+def _register(module: LoadedModule, name: str) -> None:
+    """Make a module and its services importable, unless that would hide one from elsewhere."""
+    found: dict[str, ModuleType] = {name: module}
+    for attribute, value in vars(module).items():
+        if isinstance(value, ServiceModule):
+            found[f'{name}.{attribute}'] = value
+    for path, each in found.items():
+        taken = sys.modules.get(path)
+        if taken is None or isinstance(taken, (LoadedModule, ServiceModule)):
+            sys.modules[path] = each
 
 
-def find(path: str, include_dirs: tuple[str, ...], module_name: str | None, qualname: str) -> Any:
+def find(
+    path: str, include_dirs: tuple[str, ...], module_name: str | None, qualname: str = ''
+) -> Any:
     """Return what a pickle refers to: a loaded module, or something in it.
 
     If the file can't be loaded any more, it is the module that it was last.
     """
     found: Any
     try:
-        found = load(path, include_dirs, module_name)
-    except (FileNotFoundError, IdlError):
+        found = _current(path, include_dirs, module_name)
+    except (OSError, IdlError):
         found = _modules.get((path, include_dirs, module_name))
         if found is None:
             raise
@@ -167,8 +178,7 @@ class _FileLoader:
         module = LoadedModule(called, origin, program, stamps)
         _fill(module, program, includes)
         _modules[origin] = module
-        if included:
-            _register(module)
+        _register(module, called)
         return module
 
     def _known(self, origin: Origin, included: bool) -> LoadedModule | None:
@@ -310,7 +320,6 @@ def _service(
         '__thrift_origin__': origin,
     }
     made[attribute] = make_service(service, program.methods(declared), parents, namespace)
-    _register(service)
     return service
 
 

@@ -32,6 +32,14 @@ _NAMES = {
 }
 
 
+def numbers_of(enum: Any) -> dict[str, int]:
+    """Return the numbers of an enum's members by name: of the IDL, except where gen-py lost it."""
+    declared: dict[str, int] | None = getattr(enum, '_NAMES_TO_VALUES', None)
+    if declared is not None:
+        return declared
+    return {name: int(member) for name, member in enum.__members__.items()}
+
+
 class Type:
     """One type. What it is made of depends on `code`, one of `TType`'s numbers.
 
@@ -85,7 +93,7 @@ class Type:
     def set_enum(self, enum: type[IntEnum]) -> None:
         """Make it the type of an enum's members."""
         self.enum = enum
-        self.names = {name: int(member) for name, member in enum.__members__.items()}
+        self.names = numbers_of(enum)
         self.label = enum.__name__
 
     @property

@@ -12,7 +12,7 @@ from thrift_client.cli import arguments, complete, output, safe, schema, service
 from thrift_client.cli.target import Target, with_target
 from thrift_client.cli.ui import click, command, nearest, option
 from thrift_client.core.service import Method, Service
-from thrift_client.idl.types import Field, Shape
+from thrift_client.idl.types import Field, Shape, numbers_of
 
 NARROW = 72
 
@@ -131,7 +131,7 @@ def _find(of: Service, name: str) -> Any:
         return types[wanted if wanted in types else found[0]]
     if found:
         raise click.UsageError(f'{wanted!r} is in several files: use {" or ".join(found)}')
-    known = [*of.methods, *types]
+    known = [*schema.method_names(of), *types]
     hint = nearest(wanted, known) or f'; it has {", ".join(known)}'
     raise click.UsageError(f'{of.name} has no method or type {wanted!r}{hint}')
 
@@ -185,9 +185,10 @@ def _shape_lines(shape: Shape, package: str) -> Iterator[str]:
 def _enum_lines(enum: Any, package: str) -> Iterator[str]:
     yield f'enum {schema.name_in(enum, package)} {{'
     yield from _doc(vars(enum).get('__doc__'), '  // ')
-    for name, value in enum.__members__.items():
-        yield from _doc(vars(value).get('__doc__'), '  // ')
-        yield f'  {name} = {int(value)}'
+    docs = vars(enum).get('__thrift_docs__', {})
+    for name, number in numbers_of(enum).items():
+        yield from _doc(docs.get(name), '  // ')
+        yield f'  {name} = {number}'
     yield '}'
 
 
@@ -222,8 +223,7 @@ def _json(of: Service, name: str) -> dict[str, Any]:
     if isinstance(found, Shape):
         return {'type': found.name} | _shape_json(found, schema.package_of(found.cls))
     if not isinstance(found, Method):
-        doc = vars(found).get('__doc__')
-        return {'type': found.__name__, 'kind': 'enum', 'doc': doc, 'members': _members(found)}
+        return {'type': found.__name__} | _enum_json(found)
     package, shape = schema.package_of(found.arguments), schema.shape(found.arguments)
     types = schema.types_of(found)
     return {
@@ -238,7 +238,7 @@ def _json(of: Service, name: str) -> dict[str, Any]:
             schema.name_in(each, package): _shape_json(each, package)
             for each in schema.structs(types)
         },
-        'enums': {schema.name_in(each, package): _members(each) for each in schema.enums(types)},
+        'enums': {schema.name_in(each, package): numbers_of(each) for each in schema.enums(types)},
         'skeleton': arguments.skeleton(found),
     }
 
@@ -255,8 +255,10 @@ def _shape_json(shape: Shape, package: str) -> dict[str, Any]:
     }
 
 
-def _members(enum: Any) -> dict[str, int]:
-    return {name: int(value) for name, value in enum.__members__.items()}
+def _enum_json(enum: Any) -> dict[str, Any]:
+    known = vars(enum)
+    found = {'kind': 'enum', 'doc': known.get('__doc__'), 'members': numbers_of(enum)}
+    return found | {'docs': docs} if (docs := known.get('__thrift_docs__')) else found
 
 
 def _field_json(field: Field, known: dict[str, Any], package: str) -> dict[str, Any]:

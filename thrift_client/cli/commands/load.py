@@ -104,7 +104,7 @@ class CallThreads:
         return self._over.wait(seconds)
 
     def stop(self) -> None:
-        """Begin no more calls; those under way finish."""
+        """Begin no more calls. Those under way continue, but a LoadRun doesn't count them."""
         self._stopped.set()
 
     def check(self) -> None:

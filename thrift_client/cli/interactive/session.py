@@ -89,10 +89,14 @@ class ShellSession:
         if self._key is None or not hasattr(self._caller, 'set_hash'):
             return
         names = {name.strip() for name in self._key.split(',')}
-        keyed = [each for each in self.service.methods.values() if names <= set(each.parameters)]
+        methods = self.service.methods.values()
+        keyed = [
+            each for each in methods
+            if all(arguments.parameter_named(each, name) for name in names)
+        ]  # fmt: skip
         if not keyed:
             self.close()
-            known = {name for each in self.service.methods.values() for name in each.parameters}
+            known = {name for each in methods for name in each.parameters}
             raise click.UsageError(
                 f'--key: no method of {self.service.name} has {self._key!r}'
                 f'{nearest(self._key, known)}'

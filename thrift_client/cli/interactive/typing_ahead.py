@@ -41,10 +41,12 @@ class _Level:
     def fields(self) -> dict[str, Type]:
         """The fields that an object may have, by name."""
         if self.method is not None:
-            return {field.name: field.type for field in schema.arguments_of(self.method)}
-        if self.type is None or self.type.shape is None:
+            of, fields = schema.shape(self.method.arguments), schema.arguments_of(self.method)
+        elif self.type is None or self.type.shape is None:
             return {}
-        return {field.name: field.type for field in self.type.shape.fields}
+        else:
+            of, fields = self.type.shape, self.type.shape.fields
+        return {schema.name_to_type(of, field): field.type for field in fields}
 
     @property
     def expected(self) -> Type | None:
@@ -61,17 +63,17 @@ class _Level:
 
 def candidates(session: ShellSession, text: str) -> list[Candidate]:
     """Return what may follow a text that was typed, or replace its last word."""
+    names = schema.method_names(session.service)
     name, space, rest = text.partition(' ')
     if name.startswith('\\') and (name != '\\all' or not space):
         return _of_command(session, text)
     if not space:
-        names = ('all', *session.service.methods, *session.commands)
-        return _matching(names, name, len(name))
-    if name == '\\all' or (name == 'all' and name not in session.service.methods):
+        return _matching(('all', *names, *session.commands), name, len(name))
+    if name == '\\all' or (name == 'all' and name not in names):
         name, space, rest = rest.partition(' ')
         if not space:
-            return _matching(session.service.methods, name, len(name))
-    method = session.service.methods.get(name)
+            return _matching(names, name, len(name))
+    method = arguments.method_named(session.service, name)
     return [] if method is None else _of_arguments(method, rest)
 
 
@@ -83,7 +85,7 @@ def _of_command(session: ShellSession, text: str) -> list[Candidate]:
     choices: Iterable[str] = {
         '\\format': FORMATS,
         '\\timing': ('on', 'off'),
-        '\\describe': session.service.methods,
+        '\\describe': schema.method_names(session.service),
         '\\server': [server.address for server in session.target.servers],
         '\\options': session.flags,
     }.get(command, ())

@@ -114,8 +114,13 @@ class WatchedCall:
             rest = [Text(f'not shown: {counts}')] if hidden else []
             panel = Group(headline, _table(kept), *rest)
             height = len(screen.render_lines(panel, pad=False))
-            if height < screen.height or not shown:
+            if height < screen.height:
                 return panel
+            if not shown:  # not even the table's header fits
+                lines = [headline, *rest][: max(1, screen.height - 1)]
+                for line in lines:
+                    line.no_wrap, line.overflow = True, 'ellipsis'
+                return Group(*lines)
             shown = min(shown - 1, shown * screen.height // height)
 
 
