@@ -1,4 +1,8 @@
-"""The registry of transports: a module for each name in `options.TRANSPORTS`."""
+"""The registry of transports: a module for each name in `options.TRANSPORTS`.
+
+Read in this order: base (the interface), buffered, framed, zlib, header; http with http_channel,
+http_site, cookies and secrets; handshake and sasl for what comes before the first message.
+"""
 
 from __future__ import annotations
 
