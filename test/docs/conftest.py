@@ -70,6 +70,7 @@ def built(made_once):
             capture_output=True,
             text=True,
             cwd=ROOT,
+            env=os.environ | {'LC_ALL': 'C'},  # Sphinx doesn't begin in one that isn't installed
             check=False,
             timeout=150,
         )
