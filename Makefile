@@ -61,7 +61,8 @@ soak: $(VENV)/.test  ## the tests that take minutes to an hour each
 bare-system: $(VENV)/.test  ## the tests of the clients, as on a system that has none of Linux's own
 	@PYTHONPATH='$(CURDIR)/test/bare_system' $(PYTEST) --bare-system $(BARE) $(PYTEST_ARGS)
 
-BARE := test/client test/bulk test/balance test/discovery test/aio test/bare_system \
+BARE := test/client test/bulk test/balance test/discovery test/aio test/policy test/idl \
+  test/observe test/testing test/bare_system \
   test/wire/test_tls.py test/faults/test_matrix_tls.py
 
 mutants: $(VENV)/.test  ## check that the tests notice seeded mistakes (MUTANTS='name …' for some)

@@ -46,7 +46,9 @@ def pytest_configure(config):
     # The background jobs of scripts ignore it, and so would each process that a test starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [*os.environ]:
-        if name in OF_THE_SHELL or (name.startswith('THRIFT_CLIENT_') and name not in OURS):
+        is_ours = name.startswith('THRIFT_CLIENT_') and name not in OURS
+        is_proxy = name.lower().endswith('_proxy')  # tests call servers of this machine
+        if name in OF_THE_SHELL or is_ours or is_proxy:
             del os.environ[name]
 
 

@@ -7,6 +7,8 @@ import socket
 import sys
 from pathlib import Path
 
+import pytest
+
 from bare_system.missing import MODULES, NAMES
 
 try:
@@ -23,8 +25,28 @@ HAS = {
     'resource': sys.modules.get('resource', True) is not None
     and importlib.util.find_spec('resource') is not None,
     'black holes': sys.platform == 'linux',
+    # Except on Windows, Twisted's reactor imports them.
+    'twisted': hasattr(socket, 'AF_UNIX') or sys.platform == 'win32',
     '/proc': Path('/proc/self/fd').is_dir(),
 }
+
+#: What some values of parameters need: kinds of servers and of addresses.
+_NEEDED_BY = {
+    'forking': 'fork',
+    'processpool': 'fork',
+    'twisted': 'twisted',
+    'unix': 'unix sockets',
+}
+
+
+def with_needs(values):
+    """Mark those values of a test's parameter that need what a system may lack."""
+    return [
+        pytest.param(value, marks=pytest.mark.needs(_NEEDED_BY[value]))
+        if value in _NEEDED_BY
+        else value
+        for value in values
+    ]
 
 
 def removable():

@@ -2,8 +2,8 @@
 
 A value that was not given is absent, which is not the same as None: a pool passes what it was
 given to its SimpleClients, `add_server` and then a URL override it, and the rest gets the
-defaults of the table. The documentation, the URL's query, the command line's flags and the type
-`OptionsDict` come from this table.
+defaults of the table. The documentation, the URL's query and the command line's flags come from
+this table; the types that checkers see are in `typed_options.pyi`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 PROTOCOLS = ('binary', 'compact', 'json', 'header')
-TRANSPORTS = ('buffered', 'framed', 'zlib', 'header', 'http')
+TRANSPORTS = ('buffered', 'framed', 'zlib', 'header', 'http')  # modules of core.transports
 
 #: Apache's own factories are replaced by these names: the same bytes, but deadlines hold.
 APACHE_FACTORIES = {

@@ -158,6 +158,10 @@ COURSES = {
         'Simple', [GOOD], [call('getk', 'a'), call('getk', 'b')],
         idempotent=True, hedge=Hedge(after=2000), timeout=5000,
     ),
+    'a hedge that times out, too': Course(
+        'Simple', [[silence(), silence(), GOOD]], [call('getk', 'a'), call('getk', 'b')],
+        hedge=Hedge(after=100), timeout=400, idempotent=True, **ONCE,
+    ),
     'a fan-out': Course('Replicated', [GOOD, GOOD], [call('getk', 'a'), call('getk', 'b')]),
     'a fan-out with a dead server': Course(
         'Replicated', [GOOD, None, GOOD], [call('getk', 'a'), call('getk', 'b')]

@@ -12,7 +12,6 @@ from subprocess import CompletedProcess
 import pytest
 import trustme
 
-from cli.terminal import Terminal
 from handlers import KeyValue
 from servers import SEARCH_PATH
 from test_if import test_service
@@ -141,11 +140,12 @@ def tls_context(tls_files):
 @pytest.fixture
 def on_terminal(environment, tmp_path):
     """Run commands on terminals, in an empty folder."""
+    terminal = pytest.importorskip('cli.terminal')  # its imports are not on every system
     with contextlib.ExitStack() as stack:
         state = {'XDG_STATE_HOME': str(tmp_path / 'state')}
 
         def run(*arguments, cwd=tmp_path, rows=50, columns=80, **variables):
-            made = Terminal(arguments, environment | state | variables, cwd, columns, rows)
+            made = terminal.Terminal(arguments, environment | state | variables, cwd, columns, rows)
             stack.callback(made.close)
             return made
 

@@ -95,6 +95,7 @@ def test_tls_is_found(cli, thrift_server, tls_context):
     assert 'not trusted here' in done.stdout
 
 
+@pytest.mark.needs('unix sockets')
 def test_tls_is_found_on_a_unix_socket(cli, thrift_server, tls_context, tmp_path):
     """The output says that the certificate is not trusted."""
     path = f'unix:{tmp_path}/sock'

@@ -115,7 +115,11 @@ def test_without_the_extra_it_says_what_to_install(process, tmp_path):
 def test_streams_may_be_closed_or_full(
     environment, kv_server, tmp_path, command, redirected, code, printed, said
 ):
-    """A closed stream is empty or drops what is printed; a full disk isn't a server's answer."""
+    """A closed stream is empty or drops what is printed; a full disk isn't a server's answer.
+
+    Python's warnings are shown: the command causes none.
+    """
+    environment |= {'PYTHONWARNINGS': 'always::ResourceWarning'}
     given = (sys.executable, '-m', 'thrift_client', command[0], *KV, '-a', kv_server.address)
     done = subprocess.run(
         ['sh', '-c', f'exec "$@" {redirected}', 'sh', *given, *command[1:]],

@@ -394,10 +394,11 @@ def test_unix_sockets(server_process, client_of, tmp_path):
 
 
 @pytest.mark.needs('unix sockets')
-@pytest.mark.parametrize('path', ['unix:/', 'unix:/nothing/here.sock'])
-def test_a_unix_socket_has_no_port_to_check(path):
+@pytest.mark.parametrize('path', ['', 'nothing/here.sock'])
+def test_a_unix_socket_has_no_port_to_check(path, tmp_path):
     """A path that is not a socket, or not there."""
-    with SimpleClient(test_service, path) as client, pytest.raises(errors.ConnectError) as caught:
+    client = SimpleClient(test_service, f'unix:{tmp_path / path}')
+    with client, pytest.raises(errors.ConnectError) as caught:
         client.ping()
     assert caught.value.hint == 'check the path, and that the server is running'
 

@@ -257,6 +257,7 @@ def test_each_reply_comes_through_the_sockets_own_method(fault_server, monkeypat
             assert sum(received) == number * received[0]
 
 
+@pytest.mark.needs('signals')
 @pytest.mark.parametrize('place', ['CallStarted', 'ConnectionReused', 'CallFinished'])
 @pytest.mark.parametrize('kind', [SimpleClient, HashClient, BalancedClient])
 def test_an_exception_of_a_signal_handler_is_freed_without_the_collector(
@@ -302,6 +303,7 @@ def test_an_exception_of_a_signal_handler_is_freed_without_the_collector(
         signal.signal(signal.SIGUSR1, before)
 
 
+@pytest.mark.needs('signals')
 def test_a_signal_handler_may_call_a_client_whose_breaker_decides(closing):
     """A lock that is held for the decision would wait for itself."""
 

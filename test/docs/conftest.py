@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import os
 import subprocess
@@ -16,9 +15,10 @@ import pytest
 from discovery.conftest import missing
 from discovery.helpers import ZOOKEEPER_JAR
 from docs.blocks import DOCS, ROOT
+from systems_own import lock_file
 
 #: Pages name fixed ports: whoever uses them holds this file's lock, in any worktree.
-LOCK = Path(tempfile.gettempdir(), f'thrift_client-how-to-{os.getuid()}.lock')
+LOCK = Path(tempfile.gettempdir(), f'thrift_client-how-to-{getattr(os, "getuid", int)()}.lock')
 
 
 def load_how_to():
@@ -39,7 +39,7 @@ def how_to():
 def ports():
     """Hold the fixed ports that pages name."""
     with LOCK.open('w') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock_file(lock)
         yield
 
 
@@ -70,6 +70,7 @@ def built(made_once):
             capture_output=True,
             text=True,
             cwd=ROOT,
+            env=os.environ | {'LC_ALL': 'C'},  # Sphinx doesn't begin in one that isn't installed
             check=False,
             timeout=150,
         )

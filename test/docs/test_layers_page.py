@@ -1,5 +1,6 @@
 """The page about the layers: the files of a cold call, and the packages."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -48,6 +49,15 @@ def test_the_table_has_every_package():
     assert set(named) - {'core/transports'} == members - without_code
     levels = [layers.LEVELS[name.partition('/')[0]] for name in named]
     assert levels == sorted(levels)
+
+
+def test_each_package_names_its_modules():
+    """Its docstring, which says in which order to read them, leaves none out."""
+    for package in sorted(layers.ROOT.rglob('*/__init__.py')):
+        words = re.findall(r'\w+', ast.get_docstring(ast.parse(package.read_text())))
+        modules = {path.stem for path in package.parent.glob('[a-z]*.py')}
+        modules |= {path.parent.name for path in package.parent.glob('*/__init__.py')}
+        assert modules - {*words} == set(), package
 
 
 def test_contributing_names_the_registries():

@@ -70,6 +70,7 @@ def in_a_process(code, *arguments):
     return ran, time.monotonic() - began
 
 
+@pytest.mark.needs('fork')
 @each_blocking_way
 def test_row_60_fork(servers, way):
     """Parent and children get their own replies, and the parent keeps its connection."""
@@ -90,6 +91,7 @@ def test_row_60_fork(servers, way):
         assert stats_of(client).opened == opened
 
 
+@pytest.mark.needs('fork')
 @each_way
 def test_row_60_a_fork_loses_no_figures(servers, way):
     """The child goes on counting where its parent was, for the rate of a breaker, too."""
@@ -157,6 +159,7 @@ def test_row_62_pool_exhausted(fault_server, way):
     assert servers[0].ledger.count('k') == 0
 
 
+@pytest.mark.needs('signals')
 @each_blocking_way
 def test_row_63_signals(fault_server, way):
     """A hundred a second neither end a call nor extend it."""
@@ -181,6 +184,7 @@ class Interrupt(BaseException):
     """What the signal of a test raises."""
 
 
+@pytest.mark.needs('signals')
 @each_blocking_way
 def test_row_64_exception_from_outside(fault_server, way):
     """It is raised unchanged, and the connection that it found in use is closed."""

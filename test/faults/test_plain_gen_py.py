@@ -156,6 +156,7 @@ def test_threads_on_one_client_get_each_others_replies(fault_server):
     assert mixed.is_set()
 
 
+@pytest.mark.needs('signals')
 def test_an_interrupted_calls_reply_is_taken_for_the_next_calls(fault_server):
     """A KeyboardInterrupt while a call waits leaves its reply to the next call."""
     gate = hold()

@@ -29,7 +29,10 @@ from thrift_client.testing import FaultServer
 from thrift_client.testing.behaviours import hold, reply
 
 # Forking with threads is what is tested here.
-pytestmark = pytest.mark.filterwarnings('ignore:.*use of fork.*:DeprecationWarning')
+pytestmark = [
+    pytest.mark.needs('fork'),
+    pytest.mark.filterwarnings('ignore:.*use of fork.*:DeprecationWarning'),
+]
 
 
 def in_child(function):

@@ -34,7 +34,10 @@ from thrift_client.testing import ClosedPort, FaultServer
 from thrift_client.testing.behaviours import answer, close, hold, silence
 from wire.http_server import HttpServer
 
-pytestmark = pytest.mark.filterwarnings('ignore:.*use of fork.*:DeprecationWarning')
+pytestmark = [
+    pytest.mark.needs('fork'),
+    pytest.mark.filterwarnings('ignore:.*use of fork.*:DeprecationWarning'),
+]
 
 #: Seconds that a child may take on a loaded machine.
 CHILD_S = 20

@@ -41,6 +41,8 @@ from thrift_client.aio import AsyncSimpleClient
 from thrift_client.testing import BlackHole, FaultServer
 from thrift_client.testing.behaviours import close, drip, first_bytes, reply, silence
 
+pytestmark = pytest.mark.needs('interval timers')
+
 RICH = {'service': 'rich_if.rich_service', 'handler': 'handlers:Rich'}
 
 

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.timeout(180)
 
 PROGRAM = """
 def add(a, b):
+    'Return the sum.'
     return a + b
 
 def subtract(a, b):
@@ -39,6 +40,13 @@ def test_subtracts():
     assert program.subtract(2, 1) == 1
 """
 
+APPLIES = """
+import program
+
+def test_every_mutant_of_the_project_applies():
+    assert program.add.__doc__ == 'Return the sum.'
+"""
+
 MUTANT = """
 [[mutant]]
 name = '{}'
@@ -55,7 +63,9 @@ def run(tmp_path):
 
     def run(*mutants, own_tests=OWN_TESTS, other_tests=OTHER_TESTS):
         project = tmp_path / 'project'
-        project.mkdir()
+        harness = project / 'test' / 'harness'
+        harness.mkdir(parents=True)
+        (harness / Path(__file__).name).write_text(APPLIES)
         files = {'program.py': PROGRAM, 'test_own.py': own_tests, 'test_other.py': other_tests}
         for name, text in files.items():
             (project / name).write_text(text)
@@ -102,6 +112,13 @@ def test_the_exit_code_is_0_where_all_are_noticed(run):
     """The exit code is 0 if tests notice all mutants, as make and CI need it."""
     code, lines = run(('adds wrong', r'a \+ b', 'a'))
     assert (code, lines[0]) == (0, '1 of 1 mutants are noticed')
+
+
+def test_a_mutant_that_only_rewords_a_docstring_survives(run):
+    """The test of the patterns, which fails on each mutant, says nothing about the code."""
+    code, lines = run(('rewords a docstring', 'Return the sum', 'Return a sum'))
+    assert code == 1
+    assert re.sub(r' \(.*', '', lines[1]) == 'SURVIVED  rewords a docstring'
 
 
 def test_tests_that_fail_without_a_mutant_prove_nothing(run):

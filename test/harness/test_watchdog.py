@@ -91,6 +91,7 @@ def outcomes(output):
     return found
 
 
+@pytest.mark.needs('signals')
 def test_a_hanging_test_fails_and_the_others_run(tmp_path):
     """In setups, tests and teardowns, whatever the test waits for, and with a lost worker."""
     (tmp_path / 'conftest.py').write_text(CONFTEST)

@@ -14,6 +14,7 @@ from thrift.transport.TTransport import TBufferedTransport
 from handlers import Rich
 from idl.oracle import Generated
 from rich_if import rich_service
+from systems_own import with_needs
 from thrift_client import (
     BalancedClient,
     ReplicatedClient,
@@ -83,7 +84,7 @@ def test_pools_and_asyncio(loaded, rich_server):
     assert asyncio.run(call()) is loaded.Color.GREEN
 
 
-@pytest.mark.parametrize('kind', ['threaded', 'forking', 'nonblocking', 'http'])
+@pytest.mark.parametrize('kind', with_needs(['threaded', 'forking', 'nonblocking', 'http']))
 def test_servers_of_every_kind(loaded, kind):
     """Apache's servers take the loaded Processor."""
     with serve(loaded.rich_service, Rich(), kind) as server:

@@ -135,6 +135,7 @@ def test_an_exception_of_the_server_is_an_error_too(kv_server, observed):
     assert observed.spans[0].attributes['error.type'] == 'thrift.Thrift.TApplicationException'
 
 
+@pytest.mark.needs('unix sockets')
 def test_a_unix_socket_has_no_port(server_process, tmp_path, observed):
     """The path stands for the address."""
     server = server_process(host=f'unix:{tmp_path}/kv.sock')

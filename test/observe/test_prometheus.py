@@ -38,12 +38,15 @@ class Quiet(WSGIRequestHandler):
 def scrape(registry):
     """Fetch a real /metrics: the value of each sample, by name and labels."""
     with make_server('127.0.0.1', 0, make_wsgi_app(registry), handler_class=Quiet) as server:
+        server.timeout = 10  # of a scrape that doesn't arrive
         thread = threading.Thread(target=server.handle_request)
         thread.start()
         url = f'http://127.0.0.1:{server.server_port}/metrics'
-        with closing(urllib.request.urlopen(url)) as answer:
-            text = answer.read().decode()
-        thread.join()
+        try:
+            with closing(urllib.request.urlopen(url)) as answer:
+                text = answer.read().decode()
+        finally:
+            thread.join()
     return {
         (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
         for family in text_string_to_metric_families(text)

@@ -375,6 +375,7 @@ def interrupted(function, *args):
         timer.join()
 
 
+@pytest.mark.needs('fork')
 @pytest.mark.filterwarnings('ignore:.*use of fork.*:DeprecationWarning')
 def test_in_a_forked_child_it_is_lost(fault_server, closing):
     """The connection is the parent's, who goes on; the child's own calls work."""

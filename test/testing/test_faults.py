@@ -17,6 +17,7 @@ from plain_gen_py import connected
 from plain_socket import PING, PONG, dialled, received
 from rich_if import rich_service
 from rich_if.ttypes import NotFound
+from systems_own import with_needs
 from test_if import test_service
 from thrift_client.testing import (
     BlackHole,
@@ -47,7 +48,7 @@ pytestmark = pytest.mark.usefixtures('assert_no_leaks')
 
 @pytest.mark.parametrize('framed', [False, True], ids=['buffered', 'framed'])
 @pytest.mark.parametrize('protocol', ['binary', 'compact'])
-@pytest.mark.parametrize('host', ['127.0.0.1', '::1', 'unix'])
+@pytest.mark.parametrize('host', with_needs(['127.0.0.1', '::1', 'unix']))
 def test_generated_clients_are_served(fault_server, tmp_path, host, protocol, framed):
     """Requests are understood and answered on every address, protocol and framing."""
     host = f'unix:{tmp_path}/socket' if host == 'unix' else host

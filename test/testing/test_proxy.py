@@ -11,6 +11,7 @@ from thrift.transport.TTransport import TTransportException
 
 from plain_gen_py import connected
 from plain_socket import PING, PONG, dialled, exactly, received
+from systems_own import with_needs
 from test_if import test_service
 from thrift_client.testing import ClosedPort, ToxicProxy
 from thrift_client.testing.behaviours import answer, close, reply, silence
@@ -83,7 +84,7 @@ def _requests(server, framed):
         yield b'\0' * (4 * framed + 4 + 4 + 4 + 4 + 3 + 4 + len(entry.token) + 1)
 
 
-@pytest.mark.parametrize('listen', ['127.0.0.1', '::1', 'unix'])
+@pytest.mark.parametrize('listen', with_needs(['127.0.0.1', '::1', 'unix']))
 def test_every_kind_of_address_passes(fault_server, toxic_proxy, tmp_path, listen):
     """Both sides of a proxy can be IPv4, IPv6 or unix sockets."""
     host = f'unix:{tmp_path}/server' if listen == 'unix' else listen

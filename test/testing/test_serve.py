@@ -27,6 +27,7 @@ import rich_if.rich_service
 import test_if.test_service
 from handlers import KeyValue, Rich
 from servers import ServerProcess
+from systems_own import with_needs
 from thrift_client.testing import Server, serve
 from thrift_client.testing.serve import ALWAYS_FRAMED, KINDS
 
@@ -46,7 +47,7 @@ FORK = ('forking', 'processpool')
 IN_THREADS = [kind for kind in KINDS if kind not in FORK]
 WITH_TLS = [kind for kind in KINDS if kind not in ALWAYS_FRAMED]
 
-every_kind = pytest.mark.parametrize('kind', KINDS)
+every_kind = pytest.mark.parametrize('kind', with_needs(KINDS))
 
 
 def open_transport(server, transport='buffered', context=None):
@@ -108,7 +109,7 @@ def test_serves_the_generated_client(kind):
         assert client.getk('key') == 'value'
 
 
-@pytest.mark.parametrize('kind', IN_THREADS)
+@pytest.mark.parametrize('kind', with_needs(IN_THREADS))
 def test_shows_its_handler(kind):
     """What runs in threads of this process serves with the very handler that it was given."""
     handler = KeyValue()
@@ -178,7 +179,9 @@ def test_close_right_after_start(kind):
     assert_free((server.host, server.port))
 
 
-@pytest.mark.parametrize('kind', [kind for kind in KINDS if kind not in ('simple', 'http')])
+@pytest.mark.parametrize(
+    'kind', with_needs(kind for kind in KINDS if kind not in ('simple', 'http'))
+)
 def test_serves_connections_side_by_side(kind):
     """A call that takes its time doesn't keep another connection waiting."""
     go_on = threading.Event()
@@ -209,7 +212,7 @@ def test_speaks_each_protocol(kind, protocol):
         assert len(client.structs(1_000)) == 1_000
 
 
-@pytest.mark.parametrize('kind', ['simple', 'threaded', 'threadpool', *FORK])
+@pytest.mark.parametrize('kind', with_needs(['simple', 'threaded', 'threadpool', *FORK]))
 @pytest.mark.parametrize(
     ('protocol', 'transport'),
     [('binary', 'framed'), ('compact', 'zlib'), ('binary', 'zlib'), ('header', 'header')],
@@ -224,6 +227,7 @@ def test_speaks_each_transport(kind, protocol, transport):
         assert len(client.structs(1_000)) == 1_000
 
 
+@pytest.mark.needs('unix sockets')
 @every_kind
 def test_listens_on_a_unix_socket(kind, tmp_path):
     """`unix:/path` is served, and the file is gone afterwards, or replaced if left by a crash."""
@@ -239,7 +243,7 @@ def test_listens_on_a_unix_socket(kind, tmp_path):
     assert not path.exists()
 
 
-@pytest.mark.parametrize('kind', WITH_TLS)
+@pytest.mark.parametrize('kind', with_needs(WITH_TLS))
 def test_speaks_tls(kind):
     """TLS needs only a context."""
     ours, theirs = tls_contexts()
@@ -275,7 +279,9 @@ def test_multiplexes(kind):
         opened.close()
 
 
-@pytest.mark.parametrize('kind', ['threadpool', 'nonblocking', 'processpool', 'twisted'])
+@pytest.mark.parametrize(
+    'kind', with_needs(['threadpool', 'nonblocking', 'processpool', 'twisted'])
+)
 def test_takes_a_number_of_workers(kind):
     """One worker is enough to serve one connection."""
     with (

@@ -32,8 +32,14 @@ def client_of(text, port=None):
         ('kv.example.', None, 'kv.example.', 9090, 'kv.example.:9090'),
         ('kv_1', None, 'kv_1', 9090, 'kv_1:9090'),
         ('bücher.example', None, 'bücher.example', 9090, 'bücher.example:9090'),
-        ('unix:/run/kv.sock', None, '/run/kv.sock', None, 'unix:/run/kv.sock'),
-        ('unix:/run/a:b.sock', None, '/run/a:b.sock', None, 'unix:/run/a:b.sock'),
+        pytest.param(
+            'unix:/run/kv.sock', None, '/run/kv.sock', None, 'unix:/run/kv.sock',
+            marks=pytest.mark.needs('unix sockets'),
+        ),
+        pytest.param(
+            'unix:/run/a:b.sock', None, '/run/a:b.sock', None, 'unix:/run/a:b.sock',
+            marks=pytest.mark.needs('unix sockets'),
+        ),
         ('thrift://h', None, 'h', 9090, 'thrift://h'),
         ('thrift://h:1/', None, 'h', 1, 'thrift://h:1'),
         ('thrifts://h', None, 'h', 9090, 'thrifts://h'),
@@ -45,7 +51,7 @@ def client_of(text, port=None):
         ('thrift://h:7?frame=1&timeout=5', None, 'h', 7, 'thrift://h:7'),
         ('http://us%40er:p%3Aw@h/a/b', None, 'h', 80, 'http://h/a/b'),
     ],
-)
+)  # fmt: skip
 def test_an_address_is_taken_apart(text, port, host, number, label):
     """Host, port and the name that a client has by default."""
     client = client_of(text, port)

@@ -8,6 +8,7 @@ import pytest
 from thrift_client.cli.commands.load import CallThreads
 
 
+@pytest.mark.needs('interval timers')
 @pytest.mark.parametrize('threads', [1, 2])
 def test_calls_under_way_are_waited_for_after_ctrl_c(threads):
     """Ctrl-C while the main thread waits doesn't make a thread look ended."""

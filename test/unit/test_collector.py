@@ -77,6 +77,7 @@ def test_few_objects_stay_young():
     assert not is_old(collector.without_collector(list))
 
 
+@pytest.mark.needs('fork')
 def test_a_fork_in_the_middle_leaves_it_on_in_the_child():
     """No thread is left there that would have it go on."""
 

@@ -65,6 +65,7 @@ HANDLERS = [
 ]
 
 
+@pytest.mark.needs('signals')
 @pytest.mark.parametrize('handler', HANDLERS)
 @pytest.mark.parametrize('error', [ValueError('mine'), TimeoutError('mine'), EOFError('mine')])
 def test_a_handlers_exception_is_foreign(handler, error):
@@ -112,6 +113,7 @@ def test_values_are_not_compared():
     assert not is_foreign(caught.value)
 
 
+@pytest.mark.needs('signals')
 @every_protocol
 def test_a_handlers_exception_goes_through_encoding(protocol):
     """It is raised unchanged, although its type is one that is converted."""
@@ -134,6 +136,7 @@ def test_a_handlers_exception_goes_through_encoding(protocol):
     assert caught.value is error
 
 
+@pytest.mark.needs('signals')
 @every_protocol
 def test_a_handlers_exception_goes_through_decoding(protocol, monkeypatch):
     """A handler's exception in a struct's constructor, which decoding calls, is raised."""

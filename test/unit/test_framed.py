@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from thrift_client import errors
 from thrift_client.core.transports import framed
+from thrift_client.core.transports.buffered import Plain
 from thrift_client.core.transports.framed import Framed
-from thrift_client.core.transports.plain import Plain
 from thrift_client.errors import DecodeError, MessageTooLarge
 from thrift_client.shared.connection import unframed
 

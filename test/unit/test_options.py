@@ -195,7 +195,7 @@ def test_type_checkers_know_each_option(kind):
 @pytest.mark.parametrize(
     ('kind', 'makers'),
     [
-        (SourceOptions, [*(made_by.__init__ for made_by in _SCHEMES.values()), CallableSource]),
+        (SourceOptions, [*(made_by.__init__ for made_by, _ in _SCHEMES.values()), CallableSource]),
         (RegisterOptions, [zookeeper.register, etcd.register]),
     ],
 )

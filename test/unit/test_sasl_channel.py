@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from thrift_client import errors
 from thrift_client.core.transports import sasl
+from thrift_client.core.transports.buffered import Plain
 from thrift_client.core.transports.framed import Framed
-from thrift_client.core.transports.plain import Plain
 
 PASSWORD = 'sesame!open'
 GIVEN = {'mechanism': 'PLAIN', 'username': 'me', 'password': PASSWORD}

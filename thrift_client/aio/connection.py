@@ -129,6 +129,12 @@ class AsyncConnection(ConnectionBase):
         """When its exchange must end; None: there is none, or it is unlimited."""
         return self._exchange.expires if self._exchange is not None else None
 
+    @property
+    def attempt(self) -> int:
+        """Which attempt of its call the exchange is; 0 for a small call."""
+        call = None if self._exchange is None else self._exchange.call
+        return 0 if call is None else call.attempts_before + call.attempts
+
     def start(self, exchange: AsyncExchange) -> None:  # noqa: C901 - saves a call
         """Send a request, whose reply then ends the exchange. Errors of the call end it, too."""
         self._exchange = exchange
@@ -162,8 +168,9 @@ class AsyncConnection(ConnectionBase):
                 raise
 
     def expire(self) -> None:
-        """End its exchange, whose time is over."""
-        self._fail(timed_out(self.phase))
+        """End its exchange, if it has one, whose time is over."""
+        if self._exchange is not None:  # a listener may have closed the client
+            self._fail(timed_out(self.phase))
 
     def give_up(self) -> None:
         """End its exchange, because the result is not needed any more."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from operator import attrgetter
 from time import monotonic
 from weakref import ref
 
@@ -454,15 +455,17 @@ class AsyncConnectionPool(ConnectionPool):
 
     def _expire(self, now: float) -> float:
         """End the calls whose time is over; return when that of the next one is."""
-        soonest = NEVER
+        soonest, late = NEVER, []
         for connection in self.open_connections():
             expires = connection.expires
             if expires is None:
                 continue
             if expires <= now:
-                connection.expire()
+                late.append(connection)
             else:
                 soonest = min(soonest, expires)
+        for connection in sorted(late, key=attrgetter('attempt')):  # a hedge after the first one
+            connection.expire()
         for place in list(self.line):
             if place.expires is None or place.is_over:
                 continue

@@ -251,7 +251,7 @@ class AsyncFanOut(FanOutBase):
     def _take_task(self, leg: Leg, task: asyncio.Task[None]) -> None:
         leg.opening = None
         was_wanted = leg in self._active
-        self._active.discard(leg)
+        self._active.pop(leg, None)
         if leg.response is None:
             if not task.cancelled():
                 self._trouble = task.exception()

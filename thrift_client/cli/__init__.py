@@ -1,4 +1,10 @@
-"""The command `thrift-client`: call, inspect and measure servers from a terminal."""
+"""The command `thrift-client`: call, inspect and measure servers from a terminal.
+
+Read in this order: app (the group), then a module of commands/; flags, texts, config, durations
+for options; target, service, schema, arguments for what a call needs; results, output, safe for
+what is printed; exits, hints, streams for failures; complete, interactive/ for what answers
+while a user types. ui wraps click, and versions works without it.
+"""
 
 from __future__ import annotations
 

@@ -24,13 +24,11 @@ from thrift_client.cli.texts import (
 )
 from thrift_client.cli.ui import click, nearest, option
 from thrift_client.options import OPTIONS
+from thrift_client.routing.named import BALANCERS, ROUTERS
 
 F = TypeVar('F', bound=Callable[..., Any])
 
 PREFIX = 'THRIFT_CLIENT_'
-
-ROUTERS = ('modulo', 'jump', 'ketama', 'maglev', 'rendezvous')
-BALANCES = ('p2c', 'least_loaded', 'round_robin', 'random', 'first')
 
 #: Flags with a short form of their own.
 _SHORT = {'headers': '-H'}
@@ -41,9 +39,12 @@ _POOL_TEXTS = {
     'failover': 'how many further servers may serve a call whose own server is unavailable',
     'replicas': 'how many servers hold each key',
     'max_threads': 'maximum threads of a pool',
-    'balance': f'any server may serve any call, chosen by {", ".join(BALANCES)}',
+    'balance': f'any server may serve any call, chosen by {", ".join(BALANCERS)}',
 }
-_POOL_TYPES: dict[str, Any] = {'routing': click.Choice(ROUTERS), 'balance': click.Choice(BALANCES)}
+_POOL_TYPES: dict[str, Any] = {
+    'routing': click.Choice(tuple(ROUTERS)),
+    'balance': click.Choice(tuple(BALANCERS)),
+}
 
 #: TLS beyond ssl: what goes into the context.
 _TLS_TEXTS = {

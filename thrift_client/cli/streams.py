@@ -19,7 +19,9 @@ def prepare() -> None:
     """Let commands use all streams: a closed one is empty, and output can show any text."""
     for name, mode in (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w')):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding='utf-8'))  # noqa: SIM115, PTH123
+            # Never closed, as Python's own, so that no warning about it is printed at the end.
+            null = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(null, mode, encoding='utf-8', closefd=False))  # noqa: SIM115
     codecs.register_error(_ESCAPE, _escaped)
     # A user's own choice, as in PYTHONIOENCODING=latin-1:replace, is kept.
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == 'strict':

@@ -32,6 +32,10 @@ class Meaning(NamedTuple):
     text: str
 
 
+def _listed(names: tuple[str, ...]) -> str:
+    return f'{", ".join(names[:-1])} or {names[-1]}'
+
+
 #: An option that isn't here has the text of the table of options.
 MEANINGS = {
     'timeout': Meaning('Call', 'limit of one call, with connect and retries'),
@@ -42,8 +46,8 @@ MEANINGS = {
     'headers': Meaning('Call', 'a header for HTTP or THeader; may be repeated'),
     'propagate_deadline': Meaning('Call', 'send the time left in a header'),
     'log_filename': Meaning('Call', 'append every request to this file, for replay'),
-    'protocol': Meaning('Connection', 'binary, compact, json or header'),
-    'transport': Meaning('Connection', 'buffered, framed, zlib, header or http'),
+    'protocol': Meaning('Connection', _listed(PROTOCOLS)),
+    'transport': Meaning('Connection', _listed(TRANSPORTS)),
     'service_name': Meaning('Connection', 'the name of the service on a multiplexed server'),
     'sasl': Meaning('Connection', 'log in: mechanism=PLAIN,username=me,password=secret'),
     'connect_timeout': Meaning('Connection', 'limit of one connect, within --timeout'),

@@ -63,11 +63,10 @@ class Call:
     """
 
     __slots__ = (
-        '_attempts_before', '_bypasses', '_ends_with_call', '_error', '_exception',
-        '_probe', '_reason', '_requests', '_result', '_retries', 'arguments', 'claimed',
-        'endpoint', 'expires', 'headers_of', 'is_announced', 'limit', 'method', 'options',
-        'others', 'outer', 'own_headers', 'picker', 'response', 'resume_at', 'seqid', 'started',
-        'until',
+        '_bypasses', '_ends_with_call', '_error', '_exception', '_probe', '_reason', '_requests',
+        '_result', '_retries', 'arguments', 'attempts_before', 'claimed', 'endpoint', 'expires',
+        'headers_of', 'is_announced', 'limit', 'method', 'options', 'others', 'outer',
+        'own_headers', 'picker', 'response', 'resume_at', 'seqid', 'started', 'until',
     )  # fmt: skip
 
     def __init__(
@@ -96,7 +95,7 @@ class Call:
         pin = options.pin
         #: Whether the call bypasses the breaker: not stopped by it, and not counted.
         self._bypasses = pin is not None and pin.bypasses
-        self._attempts_before = attempts_before
+        self.attempts_before = attempts_before
         #: How many attempts other legs of the same call have begun by now.
         self.others = attempts_before
         self.outer = outer and not (pin is not None and pin.silent)
@@ -168,7 +167,7 @@ class Call:
             left = max(0.0, (self.until - self.endpoint.clock()) * 1000)
             headers[names['deadline']] = str(int(left))
         if 'attempt' in names:
-            headers[names['attempt']] = str(self._attempts_before + self.attempts)
+            headers[names['attempt']] = str(self.attempts_before + self.attempts)
         if self.own_headers:
             # Names of headers have no case, and a call that is passed on has its caller's.
             taken = {name.lower() for name in headers}
@@ -346,7 +345,7 @@ class Call:
         if pin is None or not pin.silent:
             health.tell(
                 'AttemptFailed', method=self.method.name,
-                attempt=self._attempts_before + self.attempts, error=error,
+                attempt=self.attempts_before + self.attempts, error=error,
             )  # fmt: skip
         if was_stale(error) and (pin is None or pin.replaces):
             return  # replaced at once, outside of the attempts
@@ -486,7 +485,7 @@ class Call:
         if pause is None:
             self._error = error
             return
-        self._attempts_before = self.others
+        self.attempts_before = self.others
         health.retried()
         health.tell(
             'RetryPlanned', method=self.method.name,

@@ -1,4 +1,9 @@
-"""Service discovery: sources of servers for pools, and the registration of servers."""
+"""Service discovery: sources of servers for pools, and the registration of servers.
+
+Read in this order: urls (what users write), source and member (what pools get), stable (what
+protects pools from bad lists), loop; static, polled, file and dns; zookeeper with zk_access,
+zk_session, serverset and hive; etcd with etcd_session and etcd_wire; registration.
+"""
 
 from thrift_client.discovery.dns import DnsSource, SrvSource
 from thrift_client.discovery.etcd import EtcdSource

@@ -142,30 +142,42 @@ class _Parts(NamedTuple):
 
 def _of_url(url: str, given: Mapping[str, Any]) -> Watchable:
     parts = _split(url)
-    made_by = _SCHEMES[parts.scheme]
-    options = _options(parts, given, made_by)
-    if made_by is ZooKeeperSource:
-        return ZooKeeperSource(parts.netloc, parts.path, **options)
-    if made_by is EtcdSource:
-        tls = parts.scheme == 'etcds'
-        return EtcdSource(parts.netloc, parts.path, tls=tls, **options)
-    if made_by is SrvSource:
-        return SrvSource(_name(parts), **options)
-    if made_by is DnsSource:
-        target = addresses.parse(_name(parts))
-        return DnsSource(target.host, target.port or 0, **options)
+    made_by, create = _SCHEMES[parts.scheme]
+    return create(parts, _options(parts, given, made_by))
+
+
+def _zookeeper(parts: _Parts, options: Mapping[str, Any]) -> Source:
+    return ZooKeeperSource(parts.netloc, parts.path, **options)
+
+
+def _etcd(parts: _Parts, options: Mapping[str, Any]) -> Source:
+    return EtcdSource(parts.netloc, parts.path, tls=parts.scheme == 'etcds', **options)
+
+
+def _dns(parts: _Parts, options: Mapping[str, Any]) -> Source:
+    target = addresses.parse(_name(parts))
+    return DnsSource(target.host, target.port or 0, **options)
+
+
+def _srv(parts: _Parts, options: Mapping[str, Any]) -> Source:
+    return SrvSource(_name(parts), **options)
+
+
+def _file(parts: _Parts, options: Mapping[str, Any]) -> Source:
     if parts.netloc or not parts.path:
-        raise ValueError(f"a file is written 'file:/path' or 'file:path', not {redacted(url)!r}")
+        written = redacted(parts.url)
+        raise ValueError(f"a file is written 'file:/path' or 'file:path', not {written!r}")
     return FileSource(unquote(parts.path), **options)
 
 
-_SCHEMES: dict[str, type[Source]] = {
-    'zk': ZooKeeperSource,
-    'etcd': EtcdSource,
-    'etcds': EtcdSource,
-    'dns': DnsSource,
-    'srv': SrvSource,
-    'file': FileSource,
+# Scheme: the class, whose keyword arguments a URL can set, and what creates it from a URL.
+_SCHEMES: dict[str, tuple[type[Source], Callable[[_Parts, Mapping[str, Any]], Source]]] = {
+    'zk': (ZooKeeperSource, _zookeeper),
+    'etcd': (EtcdSource, _etcd),
+    'etcds': (EtcdSource, _etcd),
+    'dns': (DnsSource, _dns),
+    'srv': (SrvSource, _srv),
+    'file': (FileSource, _file),
 }
 
 _FLAGS = {'1': True, 'true': True, 'yes': True, '0': False, 'false': False, 'no': False}

@@ -1,5 +1,7 @@
 """Adapters that turn events into log records, metrics and traces; each is a listener.
 
+Read in this order: listener (the base), log, prometheus, otel.
+
 Each name is imported from its module when it is first used, and its library when an adapter is
 created: a library is needed only if its adapter is used.
 """

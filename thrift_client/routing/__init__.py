@@ -1,5 +1,8 @@
 """The choice of servers: stable hashes of keys, routers for keys, balancers without keys.
 
+Read in this order: keys, base (the interface of routers), modulo, jump, ring, rendezvous,
+maglev; balance; named (both by their names), explain.
+
 The names below are imported from their modules at first use: a client of one server hashes
 nothing, so it doesn't load the code for that.
 """

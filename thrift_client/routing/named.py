@@ -7,22 +7,22 @@ from thrift_client.routing.base import Router
 if TYPE_CHECKING:
     from thrift_client.routing.balance import Balancer
 
-__all__ = ['balancer', 'router']
+__all__ = ['BALANCERS', 'ROUTERS', 'balancer', 'router']
 
-# Name: module and class. A module is loaded only if it is used.
-_ROUTERS = {
+# Name: module and class. A module is loaded only if it is used. The defaults are first.
+ROUTERS = {
+    'modulo': ('modulo', 'Modulo'),
     'jump': ('jump', 'Jump'),
     'ketama': ('ring', 'Ketama'),
     'maglev': ('maglev', 'Maglev'),
-    'modulo': ('modulo', 'Modulo'),
     'rendezvous': ('rendezvous', 'Rendezvous'),
 }
-_BALANCERS = {
-    'first': ('balance', 'First'),
-    'least_loaded': ('balance', 'LeastLoaded'),
+BALANCERS = {
     'p2c': ('balance', 'TwoChoices'),
-    'random': ('balance', 'Random'),
+    'least_loaded': ('balance', 'LeastLoaded'),
     'round_robin': ('balance', 'RoundRobin'),
+    'random': ('balance', 'Random'),
+    'first': ('balance', 'First'),
 }
 
 
@@ -35,7 +35,7 @@ def router(routing: str | Router) -> Router:
     Raises ValueError (no router has this name) and TypeError (neither a str nor an object with
     `name` and `table`).
     """
-    found: Router = _named('routing', routing, _ROUTERS, 'table(names, weights)')
+    found: Router = _named('routing', routing, ROUTERS, 'table(names, weights)')
     return found
 
 
@@ -47,7 +47,7 @@ def balancer(balance: 'str | Balancer') -> 'Balancer':
     Returns a new balancer of this name, or the object that was given. Raises ValueError (no
     balancer has this name) and TypeError (neither a str nor an object with `name` and `pick`).
     """
-    found: Balancer = _named('balance', balance, _BALANCERS, 'pick(candidates, now, random)')
+    found: Balancer = _named('balance', balance, BALANCERS, 'pick(candidates, now, random)')
     return found
 
 

@@ -22,7 +22,7 @@ class FanOutBase:
 
     def __init__(self, scatter: Scatter) -> None:
         self._scatter = scatter
-        self._active: set[Leg] = set()
+        self._active: dict[Leg, None] = {}  # in the order in which they began
         self._ended: deque[Leg] = deque()
         self._requests: dict[tuple[Codec, int], tuple[Any, bytes]] = {}
         self._handled = id(sys.exception())  # not the exception: its traceback holds frames
@@ -33,14 +33,14 @@ class FanOutBase:
             new = self._scatter.take_new()
             if not new:
                 return
-            self._active.update(new)
+            self._active.update(dict.fromkeys(new))
             for leg in new:
                 try:
                     self._begin(leg)
                 except EncodeError as exc:
                     if is_callers(exc):  # it is not about the arguments
                         raise
-                    self._active.discard(leg)
+                    self._active.pop(leg, None)
                     leg.refused(exc)
                     self._scatter.refused(leg, exc)
 
@@ -107,5 +107,5 @@ class FanOutBase:
 
     def _end(self, leg: Leg) -> None:
         """Note that a leg has its response."""
-        self._active.discard(leg)
+        self._active.pop(leg, None)
         self._ended.append(leg)

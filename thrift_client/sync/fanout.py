@@ -71,7 +71,7 @@ class FanOut(FanOutBase):
 
         `begun` is the outcome of that: a failure, a result with its `headers`, or a `HandOver`.
         """
-        self._active.add(leg)
+        self._active[leg] = None
         if isinstance(begun, FAILURES):
             self._course(leg, begun)
         elif type(begun) is not HandOver:
@@ -97,7 +97,7 @@ class FanOut(FanOutBase):
                     or (isinstance(leg.opening, Future) and leg.endpoint.wire.apache is not None)
                 )
                 self._release(leg)
-                self._active.discard(leg)
+                self._active.pop(leg, None)
                 leg.give_up(may_have_run=ran, outside=outside)
         finally:
             for leg in self._active:  # left behind by a foreign exception
@@ -368,6 +368,13 @@ class FanOut(FanOutBase):
 
     def _lose(self, leg: Leg, error: Exception) -> None:
         """End an attempt whose connection is not clean."""
+        try:
+            self._course(leg, self._discard(leg, error))
+        finally:
+            del error  # as in `_course`
+
+    def _discard(self, leg: Leg, error: Exception) -> Exception:
+        """Discard a leg's connection; returns the error with what is known of it."""
         connection, leg.connection = leg.connection, None
         self._events.unlisten(leg)
         self._undecided.discard(leg)
@@ -377,10 +384,7 @@ class FanOut(FanOutBase):
         if isinstance(error, ThriftClientError):
             error = connection.blame(error)
         leg.endpoint.connections.discard(connection, error)
-        try:
-            self._course(leg, error)
-        finally:
-            del error  # as in `_course`
+        return error
 
     def _release(self, leg: Leg) -> None:
         """Release what a leg holds, in whatever state it is."""
@@ -451,6 +455,7 @@ class FanOut(FanOutBase):
     def _expire(self, now: float) -> None:
         """End the legs whose time is over, and set when to check again."""
         self._events.next_expiry = None
+        lost: deque[tuple[Leg, Exception]] = deque()  # listeners learn this of all first
         for leg in list(self._active):
             until = self._until(leg)
             if until is None:
@@ -458,7 +463,7 @@ class FanOut(FanOutBase):
             if until > now:
                 self._events.expect(until)
             elif leg.connection is not None:
-                self._lose(leg, timed_out(leg.phase))
+                lost.append((leg, self._discard(leg, timed_out(leg.phase))))
             elif isinstance(leg.opening, LegOpening):
                 self._open_on(leg, leg.opening, [])
             elif leg.place is not None:
@@ -467,6 +472,8 @@ class FanOut(FanOutBase):
                 self._course(leg, error)
             else:
                 self._give_up_worker(leg)
+        while lost:
+            self._course(*lost.popleft())
 
     def _until(self, leg: Leg) -> float | None:
         """Return when to check a leg without an event; None: never, or it is paused."""

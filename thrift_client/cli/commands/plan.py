@@ -6,11 +6,12 @@ from typing import Any, TextIO
 
 from thrift_client import address
 from thrift_client.cli import complete, output
-from thrift_client.cli.flags import PREFIX, ROUTERS
+from thrift_client.cli.flags import PREFIX
 from thrift_client.cli.target import ServerArgument
 from thrift_client.cli.ui import click, command, option
 from thrift_client.routing import router
 from thrift_client.routing.explain import Plan, compare
+from thrift_client.routing.named import ROUTERS
 
 #: The weights of servers by their names, in the order of the pool.
 Fleet = dict[str, float]
@@ -37,8 +38,8 @@ def _named(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list
     help='a server that is removed',
 )
 @option(
-    '--routing', multiple=True, type=click.Choice(ROUTERS), default=ROUTERS, panel='Server pool',
-    help='how keys are placed; without it, all routers are compared',
+    '--routing', multiple=True, type=click.Choice(tuple(ROUTERS)), default=tuple(ROUTERS),
+    panel='Server pool', help='how keys are placed; without it, all routers are compared',
 )
 @option('--keys', type=click.File('r'), help='a file of keys, one on each line')
 @option(
