@@ -40,6 +40,16 @@ def test_subtracts():
     assert program.subtract(2, 1) == 1
 """
 
+FAILS_ONCE = """
+from pathlib import Path
+
+def test_fails_once():
+    ran = Path(__file__).with_name('ran')
+    ran_before = ran.exists()
+    ran.touch()
+    assert ran_before
+"""
+
 APPLIES = """
 import program
 
@@ -135,6 +145,15 @@ def test_another_test_that_fails_without_the_mutant_proves_nothing(run):
     assert code == 1
     assert re.sub(r' \(.*', '', lines[1]) == (
         'BROKEN    multiplies wrong: test_other.py::test_fails fails without it, too'
+    )
+
+
+def test_a_test_that_fails_only_sometimes_proves_nothing(run):
+    """It is repeated on the mutant: on a busy machine, any test may fail once."""
+    code, lines = run(('multiplies wrong', r'a \* b', 'a'), other_tests=FAILS_ONCE)
+    assert code == 1
+    assert re.sub(r' \(.*', '', lines[1]) == (
+        'BROKEN    multiplies wrong: test_other.py::test_fails_once fails only sometimes'
     )
 
 
