@@ -253,6 +253,7 @@ def test_no_parameter_is_any(project):
     ] == []
 
 
+@pytest.mark.long
 def test_pyright_knows_every_client(project):
     """The same of pyright, which editors run."""
     pytest.importorskip('pyright')

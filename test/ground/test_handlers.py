@@ -264,7 +264,7 @@ def test_in_tls(made, way, kept, pairs):
         assert at > 10
 
 
-@pytest.mark.parametrize('step', [7, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize('step', [13, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.filterwarnings('ignore:unclosed <socket:ResourceWarning')
 @pytest.mark.parametrize('way', ['client', 'failover', 'balanced', 'fan-out'])
 def test_while_it_probes(way, step, fault_server):
@@ -301,7 +301,13 @@ def test_while_it_probes(way, step, fault_server):
 
 @pytest.mark.filterwarnings('ignore:unclosed <socket:ResourceWarning')
 @pytest.mark.parametrize('within', ['stream.py', 'pin.py'])
-@pytest.mark.parametrize('way', ['client', 'failover', 'balanced', 'fan-out'])
+@pytest.mark.parametrize(
+    'way',
+    [
+        'client', 'fan-out', pytest.param('failover', marks=pytest.mark.long),
+        pytest.param('balanced', marks=pytest.mark.long),
+    ],
+)
 def test_each_connection_is_told_to_be_discarded(way, within, pairs):
     """Wherever a handler raises while it is opened, greeted, used or closed."""
     make, call = WAYS[way]

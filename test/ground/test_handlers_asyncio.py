@@ -117,7 +117,7 @@ def assert_nothing_left(face, where):
 # An exception may come between a coroutine and its await.
 @pytest.mark.filterwarnings('ignore:coroutine .* was never awaited:RuntimeWarning')
 @pytest.mark.filterwarnings('ignore:unclosed <socket:ResourceWarning')
-@pytest.mark.parametrize('step', [23, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.parametrize('step', [41, pytest.param(2, marks=pytest.mark.long)])
 @pytest.mark.parametrize('kept', [8, 0], ids=['open', 'cold'])
 @pytest.mark.parametrize(('way', 'wire'), CASES, ids=map('-'.join, CASES))
 def test_at_every_line(way, wire, kept, step, pairs):

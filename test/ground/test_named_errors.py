@@ -111,7 +111,7 @@ print(outcome(client.ping) if way not in ('tls', 'sasl') else 'pong')
 """
 KINDS = [kind.__name__ for kind in (*BLOCKING, ThreadedReplicatedClient, *ASYNCIO)]
 #: Every kind is tried in one way, and one kind in every way; a long run crosses all.
-FIRST = ('hedged', 'login', 'ReplicatedClient')
+FIRST = ('login', 'ReplicatedClient')
 
 
 @pytest.mark.parametrize(

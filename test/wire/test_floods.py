@@ -27,7 +27,7 @@ RARER = (
     'compact: a number', 'JSON: blanks', 'JSON: brackets', 'framed: JSON', 'header: padding',
     'HTTP: hints', 'HTTP: a status line', 'HTTP: one-byte chunks', 'HTTP: a refusal',
     'SASL: one-byte frames', 'SASL: a step', 'zlib: behind the stream', 'framed: structs',
-    'compact: structs', 'HTTP: a large body',
+    'compact: structs', 'HTTP: a large body', 'binary: structs',
 )  # fmt: skip
 #: The large replies that every run has; a long run has them all.
 SOME_LARGE = ('binary', 'framed JSON')
