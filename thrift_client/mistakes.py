@@ -1,6 +1,8 @@
-"""The correct spelling of options and values that callers get wrong, for error texts."""
+"""What callers give: the correct spelling of what they get wrong, and calls of their functions."""
 
 from __future__ import annotations
+
+from contextvars import ContextVar
 
 from thrift_client.outside import is_foreign
 
@@ -94,6 +96,43 @@ def ask(function: Callable[..., Any], *args: Any) -> Any:
 async def ask_for(awaitable: Awaitable[Any]) -> Any:
     """Return what a coroutine function of the caller returns."""
     return await awaitable
+
+
+class Asked:
+    """What a `headers=` function returned or raised before its call went to another thread.
+
+    `submit` asks it in the thread that calls it, and the call finds the answer in its context.
+    It took `seconds`.
+    """
+
+    __slots__ = ('_error', '_headers', 'function', 'seconds')
+
+    def __init__(
+        self, function: Callable[[], Any], headers: Any, error: Exception | None, seconds: float
+    ) -> None:
+        self.function = function
+        self._headers = headers
+        self._error = error
+        self.seconds = seconds
+
+    def headers(self) -> Any:
+        """Return what the function returned. Raises what it raised."""
+        if self._error is None:
+            return self._headers
+        try:
+            raise self._error
+        finally:
+            del self  # the traceback holds this frame: a cycle
+
+
+#: The answer for the call that was submitted with this context.
+asked: ContextVar[Asked | None] = ContextVar('thrift_client.asked', default=None)
+
+
+def answer_of(function: Callable[[], Any]) -> Asked | None:
+    """Return what a function was asked for this context; None if it wasn't."""
+    found = asked.get()
+    return found if found is not None and found.function is function else None
 
 
 #: The code that calls the caller's functions. Its frames mark what these raise.

@@ -23,7 +23,6 @@ Who owns what: a Call belongs to the thread or task that makes the call. What it
 from __future__ import annotations
 
 from thrift_client import deadlines
-from thrift_client.core.asked import answer_of
 from thrift_client.core.classify import (
     GIVEN_UP,
     annotate,
@@ -34,7 +33,7 @@ from thrift_client.core.classify import (
 )
 from thrift_client.core.retry import Retries
 from thrift_client.errors import CallTimeout, ThriftClientError
-from thrift_client.mistakes import ask, is_callers
+from thrift_client.mistakes import answer_of, ask, is_callers
 from thrift_client.options import check_headers
 from thrift_client.response import set_headers
 
@@ -240,10 +239,10 @@ class Call:
         if callable(given):
             pin = self.options.pin
             # The calls of `on_connect` are other ones than the call that was submitted.
-            asked = None if pin is not None and pin.is_greeting else answer_of(given)
-            if asked is not None:
-                self._began_earlier(asked.seconds)
-            given = ask(given) if asked is None else asked.headers()
+            answer = None if pin is not None and pin.is_greeting else answer_of(given)
+            if answer is not None:
+                self._began_earlier(answer.seconds)
+            given = ask(given) if answer is None else answer.headers()
         if given is not None:
             self.set_headers(given)
 

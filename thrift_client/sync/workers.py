@@ -15,10 +15,9 @@ from functools import partial
 from threading import current_thread
 from time import monotonic
 
-from thrift_client.core.asked import Asked, forget, remember
 from thrift_client.core.failures import is_foreign
 from thrift_client.errors import ClientClosed
-from thrift_client.mistakes import ask
+from thrift_client.mistakes import Asked, ask, asked
 from thrift_client.shared import fork
 
 TYPE_CHECKING = False  # importing typing for it would cost more than the rest
@@ -72,11 +71,11 @@ class Workers:
         signature(function).bind(*args, **kwargs)  # raises here, not in the thread
         if not callable(headers):
             return self.submit(function, *args, **kwargs)
-        token = remember(_asked(headers))
+        token = asked.set(_ask(headers))
         try:
             return self.submit(function, *args, **kwargs)
         finally:
-            forget(token)
+            asked.reset(token)
 
     def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run a function in another thread and in this context; returns its Future.
@@ -154,7 +153,7 @@ class Workers:
         self._unfinished = None
 
 
-def _asked(headers: Callable[[], Any]) -> Asked:
+def _ask(headers: Callable[[], Any]) -> Asked:
     """Ask a `headers=` function; what it raises is the call's exception.
 
     Raises what a signal handler does.
