@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TEST = Path(__file__).parents[1]
 
 GOOD = """\
@@ -59,6 +61,7 @@ def run_mypy(folder, stubs, *files):
     ).stdout  # fmt: skip
 
 
+@pytest.mark.long
 def test_mypy_knows_a_loaded_module(process, tmp_path):
     """Strict: required and optional fields, enums, includes; `pool.all` without stubs, too."""
     for name in ('rich.thrift', 'shared_base.thrift'):
@@ -146,6 +149,7 @@ print(constants.ANYTHING)
 """
 
 
+@pytest.mark.long
 def test_mypy_knows_names_that_are_difficult(process, tmp_path):
     """Fields, types, methods and files named as types, as keywords, or as what stubs need."""
     (tmp_path / 'odd.thrift').write_text(ODD)

@@ -206,6 +206,7 @@ def run_mypy(project, *files):
     ).stdout
 
 
+@pytest.mark.long
 def test_mypy_knows_every_client(project):
     """Strict: no complaint about the stubs and the good program, one for each mistake."""
     stubs = [str(path.relative_to(project)) for path in project.rglob('*.pyi')]
@@ -216,6 +217,7 @@ def test_mypy_knows_every_client(project):
     assert {int(parts[1]) for parts in found} == lines_of_mistakes()
 
 
+@pytest.mark.long
 def test_a_type_checker_reveals_no_any(project):
     """Of nothing that users read: clients, pools, responses, errors, events, the modules.
 
@@ -233,6 +235,7 @@ def test_a_type_checker_reveals_no_any(project):
     assert [(line, kind) for line, kind in kinds if re.search(r'\bAny\b', kind)] == []
 
 
+@pytest.mark.long
 def test_no_parameter_is_any(project):
     """Of nothing public that can be called, and of no client of a service with a stub.
 

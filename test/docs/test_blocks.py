@@ -171,6 +171,7 @@ def test_make_how_to_runs_what_is_typed(ports, how_to):
         assert done.stdout == 'pong\npong\npong\nFalse\npong\n'
 
 
+@pytest.mark.long
 def test_the_command_line_recipes_run(servers, how_to, tmp_path):
     """Each line works, on the ports and files that `make how-to PAGE=command-line` provides."""
     pytest.importorskip('rich_click')

@@ -26,6 +26,7 @@ LINK = re.compile(r'(?:href|src)="([^"#]*)(?:#([^"]*))?"')
 ID = re.compile(r'\sid="([^"]*)"')
 
 
+@pytest.mark.long
 def test_links_have_targets(built):
     """Each link and picture of each page leads to an existing file and heading."""
     ids = {path.resolve(): set(ID.findall(path.read_text())) for path in built.values()}
@@ -41,6 +42,7 @@ def test_links_have_targets(built):
     assert not broken
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('page', 'names'),
     [
@@ -58,6 +60,7 @@ def test_tables_match_the_code(built, page, names):
         assert any(re.search(rf'>{name}(_total)?<', row) for row in rows), name
 
 
+@pytest.mark.long
 def test_every_page_is_reached(built):
     """The index leads to every page."""
     start = built['index.html'].resolve()
