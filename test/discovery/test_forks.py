@@ -73,7 +73,11 @@ def forked(function):
 
 @pytest.mark.parametrize(
     ('kind', 'options'),
-    [(HashClient, {'routing': routing.Maglev(4099)}), (BalancedClient, {}), (ReplicatedClient, {})],
+    [
+        (HashClient, {'routing': routing.Maglev(4099)}),
+        pytest.param(BalancedClient, {}, marks=pytest.mark.long),
+        (ReplicatedClient, {}),
+    ],
 )
 def test_no_child_hangs(kind, options):
     """Each of many children adds, removes and closes, whatever the parent was about to do."""
