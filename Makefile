@@ -7,7 +7,7 @@ PY := $(BIN)/python
 PIP := $(PY) -m pip -qq --disable-pip-version-check
 PYTEST_ARGS ?=
 # Tests mostly wait: two processors serve six workers. A worker takes tests from one that lags.
-PYTEST := $(PY) -m pytest -n 8 --dist worksteal
+PYTEST := $(PY) -m pytest -n 6 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test long soak mutants lint types check check-all coverage matrix faults bench bench-quick \
